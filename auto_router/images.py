@@ -1,0 +1,131 @@
+"""A picture in any accepted form, as bytes, and as pixels.
+
+Accepted: raw bytes of an image file, a base64 string, a ``data:`` URI, a :class:`pathlib.Path`, a PIL image. A *string*
+is never opened as a path and never fetched as a URL: prompts and data sets are untrusted. Only a ``Path`` object, which
+calling code must make on purpose, is read from disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from auto_router.errors import DataError
+
+ImageLike = str | bytes | Path | Image.Image
+
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 50_000_000
+
+_DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+_ACCEPTED = "base64, a data:...;base64 URI, bytes, a pathlib.Path or a PIL image"
+
+
+def image_bytes(image: ImageLike) -> bytes:
+    """Return the bytes of the image file behind ``image``.
+
+    Raises:
+        DataError: the value is of no accepted form, is not base64, is empty, or is larger than ``MAX_BYTES``.
+    """
+    if isinstance(image, Image.Image):
+        return _png_bytes(image)
+    if isinstance(image, Path):
+        return _checked(_read(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _checked(bytes(image))
+    if isinstance(image, str):
+        return _checked(_from_base64(image))
+    raise DataError(f"picture of type {type(image).__name__} is not accepted; give {_ACCEPTED}")
+
+
+def pixels(data: bytes) -> Image.Image:
+    """Decode an image file to an upright RGB image (first frame; transparency over white).
+
+    Raises:
+        DataError: the bytes are no decodable image, or it has more than ``MAX_PIXELS`` pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            # The limit below is ours, checked before any pixel is decoded; PIL's own warning would only repeat it.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"picture of {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are allowed")
+            return _to_rgb(ImageOps.exif_transpose(image))
+    # PIL's decoders answer malformed files with any of these.
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, OverflowError) as error:
+        raise DataError(f"picture of {len(data):,} bytes cannot be decoded ({error}); give a whole image file") from error
+
+
+def data_uri(data: bytes) -> str:
+    """Return ``data`` as a ``data:image/...;base64,`` URI, as chat endpoints take pictures."""
+    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def mime_type(data: bytes) -> str:
+    """Return the media type told by the first bytes; ``image/png`` where they tell nothing."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "image/gif"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/png"
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16- and 32-bit grey: convert() would clip, not scale
+        low, high = image.convert("F").getextrema()
+        scale = 255.0 / 65535.0 if "16" in image.mode else 255.0 / max(float(high), 255.0)  # type: ignore[arg-type]
+        image = image.convert("F").point(lambda value: value * scale).convert("L")
+        del low
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _png_bytes(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGBA" if image.has_transparency_data else "RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"picture {path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are allowed")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"picture {path} cannot be read ({error.strerror}); give the path of an image file") from error
+
+
+def _from_base64(text: str) -> bytes:
+    match = _DATA_URI.match(text)
+    if match is None and re.match(r"[a-z][\w+.-]*:", text, re.IGNORECASE):
+        raise DataError(f"picture {_excerpt(text)} looks like a URL; nothing is fetched: give {_ACCEPTED}")
+    if len(text) > MAX_BYTES * 4 // 3 + 1024:
+        raise DataError(f"picture of {len(text):,} base64 characters; at most {MAX_BYTES:,} bytes are allowed")
+    try:
+        return base64.b64decode("".join(text[match.end() if match else 0 :].split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"picture {_excerpt(text)} is not base64 ({error}); give {_ACCEPTED}") from error
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")
+
+
+def _checked(data: bytes) -> bytes:
+    if not data:
+        raise DataError(f"picture is empty; give {_ACCEPTED}")
+    if len(data) > MAX_BYTES:
+        raise DataError(f"picture has {len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
+    return data

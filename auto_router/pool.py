@@ -1,0 +1,127 @@
+"""The candidate pool: which models exist, where they answer, what they cost and what they can take (``pool.yaml``).
+
+Keys never stand in this file: ``api_key_env`` names the environment variable that holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from auto_router.errors import ConfigError
+
+MODALITIES = ("text", "image")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolModel:
+    """One model behind an OpenAI-compatible endpoint. Prices are USD per million tokens; None = unknown."""
+
+    name: str
+    base_url: str = "https://api.openai.com/v1"
+    model: str = ""
+    api_key_env: str | None = None
+    input_usd_per_mtok: float | None = None
+    output_usd_per_mtok: float | None = None
+    modalities: tuple[str, ...] = ("text",)
+    context_window: int | None = None
+    max_tokens: int = 1024
+    temperature: float | None = None
+    system_prompt: str | None = None
+    concurrency: int = 8
+
+    def cost(self, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
+        """Return the price of one answer in USD; None where a price or a count is unknown."""
+        counted = (prompt_tokens, self.input_usd_per_mtok), (completion_tokens, self.output_usd_per_mtok)
+        total = 0.0
+        for tokens, price in counted:
+            if tokens is None or price is None:
+                return None
+            total += tokens * price / 1e6
+        return total
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a router needs to know of this model: prices and limits, no address and no key name."""
+        kept = ("input_usd_per_mtok", "output_usd_per_mtok", "modalities", "context_window")
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items() if name in kept}
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The candidates, in order, and the judge that labels their answers (None: matching only)."""
+
+    models: tuple[PoolModel, ...]
+    judge: PoolModel | None = None
+
+    def subset(self, names: list[str]) -> Pool:
+        """Return the pool with only ``names``, in their order. Raises ConfigError for a name that is not here."""
+        known = {model.name: model for model in self.models}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise ConfigError(f"pool has no model {', '.join(map(repr, missing))}; it has {', '.join(known)}")
+        return Pool(tuple(known[name] for name in names), self.judge)
+
+    def facts(self) -> dict[str, Any]:
+        """Return ``{model: facts}`` as stored in the router artifact."""
+        return {model.name: model.facts() for model in self.models}
+
+
+def load_pool(path: str | Path) -> Pool:
+    """Read ``pool.yaml``: ``models:`` is a list of :class:`PoolModel` entries, ``judge:`` an optional further one.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or an entry has an unknown, missing or impossible value.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"pool file {path} cannot be read ({error.strerror}); give one with --pool") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"pool file {path} is not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, Mapping) or not isinstance(content.get("models"), list) or not content["models"]:
+        raise ConfigError(f"pool file {path} needs a non-empty list 'models:'; see pool.yaml of this project")
+    unknown = set(content) - {"models", "judge"}
+    if unknown:
+        raise ConfigError(f"pool file {path} has unknown entries {sorted(unknown)}; allowed are 'models' and 'judge'")
+    models = tuple(_parse(entry, f"{path}, models[{i}]") for i, entry in enumerate(content["models"]))
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"pool file {path} names a model twice: {sorted({n for n in names if names.count(n) > 1})}")
+    judge = content.get("judge")
+    return Pool(models, None if judge is None else _parse(judge, f"{path}, judge"))
+
+
+def _parse(entry: Any, where: str) -> PoolModel:
+    known = [f.name for f in fields(PoolModel)]
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str) or not entry["name"]:
+        raise ConfigError(f"{where} needs a 'name'")
+    unknown = sorted(set(entry) - set(known))
+    if unknown:
+        raise ConfigError(f"{where} ({entry['name']}) has unknown keys {unknown}; allowed are {known}")
+    values = dict(entry)
+    values["model"] = values.get("model") or entry["name"]
+    values["modalities"] = tuple(values.get("modalities") or ("text",))
+    if not set(values["modalities"]) <= set(MODALITIES):
+        raise ConfigError(f"{where} ({entry['name']}): modalities are {list(MODALITIES)}, got {list(values['modalities'])}")
+    _check_numbers(values, f"{where} ({entry['name']})")
+    return PoolModel(**values)
+
+
+def _check_numbers(values: Mapping[str, Any], where: str) -> None:
+    for name in ("input_usd_per_mtok", "output_usd_per_mtok", "temperature"):
+        value = values.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            raise ConfigError(f"{where}: {name} must be a number from 0, got {value!r}")
+    for name in ("context_window", "max_tokens", "concurrency"):
+        value = values.get(name, 1)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ConfigError(f"{where}: {name} must be a whole number from 1, got {value!r}")
+    for name in ("base_url", "api_key_env", "system_prompt", "model"):
+        value = values.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{where}: {name} must be a string, got {value!r}")

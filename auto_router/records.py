@@ -1,0 +1,211 @@
+"""The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
+
+A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
+``source``, ``model_costs`` and ``model_errors``. ``.jsonl``, either of them as ``.gz``, and ``.parquet`` are read too.
+Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
+in the label matrix and is masked everywhere, never taken for 0.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auto_router.errors import DataError
+from auto_router.files import write_json
+
+FORMATS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One prompt, its pictures (base64 or data URI) and what each model scored on it (0…1, None = unknown)."""
+
+    idx: int
+    prompt: str
+    answer: str = ""
+    images: tuple[str, ...] = ()
+    model_scores: Mapping[str, float | None] = field(default_factory=dict)
+    group: str | None = None
+    source: str | None = None
+    model_costs: Mapping[str, float | None] = field(default_factory=dict)
+    model_errors: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON values; optional fields only where they say something."""
+        row: dict[str, Any] = {
+            "idx": self.idx,
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "images": list(self.images),
+            "model_scores": {model: _plain(score) for model, score in self.model_scores.items()},
+        }
+        optional = {"group": self.group, "source": self.source}
+        optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
+        return row | {name: value for name, value in optional.items() if value}
+
+
+def load_records(path: str | Path) -> list[Record]:
+    """Read and validate an evaluation file.
+
+    Raises:
+        DataError: the file is missing, of an unknown format, not parsable, empty, or a row is not a valid record.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"evaluation file {path} does not exist; make it with prepare_hf_data.py or give another path")
+    try:
+        rows = _read_rows(path)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"evaluation file {path} cannot be parsed ({error}); expected one of {_formats()}") from error
+    return parse_records(rows, where=str(path))
+
+
+def parse_records(rows: Iterable[Any], where: str = "evaluation data") -> list[Record]:
+    """Validate plain rows (as read from JSON) into records; ``where`` names their origin in errors."""
+    if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
+        raise DataError(f"{where}: expected a list of records, got {type(rows).__name__}")
+    records = [_parse(row, position, where) for position, row in enumerate(rows)]
+    if not records:
+        raise DataError(f"{where} holds no records; at least one is needed")
+    return records
+
+
+def save_records(path: str | Path, records: Iterable[Record]) -> None:
+    """Write records as a JSON list, whole or not at all."""
+    write_json(Path(path), [record.to_json() for record in records])
+
+
+def model_names(records: Iterable[Record]) -> list[str]:
+    """Return every model that occurs, in order of first appearance: the column order of the label matrix."""
+    return list(dict.fromkeys(name for record in records for name in record.model_scores))
+
+
+def label_matrix(records: Sequence[Record], names: Sequence[str]) -> Array:
+    """Return the scores as float32 ``[N, M]`` in 0…1; NaN where unknown."""
+    return _matrix([record.model_scores for record in records], names)
+
+
+def cost_matrix(records: Sequence[Record], names: Sequence[str]) -> Array:
+    """Return the recorded costs in USD as float32 ``[N, M]``; NaN where unknown."""
+    return _matrix([record.model_costs for record in records], names)
+
+
+def group_ids(records: Sequence[Record]) -> npt.NDArray[np.int64]:
+    """Return ``[N]`` integers: rows of one group share one. Rows without ``group`` share one if they are identical."""
+    keys = [record.group if record.group is not None else content_key(record.prompt, record.images) for record in records]
+    order = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([order[key] for key in keys], dtype=np.int64)
+
+
+def content_key(prompt: str, images: Iterable[str | bytes] = ()) -> str:
+    """Digest of a prompt, case and white space folded, and of its pictures: equal for what is the same question."""
+    digest = hashlib.sha256(" ".join(prompt.casefold().split()).encode("utf-8", "surrogatepass"))
+    for image in images:
+        digest.update(b"\0" + (image if isinstance(image, bytes) else image.encode()))
+    return digest.hexdigest()[:16]
+
+
+def _matrix(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Array:
+    matrix = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        for j, name in enumerate(names):
+            value = row.get(name)
+            if value is not None:
+                matrix[i, j] = value
+    return matrix
+
+
+def _plain(score: float | None) -> float | None:
+    """Whole scores are written as the integers 0 and 1 that people expect to see."""
+    return int(score) if score is not None and float(score).is_integer() else score
+
+
+def _formats() -> str:
+    return ", ".join(FORMATS)
+
+
+def _read_rows(path: Path) -> Any:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet  # only parquet needs it, and it takes a while to import
+
+        return [_inline_pictures(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
+    if not path.name.endswith(FORMATS):
+        raise DataError(f"evaluation file {path} has an unknown format; allowed are {_formats()}")
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        if ".jsonl" in path.suffixes:
+            return [json.loads(line) for line in file if line.strip()]
+        return json.load(file)
+
+
+def _inline_pictures(row: dict[str, Any]) -> dict[str, Any]:
+    """Parquet keeps pictures as bytes or as ``{"bytes", "path"}``, and an absent map entry as None."""
+
+    def text(image: Any) -> Any:
+        data = image.get("bytes") if isinstance(image, dict) else image
+        return base64.b64encode(data).decode("ascii") if isinstance(data, bytes) else data
+
+    return row | {"images": [text(image) for image in row.get("images") or []]}
+
+
+def _parse(row: Any, position: int, where: str) -> Record:
+    def fail(what: str) -> DataError:
+        return DataError(f"{where}, record {position}: {what}")
+
+    if isinstance(row, Record):
+        return row
+    if not isinstance(row, Mapping):
+        raise fail(f"expected an object, got {type(row).__name__}")
+    prompt = row.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise fail(f"'prompt' must be a non-empty string, got {_short(prompt)}; fix or drop the record")
+    idx = row.get("idx", position)
+    if isinstance(idx, bool) or not isinstance(idx, int):
+        raise fail(f"'idx' must be an integer, got {_short(idx)}")
+    images = row.get("images") or []
+    if not isinstance(images, Sequence) or isinstance(images, str) or not all(isinstance(i, str) for i in images):
+        raise fail("'images' must be a list of base64 strings or data URIs; use [] for none")
+    answer = row.get("answer")
+    return Record(
+        idx=idx,
+        prompt=prompt,
+        answer="" if answer is None else str(answer),
+        images=tuple(images),
+        model_scores=_numbers(row, "model_scores", 1.0, fail),
+        group=None if row.get("group") is None else str(row["group"]),
+        source=None if row.get("source") is None else str(row["source"]),
+        model_costs=_numbers(row, "model_costs", math.inf, fail),
+        model_errors={str(k): str(v) for k, v in (row.get("model_errors") or {}).items() if v is not None},
+    )
+
+
+def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any) -> dict[str, float | None]:
+    values = row.get(name) or {}
+    if not isinstance(values, Mapping):
+        raise fail(f"'{name}' must be an object of model: number, got {type(values).__name__}")
+    numbers: dict[str, float | None] = {}
+    for model, value in values.items():
+        if isinstance(value, bool):
+            value = int(value)
+        if value is not None and (not isinstance(value, int | float) or not 0.0 <= value <= highest):
+            allowed = "a number from 0 to 1" if highest == 1.0 else "a number of USD from 0"
+            raise fail(f"'{name}' of {model!r} must be {allowed}, or null for unknown; got {_short(value)}")
+        numbers[str(model)] = value
+    return numbers
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -1,0 +1,149 @@
+"""ModelRouter: an artifact, an encoder and the decision rule, behind four methods.
+
+It lives in the package, not in ``model_router.py``, so that servers inside the package can use it too.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from auto_router.artifacts import load_artifact
+from auto_router.decide.limits import allowed_models, index_of, per_model
+from auto_router.decide.policy import Decision, Floats, choose, decisions
+from auto_router.encode.encoder import Array, EmbeddingGenerator
+from auto_router.encode.factory import open_encoder
+from auto_router.errors import ConfigError
+from auto_router.images import ImageLike
+
+
+class ModelRouter:
+    """Routes prompts to the model that should answer them.
+
+    Without costs the most promising qualified model is chosen; with costs the cheapest qualified one. A model qualifies
+    where its probability reaches its threshold; a model without one always does.
+
+    Args:
+        router_path: the artifact that ``nn_router.py`` wrote.
+        model_thresholds: ``{model: 0…1}``; models left out always qualify.
+        model_costs: ``{model: cost}`` in any one unit. Without thresholds the artifact's ``balanced`` operating point
+            sets them; where it has none, costs are only reported and the highest probability decides.
+        device: ``cuda``, ``cuda:0``, … or ``cpu``; None: CUDA where there is a GPU. A missing GPU falls back to CPU with a
+            warning.
+        verbose: print every decision.
+        fallback_model: chosen where no model qualifies and it may take the input.
+        clip_server: ``HOST:PORT`` for a router trained on a clip-server's embeddings.
+        encoder: an open :class:`EmbeddingGenerator` to use instead of opening the one the artifact names.
+
+    Raises:
+        ArtifactError: the artifact is missing or damaged.
+        EncoderError: the encoder cannot be opened or is not the one the router was trained on.
+        ConfigError: thresholds, costs or the fallback name an unknown model or an impossible value.
+    """
+
+    def __init__(
+        self,
+        router_path: str | Path = "router_artifacts/nn_router.pth",
+        model_thresholds: Mapping[str, float] | None = None,
+        model_costs: Mapping[str, float] | None = None,
+        device: str | None = None,
+        verbose: bool = False,
+        fallback_model: str | None = None,
+        clip_server: str | None = None,
+        encoder: EmbeddingGenerator | None = None,
+    ) -> None:
+        artifact = load_artifact(router_path)
+        self.model_names: tuple[str, ...] = tuple(artifact.model_names)
+        self.pool = artifact.pool
+        self.device = _usable_device(device)
+        self.verbose = verbose
+        self._thresholds = per_model(self.model_names, model_thresholds, "model_thresholds")
+        self._costs = per_model(self.model_names, model_costs, "model_costs")
+        self._deciding_costs = self._costs
+        self._fallback = None if fallback_model is None else index_of(self.model_names, [fallback_model], "fallback_model")[0]
+        if self._costs is not None and self._thresholds is None:
+            self._use_operating_point(artifact.operating_points)
+        self._network = artifact.network.to(self.device)
+        self.encoder = encoder or open_encoder(artifact.encoder.get("backend"), clip_server)
+        self.encoder.check(artifact.encoder)
+
+    def route(self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None) -> str:
+        """Return the name of the model that should answer ``text`` with ``images``."""
+        return self.decide(text, images, models).model
+
+    def decide(self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None) -> Decision:
+        """Return the whole :class:`Decision`. ``models`` limits the choice to these names.
+
+        Raises:
+            DataError: a picture cannot be read.
+            ConfigError: no model may take the input, or ``models`` names an unknown one.
+        """
+        return self.decide_batch([text], [images], models)[0]
+
+    def route_batch(
+        self,
+        texts: Sequence[str],
+        images: Sequence[Sequence[ImageLike] | None] | None = None,
+        models: Collection[str] | None = None,
+    ) -> list[str]:
+        """Return one model name per prompt; all prompts are encoded together."""
+        return [decision.model for decision in self.decide_batch(texts, images, models)]
+
+    def decide_batch(
+        self,
+        texts: Sequence[str],
+        images: Sequence[Sequence[ImageLike] | None] | None = None,
+        models: Collection[str] | None = None,
+    ) -> list[Decision]:
+        """Return one :class:`Decision` per prompt. ``images[i]`` are the pictures of prompt i, or None."""
+        if isinstance(texts, str):
+            raise ConfigError("a batch takes a list of prompts, got one string; use route() or decide()")
+        if not texts:
+            return []
+        counts = [len(given or ()) for given in images] if images is not None else [0] * len(texts)
+        rows = self.encoder.embed_batch(texts, images)
+        allowed = allowed_models(self.model_names, self.pool, texts, counts, models)
+        probabilities = self.probabilities(rows)
+        choices = choose(probabilities, self._thresholds, self._deciding_costs, allowed, self._fallback)
+        made = decisions(choices, probabilities, self.model_names, self._costs)
+        if self.verbose:
+            for text, decision in zip(texts, made, strict=True):
+                print(f"{decision.model} ({decision.reason}, P={decision.probabilities[decision.model]:.2f}) <- {text[:60]!r}")
+        return made
+
+    def probabilities(self, embeddings: Array) -> Floats:
+        """Return P(correct) ``[N, M]`` for embeddings ``[N, D]`` made by this router's encoder."""
+        with torch.inference_mode():
+            found: Floats = self._network(torch.from_numpy(embeddings).to(self.device)).cpu().numpy()
+        return found
+
+    def close(self) -> None:
+        """Give back the encoder's resources."""
+        self.encoder.close()
+
+    def _use_operating_point(self, points: Mapping[str, Mapping[str, float]]) -> None:
+        if "balanced" in points:
+            self._thresholds = per_model(self.model_names, points["balanced"], "thresholds of the operating point")
+            return
+        self._deciding_costs = None
+        warnings.warn(
+            "model_costs without model_thresholds would always choose the cheapest model, and this artifact has no "
+            "operating point: costs are reported, the highest probability decides. Give model_thresholds.",
+            stacklevel=3,
+        )
+
+
+def _usable_device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        warnings.warn(f"device {device!r} is not available here; routing on the CPU", stacklevel=3)
+        return torch.device("cpu")
+    return wanted

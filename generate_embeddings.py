@@ -1,0 +1,101 @@
+"""Stage 2: evaluation JSON -> embeddings.
+
+    python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
+    python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
+
+Writes ``hf_train_embeddings.npy`` [N, D], ``hf_test_embeddings.npy`` [M, D] and ``hf_embeddings_metadata.json``. A row is
+``text(D_t) ‖ image(D_i)``; all pictures of a record count, and the image half is zeros where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from auto_router.encode.encoder import Array, EmbeddingGenerator, distinct_items
+from auto_router.encode.factory import BACKENDS, open_encoder
+from auto_router.encode.store import METADATA_NAME, save_array, save_metadata
+from auto_router.errors import run
+from auto_router.records import Record, load_records, parse_records
+
+
+def load_embedding_model(clip_server: str | None = None, encoder: str | None = None) -> EmbeddingGenerator:
+    """Open the encoder: a clip-server where an address is given (or in ``AUTO_ROUTER_CLIP_SERVER``), else the local one.
+
+    Raises:
+        EncoderError: the encoder cannot be loaded or the server does not answer.
+    """
+    return open_encoder(encoder, clip_server)
+
+
+def generate_embeddings_for_dataset(
+    clip_client: EmbeddingGenerator,
+    evaluation_data: Iterable[Record | dict[str, Any]],
+    max_samples: int | None = None,
+    description: str = "encode",
+) -> Array:
+    """Encode evaluation records (as loaded from JSON, or plain dicts of the same form) into ``[N, D]`` float32.
+
+    Args:
+        clip_client: what :func:`load_embedding_model` returned.
+        evaluation_data: the records; only ``prompt`` and ``images`` are looked at.
+        max_samples: encode only the first so many; None for all.
+        description: the progress bar's label.
+
+    Raises:
+        DataError: a record is not valid, or a picture cannot be read; names the row.
+    """
+    records = parse_records(islice(evaluation_data, max_samples))
+    texts, images = [record.prompt for record in records], [record.images for record in records]
+    with tqdm(total=distinct_items(texts, images), desc=description, unit="item", smoothing=0.1) as bar:
+        rows = clip_client.embed_batch(texts, images, progress=bar.update)
+        bar.total = bar.n  # duplicates were encoded once and long prompts in several windows
+        bar.refresh()
+    return rows
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Stage 2: encode evaluation records into NumPy files.",
+        epilog="Next: python nn_router.py --train-embeddings hf_train_embeddings.npy ...",
+    )
+    parser.add_argument("--train-json", required=True, type=Path, help="records to train on (json, jsonl, .gz, parquet)")
+    parser.add_argument("--test-json", required=True, type=Path, help="records to assess on")
+    parser.add_argument("--output-dir", type=Path, default=Path(), help="where the three files go (default: here)")
+    parser.add_argument("--clip-server", metavar="HOST:PORT", help="use this clip-server (env AUTO_ROUTER_CLIP_SERVER)")
+    parser.add_argument("--encoder", choices=BACKENDS, help="back end; default: clip-server where given, else local")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
+    jsons = {"train": arguments.train_json, "test": arguments.test_json}
+    data = {part: load_records(path) for part, path in jsons.items()}
+    model = load_embedding_model(arguments.clip_server, arguments.encoder)
+    print(f"encoder: {model.spec}")
+    table, rows = [], {}
+    for part, records in data.items():
+        start = time.perf_counter()
+        rows[part] = generate_embeddings_for_dataset(model, records, description=f"encode {part}")
+        seconds = time.perf_counter() - start
+        pictures = sum(len(record.images) for record in records)
+        table.append([f"hf_{part}_embeddings.npy", *rows[part].shape, pictures, seconds, len(records) / seconds])
+    for part in data:
+        save_array(arguments.output_dir / f"hf_{part}_embeddings.npy", rows[part])
+    counts = {part: len(records) for part, records in data.items()}
+    save_metadata(arguments.output_dir, model.spec, counts, jsons)
+    model.close()
+    print(tabulate(table, headers=["file", "records", "width", "pictures", "seconds", "records/s"], floatfmt=".1f"))
+    print(f"wrote {', '.join(str(row[0]) for row in table)} and {METADATA_NAME} to {arguments.output_dir.resolve()}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,154 @@
+"""Stage 3: embeddings and labels -> a trained router, assessed on the test set.
+
+    python nn_router.py --train-embeddings hf_train_embeddings.npy --test-embeddings hf_test_embeddings.npy \\
+        --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json --output-dir router_artifacts
+
+Writes ``nn_router.pth`` (all that routing needs), ``model_names.joblib``, ``best_hyperparameters.joblib`` and
+``metrics.json``. Settings are chosen on a validation part split off the training groups; the test set is only reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from auto_router.artifacts import Artifact, save_artifact
+from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
+from auto_router.assess.report import per_model_table, system_table
+from auto_router.decide.limits import allowed_models
+from auto_router.decide.policy import Floats, choose
+from auto_router.encode.store import load_embeddings
+from auto_router.errors import DataError, run
+from auto_router.files import atomic_path, write_json
+from auto_router.learn.search import Trial, config_with, random_search
+from auto_router.learn.training import TrainConfig, Trained, train_network
+from auto_router.pool import load_pool
+from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
+from auto_router.splits import split_by_group
+
+default_config = {
+    "hidden_dims": [512, 256, 128],
+    "dropout": 0.3,
+    "learning_rate": 0.001,
+    "batch_size": 64,
+    "epochs": 50,
+    "patience": 10,
+}
+
+param_grid = {
+    "hidden_dims": [[256, 128], [512, 256], [512, 256, 128]],
+    "dropout": [0.2, 0.3, 0.4, 0.5],
+    "learning_rate": [0.0001, 0.0005, 0.001],
+    "batch_size": [32, 64, 128],
+    "weight_decay": [0, 1e-6, 1e-5, 1e-4],
+}
+
+TUNE_HYPERPARAMETERS = False
+USE_CLASS_WEIGHTS = True
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Stage 3: train the router and assess it.",
+        epilog='Next: python model_router.py "a prompt of yours"',
+    )
+    parser.add_argument("--train-embeddings", required=True, type=Path)
+    parser.add_argument("--test-embeddings", required=True, type=Path)
+    parser.add_argument("--train-json", required=True, type=Path)
+    parser.add_argument("--test-json", required=True, type=Path)
+    parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"))
+    parser.add_argument("--pool", type=Path, help="pool.yaml: prices, modalities and limits to store in the artifact")
+    parser.add_argument("--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="random search")
+    parser.add_argument("--trials", type=int, default=20, help="settings to try with --tune (default 20)")
+    parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=USE_CLASS_WEIGHTS)
+    parser.add_argument("--validation-fraction", type=float, default=0.15, help="part of the training groups (default 0.15)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args(argv)
+
+
+def learn(
+    x: Floats, y: Floats, groups: Any, config: TrainConfig, arguments: argparse.Namespace
+) -> tuple[TrainConfig, Trained, list[Trial]]:
+    """Train on the larger side of a group split, stop and choose on the smaller; return settings, network, trials."""
+    rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
+    train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
+    if not arguments.tune:
+        return config, train_network(train, validation, config, arguments.seed, arguments.device), []
+    trials = random_search(train, validation, config, param_grid, arguments.trials, arguments.seed, arguments.device)
+    return trials[0].config, trials[0].trained, trials
+
+
+def assess(artifact: Artifact, x: Floats, records: Sequence[Record], y: Floats, best_single: int) -> dict[str, Any]:
+    """Decide the test set as ``ModelRouter`` would and return (and print) what it is worth."""
+    names = artifact.model_names
+    with torch.inference_mode():
+        probabilities = artifact.network(torch.from_numpy(x)).numpy()
+    allowed = allowed_models(names, artifact.pool, [r.prompt for r in records], [len(r.images) for r in records])
+    chosen = choose(probabilities, allowed=allowed).chosen
+    models, system = model_metrics(probabilities, y), system_metrics(chosen, y, best_single, names)
+    print(f"\nPer-model metrics:\n{per_model_table(names, models, system.selection)}")
+    print(f"\nSystem metrics:\n{system_table(system)}")
+    print(f"\nRouter system accuracy: {system.router:.3f}\nOracle (best possible): {system.oracle:.3f}")
+    return {"per_model": {n: asdict(m) for n, m in zip(names, models, strict=True)}, "system": system.to_plain()}
+
+
+def save(folder: Path, artifact: Artifact, config: TrainConfig) -> None:
+    """Write the artifact, its companions and the metrics."""
+    save_artifact(folder / "nn_router.pth", artifact)
+    companions = {"model_names": artifact.model_names, "best_hyperparameters": asdict(config)}
+    for name, value in companions.items():
+        with atomic_path(folder / f"{name}.joblib") as temporary:
+            joblib.dump(value, temporary)
+    write_json(folder / "metrics.json", _without_nan(artifact.training["metrics"]))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
+    torch.manual_seed(arguments.seed)
+    train, test = load_records(arguments.train_json), load_records(arguments.test_json)
+    pool = {} if arguments.pool is None else load_pool(arguments.pool).facts()
+    names = model_names(train)
+    if not names:
+        raise DataError(f"{arguments.train_json}: no record has 'model_scores'; run prepare_hf_data.py or add them")
+    embedded = load_embeddings(arguments.train_embeddings, "train", arguments.train_json, len(train))
+    held_out = load_embeddings(arguments.test_embeddings, "test", arguments.test_json, len(test))
+    x, y = embedded.rows, label_matrix(train, names)
+    config = config_with(TrainConfig(class_weights=arguments.class_weights), default_config)
+    print(f"training on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
+    config, trained, trials = learn(x, y, group_ids(train), config, arguments)
+    if trials:
+        rows = [[t.trained.best_loss, t.trained.best_epoch + 1, *map(str, t.params.values())] for t in trials]
+        print(tabulate(rows, headers=["validation loss", "epoch", *trials[0].params], floatfmt=".4f"))
+    print(f"settings: {asdict(config)}")
+    print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
+    training = {
+        "seed": arguments.seed,
+        "config": asdict(config) | {"hidden_dims": list(config.hidden_dims)},
+        "train_sha256": embedded.json_sha256,
+        "test_sha256": held_out.json_sha256,
+    }
+    artifact = Artifact(trained.network, names, embedded.encoder, {n: pool[n] for n in names if n in pool}, training=training)
+    training["metrics"] = assess(artifact, held_out.rows, test, label_matrix(test, names), best_single_model(y))
+    save(arguments.output_dir, artifact, config)
+    print(f"\nwrote nn_router.pth, model_names.joblib, best_hyperparameters.joblib, metrics.json to {arguments.output_dir.resolve()}")
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: an undefined measure is null."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
