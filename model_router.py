@@ -1,11 +1,11 @@
 """Stage 4: route prompts with a trained router.
 
-    from model_router import ModelRouter
-    router = ModelRouter("router_artifacts/nn_router.pth", model_thresholds={"gpt-5-chat": 0.70})
-    model = router.route("Explain quantum computing")
+from model_router import ModelRouter
+router = ModelRouter("router_artifacts/nn_router.pth", model_thresholds={"gpt-5-chat": 0.70})
+model = router.route("Explain quantum computing")
 
-    python model_router.py "Explain quantum computing"
-    python model_router.py "What is in this picture?" --image photo.jpg --cost gpt-5-chat=1.0 --threshold gpt-5-chat=0.7
+python model_router.py "Explain quantum computing"
+python model_router.py "What is in this picture?" --image photo.jpg --cost gpt-5-chat=1.0 --threshold gpt-5-chat=0.7
 """
 
 from __future__ import annotations

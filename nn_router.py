@@ -35,7 +35,7 @@ from auto_router.pool import load_pool
 from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
 from auto_router.splits import split_by_group
 
-default_config = {
+default_config: dict[str, Any] = {
     "hidden_dims": [512, 256, 128],
     "dropout": 0.3,
     "learning_rate": 0.001,
@@ -44,7 +44,7 @@ default_config = {
     "patience": 10,
 }
 
-param_grid = {
+param_grid: dict[str, list[Any]] = {
     "hidden_dims": [[256, 128], [512, 256], [512, 256, 128]],
     "dropout": [0.2, 0.3, 0.4, 0.5],
     "learning_rate": [0.0001, 0.0005, 0.001],
@@ -140,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     artifact = Artifact(trained.network, names, embedded.encoder, {n: pool[n] for n in names if n in pool}, training=training)
     training["metrics"] = assess(artifact, held_out.rows, test, label_matrix(test, names), best_single_model(y))
     save(arguments.output_dir, artifact, config)
-    print(f"\nwrote nn_router.pth, model_names.joblib, best_hyperparameters.joblib, metrics.json to {arguments.output_dir.resolve()}")
+    written = "nn_router.pth, model_names.joblib, best_hyperparameters.joblib and metrics.json"
+    print(f"\nwrote {written} to {arguments.output_dir.resolve()}")
 
 
 def _without_nan(value: Any) -> Any:

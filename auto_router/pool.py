@@ -47,7 +47,8 @@ class PoolModel:
     def facts(self) -> dict[str, Any]:
         """Return what a router needs to know of this model: prices and limits, no address and no key name."""
         kept = ("input_usd_per_mtok", "output_usd_per_mtok", "modalities", "context_window")
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items() if name in kept}
+        values = asdict(self)
+        return {name: list(values[name]) if isinstance(values[name], tuple) else values[name] for name in kept}
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Record:
             "images": list(self.images),
             "model_scores": {model: _plain(score) for model, score in self.model_scores.items()},
         }
-        optional = {"group": self.group, "source": self.source}
+        optional: dict[str, Any] = {"group": self.group, "source": self.source}
         optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
         return row | {name: value for name, value in optional.items() if value}
 

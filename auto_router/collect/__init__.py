@@ -1,0 +1,1 @@
+"""Stage 1: ask every candidate model, judge the answers, write evaluation records."""

@@ -116,7 +116,7 @@ def decisions(choices: Choices, probabilities: Floats, names: Sequence[str], cos
             Decision(
                 model=names[chosen],
                 probabilities=dict(zip(names, probabilities[row].tolist(), strict=True)),
-                qualified=tuple(names[i] for i in np.flatnonzero(choices.qualified[row])),
+                qualified=tuple(names[i] for i in np.flatnonzero(choices.qualified[row]).tolist()),
                 reason=choices.reasons[row],
                 ranking=tuple(names[i] for i in ranking if choices.allowed[row, i]),
                 cost=cost,

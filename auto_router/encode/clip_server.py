@@ -69,7 +69,7 @@ class ClipServerEncoder(Encoder):
         except (ConnectionError, OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
             raise EncoderError(
                 f"clip-server {self.server} did not encode {len(contents)} document(s): "
-                f"{' '.join(str(error).split()) or type(error).__name__}. Check that it runs: python -c \"from clip_client "
+                f'{" ".join(str(error).split()) or type(error).__name__}. Check that it runs: python -c "from clip_client '
                 f"import Client; print(Client('{self.server}').profile())\""
             ) from error
         if answered is None or len(answered) != len(contents) or answered.embeddings is None:

@@ -16,8 +16,8 @@ import onnxruntime
 from PIL import Image
 from tokenizers import Tokenizer
 
-from auto_router.encode.encoder import Array, Encoder, Spec
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
+from auto_router.encode.encoder import Array, Encoder, Spec
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
 from auto_router.images import pixels
@@ -59,7 +59,7 @@ class LocalEncoder(Encoder):
         room = WINDOW_TOKENS - 2
         if len(text) <= room:  # a token covers at least one character
             return [text]
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
         if len(offsets) <= room:
             return [text]
         starts = np.arange(0, len(offsets) - OVERLAP_TOKENS, room - OVERLAP_TOKENS)

@@ -95,12 +95,10 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tenso
     sizes = [size] * (count // size) + ([count % size] if count % size else [])
     if size > 1 and len(sizes) > 1 and sizes[-1] == 1:
         sizes[-2:] = [size + 1]
-    yield from order.split(sizes)
+    yield from torch.split(order, sizes)
 
 
-def _fit(
-    x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, config: TrainConfig, generator: torch.Generator
-) -> Trained:
+def _fit(x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, config: TrainConfig, generator: torch.Generator) -> Trained:
     shape = NetworkConfig(x.shape[1], y.shape[1], tuple(config.hidden_dims), config.dropout)
     network = RouterNetwork(shape).to(x.device)
     weights = class_weights(y) if config.class_weights else torch.ones(y.shape[1], device=y.device)
@@ -122,7 +120,7 @@ def _fit(
             break
     network.load_state_dict(best_state)
     with torch.no_grad():
-        network.output.bias -= shift
+        network.output.bias.sub_(shift)
     best.network = network.cpu().eval()
     return best
 

@@ -1,0 +1,127 @@
+"""One model behind an OpenAI-compatible chat endpoint: a question goes out, an answer or a reason comes back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import openai
+
+from auto_router.errors import ConfigError
+from auto_router.images import data_uri
+from auto_router.pool import PoolModel
+
+Messages = list[dict[str, Any]]
+
+TIMEOUT_SECONDS = 120.0
+RETRIES = 4  # the SDK's policy: exponential back-off with jitter, Retry-After honoured, only for 408, 409, 429 and 5xx
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an endpoint said: text, or None with the reason in ``error``."""
+
+    text: str | None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    finish_reason: str | None = None
+    latency_s: float | None = None
+    error: str | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Endpoint:
+    """Asks one model of the pool. ``base_url``, where given, replaces the pool's: a gateway or a replayer.
+
+    Raises:
+        ConfigError: the pool names a key variable that is not set.
+    """
+
+    def __init__(self, model: PoolModel, base_url: str | None = None) -> None:
+        self.model = model
+        key = os.environ.get(model.api_key_env or "")
+        if model.api_key_env and not key and base_url is None:
+            raise ConfigError(
+                f"model {model.name}: environment variable {model.api_key_env} is not set; export it, or change api_key_env "
+                "in the pool file"
+            )
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url or model.base_url,
+            api_key=key or "none",
+            timeout=TIMEOUT_SECONDS,
+            max_retries=RETRIES,
+        )
+
+    def request(self, messages: Messages) -> dict[str, Any]:
+        """Return the request body for ``messages``: the same for the same question, whatever endpoint serves it."""
+        model = self.model
+        if model.system_prompt:
+            messages = [{"role": "system", "content": model.system_prompt}, *messages]
+        body: dict[str, Any] = {"model": model.model, "messages": messages, "max_tokens": model.max_tokens}
+        if model.temperature is not None:
+            body["temperature"] = model.temperature
+        return body
+
+    async def ask(self, request: dict[str, Any]) -> Answer:
+        """Send a request. A failure is an :class:`Answer` with its reason, never an exception: the run goes on."""
+        start = time.perf_counter()
+        try:
+            reply = await self._client.chat.completions.create(**request)
+        except openai.OpenAIError as error:
+            return Answer(None, error=_reason(error))
+        except json.JSONDecodeError as error:
+            return Answer(None, error=f"answer is not JSON: {error}")
+        latency = time.perf_counter() - start
+        if not getattr(reply, "choices", None):
+            return Answer(None, latency_s=latency, error="answer has no choices")
+        choice, usage = reply.choices[0], reply.usage
+        text = choice.message.content if choice.message else None
+        return Answer(
+            text=text or None,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            finish_reason=choice.finish_reason,
+            latency_s=round(latency, 4),
+            error=None if text else f"empty answer (finish reason {choice.finish_reason})",
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def user_message(prompt: str, images: Sequence[bytes] = ()) -> Messages:
+    """Return the messages of one question: text and pictures in one user message."""
+    if not images:
+        return [{"role": "user", "content": prompt}]
+    pictures = [{"type": "image_url", "image_url": {"url": data_uri(image)}} for image in images]
+    return [{"role": "user", "content": [{"type": "text", "text": prompt}, *pictures]}]
+
+
+def digested(messages: Any) -> Any:
+    """Return messages with every picture replaced by its sha256: small, and enough to recognise a question."""
+    if isinstance(messages, list):
+        return [digested(item) for item in messages]
+    if isinstance(messages, dict):
+        return {name: digested(value) for name, value in messages.items()}
+    if isinstance(messages, str) and messages.startswith("data:"):
+        return "sha256:" + hashlib.sha256(messages.encode()).hexdigest()
+    return messages
+
+
+def fingerprint(value: Any) -> str:
+    """Return a digest of plain values; equal values have equal digests."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _reason(error: openai.OpenAIError) -> str:
+    """One line that says what failed; the SDK's messages carry no key."""
+    status = getattr(error, "status_code", None)
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}{f' {status}' if status else ''}: {text}"

@@ -1,0 +1,218 @@
+"""Serve a recording as a loopback OpenAI-compatible endpoint: Stage 1 over the real wire, without a key.
+
+    python -m auto_router.collect.replay recording.jsonl.gz --port 8399
+    python -m auto_router.collect.replay --export out/hf_journal.sqlite recording.jsonl.gz
+
+A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "messages", …}, "answer": {"text", …}}`` rows, as a
+journal exports them. A question is recognised by its model and its messages, pictures by digest; one that was not
+recorded is answered with 404. Latency and faults can be added to try a client's nerves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from auto_router.collect.endpoint import Answer, digested, fingerprint
+from auto_router.collect.journal import Journal
+from auto_router.errors import DataError, run
+
+DEFAULT_PORT = 8399
+MAX_BODY = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with one request; the default is nothing.
+
+    ``status`` is sent instead of the answer (with ``retry_after`` seconds as a header), ``body`` instead of the JSON;
+    ``delay_s`` passes before anything is sent; ``disconnect`` ends the connection in the middle of the body.
+    """
+
+    status: int = 200
+    retry_after: float | None = None
+    body: bytes | None = None
+    delay_s: float = 0.0
+    disconnect: bool = False
+
+
+FAULTS = {
+    "429": Fault(status=429, retry_after=0.1),
+    "500": Fault(status=500),
+    "hang": Fault(delay_s=600.0),
+    "disconnect": Fault(disconnect=True),
+    "garbage": Fault(body=b"{not json"),
+}
+
+
+def load_recording(path: str | Path) -> dict[str, Answer]:
+    """Return ``{key: answer}`` of a recording file. Raises DataError where it is missing or damaged."""
+    path = Path(path)
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            return recording(json.loads(line) for line in file if line.strip())
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise DataError(f"recording {path} cannot be read ({error!r}); export one from a journal with --export") from error
+
+
+def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Answer]:
+    """Return ``{key: answer}`` of recorded rows."""
+    return {_key(row["request"]): Answer(**row["answer"]) for row in rows}
+
+
+@dataclass
+class ReplayServer:
+    """Serves recorded answers on 127.0.0.1 while its ``with`` block runs; ``port`` 0 takes a free one.
+
+    ``fault`` is asked for the n-th chat request (from 0). ``requests`` counts them, ``seen`` keeps their bodies.
+    """
+
+    answers: dict[str, Answer]
+    port: int = 0
+    latency_s: float = 0.0
+    fault: Callable[[int], Fault | None] = lambda number: None
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    requests: int = 0
+
+    def __enter__(self) -> ReplayServer:
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], Fault]:
+        """Return status, JSON and fault for one chat request."""
+        with self._lock:
+            number, self.requests = self.requests, self.requests + 1
+            self.seen.append(body)
+        fault = self.fault(number) or Fault()
+        found = self.answers.get(_key(body))
+        if fault.status != 200:
+            return fault.status, _error(f"injected fault {fault.status}", "fault"), fault
+        if found is None or found.text is None:
+            return 404, _error("this question was not recorded for this model", "not_recorded"), fault
+        return 200, _completion(str(body["model"]), found), fault
+
+
+def _key(request: dict[str, Any]) -> str:
+    return fingerprint([request["model"], digested(request["messages"])])
+
+
+def _completion(model: str, answer: Answer) -> dict[str, Any]:
+    prompt, completion = answer.prompt_tokens or 0, answer.completion_tokens or 0
+    return {
+        "id": "chatcmpl-replay",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": answer.text},
+                "finish_reason": answer.finish_reason or "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
+    }
+
+
+def _error(message: str, code: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": code, "code": code}}
+
+
+def _handler(replay: ReplayServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            known: dict[str, dict[str, Any]] = {"/v1/models": {"object": "list", "data": []}, "/health": {"status": "ok"}}
+            self._send(200 if self.path in known else 404, known.get(self.path, _error("no such path", "not_found")), Fault())
+
+        def do_POST(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            if length > MAX_BODY:
+                self.close_connection = True
+                return self._send(413, _error(f"at most {MAX_BODY} bytes", "too_large"), Fault())
+            data = self.rfile.read(length)
+            if self.path != "/v1/chat/completions":
+                return self._send(404, _error("no such path", "not_found"), Fault())
+            try:
+                body = json.loads(data)
+                status, reply, fault = replay.answer(body)
+            except (ValueError, KeyError, TypeError) as error:
+                return self._send(400, _error(f"not a chat request: {error!r}", "bad_request"), Fault())
+            time.sleep(replay.latency_s + fault.delay_s)
+            return self._send(status, reply, fault)
+
+        def _send(self, status: int, reply: dict[str, Any], fault: Fault) -> None:
+            body = fault.body if fault.body is not None else json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            if fault.retry_after is not None:
+                self.send_header("Retry-After", str(fault.retry_after))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if fault.disconnect else body)
+            if fault.disconnect:
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """A server for tests and demos says nothing."""
+
+    return Handler
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m auto_router.collect.replay", description="Serve a recording of answers.")
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--export", type=Path, metavar="JOURNAL", help="write the recording from this journal, and end")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"on 127.0.0.1; 0 for a free one ({DEFAULT_PORT})")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")
+    parser.add_argument("--fault", choices=FAULTS, help="what goes wrong with every --fault-every-th request")
+    parser.add_argument("--fault-every", type=int, default=10, metavar="N")
+    arguments = parser.parse_args(argv)
+    if arguments.export:
+        if not arguments.export.is_file():
+            raise DataError(f"journal {arguments.export} does not exist; prepare_hf_data.py writes it")
+        with Journal(arguments.export) as journal:
+            print(f"wrote {journal.export(arguments.recording)} answers to {arguments.recording}")
+        return
+    fault = FAULTS.get(arguments.fault or "")
+    every = max(arguments.fault_every, 1)
+    server = ReplayServer(
+        load_recording(arguments.recording),
+        port=arguments.port,
+        latency_s=arguments.latency_ms / 1000,
+        fault=lambda number: fault if number % every == every - 1 else None,
+    )
+    with server:
+        print(f"serving {len(server.answers)} recorded answers at {server.url} (Ctrl-C ends)", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
