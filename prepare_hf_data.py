@@ -45,6 +45,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the files go (default: here)")
     parser.add_argument("--num-samples", type=int, help="ask only so many, drawn by --seed (default: all)")
     parser.add_argument("--pool", type=Path, help="candidates and judge (default: pool.yaml, the models of MODEL_IDS)")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="ask only these models of the pool")
     parser.add_argument("--test-fraction", type=float, default=0.2, help="part of the groups kept for the test (0.2)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample and the split")
     parser.add_argument("--split", default="train", help="split of a data set that has several (train)")
@@ -62,11 +63,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def chosen_pool(path: Path | None) -> Pool:
-    """Return every model of the pool that was named, or the models of MODEL_IDS from the default one."""
-    if path is not None:
+def chosen_pool(path: Path | None, names: list[str] | None) -> Pool:
+    """Return the named models of the pool: by default all of a pool that was given, MODEL_IDS of the default one."""
+    if names is None and path is not None:
         return load_pool(path)
-    return load_pool(DEFAULT_POOL).subset(sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name]))
+    return load_pool(path or DEFAULT_POOL).subset(names or sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name]))
 
 
 def save_split(records: Sequence[Record], folder: Path, fraction: float, seed: int) -> str:
@@ -80,7 +81,7 @@ def save_split(records: Sequence[Record], folder: Path, fraction: float, seed: i
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    pool = chosen_pool(arguments.pool)
+    pool = chosen_pool(arguments.pool, arguments.models)
     columns = {role: getattr(arguments, f"{role}_column") for role in COLUMNS}
     questions = load_questions(arguments.dataset, arguments.num_samples, arguments.seed, arguments.split, columns)
     names = [model.name for model in pool.models]

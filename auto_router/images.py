@@ -11,10 +11,12 @@ import base64
 import binascii
 import io
 import re
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from auto_router.errors import DataError
 
@@ -22,8 +24,15 @@ ImageLike = str | bytes | Path | Image.Image
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
+# Only these decoders meet untrusted bytes. PIL has more, among them one that hands PostScript to an external interpreter.
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
 
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+# PIL's decoders answer malformed files with any of these.
+_MALFORMED = (
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 _ACCEPTED = "base64, a data:...;base64 URI, bytes, a pathlib.Path or a PIL image"
 
 
@@ -54,13 +63,13 @@ def pixels(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             # The limit below is ours, checked before any pixel is decoded; PIL's own warning would only repeat it.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"picture of {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are allowed")
             return _to_rgb(ImageOps.exif_transpose(image))
-    # PIL's decoders answer malformed files with any of these.
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, OverflowError) as error:
-        raise DataError(f"picture of {len(data):,} bytes cannot be decoded ({error}); give a whole image file") from error
+    except _MALFORMED as error:
+        reason = f"not one of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"picture of {len(data):,} bytes cannot be decoded ({reason}); give a whole image file") from error
 
 
 def data_uri(data: bytes) -> str:
@@ -81,10 +90,9 @@ def mime_type(data: bytes) -> str:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16- and 32-bit grey: convert() would clip, not scale
-        low, high = image.convert("F").getextrema()
+        _, high = image.convert("F").getextrema()
         scale = 255.0 / 65535.0 if "16" in image.mode else 255.0 / max(float(high), 255.0)  # type: ignore[arg-type]
         image = image.convert("F").point(lambda value: value * scale).convert("L")
-        del low
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -94,7 +102,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.convert("RGBA" if image.has_transparency_data else "RGB").save(buffer, "PNG")
+    try:
+        upright = ImageOps.exif_transpose(image)  # the PNG carries no EXIF, so the turn must be made here
+        (upright.convert("RGBA") if upright.has_transparency_data else _to_rgb(upright)).save(buffer, "PNG")
+    except _MALFORMED as error:
+        raise DataError(f"picture {image!r} cannot be decoded ({error}); give a whole image") from error
     return buffer.getvalue()
 
 
@@ -103,8 +115,9 @@ def _read(path: Path) -> bytes:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"picture {path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are allowed")
         return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"picture {path} cannot be read ({error.strerror}); give the path of an image file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", error)
+        raise DataError(f"picture {path} cannot be read ({reason}); give the path of an image file") from error
 
 
 def _from_base64(text: str) -> bytes:

@@ -68,7 +68,8 @@ class Journal:
             # Without a time stamp and a name inside, the same answers give the same bytes.
             gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed,
         ):
-            for count, row in enumerate(self.rows(), start=1):
+            for row in self.rows():
+                count += 1
                 packed.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         return count
 

@@ -40,7 +40,7 @@ def match(response: str, reference: str) -> bool | None:
     literal = _unquoted(reference)
     if literal is not None:  # a quoted reference is a string literal: every character counts
         return True if literal in {final, *map(_unquoted, _wordings(final))} else None
-    if _normal(final) == _normal(reference):
+    if _normal(reference) and _normal(final) == _normal(reference):
         return True
     if _CHOICE_REFERENCE.fullmatch(reference):
         letter = chosen_letter(final, response)
@@ -52,7 +52,7 @@ def match(response: str, reference: str) -> bool | None:
     if expected is not None:
         found = last_number(final)
         return None if found is None else math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-9)
-    return True if _normal(reference) in {_normal(span) for span in _wordings(final)} else None
+    return True if _normal(reference) in {_normal(span) for span in _wordings(final)} - {""} else None
 
 
 def final_answer(response: str) -> str:
@@ -75,7 +75,7 @@ def final_answer(response: str) -> str:
 def chosen_letter(final: str, response: str = "") -> str | None:
     """Return the choice letter that an answer states first, upper case; None where it states none."""
     for text in (final, response):
-        found = _CHOICE_START.match(text.strip().lstrip("*`\"'"))
+        found = _CHOICE_START.match(text.strip().lstrip("*`\"' "))
         if found:
             return found.group(1).upper()
     bracketed = set(re.findall(rf"\(([{CHOICE_LETTERS}])\)|\b([{CHOICE_LETTERS}])\)", final))
@@ -106,7 +106,10 @@ def _value(text: str) -> float | None:
 
 def _plain_math(text: str) -> str:
     text = re.sub(r"\\d?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
-    return text.replace("−", "-").replace("\\,", "").replace("\\$", "$").replace("\\%", "%")
+    text = re.sub(r"(?<=[A-Za-z])(?:\^\{?-?\d+\}?|[²³])", "", text)  # the power of a unit or a variable is no number
+    return (
+        text.replace("{,}", ",").replace("−", "-").replace("\\!", "").replace("\\,", "").replace("\\$", "$").replace("\\%", "%")
+    )
 
 
 def _json_answer(text: str) -> str | None:
@@ -116,7 +119,7 @@ def _json_answer(text: str) -> str | None:
         return None
     try:
         answer = json.loads(found.group(), strict=False).get("answer")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return None if answer is None or isinstance(answer, dict | list) else str(answer)
 
@@ -149,8 +152,8 @@ def _unquoted(text: str) -> str | None:
 
 
 def _normal(text: str) -> str:
-    """Fold case, width, white space, surrounding punctuation and a leading article."""
+    """Fold case, width, white space, surrounding punctuation and a leading article; brackets count: [] is not {}."""
     text = unicodedata.normalize("NFKC", text).casefold().strip()
-    text = re.sub(r"\s+", " ", text).strip(" .,:;!?\"'`*()[]{}“”‘’$")
+    text = re.sub(r"\s+", " ", text).strip(" .,:;!?\"'`*“”‘’$")
     text = re.sub(r"\s*,\s*", ", ", text)
     return re.sub(r"^(?:the|a|an) ", "", text)

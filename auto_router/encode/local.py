@@ -65,7 +65,7 @@ class LocalEncoder(Encoder):
         starts = np.arange(0, len(offsets) - OVERLAP_TOKENS, room - OVERLAP_TOKENS)
         if len(starts) > MAX_WINDOWS:
             starts = np.linspace(0, len(offsets) - room, MAX_WINDOWS).round().astype(int)
-        return [text[offsets[start][0] : offsets[min(start + room, len(offsets)) - 1][1]] for start in starts]
+        return [text[offsets[start][0] : offsets[min(start + room, len(offsets)) - 1][1]] for start in starts.tolist()]
 
     def embed_texts(self, texts: list[str]) -> Array:
         encodings = self._tokenizer.encode_batch(texts)

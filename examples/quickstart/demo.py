@@ -1,0 +1,68 @@
+"""The whole path in one command, without a key, a GPU or a model hub.
+
+    make demo        (or: python examples/quickstart/demo.py [--output-dir demo])
+
+Real answers of three small local models were recorded (``recording.jsonl.gz``). A replay server on loopback gives them
+again over HTTP, and the four stages run exactly as they would against paid endpoints: collect, encode, train, route.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from auto_router.collect.replay import ReplayServer, load_recording  # noqa: E402
+from model_router import ModelRouter, decision_table  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+PROMPTS = [
+    "Calculate 17 + 25. Answer with just the number.",
+    "Calculate 38 * 47 - 219. Answer with just the number.",
+    "What is the capital of Portugal? Answer with one word.",
+    "What does this Python code print?\n```python\nprint(sorted([3, 1, 2])[-1])\n```\nAnswer with the output only.",
+    "Reverse the word 'lantern'. Reply with the result only.",
+    "All cats are animals. Tom is a cat. Is Tom an animal? Answer yes or no.",
+]
+
+
+def stage(title: str, *command: str | Path) -> None:
+    """Run one stage as a user would, showing its command; end the demo with the stage's exit code if it fails."""
+    print(f"\n== {title}\n$ python {' '.join(map(str, command))}", flush=True)
+    done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Collect (replayed), encode, train and route on the quickstart.")
+    parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="evaluation JSONs and embeddings (demo)")
+    parser.add_argument("--artifacts", type=Path, default=Path("router_artifacts"))
+    arguments = parser.parse_args(argv)
+    out, artifacts, pool = arguments.output_dir, arguments.artifacts, (HERE / "pool.yaml").relative_to(ROOT)
+    jsons = ["--train-json", out / "hf_evaluations_train.json", "--test-json", out / "hf_evaluations_test.json"]
+    start = time.perf_counter()
+    with ReplayServer(load_recording(HERE / "recording.jsonl.gz")) as server:
+        stage(
+            "Stage 1: ask three models over HTTP (recorded answers), judge them",
+            "prepare_hf_data.py", "--dataset", (HERE / "prompts.jsonl").relative_to(ROOT), "--pool", pool, "--match-only",
+            "--base-url", server.url, "--output-dir", out,
+        )  # fmt: skip
+    stage("Stage 2: encode the prompts", "generate_embeddings.py", *jsons, "--output-dir", out)
+    embeddings = ["--train-embeddings", out / "hf_train_embeddings.npy", "--test-embeddings", out / "hf_test_embeddings.npy"]
+    stage("Stage 3: train and assess", "nn_router.py", *embeddings, *jsons, "--pool", pool, "--output-dir", artifacts)
+    print("\n== Stage 4: route")
+    router = ModelRouter(ROOT / artifacts / "nn_router.pth")
+    for prompt, decision in zip(PROMPTS, router.decide_batch(PROMPTS), strict=True):
+        print(f"\n{' '.join(prompt.split())}\n{decision_table(decision)}")
+    print(f"\ndone in {time.perf_counter() - start:.0f} s. Try your own: {sys.executable} model_router.py \"your prompt\"")
+
+
+if __name__ == "__main__":
+    main()

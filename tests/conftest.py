@@ -1,0 +1,64 @@
+"""What every test stands on: no network beyond loopback, none of the user's environment, and the recorded data."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+SECRETS = ("OPENAI_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN")
+
+
+def is_local(address: Any) -> bool:
+    """Whether a socket address stays on this machine: a Unix socket's path, ``localhost``, loopback or 0.0.0.0."""
+    if not isinstance(address, tuple):
+        return True
+    host = str(address[0])
+    if host in ("localhost", "0.0.0.0", ""):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection that would leave this machine fails the test that tries it."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def checked(self: socket.socket, address: Any) -> None:
+        if not is_local(address):
+            raise RuntimeError(f"a test tried to connect to {address}; only loopback is allowed")
+        connect(self, address)
+
+    def checked_ex(self: socket.socket, address: Any) -> int:
+        if not is_local(address):
+            raise RuntimeError(f"a test tried to connect to {address}; only loopback is allowed")
+        return connect_ex(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", checked)
+    monkeypatch.setattr(socket.socket, "connect_ex", checked_ex)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and settings of the user's shell reach no test; no model hub is asked."""
+    for name in list(os.environ):
+        if name in SECRETS or (name.startswith("AUTO_ROUTER_") and name not in ("AUTO_ROUTER_CACHE", "AUTO_ROUTER_DATA")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of recorded benchmark data; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("AUTO_ROUTER_DATA") or PROJECT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no recorded data at {folder}; set AUTO_ROUTER_DATA to its folder")
+    return folder

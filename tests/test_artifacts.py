@@ -1,0 +1,107 @@
+"""The artifact: a round trip, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from auto_router.artifacts import Artifact, load_artifact, save_artifact
+from auto_router.errors import ArtifactError
+from auto_router.learn.network import NetworkConfig, RouterNetwork
+
+
+def artifact() -> Artifact:
+    torch.manual_seed(0)
+    network = RouterNetwork(NetworkConfig(6, 2, (4,), 0.1)).eval()
+    return Artifact(network, ["a", "b"], {"backend": "tiny", "text_dim": 4, "image_dim": 2}, {"a": {"modalities": ["text"]}})
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    saved, path = artifact(), tmp_path / "deep" / "nn_router.pth"
+    save_artifact(path, saved)
+    loaded = load_artifact(path)
+    x = torch.randn(5, 6)
+    assert torch.equal(loaded.network(x), saved.network(x))
+    assert not loaded.network.training
+    assert (loaded.model_names, loaded.encoder, loaded.pool) == (saved.model_names, saved.encoder, saved.pool)
+    assert [p.name for p in path.parent.iterdir()] == ["nn_router.pth"]
+
+
+def changed(tmp_path: Path, **entries: Any) -> Path:
+    path = tmp_path / "nn_router.pth"
+    save_artifact(path, artifact())
+    content = torch.load(path, weights_only=True)
+    torch.save(content | entries, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"format": 99}, "format 99"),
+        ({"model_names": ["a"]}, "do not fit"),
+        ({"model_names": ["a", "a"]}, "do not fit"),
+        ({"model_names": "ab"}, "model_names"),
+        ({"network": {"input_dim": 6}}, "do not fit"),
+        ({"network": {"input_dim": 7, "n_models": 2, "hidden_dims": [4], "dropout": 0.1}}, "do not fit"),
+        ({"network": {"input_dim": 6, "n_models": 2, "hidden_dims": [10**12], "dropout": 0.1}}, "do not fit"),
+        ({"encoder": {"text_dim": 9, "image_dim": 2}}, "do not fit"),
+        ({"state_dict": {}}, "do not fit"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        load_artifact(changed(tmp_path, **entries))
+
+
+def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "nn_router.pth"
+    with pytest.raises(ArtifactError, match=r"does not exist; train one with nn_router\.py"):
+        load_artifact(path)
+    save_artifact(path, artifact())
+    whole = path.read_bytes()
+    for content in (b"", b"hello", whole[: len(whole) // 2], whole[:-10]):
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError):
+            load_artifact(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ArtifactError, match="format"):
+        load_artifact(path)
+
+
+class Bomb:
+    """A pickle that would create a file when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_no_code_runs_on_opening(tmp_path: Path) -> None:
+    path, proof = tmp_path / "nn_router.pth", tmp_path / "proof"
+    torch.save({"format": 1, "state_dict": Bomb(proof)}, path)
+    with pytest.raises(ArtifactError):
+        load_artifact(path)
+    path.write_bytes(pickle.dumps(Bomb(proof)))
+    with pytest.raises(ArtifactError):
+        load_artifact(path)
+    assert not proof.exists()
+
+
+def test_a_failed_write_leaves_the_old_artifact(tmp_path: Path) -> None:
+    path = tmp_path / "nn_router.pth"
+    save_artifact(path, artifact())
+    before = path.read_bytes()
+    broken = artifact()
+    broken.training = {"unpicklable": lambda: None}
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        save_artifact(path, broken)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["nn_router.pth"]

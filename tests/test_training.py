@@ -1,0 +1,170 @@
+"""The network and its training: what is returned is the best epoch, and unknown labels are nothing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from auto_router.errors import ConfigError, DataError
+from auto_router.learn import training
+from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.search import config_with, random_search
+from auto_router.learn.training import Array, TrainConfig, batches, class_weights, masked_bce, train_network
+
+SMALL = TrainConfig(hidden_dims=(16, 8), epochs=30, patience=5, batch_size=16, dropout=0.2, learning_rate=0.01)
+
+
+def learnable(rows: int, seed: int = 0, models: int = 3) -> tuple[Array, Array]:
+    """Labels that follow from the sign of one dimension, with 15 % of them flipped."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 12)).astype(np.float32)
+    y = (x[:, :models] > 0) ^ (rng.random((rows, models)) < 0.15)
+    return x, y.astype(np.float32)
+
+
+def test_the_returned_network_is_the_best_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a true copy of every epoch's weights, and find the returned ones among them by their recomputed loss."""
+    train, validation = learnable(120), learnable(60, seed=1)
+    snapshots: list[dict[str, torch.Tensor]] = []
+    original = training._epoch
+
+    def remembering(network: RouterNetwork, *rest: Any) -> float:
+        loss = original(network, *rest)
+        snapshots.append(copy.deepcopy(network.state_dict()))
+        return loss
+
+    monkeypatch.setattr(training, "_epoch", remembering)
+    config = TrainConfig(hidden_dims=(16,), epochs=40, patience=6, batch_size=16, learning_rate=0.05, class_weights=False)
+    trained = train_network(train, validation, config, seed=3)
+    x, y = map(torch.from_numpy, validation)
+
+    def loss_of(state: dict[str, torch.Tensor]) -> float:
+        network = RouterNetwork(trained.network.config)
+        network.load_state_dict(state)
+        with torch.inference_mode():
+            return masked_bce(network.eval().logits(x), y).item()
+
+    losses = [loss_of(state) for state in snapshots]
+    assert trained.best_epoch == int(np.argmin(losses)) < len(losses) - 1, "the run must pass its best epoch to show this"
+    assert loss_of(trained.network.state_dict()) == pytest.approx(min(losses), abs=1e-6)
+    assert trained.best_loss == pytest.approx(min(losses), abs=1e-6)
+    assert losses[-1] > min(losses) + 1e-4
+    assert not trained.network.training
+
+
+def test_the_reported_loss_is_that_of_the_returned_probabilities_with_class_weights_too() -> None:
+    train, validation = learnable(120), learnable(60, seed=1)
+    trained = train_network(train, validation, SMALL, seed=0)
+    x, y = map(torch.from_numpy, validation)
+    with torch.inference_mode():
+        p = trained.network(x).clamp(1e-7, 1 - 1e-7)
+        loss = -(y * p.log() + (1 - y) * (1 - p).log()).mean().item()
+    assert loss == pytest.approx(trained.best_loss, abs=1e-4)
+
+
+def test_class_weights_balance_training_and_leave_probabilities_honest() -> None:
+    """One label in ten is 1 and nothing can be learned: the mean probability must stay near 0.1, not go to 0.5."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 4)).astype(np.float32)
+    y = (rng.random((400, 1)) < 0.1).astype(np.float32)
+    trained = train_network((x[:300], y[:300]), (x[300:], y[300:]), SMALL, seed=0)
+    with torch.inference_mode():
+        mean = trained.network(torch.from_numpy(x)).mean().item()
+    assert 0.04 < mean < 0.2
+    assert class_weights(torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, float("nan")]])).tolist() == [2.0, pytest.approx(0.05)]
+
+
+@pytest.mark.parametrize("rows", [2, 3, 17, 33])
+def test_a_last_batch_of_one_row_trains(rows: int) -> None:
+    x, y = learnable(rows)
+    trained = train_network((x, y), learnable(10, seed=1), SMALL, seed=0)
+    assert all(torch.isfinite(value).all() for value in trained.network.state_dict().values())
+    sizes = [len(part) for part in batches(rows, 16, torch.Generator())]
+    assert sum(sizes) == rows
+    assert min(sizes) > 1
+
+
+def test_batches_visit_every_row_once() -> None:
+    rows = torch.cat(list(batches(65, 16, torch.Generator().manual_seed(1))))
+    assert sorted(rows.tolist()) == list(range(65))
+
+
+def test_null_labels_change_nothing() -> None:
+    """The gradient with unknown labels is that of the known ones alone, and a model nobody labelled moves nothing."""
+    torch.manual_seed(0)
+    logits = torch.randn(5, 3, requires_grad=True)
+    labels = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=torch.float32)
+    unknown = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 1]], dtype=torch.bool)
+    loss = masked_bce(logits, labels.masked_fill(unknown, float("nan")))
+    loss.backward()  # type: ignore[no-untyped-call]
+    p = torch.sigmoid(logits.detach())
+    by_hand = -(labels * p.log() + (1 - labels) * (1 - p).log())[~unknown].mean()
+    assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert logits.grad is not None
+    assert (logits.grad[unknown] == 0).all()
+    assert torch.allclose(logits.grad[~unknown], ((p - labels) / (~unknown).sum())[~unknown], atol=1e-6)
+
+
+def test_a_column_without_labels_leaves_the_other_models_weights_as_they_are() -> None:
+    x, y = learnable(80)
+    hidden = np.concatenate([y, np.full((80, 1), np.nan, dtype=np.float32)], axis=1)
+    weights = class_weights(torch.from_numpy(hidden))
+    assert weights[-1] == 1.0
+    assert torch.equal(weights[:3], class_weights(torch.from_numpy(y)))
+    trained = train_network((x, hidden), (x, hidden), SMALL, seed=0)
+    assert trained.best_loss < 0.693
+
+
+def test_training_is_deterministic_and_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1).item()
+    torch.manual_seed(5)
+    first = train_network(learnable(60), learnable(20, 1), SMALL, seed=7)
+    assert torch.rand(1).item() == expected
+    second = train_network(learnable(60), learnable(20, 1), SMALL, seed=7)
+    other = train_network(learnable(60), learnable(20, 1), SMALL, seed=8)
+    assert all(torch.equal(a, b) for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True))
+    assert not torch.equal(first.network.output.weight, other.network.output.weight)
+
+
+def test_the_network_has_the_missions_layers_and_gives_probabilities() -> None:
+    network = RouterNetwork(NetworkConfig(1024, 3)).eval()
+    kinds = [type(layer).__name__ for layer in network.hidden]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Dropout"] * 3
+    assert [tuple(p.shape) for p in network.output.parameters()] == [(3, 128), (3,)]
+    out = network(torch.randn(4, 1024))
+    assert out.shape == (4, 3)
+    assert ((out > 0) & (out < 1)).all()
+    assert NetworkConfig.from_plain(network.config.to_plain()) == network.config
+
+
+def test_search_returns_the_best_trial_first_and_repeats_itself() -> None:
+    grid = {"hidden_dims": [[4], [16]], "learning_rate": [1e-4, 1e-2], "dropout": [0.0]}
+    train, validation = learnable(100), learnable(50, 1)
+    trials = random_search(train, validation, SMALL, grid, trials=3, seed=1)
+    losses = [trial.trained.best_loss for trial in trials]
+    assert len(trials) == 3
+    assert losses == sorted(losses)
+    again = random_search(train, validation, SMALL, grid, trials=3, seed=1)
+    assert [t.params for t in again] == [t.params for t in trials]
+    assert len(random_search(train, validation, SMALL, grid, trials=50, seed=1)) == 4
+
+
+@pytest.mark.parametrize("values", [{"dropout": 1.0}, {"hidden_dims": (0,)}, {"batch_size": 0}, {"learning_rate": 0.0}])
+def test_impossible_settings_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        train_network(learnable(10), learnable(5), config_with(SMALL, values), seed=0)
+
+
+def test_bad_settings_and_too_little_data_are_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown training settings \\['droput'\\]"):
+        config_with(SMALL, {"droput": 0.1})
+    x, y = learnable(10)
+    with pytest.raises(DataError, match="1 training row"):
+        train_network((x[:1], y[:1]), (x, y), SMALL, seed=0)
+    with pytest.raises(DataError, match="no known label"):
+        train_network((x, np.full_like(y, np.nan)), (x, y), SMALL, seed=0)
