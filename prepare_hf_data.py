@@ -25,7 +25,7 @@ from auto_router.collect.summary import reasons, summary_table
 from auto_router.errors import ConfigError, ProviderError, run
 from auto_router.pool import Pool, load_pool
 from auto_router.records import Record, group_ids, save_records
-from auto_router.splits import split_by_group
+from auto_router.splits import Indices, split_by_group
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
 MODEL_IDS = {
@@ -70,9 +70,9 @@ def chosen_pool(path: Path | None, names: list[str] | None) -> Pool:
     return load_pool(path or DEFAULT_POOL).subset(names or sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name]))
 
 
-def save_split(records: Sequence[Record], folder: Path, fraction: float, seed: int) -> str:
-    """Write the two JSONs, no group on both sides, and return a line that says so."""
-    rows = dict(zip(("train", "test"), split_by_group(group_ids(records), fraction, seed), strict=True))
+def save_split(records: Sequence[Record], split: tuple[Indices, Indices], folder: Path) -> str:
+    """Write the two JSONs and return a line that says so."""
+    rows = dict(zip(("train", "test"), split, strict=True))
     for part, numbers in rows.items():
         save_records(folder / f"hf_evaluations_{part}.json", [records[i] for i in np.sort(numbers)])
     counts = ", ".join(f"hf_evaluations_{part}.json ({len(numbers)} records)" for part, numbers in rows.items())
@@ -84,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     pool = chosen_pool(arguments.pool, arguments.models)
     columns = {role: getattr(arguments, f"{role}_column") for role in COLUMNS}
     questions = load_questions(arguments.dataset, arguments.num_samples, arguments.seed, arguments.split, columns)
+    # Groups that cannot be split are found before anything is asked.
+    groups = group_ids([Record(question.idx, question.prompt, group=question.group) for question in questions])
+    split = split_by_group(groups, arguments.test_fraction, arguments.seed)
     names = [model.name for model in pool.models]
     judge = "matching only" if arguments.match_only or pool.judge is None else f"matching, then {pool.judge.name}"
     print(f"{len(questions)} questions for {', '.join(names)}; judged by {judge}")
@@ -96,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if all(outcome.verdict.score is None for row in outcomes for outcome in row.values()):
         raise ProviderError("no question got a single label, so nothing was written; see the reasons above")
     records = [to_record(question, row) for question, row in zip(questions, outcomes, strict=True)]
-    print(save_split(records, arguments.output_dir, arguments.test_fraction, arguments.seed))
+    print(save_split(records, split, arguments.output_dir))
 
 
 if __name__ == "__main__":

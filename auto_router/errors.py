@@ -50,7 +50,7 @@ def run(main: Callable[[], None]) -> int:
     try:
         main()
     except RouterError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -36,7 +36,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as readable UTF-8 JSON, whole or not at all. NaN is refused: JSON has no such number."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    # A lone surrogate, which model output can hold, has no UTF-8 form; the replacement is its JSON escape.
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(value, file, ensure_ascii=False, indent=2, allow_nan=False)
         file.write("\n")
 

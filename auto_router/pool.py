@@ -5,6 +5,7 @@ Keys never stand in this file: ``api_key_env`` names the environment variable th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -39,7 +40,7 @@ class PoolModel:
         counted = (prompt_tokens, self.input_usd_per_mtok), (completion_tokens, self.output_usd_per_mtok)
         total = 0.0
         for tokens, price in counted:
-            if tokens is None or price is None:
+            if tokens is None or tokens < 0 or price is None:  # some servers count -1 for "unknown"
                 return None
             total += tokens * price / 1e6
         return total
@@ -64,7 +65,7 @@ class Pool:
         missing = [name for name in names if name not in known]
         if missing:
             raise ConfigError(f"pool has no model {', '.join(map(repr, missing))}; it has {', '.join(known)}")
-        return Pool(tuple(known[name] for name in names), self.judge)
+        return Pool(tuple(known[name] for name in dict.fromkeys(names)), self.judge)
 
     def facts(self) -> dict[str, Any]:
         """Return ``{model: facts}`` as stored in the router artifact."""
@@ -88,7 +89,7 @@ def load_pool(path: str | Path) -> Pool:
         raise ConfigError(f"pool file {path} needs a non-empty list 'models:'; see pool.yaml of this project")
     unknown = set(content) - {"models", "judge"}
     if unknown:
-        raise ConfigError(f"pool file {path} has unknown entries {sorted(unknown)}; allowed are 'models' and 'judge'")
+        raise ConfigError(f"pool file {path} has unknown entries {sorted(map(str, unknown))}; allowed are 'models' and 'judge'")
     models = tuple(_parse(entry, f"{path}, models[{i}]") for i, entry in enumerate(content["models"]))
     names = [model.name for model in models]
     if len(set(names)) < len(names):
@@ -101,28 +102,29 @@ def _parse(entry: Any, where: str) -> PoolModel:
     known = [f.name for f in fields(PoolModel)]
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str) or not entry["name"]:
         raise ConfigError(f"{where} needs a 'name'")
-    unknown = sorted(set(entry) - set(known))
+    unknown = sorted(map(str, set(entry) - set(known)))
     if unknown:
         raise ConfigError(f"{where} ({entry['name']}) has unknown keys {unknown}; allowed are {known}")
-    values = dict(entry)
+    values = {key: value for key, value in entry.items() if value is not None}  # ``key: null`` means the default
     values["model"] = values.get("model") or entry["name"]
-    values["modalities"] = tuple(values.get("modalities") or ("text",))
-    if not set(values["modalities"]) <= set(MODALITIES):
-        raise ConfigError(f"{where} ({entry['name']}): modalities are {list(MODALITIES)}, got {list(values['modalities'])}")
+    modalities = values.setdefault("modalities", ["text"])
+    if not isinstance(modalities, list) or not modalities or any(item not in MODALITIES for item in modalities):
+        raise ConfigError(f"{where} ({entry['name']}): modalities must be a list of {list(MODALITIES)}, got {modalities!r}")
+    values["modalities"] = tuple(modalities)
     _check_numbers(values, f"{where} ({entry['name']})")
     return PoolModel(**values)
 
 
 def _check_numbers(values: Mapping[str, Any], where: str) -> None:
     for name in ("input_usd_per_mtok", "output_usd_per_mtok", "temperature"):
-        value = values.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+        value = values.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ConfigError(f"{where}: {name} must be a number from 0, got {value!r}")
     for name in ("context_window", "max_tokens", "concurrency"):
         value = values.get(name, 1)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{where}: {name} must be a whole number from 1, got {value!r}")
     for name in ("base_url", "api_key_env", "system_prompt", "model"):
-        value = values.get(name)
-        if value is not None and not isinstance(value, str):
+        value = values.get(name, "")
+        if not isinstance(value, str):
             raise ConfigError(f"{where}: {name} must be a string, got {value!r}")

@@ -12,7 +12,7 @@ import base64
 import gzip
 import hashlib
 import json
-import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from auto_router.errors import DataError
 from auto_router.files import write_json
 
 FORMATS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
+MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
 
 Array = npt.NDArray[np.float32]
 
@@ -68,7 +69,7 @@ def load_records(path: str | Path) -> list[Record]:
         raise DataError(f"evaluation file {path} does not exist; make it with prepare_hf_data.py or give another path")
     try:
         rows = _read_rows(path)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
         raise DataError(f"evaluation file {path} cannot be parsed ({error}); expected one of {_formats()}") from error
     return parse_records(rows, where=str(path))
 
@@ -114,7 +115,7 @@ def content_key(prompt: str, images: Iterable[str | bytes] = ()) -> str:
     """Digest of a prompt, case and white space folded, and of its pictures: equal for what is the same question."""
     digest = hashlib.sha256(" ".join(prompt.casefold().split()).encode("utf-8", "surrogatepass"))
     for image in images:
-        digest.update(b"\0" + (image if isinstance(image, bytes) else image.encode()))
+        digest.update(b"\0" + (image if isinstance(image, bytes) else image.encode("utf-8", "surrogatepass")))
     return digest.hexdigest()[:16]
 
 
@@ -177,6 +178,9 @@ def _parse(row: Any, position: int, where: str) -> Record:
     images = row.get("images") or []
     if not isinstance(images, Sequence) or isinstance(images, str) or not all(isinstance(i, str) for i in images):
         raise fail("'images' must be a list of base64 strings or data URIs; use [] for none")
+    errors = row.get("model_errors") or {}
+    if not isinstance(errors, Mapping):
+        raise fail(f"'model_errors' must be an object of model: reason, got {type(errors).__name__}")
     answer = row.get("answer")
     return Record(
         idx=idx,
@@ -184,11 +188,16 @@ def _parse(row: Any, position: int, where: str) -> Record:
         answer="" if answer is None else str(answer),
         images=tuple(images),
         model_scores=_numbers(row, "model_scores", 1.0, fail),
-        group=None if row.get("group") is None else str(row["group"]),
-        source=None if row.get("source") is None else str(row["source"]),
-        model_costs=_numbers(row, "model_costs", math.inf, fail),
-        model_errors={str(k): str(v) for k, v in (row.get("model_errors") or {}).items() if v is not None},
+        group=_text(row.get("group")),
+        source=_text(row.get("source")),
+        model_costs=_numbers(row, "model_costs", MAX_USD, fail),
+        model_errors={str(k): str(v) for k, v in errors.items() if v is not None},
     )
+
+
+def _text(value: Any) -> str | None:
+    """An empty ``group`` or ``source`` says nothing, as none at all."""
+    return None if value is None or value == "" else str(value)
 
 
 def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any) -> dict[str, float | None]:
@@ -200,7 +209,7 @@ def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any) -> di
         if isinstance(value, bool):
             value = int(value)
         if value is not None and (not isinstance(value, int | float) or not 0.0 <= value <= highest):
-            allowed = "a number from 0 to 1" if highest == 1.0 else "a number of USD from 0"
+            allowed = "a number from 0 to 1" if highest == 1.0 else f"a number of USD from 0 to {MAX_USD:g}"
             raise fail(f"'{name}' of {model!r} must be {allowed}, or null for unknown; got {_short(value)}")
         numbers[str(model)] = value
     return numbers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
@@ -12,19 +14,23 @@ Indices = npt.NDArray[np.int64]
 
 
 def split_by_group(groups: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Return the row indices of the larger and of the smaller side; ``fraction`` of the groups go to the smaller.
+    """Return the row indices of two sides.
+
+    ``fraction`` of the groups go to the second; neither side is empty.
 
     Raises:
         DataError: fewer than two groups, so that one side would be empty.
     """
-    if len(np.unique(groups)) < 2:
+    count = len(np.unique(groups))
+    if count < 2:
         raise DataError(
-            f"{len(groups)} rows form {len(np.unique(groups))} group(s); a split needs at least 2 groups: add records "
+            f"{len(groups)} rows form {count} group(s); a split needs at least 2 groups: add records "
             "or check their 'group' field"
         )
-    splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
-    large, small = next(splitter.split(groups, groups=groups))
-    return np.asarray(large, dtype=np.int64), np.asarray(small, dtype=np.int64)
+    held_out = min(max(math.ceil(fraction * count), 1), count - 1)
+    splitter = GroupShuffleSplit(n_splits=1, test_size=held_out, random_state=seed)
+    first, second = next(splitter.split(groups, groups=groups))
+    return np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
 
 
 def group_folds(groups: Indices, folds: int, seed: int) -> Indices:

@@ -121,7 +121,10 @@ def test_no_allowed_model_is_an_error_that_names_the_row() -> None:
 
 
 def test_limits_hold_modality_context_and_subset() -> None:
-    pool = {"mid": {"modalities": ["text"]}, "small": {"modalities": ["text", "image"], "context_window": 100}}
+    pool: dict[str, dict[str, object]] = {
+        "mid": {"modalities": ["text"]},
+        "small": {"modalities": ["text", "image"], "context_window": 100},
+    }
     texts, counts = ["short", "short", "x" * 301], [0, 1, 0]
     allowed = allowed_models(NAMES, pool, texts, counts)
     assert allowed.tolist() == [[True, True, True], [True, False, False], [True, True, False]]

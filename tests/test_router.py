@@ -198,7 +198,15 @@ def local_artifact(tmp_path: Path) -> Path:
 def test_the_command_line_shows_the_decision(local_artifact: Path, tmp_path: Path) -> None:
     picture = tmp_path / "f.png"
     picture.write_bytes(png((9, 9, 9)))
-    command = [sys.executable, "model_router.py", "What is in cat.jpg", "--router", str(local_artifact), "--image", str(picture)]
+    command = [
+        sys.executable,
+        "model_router.py",
+        "What is in cat.jpg",
+        "--router",
+        str(local_artifact),
+        "--image",
+        str(picture),
+    ]
     done = subprocess.run(
         [*command, "--threshold", "big=0.5", "--threshold", "mid=0.5", "--threshold", "small=0.99", "--cost", "big=1",
          "--cost", "mid=0.5", "--cost", "small=0"],

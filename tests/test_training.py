@@ -143,7 +143,7 @@ def test_the_network_has_the_missions_layers_and_gives_probabilities() -> None:
 
 
 def test_search_returns_the_best_trial_first_and_repeats_itself() -> None:
-    grid = {"hidden_dims": [[4], [16]], "learning_rate": [1e-4, 1e-2], "dropout": [0.0]}
+    grid: dict[str, list[Any]] = {"hidden_dims": [[4], [16]], "learning_rate": [1e-4, 1e-2], "dropout": [0.0]}
     train, validation = learnable(100), learnable(50, 1)
     trials = random_search(train, validation, SMALL, grid, trials=3, seed=1)
     losses = [trial.trained.best_loss for trial in trials]

@@ -11,7 +11,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from auto_router.collect.endpoint import Answer, Endpoint, Messages, user_message
-from auto_router.collect.journal import Journal
+from auto_router.collect.journal import Journal, request_key
 from auto_router.collect.judge import Verdict, judge_messages, matched, parse_verdict
 from auto_router.collect.source import Question
 from auto_router.pool import Pool, PoolModel
@@ -38,6 +38,7 @@ class Collector:
         self._match_only = match_only
         self._endpoints = {model.name: Endpoint(model, base_url) for model in pool.models}
         self._judge = None if match_only or pool.judge is None else Endpoint(pool.judge, base_url)
+        self._turns: dict[str, asyncio.Lock] = {}
         self._judging = asyncio.Semaphore(pool.judge.concurrency if pool.judge else 1)
 
     async def collect(self, questions: Sequence[Question]) -> list[dict[str, Outcome]]:
@@ -76,18 +77,20 @@ class Collector:
             return verdict or Verdict(None, "no answer")
         if self._judge is None:
             return Verdict(None, "undecided by matching, and the pool has no judge")
+        shown = question.images if "image" in self._judge.model.modalities else ()
         async with self._judging:
-            return parse_verdict(await self._asked(self._judge, judge_messages(question, answer.text)))
+            return parse_verdict(await self._asked(self._judge, judge_messages(question, answer.text, shown)))
 
     async def _asked(self, endpoint: Endpoint, messages: Messages) -> Answer:
         """Return the journal's answer, or ask and commit."""
         request = endpoint.request(messages)
-        known = self._journal.get(request)
-        if known is not None:
-            return known
-        answer = await endpoint.ask(request)
-        self._journal.put(request, answer)
-        return answer
+        async with self._turns.setdefault(request_key(request), asyncio.Lock()):  # its double waits and finds it answered
+            known = self._journal.get(request)
+            if known is not None:
+                return known
+            answer = await endpoint.ask(request)
+            self._journal.put(request, answer)
+            return answer
 
 
 def to_record(question: Question, outcomes: Mapping[str, Outcome]) -> Record:

@@ -46,15 +46,15 @@ class Endpoint:
 
     def __init__(self, model: PoolModel, base_url: str | None = None) -> None:
         self.model = model
-        key = os.environ.get(model.api_key_env or "")
-        if model.api_key_env and not key and base_url is None:
+        self._key = os.environ.get(model.api_key_env or "", "").strip()
+        if model.api_key_env and not self._key and base_url is None:
             raise ConfigError(
                 f"model {model.name}: environment variable {model.api_key_env} is not set; export it, or change api_key_env "
                 "in the pool file"
             )
         self._client = openai.AsyncOpenAI(
             base_url=base_url or model.base_url,
-            api_key=key or "none",
+            api_key=self._key or "none",
             timeout=TIMEOUT_SECONDS,
             max_retries=RETRIES,
         )
@@ -73,27 +73,48 @@ class Endpoint:
         """Send a request. A failure is an :class:`Answer` with its reason, never an exception: the run goes on."""
         start = time.perf_counter()
         try:
-            reply = await self._client.chat.completions.create(**request)
+            reply = await self._client.chat.completions.with_raw_response.create(**request)
         except openai.OpenAIError as error:
-            return Answer(None, error=_reason(error))
-        except json.JSONDecodeError as error:
-            return Answer(None, error=f"answer is not JSON: {error}")
-        latency = time.perf_counter() - start
-        if not getattr(reply, "choices", None):
-            return Answer(None, latency_s=latency, error="answer has no choices")
-        choice, usage = reply.choices[0], reply.usage
-        text = choice.message.content if choice.message else None
-        return Answer(
-            text=text or None,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            finish_reason=choice.finish_reason,
-            latency_s=round(latency, 4),
-            error=None if text else f"empty answer (finish reason {choice.finish_reason})",
-        )
+            return Answer(None, error=self._reason(error))
+        except ValueError as error:
+            return Answer(None, error=f"request cannot be sent: {error}")
+        latency = round(time.perf_counter() - start, 4)
+        try:
+            return _answer(json.loads(reply.http_response.content), latency)
+        except (ValueError, RecursionError) as error:
+            return Answer(None, latency_s=latency, error=f"answer is not JSON: {error}")
+
+    def _reason(self, error: openai.OpenAIError) -> str:
+        """One line that says what failed; a key that the endpoint echoes is taken out."""
+        status = getattr(error, "status_code", None)
+        text = str(error).replace(self._key, "[key]") if self._key else str(error)
+        return f"{type(error).__name__}{f' {status}' if status else ''}: {' '.join(text.split())[:300]}"
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _answer(reply: Any, latency: float) -> Answer:
+    """Read a reply by hand: endpoints send any JSON, and the SDK passes on what does not fit its types."""
+    choices = _of(dict, reply, {}).get("choices")
+    choice = _of(dict, next(iter(_of(list, choices, [])), None), None)
+    if choice is None:
+        return Answer(None, latency_s=latency, error="answer has no choices")
+    usage = _of(dict, reply.get("usage"), {})
+    finish = _of(str, choice.get("finish_reason"), None)
+    text = _of(str, _of(dict, choice.get("message"), {}).get("content"), "")
+    return Answer(
+        text=text if text.strip() else None,
+        prompt_tokens=_of(int, usage.get("prompt_tokens"), None),
+        completion_tokens=_of(int, usage.get("completion_tokens"), None),
+        finish_reason=finish,
+        latency_s=latency,
+        error=None if text.strip() else f"empty answer (finish reason {finish})",
+    )
+
+
+def _of(kind: type, value: Any, otherwise: Any) -> Any:
+    return value if isinstance(value, kind) else otherwise
 
 
 def user_message(prompt: str, images: Sequence[bytes] = ()) -> Messages:
@@ -111,17 +132,10 @@ def digested(messages: Any) -> Any:
     if isinstance(messages, dict):
         return {name: digested(value) for name, value in messages.items()}
     if isinstance(messages, str) and messages.startswith("data:"):
-        return "sha256:" + hashlib.sha256(messages.encode()).hexdigest()
+        return "sha256:" + hashlib.sha256(messages.encode("utf-8", "surrogatepass")).hexdigest()
     return messages
 
 
 def fingerprint(value: Any) -> str:
     """Return a digest of plain values; equal values have equal digests."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-def _reason(error: openai.OpenAIError) -> str:
-    """One line that says what failed; the SDK's messages carry no key."""
-    status = getattr(error, "status_code", None)
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}{f' {status}' if status else ''}: {text}"

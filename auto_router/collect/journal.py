@@ -32,7 +32,10 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
         try:
             self._database = sqlite3.connect(path)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -42,13 +45,13 @@ class Journal:
 
     def get(self, request: dict[str, Any]) -> Answer | None:
         """Return the recorded answer to ``request``; None where it was never answered (a failure counts as never)."""
-        row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (_key(request),)).fetchone()
+        row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (request_key(request),)).fetchone()
         answer = None if row is None else Answer(**json.loads(row[0]))
         return answer if answer is not None and answer.error is None else None
 
     def put(self, request: dict[str, Any], answer: Answer) -> None:
         """Commit an answer, or a failure with its reason."""
-        row = (_key(request), json.dumps(digested(request)), json.dumps(answer.to_plain()))
+        row = (request_key(request), json.dumps(digested(request)), json.dumps(answer.to_plain()))
         with self._database:
             self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row)
 
@@ -70,7 +73,7 @@ class Journal:
         ):
             for row in self.rows():
                 count += 1
-                packed.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+                packed.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
         return count
 
     def __enter__(self) -> Journal:
@@ -80,5 +83,6 @@ class Journal:
         self._database.close()
 
 
-def _key(request: dict[str, Any]) -> str:
+def request_key(request: dict[str, Any]) -> str:
+    """Return what a request is recognised by."""
     return fingerprint(digested(request))

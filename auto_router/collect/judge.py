@@ -1,14 +1,15 @@
 """Verdicts: rules first, then, where they cannot tell, a language model at temperature 0.
 
-The judge sees the question, its pictures, the reference and the candidate's text as *data* inside a JSON document, so
-that no fence or heading in an answer can pose as an instruction; it never sees which model answered. Its reply must be
-a JSON object with a boolean ``correct``. Anything else is no verdict.
+The judge sees the question, its pictures (if it takes pictures), the reference and the candidate's text as *data* inside
+a JSON document, so that no fence or heading in an answer can pose as an instruction; it never sees which model answered.
+Its reply must be a JSON object with a boolean ``correct``. Anything else is no verdict.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auto_router.collect.endpoint import Answer, Messages, user_message
@@ -48,10 +49,10 @@ def matched(answer: Answer, question: Question, match_only: bool) -> Verdict | N
     return None
 
 
-def judge_messages(question: Question, answer: str) -> Messages:
-    """Return the judge's messages for one answer."""
+def judge_messages(question: Question, answer: str, images: Sequence[bytes] = ()) -> Messages:
+    """Return the judge's messages for one answer; ``images``: the question's pictures, for a judge that takes them."""
     document = {"question": question.prompt, "reference": question.answer, "answer": answer}
-    return user_message(f"{INSTRUCTION}\n\n{json.dumps(document, ensure_ascii=True, indent=1)}", question.images)
+    return user_message(f"{INSTRUCTION}\n\n{json.dumps(document, ensure_ascii=True, indent=1)}", images)
 
 
 def parse_verdict(reply: Answer) -> Verdict:
@@ -61,7 +62,7 @@ def parse_verdict(reply: Answer) -> Verdict:
     text = re.sub(r"^```(?:json)?\s*|\s*```$", "", reply.text.strip())
     try:
         correct = json.loads(text)["correct"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         correct = None
     if not isinstance(correct, bool):
         return Verdict(None, f"judge: unreadable verdict {reply.text.strip()[:80]!r}")

@@ -16,6 +16,7 @@ import json
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,7 @@ from typing import Any
 
 from auto_router.collect.endpoint import Answer, digested, fingerprint
 from auto_router.collect.journal import Journal
-from auto_router.errors import DataError, run
+from auto_router.errors import ConfigError, DataError, run
 
 DEFAULT_PORT = 8399
 MAX_BODY = 64 * 2**20
@@ -61,7 +62,7 @@ def load_recording(path: str | Path) -> dict[str, Answer]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             return recording(json.loads(line) for line in file if line.strip())
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
         raise DataError(f"recording {path} cannot be read ({error!r}); export one from a journal with --export") from error
 
 
@@ -86,7 +87,10 @@ class ReplayServer:
 
     def __enter__(self) -> ReplayServer:
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"port {self.port} cannot be used ({error}); give another, or 0 for a free one") from error
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -153,17 +157,17 @@ def _handler(replay: ReplayServer) -> type[BaseHTTPRequestHandler]:
             self._send(200 if self.path in known else 404, known.get(self.path, _error("no such path", "not_found")), Fault())
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            if length > MAX_BODY:
+            length = self.headers.get("Content-Length", "")
+            if not length.isdecimal() or int(length) > MAX_BODY:
                 self.close_connection = True
-                return self._send(413, _error(f"at most {MAX_BODY} bytes", "too_large"), Fault())
-            data = self.rfile.read(length)
+                return self._send(413, _error(f"a body of at most {MAX_BODY} bytes is needed", "too_large"), Fault())
+            data = self.rfile.read(int(length))
             if self.path != "/v1/chat/completions":
                 return self._send(404, _error("no such path", "not_found"), Fault())
             try:
                 body = json.loads(data)
                 status, reply, fault = replay.answer(body)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 return self._send(400, _error(f"not a chat request: {error!r}", "bad_request"), Fault())
             time.sleep(replay.latency_s + fault.delay_s)
             return self._send(status, reply, fault)

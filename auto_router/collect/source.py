@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from auto_router.errors import DataError
-from auto_router.images import image_bytes
+from auto_router.images import image_bytes, pixels
 from auto_router.records import content_key
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -58,7 +60,7 @@ def load_questions(
         raise DataError(f"data set {dataset} is empty; at least one row is needed")
     numbers = range(len(rows))
     chosen = numbers if num_samples is None else sorted(random.Random(seed).sample(numbers, min(num_samples, len(rows))))
-    kept = rows.select_columns(list(found.values())).select(chosen)
+    kept = rows.select_columns(list(dict.fromkeys(found.values()))).select(chosen)
     return [_question(number, row, found, dataset) for number, row in zip(chosen, kept, strict=True)]
 
 
@@ -66,6 +68,7 @@ def _load(dataset: str, split: str) -> Any:
     import datasets  # a heavy import that only this function needs
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what fails is told once, below
     path = Path(dataset)
     try:
         if path.is_dir() and any((path / name).exists() for name in ("dataset_info.json", "dataset_dict.json", "state.json")):
@@ -77,8 +80,10 @@ def _load(dataset: str, split: str) -> Any:
             loaded = datasets.load_dataset(_BUILDERS[suffix], data_files=str(path), split="train")
         else:
             loaded = datasets.load_dataset(dataset)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except StopIteration as error:  # how datasets answers a file without a single row
+        raise DataError(f"data set {dataset} is empty; at least one row is needed") from error
+    except (OSError, ValueError, LookupError, TypeError, zlib.error, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise DataError(
             f"data set {dataset!r} cannot be loaded ({reason}); give a hub id, a save_to_disk folder or a local file"
         ) from error
@@ -107,7 +112,8 @@ def _columns(present: Sequence[str], asked: Mapping[str, str | None], dataset: s
         wanted = asked.get(role)
         if wanted is not None and wanted not in present:
             raise DataError(f"data set {dataset} has no column {wanted!r} for the {role}; it has {', '.join(present)}")
-        name = wanted or next((column for column in common if column in present), None)
+        free = (column for column in common if column in present and column not in asked.values())
+        name = wanted or next(free, None)
         if name is not None:
             found[role] = name
     for role in ("prompt", "answer"):
@@ -123,20 +129,21 @@ def _question(number: int, row: Mapping[str, Any], found: Mapping[str, str], dat
     prompt, answer = row[found["prompt"]], row[found["answer"]]
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f"data set {dataset}, row {number}: column {found['prompt']!r} holds no prompt; drop the row")
-    images = []
-    for position, given in enumerate(_image_values(row.get(found.get("images", "")))):
-        try:
+    images: list[bytes] = []
+    try:
+        for given in _image_values(row.get(found.get("images", ""))):
             images.append(image_bytes(given))
-        except DataError as error:
-            raise DataError(f"data set {dataset}, row {number}, picture {position}: {error}") from error
+            pixels(images[-1])  # a picture that no encoder can read is better found before any model is paid for it
+    except DataError as error:
+        raise DataError(f"data set {dataset}, row {number}, pictures: {error}") from error
     source, group = (row.get(found.get(role, "")) for role in ("source", "group"))
     return Question(
         idx=number,
         prompt=prompt,
         answer="" if answer is None else str(answer),
         images=tuple(images),
-        source=None if source is None else str(source),
-        group=content_key(prompt, images) if group is None else str(group),
+        source=None if source in (None, "") else str(source),
+        group=content_key(prompt, images) if group in (None, "") else str(group),
     )
 
 

@@ -34,6 +34,12 @@ PROGRAMS: tuple[str, ...] = (
     "x = 1\nwhile x < {a}:\n    x *= 2\nprint(x)",
 )
 
+QUESTIONS = (
+    "What does this Python program print?",
+    "Give the output of this Python code.",
+    "What is printed by this Python code?",
+)
+
 OPEN: tuple[tuple[str, str], ...] = (
     ("Which Python keyword starts the definition of a function?", "def"),
     ("Which Python keyword defines a class?", "class"),
@@ -59,14 +65,14 @@ OPEN: tuple[tuple[str, str], ...] = (
 
 CHOICES: tuple[tuple[str, str, tuple[str, str, str]], ...] = (
     ("Which Python type cannot be changed after it is made?", "tuple", ("list", "dict", "set")),
-    ("What does `list.pop()` do without an argument?", "removes the last item", ("removes the first item", "empties the list", "sorts the list")),
+    ("Which item does `list.pop()` remove without an argument?", "the last", ("the first", "the largest", "none")),
     ("Which symbol starts a comment in Python?", "#", ("//", "--", "%")),
     ("Which data structure is last in, first out?", "stack", ("queue", "heap", "hash table")),
     ("What is the average cost of a look-up in a hash table?", "O(1)", ("O(n)", "O(log n)", "O(n log n)")),
     ("What does binary search need?", "sorted data", ("unique data", "numeric data", "linked data")),
     ("Which HTTP status code says that a page was not found?", "404", ("200", "301", "500")),
     ("Which HTTP method is meant for reading only?", "GET", ("POST", "PUT", "DELETE")),
-    ("Which Python exception comes from a missing dictionary key?", "KeyError", ("IndexError", "ValueError", "NameError")),
+    ("Which Python exception means a missing dictionary key?", "KeyError", ("IndexError", "ValueError", "NameError")),
     ("Which Python exception comes from int('x')?", "ValueError", ("TypeError", "KeyError", "SyntaxError")),
     ("What does `7 // 2` give in Python?", "3", ("3.5", "4", "1")),
     ("Which of these is a compiled language with manual memory management?", "C", ("Python", "JavaScript", "Ruby")),
@@ -75,7 +81,7 @@ CHOICES: tuple[tuple[str, str, tuple[str, str, str]], ...] = (
     ("Which number is hexadecimal FF in decimal?", "255", ("256", "15", "127")),
     ("Which Python keyword makes a small unnamed function?", "lambda", ("def", "inline", "func")),
     ("Which git command puts staged changes into the history?", "git commit", ("git push", "git add", "git stash")),
-    ("Which traversal of a binary search tree visits the keys in order?", "in-order", ("pre-order", "post-order", "level-order")),
+    ("Which traversal of a binary search tree gives sorted keys?", "in-order", ("pre-order", "post-order", "by level")),
     ("Which Unix command searches lines that match a pattern?", "grep", ("find", "cat", "wc")),
     ("Which regular expression matches one or more digits?", r"\d+", (r"\w*", r"\d?", r"\s+")),
 )  # fmt: skip
@@ -97,9 +103,7 @@ def code_output(rng: random.Random, count: int) -> list[Prompt]:
         a, b, c = rng.sample(range(3, 20), 3)
         word = rng.choice(("market", "silver", "planet", "garden", "rocket"))
         program = PROGRAMS[kind].format(a=a, b=b, c=c, s=rng.randint(2, 4), w=word)
-        question = rng.choice(
-            ("What does this Python program print?", "Give the output of this Python code.", "What is printed by this Python code?")
-        )
+        question = rng.choice(QUESTIONS)
         ending = rng.choice(("Reply with the printed text only.", "Answer with the output only, nothing else."))
         text = f"{question}\n```python\n{program}\n```\n{ending}"
         made.append(Prompt(text, run_program(program), "code_output", f"code-{kind}"))

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     router = ModelRouter(ROOT / artifacts / "nn_router.pth")
     for prompt, decision in zip(PROMPTS, router.decide_batch(PROMPTS), strict=True):
         print(f"\n{' '.join(prompt.split())}\n{decision_table(decision)}")
-    print(f"\ndone in {time.perf_counter() - start:.0f} s. Try your own: {sys.executable} model_router.py \"your prompt\"")
+    print(f'\ndone in {time.perf_counter() - start:.0f} s. Try your own: {sys.executable} model_router.py "your prompt"')
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ SKILLS: tuple[tuple[Callable[[random.Random, int], list[Prompt]], int], ...] = (
     (text_skills.logic, 40),
     (code_skills.code_output, 44),
     (code_skills.code_facts, 40),
-    (world_skills.facts, 48),
-    (world_skills.odd_one_out, 36),
+    (world_skills.facts, 60),
+    (world_skills.odd_one_out, 32),
     (world_skills.language, 40),
 )
 

@@ -104,9 +104,9 @@ def _fence(rng: random.Random, one: str, two: str) -> tuple[str, int]:
     return text, 2 * (a + b)
 
 
-def _more(rng: random.Random, one: str, two: str) -> tuple[str, int]:
+def _runs(rng: random.Random, one: str, two: str) -> tuple[str, int]:
     a, b = rng.randint(10, 30), rng.randint(2, 9)
-    return f"{one} ran {a} km this week and {two} ran {b} km. How many km did they run together?", a + b
+    return f"{one} ran {a} km this week and {two} ran {b} km. How many km is that in all?", a + b
 
 
 def _half(rng: random.Random, one: str, two: str) -> tuple[str, int]:
@@ -144,7 +144,8 @@ def _speed(rng: random.Random, one: str, two: str) -> tuple[str, int]:
 
 
 STORIES: tuple[Story, ...] = (
-    _apples, _stickers, _shelves, _share, _more, _half, _pens, _train, _fence, _ages, _bakery, _savings, _discount, _speed,
+    _apples, _stickers, _shelves, _share, _runs, _half,
+    _pens, _train, _fence, _ages, _bakery, _savings, _discount, _speed,
 )  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def _one_date(rng: random.Random, kind: int) -> tuple[str, str]:
         text = f"A film starts at {minute // 60:02}:{minute % 60:02} and lasts {n} minutes. When does it end (HH:MM)?"
         return text, f"{end // 60:02}:{end % 60:02}"
     if kind == 2:
-        n = rng.randint(1, 12)
+        n = rng.randint(2, 12)
         return f"Which date is {n} days after {start} (YYYY-MM-DD)?", str(start + dt.timedelta(days=n))
     if kind == 3:
         hour, minute = rng.randint(1, 11), rng.choice((10, 15, 30, 45))

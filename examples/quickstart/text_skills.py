@@ -38,8 +38,8 @@ def _one_string(rng: random.Random, kind: int) -> tuple[str, str]:
     if kind == 5:
         return f"Join the words '{word}' and '{other}' with a hyphen between them.", f"{word}-{other}"
     if kind == 6:
-        letter = rng.choice([c for c in word if c not in "aeiou"])
-        return f"Replace every '{letter}' in '{word}' with '*'.", word.replace(letter, "*")
+        end = rng.choice(("s", "!", "123"))
+        return f"Write the word '{word}' with '{end}' added at the end, without a space.", word + end
     if kind == 7 and rng.random() < 0.5:
         return f"Repeat the word '{word}' three times, with spaces between.", f"{word} {word} {word}"
     if kind == 7:
@@ -50,7 +50,7 @@ def _one_string(rng: random.Random, kind: int) -> tuple[str, str]:
 
 
 def string_work(rng: random.Random, count: int) -> list[Prompt]:
-    """Reverse, count, pick, change case, join, replace."""
+    """Reverse, count, pick, change case, join, append."""
     made = []
     for i in range(count):
         text, answer = _one_string(rng, i % 10)

@@ -16,6 +16,18 @@ OPEN_FACTS: tuple[tuple[str, str], ...] = (
     ("What is the capital of Australia?", "Canberra"),
     ("What is the capital of Peru?", "Lima"),
     ("What is the capital of Norway?", "Oslo"),
+    ("What is the capital of Spain?", "Madrid"),
+    ("What is the capital of Egypt?", "Cairo"),
+    ("What is the capital of Sweden?", "Stockholm"),
+    ("What is the capital of China?", "Beijing"),
+    ("What is the capital of Argentina?", "Buenos Aires"),
+    ("Which planet is called the red planet?", "Mars"),
+    ("Which insect makes honey?", "bee"),
+    ("In which country are the pyramids of Giza?", "Egypt"),
+    ("Which star is the nearest to the Earth?", "Sun"),
+    ("How many days does a leap year have?", "366"),
+    ("What is the chemical symbol of oxygen?", "O"),
+    ("Which colour do blue and yellow paint make together?", "green"),
     ("Which metal has the chemical symbol Fe?", "iron"),
     ("What is the chemical symbol of gold?", "Au"),
     ("What is the chemical symbol of sodium?", "Na"),
@@ -42,8 +54,9 @@ CHOICE_FACTS: tuple[tuple[str, str, tuple[str, str, str]], ...] = (
     ("Which of these elements is a noble gas?", "neon", ("oxygen", "nitrogen", "chlorine")),
     ("Which element has the atomic number 1?", "hydrogen", ("helium", "oxygen", "carbon")),
     ("Which particle has a negative charge?", "electron", ("proton", "neutron", "photon")),
-    ("Which of these happened first?", "the French Revolution", ("the First World War", "the fall of the Berlin Wall", "the Moon landing")),
-    ("Which of these was invented last?", "the smartphone", ("the telephone", "the printing press", "the steam engine")),
+    ("Which of these happened first?", "the French Revolution",
+     ("the First World War", "the Cold War", "the Moon landing")),
+    ("Which of these was invented last?", "smartphone", ("telephone", "printing press", "steam engine")),
     ("Which river flows through Egypt?", "the Nile", ("the Amazon", "the Danube", "the Mekong")),
     ("Which mountain is the highest above sea level?", "Everest", ("Kilimanjaro", "Mont Blanc", "Denali")),
     ("Which continent holds the Sahara?", "Africa", ("Asia", "South America", "Australia")),
@@ -70,11 +83,10 @@ KINDS: dict[str, str] = {
     "reptile": "lizard crocodile tortoise cobra gecko iguana",
     "stringed instrument": "violin cello guitar harp banjo viola",
     "wind instrument": "flute trumpet clarinet oboe trombone saxophone",
-    "tool": "hammer saw screwdriver wrench chisel pliers",
+    "tool": "hammer saw screwdriver wrench chisel drill",
     "tree": "oak birch maple willow pine spruce",
     "vehicle": "bicycle lorry tram ferry motorcycle helicopter",
-    "colour": "purple yellow green turquoise brown red",
-    "furniture": "table sofa wardrobe bed desk chair",
+    "piece of furniture": "table sofa wardrobe bed desk chair",
 }
 
 # (instruction with the word in it, answer)
@@ -122,8 +134,12 @@ LANGUAGE: tuple[tuple[str, str], ...] = (
 )
 
 
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def facts(rng: random.Random, count: int) -> list[Prompt]:
-    """Widely known facts, half open and half multiple choice; ``count`` at most, one group each."""
+    """Widely known facts, open or multiple choice; ``count`` at most, one group each."""
     made = []
     for i, (question, answer) in enumerate(OPEN_FACTS):
         made.append(Prompt(f"{question} {rng.choice(ONE_WORD)}", answer, "fact", f"fact-open-{i}"))
@@ -143,12 +159,12 @@ def odd_one_out(rng: random.Random, count: int) -> list[Prompt]:
         words = [*rng.sample(kinds[other], 3), word]
         rng.shuffle(words)
         shown = ", ".join(words)
-        first, second = rng.sample((kind, other), 2)
+        one, two = rng.sample((kind, other), 2)
         question, answer = (
             (f"Which word does not belong with the others: {shown}?", word),
-            (f"What is the word '{word}': a kind of {first}, or a kind of {second}?", kind),
-            (f"One of these is of another kind than the rest: {shown}. Which one?", word),
-            (f"Which of these is {'an' if kind[0] in 'Ai' else 'a'} {kind}: {shown}?", word),
+            (f"Is {_with_article(word)} {_with_article(one)} or {_with_article(two)}?", kind),
+            (f"Which of these is {_with_article(kind)}: {shown}?", word),
+            (f"What kind of thing is {_with_article(word)}: {_with_article(one)} or {_with_article(two)}?", kind),
         )[i % 4]
         made.append(Prompt(f"{question} {rng.choice(ONE_WORD)}", answer, "odd_one_out", f"odd-{i}"))
     return made

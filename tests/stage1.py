@@ -1,0 +1,111 @@
+"""What the tests of Stage 1 share: a scripted chat endpoint on loopback, and its inputs as files."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import prepare_hf_data
+from auto_router.collect.endpoint import user_message
+from auto_router.errors import run
+
+Reply = tuple[int, dict[str, str], bytes]
+
+
+def completion(text: str | None, finish_reason: str = "stop", tokens: tuple[int, int] = (10, 2)) -> Reply:
+    """A well-formed chat completion."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
+    return raw({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage})
+
+
+def raw(value: Any, status: int = 200, **headers: str) -> Reply:
+    """Any bytes, or any value as JSON, with a status."""
+    return status, headers, value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+@dataclass
+class ChatServer:
+    """Answers every chat request with what ``script`` returns for its body; keeps the bodies and the keys it was sent."""
+
+    script: Callable[[dict[str, Any]], Reply]
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> ChatServer:
+        chat = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                chat.bodies.append(body)
+                chat.keys.append(self.headers.get("Authorization", ""))
+                status, headers, reply = chat.script(body)
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.send_header("Content-Length", str(len(reply)))
+                self.end_headers()
+                self.wfile.write(reply)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def asked(self) -> Counter[str]:
+        """How often each model was asked."""
+        return Counter(str(body["model"]) for body in self.bodies)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write a ``.jsonl`` data set."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_pool(path: Path, models: Sequence[dict[str, Any]], judge: dict[str, Any] | None = None) -> Path:
+    """Write a pool file; JSON is YAML."""
+    path.write_text(json.dumps({"models": list(models)} | ({"judge": judge} if judge else {})), encoding="utf-8")
+    return path
+
+
+def recorded(model: str, prompt: str, text: str, images: Sequence[bytes] = (), **answer: Any) -> dict[str, Any]:
+    """A row of a recording."""
+    return {"request": {"model": model, "messages": user_message(prompt, images)}, "answer": {"text": text, **answer}}
+
+
+def stage1(*arguments: str | Path) -> int:
+    """Run Stage 1 in this process, as its script does; return its exit code."""
+    return run(lambda: prepare_hf_data.main([str(argument) for argument in arguments]))
+
+
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Both evaluation files of a folder as plain JSON, by ``idx``."""
+    parts = [json.loads((folder / f"hf_evaluations_{part}.json").read_text(encoding="utf-8")) for part in ("train", "test")]
+    rows: list[dict[str, Any]] = [row for part in parts for row in part]
+    return sorted(rows, key=lambda row: int(row["idx"]))

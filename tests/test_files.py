@@ -1,0 +1,95 @@
+"""Files are whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from auto_router.errors import RouterError, run
+from auto_router.files import atomic_path, sha256_of, write_json
+
+
+def test_a_block_that_ends_moves_the_file_into_place(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "out.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == target.parent
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert os.listdir(target.parent) == ["out.txt"]
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+
+    def interrupted() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.txt"]
+
+
+def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_json(tmp_path / "a.json", 1)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"ok": 1})
+    before = path.read_bytes()
+    for value in (float("nan"), float("inf"), object()):
+        with pytest.raises((ValueError, TypeError)):
+            write_json(path, ["first", value])
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_json_is_readable_utf8_and_takes_lone_surrogates(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"text": "中文 🐈", "broken": "\ud83d"})
+    assert "中文 🐈" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_text(encoding="utf-8")) == {"text": "中文 🐈", "broken": "\ud83d"}
+
+
+def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    path.write_bytes(b"ab" * 700_000)
+    assert sha256_of(path) == hashlib.sha256(b"ab" * 700_000).hexdigest()
+    path.write_bytes(b"abc")
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_run_turns_our_errors_into_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        raise RouterError("first line\nsecond\tline")
+
+    assert run(fails) == 2
+    assert capsys.readouterr().err == "error: first line second line\n"
+
+
+def test_run_passes_success_interrupts_and_bugs_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def bug() -> None:
+        raise ZeroDivisionError("a bug keeps its traceback")
+
+    assert run(lambda: None) == 0
+    assert run(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    with pytest.raises(ZeroDivisionError):
+        run(bug)

@@ -1,0 +1,112 @@
+"""The rules of the house: who imports whom, what importing costs, how long a module may be, what is exported."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FACES = ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router", "router_usage_examples"]
+PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
+
+FOUNDATIONS = {"errors", "files", "images", "pool", "records", "splits"}
+MAY_IMPORT: dict[str, set[str]] = {
+    **{name: FOUNDATIONS for name in FOUNDATIONS},
+    **{room: FOUNDATIONS | {room} for room in ("collect", "encode", "learn", "decide")},
+    "assess": FOUNDATIONS | {"learn", "decide", "encode", "assess"},
+    "artifacts": FOUNDATIONS | {"learn", "decide", "encode"},
+    "router": FOUNDATIONS | {"learn", "decide", "encode", "artifacts"},
+    "__init__": set(),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module name a file imports, at the top or inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} uses a relative import"
+            names.add(node.module or "")
+    return names
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    names = imported(path)
+    assert not names & set(FACES), "the package never imports a face"
+    room = path.relative_to(ROOT / "auto_router").parts[0].removesuffix(".py")
+    used = {room_of(name) for name in names if name.split(".")[0] == "auto_router"}
+    assert used <= MAY_IMPORT[room], f"{room} may not import {used - MAY_IMPORT[room]}"
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_faces_stand_alone(face: str) -> None:
+    """A face imports the package; only the examples may use another face, as its users do."""
+    others = imported(ROOT / f"{face}.py") & set(FACES)
+    assert others <= ({"model_router"} if face == "router_usage_examples" else set())
+
+
+def fresh(code: str) -> str:
+    """Run code in a fresh process, in the project's root, and return what it printed."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_router_is_light() -> None:
+    heavy = "datasets", "openai", "sklearn", "pandas", "matplotlib", "jina", "clip_client", "onnxruntime", "pyarrow"
+    assert fresh(f"import sys, model_router; print([m for m in {heavy!r} if m in sys.modules])") == "[]"
+
+
+@pytest.mark.parametrize("face", [*FACES, "auto_router"])
+def test_importing_does_nothing(face: str) -> None:
+    """No print, no seed, no device or thread setting, no network."""
+    code = f"""
+import random, socket, sys, numpy, torch
+def forbidden(*a): sys.exit(f"called on import with {{a}}")
+socket.socket.connect = random.seed = numpy.random.seed = torch.manual_seed = torch.set_num_threads = forbidden
+threads = torch.get_num_threads()
+import {face}
+print(threads == torch.get_num_threads() and not torch.cuda.is_initialized())
+"""
+    assert fresh(code) == "True"
+
+
+@pytest.mark.parametrize("path", [*PACKAGE, *ROOT.glob("*.py"), *ROOT.glob("examples/**/*.py"), *ROOT.glob("benchmarks/*.py")],
+                         ids=lambda p: str(p.relative_to(ROOT)))  # fmt: skip
+def test_modules_are_small(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_the_checkout_is_a_package_that_exports_the_public_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("checkout", ROOT / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    import model_router
+
+    assert (
+        set(module.__all__) == set(model_router.__all__) == {"Decision", "EmbeddingGenerator", "ModelRouter", "RouterNetwork"}
+    )
+    assert all(getattr(module, name) is getattr(model_router, name) for name in module.__all__)
+
+
+def test_no_machine_paths_or_pickles_on_the_routing_path() -> None:
+    for path in [*PACKAGE, *ROOT.glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert "/work/" not in text
+        assert "weights_only=False" not in text
+        assert "allow_pickle=True" not in text
+    assert not any("joblib" in imported(path) for path in PACKAGE if path.name in ("artifacts.py", "router.py"))

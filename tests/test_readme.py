@@ -1,0 +1,127 @@
+"""README's commands and code, as they stand there, in copies of the project."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+import yaml
+
+from auto_router.collect.endpoint import Answer
+from auto_router.collect.replay import ReplayServer, load_recording, recording
+from auto_router.records import parse_records
+from prepare_hf_data import MODEL_IDS
+
+from .checkout import ROOT, bash, copy_of_the_project, readme_blocks
+
+pytestmark = pytest.mark.slow
+
+QUICKSTART = ROOT / "examples" / "quickstart"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy in which the demo has run, and what it printed."""
+    folder = copy_of_the_project(tmp_path_factory.mktemp("demo"))
+    return folder, bash("python examples/quickstart/demo.py", folder)
+
+
+def test_the_demo_goes_the_whole_way(demo: tuple[Path, str]) -> None:
+    folder, printed = demo
+    for word in ("router ", "best single ", "random ", "oracle "):
+        assert re.search(rf"^{word} *0\.\d+", printed, re.MULTILINE), word
+    assert printed.count("P(correct)") >= 5
+    assert torch.load(folder / "router_artifacts" / "nn_router.pth", weights_only=True)["model_names"] == [
+        "smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b",
+    ]  # fmt: skip
+
+
+def test_the_demo_labels_are_the_recorded_answers_judged(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    parts = {part: json.loads((folder / "demo" / f"hf_evaluations_{part}.json").read_text()) for part in ("train", "test")}
+    records = parse_records([*parts["train"], *parts["test"]])
+    assert len(records) >= 300
+    assert len(load_recording(QUICKSTART / "recording.jsonl.gz")) >= 3 * len(records)
+    groups = {part: {row["group"] for row in rows} for part, rows in parts.items()}
+    assert not groups["train"] & groups["test"]
+    rates = [
+        sum(known) / len(known)
+        for model in ("smollm2-135m", "qwen2.5-coder-1.5b")
+        for known in [[s for r in records if (s := r.model_scores[model]) is not None]]
+    ]
+    assert 0.05 < rates[0] < rates[1] < 0.95
+    assert all(r.model_scores[m] is not None or r.model_errors[m] for r in records for m in r.model_scores)
+
+
+@pytest.mark.parametrize("number", range(len(readme_blocks("python", "after demo")) + 1))
+def test_python_blocks_run(number: int, demo: tuple[Path, str], tmp_path: Path) -> None:
+    block = [*readme_blocks("python"), *readme_blocks("python", "after demo")][number]
+    (tmp_path / "block.py").write_text(block)
+    assert bash(f"PYTHONPATH=. python {tmp_path / 'block.py'}", demo[0]).strip()
+
+
+def test_routing_ones_own_prompt_and_the_examples_run(demo: tuple[Path, str]) -> None:
+    (command,) = readme_blocks("bash", "after demo")
+    assert "P(correct)" in bash(command, demo[0])
+    printed = bash("python router_usage_examples.py", demo[0])
+    assert re.findall(r"^[\w ]+(?=:)", printed, re.MULTILINE) == [
+        "text", "picture", "thresholds and costs", *["batch"] * 3, "failover", "failover",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def endpoints(tmp_path: Path) -> Iterator[Path]:
+    """A copy with a data set at README's path and a pool.yaml whose models answer on loopback."""
+    folder = copy_of_the_project(tmp_path / "copy")
+    rows = [json.loads(line) for line in (QUICKSTART / "prompts.jsonl").open(encoding="utf-8")][:200]
+    datasets.Dataset.from_list(rows).save_to_disk(folder / "path" / "to" / "dataset")
+    recorded = {"gpt-5-chat-latest": "1", "nvidia/nemotron-nano-12b-v2-vl": "0"}
+    answers = []
+    for row in rows:
+        messages = [{"role": "user", "content": row["prompt"]}]
+        for place, model in enumerate([*recorded, "nvidia/nvidia-nemotron-nano-9b-v2"]):
+            text = row["answer"] if (len(row["prompt"]) + place) % 3 else "I do not know"
+            answers.append({"request": {"model": model, "messages": messages}, "answer": Answer(text, 9, 3, "stop").to_plain()})
+    with ReplayServer(recording(answers)) as server:
+        pool = yaml.safe_load((folder / "pool.yaml").read_text())
+        for model in [*pool["models"], pool["judge"]]:
+            model["base_url"] = server.url
+            model.pop("api_key_env", None)
+        (folder / "pool.yaml").write_text(yaml.safe_dump(pool))
+        yield folder
+
+
+def test_the_stage_commands_run_as_they_stand_there(endpoints: Path) -> None:
+    (commands,) = [block for block in readme_blocks("bash") if "prepare_hf_data.py" in block]
+    printed = bash(commands, endpoints)
+    for name in ("hf_evaluations_train.json", "hf_train_embeddings.npy", "router_artifacts/nn_router.pth"):
+        assert (endpoints / name).is_file()
+    assert "Router system accuracy: 0." in printed
+    assert printed.splitlines()[-1].split("  ")[0] in MODEL_IDS
+    for name in ("model_names", "best_hyperparameters"):
+        assert (endpoints / "router_artifacts" / f"{name}.joblib").is_file()
+
+
+def test_the_make_targets_exist() -> None:
+    (block,) = [block for block in readme_blocks("bash") if "make demo" in block]
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", block, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_file_tree_is_the_project() -> None:
+    tree = (ROOT / "README.md").read_text().split("## Files")[1]
+    for line in re.findall(r"^(?:  )?([\w./]+)\s{2,}", tree, re.MULTILINE):
+        assert (ROOT / line).exists() or (ROOT / "auto_router" / line).exists(), line
+
+
+def test_every_documented_flag_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    sources = "".join(p.read_text() for p in [*ROOT.glob("*.py"), ROOT / "auto_router" / "collect" / "replay.py"])
+    for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)):
+        assert f'"{flag}"' in sources, flag

@@ -1,0 +1,220 @@
+"""Stages 2 and 3: files in, files out, and one clear line for everything that can be wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import torch
+
+import generate_embeddings
+import nn_router
+from auto_router.artifacts import load_artifact
+from auto_router.encode.store import load_embeddings
+from auto_router.errors import run
+from generate_embeddings import generate_embeddings_for_dataset, load_embedding_model
+from model_router import ModelRouter
+
+from .helpers import png
+
+TOPICS = ["Add {} and {}.", "Name a river near {} and {}.", "Write a poem on {} and {}."]
+
+
+def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Three kinds of prompts; model a is right on the first kind, b on the second, c on what is left."""
+    made = []
+    for i in range(start, start + count):
+        kind = i % 3
+        scores: dict[str, int | None] = {"a": int(kind == 0), "b": int(kind == 1), "c": int(kind == 2)}
+        if i % 11 == 0:
+            scores["b"] = None
+        made.append({"idx": i, "prompt": TOPICS[kind].format(i, i + 1), "answer": "", "images": [], "model_scores": scores})
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on which Stages 2 and 3 have run."""
+    folder = tmp_path_factory.mktemp("stages")
+    for part, data in {"train": rows(90), "test": rows(30, start=90)}.items():
+        (folder / f"{part}.json").write_text(json.dumps(data))
+    generate_embeddings.main([*jsons(folder), "--output-dir", str(folder)])
+    nn_router.main([*embeddings(folder), *jsons(folder), "--output-dir", str(folder / "router_artifacts"), "--device", "cpu"])
+    return folder
+
+
+def jsons(folder: Path) -> list[str]:
+    return ["--train-json", str(folder / "train.json"), "--test-json", str(folder / "test.json")]
+
+
+def embeddings(folder: Path) -> list[str]:
+    files = {part: str(folder / f"hf_{part}_embeddings.npy") for part in ("train", "test")}
+    return ["--train-embeddings", files["train"], "--test-embeddings", files["test"]]
+
+
+def test_stage_2_writes_rows_and_says_what_made_them(trained: Path) -> None:
+    train = np.load(trained / "hf_train_embeddings.npy")
+    metadata = json.loads((trained / "hf_embeddings_metadata.json").read_text())
+    assert train.dtype == np.float32
+    assert train.shape == (metadata["train_samples"], metadata["embedding_dim"]) == (90, metadata["combined_dim"])
+    assert metadata["test_samples"] == 30
+    assert metadata["text_dim"] + metadata["image_dim"] == metadata["combined_dim"]
+    assert metadata["encoder"]["text_sha256"]
+
+
+def test_stage_3_writes_all_artifacts_and_learns(trained: Path) -> None:
+    folder = trained / "router_artifacts"
+    assert joblib.load(folder / "model_names.joblib") == ["a", "b", "c"]
+    assert joblib.load(folder / "best_hyperparameters.joblib")["hidden_dims"] == (512, 256, 128)
+    system = json.loads((folder / "metrics.json").read_text())["system"]
+    assert system["router"] > system["best_single"] + 0.3
+    assert system["oracle"] <= 1.0
+    assert load_artifact(folder / "nn_router.pth").training["metrics"]["system"] == system
+
+
+def test_the_served_decisions_are_the_assessed_ones(trained: Path) -> None:
+    """Router accuracy, computed again from what ModelRouter says, is the one in the table."""
+    router = ModelRouter(trained / "router_artifacts" / "nn_router.pth", device="cpu")
+    data = json.loads((trained / "test.json").read_text())
+    chosen = router.route_batch([row["prompt"] for row in data])
+    labels = [row["model_scores"][model] for row, model in zip(data, chosen, strict=True)]
+    known = [label for label in labels if label is not None]
+    metrics = json.loads((trained / "router_artifacts" / "metrics.json").read_text())
+    assert metrics["system"]["router"] == pytest.approx(sum(known) / len(known))
+
+
+def test_the_same_seed_gives_the_same_artifact(trained: Path, tmp_path: Path) -> None:
+    nn_router.main([*embeddings(trained), *jsons(trained), "--output-dir", str(tmp_path), "--device", "cpu"])
+    states = [load_artifact(p / "nn_router.pth").network.state_dict() for p in (tmp_path, trained / "router_artifacts")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_tuning_searches_the_grid_and_keeps_the_best(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid: dict[str, list[Any]] = {
+        "hidden_dims": [[8], [32, 16]],
+        "dropout": [0.1],
+        "learning_rate": [0.0001, 0.01],
+        "batch_size": [32],
+    }
+    monkeypatch.setattr(nn_router, "param_grid", grid)
+    flags = ["--tune", "--trials", "3", "--no-class-weights", "--output-dir", str(tmp_path), "--device", "cpu"]
+    nn_router.main([*embeddings(trained), *jsons(trained), *flags])
+    best = joblib.load(tmp_path / "best_hyperparameters.joblib")
+    assert list(best["hidden_dims"]) in grid["hidden_dims"]
+    assert best["class_weights"] is False
+    assert capsys.readouterr().out.count("0.1  ") >= 3
+
+
+def test_the_public_functions_of_stage_2() -> None:
+    client = load_embedding_model()
+    data: list[dict[str, Any]] = [{"prompt": "hello"}, {"prompt": "look", "images": []}, {"prompt": "third"}]
+    two = generate_embeddings_for_dataset(client, data, max_samples=2)
+    assert two.shape == (2, client.dim)
+    assert np.allclose(generate_embeddings_for_dataset(client, data)[:2], two, atol=1e-5)
+
+
+def write(path: Path, content: Any) -> None:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+RECORD = {"idx": 0, "prompt": "hello", "answer": "", "images": [], "model_scores": {"a": 1}}
+BAD_JSON: dict[str, tuple[Any, str]] = {
+    "not json": ("[{", "cannot be parsed"),
+    "an object": ({"a": 1}, "expected a list of records"),
+    "empty": ([], "holds no records"),
+    "no prompt": ([RECORD, {**RECORD, "prompt": " "}], "record 1: 'prompt' must be a non-empty string"),
+    "score 2": ([{**RECORD, "model_scores": {"a": 2}}], "record 0: 'model_scores' of 'a' must be a number from 0 to 1"),
+    "corrupt picture": ([{**RECORD, "images": ["aGVsbG8="]}], "cannot be decoded"),
+    "path as picture": ([{**RECORD, "images": ["/etc/passwd"]}], "row 0, picture 0"),
+    "URL as picture": ([{**RECORD, "images": ["http://127.0.0.1:1/x.png"]}], "nothing is fetched"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_JSON.values(), ids=BAD_JSON)
+def test_stage_2_refuses_bad_records(
+    content: Any, message: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(trained, tmp_path)
+    write(folder / "train.json", content)
+    before = outputs(folder)
+    assert_refused(lambda: generate_embeddings.main([*jsons(folder), "--output-dir", str(folder)]), message, capsys)
+    assert outputs(folder) == before
+
+
+def spoil_train_json(folder: Path) -> None:
+    write(folder / "train.json", [*rows(89), {**RECORD, "idx": 99}])
+
+
+def spoil_rows(folder: Path) -> None:
+    np.save(folder / "hf_train_embeddings.npy", np.load(folder / "hf_train_embeddings.npy")[:-1])
+
+
+def spoil_nan(folder: Path) -> None:
+    broken = np.load(folder / "hf_test_embeddings.npy")
+    broken[3, 5] = np.nan
+    np.save(folder / "hf_test_embeddings.npy", broken)
+
+
+SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another json": (spoil_train_json, "were not made from"),
+    "a row short": (spoil_rows, "were not made from"),
+    "NaN": (spoil_nan, "NaN or infinite values in row 3"),
+    "no embeddings": (lambda f: (f / "hf_test_embeddings.npy").unlink(), "does not exist; make it with generate_embeddings.py"),
+    "not an array": (lambda f: write(f / "hf_test_embeddings.npy", "hello"), "is damaged"),
+    "no metadata": (lambda f: (f / "hf_embeddings_metadata.json").unlink(), "is missing; generate_embeddings.py writes it"),
+    "damaged metadata": (lambda f: write(f / "hf_embeddings_metadata.json", "{"), "is damaged"),
+    "no scores": (lambda f: write(f / "train.json", [{"prompt": "x"}]), "no record has 'model_scores'"),
+    "no json": (lambda f: (f / "test.json").unlink(), "does not exist"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILED.values(), ids=SPOILED)
+def test_stage_3_refuses_what_does_not_fit(
+    spoil: Callable[[Path], object], message: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(trained, tmp_path)
+    spoil(folder)
+    before = outputs(folder)
+    command = [*embeddings(folder), *jsons(folder), "--output-dir", str(folder / "router_artifacts"), "--device", "cpu"]
+    assert_refused(lambda: nn_router.main(command), message, capsys)
+    assert outputs(folder) == before
+
+
+def test_pictures_of_all_kinds_go_through(tmp_path: Path) -> None:
+    import base64
+
+    data = [{**RECORD, "images": [base64.b64encode(png((i, 0, 0))).decode()] * i} for i in range(3)]
+    for part in ("train", "test"):
+        write(tmp_path / f"{part}.json", data)
+    generate_embeddings.main([*jsons(tmp_path), "--output-dir", str(tmp_path)])
+    made = load_embeddings(tmp_path / "hf_train_embeddings.npy", "train", tmp_path / "train.json", 3)
+    image = made.rows[:, made.encoder["text_dim"] :]
+    assert image.any(axis=1).tolist() == [False, True, True]
+
+
+def copied(trained: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    shutil.copytree(trained, folder)
+    return folder
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """What the stages wrote: must be the same after a refusal as before it."""
+    kept = [p for p in folder.rglob("*") if p.is_file()]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in kept}
+
+
+def assert_refused(command: Callable[[], None], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(command)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert code == 2
+    assert len(lines) == 1
+    assert message in lines[0]
