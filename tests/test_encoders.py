@@ -90,7 +90,7 @@ def test_wrong_answers_of_an_encoder_are_refused(wrong: Array, message: str) -> 
 
 def test_bad_pictures_name_row_and_picture() -> None:
     generator = EmbeddingGenerator(CountingEncoder())
-    with pytest.raises(DataError, match="row 1, picture 2: picture 'http://127.0.0.1:1/x.png' looks like a URL"):
+    with pytest.raises(DataError, match=r"row 1, picture 2: picture 'http://127\.0\.0\.1:1/x\.png' looks like a URL"):
         generator.embed_batch(["x", "y"], [[], [b"1", b"2", "http://127.0.0.1:1/x.png"]])
     with pytest.raises(DataError, match="must be a list"):
         generator.embed("x", "aGVsbG8=")

@@ -16,7 +16,7 @@ PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
 
 FOUNDATIONS = {"errors", "files", "images", "pool", "records", "splits"}
 MAY_IMPORT: dict[str, set[str]] = {
-    **{name: FOUNDATIONS for name in FOUNDATIONS},
+    **dict.fromkeys(FOUNDATIONS, FOUNDATIONS),
     **{room: FOUNDATIONS | {room} for room in ("collect", "encode", "learn", "decide")},
     "assess": FOUNDATIONS | {"learn", "decide", "encode", "assess"},
     "artifacts": FOUNDATIONS | {"learn", "decide", "encode"},
