@@ -192,8 +192,8 @@ def test_unknown_is_nan_and_never_zero() -> None:
     names = model_names(records)
     assert names == ["m", "n", "o"]
     nan = np.nan
-    np.testing.assert_array_equal(label_matrix(records, names), np.float32([[0, nan, nan], [nan, nan, 1]]))
-    np.testing.assert_array_equal(cost_matrix(records, ["m", "x"]), np.float32([[0.5, nan], [nan, nan]]))
+    np.testing.assert_array_equal(label_matrix(records, names), np.array([[0, nan, nan], [nan, nan, 1]], np.float32))
+    np.testing.assert_array_equal(cost_matrix(records, ["m", "x"]), np.array([[0.5, nan], [nan, nan]], np.float32))
     assert label_matrix(records, names).dtype == np.float32
 
 

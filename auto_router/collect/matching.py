@@ -114,11 +114,11 @@ def _plain_math(text: str) -> str:
 
 def _json_answer(text: str) -> str | None:
     """Return the ``answer`` field of a JSON reply, whether or not it stands in a code fence."""
-    found = re.search(r"\{.*\}", text, re.DOTALL)
-    if found is None or '"answer"' not in found.group():
+    document = text[text.find("{") : text.rfind("}") + 1] if "{" in text else ""
+    if '"answer"' not in document:
         return None
     try:
-        answer = json.loads(found.group(), strict=False).get("answer")
+        answer = json.loads(document, strict=False).get("answer")
     except (ValueError, RecursionError):
         return None
     return None if answer is None or isinstance(answer, dict | list) else str(answer)

@@ -88,10 +88,9 @@ class ReplayServer:
     def __enter__(self) -> ReplayServer:
         self._lock = threading.Lock()
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+            self._server = _Server(("127.0.0.1", self.port), _handler(self))
         except (OSError, OverflowError) as error:
             raise ConfigError(f"port {self.port} cannot be used ({error}); give another, or 0 for a free one") from error
-        self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -119,6 +118,15 @@ class ReplayServer:
         if found is None or found.text is None:
             return 404, _error("this question was not recorded for this model", "not_recorded"), fault
         return 200, _completion(str(body["model"]), found), fault
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves before its answer is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _key(request: dict[str, Any]) -> str:

@@ -1,0 +1,174 @@
+"""What any router must beat: simple predictors of P(correct), each tuned fairly inside the training rows.
+
+Every baseline is a function ``(x, y, groups, seed) -> predict`` with ``predict(x) -> [N, M]``. Unknown labels (NaN) are
+filled with the model's mean where a method cannot leave them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import NearestNeighbors
+from sklearn.svm import LinearSVC
+
+from auto_router.learn.training import TrainConfig, train_network
+from auto_router.splits import group_folds, split_by_group
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+Predict = Callable[[Floats], Floats]
+Baseline = Callable[[Floats, Floats, Ints, int], Predict]
+
+NEIGHBOURS = (10, 25, 50, 100, 150, 250)
+COMPONENTS = 192
+CLUSTERS = 48
+
+
+def knn(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+    """Mean label of the k nearest rows by cosine; k of ``NEIGHBOURS`` by group-wise cross-validated routing accuracy."""
+    scores = dict.fromkeys(NEIGHBOURS, 0.0)
+    fold = group_folds(groups, 4, seed)
+    for number in np.unique(fold):
+        inside, outside = fold != number, fold == number
+        if not inside.any():
+            continue
+        near = _neighbours(x[inside], x[outside], max(NEIGHBOURS))
+        for k in NEIGHBOURS:
+            p = _filled(y[inside])[near[:, :k]].mean(axis=1)
+            scores[k] += float(np.nansum(np.take_along_axis(y[outside], p.argmax(axis=1)[:, None], axis=1)))
+    return knn_of(max(scores, key=lambda k: scores[k]))(x, y, groups, seed)
+
+
+def knn_of(k: int) -> Baseline:
+    """Return kNN with this k."""
+
+    def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+        labels = _filled(y)
+        return lambda new: labels[_neighbours(x, new, k)].mean(axis=1)
+
+    return fit
+
+
+def ridge(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+    """Ridge regression of the labels on ``COMPONENTS`` principal components."""
+    pca = _pca(x, seed)
+    model = Ridge(alpha=1.0).fit(pca.transform(x), _filled(y))
+    return lambda new: np.asarray(model.predict(pca.transform(new))).reshape(len(new), -1)
+
+
+def logistic(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+    """One logistic regression a model on ``COMPONENTS`` principal components; labels count as right from 0.5."""
+    pca = _pca(x, seed)
+    return _per_model(pca.transform(x), y, LogisticRegression(C=1.0, max_iter=300), "predict_proba", pca)
+
+
+def svm(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+    """One linear support vector machine a model on ``COMPONENTS`` principal components, its margin through a sigmoid."""
+    pca = _pca(x, seed)
+    return _per_model(pca.transform(x), y, LinearSVC(C=0.1, random_state=seed), "decision_function", pca)
+
+
+def clusters(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+    """Mean label of the nearest of ``CLUSTERS`` k-means centres, shrunk towards the global mean by 10 rows."""
+    count = min(CLUSTERS, len(x))
+    kmeans = KMeans(count, n_init=2, random_state=seed).fit(x)
+    labels, mean = _filled(y), _filled(y).mean(axis=0)
+    table = np.stack(
+        [(labels[kmeans.labels_ == c].sum(axis=0) + 10 * mean) / ((kmeans.labels_ == c).sum() + 10) for c in range(count)]
+    )
+    return lambda new: table[kmeans.predict(new.astype(x.dtype))]
+
+
+def plain_mlp(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+    """The sigmoid MLP of the mission with its default settings, stopped early on a group-wise validation part."""
+    return mlp_of(TrainConfig(class_weights=True))(x, y, groups, seed)
+
+
+def mlp_of(config: TrainConfig) -> Baseline:
+    """Return an MLP with these settings."""
+
+    def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+        import torch
+
+        rows, held_out = split_by_group(groups, 0.15, seed)
+        part = [np.asarray(a, dtype=np.float32) for a in (x[rows], y[rows], x[held_out], y[held_out])]
+        network = train_network((part[0], part[1]), (part[2], part[3]), config, seed).network
+        return lambda new: network(torch.from_numpy(np.asarray(new, dtype=np.float32))).detach().numpy()
+
+    return fit
+
+
+def xgboost(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+    """One gradient-boosted tree ensemble a model on ``COMPONENTS`` principal components (the ``xgboost`` extra)."""
+    from xgboost import XGBClassifier
+
+    pca = _pca(x, seed)
+    trees = XGBClassifier(n_estimators=150, max_depth=4, learning_rate=0.08, subsample=0.8, n_jobs=-1, random_state=seed)
+    return _per_model(pca.transform(x), y, trees, "predict_proba", pca)
+
+
+def average(parts: Sequence[Baseline]) -> Baseline:
+    """Return the plain mean of several baselines."""
+
+    def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+        fitted = [part(x, y, groups, seed) for part in parts]
+        return lambda new: np.mean([predict(new) for predict in fitted], axis=0)
+
+    return fit
+
+
+BASELINES: dict[str, Baseline] = {
+    "kNN (k tuned)": knn,
+    "ridge": ridge,
+    "logistic regression": logistic,
+    "k-means table": clusters,
+    "plain MLP": plain_mlp,
+    "linear SVM": svm,
+    "kNN + ridge + logistic": average([knn_of(100), ridge, logistic]),
+}
+
+
+def _per_model(x: Floats, y: Floats, estimator: Any, method: str, pca: PCA) -> Predict:
+    """Fit one classifier a model on its known labels; a model with one class only keeps its mean."""
+    from sklearn.base import clone
+
+    fitted = []
+    for labels in y.T:
+        known = ~np.isnan(labels)
+        right = labels[known] >= 0.5
+        fitted.append(clone(estimator).fit(x[known], right) if 0 < right.sum() < len(right) else float(right.mean()))
+
+    def predict(new: Floats) -> Floats:
+        features = pca.transform(new)
+        columns = []
+        for model in fitted:
+            if isinstance(model, float):
+                columns.append(np.full(len(new), model))
+            elif method == "predict_proba":
+                columns.append(model.predict_proba(features)[:, 1])
+            else:
+                columns.append(1.0 / (1.0 + np.exp(-2.0 * model.decision_function(features))))
+        return np.stack(columns, axis=1)
+
+    return predict
+
+
+def _pca(x: Floats, seed: int) -> PCA:
+    return PCA(min(COMPONENTS, *x.shape), svd_solver="randomized", random_state=seed).fit(x)
+
+
+def _neighbours(x: Floats, new: Floats, k: int) -> Ints:
+    index = NearestNeighbors(n_neighbors=min(k, len(x)), metric="cosine", algorithm="brute").fit(x)
+    return np.asarray(index.kneighbors(new, return_distance=False), dtype=np.int64)
+
+
+def _filled(y: Floats) -> Floats:
+    known = ~np.isnan(y)
+    mean = np.where(known, y, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, y, mean)

@@ -1,0 +1,118 @@
+"""The journal: committed as it arrives, found by request, and exported as a recording."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auto_router.collect.endpoint import Answer, digested, user_message
+from auto_router.collect.journal import Journal, request_key
+from auto_router.collect.replay import load_recording
+from auto_router.errors import DataError
+from tests.helpers import png
+
+
+def request(prompt: str, model: str = "m", **settings: Any) -> dict[str, Any]:
+    return {"model": model, "messages": user_message(prompt), "max_tokens": 5} | settings
+
+
+def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
+    answer = Answer("five", 10, 2, "stop", 0.5)
+    with Journal(tmp_path / "deep" / "j.sqlite") as journal:
+        assert journal.get(request("q")) is None
+        journal.put(request("q"), answer)
+        # Committed at once: another connection sees it while this one is open.
+        with Journal(tmp_path / "deep" / "j.sqlite") as other:
+            assert other.get(request("q")) == answer
+    with Journal(tmp_path / "deep" / "j.sqlite") as journal:
+        assert journal.get(request("q")) == answer
+
+
+def test_every_setting_and_the_model_are_part_of_the_request(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal.put(request("q"), Answer("a"))
+        for other in (request("Q"), request("q", "n"), request("q", max_tokens=6), request("q", temperature=0)):
+            assert journal.get(other) is None
+        reordered = dict(reversed(request("q").items()))
+        assert journal.get(reordered) == Answer("a")
+
+
+def test_a_failure_is_kept_but_asked_again(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal.put(request("q"), Answer(None, error="timeout"))
+        assert journal.get(request("q")) is None
+        assert list(journal.rows()) == []
+        journal.put(request("q"), Answer("a"))
+        assert journal.get(request("q")) == Answer("a")
+    with sqlite3.connect(tmp_path / "j.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+
+
+def test_pictures_are_kept_as_digests_and_told_apart(tmp_path: Path) -> None:
+    red, blue = ({"model": "m", "messages": user_message("q", [png(c)])} for c in ((255, 0, 0), (0, 0, 255)))
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal.put(red, Answer("red"))
+        assert journal.get(red) == Answer("red")
+        assert journal.get(blue) is None
+        (row,) = journal.rows()
+        url = row["request"]["messages"][0]["content"][1]["image_url"]["url"]
+        assert url.startswith("sha256:")
+        assert len(url) == 7 + 64
+    assert b"base64" not in (tmp_path / "j.sqlite").read_bytes()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+@given(JSON)
+def test_digests_are_stable_under_digesting_again(value: Any) -> None:
+    once = digested(value)
+    assert digested(once) == once
+    assert request_key({"x": value}) == request_key({"x": once})
+
+
+@given(st.text(), st.text())
+def test_different_prompts_have_different_keys(one: str, two: str) -> None:
+    assert (request_key(request(one)) == request_key(request(two))) is (one == two)
+
+
+def test_an_export_is_a_recording_with_stable_bytes(tmp_path: Path) -> None:
+    answers = {"a": Answer("eins", 1, 2, "stop", 0.1), "b": Answer("\ud83d half", 3), "c": Answer(None, error="500")}
+    for name, order in (("one", "abc"), ("two", "cba")):
+        with Journal(tmp_path / f"{name}.sqlite") as journal:
+            for prompt in order:
+                journal.put(request(prompt), answers[prompt])
+            assert journal.export(tmp_path / f"{name}.jsonl.gz") == 2
+    packed = (tmp_path / "one.jsonl.gz").read_bytes()
+    assert packed == (tmp_path / "two.jsonl.gz").read_bytes()
+    assert packed[4:8] == b"\0\0\0\0"  # no time stamp in the gzip header
+    rows = [json.loads(line) for line in gzip.decompress(packed).splitlines()]
+    assert [row["answer"]["text"] for row in rows] == ["eins", "\ud83d half"]
+    assert sorted(answer.text or "" for answer in load_recording(tmp_path / "one.jsonl.gz").values()) == ["eins", "\ud83d half"]
+
+
+def test_an_empty_journal_exports_an_empty_recording(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert journal.export(tmp_path / "r.jsonl.gz") == 0
+    assert load_recording(tmp_path / "r.jsonl.gz") == {}
+
+
+def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "j.sqlite").write_bytes(b"precious " * 1000)
+    with pytest.raises(DataError, match=r"j\.sqlite cannot be opened.*move it away"):
+        Journal(tmp_path / "j.sqlite")
+    assert (tmp_path / "j.sqlite").read_bytes() == b"precious " * 1000
+    with pytest.raises(DataError, match="cannot be made"):
+        Journal(tmp_path / "j.sqlite" / "j.sqlite")
+    with pytest.raises(DataError, match="cannot be opened"):
+        Journal(tmp_path)
