@@ -25,14 +25,20 @@ from auto_router.artifacts import Artifact, save_artifact
 from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
 from auto_router.assess.report import per_model_table, system_table
 from auto_router.decide.limits import allowed_models
-from auto_router.decide.policy import Floats, choose
+from auto_router.decide.policy import choose
 from auto_router.encode.store import load_embeddings
-from auto_router.errors import DataError, run
+from auto_router.encode.surface import NAMES as SURFACE
+from auto_router.encode.surface import with_surface
+from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path, write_json
-from auto_router.learn.search import Trial, config_with, random_search
-from auto_router.learn.training import TrainConfig, Trained, train_network
+from auto_router.learn.kernel_fit import fit_kernel_network
+from auto_router.learn.networks import HEADS, Network
+from auto_router.learn.projection import Layout
+from auto_router.learn.search import config_with, random_search
+from auto_router.learn.training import Array, TrainConfig, train_network
 from auto_router.pool import load_pool
 from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
+from auto_router.splits import Indices as Ints
 from auto_router.splits import split_by_group
 
 default_config: dict[str, Any] = {
@@ -55,6 +61,9 @@ param_grid: dict[str, list[Any]] = {
 TUNE_HYPERPARAMETERS = False
 USE_CLASS_WEIGHTS = True
 
+# "kernel" is what measured best; "mlp" is the sigmoid network that the settings above are for.
+HEAD = "kernel"
+
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -67,28 +76,49 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test-json", required=True, type=Path)
     parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"))
     parser.add_argument("--pool", type=Path, help="pool.yaml: prices, modalities and limits to store in the artifact")
-    parser.add_argument("--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="random search")
+    parser.add_argument("--head", choices=HEADS, default=HEAD, help="kernel: stacked kernel ridge (default); mlp: the network")
+    parser.add_argument(
+        "--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid (mlp)"
+    )
     parser.add_argument("--trials", type=int, default=20, help="settings to try with --tune (default 20)")
     parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=USE_CLASS_WEIGHTS)
     parser.add_argument("--validation-fraction", type=float, default=0.15, help="part of the training groups (default 0.15)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.tune and arguments.head != "mlp":
+        raise ConfigError("--tune (TUNE_HYPERPARAMETERS) searches the settings of the network: add --head mlp")
+    return arguments
 
 
-def learn(
-    x: Floats, y: Floats, groups: Any, config: TrainConfig, arguments: argparse.Namespace
-) -> tuple[TrainConfig, Trained, list[Trial]]:
-    """Train on the larger side of a group split, stop and choose on the smaller; return settings, network, trials."""
+def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+    """Train the mission's network on the larger side of a group split; stop and choose on the smaller. Return its settings."""
+    config = config_with(TrainConfig(class_weights=arguments.class_weights), default_config)
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
     train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
-    if not arguments.tune:
-        return config, train_network(train, validation, config, arguments.seed, arguments.device), []
-    trials = random_search(train, validation, config, param_grid, arguments.trials, arguments.seed, arguments.device)
-    return trials[0].config, trials[0].trained, trials
+    if arguments.tune:
+        trials = random_search(train, validation, config, param_grid, arguments.trials, arguments.seed, arguments.device)
+        table = [[t.trained.best_loss, t.trained.best_epoch + 1, *map(str, t.params.values())] for t in trials]
+        print(tabulate(table, headers=["validation loss", "epoch", *trials[0].params], floatfmt=".4f"))
+        config, trained = trials[0].config, trials[0].trained
+    else:
+        trained = train_network(train, validation, config, arguments.seed, arguments.device)
+    print(f"settings: {asdict(config)}")
+    print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
+    return trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims)}
 
 
-def assess(artifact: Artifact, x: Floats, records: Sequence[Record], y: Floats, best_single: int) -> dict[str, Any]:
+def learn_kernel(x: Array, y: Array, groups: Ints, layout: Layout) -> tuple[Network, dict[str, Any]]:
+    """Fit the default head on all training rows. Return its settings, and how it does on groups it was not fitted on."""
+    fitted = fit_kernel_network(x, y, groups, layout)
+    chosen = choose(fitted.out_of_fold).chosen
+    inside = system_metrics(chosen, y, best_single_model(y), [str(j) for j in range(y.shape[1])])
+    print(tabulate(fitted.heads, headers="keys"))
+    print(f"cross-validated on the training groups: router {inside.router:.3f}, best single {inside.best_single:.3f}")
+    return fitted.network, {"heads": fitted.heads, "cross_validated_accuracy": inside.router}
+
+
+def assess(artifact: Artifact, x: Array, records: Sequence[Record], y: Array, best_single: int) -> dict[str, Any]:
     """Decide the test set as ``ModelRouter`` would and return (and print) what it is worth."""
     names = artifact.model_names
     with torch.inference_mode():
@@ -102,10 +132,10 @@ def assess(artifact: Artifact, x: Floats, records: Sequence[Record], y: Floats, 
     return {"per_model": {n: asdict(m) for n, m in zip(names, models, strict=True)}, "system": system.to_plain()}
 
 
-def save(folder: Path, artifact: Artifact, config: TrainConfig) -> None:
+def save(folder: Path, artifact: Artifact) -> None:
     """Write the artifact, its companions and the metrics."""
     save_artifact(folder / "nn_router.pth", artifact)
-    companions = {"model_names": artifact.model_names, "best_hyperparameters": asdict(config)}
+    companions = {"model_names": artifact.model_names, "best_hyperparameters": artifact.training["config"]}
     for name, value in companions.items():
         with atomic_path(folder / f"{name}.joblib") as temporary:
             joblib.dump(value, temporary)
@@ -122,24 +152,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise DataError(f"{arguments.train_json}: no record has 'model_scores'; run prepare_hf_data.py or add them")
     embedded = load_embeddings(arguments.train_embeddings, "train", arguments.train_json, len(train))
     held_out = load_embeddings(arguments.test_embeddings, "test", arguments.test_json, len(test))
-    x, y = embedded.rows, label_matrix(train, names)
-    config = config_with(TrainConfig(class_weights=arguments.class_weights), default_config)
-    print(f"training on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
-    config, trained, trials = learn(x, y, group_ids(train), config, arguments)
-    if trials:
-        rows = [[t.trained.best_loss, t.trained.best_epoch + 1, *map(str, t.params.values())] for t in trials]
-        print(tabulate(rows, headers=["validation loss", "epoch", *trials[0].params], floatfmt=".4f"))
-    print(f"settings: {asdict(config)}")
-    print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
+    x, test_x, y = embedded.rows, held_out.rows, label_matrix(train, names)
+    surface: list[str] = []
+    print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
+    if arguments.head == "mlp":
+        network, config = learn_mlp(x, y, group_ids(train), arguments)
+    else:
+        surface = list(SURFACE)
+        x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
+        layout = Layout(embedded.encoder["text_dim"], embedded.encoder["image_dim"], len(surface))
+        network, config = learn_kernel(x, y, group_ids(train), layout)
     training = {
         "seed": arguments.seed,
-        "config": asdict(config) | {"hidden_dims": list(config.hidden_dims)},
+        "config": config,
         "train_sha256": embedded.json_sha256,
         "test_sha256": held_out.json_sha256,
     }
-    artifact = Artifact(trained.network, names, embedded.encoder, {n: pool[n] for n in names if n in pool}, training=training)
-    training["metrics"] = assess(artifact, held_out.rows, test, label_matrix(test, names), best_single_model(y))
-    save(arguments.output_dir, artifact, config)
+    known = {name: pool[name] for name in names if name in pool}
+    artifact = Artifact(network, names, embedded.encoder, known, training=training, surface=surface)
+    training["metrics"] = assess(artifact, test_x, test, label_matrix(test, names), best_single_model(y))
+    save(arguments.output_dir, artifact)
     written = "nn_router.pth, model_names.joblib, best_hyperparameters.joblib and metrics.json"
     print(f"\nwrote {written} to {arguments.output_dir.resolve()}")
 

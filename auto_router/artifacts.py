@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 
+from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path
-from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.networks import Network, build, describe
 
 FORMAT = 1
 _TYPES: dict[str, type] = {
-    "state_dict": dict, "network": dict, "model_names": list, "encoder": dict, "calibration": dict, "pool": dict,
-    "operating_points": dict, "training": dict,
+    "state_dict": dict, "network": dict, "model_names": list, "encoder": dict, "surface": list, "calibration": dict,
+    "pool": dict, "operating_points": dict, "training": dict,
 }  # fmt: skip
 
 
@@ -30,13 +31,15 @@ _TYPES: dict[str, type] = {
 class Artifact:
     """A trained router: its network and all that is needed to serve it."""
 
-    network: RouterNetwork
+    network: Network
     model_names: list[str]
     encoder: dict[str, Any]
     pool: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     operating_points: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    surface: list[str] = field(default_factory=list)
+    """Names of the surface features that are appended to the embeddings; empty for none."""
 
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:
@@ -44,9 +47,10 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
     content = {
         "format": FORMAT,
         "state_dict": {name: tensor.cpu() for name, tensor in artifact.network.state_dict().items()},
-        "network": artifact.network.config.to_plain(),
+        "network": describe(artifact.network),
         "model_names": list(artifact.model_names),
         "encoder": artifact.encoder,
+        "surface": list(artifact.surface),
         "calibration": artifact.calibration,
         "pool": artifact.pool,
         "operating_points": artifact.operating_points,
@@ -82,16 +86,18 @@ def load_artifact(path: str | Path) -> Artifact:
 def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
     names = content["model_names"]
     try:
-        config = NetworkConfig.from_plain(content["network"])
+        network = build(content["network"])
+        config = network.config
         if config.n_models != len(names) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
             raise ConfigError(f"{config.n_models} outputs for the models {names}")
-        width = content["encoder"].get("text_dim", 0) + content["encoder"].get("image_dim", 0)
+        if content["surface"] not in ([], list(SURFACE)):
+            raise ConfigError(f"surface features {content['surface']}, this version computes {list(SURFACE)}")
+        width = sum(content["encoder"].get(part, 0) for part in ("text_dim", "image_dim")) + len(content["surface"])
         if config.input_dim != width:
             raise ConfigError(f"network input {config.input_dim} for embeddings of width {width}")
-        network = RouterNetwork(config)
         network.load_state_dict(content["state_dict"])
     except (ConfigError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
-    rest = {name: content[name] for name in ("encoder", "pool", "calibration", "operating_points", "training")}
-    return Artifact(network=network.eval(), model_names=list(names), **rest)
+    rest = {name: content[name] for name in ("encoder", "surface", "pool", "calibration", "operating_points", "training")}
+    return Artifact(network=network, model_names=list(names), **rest)

@@ -16,6 +16,7 @@ from auto_router.decide.limits import allowed_models, index_of, per_model
 from auto_router.decide.policy import Decision, Floats, choose, decisions
 from auto_router.encode.encoder import Array, EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
+from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
 
@@ -67,6 +68,7 @@ class ModelRouter:
         if self._costs is not None and self._thresholds is None:
             self._use_operating_point(artifact.operating_points)
         self._network = artifact.network.to(self.device)
+        self._surface = bool(artifact.surface)
         self.encoder = encoder or open_encoder(artifact.encoder.get("backend"), clip_server)
         self.encoder.check(artifact.encoder)
 
@@ -106,7 +108,7 @@ class ModelRouter:
         counts = [len(given or ()) for given in images] if images is not None else [0] * len(texts)
         rows = self.encoder.embed_batch(texts, images)
         allowed = allowed_models(self.model_names, self.pool, texts, counts, models)
-        probabilities = self.probabilities(rows)
+        probabilities = self.probabilities(with_surface(rows, texts) if self._surface else rows)
         choices = choose(probabilities, self._thresholds, self._deciding_costs, allowed, self._fallback)
         made = decisions(choices, probabilities, self.model_names, self._costs)
         if self.verbose:
@@ -114,10 +116,10 @@ class ModelRouter:
                 print(f"{decision.model} ({decision.reason}, P={decision.probabilities[decision.model]:.2f}) <- {text[:60]!r}")
         return made
 
-    def probabilities(self, embeddings: Array) -> Floats:
-        """Return P(correct) ``[N, M]`` for embeddings ``[N, D]`` made by this router's encoder."""
+    def probabilities(self, rows: Array) -> Floats:
+        """Return P(correct) ``[N, M]`` for the network's input rows: embeddings, and surface features where it uses them."""
         with torch.inference_mode():
-            found: Floats = self._network(torch.from_numpy(embeddings).to(self.device)).cpu().numpy()
+            found: Floats = self._network(torch.from_numpy(rows).to(self.device)).cpu().numpy()
         return found
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from auto_router.artifacts import load_artifact
 from auto_router.encode.store import load_embeddings
 from auto_router.errors import run
 from generate_embeddings import generate_embeddings_for_dataset, load_embedding_model
-from model_router import ModelRouter
+from model_router import ModelRouter, RouterNetwork
 
 from .helpers import png
 
@@ -71,7 +71,7 @@ def test_stage_2_writes_rows_and_says_what_made_them(trained: Path) -> None:
 def test_stage_3_writes_all_artifacts_and_learns(trained: Path) -> None:
     folder = trained / "router_artifacts"
     assert joblib.load(folder / "model_names.joblib") == ["a", "b", "c"]
-    assert joblib.load(folder / "best_hyperparameters.joblib")["hidden_dims"] == (512, 256, 128)
+    assert len(joblib.load(folder / "best_hyperparameters.joblib")["heads"]) == 9
     system = json.loads((folder / "metrics.json").read_text())["system"]
     assert system["router"] > system["best_single"] + 0.3
     assert system["oracle"] <= 1.0
@@ -105,7 +105,7 @@ def test_tuning_searches_the_grid_and_keeps_the_best(
         "batch_size": [32],
     }
     monkeypatch.setattr(nn_router, "param_grid", grid)
-    flags = ["--tune", "--trials", "3", "--no-class-weights", "--output-dir", str(tmp_path), "--device", "cpu"]
+    flags = ["--head", "mlp", "--tune", "--trials", "3", "--no-class-weights", "--output-dir", str(tmp_path), "--device", "cpu"]
     nn_router.main([*embeddings(trained), *jsons(trained), *flags])
     best = joblib.load(tmp_path / "best_hyperparameters.joblib")
     assert list(best["hidden_dims"]) in grid["hidden_dims"]
@@ -114,6 +114,19 @@ def test_tuning_searches_the_grid_and_keeps_the_best(
     losses = [float(line.split()[0]) for line in table.splitlines()[2:] if line.strip()]
     assert len(losses) == 3
     assert losses == sorted(losses)
+
+
+def test_the_missions_network_is_one_flag_away(trained: Path, tmp_path: Path) -> None:
+    nn_router.main([*embeddings(trained), *jsons(trained), "--head", "mlp", "--output-dir", str(tmp_path), "--device", "cpu"])
+    artifact = load_artifact(tmp_path / "nn_router.pth")
+    assert isinstance(artifact.network, RouterNetwork)
+    assert artifact.network.config.hidden_dims == tuple(nn_router.default_config["hidden_dims"])
+    router = ModelRouter(tmp_path / "nn_router.pth", device="cpu")
+    assert router.route("Name a river near 1 and 2.") == "b"
+
+
+def test_tuning_the_kernel_head_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(lambda: nn_router.main([*embeddings(trained), *jsons(trained), "--tune"]), "add --head mlp", capsys)
 
 
 def test_the_public_functions_of_stage_2() -> None:

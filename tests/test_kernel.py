@@ -1,0 +1,178 @@
+"""The kernel head: exact leave-one-group-out predictions, honest shrinkage, and everything a data set may look like."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from auto_router.errors import ConfigError, DataError
+from auto_router.learn import kernel_fit
+from auto_router.learn.kernel import KernelConfig, KernelNetwork, similarity, squared_distances
+from auto_router.learn.kernel_fit import Fitted, fit_kernel_network
+from auto_router.learn.networks import build, describe
+from auto_router.learn.projection import Layout, Projection
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+LAYOUT = Layout(text_dim=8, image_dim=4, surface_dim=3)
+
+
+def data(rows: int = 120, models: int = 3, seed: int = 0, pictures: bool = True) -> tuple[Floats, Floats, Ints]:
+    """Two kinds of prompts, told apart by text and surface; model 0 is right on one kind, model 1 on the other."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 2, rows)
+    x = rng.normal(0, 0.3, (rows, LAYOUT.dim)).astype(np.float32)
+    x[:, 0] += 2 * kind
+    x[:, LAYOUT.blocks["image"]] *= pictures
+    right = np.stack([(kind == j % 2) if j < 2 else rng.random(rows) < 0.4 for j in range(models)], axis=1)
+    noisy = right ^ (rng.random(right.shape) < 0.1)
+    return x, noisy.astype(np.float32), np.arange(rows)
+
+
+def fitted(x: Floats, y: Floats, groups: Ints) -> Fitted:
+    return fit_kernel_network(x, y, groups, LAYOUT)
+
+
+def predict(found: Fitted, x: Floats) -> Floats:
+    with torch.inference_mode():
+        result: Floats = found.network(torch.from_numpy(x)).numpy()
+    return result
+
+
+def test_leave_group_out_equals_refitting_without_the_group() -> None:
+    torch.manual_seed(0)
+    points, y = torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 2, dtype=torch.float64)
+    groups = np.repeat(np.arange(12), [1, 2, 3, 4, 5, 1, 1, 2, 3, 4, 3, 1])
+    kernel = similarity(squared_distances(points, points), 1.0)
+    inverse = torch.linalg.inv(kernel + 0.5 * torch.eye(30, dtype=torch.float64))
+    found = kernel_fit._leave_group_out(inverse, inverse @ y, y, kernel_fit._shared_groups(groups))
+    for group in range(12):
+        out = torch.from_numpy(groups == group)
+        inside = kernel[~out][:, ~out] + 0.5 * torch.eye(int((~out).sum()), dtype=torch.float64)
+        refitted = kernel[out][:, ~out] @ torch.linalg.solve(inside, y[~out])
+        assert torch.allclose(found[out], refitted, atol=1e-9)
+
+
+def test_it_learns_which_model_is_better() -> None:
+    x, y, groups = data()
+    new, truth, _ = data(seed=1)
+    chosen = predict(fitted(x, y, groups), new).argmax(axis=1)
+    accuracy = truth[np.arange(len(truth)), chosen].mean()
+    assert accuracy > truth.mean(axis=0).max() + 0.25
+
+
+def test_out_of_fold_predictions_are_about_as_good_as_on_new_rows() -> None:
+    x, y, groups = data(rows=400)
+    found = fitted(x, y, groups)
+    new, truth, _ = data(rows=400, seed=1)
+    inside, outside = np.square(found.out_of_fold - y).mean(), np.square(predict(found, new) - truth).mean()
+    assert inside == pytest.approx(outside, abs=0.03)
+
+
+def test_rows_of_one_group_do_not_vouch_for_each_other() -> None:
+    """Labels are a coin of each group, and its rows are alike: only leaving the group out shows that nothing is learned."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 4)
+    x = (rng.normal(size=(60, LAYOUT.dim))[groups] + rng.normal(0, 0.01, (240, LAYOUT.dim))).astype(np.float32)
+    y = (rng.random((60, 3)) < 0.5).astype(np.float32)[groups]
+    honest, fooled = fitted(x, y, groups).out_of_fold, fitted(x, y, np.arange(240)).out_of_fold
+    assert np.square(honest - y).mean() > 0.2
+    assert np.square(fooled - y).mean() < 0.1
+
+
+def test_where_nothing_can_be_told_it_keeps_to_the_best_single_model() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(500, LAYOUT.dim)).astype(np.float32)
+    y = (rng.random((500, 3)) < np.array([0.6, 0.8, 0.5])).astype(np.float32)
+    chosen = predict(fitted(x, y, np.arange(500)), rng.normal(size=(500, LAYOUT.dim)).astype(np.float32)).argmax(axis=1)
+    assert (chosen == 1).mean() > 0.95
+
+
+def test_unknown_labels_are_not_wrong_answers() -> None:
+    """A model that is right whenever it was asked keeps a high probability, although it was rarely asked."""
+    x, y, groups = data(rows=200)
+    y[:, 2] = np.nan
+    y[:20, 2] = 1.0
+    assert predict(fitted(x, y, groups), x)[:, 2].min() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("rows", "models", "pictures"), [(2, 1, False), (6, 3, True), (60, 1, True), (80, 60, False), (100, 3, False)]
+)
+def test_small_and_odd_data_train(rows: int, models: int, pictures: bool) -> None:
+    x, y, groups = data(rows, models, pictures=pictures)
+    p = predict(fitted(x, y, groups), x)
+    assert p.shape == (rows, models)
+    assert ((p >= 0) & (p <= 1)).all()
+
+
+def test_constant_labels_duplicates_and_30_percent_unknown_train() -> None:
+    x, y, groups = data(rows=100)
+    y[:, 0], y[:, 2] = 1.0, 0.0
+    x[50:] = x[:50]
+    y[np.random.default_rng(0).random(y.shape) < 0.3] = np.nan
+    p = predict(fitted(x, y, groups), x)
+    assert np.isfinite(p).all()
+    assert p[:, 0].min() > 0.8
+    assert p[:, 2].max() < 0.2
+
+
+def test_only_pictures_and_identical_inputs_train() -> None:
+    x, y, groups = data()
+    x[:, LAYOUT.blocks["text"]] = 0
+    assert np.isfinite(predict(fitted(x, y, groups), x)).all()
+    same = predict(fitted(np.ones_like(x), y, groups), np.ones_like(x))
+    assert same[0] == pytest.approx(y.mean(axis=0), abs=0.05)
+
+
+def test_too_little_is_refused() -> None:
+    x, y, groups = data(rows=10)
+    with pytest.raises(DataError, match="1 group"):
+        fitted(x, y, np.zeros(10, dtype=np.int64))
+    y[:, 1] = np.nan
+    with pytest.raises(DataError, match="positions \\[1\\] have no known label"):
+        fitted(x, y, groups)
+
+
+def test_the_same_data_gives_the_same_network() -> None:
+    x, y, groups = data()
+    a, b = fitted(x, y, groups).network.state_dict(), fitted(x, y, groups).network.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_network_is_built_again_from_its_description() -> None:
+    x, y, groups = data()
+    network = fitted(x, y, groups).network
+    again = build(describe(network))
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again(torch.from_numpy(x)), network(torch.from_numpy(x)))
+    assert isinstance(again, KernelNetwork)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "svm"}, {"n_anchors": 10**9}, {"view_dims": [-1]}, {"lengths": [0.0]}, {"lengths": None}, {"extra": 1}],
+)
+def test_impossible_descriptions_are_refused(change: dict[str, object]) -> None:
+    description = {"kind": "kernel"} | KernelConfig(15, 3, 10, (4,), (0.5,)).to_plain()
+    build(description)
+    with pytest.raises(ConfigError):
+        build(description | change)
+
+
+def test_a_projection_brings_blocks_to_one_scale() -> None:
+    """Two random rows lie one apart in the whole, and equal weights give equal shares whatever the blocks' units."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, LAYOUT.dim)).astype(np.float32)
+    x[:, LAYOUT.blocks["image"]] *= 100
+    rows = torch.from_numpy(x)
+    for weights in ({"text": 1.0, "image": 1.0, "surface": 0.0}, {"text": 0.0, "image": 1.0, "surface": 1.0}):
+        projection = Projection.fit(rows, LAYOUT, weights, components=64)
+        z = projection(rows)
+        distances = squared_distances(z, z)
+        assert distances.sum().item() / (300 * 299) == pytest.approx(1.0, abs=0.02)
+        moved = rows.clone()
+        moved[:, LAYOUT.blocks["text"]] += 5
+        assert torch.allclose(projection(moved), z) == (weights["text"] == 0)
