@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.collect.replay import ReplayServer, load_recording  # noqa: E402
+from auto_router.pool import load_pool  # noqa: E402
 from model_router import ModelRouter, decision_table  # noqa: E402
 
+THRESHOLD = 0.6
 HERE = Path(__file__).resolve().parent
 PROMPTS = [
     "Calculate 17 + 25. Answer with just the number.",
@@ -57,8 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage("Stage 2: encode the prompts", "generate_embeddings.py", *jsons, "--output-dir", out)
     embeddings = ["--train-embeddings", out / "hf_train_embeddings.npy", "--test-embeddings", out / "hf_test_embeddings.npy"]
     stage("Stage 3: train and assess", "nn_router.py", *embeddings, *jsons, "--pool", pool, "--output-dir", artifacts)
-    print("\n== Stage 4: route")
-    router = ModelRouter(ROOT / artifacts / "nn_router.pth")
+    print(f"\n== Stage 4: route each prompt to the cheapest model with P(correct) of at least {THRESHOLD}")
+    models = load_pool(ROOT / pool).models
+    router = ModelRouter(
+        ROOT / artifacts / "nn_router.pth",
+        model_thresholds={model.name: THRESHOLD for model in models},
+        model_costs={model.name: model.output_usd_per_mtok or 0.0 for model in models},
+    )
     for prompt, decision in zip(PROMPTS, router.decide_batch(PROMPTS), strict=True):
         print(f"\n{' '.join(prompt.split())}\n{decision_table(decision)}")
     print(f'\ndone in {time.perf_counter() - start:.0f} s. Try your own: {sys.executable} model_router.py "your prompt"')
