@@ -74,18 +74,23 @@ def pixels(data: bytes) -> Image.Image:
 
 def data_uri(data: bytes) -> str:
     """Return ``data`` as a ``data:image/...;base64,`` URI, as chat endpoints take pictures."""
-    return f"data:{mime_type(data)};base64,{base64.b64encode(data).decode('ascii')}"
+    kind = mime_type(data)
+    if kind is None:  # chat endpoints take these four types only
+        kind, data = "image/png", _png_bytes(pixels(data))
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def mime_type(data: bytes) -> str:
-    """Return the media type told by the first bytes; ``image/png`` where they tell nothing."""
+def mime_type(data: bytes) -> str | None:
+    """Return the media type told by the first bytes: PNG, JPEG, GIF or WebP; None for any other."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if data[:6] in (b"GIF87a", b"GIF89a"):
         return "image/gif"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    return "image/png"
+    return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

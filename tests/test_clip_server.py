@@ -19,9 +19,8 @@ from auto_router.encode.clip_server import ClipServerEncoder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.errors import DataError, EncoderError, run
-
-from .helpers import HOSTILE_PROMPTS, png
-from .servers import free_port
+from tests.helpers import HOSTILE_PROMPTS, png
+from tests.servers import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.judge import INSTRUCTION, judge_messages
+from auto_router.collect.endpoint import Answer, Endpoint, user_message
+from auto_router.collect.judge import INSTRUCTION, Verdict, judge_messages, matched
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.collect.source import Question
+from auto_router.pool import PoolModel
 from auto_router.records import load_records
 from tests.helpers import png
 from tests.stage1 import ChatServer, Reply, completion, raw, read_evaluations, recorded, stage1, write_pool, write_rows
@@ -365,6 +368,22 @@ def test_a_recorded_judge_is_replayed(tmp_path: Path) -> None:
         assert served(tmp_path, server.url, QUESTIONS[:2], [READING], judge=JUDGE) == 0
     assert asked(server) == {"reading": 2, "judge-1": 1}
     assert [row["model_scores"]["reading"] for row in read_evaluations(tmp_path / "out")] == [0, 1]
+
+
+def test_a_providers_key_is_not_sent_to_another_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-provider")
+    model = PoolModel("a", api_key_env="MY_KEY")
+    with ChatServer(lambda body: completion("x")) as server:
+        for gateway in ("", "gateway-key"):
+            monkeypatch.setenv("AUTO_ROUTER_GATEWAY_KEY", gateway)
+            endpoint = Endpoint(model, server.url)
+            asyncio.run(endpoint.ask(endpoint.request(user_message("hello"))))
+    assert server.keys == ["Bearer none", "Bearer gateway-key"]
+
+
+def test_without_a_reference_there_is_no_verdict() -> None:
+    question = Question(0, "hello?", " ", (), None, "g")
+    assert matched(Answer("anything"), question, match_only=True) == Verdict(None, "no reference answer to judge by")
 
 
 def test_keys_come_from_the_environment_and_appear_nowhere(

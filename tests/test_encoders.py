@@ -15,8 +15,7 @@ from auto_router.encode.encoder import Array, EmbeddingGenerator, Encoder, Spec
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import MAX_WINDOWS, WINDOW_TOKENS, LocalEncoder
 from auto_router.errors import ConfigError, DataError, EncoderError
-
-from .helpers import HOSTILE_PROMPTS, png
+from tests.helpers import HOSTILE_PROMPTS, png
 
 
 class CountingEncoder(Encoder):

@@ -255,7 +255,16 @@ def test_data_uris_tell_the_type_and_come_back(kind: str, mime: str) -> None:
     assert image_bytes(data_uri(data)) == data
 
 
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "ICO"])
+def test_other_types_are_sent_as_png(kind: str) -> None:
+    data = encoded(two(RED, BLUE), kind)
+    uri = data_uri(data)
+    assert mime_type(data) is None
+    assert uri.startswith("data:image/png;base64,")
+    assert mime_type(image_bytes(uri)) == "image/png"
+    assert pixels(image_bytes(uri)).tobytes() == pixels(data).tobytes()
+
+
 @given(st.binary(min_size=1, max_size=100))
-def test_any_bytes_come_back_from_their_data_uri(data: bytes) -> None:
-    assert image_bytes(data_uri(data)) == data
+def test_any_bytes_come_back_from_base64(data: bytes) -> None:
     assert image_bytes(base64.b64encode(data).decode()) == data

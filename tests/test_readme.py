@@ -20,8 +20,7 @@ from auto_router.collect.replay import ReplayServer, load_recording, recording
 from auto_router.collect.source import Question
 from auto_router.records import label_matrix, parse_records
 from prepare_hf_data import MODEL_IDS
-
-from .checkout import ROOT, bash, copy_of_the_project, readme_blocks
+from tests.checkout import ROOT, bash, copy_of_the_project, readme_blocks
 
 pytestmark = pytest.mark.slow
 

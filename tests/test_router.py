@@ -22,8 +22,7 @@ from auto_router.encode.encoder import Array, EmbeddingGenerator, Encoder, Spec
 from auto_router.errors import ArtifactError, ConfigError, DataError, EncoderError, run
 from auto_router.learn.network import NetworkConfig, RouterNetwork
 from model_router import Decision, ModelRouter
-
-from .helpers import HOSTILE_PROMPTS, png
+from tests.helpers import HOSTILE_PROMPTS, png
 
 NAMES = ["big", "mid", "small"]
 PROBABILITIES = [0.9, 0.8, 0.6]

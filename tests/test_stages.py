@@ -20,8 +20,7 @@ from auto_router.encode.store import load_embeddings
 from auto_router.errors import run
 from generate_embeddings import generate_embeddings_for_dataset, load_embedding_model
 from model_router import ModelRouter, RouterNetwork
-
-from .helpers import png
+from tests.helpers import png
 
 TOPICS = ["Add {} and {}.", "Name a river near {} and {}.", "Write a poem on {} and {}."]
 

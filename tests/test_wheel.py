@@ -15,8 +15,7 @@ from auto_router.artifacts import Artifact, save_artifact
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
 from auto_router.learn.network import NetworkConfig, RouterNetwork
-
-from .checkout import copy_of_the_project
+from tests.checkout import copy_of_the_project
 
 pytestmark = pytest.mark.slow
 

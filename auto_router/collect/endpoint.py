@@ -18,6 +18,7 @@ from auto_router.pool import PoolModel
 
 Messages = list[dict[str, Any]]
 
+GATEWAY_KEY_ENV = "AUTO_ROUTER_GATEWAY_KEY"
 TIMEOUT_SECONDS = 120.0
 RETRIES = 4  # the SDK's policy: exponential back-off with jitter, Retry-After honoured, only for 408, 409, 429 and 5xx
 
@@ -40,13 +41,16 @@ class Answer:
 class Endpoint:
     """Asks one model of the pool. ``base_url``, where given, replaces the pool's: a gateway or a replayer.
 
+    A provider's key goes to that provider only: another address gets the key in ``AUTO_ROUTER_GATEWAY_KEY``, or none.
+
     Raises:
         ConfigError: the pool names a key variable that is not set.
     """
 
     def __init__(self, model: PoolModel, base_url: str | None = None) -> None:
         self.model = model
-        self._key = os.environ.get(model.api_key_env or "", "").strip()
+        variable = model.api_key_env if base_url is None else GATEWAY_KEY_ENV
+        self._key = os.environ.get(variable or "", "").strip()
         if model.api_key_env and not self._key and base_url is None:
             raise ConfigError(
                 f"model {model.name}: environment variable {model.api_key_env} is not set; export it, or change api_key_env "

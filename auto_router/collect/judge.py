@@ -39,12 +39,14 @@ def matched(answer: Answer, question: Question, match_only: bool) -> Verdict | N
     """
     if answer.text is None:
         return Verdict(None, answer.error or "no answer")
+    if not question.answer.strip():
+        return Verdict(None, "no reference answer to judge by")
     found = match(answer.text, question.answer)
     if found:
         return Verdict(1, "match")
     if answer.finish_reason == "length":
         return Verdict(None, "cut off at max_tokens before a right answer")
-    if found is False or (match_only and question.answer.strip()):
+    if found is False or match_only:
         return Verdict(0, "no match")
     return None
 
