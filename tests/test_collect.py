@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.endpoint import Answer, Endpoint, user_message
-from auto_router.collect.judge import INSTRUCTION, Verdict, judge_messages, matched
+from auto_router.collect.endpoint import Endpoint, user_message
+from auto_router.collect.judge import INSTRUCTION, judge_messages
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.collect.source import Question
 from auto_router.pool import PoolModel
@@ -379,11 +379,6 @@ def test_a_providers_key_is_not_sent_to_another_address(tmp_path: Path, monkeypa
             endpoint = Endpoint(model, server.url)
             asyncio.run(endpoint.ask(endpoint.request(user_message("hello"))))
     assert server.keys == ["Bearer none", "Bearer gateway-key"]
-
-
-def test_without_a_reference_there_is_no_verdict() -> None:
-    question = Question(0, "hello?", " ", (), None, "g")
-    assert matched(Answer("anything"), question, match_only=True) == Verdict(None, "no reference answer to judge by")
 
 
 def test_keys_come_from_the_environment_and_appear_nowhere(

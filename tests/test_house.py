@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_the_checkout_is_a_package_that_exports_the_public_names(monkeypatch: py
 def test_no_machine_paths_or_pickles_on_the_routing_path() -> None:
     for path in [*PACKAGE, *ROOT.glob("*.py")]:
         text = path.read_text(encoding="utf-8")
-        assert "/work/" not in text
+        assert not re.search(r"(?<![\w.])/(?:home|root|Users|work)/", text), "a path of somebody's machine"
         assert "weights_only=False" not in text
         assert "allow_pickle=True" not in text
     assert not any("joblib" in imported(path) for path in PACKAGE if path.name in ("artifacts.py", "router.py"))

@@ -24,10 +24,11 @@ def test_the_rules_come_first() -> None:
     assert matched(Answer("some"), QUESTION, match_only=True) == Verdict(0, "no match")
 
 
-def test_without_a_reference_nothing_is_wrong() -> None:
-    question = Question(0, "Write a poem.", "", (), None, "g")
-    assert matched(Answer("Roses"), question, match_only=False) is None
-    assert matched(Answer("Roses"), question, match_only=True) is None
+def test_without_a_reference_there_is_no_verdict_and_no_judge_is_asked() -> None:
+    question = Question(0, "Write a poem.", " ", (), None, "g")
+    for match_only in (False, True):
+        verdict = matched(Answer("Roses"), question, match_only)
+        assert verdict == Verdict(None, "no reference answer to judge by")
 
 
 def test_no_answer_is_no_verdict() -> None:
