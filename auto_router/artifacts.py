@@ -71,7 +71,13 @@ def load_artifact(path: str | Path) -> Artifact:
         raise ArtifactError(f"router artifact {path} does not exist; train one with nn_router.py or give router_path=")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to read the file unsafely; that advice must not be passed on.
+        raise ArtifactError(
+            f"router artifact {path} is not one: it holds more than tensors and plain values, or is damaged; nothing in it "
+            "was run. Train it again"
+        ) from error
+    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(f"router artifact {path} is damaged or not an artifact ({reason}); train it again") from error
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:

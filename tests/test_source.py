@@ -190,10 +190,16 @@ def test_a_bad_data_set_is_one_error_that_names_it(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("dataset", ["nobody/nothing", "/no/such/file.jsonl", "", "a b?*", "."])
+@pytest.mark.parametrize("dataset", ["nobody/nothing", "", "a b?*", "."])
 def test_a_data_set_that_is_not_there_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"cannot be loaded .*give a hub id, a save_to_disk folder or a local file"):
+        load_questions(dataset)
+
+
+@pytest.mark.parametrize("dataset", ["/no/such/file.jsonl", "none.csv", "path/to/dataset"])
+def test_a_path_that_is_not_there_is_never_taken_for_a_hub_id(dataset: str) -> None:
+    with pytest.raises(DataError, match="does not exist here, and is no hub id"):
         load_questions(dataset)
 
 

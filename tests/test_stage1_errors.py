@@ -82,7 +82,7 @@ def nothing(folder: Path) -> None:
 
 GOOD = ROWS[0]
 CASES: dict[str, Case] = {
-    "missing data set": (nothing, {"dataset": "none.jsonl"}, "cannot be loaded"),
+    "missing data set": (nothing, {"dataset": "none.jsonl"}, "does not exist here"),
     "unknown format": (lambda folder: (folder / "rows.xlsx").write_text("x"), {"dataset": "rows.xlsx"}, "unknown format"),
     "empty file": (rows(), {}, "is empty"),
     "empty list": (lambda folder: (folder / "rows.json").write_text("[]"), {"dataset": "rows.json"}, "cannot be loaded"),

@@ -70,6 +70,10 @@ def _load(dataset: str, split: str) -> Any:
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # what fails is told once, below
     path = Path(dataset)
+    if not path.exists() and (path.suffix in {*_BUILDERS, ".gz"} or path.is_absolute() or dataset.count("/") > 1):
+        raise DataError(
+            f"data set {dataset} does not exist here, and is no hub id (owner/name); give the path of one that does"
+        )
     try:
         if path.is_dir() and any((path / name).exists() for name in ("dataset_info.json", "dataset_dict.json", "state.json")):
             loaded = datasets.load_from_disk(dataset)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from functools import cached_property
 from typing import Any
 
@@ -50,8 +51,11 @@ class ClipServerEncoder(Encoder):
         # Importing clip-client would otherwise ask the network for newer versions and report its use.
         os.environ.setdefault("NO_VERSION_CHECK", "1")
         os.environ.setdefault("JINA_OPTOUT_TELEMETRY", "1")
+        os.environ.setdefault("JINA_LOG_LEVEL", "CRITICAL")  # what fails is raised below, once
         try:
-            from clip_client import Client
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # its dependencies warn about each other
+                from clip_client import Client
         except ImportError as error:
             raise EncoderError(
                 f"the clip-server encoder needs clip-client ({error}): pip install 'auto-router[clip-server]'"
