@@ -108,9 +108,12 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     return trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims)}
 
 
-def learn_kernel(x: Array, y: Array, groups: Ints, layout: Layout) -> tuple[Network, dict[str, Any]]:
+def learn_kernel(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> tuple[Network, dict[str, Any]]:
     """Fit the default head on all training rows. Return its settings, and how it does on groups it was not fitted on."""
-    fitted = fit_kernel_network(x, y, groups, layout)
+    fitted = fit_kernel_network(x, y, groups, layout, seed)
+    if len(fitted.rows) < len(x):
+        print(f"fitted on {len(fitted.rows)} of {len(x)} records, drawn at random; --head mlp uses all of them")
+    y = y[fitted.rows]
     chosen = choose(fitted.out_of_fold).chosen
     inside = system_metrics(chosen, y, best_single_model(y), [str(j) for j in range(y.shape[1])])
     print(tabulate(fitted.heads, headers="keys"))
@@ -161,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         surface = list(SURFACE)
         x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
         layout = Layout(embedded.encoder["text_dim"], embedded.encoder["image_dim"], len(surface))
-        network, config = learn_kernel(x, y, group_ids(train), layout)
+        network, config = learn_kernel(x, y, group_ids(train), layout, arguments.seed)
     training = {
         "seed": arguments.seed,
         "config": config,

@@ -136,6 +136,16 @@ def test_too_little_is_refused() -> None:
         fitted(x, y, groups)
 
 
+def test_of_many_rows_a_seeded_part_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_fit, "MOST_ROWS", 50)
+    x, y, groups = data(rows=120)
+    first, again, other = (fit_kernel_network(x, y, groups, LAYOUT, seed).rows.tolist() for seed in (1, 1, 2))
+    assert len(set(first)) == 50
+    assert first == again == sorted(first)
+    assert first != other
+    assert fit_kernel_network(x, y, groups, LAYOUT).network.config.n_anchors == 50
+
+
 def test_the_same_data_gives_the_same_network() -> None:
     x, y, groups = data()
     a, b = fitted(x, y, groups).network.state_dict(), fitted(x, y, groups).network.state_dict()

@@ -36,14 +36,17 @@ VIEWS: tuple[dict[str, float], ...] = (
     {"text": 0.0, "image": 0.05, "surface": 1.0},
 )
 COMPONENTS = 256
+MOST_ROWS = 8_000  # a solve costs N³: beyond this a random part of the rows stands for all of them
 STACK_RIDGE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The network, and its honest predictions ``[N, M]`` of the training rows (each made without its own group)."""
+    """The network, and its honest predictions of the rows it was fitted on (each made without its own group)."""
 
     network: KernelNetwork
+    rows: Ints
+    """Numbers of the training rows that were used: all of them up to ``MOST_ROWS``."""
     out_of_fold: Floats
     heads: list[dict[str, Any]]
     """What the heads are and the weights that the stack gave them, in plain values."""
@@ -60,12 +63,14 @@ class _Head:
     out_of_fold: Tensor
 
 
-def fit_kernel_network(rows: Floats, labels: Floats, groups: Ints, layout: Layout) -> Fitted:
-    """Fit to ``rows`` [N, D] and ``labels`` [N, M] (0…1, NaN = unknown).
+def fit_kernel_network(rows: Floats, labels: Floats, groups: Ints, layout: Layout, seed: int = 0) -> Fitted:
+    """Fit to ``rows`` [N, D] and ``labels`` [N, M] (0…1, NaN = unknown); of more than ``MOST_ROWS``, ``seed`` draws a part.
 
     Raises:
         DataError: fewer than two rows or groups, or a model without any known label.
     """
+    used = np.sort(np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS])
+    rows, labels, groups = rows[used], labels[used], groups[used]
     x, known = torch.from_numpy(rows), ~torch.from_numpy(np.isnan(labels))
     if len(x) < 2 or len(np.unique(groups)) < 2:
         raise DataError(f"{len(x)} training rows in {len(np.unique(groups))} group(s); at least 2 of each are needed")
@@ -79,7 +84,7 @@ def fit_kernel_network(rows: Floats, labels: Floats, groups: Ints, layout: Layou
     deciding, level = _stack([head.out_of_fold for head in heads], y, known, mean)
     network = _network(projections, anchors, heads, deciding, level, mean, layout.dim)
     combined = _combine([head.out_of_fold for head in heads], deciding, level, mean).clamp(0, 1).numpy()
-    return Fitted(network, combined, [_named(*part) for part in zip(heads, deciding, level, strict=True)])
+    return Fitted(network, used, combined, [_named(*part) for part in zip(heads, deciding, level, strict=True)])
 
 
 def _heads(anchors: list[Tensor], y: Tensor, groups: Ints) -> Iterator[_Head]:
