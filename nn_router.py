@@ -31,6 +31,7 @@ from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path, write_json
+from auto_router.learn.device import usable_device
 from auto_router.learn.kernel_fit import fit_kernel_network
 from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
@@ -84,25 +85,31 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=USE_CLASS_WEIGHTS)
     parser.add_argument("--validation-fraction", type=float, default=0.15, help="part of the training groups (default 0.15)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
     arguments = parser.parse_args(argv)
     if arguments.tune and arguments.head != "mlp":
         raise ConfigError("--tune (TUNE_HYPERPARAMETERS) searches the settings of the network: add --head mlp")
+    if arguments.trials < 1 or not 0.0 < arguments.validation_fraction < 1.0:
+        raise ConfigError(
+            "--trials must be at least 1 and --validation-fraction between 0 and 1, got "
+            f"{arguments.trials} and {arguments.validation_fraction}"
+        )
     return arguments
 
 
 def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     """Train the mission's network on the larger side of a group split; stop and choose on the smaller. Return its settings."""
     config = config_with(TrainConfig(class_weights=arguments.class_weights), default_config)
+    device = str(usable_device(arguments.device))
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
     train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
     if arguments.tune:
-        trials = random_search(train, validation, config, param_grid, arguments.trials, arguments.seed, arguments.device)
+        trials = random_search(train, validation, config, param_grid, arguments.trials, arguments.seed, device)
         table = [[t.trained.best_loss, t.trained.best_epoch + 1, *map(str, t.params.values())] for t in trials]
         print(tabulate(table, headers=["validation loss", "epoch", *trials[0].params], floatfmt=".4f"))
         config, trained = trials[0].config, trials[0].trained
     else:
-        trained = train_network(train, validation, config, arguments.seed, arguments.device)
+        trained = train_network(train, validation, config, arguments.seed, device)
     print(f"settings: {asdict(config)}")
     print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
     return trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims)}

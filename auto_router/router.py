@@ -19,6 +19,7 @@ from auto_router.encode.factory import open_encoder
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
+from auto_router.learn.device import usable_device
 
 
 class ModelRouter:
@@ -59,7 +60,7 @@ class ModelRouter:
         artifact = load_artifact(router_path)
         self.model_names: tuple[str, ...] = tuple(artifact.model_names)
         self.pool = artifact.pool
-        self.device = _usable_device(device)
+        self.device = usable_device(device)
         self.verbose = verbose
         self._thresholds = per_model(self.model_names, model_thresholds, "model_thresholds")
         self._costs = per_model(self.model_names, model_costs, "model_costs")
@@ -136,16 +137,3 @@ class ModelRouter:
             "operating point: costs are reported, the highest probability decides. Give model_thresholds.",
             stacklevel=3,
         )
-
-
-def _usable_device(device: str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'") from error
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        warnings.warn(f"device {device!r} is not available here; routing on the CPU", stacklevel=3)
-        return torch.device("cpu")
-    return wanted

@@ -140,7 +140,7 @@ def test_a_missing_gpu_falls_back_with_one_warning(path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         router = ModelRouter(path, encoder=EmbeddingGenerator(LetterEncoder()), device="cuda")
-    assert [str(w.message) for w in caught] == ["device 'cuda' is not available here; routing on the CPU"]
+    assert [str(w.message) for w in caught] == ["device 'cuda' is not available here; using the CPU"]
     assert router.route("x") == "big"
     with pytest.raises(ConfigError, match="device 'gpu' is unknown"):
         ModelRouter(path, device="gpu")
