@@ -54,6 +54,7 @@ class View(nn.Module):
     """One projected space with its anchors and, for every kernel length, the coefficients ``[N, M]`` of the models."""
 
     anchors: Tensor
+    anchor_norms: Tensor
     coefficients: Tensor
 
     def __init__(self, input_dim: int, dim: int, n_anchors: int, n_models: int, lengths: Sequence[float]) -> None:
@@ -61,11 +62,13 @@ class View(nn.Module):
         self.projection = Projection(input_dim, dim)
         self.lengths = tuple(lengths)
         self.register_buffer("anchors", torch.zeros(n_anchors, dim))
+        # Squared lengths: to sum them for every prompt would read all anchors twice.
+        self.register_buffer("anchor_norms", torch.zeros(n_anchors))
         self.register_buffer("coefficients", torch.zeros(len(self.lengths), n_anchors, n_models))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return this view's share of the prediction, ``[B, M]``."""
-        distances = squared_distances(self.projection(rows), self.anchors)
+        distances = squared_distances(self.projection(rows), self.anchors, self.anchor_norms)
         total = torch.zeros(len(rows), self.coefficients.shape[2], device=rows.device)
         for length, coefficients in zip(self.lengths, self.coefficients, strict=True):
             total = torch.addmm(total, similarity(distances, length), coefficients)
@@ -96,6 +99,7 @@ def similarity(distances: Tensor, length: float) -> Tensor:
     return torch.exp(distances * (-0.5 / length**2))
 
 
-def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Return ``[A, B]`` squared Euclidean distances of the rows."""
-    return torch.addmm(b.square().sum(dim=1), a, b.T, alpha=-2.0).add_(a.square().sum(dim=1, keepdim=True)).clamp_(min=0.0)
+def squared_distances(a: Tensor, b: Tensor, b_norms: Tensor | None = None) -> Tensor:
+    """Return ``[A, B]`` squared Euclidean distances of the rows; ``b_norms``: the squared lengths of ``b``, if known."""
+    norms = b.square().sum(dim=1) if b_norms is None else b_norms
+    return torch.addmm(norms, a, b.T, alpha=-2.0).add_(a.square().sum(dim=1, keepdim=True)).clamp_(min=0.0)

@@ -163,7 +163,7 @@ def _network(
     network.mean = mean
     views = [view for view in network.views if isinstance(view, View)]
     for view, projection, points in zip(views, projections, anchors, strict=True):
-        view.projection, view.anchors = projection, points
+        view.projection, view.anchors, view.anchor_norms = projection, points, points.square().sum(dim=1)
     for head, which, hard in zip(heads, deciding.tolist(), level.tolist(), strict=True):
         share = which * _centred(head.alpha) + hard * head.alpha.mean(dim=1, keepdim=True)
         views[head.view].coefficients[head.length] += share
