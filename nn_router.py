@@ -22,6 +22,7 @@ import torch
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.assess.intervals import interval
 from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
 from auto_router.assess.report import per_model_table, system_table
 from auto_router.decide.limits import allowed_models
@@ -138,8 +139,12 @@ def assess(artifact: Artifact, x: Array, records: Sequence[Record], y: Array, be
     models, system = model_metrics(probabilities, y), system_metrics(chosen, y, best_single, names)
     print(f"\nPer-model metrics:\n{per_model_table(names, models, system.selection)}")
     print(f"\nSystem metrics:\n{system_table(system)}")
+    advantage = np.take_along_axis(y, chosen[:, None], axis=1)[:, 0] - y[:, best_single]
+    low, high = interval(advantage, group_ids(records), seed=0)
+    print(f"router - best single: 95 % interval {low:+.3f} to {high:+.3f} (paired bootstrap over groups)")
     print(f"\nRouter system accuracy: {system.router:.3f}\nOracle (best possible): {system.oracle:.3f}")
-    return {"per_model": {n: asdict(m) for n, m in zip(names, models, strict=True)}, "system": system.to_plain()}
+    per_model = {name: asdict(metrics) for name, metrics in zip(names, models, strict=True)}
+    return {"per_model": per_model, "system": system.to_plain(), "router_minus_best_single": [low, high]}
 
 
 def save(folder: Path, artifact: Artifact) -> None:
@@ -190,6 +195,8 @@ def _without_nan(value: Any) -> Any:
     """JSON has no NaN: an undefined measure is null."""
     if isinstance(value, dict):
         return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value
 
 

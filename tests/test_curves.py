@@ -26,14 +26,6 @@ def test_aiq_by_hand() -> None:
     assert curve((2, 0.5)).aiq(2, 2) == 0.5
 
 
-def test_nauc_peak_and_cost_to_reach_by_hand() -> None:
-    found = curve((1, 0.4), (2, 0.6), (3, 0.5))
-    assert found.nauc() == pytest.approx((0.5 + 0.6) / 2)
-    assert found.peak() == 0.6
-    assert found.cost_to_reach(0.55) == 2
-    assert found.cost_to_reach(0.61) is None
-
-
 def test_a_sweep_goes_from_cheapest_to_most_promising() -> None:
     p = np.array([[0.9, 0.6], [0.3, 0.6]])
     labels = np.array([[1.0, 0.0], [0.0, 1.0]])

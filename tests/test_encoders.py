@@ -190,3 +190,10 @@ def test_the_environment_and_arguments_choose_the_back_end(monkeypatch: pytest.M
     with pytest.raises(ConfigError, match="'nonsense' is unknown; allowed are local, clip-server"):
         open_encoder()
     assert open_encoder("local").spec["backend"] == "local"
+
+
+def test_batches_are_the_same_in_every_process() -> None:
+    """Prompts of one length keep their order: that of a set of strings would change with the process's hash seed."""
+    encoder = CountingEncoder()
+    EmbeddingGenerator(encoder).embed_batch(["xd", "xa", "xc", "xb", "xa"])
+    assert encoder.texts == [["xd", "xa"], ["xc", "xb"]]

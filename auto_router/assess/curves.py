@@ -3,8 +3,6 @@
 - AIQ (RouterBench, arXiv 2403.12031): sweep the weight of quality in argmax(λ·P − cost), take the non-decreasing convex
   hull of the points, extend it over the pool's common cost range, and divide the area under it by that range.
 - Zero router (same source): the hull of the single models; a router is worth having only above it.
-- nAUC, Ps, QNC (MMR-Bench, arXiv 2601.17814): area under the Pareto-filtered curve over its own cost range; peak accuracy;
-  least cost that reaches the best single model's accuracy, divided by that model's cost.
 """
 
 from __future__ import annotations
@@ -55,22 +53,6 @@ class Curve:
         grid = np.unique(np.concatenate([[low, high], costs[(costs > low) & (costs < high)]]))
         heights = np.interp(grid, costs, qualities, left=0.0)
         return float(np.trapezoid(heights, grid) / (high - low))
-
-    def peak(self) -> float:
-        """Ps: the best quality at any price."""
-        return float(self.qualities.max())
-
-    def cost_to_reach(self, quality: float) -> float | None:
-        """Return the least mean cost of a setting with at least this quality; None where none has it."""
-        reached = self.costs[self.qualities >= quality]
-        return float(reached.min()) if len(reached) else None
-
-    def nauc(self) -> float:
-        """Area under the Pareto-filtered curve over its own cost range; the peak where that range is a point."""
-        order = np.lexsort((-self.qualities, self.costs))
-        costs, best = self.costs[order], np.maximum.accumulate(self.qualities[order])
-        width = costs[-1] - costs[0]
-        return float(np.trapezoid(best, costs) / width) if width > 0 else float(best[-1])
 
 
 def sweep(probabilities: Floats, labels: Floats, costs: Floats, lambdas: Floats = LAMBDAS) -> Curve:

@@ -8,7 +8,7 @@ into windows, batching by length, encoding duplicates once, pooling and normalis
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from auto_router.images import ImageLike, image_bytes
 
 Array = npt.NDArray[np.float32]
 Spec = dict[str, Any]
-Item = TypeVar("Item", bound=Hashable)
+Item = TypeVar("Item", str, bytes)
 
 PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
 PROBE_TOLERANCE = 0.02
@@ -114,8 +114,8 @@ class EmbeddingGenerator:
             raise DataError(f"{len(texts)} prompts came with {len(images)} lists of pictures; give one list per prompt")
         parts = [self.encoder.windows(clean) if (clean := _clean(text)).strip() else [] for text in texts]
         pictures = [_pictures(row, given or ()) for row, given in enumerate(images or [()] * len(texts))]
-        text_half = self._pooled(parts, self.encoder.embed_texts, self.text_dim, len, progress)
-        image_half = self._pooled(pictures, self.encoder.embed_images, self.image_dim, len, progress)
+        text_half = self._pooled(parts, self.encoder.embed_texts, self.text_dim, progress)
+        image_half = self._pooled(pictures, self.encoder.embed_images, self.image_dim, progress)
         return np.concatenate([_unit(text_half), image_half], axis=1)
 
     def check(self, expected: Spec) -> None:
@@ -137,11 +137,11 @@ class EmbeddingGenerator:
         rows: Sequence[Sequence[Item]],
         encode: Callable[[list[Item]], Array],
         dim: int,
-        size: Callable[[Item], int],
         progress: Callable[[int], object] | None,
     ) -> Array:
         """Encode every distinct item once, similar sizes together, and average the unit vectors of each row."""
-        unique = sorted({item for row in rows for item in row}, key=size)
+        # dict, not set: the order of a set of strings changes from process to process, and with it the batches.
+        unique = sorted(dict.fromkeys(item for row in rows for item in row), key=len)
         vectors: dict[Item, Array] = {}
         for start in range(0, len(unique), self.encoder.batch_size):
             batch = unique[start : start + self.encoder.batch_size]
