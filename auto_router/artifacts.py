@@ -13,12 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from auto_router.decide.operating_points import OperatingPoint
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path
+from auto_router.learn.calibration import Calibration
 from auto_router.learn.networks import Network, build, describe
+
+Floats = npt.NDArray[np.floating[Any]]
 
 FORMAT = 1
 _TYPES: dict[str, type] = {
@@ -35,11 +41,17 @@ class Artifact:
     model_names: list[str]
     encoder: dict[str, Any]
     pool: dict[str, Any] = field(default_factory=dict)
-    calibration: dict[str, Any] = field(default_factory=dict)
-    operating_points: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration = field(default_factory=Calibration)
+    operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     surface: list[str] = field(default_factory=list)
     """Names of the surface features that are appended to the embeddings; empty for none."""
+
+    def predict(self, rows: Floats, device: torch.device | str = "cpu") -> Floats:
+        """Return calibrated P(correct) ``[N, M]`` for input rows ``[N, D]``; ``device`` is where the network was moved to."""
+        with torch.inference_mode():
+            found: Floats = self.network(torch.from_numpy(rows).to(device)).cpu().numpy()
+        return self.calibration(found)
 
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:
@@ -51,9 +63,9 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
         "model_names": list(artifact.model_names),
         "encoder": artifact.encoder,
         "surface": list(artifact.surface),
-        "calibration": artifact.calibration,
+        "calibration": artifact.calibration.to_plain(),
         "pool": artifact.pool,
-        "operating_points": artifact.operating_points,
+        "operating_points": {name: point.to_plain() for name, point in artifact.operating_points.items()},
         "training": artifact.training,
     }
     with atomic_path(Path(path)) as temporary:
@@ -102,8 +114,10 @@ def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
         if config.input_dim != width:
             raise ConfigError(f"network input {config.input_dim} for embeddings of width {width}")
         network.load_state_dict(content["state_dict"])
+        calibration = Calibration.from_plain(content["calibration"], len(names))
+        points = {name: OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()}
     except (ConfigError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
-    rest = {name: content[name] for name in ("encoder", "surface", "pool", "calibration", "operating_points", "training")}
-    return Artifact(network=network, model_names=list(names), **rest)
+    rest = {name: content[name] for name in ("encoder", "surface", "pool", "training")}
+    return Artifact(network=network, model_names=list(names), calibration=calibration, operating_points=points, **rest)

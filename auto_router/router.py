@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from auto_router.artifacts import load_artifact
 from auto_router.decide.limits import allowed_models, index_of, per_model
+from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.policy import Decision, Floats, choose, decisions
 from auto_router.encode.encoder import Array, EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
@@ -32,7 +33,9 @@ class ModelRouter:
         router_path: the artifact that ``nn_router.py`` wrote.
         model_thresholds: ``{model: 0…1}``; models left out always qualify.
         model_costs: ``{model: cost}`` in any one unit. Without thresholds the artifact's ``balanced`` operating point
-            sets them; where it has none, costs are only reported and the highest probability decides.
+            says what a right answer may cost; where it has none, costs are only reported.
+        operating_point: one that the artifact holds: ``accuracy`` (the default without thresholds and costs), ``quality``,
+            ``balanced`` or ``economy``. Thresholds may be given beside it.
         device: ``cuda``, ``cuda:0``, … or ``cpu``; None: CUDA where there is a GPU. A missing GPU falls back to CPU with a
             warning.
         verbose: print every decision.
@@ -56,6 +59,7 @@ class ModelRouter:
         fallback_model: str | None = None,
         clip_server: str | None = None,
         encoder: EmbeddingGenerator | None = None,
+        operating_point: str | None = None,
     ) -> None:
         artifact = load_artifact(router_path)
         self.model_names: tuple[str, ...] = tuple(artifact.model_names)
@@ -64,11 +68,11 @@ class ModelRouter:
         self.verbose = verbose
         self._thresholds = per_model(self.model_names, model_thresholds, "model_thresholds")
         self._costs = per_model(self.model_names, model_costs, "model_costs")
-        self._deciding_costs = self._costs
         self._fallback = None if fallback_model is None else index_of(self.model_names, [fallback_model], "fallback_model")[0]
-        if self._costs is not None and self._thresholds is None:
-            self._use_operating_point(artifact.operating_points)
-        self._network = artifact.network.to(self.device)
+        self.operating_point = self._point_in_use(artifact.operating_points, operating_point)
+        self._handicaps = self._fitted_handicaps(artifact.operating_points)
+        self._artifact = artifact
+        artifact.network.to(self.device)
         self._surface = bool(artifact.surface)
         self.encoder = encoder or open_encoder(artifact.encoder.get("backend"), clip_server)
         self.encoder.check(artifact.encoder)
@@ -110,7 +114,7 @@ class ModelRouter:
         rows = self.encoder.embed_batch(texts, images)
         allowed = allowed_models(self.model_names, self.pool, texts, counts, models)
         probabilities = self.probabilities(with_surface(rows, texts) if self._surface else rows)
-        choices = choose(probabilities, self._thresholds, self._deciding_costs, allowed, self._fallback)
+        choices = choose(probabilities, self._thresholds, self._costs, allowed, self._fallback, self._handicaps)
         made = decisions(choices, probabilities, self.model_names, self._costs)
         if self.verbose:
             for text, decision in zip(texts, made, strict=True):
@@ -119,21 +123,32 @@ class ModelRouter:
 
     def probabilities(self, rows: Array) -> Floats:
         """Return P(correct) ``[N, M]`` for the network's input rows: embeddings, and surface features where it uses them."""
-        with torch.inference_mode():
-            found: Floats = self._network(torch.from_numpy(rows).to(self.device)).cpu().numpy()
-        return found
+        return self._artifact.predict(rows, self.device)
 
     def close(self) -> None:
         """Give back the encoder's resources."""
         self.encoder.close()
 
-    def _use_operating_point(self, points: Mapping[str, Mapping[str, float]]) -> None:
-        if "balanced" in points:
-            self._thresholds = per_model(self.model_names, points["balanced"], "thresholds of the operating point")
-            return
-        self._deciding_costs = None
-        warnings.warn(
-            "model_costs without model_thresholds would always choose the cheapest model, and this artifact has no "
-            "operating point: costs are reported, the highest probability decides. Give model_thresholds.",
-            stacklevel=3,
-        )
+    def _point_in_use(self, points: Mapping[str, OperatingPoint], wanted: str | None) -> str | None:
+        """Return the name of the point that decides; None where the caller's thresholds and costs do."""
+        if wanted is not None and wanted not in points:
+            raise ConfigError(f"operating_point {wanted!r} is not in this artifact; it has {', '.join(points) or 'none'}")
+        if wanted is not None or self._thresholds is not None:
+            return wanted
+        fitting = "accuracy" if self._costs is None else "balanced"
+        if fitting in points:
+            return fitting
+        if self._costs is not None:
+            warnings.warn(
+                "model_costs without model_thresholds would always choose the cheapest model, and this artifact has no "
+                "'balanced' operating point: costs are reported, the highest probability decides. Give model_thresholds, or "
+                "train with prices (nn_router.py --pool) or recorded costs.",
+                stacklevel=4,
+            )
+        return "accuracy" if "accuracy" in points else None
+
+    def _fitted_handicaps(self, points: Mapping[str, OperatingPoint]) -> Floats | None:
+        if self.operating_point is not None:
+            return points[self.operating_point].handicaps(self.model_names, self._costs)
+        # Costs alone must not decide: the cheapest model would answer everything.
+        return np.zeros(len(self.model_names)) if self._thresholds is None and self._costs is not None else None

@@ -3,7 +3,8 @@
 A row's models are put in the order in which they should be tried; the first is chosen:
 
 1. the *qualified* (allowed, and P at or above their threshold): lowest cost first, ties by higher P; without costs,
-   highest P first;
+   highest P first; with handicaps (of an operating point, which says what a right answer may cost), highest P - handicap
+   first;
 2. the fallback model, where it is allowed and not qualified;
 3. the other allowed ones: highest P first.
 
@@ -28,6 +29,7 @@ Ints = npt.NDArray[np.int64]
 
 CHEAPEST_QUALIFIED = "cheapest_qualified"
 MOST_LIKELY_QUALIFIED = "most_likely_qualified"
+BEST_VALUE_QUALIFIED = "best_value_qualified"
 FALLBACK = "fallback"
 NONE_QUALIFIED = "none_qualified"
 
@@ -60,7 +62,7 @@ class Decision:
     """Calibrated P(correct) of every model, 0…1."""
     qualified: tuple[str, ...]
     reason: str
-    """``cheapest_qualified``, ``most_likely_qualified``, ``fallback`` or ``none_qualified``."""
+    """``cheapest_qualified``, ``most_likely_qualified``, ``best_value_qualified``, ``fallback`` or ``none_qualified``."""
     ranking: tuple[str, ...]
     """Allowed models in the order to try; the chosen one first."""
     cost: float | None = None
@@ -73,6 +75,7 @@ def choose(
     costs: Floats | None = None,
     allowed: Bools | None = None,
     fallback: int | None = None,
+    handicaps: Floats | None = None,
 ) -> Choices:
     """Decide ``N`` rows at once.
 
@@ -82,6 +85,7 @@ def choose(
         costs: ``[M]`` or ``[N, M]``, any one unit; NaN = unknown, dearer than every known cost. None: P decides.
         allowed: ``[N, M]``; None: all are.
         fallback: index of the model to prefer where none qualifies.
+        handicaps: ``[M]`` or ``[N, M]``, in units of P; the qualified are then ranked by P - handicap, not by cost.
 
     Raises:
         ConfigError: a row has no allowed model.
@@ -97,9 +101,13 @@ def choose(
     tier = np.where(qualified, _QUALIFIED, np.where(open_, _ALLOWED, _FORBIDDEN))
     if fallback is not None:
         tier[:, fallback] = np.where(tier[:, fallback] == _ALLOWED, _FALLBACK, tier[:, fallback])
-    price = np.zeros(models) if costs is None else np.nan_to_num(costs, nan=np.inf)
-    ranking = np.lexsort((-p, np.where(qualified, price, 0.0), tier), axis=-1)
-    best = CHEAPEST_QUALIFIED if costs is not None else MOST_LIKELY_QUALIFIED
+    if handicaps is not None:
+        order, best = handicaps - p, BEST_VALUE_QUALIFIED
+    elif costs is not None:
+        order, best = np.nan_to_num(costs, nan=np.inf), CHEAPEST_QUALIFIED
+    else:
+        order, best = np.zeros(models), MOST_LIKELY_QUALIFIED
+    ranking = np.lexsort((-p, np.where(qualified, order, 0.0), tier), axis=-1)
     names = {_QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED}
     first = np.take_along_axis(tier, ranking[:, :1], axis=1)[:, 0]
     return Choices(ranking, qualified, open_, [names[number] for number in first.tolist()])

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from auto_router.errors import ConfigError
-from auto_router.learn.kernel import KernelConfig, KernelNetwork
 from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.stack import StackConfig, StackNetwork
 
-Network = RouterNetwork | KernelNetwork
+Network = RouterNetwork | StackNetwork
 
-HEADS = ("kernel", "mlp")
+HEADS = ("stack", "mlp")
 
 
 def describe(network: Network) -> dict[str, Any]:
     """Return the plain values from which :func:`build` makes an empty network of the same shape."""
-    return {"kind": "mlp" if isinstance(network, RouterNetwork) else "kernel"} | network.config.to_plain()
+    return {"kind": "mlp" if isinstance(network, RouterNetwork) else "stack"} | network.config.to_plain()
 
 
 def build(description: Mapping[str, Any]) -> Network:
@@ -25,6 +25,6 @@ def build(description: Mapping[str, Any]) -> Network:
     kind = description.get("kind")
     if kind == "mlp":
         return RouterNetwork(NetworkConfig.from_plain(values)).eval()
-    if kind == "kernel":
-        return KernelNetwork(KernelConfig.from_plain(values)).eval()
+    if kind == "stack":
+        return StackNetwork(StackConfig.from_plain(values)).eval()
     raise ConfigError(f"network kind {kind!r} is unknown; this version knows {', '.join(HEADS)}")

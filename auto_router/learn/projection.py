@@ -1,13 +1,13 @@
-"""One compact space for all heads: blocks of the input brought to one scale, then rotated to their main directions.
+"""Compact views of the input for the heads: its blocks brought to one scale, weighted, rotated to their main directions.
 
 The input row is ``text ‖ image ‖ surface``. Each block is centred and scaled so that two random training rows lie one
-apart in it (mean squared distance 1), then weighted; surface features are standardised and clipped first. Principal
-components keep what matters in at most ``components`` dimensions, so that a decision costs microseconds.
+apart in it (mean squared distance 1); surface features are standardised and clipped first. A view weighs the blocks and
+keeps its principal components. All views are columns of one matrix, so that a decision projects its prompt once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,52 +35,70 @@ class Layout:
         return {"text": slice(0, image), "image": slice(image, surface), "surface": slice(surface, self.dim)}
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one head sees: how much each block counts, and how many principal components are kept."""
+
+    weights: Mapping[str, float]
+    components: int
+    with_surface: bool = False
+    """Are the standardised surface features put behind the components, one column each?"""
+
+
 class Projection(nn.Module):
-    """``[N, D]`` → ``[N, K]``. All numbers are buffers, set by :meth:`fit` or by loading."""
+    """``[N, D]`` → ``[N, K]``. All numbers are buffers, set by :func:`fit_projection` or by loading."""
 
     mean: Tensor
     scale: Tensor
     limit: Tensor
     basis: Tensor
 
-    def __init__(self, dim: int, components: int) -> None:
+    def __init__(self, dim: int, columns: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.register_buffer("limit", torch.full((dim,), torch.inf))
-        self.register_buffer("basis", torch.zeros(dim, components))
+        self.register_buffer("basis", torch.zeros(dim, columns))
 
     def forward(self, rows: Tensor) -> Tensor:
-        scaled = (rows - self.mean) * self.scale
-        return scaled.clamp(-self.limit, self.limit) @ self.basis
+        return self.scaled(rows) @ self.basis
 
-    @classmethod
-    def fit(cls, rows: Tensor, layout: Layout, weights: Mapping[str, float], components: int) -> Projection:
-        """Fit to training rows; ``weights`` say how much each block counts.
+    def scaled(self, rows: Tensor) -> Tensor:
+        """Return the rows centred, surface features standardised and clipped."""
+        return ((rows - self.mean) * self.scale).clamp(-self.limit, self.limit)
 
-        Directions without variance are dropped, so K may be smaller than ``components``.
-        """
-        mean, scale = rows.mean(dim=0), torch.ones(layout.dim)
-        limit, weight = torch.full((layout.dim,), torch.inf), torch.zeros(layout.dim)
-        surface = layout.blocks["surface"]
-        spread = rows[:, surface].std(dim=0, correction=0)
-        scale[surface] = torch.where(spread > 1e-4, 1.0 / spread.clamp(min=1e-4), torch.zeros(()))
-        limit[surface] = CLIP
-        scaled = ((rows - mean) * scale).clamp(-limit, limit)
-        for name, block in layout.blocks.items():
-            distance = _mean_squared_distance(scaled[:, block])
-            weight[block] = (weights[name] / distance) ** 0.5 if distance > 1e-9 else 0.0
-        weighted = scaled * weight
-        weighted /= max(_mean_squared_distance(weighted), 1e-9) ** 0.5
-        from sklearn.utils.extmath import randomized_svd  # for training only; routing must not import it
 
-        _, values, directions = randomized_svd(weighted.numpy(), min(components, *weighted.shape), random_state=0)
-        kept = max(int((values > 1e-3 * values[0]).sum()), 1)
-        found = cls(layout.dim, kept)
-        found.mean, found.scale, found.limit = mean, scale, limit
-        total = max(_mean_squared_distance(scaled * weight), 1e-9) ** 0.5
-        found.basis = (weight / total)[:, None] * torch.from_numpy(directions[:kept].T.copy())
-        return found
+def fit_projection(rows: Tensor, layout: Layout, views: Sequence[View]) -> tuple[Projection, list[int]]:
+    """Fit to training rows; return the projection and the number of columns of each view, in their order.
+
+    Directions without variance are dropped, so a view may have fewer columns than ``components``.
+    """
+    found = Projection(layout.dim, 0)
+    surface = layout.blocks["surface"]
+    spread = rows[:, surface].std(dim=0, correction=0)
+    found.mean = rows.mean(dim=0)
+    found.scale[surface] = torch.where(spread > 1e-4, 1.0 / spread.clamp(min=1e-4), torch.zeros(()))
+    found.limit[surface] = CLIP
+    scaled = found.scaled(rows)
+    bases = [_basis(scaled, layout, view) for view in views]
+    found.basis = torch.cat(bases, dim=1)
+    return found, [basis.shape[1] for basis in bases]
+
+
+def _basis(scaled: Tensor, layout: Layout, view: View) -> Tensor:
+    """Return ``[D, K]``: the weighted blocks' principal directions, and the surface columns where they are asked for."""
+    from sklearn.utils.extmath import randomized_svd  # for training only; routing must not import it
+
+    weight = torch.zeros(layout.dim)
+    for name, block in layout.blocks.items():
+        distance = _mean_squared_distance(scaled[:, block])
+        weight[block] = (view.weights[name] / distance) ** 0.5 if distance > 1e-9 else 0.0
+    weight /= max(_mean_squared_distance(scaled * weight), 1e-9) ** 0.5
+    weighted = scaled * weight
+    _, values, directions = randomized_svd(weighted.numpy(), min(view.components, *weighted.shape), random_state=0)
+    kept = max(int((values > 1e-3 * values[0]).sum()), 1)
+    basis = weight[:, None] * torch.from_numpy(directions[:kept].T.copy())
+    return torch.cat([basis, torch.eye(layout.dim)[:, layout.blocks["surface"]]], dim=1) if view.with_surface else basis
 
 
 def _mean_squared_distance(centred: Tensor) -> float:
