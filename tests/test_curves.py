@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from auto_router.assess.curves import Curve, single_models, sweep
-from auto_router.assess.intervals import bootstrap_means, interval
+from auto_router.assess.intervals import GroupBootstrap, interval
 
 
 def curve(*points: tuple[float, float]) -> Curve:
