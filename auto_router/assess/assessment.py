@@ -169,7 +169,7 @@ def _pair(test: HeldOut, best_single: int) -> dict[str, Any] | None:
     strong, weak = best_single, 1 - best_single
     advantages = test.probabilities[:, strong] - test.probabilities[:, weak]
     found = recovered(advantages, test.labels[:, strong], test.labels[:, weak])
-    values = {"apgr": None, "cpt_50": None, "cpt_80": None}
+    values: dict[str, float | None] = dict.fromkeys(("apgr", "cpt_50", "cpt_80"))
     if found is not None:
         values = {"apgr": found.apgr, "cpt_50": found.cpt(0.5), "cpt_80": found.cpt(0.8)}
     return {"strong": test.names[strong], "weak": test.names[weak], **values}

@@ -44,18 +44,17 @@ def cost_quality(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> 
     chosen = settings(test.probabilities, test.costs, test.allowed)
     curve = curve_of(chosen, test.labels, test.costs)
     quality, cost = float(zero.qualities[best_single]), float(zero.costs[best_single])
-    draws = {
-        "aiq": _aiq_draws(np.take_along_axis(test.costs, chosen, 1), np.take_along_axis(test.labels, chosen, 1), bounds, bootstrap),
-        "zero_router_aiq": _aiq_draws(test.costs, test.labels, bounds, bootstrap),
-    }
+    costs, labels = (np.take_along_axis(table, chosen, axis=1) for table in (test.costs, test.labels))
+    drawn = _aiq_draws(costs, labels, bounds, bootstrap)
+    zero_drawn = _aiq_draws(test.costs, test.labels, bounds, bootstrap)
     cheapest_setting = _share(curve.setting_cost(quality), cost)
     return {
         "range": bounds,
         "aiq": curve.aiq(*bounds),
-        "aiq_interval": percentiles(draws["aiq"]),
+        "aiq_interval": percentiles(drawn),
         "zero_router_aiq": zero.aiq(*bounds),
         "aiq_minus_zero_router": curve.aiq(*bounds) - zero.aiq(*bounds),
-        "aiq_minus_zero_router_interval": percentiles(draws["aiq"] - draws["zero_router_aiq"]),
+        "aiq_minus_zero_router_interval": percentiles(drawn - zero_drawn),
         "pool_nauc": curve.nauc(*bounds),
         "own_nauc": curve.own_nauc(),
         "peak": curve.peak(),

@@ -58,7 +58,7 @@ class HeldOut:
         expected |= {"names": (self.names, (models,)), "thresholds": (self.thresholds, (models,))}
         for name, (value, shape) in expected.items():
             if value is not None and np.shape(value) != shape:
-                raise DataError(f"{name} of the held-out rows has shape {np.shape(value)}, expected {shape}, as the labels have")
+                raise DataError(f"{name} of the held-out rows: shape {np.shape(value)}, expected {shape} as of the labels")
         if np.isnan(self.labels).all():
             raise DataError("no row of the test set has a known label; nothing can be assessed")
 

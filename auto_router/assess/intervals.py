@@ -48,7 +48,8 @@ class GroupBootstrap:
         # Tables with every value known, the usual case, share one column of counts.
         counts = self._draws @ self._by_unit(known.astype(np.float64) if not known.all() else np.ones(len(values)))
         counts = counts if counts.ndim == sums.ndim else counts[:, None]
-        return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        means: Floats = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        return means
 
     def interval(self, values: Floats) -> Interval:
         """Return the percentile interval of the mean of ``values`` [N]; for a paired comparison give differences."""

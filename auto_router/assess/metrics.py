@@ -153,7 +153,8 @@ def oracle_gains(labels: Floats) -> Floats:
     best, second = ordered[:, -1:], ordered[:, -2:-1]
     only = np.arange(labels.shape[1]) == filled.argmax(axis=1)[:, None]
     others = np.where(only, second, best)
-    return np.subtract(best, others, out=np.full(labels.shape, NAN), where=~np.isinf(others))
+    gains: Floats = np.subtract(best, others, out=np.full(labels.shape, NAN), where=~np.isinf(others))
+    return gains
 
 
 def oracle_costs(labels: Floats, costs: Floats) -> Floats:
@@ -195,7 +196,8 @@ def column_means(table: Floats) -> Floats:
     """Return ``[M]`` means of the known values of each column; NaN where none is known."""
     known = ~np.isnan(table)
     sums, counts = np.where(known, table, 0.0).sum(axis=0, dtype=np.float64), known.sum(axis=0)
-    return np.divide(sums, counts, out=np.full(sums.shape, NAN), where=counts > 0)
+    means: Floats = np.divide(sums, counts, out=np.full(sums.shape, NAN), where=counts > 0)
+    return means
 
 
 def _share_below(others: Floats, values: Floats) -> Floats:

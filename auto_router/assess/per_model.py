@@ -41,7 +41,8 @@ def auc_draws(p: Floats, labels: Floats, bootstrap: GroupBootstrap) -> Floats:
         labels: ``[N]``, right from 0.5, NaN = unknown.
     """
     placed = placements(p, labels)
-    return np.clip(bootstrap.means(placed).sum(axis=1) - mean_of(placed[:, 0]), 0.0, 1.0)
+    draws: Floats = bootstrap.means(placed).sum(axis=1) - mean_of(placed[:, 0])
+    return np.clip(draws, 0.0, 1.0)
 
 
 def _intervals(p: Floats, y: Floats, threshold: float, bootstrap: GroupBootstrap) -> dict[str, Interval]:
