@@ -140,8 +140,9 @@ def _average_height(costs: Floats, qualities: Floats, low: float, high: float) -
         return float("nan")
     if high <= low:
         return float(qualities[-1])
-    grid = np.unique(np.concatenate([[low, high], costs[(costs > low) & (costs < high)]]))
-    return float(np.trapezoid(np.interp(grid, costs, qualities, left=0.0), grid) / (high - low))
+    start = max(low, costs[0])  # nothing can be bought for less: a step, not a slope from 0
+    grid = np.unique(np.concatenate([[start, high], costs[(costs > start) & (costs < high)]]))
+    return float(np.trapezoid(np.interp(grid, costs, qualities), grid) / (high - low)) if start < high else 0.0
 
 
 def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:

@@ -127,12 +127,15 @@ def _line(axes: Axes, corners: Sequence[Sequence[float]], high: float, **style: 
 
 
 def _place_labels(figure: Figure, axes: Axes, marked: Sequence[tuple[str, Point]], bold: set[str], obstacles: Floats) -> None:
-    """Write each name near its point, at the nearest place that is free of names, points, ``obstacles`` and the border."""
+    """Write each name near its point, at the nearest place that is free of names, points, ``obstacles`` and the border.
+
+    The first two obstacles are large markers, the others points on lines.
+    """
     figure.draw_without_rendering()  # fixes the layout, so that places in pixels are known
     border = axes.get_window_extent()
     edges = np.array([border.x0, border.y0, border.x1, border.y1])
     dots = axes.transData.transform(np.concatenate([[point for _, point in marked], obstacles]))
-    reach = np.where(np.arange(len(dots)) < len(marked) + 2, 5.0, 2.0)[:, None]  # markers are larger than lines are wide
+    reach = np.repeat([5.0, 9.0, 2.0], [len(marked), 2, len(obstacles) - 2])[:, None]  # markers, large ones, lines
     taken = np.concatenate([dots - reach, dots + reach], axis=1)
     for name, point in sorted(marked, key=lambda item: -item[1][1]):
         label = axes.annotate(
