@@ -3,6 +3,14 @@
 - AIQ (RouterBench, arXiv 2403.12031): sweep the weight of quality in argmax(λ·P − cost), take the non-decreasing convex
   hull of the points, extend it over the pool's common cost range, and divide the area under it by that range.
 - Zero router (same source): the hull of the single models; a router is worth having only above it.
+- nAUC, Ps, QNC (MMR-Bench, arXiv 2601.17814): area under the Pareto points over the curve's own range, the peak, and the
+  least cost that reaches the best single model's quality ÷ that model's cost. Own-range nAUC cannot be compared between
+  routers, so the same area over the pool's range is given too. QNC is read off the hull: between two settings it mixes
+  them at random, where the source takes the next dearer setting.
+- PerfGain, CostSave (LLMRouterBench, arXiv 2601.07206): the most quality gained over the best single model, and the most
+  cost saved at no less than its quality, both relative to it and by one setting, without mixing.
+
+All settings are judged on the rows they are chosen from, so peak, PerfGain and CostSave flatter a router a little.
 """
 
 from __future__ import annotations
@@ -13,77 +21,130 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from auto_router.decide.policy import choose
+from auto_router.assess.metrics import column_means, mean_of
 
 Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 # From "only the price counts" to "only P counts"; costs are scaled to a mean of 1, P lies in 0…1.
 LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 120)])
+SAME = 1e-12  # qualities closer than this are equal: they are the same mean, summed in another order
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Mean cost and mean label at each setting of a sweep."""
+    """Mean cost and mean label at each setting of a sweep; settings of unknown cost or label (NaN) are left out."""
 
     costs: Floats
     qualities: Floats
 
+    def points(self, most: int | None = None) -> tuple[Floats, Floats]:
+        """Return the distinct known points, cheapest first; ``most`` of them, evenly picked, where there are more."""
+        table = np.stack([self.costs, self.qualities], axis=1)
+        table = np.unique(table[~np.isnan(table).any(axis=1)], axis=0)
+        if most is not None and len(table) > most:
+            table = table[np.linspace(0, len(table) - 1, most).round().astype(np.int64)]
+        return table[:, 0], table[:, 1]
+
+    def pareto(self) -> tuple[Floats, Floats]:
+        """Return the points that no cheaper or equally dear one reaches in quality, cheapest first."""
+        known = ~np.isnan(self.costs + self.qualities)
+        costs, qualities = self.costs[known], self.qualities[known]
+        order = np.lexsort((-qualities, costs))
+        costs, qualities = costs[order], qualities[order]
+        before = np.maximum.accumulate(np.concatenate([[-np.inf], qualities]))[:-1]
+        return costs[qualities > before], qualities[qualities > before]
+
     def hull(self) -> tuple[Floats, Floats]:
         """Return the corners of the non-decreasing convex hull, cheapest first."""
         corners: list[tuple[float, float]] = []
-        for cost, quality in sorted(zip(self.costs.tolist(), self.qualities.tolist(), strict=True)):
-            if corners and quality <= corners[-1][1]:
-                continue
-            if corners and cost == corners[-1][0]:
+        for corner in zip(*(values.tolist() for values in self.pareto()), strict=True):
+            while len(corners) > 1 and _below(corners[-2], corners[-1], corner):
                 corners.pop()
-            while len(corners) > 1 and _left_of(corners[-2], corners[-1], (cost, quality)):
-                corners.pop()
-            corners.append((cost, quality))
-        costs, qualities = zip(*corners, strict=True)
-        return np.array(costs), np.array(qualities)
+            corners.append(corner)
+        return np.array([cost for cost, _ in corners]), np.array([quality for _, quality in corners])
 
     def aiq(self, low: float, high: float) -> float:
         """Average improvement in quality over the cost range ``low…high``: the area under the hull ÷ the range.
 
-        Below the hull's first corner nothing can be bought: quality is 0 there, as in the source.
+        Below the hull's first corner nothing can be bought: quality is 0 there, as in the source. NaN without points.
         """
+        return _average_height(*self.hull(), low, high)
+
+    def nauc(self, low: float, high: float) -> float:
+        """Average height of the line through the Pareto points over ``low…high``, 0 before the first. NaN without points."""
+        return _average_height(*self.pareto(), low, high)
+
+    def own_nauc(self) -> float:
+        """:meth:`nauc` over the curve's own cost range. Not comparable between routers."""
+        costs, qualities = self.pareto()
+        return _average_height(costs, qualities, costs[0], costs[-1]) if len(costs) else float("nan")
+
+    def peak(self) -> float:
+        """Highest quality of any setting (Ps). NaN without points."""
+        _, qualities = self.pareto()
+        return float(qualities[-1]) if len(qualities) else float("nan")
+
+    def cost_of(self, quality: float) -> float | None:
+        """Return the least cost at which the hull reaches ``quality``, mixing two settings; None where it does not."""
         costs, qualities = self.hull()
-        if high <= low:
-            return float(qualities[-1])
-        grid = np.unique(np.concatenate([[low, high], costs[(costs > low) & (costs < high)]]))
-        heights = np.interp(grid, costs, qualities, left=0.0)
-        return float(np.trapezoid(heights, grid) / (high - low))
+        if not len(costs) or not quality <= qualities[-1] + SAME:
+            return None
+        return float(np.interp(min(quality, qualities[-1]), qualities, costs))
+
+    def setting_cost(self, quality: float) -> float | None:
+        """Return the cost of the cheapest single setting of at least ``quality``; None where there is none."""
+        costs, qualities = self.pareto()
+        enough = costs[qualities >= quality - SAME]
+        return float(enough.min()) if len(enough) else None
 
 
-def sweep(probabilities: Floats, labels: Floats, costs: Floats, lambdas: Floats = LAMBDAS) -> Curve:
-    """Return the curve of argmax(λ·P − cost) for every λ.
+def settings(probabilities: Floats, costs: Floats, allowed: Bools | None = None, lambdas: Floats = LAMBDAS) -> Ints:
+    """Return ``[N, L]``: the model that argmax(λ·P − cost) chooses for every row and every λ.
+
+    A model that is not allowed, or whose P or cost is unknown (NaN), is chosen only where there is no other.
 
     Args:
         probabilities: ``[N, M]``.
-        labels: ``[N, M]``; a chosen model's unknown label (NaN) is left out of the mean.
         costs: ``[N, M]`` or ``[M]``, any unit.
+        allowed: ``[N, M]``; None: all are.
     """
     table = np.broadcast_to(costs, probabilities.shape).astype(np.float64)
-    scaled = table / max(float(np.nanmean(table)), 1e-30)
-    points = []
-    for weight in lambdas:
-        chosen = choose(weight * probabilities - scaled).chosen[:, None]
-        points.append((_mean(np.take_along_axis(table, chosen, 1)), _mean(np.take_along_axis(labels, chosen, 1))))
-    found = np.array(points)
-    return Curve(found[:, 0], found[:, 1])
+    unknown = np.isnan(probabilities) | np.isnan(table)
+    scaled = np.where(unknown, 0.0, table) / max(mean_of(table), 1e-30)
+    p, penalty = np.where(unknown, 0.0, probabilities), np.where(unknown, -1e300, 0.0)
+    if allowed is not None:
+        penalty[~allowed] = -np.inf
+    return np.stack([(weight * p - scaled + penalty).argmax(axis=1) for weight in lambdas], axis=1)
+
+
+def curve_of(chosen: Ints, labels: Floats, costs: Floats) -> Curve:
+    """Return the curve of the settings ``chosen`` [N, L]; a chosen model's unknown label or cost is left out of its mean."""
+    table = np.broadcast_to(costs, labels.shape)
+    return Curve(*(column_means(np.take_along_axis(values, chosen, axis=1)) for values in (table, labels)))
+
+
+def sweep(probabilities: Floats, labels: Floats, costs: Floats, lambdas: Floats = LAMBDAS) -> Curve:
+    """Return the curve of argmax(λ·P − cost) for every λ; arguments as in :func:`settings` and :func:`curve_of`."""
+    return curve_of(settings(probabilities, costs, lambdas=lambdas), labels, costs)
 
 
 def single_models(labels: Floats, costs: Floats) -> Curve:
     """Return one point a model: the zero router's curve."""
-    table = np.broadcast_to(costs, labels.shape)
-    return Curve(np.nanmean(table, axis=0), np.nanmean(labels, axis=0))
+    return Curve(column_means(np.broadcast_to(costs, labels.shape)), column_means(labels))
 
 
-def _left_of(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+def _average_height(costs: Floats, qualities: Floats, low: float, high: float) -> float:
+    if not len(costs):
+        return float("nan")
+    if high <= low:
+        return float(qualities[-1])
+    start = max(low, costs[0])  # nothing can be bought for less: a step, not a slope from 0
+    grid = np.unique(np.concatenate([[start, high], costs[(costs > start) & (costs < high)]]))
+    return float(np.trapezoid(np.interp(grid, costs, qualities), grid) / (high - low)) if start < high else 0.0
+
+
+def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     """Does ``b`` lie on or below the line from ``a`` to ``c``?"""
     return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
-
-
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

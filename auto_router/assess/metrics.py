@@ -3,22 +3,27 @@
 Router accuracy is the mean label of the chosen model, oracle the mean of each row's best label, best single the model
 with the highest mean label *on the training set*, random the mean over rows of the average label (RouterBench,
 arXiv 2403.12031, uses the same four). Gap closed = (router - best single) / (oracle - best single).
+
+The functions named after a choice return one value a row, whose mean is the measure: intervals resample the same rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import log2
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score, roc_auc_score
 
+from auto_router.assess.reliability import reliability
 from auto_router.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
+
+NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +31,11 @@ class ModelMetrics:
     """One model's probabilities against its labels; None where undefined (an AUC of one class only)."""
 
     auc: float | None
-    accuracy: float
-    f1: float
-    positive_rate: float
+    brier: float | None
+    ece: float | None
+    accuracy: float | None
+    f1: float | None
+    positive_rate: float | None
     known: int
 
 
@@ -50,65 +57,169 @@ class SystemMetrics:
 
 
 def model_metrics(probabilities: Floats, labels: Floats, thresholds: Floats | None = None) -> list[ModelMetrics]:
-    """Return the measures of every model; a graded label counts as right from 0.5.
+    """Return the measures of every model; a graded label counts as right from 0.5 (AUC, accuracy, F1).
 
     Args:
         probabilities: ``[N, M]``.
         labels: ``[N, M]``, NaN = unknown.
-        thresholds: ``[M]``, where a prediction turns to "right"; None: 0.5.
+        thresholds: ``[M]``, where a prediction turns to "right"; None or NaN: 0.5.
     """
-    cut = np.full(labels.shape[1], 0.5) if thresholds is None else np.where(np.isnan(thresholds), 0.5, thresholds)
+    cut = cuts(thresholds, labels.shape[1])
     return [_one_model(probabilities[:, j], labels[:, j], float(cut[j])) for j in range(labels.shape[1])]
+
+
+def cuts(thresholds: Floats | None, models: int) -> Floats:
+    """Return ``[M]``: where a prediction turns to "right" for accuracy and F1; 0.5 for a model without a threshold."""
+    return np.full(models, 0.5) if thresholds is None else np.where(np.isnan(thresholds), 0.5, thresholds)
+
+
+def placements(probabilities: Floats, labels: Floats) -> Floats:
+    """Return ``[N, 2]``: the share of the other class that each row is ordered rightly against, ties counting one half.
+
+    Column 0 holds it for right answers, column 1 for wrong ones, NaN elsewhere and where a class is empty. The mean of
+    either column is the AUC (the Mann-Whitney statistic; placement values: DeLong et al. 1988).
+    """
+    found = np.full((len(labels), 2), NAN)
+    right, wrong = labels >= 0.5, labels < 0.5
+    if right.any() and wrong.any():
+        found[right, 0] = _share_below(probabilities[wrong], probabilities[right])
+        found[wrong, 1] = 1.0 - _share_below(probabilities[right], probabilities[wrong])
+    return found
+
+
+def auc_of(placed: Floats) -> float | None:
+    """Return the ROC AUC from :func:`placements`; None where there is one class only."""
+    auc = mean_of(placed[:, 0])
+    return None if np.isnan(auc) else auc
 
 
 def best_single_model(labels: Floats) -> int:
     """Return the index of the model with the highest mean known label (call it on training labels)."""
-    known = ~np.isnan(labels)
-    means = np.where(known, labels, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return int(np.argmax(np.where(known.any(axis=0), means, -np.inf)))
+    means = column_means(labels)
+    return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
 
 
 def system_metrics(chosen: Ints, labels: Floats, best_single: int, names: Sequence[str]) -> SystemMetrics:
     """Compare decisions ``[N]`` with best single (an index, chosen on train), random and oracle on ``labels`` [N, M].
 
+    A mean without any known label is NaN.
+
     Raises:
         DataError: no row has a known label.
     """
-    rows = ~np.isnan(labels).all(axis=1)
-    if not rows.any():
+    rows = int((~np.isnan(labels).all(axis=1)).sum())
+    if not rows:
         raise DataError("no row of the test set has a known label; nothing can be assessed")
-    known, picked = labels[rows], chosen[rows]
-    router = _mean(np.take_along_axis(known, picked[:, None], axis=1))
-    single, oracle = _mean(known[:, best_single]), _mean(np.nanmax(known, axis=1))
+    router, single = mean_of(taken(labels, chosen)), mean_of(labels[:, best_single])
+    oracle = mean_of(oracle_labels(labels))
     gap = oracle - single
     return SystemMetrics(
         router=router,
         best_single=single,
         best_single_model=names[best_single],
-        random=_mean(np.nanmean(known, axis=1)),
+        random=mean_of(row_means(labels)),
         oracle=oracle,
         gap_closed=(router - single) / gap if gap > 0 else None,
         selection={name: float((chosen == j).mean()) for j, name in enumerate(names)},
-        rows=int(rows.sum()),
+        rows=rows,
     )
+
+
+def taken(table: Floats, chosen: Ints) -> Floats:
+    """Return ``[N]``: the chosen model's entry of each row of ``table`` [N, M]."""
+    return np.asarray(np.take_along_axis(table, chosen[:, None], axis=1)[:, 0])
+
+
+def row_means(labels: Floats) -> Floats:
+    """Return ``[N]``: what a random choice among the models with a known label is worth; NaN where none is known."""
+    return column_means(labels.T)
+
+
+def oracle_labels(labels: Floats) -> Floats:
+    """Return ``[N]``: each row's best known label; NaN where none is known."""
+    best = np.where(np.isnan(labels), -np.inf, labels).max(axis=1)
+    return np.where(np.isinf(best), NAN, best)
+
+
+def oracle_gains(labels: Floats) -> Floats:
+    """Return ``[N, M]``: each row's best label minus the best without model j, whose mean is j's marginal oracle gain.
+
+    NaN where no other model's label is known.
+    """
+    if labels.shape[1] < 2:
+        return np.full(labels.shape, NAN)
+    filled = np.where(np.isnan(labels), -np.inf, labels)
+    ordered = np.sort(filled, axis=1)
+    best, second = ordered[:, -1:], ordered[:, -2:-1]
+    only = np.arange(labels.shape[1]) == filled.argmax(axis=1)[:, None]
+    others = np.where(only, second, best)
+    gains: Floats = np.subtract(best, others, out=np.full(labels.shape, NAN), where=~np.isinf(others))
+    return gains
+
+
+def oracle_costs(labels: Floats, costs: Floats) -> Floats:
+    """Return ``[N]``: the cost of the cheapest of each row's best models (the oracle of RouterBench, arXiv 2403.12031).
+
+    Where no model is right that is the cheapest of all. NaN where no model has both a label and a cost.
+    """
+    known = ~np.isnan(labels) & ~np.isnan(costs)
+    score = np.where(known, labels, -np.inf)
+    least = np.where(known & (score == score.max(axis=1, keepdims=True)), costs, np.inf).min(axis=1)
+    return np.where(np.isinf(least), NAN, least)
+
+
+def rank_score(accuracy: float, cost: float, low: float, high: float, beta: float = 0.1) -> float | None:
+    """RankScore of RouterArena: (1+β)·A·C / (β·A + C), with C = (log2 high - log2 cost) / (log2 high - log2 low).
+
+    Args:
+        accuracy: A, 0…1.
+        cost: mean cost of an answer.
+        low, high: the pool's cheapest and dearest mean cost, in the same unit. C is kept within 0…1: choosing by
+            prompt can be cheaper than any single model.
+
+    Returns None where a cost is unknown or not positive, or the pool has one price.
+    """
+    if not (cost > 0 and 0 < low < high):
+        return None
+    saving = min(max((log2(high) - log2(cost)) / (log2(high) - log2(low)), 0.0), 1.0)
+    below = beta * accuracy + saving
+    return (1 + beta) * accuracy * saving / below if below > 0 else None
+
+
+def mean_of(values: Floats) -> float:
+    """Mean of the known values; NaN where none is known."""
+    known = values[~np.isnan(values)]
+    return float(known.mean(dtype=np.float64)) if len(known) else NAN
+
+
+def column_means(table: Floats) -> Floats:
+    """Return ``[M]`` means of the known values of each column; NaN where none is known."""
+    known = ~np.isnan(table)
+    sums, counts = np.where(known, table, 0.0).sum(axis=0, dtype=np.float64), known.sum(axis=0)
+    means: Floats = np.divide(sums, counts, out=np.full(sums.shape, NAN), where=counts > 0)
+    return means
+
+
+def _share_below(others: Floats, values: Floats) -> Floats:
+    """Return, for each value, the share of ``others`` below it, equal ones counting one half."""
+    ordered = np.sort(others)
+    places = np.searchsorted(ordered, values, side="left") + np.searchsorted(ordered, values, side="right")
+    return np.asarray(places / (2 * len(others)))
 
 
 def _one_model(probabilities: Floats, labels: Floats, threshold: float) -> ModelMetrics:
     known = ~np.isnan(labels)
     if not known.any():
-        return ModelMetrics(None, float("nan"), float("nan"), float("nan"), 0)
-    right, p = labels[known] >= 0.5, probabilities[known]
-    predicted = p >= threshold
+        return ModelMetrics(None, None, None, None, None, None, 0)
+    y, p = labels[known].astype(np.float64), probabilities[known].astype(np.float64)
+    right, predicted = y >= 0.5, p >= threshold
+    claims = int(right.sum() + predicted.sum())
     return ModelMetrics(
-        auc=float(roc_auc_score(right, p)) if 0 < right.sum() < len(right) else None,
+        auc=auc_of(placements(p, y)),
+        brier=float(((p - y) ** 2).mean()),
+        ece=reliability(p, y).ece,
         accuracy=float((predicted == right).mean()),
-        f1=float(f1_score(right, predicted, zero_division=0.0)),
-        positive_rate=float(labels[known].mean()),
-        known=int(known.sum()),
+        f1=2 * int((right & predicted).sum()) / claims if claims else None,  # 2 TP / (2 TP + FP + FN)
+        positive_rate=float(y.mean()),
+        known=len(y),
     )
-
-
-def _mean(values: Floats) -> float:
-    """Mean of the known values; NaN where none is known."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

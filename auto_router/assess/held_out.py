@@ -1,0 +1,117 @@
+"""What an assessment is made of: the held-out rows, what was predicted for them, and what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from auto_router.assess.metrics import column_means, taken
+from auto_router.errors import DataError
+from auto_router.records import Record, cost_matrix, group_ids, label_matrix
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+MODALITIES = ("text", "text + image")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """``N`` rows that the router was not fitted on, over ``M`` models.
+
+    Raises:
+        DataError: shapes do not fit, or no row has a known label.
+    """
+
+    names: Sequence[str]
+    probabilities: Floats
+    """``[N, M]`` P(correct)."""
+    chosen: Ints
+    """``[N]`` index of the model that the served policy sends the row to: thresholds, costs and limits included."""
+    labels: Floats
+    """``[N, M]`` 0…1, NaN where unknown."""
+    groups: Ints
+    """``[N]``, equal for rows that are not independent evidence."""
+    costs: Floats | None = None
+    """``[N, M]`` USD an answer, NaN where unknown; None: no cost is known."""
+    thresholds: Floats | None = None
+    """``[M]`` in use; None or NaN: 0.5 for accuracy and F1."""
+    allowed: Bools | None = None
+    """``[N, M]``: may the model take the row? None: all may."""
+    sources: Sequence[str | None] | None = None
+    """``[N]`` where each row comes from."""
+    image_counts: Ints | None = None
+    """``[N]`` pictures of each row."""
+
+    def __post_init__(self) -> None:
+        rows, models = self.labels.shape
+        tables = {"probabilities": self.probabilities, "costs": self.costs, "allowed": self.allowed}
+        expected: dict[str, tuple[Any, tuple[int, ...]]] = {name: (table, (rows, models)) for name, table in tables.items()}
+        vectors = {"chosen": self.chosen, "groups": self.groups, "sources": self.sources, "image_counts": self.image_counts}
+        expected |= {name: (vector, (rows,)) for name, vector in vectors.items()}
+        expected |= {"names": (self.names, (models,)), "thresholds": (self.thresholds, (models,))}
+        for name, (value, shape) in expected.items():
+            if value is not None and np.shape(value) != shape:
+                raise DataError(f"{name} of the held-out rows: shape {np.shape(value)}, expected {shape} as of the labels")
+        if np.isnan(self.labels).all():
+            raise DataError("no row of the test set has a known label; nothing can be assessed")
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        names: Sequence[str],
+        probabilities: Floats,
+        chosen: Ints,
+        *,
+        thresholds: Floats | None = None,
+        allowed: Bools | None = None,
+        costs: Floats | None = None,
+    ) -> Self:
+        """Take labels, groups, sources, pictures and recorded costs from ``records``.
+
+        ``costs`` ([M] or [N, M], USD an answer) stands in where no record has ``model_costs``.
+        """
+        recorded: Floats | None = cost_matrix(records, names)
+        if recorded is not None and np.isnan(recorded).all():
+            recorded = None if costs is None else np.broadcast_to(costs, recorded.shape)
+        return cls(
+            names=names,
+            probabilities=probabilities,
+            chosen=chosen,
+            labels=label_matrix(records, names),
+            groups=group_ids(records),
+            costs=recorded,
+            thresholds=thresholds,
+            allowed=allowed,
+            sources=[record.source for record in records],
+            image_counts=np.array([len(record.images) for record in records], dtype=np.int64),
+        )
+
+    def label(self, chosen: Ints) -> Floats:
+        """Return ``[N]`` labels of the chosen models."""
+        return taken(self.labels, chosen)
+
+    def cost(self, chosen: Ints) -> Floats:
+        """Return ``[N]`` costs of the chosen models; NaN where unknown."""
+        return np.full(len(chosen), np.nan) if self.costs is None else taken(self.costs, chosen)
+
+    def always(self, model: int) -> Ints:
+        """Return ``[N]`` decisions for one model."""
+        return np.full(len(self.labels), model, dtype=np.int64)
+
+    @cached_property
+    def mean_costs(self) -> Floats:
+        """``[M]`` mean cost of each model; NaN where unknown."""
+        return np.full(len(self.names), np.nan) if self.costs is None else column_means(self.costs)
+
+    @property
+    def modalities(self) -> list[str] | None:
+        """``[N]``: one of ``MODALITIES``."""
+        return None if self.image_counts is None else [MODALITIES[int(count > 0)] for count in self.image_counts.tolist()]
