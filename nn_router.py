@@ -3,40 +3,48 @@
     python nn_router.py --train-embeddings hf_train_embeddings.npy --test-embeddings hf_test_embeddings.npy \\
         --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json --output-dir router_artifacts
 
-Writes ``nn_router.pth`` (all that routing needs), ``model_names.joblib``, ``best_hyperparameters.joblib`` and
-``metrics.json``. Settings are chosen on a validation part split off the training groups; the test set is only reported.
+Writes ``nn_router.pth`` (all that routing needs), ``model_names.joblib``, ``best_hyperparameters.joblib``, ``metrics.json``
+and two plots. Weights, calibration and operating points are fitted on honest predictions of training rows (made without their
+own group), never on the test set, which is only reported.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 import torch
 from tabulate import tabulate
+from tqdm import tqdm
 
 from auto_router.artifacts import Artifact, save_artifact
-from auto_router.assess.intervals import interval
-from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
-from auto_router.assess.report import per_model_table, system_table
+from auto_router.assess.assessment import assess
+from auto_router.assess.baselines import BASELINES
+from auto_router.assess.held_out import HeldOut
+from auto_router.assess.metrics import best_single_model, system_metrics
+from auto_router.assess.plots import curve_png, reliability_png
+from auto_router.assess.report import fitted_points_table, report
+from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_models
-from auto_router.decide.policy import choose
+from auto_router.decide.operating_points import fit_operating_points
+from auto_router.decide.policy import Bools, choose
+from auto_router.decide.served import serve
 from auto_router.encode.store import load_embeddings
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path, write_json
+from auto_router.learn.calibration import fit_calibration
 from auto_router.learn.device import usable_device
-from auto_router.learn.kernel_fit import fit_kernel_network
 from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
 from auto_router.learn.search import config_with, random_search
+from auto_router.learn.stack_fit import fit_stack
 from auto_router.learn.training import Array, TrainConfig, train_network
 from auto_router.pool import load_pool
 from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
@@ -63,8 +71,15 @@ param_grid: dict[str, list[Any]] = {
 TUNE_HYPERPARAMETERS = False
 USE_CLASS_WEIGHTS = True
 
-# "kernel" is what measured best; "mlp" is the sigmoid network that the settings above are for.
-HEAD = "kernel"
+# "stack" is what measured best; "mlp" is the sigmoid network that the settings above are for.
+HEAD = "stack"
+
+# The policy that the test set is assessed under, as ModelRouter takes it; empty: the operating point "accuracy".
+model_thresholds: dict[str, float] = {}
+model_costs: dict[str, float] = {}
+
+# Simple methods that are put beside the router (--baselines); more are slower.
+FAST_BASELINES = ("kNN (k tuned)", "ridge", "k-means table")
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,7 +93,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test-json", required=True, type=Path)
     parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"))
     parser.add_argument("--pool", type=Path, help="pool.yaml: prices, modalities and limits to store in the artifact")
-    parser.add_argument("--head", choices=HEADS, default=HEAD, help="kernel: stacked kernel ridge (default); mlp: the network")
+    parser.add_argument("--head", choices=HEADS, default=HEAD, help="stack: kernels and trees (default); mlp: the network")
+    parser.add_argument(
+        "--baselines", nargs="*", choices=BASELINES, default=FAST_BASELINES, metavar="NAME",
+        help=f"simple methods to compare with, of: {', '.join(BASELINES)} (default: the fast ones; none given: none)",
+    )  # fmt: skip
     parser.add_argument(
         "--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid (mlp)"
     )
@@ -98,8 +117,19 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
-    """Train the mission's network on the larger side of a group split; stop and choose on the smaller. Return its settings."""
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A network, its settings, and its predictions of training rows that it was not fitted on."""
+
+    network: Network
+    config: dict[str, Any]
+    rows: Ints
+    honest: Array
+    """``[len(rows), M]``: what calibration and operating points are fitted on."""
+
+
+def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -> Learned:
+    """Train the mission's network on the larger side of a group split; stop and choose on the smaller."""
     config = config_with(TrainConfig(class_weights=arguments.class_weights), default_config)
     device = str(usable_device(arguments.device))
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
@@ -113,38 +143,63 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
         trained = train_network(train, validation, config, arguments.seed, device)
     print(f"settings: {asdict(config)}")
     print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
-    return trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims)}
+    with torch.inference_mode():
+        honest: Array = trained.network(torch.from_numpy(x[held_out])).numpy()
+    return Learned(trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims)}, held_out, honest)
 
 
-def learn_kernel(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> tuple[Network, dict[str, Any]]:
-    """Fit the default head on all training rows. Return its settings, and how it does on groups it was not fitted on."""
-    fitted = fit_kernel_network(x, y, groups, layout, seed)
+def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> Learned:
+    """Fit the default network on all training rows."""
+    fitted = fit_stack(x, y, groups, layout, seed)
     if len(fitted.rows) < len(x):
         print(f"fitted on {len(fitted.rows)} of {len(x)} records, drawn at random; --head mlp uses all of them")
     y = y[fitted.rows]
-    chosen = choose(fitted.out_of_fold).chosen
-    inside = system_metrics(chosen, y, best_single_model(y), [str(j) for j in range(y.shape[1])])
+    inside = system_metrics(choose(fitted.out_of_fold).chosen, y, best_single_model(y), [str(j) for j in range(y.shape[1])])
     print(tabulate(fitted.heads, headers="keys"))
-    print(f"cross-validated on the training groups: router {inside.router:.3f}, best single {inside.best_single:.3f}")
-    return fitted.network, {"heads": fitted.heads, "cross_validated_accuracy": inside.router}
+    print(f"out of fold on the training groups: highest P {inside.router:.3f}, best single {inside.best_single:.3f}")
+    config = {"heads": fitted.heads, "out_of_fold_accuracy": inside.router}
+    return Learned(fitted.network, config, fitted.rows, fitted.out_of_fold)
 
 
-def assess(artifact: Artifact, x: Array, records: Sequence[Record], y: Array, best_single: int) -> dict[str, Any]:
-    """Decide the test set as ``ModelRouter`` would and return (and print) what it is worth."""
-    names = artifact.model_names
-    with torch.inference_mode():
-        probabilities = artifact.network(torch.from_numpy(x)).numpy()
-    allowed = allowed_models(names, artifact.pool, [r.prompt for r in records], [len(r.images) for r in records])
-    chosen = choose(probabilities, allowed=allowed).chosen
-    models, system = model_metrics(probabilities, y), system_metrics(chosen, y, best_single, names)
-    print(f"\nPer-model metrics:\n{per_model_table(names, models, system.selection)}")
-    print(f"\nSystem metrics:\n{system_table(system)}")
-    advantage = np.take_along_axis(y, chosen[:, None], axis=1)[:, 0] - y[:, best_single]
-    low, high = interval(advantage, group_ids(records), seed=0)
-    print(f"router - best single: 95 % interval {low:+.3f} to {high:+.3f} (paired bootstrap over groups)")
-    print(f"\nRouter system accuracy: {system.router:.3f}\nOracle (best possible): {system.oracle:.3f}")
-    per_model = {name: asdict(metrics) for name, metrics in zip(names, models, strict=True)}
-    return {"per_model": per_model, "system": system.to_plain(), "router_minus_best_single": [low, high]}
+def allowed_for(records: Sequence[Record], names: Sequence[str], pool: Mapping[str, Any]) -> Bools:
+    """Return ``[N, M]``: which models the router would let answer each record."""
+    return allowed_models(names, pool, [r.prompt for r in records], [len(r.images) for r in records])
+
+
+def finished(learned: Learned, artifact: Artifact, train: Sequence[Record], y: Array, seed: int) -> None:
+    """Calibrate and fit the operating points on the honest predictions; print what was found."""
+    rows, groups = learned.rows, group_ids(train)[learned.rows]
+    artifact.calibration = fit_calibration(learned.honest, y[rows], groups, seed)
+    losses = ", ".join(f"{name} {loss:.4f}" for name, loss in artifact.calibration.log_loss.items())
+    print(f"calibration: {artifact.calibration.method} (cross-validated log loss: {losses})")
+    probabilities = artifact.calibration(learned.honest)
+    used = [train[i] for i in rows.tolist()]
+    costs = answer_costs(used, artifact.model_names, artifact.pool)
+    allowed = allowed_for(used, artifact.model_names, artifact.pool)
+    artifact.operating_points = fit_operating_points(probabilities, y[rows], costs, groups, artifact.model_names, allowed)
+    print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(artifact.operating_points)}")
+    if costs is None:
+        print("no prices: quality, balanced and economy need --pool or recorded model_costs")
+
+
+def assessed(
+    artifact: Artifact, x: Array, records: Sequence[Record], best_single: int, baselines: Mapping[str, Array], seed: int
+) -> dict[str, Any]:
+    """Decide the test set as ``ModelRouter`` would and return what it is worth."""
+    names, points = artifact.model_names, artifact.operating_points
+    probabilities, allowed = artifact.predict(x), allowed_for(records, names, artifact.pool)
+    policy = serve(names, points, model_thresholds, model_costs)
+    chosen = policy.choose(probabilities, allowed).chosen
+    costs = answer_costs(records, names, artifact.pool)
+    test = HeldOut.of(records, names, probabilities, chosen, thresholds=policy.thresholds, allowed=allowed, costs=costs)
+    under = {name: serve(names, points, operating_point=name).choose(probabilities, allowed).chosen for name in points}
+    return assess(test, best_single, seed, under, baselines)
+
+
+def compared(names: Sequence[str], rows: tuple[Array, Array], y: Array, groups: Ints, seed: int) -> dict[str, Array]:
+    """Fit the baselines to the training embeddings; return their predictions ``[N, M]`` of the test rows."""
+    train, test = rows
+    return {name: BASELINES[name](train, y, groups, seed)(test) for name in tqdm(names, "baselines", disable=not names)}
 
 
 def save(folder: Path, artifact: Artifact) -> None:
@@ -154,7 +209,11 @@ def save(folder: Path, artifact: Artifact) -> None:
     for name, value in companions.items():
         with atomic_path(folder / f"{name}.joblib") as temporary:
             joblib.dump(value, temporary)
-    write_json(folder / "metrics.json", _without_nan(artifact.training["metrics"]))
+    metrics = artifact.training["metrics"]
+    write_json(folder / "metrics.json", metrics)
+    reliability_png(metrics, folder / "reliability.png")
+    if metrics["cost_quality"] is not None:
+        curve_png(metrics, folder / "cost_quality.png")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -170,34 +229,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     x, test_x, y = embedded.rows, held_out.rows, label_matrix(train, names)
     surface: list[str] = []
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
+    plain = x, test_x
     if arguments.head == "mlp":
-        network, config = learn_mlp(x, y, group_ids(train), arguments)
+        learned = learn_mlp(x, y, group_ids(train), arguments)
     else:
         surface = list(SURFACE)
         x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
         layout = Layout(embedded.encoder["text_dim"], embedded.encoder["image_dim"], len(surface))
-        network, config = learn_kernel(x, y, group_ids(train), layout, arguments.seed)
+        learned = learn_stack(x, y, group_ids(train), layout, arguments.seed)
     training = {
         "seed": arguments.seed,
-        "config": config,
+        "config": learned.config,
         "train_sha256": embedded.json_sha256,
         "test_sha256": held_out.json_sha256,
     }
     known = {name: pool[name] for name in names if name in pool}
-    artifact = Artifact(network, names, embedded.encoder, known, training=training, surface=surface)
-    training["metrics"] = assess(artifact, test_x, test, label_matrix(test, names), best_single_model(y))
+    artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
+    finished(learned, artifact, train, y, arguments.seed)
+    baselines = compared(arguments.baselines, plain, y, group_ids(train), arguments.seed)
+    training["metrics"] = assessed(artifact, test_x, test, best_single_model(y), baselines, arguments.seed)
+    print(f"\n{report(training['metrics'])}")
     save(arguments.output_dir, artifact)
-    written = "nn_router.pth, model_names.joblib, best_hyperparameters.joblib and metrics.json"
-    print(f"\nwrote {written} to {arguments.output_dir.resolve()}")
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: an undefined measure is null."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+    print(f"\nwrote nn_router.pth, metrics.json, plots and the .joblib companions to {arguments.output_dir.resolve()}")
 
 
 if __name__ == "__main__":

@@ -5,16 +5,13 @@ It lives in the package, not in ``model_router.py``, so that servers inside the 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from auto_router.artifacts import load_artifact
-from auto_router.decide.limits import allowed_models, index_of, per_model
-from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.policy import Decision, Floats, choose, decisions
+from auto_router.decide.limits import allowed_models
+from auto_router.decide.policy import Decision, Floats, decisions
+from auto_router.decide.served import serve
 from auto_router.encode.encoder import Array, EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.surface import with_surface
@@ -66,11 +63,9 @@ class ModelRouter:
         self.pool = artifact.pool
         self.device = usable_device(device)
         self.verbose = verbose
-        self._thresholds = per_model(self.model_names, model_thresholds, "model_thresholds")
-        self._costs = per_model(self.model_names, model_costs, "model_costs")
-        self._fallback = None if fallback_model is None else index_of(self.model_names, [fallback_model], "fallback_model")[0]
-        self.operating_point = self._point_in_use(artifact.operating_points, operating_point)
-        self._handicaps = self._fitted_handicaps(artifact.operating_points)
+        self.policy = serve(
+            self.model_names, artifact.operating_points, model_thresholds, model_costs, fallback_model, operating_point
+        )
         self._artifact = artifact
         artifact.network.to(self.device)
         self._surface = bool(artifact.surface)
@@ -114,8 +109,8 @@ class ModelRouter:
         rows = self.encoder.embed_batch(texts, images)
         allowed = allowed_models(self.model_names, self.pool, texts, counts, models)
         probabilities = self.probabilities(with_surface(rows, texts) if self._surface else rows)
-        choices = choose(probabilities, self._thresholds, self._costs, allowed, self._fallback, self._handicaps)
-        made = decisions(choices, probabilities, self.model_names, self._costs)
+        choices = self.policy.choose(probabilities, allowed)
+        made = decisions(choices, probabilities, self.model_names, self.policy.costs)
         if self.verbose:
             for text, decision in zip(texts, made, strict=True):
                 print(f"{decision.model} ({decision.reason}, P={decision.probabilities[decision.model]:.2f}) <- {text[:60]!r}")
@@ -128,27 +123,3 @@ class ModelRouter:
     def close(self) -> None:
         """Give back the encoder's resources."""
         self.encoder.close()
-
-    def _point_in_use(self, points: Mapping[str, OperatingPoint], wanted: str | None) -> str | None:
-        """Return the name of the point that decides; None where the caller's thresholds and costs do."""
-        if wanted is not None and wanted not in points:
-            raise ConfigError(f"operating_point {wanted!r} is not in this artifact; it has {', '.join(points) or 'none'}")
-        if wanted is not None or self._thresholds is not None:
-            return wanted
-        fitting = "accuracy" if self._costs is None else "balanced"
-        if fitting in points:
-            return fitting
-        if self._costs is not None:
-            warnings.warn(
-                "model_costs without model_thresholds would always choose the cheapest model, and this artifact has no "
-                "'balanced' operating point: costs are reported, the highest probability decides. Give model_thresholds, or "
-                "train with prices (nn_router.py --pool) or recorded costs.",
-                stacklevel=4,
-            )
-        return "accuracy" if "accuracy" in points else None
-
-    def _fitted_handicaps(self, points: Mapping[str, OperatingPoint]) -> Floats | None:
-        if self.operating_point is not None:
-            return points[self.operating_point].handicaps(self.model_names, self._costs)
-        # Costs alone must not decide: the cheapest model would answer everything.
-        return np.zeros(len(self.model_names)) if self._thresholds is None and self._costs is not None else None

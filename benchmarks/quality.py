@@ -37,8 +37,8 @@ from auto_router.encode.store import save_array  # noqa: E402
 from auto_router.encode.surface import NAMES, with_surface  # noqa: E402
 from auto_router.errors import run  # noqa: E402
 from auto_router.files import sha256_of, write_json  # noqa: E402
-from auto_router.learn.kernel_fit import fit_kernel_network  # noqa: E402
 from auto_router.learn.projection import Layout  # noqa: E402
+from auto_router.learn.stack_fit import fit_stack  # noqa: E402
 from auto_router.records import (  # noqa: E402
     Record,
     cost_matrix,
@@ -68,7 +68,7 @@ def embedded(path: Path, records: list[Record]) -> Floats:
 
 def default_router(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
     """The default head of nn_router.py; ``x`` has surface features behind the embedding."""
-    network = fit_kernel_network(x.astype(np.float32), y.astype(np.float32), groups, LAYOUT).network
+    network = fit_stack(x.astype(np.float32), y.astype(np.float32), groups, LAYOUT).network
 
     def predict(new: Floats) -> Floats:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Split a recorded data set by group into the two evaluation JSONs that Stages 2 and 3 take.
+"""Split a recorded data set by group into the two evaluation JSONs that Stages 2 and 3 take, with a pool.yaml of its prices.
 
 python benchmarks/split_dataset.py combined5 --output-dir out [--data ../shared/data] [--seed 0] [--test-fraction 0.2]
 """
@@ -6,17 +6,19 @@ python benchmarks/split_dataset.py combined5 --output-dir out [--data ../shared/
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.errors import run  # noqa: E402
-from auto_router.records import group_ids, load_records, save_records  # noqa: E402
+from auto_router.records import group_ids, load_records, model_names, save_records  # noqa: E402
 from auto_router.splits import split_by_group  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
@@ -36,6 +38,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = arguments.output_dir / f"hf_evaluations_{part}.json"
         save_records(path, [records[i] for i in np.sort(rows)])
         print(f"wrote {len(rows)} records to {path}")
+    prices = arguments.data / arguments.name / "prices.json"
+    if prices.exists():
+        write_pool(arguments.output_dir / "pool.yaml", model_names(records), json.loads(prices.read_text(encoding="utf-8")))
+
+
+def write_pool(path: Path, names: Sequence[str], prices: Mapping[str, Mapping[str, float]]) -> None:
+    """Write what Stage 3 takes as ``--pool``: the models of the records, with their prices."""
+    kept = ("input_usd_per_mtok", "output_usd_per_mtok")
+    models = [{"name": n, "modalities": ["text", "image"], **{k: prices[n][k] for k in kept}} for n in names if n in prices]
+    path.write_text(yaml.safe_dump({"models": models}, sort_keys=False), encoding="utf-8")
+    print(f"wrote the prices of {len(models)} models to {path}")
 
 
 if __name__ == "__main__":

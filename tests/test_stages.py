@@ -127,7 +127,7 @@ def test_the_missions_network_is_one_flag_away(trained: Path, tmp_path: Path) ->
     assert router.route("Name a river near 1 and 2.") == "b"
 
 
-def test_tuning_the_kernel_head_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tuning_the_default_head_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_refused(lambda: nn_router.main([*embeddings(trained), *jsons(trained), "--tune"]), "add --head mlp", capsys)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from auto_router.assess.metrics import ModelMetrics, SystemMetrics
+from auto_router.decide.operating_points import OperatingPoint
 
 Values = Mapping[str, Any]
 
@@ -157,26 +157,13 @@ def breakdown_table(metrics: Values, by: str) -> str:
     return _table(rows, [by, "rows", "router", "best single", "random", "oracle", "chosen most"])
 
 
-def per_model_table(names: Sequence[str], metrics: Sequence[ModelMetrics], selection: dict[str, float]) -> str:
-    """One line a model: AUC, accuracy, F1, success rate, and how often it is chosen."""
+def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:
+    """Return what each point aims at, and what it did on the rows it was fitted on."""
     rows = [
-        [name, "-" if m.auc is None else f"{m.auc:.3f}", m.accuracy, m.f1, m.positive_rate, m.known, f"{selection[name]:.1%}"]
-        for name, m in zip(names, metrics, strict=True)
+        [name, point.aim, _signed(point.evidence.get("gain")), _percent(point.evidence.get("cost share"))]
+        for name, point in points.items()
     ]
-    headers = ["model", "AUC", "accuracy", "F1", "positive rate", "labels", "chosen"]
-    return tabulate(rows, headers=headers, floatfmt=".3f", disable_numparse=[1])
-
-
-def system_table(metrics: SystemMetrics) -> str:
-    """The headline: router, best single, random and oracle."""
-    closed = "-" if metrics.gap_closed is None else f"{metrics.gap_closed:.1%} of the best-single → oracle gap closed"
-    rows = [
-        ["router", metrics.router, closed],
-        ["best single", metrics.best_single, f"{metrics.best_single_model}, chosen on the training set"],
-        ["random", metrics.random, "every model equally often"],
-        ["oracle", metrics.oracle, "best possible accuracy"],
-    ]
-    return tabulate(rows, headers=[f"accuracy on {metrics.rows} test rows", "", ""], floatfmt=".3f")
+    return _table(rows, ["point", "aim", "- best single", "of its cost"])
 
 
 def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:

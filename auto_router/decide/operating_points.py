@@ -26,6 +26,7 @@ from auto_router.errors import ConfigError
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 NEVER = 2.0  # a margin that no difference of two probabilities reaches
 MARGINS = (0.0, 0.02, 0.05, 0.1, 0.2)
@@ -51,7 +52,10 @@ class OperatingPoint:
     evidence: dict[str, float] = field(default_factory=dict)
 
     def handicaps(self, names: Sequence[str], costs: Floats | None = None) -> Floats:
-        """Return ``[M]`` or ``[N, M]``, in units of P. ``costs`` replace the stored ones, in any one unit; NaN: the highest known."""
+        """Return ``[M]`` or ``[N, M]``, in units of P.
+
+        ``costs`` replace the stored ones, in any one unit; an unknown one (NaN) counts as the highest known.
+        """
         table = np.array([self.costs.get(name, np.nan) for name in names]) if costs is None else costs
         found = np.zeros(table.shape)
         if self.cost_weight > 0 and not np.isnan(table).all():
@@ -94,7 +98,12 @@ class _Trial:
 
 
 def fit_operating_points(
-    probabilities: Floats, labels: Floats, costs: Floats | None, groups: Ints, names: Sequence[str]
+    probabilities: Floats,
+    labels: Floats,
+    costs: Floats | None,
+    groups: Ints,
+    names: Sequence[str],
+    allowed: Bools | None = None,
 ) -> dict[str, OperatingPoint]:
     """Fit all points; those that trade cost only where ``costs`` are known for every model.
 
@@ -104,6 +113,7 @@ def fit_operating_points(
         costs: ``[N, M]`` of each answer (NaN = unknown), or ``[M]``; None: unknown.
         groups: ``[N]``.
         names: of the models.
+        allowed: ``[N, M]``: may the model take the row? None: all may.
     """
     known = ~np.isnan(labels)
     best = int(np.argmax(np.where(known, labels, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)))
@@ -112,7 +122,7 @@ def fit_operating_points(
 
     def trial(margin: float, weight: float) -> _Trial:
         point = OperatingPoint("", names[best], margin, weight, _named(names, expected))
-        chosen = choose(probabilities, handicaps=point.handicaps(names)).chosen
+        chosen = choose(probabilities, allowed=allowed, handicaps=point.handicaps(names)).chosen
         return _measure(margin, weight, chosen, labels, table, groups, best)
 
     stay = trial(NEVER, 0.0)

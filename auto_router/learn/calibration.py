@@ -46,7 +46,7 @@ class Calibration:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], n_models: int) -> Calibration:
-        """Build from :meth:`to_plain`; an empty mapping is no calibration. Raises ConfigError where the values are no such map."""
+        """Build from :meth:`to_plain`; an empty mapping is no calibration. Raises ConfigError where it is no such map."""
         try:
             knots = [([float(v) for v in x], [float(v) for v in y]) for x, y in values.get("knots", [])]
             found = cls(str(values.get("method", "none")), knots, dict(values.get("log_loss", {})))

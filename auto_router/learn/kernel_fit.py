@@ -26,7 +26,7 @@ _CHUNK = 4096  # rows whose features are held at once
 
 
 def fit_kernel(points: Tensor, y: Tensor, groups: Ints, rng: np.random.Generator) -> tuple[KernelHead, Tensor]:
-    """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the head and its prediction of each row without its group."""
+    """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the head and its out-of-fold prediction of the rows."""
     features = _Features.of(points[torch.from_numpy(np.sort(rng.permutation(len(points))[:ANCHORS]))])
     count, target = len(features.anchors), y.double()
     gram, moment = torch.eye(count, dtype=torch.float64) * RIDGE, torch.zeros(count, y.shape[1], dtype=torch.float64)

@@ -120,14 +120,15 @@ def _non_negative(columns: list[Floats], target: Floats) -> list[float]:
 def _deviations(labels: Floats) -> tuple[Floats, Floats]:
     """Return the models' means and the labels' deviations from them.
 
-    An unknown label is filled with its model's mean moved by how the row's known models did: it tells which prompts are
-    hard, and nothing of which model is better here.
+    An unknown label is filled with how hard the row was for its known models, as strongly as this model feels that: it
+    tells nothing of which model is better here.
     """
     known = ~np.isnan(labels)
     mean = np.where(known, labels, 0).sum(axis=0) / known.sum(axis=0)
     deviation = np.where(known, labels - mean, 0)
-    row = deviation.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
-    return mean.astype(np.float32), np.where(known, deviation, row).astype(np.float32)
+    level = deviation.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+    slope = (deviation * level).sum(axis=0) / np.maximum((known * np.square(level)).sum(axis=0), 1e-9)
+    return mean.astype(np.float32), np.where(known, deviation, slope * level).astype(np.float32)
 
 
 def _check(rows: Floats, labels: Floats, groups: Ints) -> None:

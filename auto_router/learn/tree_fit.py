@@ -28,7 +28,7 @@ FOLDS = 4
 
 
 def fit_trees(points: Floats, y: Floats, groups: Ints, seed: int) -> tuple[TreesHead, Floats]:
-    """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the head and its prediction of each row without its fold."""
+    """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the head and its out-of-fold prediction of the rows."""
     level = y.mean(axis=1, keepdims=True)
     target = np.concatenate([y - level, level], axis=1)
     fold = group_folds(groups, FOLDS, seed)

@@ -1,4 +1,4 @@
-"""The kernel head: exact leave-one-group-out predictions, honest shrinkage, and everything a data set may look like."""
+"""The default network: exact leave-one-group-out predictions, honest shrinkage, and everything a data set may look like."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn import kernel_fit
-from auto_router.learn.kernel import KernelConfig, KernelNetwork, similarity, squared_distances
-from auto_router.learn.kernel_fit import Fitted, fit_kernel_network
+from auto_router.learn import stack_fit
+from auto_router.learn.heads import similarity, squared_distances
+from auto_router.learn.kernel_fit import RIDGE, fit_kernel, leave_group_out
 from auto_router.learn.networks import build, describe
-from auto_router.learn.projection import Layout, Projection
+from auto_router.learn.projection import Layout, View, fit_projection
+from auto_router.learn.stack import StackConfig, StackNetwork
+from auto_router.learn.stack_fit import Fitted, fit_stack
+from auto_router.learn.tree_fit import _grow, fit_trees
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -32,7 +35,7 @@ def data(rows: int = 120, models: int = 3, seed: int = 0, pictures: bool = True)
 
 
 def fitted(x: Floats, y: Floats, groups: Ints) -> Fitted:
-    return fit_kernel_network(x, y, groups, LAYOUT)
+    return fit_stack(x, y, groups, LAYOUT)
 
 
 def predict(found: Fitted, x: Floats) -> Floats:
@@ -43,16 +46,44 @@ def predict(found: Fitted, x: Floats) -> Floats:
 
 def test_leave_group_out_equals_refitting_without_the_group() -> None:
     torch.manual_seed(0)
-    points, y = torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 2, dtype=torch.float64)
-    groups = np.repeat(np.arange(12), [1, 2, 3, 4, 5, 1, 1, 2, 3, 4, 3, 1])
-    kernel = similarity(squared_distances(points, points), 1.0)
-    inverse = torch.linalg.inv(kernel + 0.5 * torch.eye(30, dtype=torch.float64))
-    found = kernel_fit._leave_group_out(inverse, inverse @ y, y, kernel_fit._shared_groups(groups))
+    phi, y = torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 2, dtype=torch.float64)
+    sizes = np.array([1, 2, 3, 4, 5, 1, 1, 2, 3, 4, 3, 1])
+    groups = np.repeat(np.arange(12), sizes)
+    ridge = 0.5 * torch.eye(4, dtype=torch.float64)
+    solver = torch.linalg.cholesky(phi.T @ phi + ridge)
+    found = leave_group_out(phi, solver, phi @ torch.cholesky_solve(phi.T @ y, solver), y, sizes)
     for group in range(12):
         out = torch.from_numpy(groups == group)
-        inside = kernel[~out][:, ~out] + 0.5 * torch.eye(int((~out).sum()), dtype=torch.float64)
-        refitted = kernel[out][:, ~out] @ torch.linalg.solve(inside, y[~out])
+        inside = phi[~out]
+        refitted = phi[out] @ torch.linalg.solve(inside.T @ inside + ridge, inside.T @ y[~out])
         assert torch.allclose(found[out], refitted, atol=1e-9)
+
+
+def test_with_every_row_an_anchor_it_is_kernel_ridge() -> None:
+    """Out of fold too, and whatever order the groups' rows come in."""
+    torch.manual_seed(1)
+    points, y = torch.randn(60, 3), torch.randn(60, 2)
+    groups = np.random.default_rng(0).integers(0, 25, 60)
+    head, found = fit_kernel(points, y, groups, np.random.default_rng(0))
+    kernel = similarity(squared_distances(points, points)).double()
+    exact = kernel @ torch.linalg.solve(kernel + RIDGE * torch.eye(60), y.double())
+    assert torch.allclose(head(points).double(), exact, atol=1e-2)
+    for group in np.unique(groups):
+        out = torch.from_numpy(groups == group)
+        inside = kernel[~out][:, ~out] + RIDGE * torch.eye(int((~out).sum()))
+        refitted = kernel[out][:, ~out] @ torch.linalg.solve(inside, y[~out].double())
+        assert torch.allclose(found[out].double(), refitted, atol=1e-2)
+
+
+def test_trees_as_tables_predict_what_the_forest_does() -> None:
+    rng = np.random.default_rng(0)
+    points, y = rng.normal(size=(300, 5)).astype(np.float32), rng.random((300, 3)).astype(np.float32)
+    head, found = fit_trees(points, y, np.arange(300), seed=3)
+    level = y.mean(axis=1, keepdims=True)
+    forest = _grow(points, np.concatenate([y - level, level], axis=1), 3).predict(points)
+    assert np.allclose(head(torch.from_numpy(points)).numpy(), forest[:, :-1] + forest[:, -1:], atol=1e-5)
+    assert found.shape == y.shape
+    assert np.abs(found - head(torch.from_numpy(points)).numpy()).max() > 0.05, "a row's own fold took part in its prediction"
 
 
 def test_it_learns_which_model_is_better() -> None:
@@ -115,8 +146,8 @@ def test_constant_labels_duplicates_and_30_percent_unknown_train() -> None:
     y[np.random.default_rng(0).random(y.shape) < 0.3] = np.nan
     p = predict(fitted(x, y, groups), x)
     assert np.isfinite(p).all()
-    assert p[:, 0].min() > 0.8
-    assert p[:, 2].max() < 0.2
+    assert p[:, 0].min() > 0.95, "a model that is always right feels nothing of how hard a prompt is"
+    assert p[:, 2].max() < 0.05
 
 
 def test_only_pictures_and_identical_inputs_train() -> None:
@@ -137,13 +168,13 @@ def test_too_little_is_refused() -> None:
 
 
 def test_of_many_rows_a_seeded_part_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_fit, "MOST_ROWS", 50)
+    monkeypatch.setattr(stack_fit, "MOST_ROWS", 50)
     x, y, groups = data(rows=120)
-    first, again, other = (fit_kernel_network(x, y, groups, LAYOUT, seed).rows.tolist() for seed in (1, 1, 2))
+    first, again, other = (fit_stack(x, y, groups, LAYOUT, seed).rows.tolist() for seed in (1, 1, 2))
     assert len(set(first)) == 50
     assert first == again == sorted(first)
     assert first != other
-    assert fit_kernel_network(x, y, groups, LAYOUT).network.config.n_anchors == 50
+    assert fit_stack(x, y, groups, LAYOUT).network.config.n_anchors == 50
 
 
 def test_the_same_data_gives_the_same_network() -> None:
@@ -158,18 +189,33 @@ def test_a_network_is_built_again_from_its_description() -> None:
     again = build(describe(network))
     again.load_state_dict(network.state_dict())
     assert torch.equal(again(torch.from_numpy(x)), network(torch.from_numpy(x)))
-    assert isinstance(again, KernelNetwork)
+    assert isinstance(again, StackNetwork)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"kind": "svm"}, {"n_anchors": 10**9}, {"view_dims": [-1]}, {"lengths": [0.0]}, {"lengths": None}, {"extra": 1}],
+    [{"kind": "svm"}, {"n_anchors": 10**9}, {"kernel_dims": [-1]}, {"kernel_dims": None}, {"depth": 1.5}, {"extra": 1}],
 )
 def test_impossible_descriptions_are_refused(change: dict[str, object]) -> None:
-    description = {"kind": "kernel"} | KernelConfig(15, 3, 10, (4,), (0.5,)).to_plain()
+    description = {"kind": "stack"} | StackConfig(15, 3, (4, 5), 10, 6, 2, 30, 3).to_plain()
     build(description)
     with pytest.raises(ConfigError):
         build(description | change)
+
+
+def test_rows_that_are_not_finite_are_refused_by_number() -> None:
+    x, y, groups = data(rows=20)
+    x[7, 3] = np.nan
+    with pytest.raises(DataError, match="training row 7 "):
+        fitted(x, y, groups)
+
+
+@pytest.mark.parametrize("known", [5, 50])
+def test_a_model_with_few_labels_keeps_near_its_mean(known: int) -> None:
+    x, y, groups = data(rows=200)
+    y[known:, 2] = np.nan
+    p = predict(fitted(x, y, groups), x)[:, 2]
+    assert np.abs(p - np.nanmean(y[:, 2])).mean() < 0.3
 
 
 def test_a_projection_brings_blocks_to_one_scale() -> None:
@@ -179,7 +225,10 @@ def test_a_projection_brings_blocks_to_one_scale() -> None:
     x[:, LAYOUT.blocks["image"]] *= 100
     rows = torch.from_numpy(x)
     for weights in ({"text": 1.0, "image": 1.0, "surface": 0.0}, {"text": 0.0, "image": 1.0, "surface": 1.0}):
-        projection = Projection.fit(rows, LAYOUT, weights, components=64)
+        projection, columns = fit_projection(rows, LAYOUT, [View(weights, components=64), View(weights, 2, with_surface=True)])
+        assert columns[1] == 2 + LAYOUT.surface_dim
+        full = projection
+        projection = lambda rows, full=full, width=columns[0]: full(rows)[:, :width]  # noqa: E731
         z = projection(rows)
         distances = squared_distances(z, z)
         assert distances.sum().item() / (300 * 299) == pytest.approx(1.0, abs=0.02)

@@ -1,0 +1,69 @@
+"""The policy in force: what thresholds, costs, operating point and fallback come to, for the router and for its assessment."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from auto_router.decide.limits import index_of, per_model
+from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.policy import Bools, Choices, Floats, choose
+from auto_router.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPolicy:
+    """Everything that :func:`choose` needs beside the prompt."""
+
+    thresholds: Floats | None
+    costs: Floats | None
+    """``[M]`` as the caller gave them."""
+    fallback: int | None
+    operating_point: str | None
+    """Name of the fitted point in force; None where the caller's thresholds and costs decide alone."""
+    handicaps: Floats | None
+
+    def choose(self, probabilities: Floats, allowed: Bools | None = None) -> Choices:
+        return choose(probabilities, self.thresholds, self.costs, allowed, self.fallback, self.handicaps)
+
+
+def serve(
+    names: Sequence[str],
+    points: Mapping[str, OperatingPoint],
+    model_thresholds: Mapping[str, float] | None = None,
+    model_costs: Mapping[str, float] | None = None,
+    fallback_model: str | None = None,
+    operating_point: str | None = None,
+) -> ServedPolicy:
+    """Return the policy that these settings come to.
+
+    Named, an operating point is in force. Else thresholds decide where there are any; else costs bring ``balanced``, and
+    nothing at all brings ``accuracy``, where the artifact has them.
+
+    Raises:
+        ConfigError: a model or an operating point is unknown, or a value is impossible.
+    """
+    thresholds = per_model(names, model_thresholds, "model_thresholds")
+    costs = per_model(names, model_costs, "model_costs")
+    fallback = None if fallback_model is None else index_of(names, [fallback_model], "fallback_model")[0]
+    if operating_point is not None and operating_point not in points:
+        raise ConfigError(f"operating_point {operating_point!r} is not in this artifact; it has {', '.join(points) or 'none'}")
+    if operating_point is None and thresholds is None:
+        fitting = "accuracy" if costs is None or "balanced" not in points else "balanced"
+        operating_point = fitting if fitting in points else None
+        if costs is not None and fitting != "balanced":
+            warnings.warn(
+                "model_costs without model_thresholds would always choose the cheapest model, and this artifact has no "
+                "'balanced' operating point: costs are reported, the highest probability decides. Give model_thresholds, or "
+                "train with recorded costs or prices (nn_router.py --pool).",
+                stacklevel=3,
+            )
+    if operating_point is not None:
+        handicaps = points[operating_point].handicaps(names, costs)
+    else:
+        # Costs alone must not decide: the cheapest model would answer everything.
+        handicaps = np.zeros(len(names)) if thresholds is None and costs is not None else None
+    return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps)
