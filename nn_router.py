@@ -22,6 +22,7 @@ import torch
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
 from auto_router.assess.intervals import interval
 from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
 from auto_router.assess.report import per_model_table, system_table
@@ -37,7 +38,9 @@ from auto_router.learn.kernel_fit import fit_kernel_network
 from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
 from auto_router.learn.search import config_with, random_search
-from auto_router.learn.training import Array, TrainConfig, train_network
+from auto_router.learn.search_report import plot_trials, trials_table
+from auto_router.learn.targets import cost_aware, scaled_costs
+from auto_router.learn.training import Array, Rows, TrainConfig, train_network
 from auto_router.pool import load_pool
 from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
 from auto_router.splits import Indices as Ints
@@ -83,18 +86,27 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid (mlp)"
     )
     parser.add_argument("--trials", type=int, default=20, help="settings to try with --tune (default 20)")
+    parser.add_argument("--jobs", type=int, help="processes that search with --tune (default: one a core; one on a GPU)")
+    parser.add_argument(
+        "--cost-weight", type=float, default=0.0, metavar="λ",
+        help="a right answer is worth exp(-λ·extra cost), the dearest model's mean cost being 1 (mlp; default 0: off)",
+    )  # fmt: skip
+    parser.add_argument("--with-xgboost", action="store_true", help="also write and compare XGBoost (needs the extra xgboost)")
     parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=USE_CLASS_WEIGHTS)
     parser.add_argument("--validation-fraction", type=float, default=0.15, help="part of the training groups (default 0.15)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
     arguments = parser.parse_args(argv)
-    if arguments.tune and arguments.head != "mlp":
-        raise ConfigError("--tune (TUNE_HYPERPARAMETERS) searches the settings of the network: add --head mlp")
-    if arguments.trials < 1 or not 0.0 < arguments.validation_fraction < 1.0:
+    if arguments.head != "mlp" and (arguments.tune or arguments.cost_weight):
+        raise ConfigError("--tune (TUNE_HYPERPARAMETERS) and --cost-weight are for the network: add --head mlp")
+    jobs = 1 if arguments.jobs is None else arguments.jobs
+    if min(arguments.trials, jobs) < 1 or not 0.0 < arguments.validation_fraction < 1.0:
         raise ConfigError(
-            "--trials must be at least 1 and --validation-fraction between 0 and 1, got "
-            f"{arguments.trials} and {arguments.validation_fraction}"
+            "--trials and --jobs must be at least 1 and --validation-fraction between 0 and 1, got "
+            f"{arguments.trials}, {jobs} and {arguments.validation_fraction}"
         )
+    if not 0.0 <= arguments.cost_weight < float("inf"):
+        raise ConfigError(f"--cost-weight must be a number from 0, got {arguments.cost_weight}")
     return arguments
 
 
@@ -105,15 +117,19 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
     train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
     if arguments.tune:
-        trials = random_search(train, validation, config, param_grid, arguments.trials, arguments.seed, device)
-        table = [[t.trained.best_loss, t.trained.best_epoch + 1, *map(str, t.params.values())] for t in trials]
-        print(tabulate(table, headers=["validation loss", "epoch", *trials[0].params], floatfmt=".4f"))
-        config, trained = trials[0].config, trials[0].trained
+        jobs = arguments.jobs or (joblib.cpu_count() if device == "cpu" else 1)
+        journal = arguments.output_dir / "search.jsonl"
+        trials, trained = random_search(
+            train, validation, config, param_grid, arguments.trials, arguments.seed, journal, device, jobs
+        )
+        print(trials_table(trials))
+        plot_trials(trials, journal.with_suffix(".png"))
+        config = trials[0].config
     else:
         trained = train_network(train, validation, config, arguments.seed, device)
     print(f"settings: {asdict(config)}")
     print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
-    return trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims)}
+    return trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims), "cost_weight": arguments.cost_weight}
 
 
 def learn_kernel(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> tuple[Network, dict[str, Any]]:
@@ -157,6 +173,25 @@ def save(folder: Path, artifact: Artifact) -> None:
     write_json(folder / "metrics.json", _without_nan(artifact.training["metrics"]))
 
 
+def compare_xgboost(
+    arguments: argparse.Namespace, artifact: Artifact, train: Rows, test_x: Array, records: Sequence[Record]
+) -> None:
+    """Write the XGBoost companion and print what it is worth on the test set, beside the router and the best single model."""
+    names, metrics = artifact.model_names, artifact.training["metrics"]
+    allowed = allowed_models(names, artifact.pool, [r.prompt for r in records], [len(r.images) for r in records])
+    test = test_x, label_matrix(records, names)
+    path = arguments.output_dir / XGBOOST_NAME
+    xgboost = write_xgboost(path, names, train, test, allowed, best_single_model(train[1]), arguments.seed)
+    aucs = [values["auc"] for values in metrics["per_model"].values() if values["auc"] is not None]
+    rows = [
+        [f"this router ({arguments.head})", metrics["system"]["router"], float(np.mean(aucs)) if aucs else None],
+        ["XGBoost", *xgboost],
+        ["best single", metrics["system"]["best_single"], None],
+    ]
+    print(f"\nBeside XGBoost:\n{tabulate(rows, headers=['', 'router accuracy', 'mean AUC'], floatfmt='.3f')}")
+    print(f"wrote {path.resolve()}, which nothing here reads")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     torch.manual_seed(arguments.seed)
@@ -171,7 +206,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     surface: list[str] = []
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
     if arguments.head == "mlp":
-        network, config = learn_mlp(x, y, group_ids(train), arguments)
+        targets = cost_aware(y, scaled_costs(train, names, pool), arguments.cost_weight) if arguments.cost_weight else y
+        network, config = learn_mlp(x, targets, group_ids(train), arguments)
     else:
         surface = list(SURFACE)
         x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
@@ -187,6 +223,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     artifact = Artifact(network, names, embedded.encoder, known, training=training, surface=surface)
     training["metrics"] = assess(artifact, test_x, test, label_matrix(test, names), best_single_model(y))
     save(arguments.output_dir, artifact)
+    if arguments.with_xgboost:
+        compare_xgboost(arguments, artifact, (embedded.rows, y), held_out.rows, test)
     written = "nn_router.pth, model_names.joblib, best_hyperparameters.joblib and metrics.json"
     print(f"\nwrote {written} to {arguments.output_dir.resolve()}")
 
