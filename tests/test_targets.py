@@ -71,7 +71,7 @@ def test_prices_of_the_pool_stand_in_where_nothing_is_recorded() -> None:
     [
         ([{"dear": 0.1}], {}, "none is known of middle, cheap"),
         ([{}], {"dear": {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": None}}, "none is known of dear, middle, cheap"),
-        ([{name: 0.0 for name in NAMES}], {}, "every model costs 0"),
+        ([dict.fromkeys(NAMES, 0.0)], {}, "every model costs 0"),
     ],
 )
 def test_costs_that_are_not_known_are_an_error(costs: Any, pool: Any, message: str) -> None:
