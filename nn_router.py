@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,15 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from auto_router.artifacts import Artifact, save_artifact
-from auto_router.assess.assessment import assess
 from auto_router.assess.baselines import BASELINES
-from auto_router.assess.held_out import HeldOut
-from auto_router.assess.metrics import best_single_model, system_metrics
+from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
+from auto_router.assess.metrics import best_single_model
 from auto_router.assess.plots import curve_png, reliability_png
 from auto_router.assess.report import fitted_points_table, report
+from auto_router.assess.stage import assess_served
 from auto_router.costs import answer_costs
-from auto_router.decide.limits import allowed_models
+from auto_router.decide.limits import allowed_for, outcomes
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import Bools, choose
-from auto_router.decide.served import serve
 from auto_router.encode.store import load_embeddings
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import with_surface
@@ -44,7 +42,9 @@ from auto_router.learn.device import usable_device
 from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
 from auto_router.learn.search import config_with, random_search
+from auto_router.learn.search_report import plot_trials, trials_table
 from auto_router.learn.stack_fit import fit_stack
+from auto_router.learn.targets import cost_aware, scaled_costs
 from auto_router.learn.training import Array, TrainConfig, train_network
 from auto_router.pool import load_pool
 from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
@@ -102,18 +102,27 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid (mlp)"
     )
     parser.add_argument("--trials", type=int, default=20, help="settings to try with --tune (default 20)")
+    parser.add_argument("--jobs", type=int, help="processes that search with --tune (default: one a core; one on a GPU)")
+    parser.add_argument(
+        "--cost-weight", type=float, default=0.0, metavar="λ",
+        help="a right answer is worth exp(-λ·extra cost), the dearest model's mean cost being 1 (mlp; default 0: off)",
+    )  # fmt: skip
+    parser.add_argument("--with-xgboost", action="store_true", help="also write and compare XGBoost (needs the extra xgboost)")
     parser.add_argument("--class-weights", action=argparse.BooleanOptionalAction, default=USE_CLASS_WEIGHTS)
     parser.add_argument("--validation-fraction", type=float, default=0.15, help="part of the training groups (default 0.15)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
     arguments = parser.parse_args(argv)
-    if arguments.tune and arguments.head != "mlp":
-        raise ConfigError("--tune (TUNE_HYPERPARAMETERS) searches the settings of the network: add --head mlp")
-    if arguments.trials < 1 or not 0.0 < arguments.validation_fraction < 1.0:
+    if arguments.head != "mlp" and (arguments.tune or arguments.cost_weight):
+        raise ConfigError("--tune (TUNE_HYPERPARAMETERS) and --cost-weight are for the network: add --head mlp")
+    jobs = 1 if arguments.jobs is None else arguments.jobs
+    if min(arguments.trials, jobs) < 1 or not 0.0 < arguments.validation_fraction < 1.0:
         raise ConfigError(
-            "--trials must be at least 1 and --validation-fraction between 0 and 1, got "
-            f"{arguments.trials} and {arguments.validation_fraction}"
+            "--trials and --jobs must be at least 1 and --validation-fraction between 0 and 1, got "
+            f"{arguments.trials}, {jobs} and {arguments.validation_fraction}"
         )
+    if not 0.0 <= arguments.cost_weight < float("inf"):
+        raise ConfigError(f"--cost-weight must be a number from 0, got {arguments.cost_weight}")
     return arguments
 
 
@@ -135,17 +144,22 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
     train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
     if arguments.tune:
-        trials = random_search(train, validation, config, param_grid, arguments.trials, arguments.seed, device)
-        table = [[t.trained.best_loss, t.trained.best_epoch + 1, *map(str, t.params.values())] for t in trials]
-        print(tabulate(table, headers=["validation loss", "epoch", *trials[0].params], floatfmt=".4f"))
-        config, trained = trials[0].config, trials[0].trained
+        jobs = arguments.jobs or (joblib.cpu_count() if device == "cpu" else 1)
+        journal = arguments.output_dir / "search.jsonl"
+        trials, trained = random_search(
+            train, validation, config, param_grid, arguments.trials, arguments.seed, journal, device, jobs
+        )
+        print(trials_table(trials))
+        plot_trials(trials, journal.with_suffix(".png"))
+        config = trials[0].config
     else:
         trained = train_network(train, validation, config, arguments.seed, device)
     print(f"settings: {asdict(config)}")
     print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
     with torch.inference_mode():
         honest: Array = trained.network(torch.from_numpy(x[held_out])).numpy()
-    return Learned(trained.network, asdict(config) | {"hidden_dims": list(config.hidden_dims)}, held_out, honest)
+    settings = asdict(config) | {"hidden_dims": list(config.hidden_dims), "cost_weight": arguments.cost_weight}
+    return Learned(trained.network, settings, held_out, honest)
 
 
 def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> Learned:
@@ -153,47 +167,23 @@ def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> 
     fitted = fit_stack(x, y, groups, layout, seed)
     if len(fitted.rows) < len(x):
         print(f"fitted on {len(fitted.rows)} of {len(x)} records, drawn at random; --head mlp uses all of them")
-    y = y[fitted.rows]
-    inside = system_metrics(choose(fitted.out_of_fold).chosen, y, best_single_model(y), [str(j) for j in range(y.shape[1])])
     print(tabulate(fitted.heads, headers="keys"))
-    print(f"out of fold on the training groups: highest P {inside.router:.3f}, best single {inside.best_single:.3f}")
-    config = {"heads": fitted.heads, "out_of_fold_accuracy": inside.router}
-    return Learned(fitted.network, config, fitted.rows, fitted.out_of_fold)
+    return Learned(fitted.network, {"heads": fitted.heads}, fitted.rows, fitted.out_of_fold)
 
 
-def allowed_for(records: Sequence[Record], names: Sequence[str], pool: Mapping[str, Any]) -> Bools:
-    """Return ``[N, M]``: which models the router would let answer each record."""
-    return allowed_models(names, pool, [r.prompt for r in records], [len(r.images) for r in records])
-
-
-def finished(learned: Learned, artifact: Artifact, train: Sequence[Record], y: Array, seed: int) -> None:
-    """Calibrate and fit the operating points on the honest predictions; print what was found."""
-    rows, groups = learned.rows, group_ids(train)[learned.rows]
-    artifact.calibration = fit_calibration(learned.honest, y[rows], groups, seed)
+def finish(artifact: Artifact, learned: Learned, train: Sequence[Record], y: Array, seed: int) -> None:
+    """Fit calibration and operating points to the honest predictions, and print them."""
+    names, used = artifact.model_names, [train[i] for i in learned.rows.tolist()]
+    labels, groups = y[learned.rows], group_ids(used)
+    artifact.calibration = fit_calibration(learned.honest, labels, groups, seed)
     losses = ", ".join(f"{name} {loss:.4f}" for name, loss in artifact.calibration.log_loss.items())
     print(f"calibration: {artifact.calibration.method} (cross-validated log loss: {losses})")
-    probabilities = artifact.calibration(learned.honest)
-    used = [train[i] for i in rows.tolist()]
-    costs = answer_costs(used, artifact.model_names, artifact.pool)
-    allowed = allowed_for(used, artifact.model_names, artifact.pool)
-    artifact.operating_points = fit_operating_points(probabilities, y[rows], costs, groups, artifact.model_names, allowed)
+    probabilities, allowed = artifact.calibration(learned.honest), allowed_for(names, artifact.pool, used)
+    costs = answer_costs(used, names, artifact.pool)
+    artifact.operating_points = fit_operating_points(probabilities, outcomes(labels, allowed), costs, groups, names, allowed)
     print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(artifact.operating_points)}")
-    if costs is None:
-        print("no prices: quality, balanced and economy need --pool or recorded model_costs")
-
-
-def assessed(
-    artifact: Artifact, x: Array, records: Sequence[Record], best_single: int, baselines: Mapping[str, Array], seed: int
-) -> dict[str, Any]:
-    """Decide the test set as ``ModelRouter`` would and return what it is worth."""
-    names, points = artifact.model_names, artifact.operating_points
-    probabilities, allowed = artifact.predict(x), allowed_for(records, names, artifact.pool)
-    policy = serve(names, points, model_thresholds, model_costs)
-    chosen = policy.choose(probabilities, allowed).chosen
-    costs = answer_costs(records, names, artifact.pool)
-    test = HeldOut.of(records, names, probabilities, chosen, thresholds=policy.thresholds, allowed=allowed, costs=costs)
-    under = {name: serve(names, points, operating_point=name).choose(probabilities, allowed).chosen for name in points}
-    return assess(test, best_single, seed, under, baselines)
+    if "balanced" not in artifact.operating_points:
+        print("quality, balanced and economy need the cost of every model: recorded model_costs, or prices with --pool")
 
 
 def compared(names: Sequence[str], rows: tuple[Array, Array], y: Array, groups: Ints, seed: int) -> dict[str, Array]:
@@ -231,7 +221,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
     plain = x, test_x
     if arguments.head == "mlp":
-        learned = learn_mlp(x, y, group_ids(train), arguments)
+        targets = cost_aware(y, scaled_costs(train, names, pool), arguments.cost_weight) if arguments.cost_weight else y
+        learned = learn_mlp(x, targets, group_ids(train), arguments)
     else:
         surface = list(SURFACE)
         x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
@@ -245,9 +236,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
-    finished(learned, artifact, train, y, arguments.seed)
+    finish(artifact, learned, train, y, arguments.seed)
     baselines = compared(arguments.baselines, plain, y, group_ids(train), arguments.seed)
-    training["metrics"] = assessed(artifact, test_x, test, best_single_model(y), baselines, arguments.seed)
+    if arguments.with_xgboost:
+        companion = arguments.output_dir / XGBOOST_NAME
+        baselines["XGBoost"] = write_xgboost(companion, names, plain[0], y, arguments.seed)(plain[1])
+    training["metrics"] = assess_served(
+        test, names, artifact.predict(test_x), best_single_model(outcomes(y, allowed_for(names, pool, train))),
+        pool=known, points=artifact.operating_points, model_thresholds=model_thresholds, model_costs=model_costs,
+        baselines=baselines, seed=arguments.seed,
+    )  # fmt: skip
     print(f"\n{report(training['metrics'])}")
     save(arguments.output_dir, artifact)
     print(f"\nwrote nn_router.pth, metrics.json, plots and the .joblib companions to {arguments.output_dir.resolve()}")

@@ -113,9 +113,16 @@ def test_tuning_searches_the_grid_and_keeps_the_best(
     assert list(best["hidden_dims"]) in grid["hidden_dims"]
     assert best["class_weights"] is False
     table = capsys.readouterr().out.split("validation loss", 1)[1].split("settings:")[0]
-    losses = [float(line.split()[0]) for line in table.splitlines()[2:] if line.strip()]
+    losses = [float(line.split()[1]) for line in table.splitlines()[2:] if line.strip()]
     assert len(losses) == 3
     assert losses == sorted(losses)
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+    journal = (tmp_path / "search.jsonl").read_bytes()
+    state = load_artifact(tmp_path / "nn_router.pth").network.state_dict()
+    nn_router.main([*embeddings(trained), *jsons(trained), *flags, "--jobs", "2"])
+    assert (tmp_path / "search.jsonl").read_bytes() == journal, "nothing is tried twice"
+    again = load_artifact(tmp_path / "nn_router.pth").network.state_dict()
+    assert all(torch.equal(again[name], state[name]) for name in state)
 
 
 def test_the_missions_network_is_one_flag_away(trained: Path, tmp_path: Path) -> None:
@@ -127,8 +134,61 @@ def test_the_missions_network_is_one_flag_away(trained: Path, tmp_path: Path) ->
     assert router.route("Name a river near 1 and 2.") == "b"
 
 
-def test_tuning_the_default_head_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert_refused(lambda: nn_router.main([*embeddings(trained), *jsons(trained), "--tune"]), "add --head mlp", capsys)
+def test_costs_make_the_network_value_cheap_right_answers(trained: Path, tmp_path: Path) -> None:
+    """Where a and b are both right, and a costs ten times as much, the router learns to ask b."""
+    folder = copied(trained, tmp_path)
+    data = {part: json.loads((folder / f"{part}.json").read_text()) for part in ("train", "test")}
+    for part, records in data.items():
+        for row in records:
+            row["model_scores"] = {"a": int(row["idx"] % 3 < 2), "b": int(row["idx"] % 3 < 2), "c": int(row["idx"] % 3 == 2)}
+        write(folder / f"{part}.json", records)
+    generate_embeddings.main([*jsons(folder), "--output-dir", str(folder)])
+    prices = [{"name": n, "input_usd_per_mtok": p, "output_usd_per_mtok": p} for n, p in (("a", 5.0), ("b", 0.5), ("c", 0.5))]
+    write(folder / "pool.yaml", {"models": prices})  # JSON is YAML too
+    selection = {}
+    for weight in ("0", "2"):
+        out = folder / f"weight{weight}"
+        flags = ["--head", "mlp", "--cost-weight", weight, "--pool", str(folder / "pool.yaml"), "--output-dir", str(out)]
+        nn_router.main([*embeddings(folder), *jsons(folder), *flags, "--device", "cpu"])
+        selection[weight] = json.loads((out / "metrics.json").read_text())["system"]["selection"]
+        assert joblib.load(out / "best_hyperparameters.joblib")["cost_weight"] == float(weight)
+    assert selection["2"]["a"] == 0.0
+    assert selection["2"]["b"] > 0.5
+
+
+def test_xgboost_is_written_and_compared_on_request(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
+    nn_router.main([*embeddings(trained), *jsons(trained), "--with-xgboost", "--output-dir", str(tmp_path)])
+    companion = joblib.load(tmp_path / "xgb_multi_router.joblib")
+    rows = np.load(trained / "hf_test_embeddings.npy")
+    assert companion["model_names"] == ["a", "b", "c"]
+    p = np.stack([model.predict_proba(rows)[:, 1] for model in companion["models"]], axis=1)
+    labels = np.array(
+        [list(row["model_scores"].values()) for row in json.loads((trained / "test.json").read_text())], dtype=float
+    )
+    accuracy = np.nanmean(np.take_along_axis(labels, p.argmax(axis=1)[:, None], axis=1))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("XGBoost ")]
+    assert float(line.split()[1]) == pytest.approx(accuracy, abs=6e-4)
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "tune the stack": (["--tune"], "add --head mlp"),
+    "costs for the stack": (["--cost-weight", "1"], "add --head mlp"),
+    "no costs known": (["--head", "mlp", "--cost-weight", "1"], "none is known of a, b, c"),
+    "negative weight": (["--head", "mlp", "--cost-weight", "-1"], "--cost-weight must be a number from 0"),
+    "infinite weight": (["--head", "mlp", "--cost-weight", "inf"], "--cost-weight must be a number from 0"),
+    "no jobs": (["--head", "mlp", "--tune", "--jobs", "0"], "--jobs must be at least 1"),
+    "no trials": (["--head", "mlp", "--tune", "--trials", "0"], "--jobs must be at least 1"),
+}
+
+
+@pytest.mark.parametrize(("flags", "message"), REFUSED.values(), ids=REFUSED)
+def test_flags_that_cannot_work_are_refused(
+    flags: list[str], message: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*embeddings(trained), *jsons(trained), "--output-dir", str(tmp_path), *flags]
+    assert_refused(lambda: nn_router.main(command), message, capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_public_functions_of_stage_2() -> None:

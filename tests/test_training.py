@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,9 @@ import pytest
 import torch
 
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn import training
 from auto_router.learn.network import NetworkConfig, RouterNetwork
-from auto_router.learn.search import config_with, random_search
-from auto_router.learn.training import Array, TrainConfig, batches, class_weights, masked_bce, train_network
+from auto_router.learn.search import config_with
+from auto_router.learn.training import Array, TrainConfig, Training, batches, class_weights, masked_bce, train_network
 
 SMALL = TrainConfig(hidden_dims=(16, 8), epochs=30, patience=5, batch_size=16, dropout=0.2, learning_rate=0.01)
 
@@ -30,14 +31,14 @@ def test_the_returned_network_is_the_best_epochs(monkeypatch: pytest.MonkeyPatch
     """Keep a true copy of every epoch's weights, and find the returned ones among them by their recomputed loss."""
     train, validation = learnable(120), learnable(60, seed=1)
     snapshots: list[dict[str, torch.Tensor]] = []
-    original = training._epoch
+    original = Training._epoch
 
-    def remembering(network: RouterNetwork, *rest: Any) -> float:
-        loss = original(network, *rest)
-        snapshots.append(copy.deepcopy(network.state_dict()))
+    def remembering(self: Training, *rows: torch.Tensor) -> float:
+        loss = original(self, *rows)
+        snapshots.append(copy.deepcopy(self._network.state_dict()))
         return loss
 
-    monkeypatch.setattr(training, "_epoch", remembering)
+    monkeypatch.setattr(Training, "_epoch", remembering)
     config = TrainConfig(hidden_dims=(16,), epochs=40, patience=6, batch_size=16, learning_rate=0.05, class_weights=False)
     trained = train_network(train, validation, config, seed=3)
     x, y = map(torch.from_numpy, validation)
@@ -142,16 +143,36 @@ def test_the_network_has_the_missions_layers_and_gives_probabilities() -> None:
     assert NetworkConfig.from_plain(network.config.to_plain()) == network.config
 
 
-def test_search_returns_the_best_trial_first_and_repeats_itself() -> None:
-    grid: dict[str, list[Any]] = {"hidden_dims": [[4], [16]], "learning_rate": [1e-4, 1e-2], "dropout": [0.0]}
-    train, validation = learnable(100), learnable(50, 1)
-    trials = random_search(train, validation, SMALL, grid, trials=3, seed=1)
-    losses = [trial.trained.best_loss for trial in trials]
-    assert len(trials) == 3
-    assert losses == sorted(losses)
-    again = random_search(train, validation, SMALL, grid, trials=3, seed=1)
-    assert [t.params for t in again] == [t.params for t in trials]
-    assert len(random_search(train, validation, SMALL, grid, trials=50, seed=1)) == 4
+def test_training_in_parts_gives_the_weights_of_training_at_once() -> None:
+    """Also when it is pickled in between, as a search does."""
+    train, validation = learnable(60), learnable(20, 1)
+    config = replace(SMALL, epochs=6, patience=6)
+    parts = Training(train, validation, config, seed=7)
+    for epochs in (1, 4, 6):
+        parts = pickle.loads(pickle.dumps(parts))  # noqa: S301
+        parts.advance(train, validation, epochs)
+        assert len(parts.history) == epochs
+    whole = train_network(train, validation, config, seed=7)
+    assert parts.trained().history == whole.history
+    assert all(torch.equal(a, b) for a, b in zip(parts.trained().network.parameters(), whole.network.parameters(), strict=True))
+
+
+def test_graded_labels_are_soft_targets() -> None:
+    """A model graded 0.3 everywhere is learned as 0.3, and the loss of a grade is that of its two outcomes, weighted."""
+    logits, grade = torch.tensor([[0.7]]), torch.tensor([[0.3]])
+    outcomes = 0.3 * masked_bce(logits, torch.ones(1, 1)) + 0.7 * masked_bce(logits, torch.zeros(1, 1))
+    assert masked_bce(logits, grade).item() == pytest.approx(outcomes.item(), rel=1e-6)
+    x, _ = learnable(200)
+    y = np.full((200, 1), 0.3, dtype=np.float32)
+    trained = train_network((x[:150], y[:150]), (x[150:], y[150:]), replace(SMALL, class_weights=True), seed=0)
+    with torch.inference_mode():
+        assert (trained.network(torch.from_numpy(x)) - 0.3).abs().mean().item() < 0.05
+
+
+def test_a_diverged_training_says_so() -> None:
+    config = replace(SMALL, learning_rate=1e38, epochs=3, dropout=0.0)
+    with pytest.raises(ConfigError, match="diverged, no epoch has a finite validation loss: lower learning_rate"):
+        train_network(learnable(40), learnable(20, 1), config, seed=0)
 
 
 @pytest.mark.parametrize("values", [{"dropout": 1.0}, {"hidden_dims": (0,)}, {"batch_size": 0}, {"learning_rate": 0.0}])

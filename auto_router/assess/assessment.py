@@ -89,7 +89,7 @@ def assess(
 
 def decided(test: HeldOut, chosen: Ints, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
     """Return what the decisions ``chosen`` [N] are worth beside always asking the best single model."""
-    labels, single = test.label(chosen), test.labels[:, best_single]
+    labels, single = test.label(chosen), test.outcomes[:, best_single]
     return {
         "accuracy": mean_of(labels),
         "accuracy_interval": bootstrap.interval(labels),
@@ -103,13 +103,13 @@ def decided(test: HeldOut, chosen: Ints, best_single: int, bootstrap: GroupBoots
 
 def _system(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
     """The served decisions, and what any router must be compared with."""
-    router, single, oracle = test.label(test.chosen), test.labels[:, best_single], oracle_labels(test.labels)
-    rows = {"router": router, "best_single": single, "random": row_means(test.labels), "oracle": oracle}
+    router, single, oracle = test.label(test.chosen), test.outcomes[:, best_single], oracle_labels(test.outcomes)
+    rows = {"router": router, "best_single": single, "random": row_means(test.outcomes), "oracle": oracle}
     draws = dict(zip(rows, bootstrap.means(np.stack(list(rows.values()), axis=1)).T, strict=True))
     gap = draws["oracle"] - draws["best_single"]
     closed = np.divide(draws["router"] - draws["best_single"], gap, out=np.full(len(gap), NAN), where=gap > 0)
     served = decided(test, test.chosen, best_single, bootstrap)
-    found = system_metrics(test.chosen, test.labels, best_single, test.names).to_plain()
+    found = system_metrics(test.chosen, test.outcomes, best_single, test.names).to_plain()
     found |= {f"{name}_interval": percentiles(values) for name, values in draws.items()}
     found["gap_closed_interval"] = None if found["gap_closed"] is None else percentiles(closed)
     found["router_minus_best_single"] = served["minus_best_single"]
@@ -125,14 +125,14 @@ def _costs(test: HeldOut, best_single: int, accuracy: float) -> dict[str, Any]:
     cheapest = int(np.nanargmin(costs))
     router = mean_of(test.cost(test.chosen))
     return {
-        "cheapest": mean_of(test.labels[:, cheapest]),
+        "cheapest": mean_of(test.outcomes[:, cheapest]),
         "cheapest_model": test.names[cheapest],
         "costs": {
             "router": router,
             "best_single": costs[best_single],
             "cheapest": costs[cheapest],
             "random": mean_of(row_means(test.costs)),
-            "oracle": mean_of(oracle_costs(test.labels, test.costs)),
+            "oracle": mean_of(oracle_costs(test.outcomes, test.costs)),
         },
         "cost_share": _cost_share(test, test.chosen, best_single),
         "rank_score": rank_score(accuracy, router, float(costs[cheapest]), float(np.nanmax(costs))),
@@ -147,7 +147,7 @@ def _baseline(test: HeldOut, probabilities: Floats, best_single: int, bootstrap:
     return {
         "accuracy": mean_of(labels),
         "accuracy_interval": bootstrap.interval(labels),
-        "gap_closed": system_metrics(chosen, test.labels, best_single, test.names).gap_closed,
+        "gap_closed": system_metrics(chosen, test.outcomes, best_single, test.names).gap_closed,
         "minus_router": mean_of(difference),
         "minus_router_interval": bootstrap.interval(difference),
         **_averages(model_metrics(probabilities, test.labels)),
@@ -168,7 +168,7 @@ def _pair(test: HeldOut, best_single: int) -> dict[str, Any] | None:
         return None
     strong, weak = best_single, 1 - best_single
     advantages = test.probabilities[:, strong] - test.probabilities[:, weak]
-    found = recovered(advantages, test.labels[:, strong], test.labels[:, weak])
+    found = recovered(advantages, test.outcomes[:, strong], test.outcomes[:, weak])
     values: dict[str, float | None] = dict.fromkeys(("apgr", "cpt_50", "cpt_80"))
     if found is not None:
         values = {"apgr": found.apgr, "cpt_50": found.cpt(0.5), "cpt_80": found.cpt(0.8)}
@@ -181,8 +181,8 @@ def _parts(test: HeldOut, keys: Sequence[str | None], best_single: int) -> dict[
         return {}
     named = np.array([NO_SOURCE if key is None else key for key in keys])
     values, counts = np.unique(named, return_counts=True)
-    rows = {"router": test.label(test.chosen), "best_single": test.labels[:, best_single]}
-    rows |= {"random": row_means(test.labels), "oracle": oracle_labels(test.labels)}
+    rows = {"router": test.label(test.chosen), "best_single": test.outcomes[:, best_single]}
+    rows |= {"random": row_means(test.outcomes), "oracle": oracle_labels(test.outcomes)}
     parts = {}
     for key in values[np.argsort(-counts, kind="stable")].tolist():
         inside = named == key

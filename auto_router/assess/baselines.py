@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
 
-from auto_router.errors import ConfigError
+from auto_router.learn.boosted import boosted_probabilities, fit_boosted
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
 
@@ -106,14 +106,9 @@ def mlp_of(config: TrainConfig) -> Baseline:
 
 
 def xgboost(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-    """One gradient-boosted tree ensemble a model on ``COMPONENTS`` principal components (the ``xgboost`` extra)."""
-    try:
-        from xgboost import XGBClassifier
-    except ImportError as error:
-        raise ConfigError(f"the XGBoost baseline needs xgboost ({error}): pip install 'auto-router[xgboost]'") from error
-    pca = _pca(x, seed)
-    trees = XGBClassifier(n_estimators=150, max_depth=4, learning_rate=0.08, subsample=0.8, n_jobs=-1, random_state=seed)
-    return _per_model(pca.transform(x), y, trees, "predict_proba", pca)
+    """One gradient-boosted tree ensemble a model, as ``--with-xgboost`` writes it (the ``xgboost`` extra)."""
+    models = fit_boosted(x, y, seed)
+    return lambda new: boosted_probabilities(models, new)
 
 
 def average(parts: Sequence[Baseline]) -> Baseline:

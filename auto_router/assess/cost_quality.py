@@ -24,10 +24,10 @@ def pool_range(zero: Curve) -> tuple[float, float] | None:
 
 def pool_aiq(probabilities: Floats, test: HeldOut) -> float | None:
     """Return the AIQ of these probabilities ``[N, M]`` over the pool's cost range; None where no cost is known."""
-    bounds = None if test.costs is None else pool_range(single_models(test.labels, test.costs))
+    bounds = None if test.costs is None else pool_range(single_models(test.outcomes, test.costs))
     if bounds is None or test.costs is None:
         return None
-    return curve_of(settings(probabilities, test.costs, test.allowed), test.labels, test.costs).aiq(*bounds)
+    return curve_of(settings(probabilities, test.costs, test.allowed), test.outcomes, test.costs).aiq(*bounds)
 
 
 def cost_quality(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any] | None:
@@ -37,16 +37,16 @@ def cost_quality(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> 
     """
     if test.costs is None:
         return None
-    zero = single_models(test.labels, test.costs)
+    zero = single_models(test.outcomes, test.costs)
     bounds = pool_range(zero)
     if bounds is None:
         return None
     chosen = settings(test.probabilities, test.costs, test.allowed)
-    curve = curve_of(chosen, test.labels, test.costs)
+    curve = curve_of(chosen, test.outcomes, test.costs)
     quality, cost = float(zero.qualities[best_single]), float(zero.costs[best_single])
-    costs, labels = (np.take_along_axis(table, chosen, axis=1) for table in (test.costs, test.labels))
+    costs, labels = (np.take_along_axis(table, chosen, axis=1) for table in (test.costs, test.outcomes))
     drawn = _aiq_draws(costs, labels, bounds, bootstrap)
-    zero_drawn = _aiq_draws(test.costs, test.labels, bounds, bootstrap)
+    zero_drawn = _aiq_draws(test.costs, test.outcomes, bounds, bootstrap)
     cheapest_setting = _share(curve.setting_cost(quality), cost)
     return {
         "range": bounds,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.assess.metrics import column_means, taken
+from auto_router.decide.limits import outcomes
 from auto_router.errors import DataError
 from auto_router.records import Record, cost_matrix, group_ids, label_matrix
 
@@ -94,9 +95,14 @@ class HeldOut:
             image_counts=np.array([len(record.images) for record in records], dtype=np.int64),
         )
 
+    @cached_property
+    def outcomes(self) -> Floats:
+        """``[N, M]`` labels, with 0 where a model may not take the row and so has none: what asking it would bring."""
+        return self.labels if self.allowed is None else outcomes(self.labels, self.allowed)
+
     def label(self, chosen: Ints) -> Floats:
-        """Return ``[N]`` labels of the chosen models."""
-        return taken(self.labels, chosen)
+        """Return ``[N]`` outcomes of the chosen models."""
+        return taken(self.outcomes, chosen)
 
     def cost(self, chosen: Ints) -> Floats:
         """Return ``[N]`` costs of the chosen models; NaN where unknown."""

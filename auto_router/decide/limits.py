@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.errors import ConfigError
+from auto_router.records import Record
+
+Floats = npt.NDArray[np.floating[Any]]
+Bools = npt.NDArray[np.bool_]
 
 BYTES_PER_TOKEN = 3  # on the safe side: English has about 4 UTF-8 bytes a token, code and CJK about 3
 TOKENS_PER_IMAGE = 1000
@@ -20,7 +24,7 @@ def allowed_models(
     texts: Sequence[str],
     image_counts: Sequence[int],
     subset: Collection[str] | None = None,
-) -> npt.NDArray[np.bool_]:
+) -> Bools:
     """Return bool ``[N, M]``: may model j take prompt i?
 
     A model that the pool says nothing about may take everything. ``subset`` limits the choice to these names.
@@ -42,6 +46,19 @@ def allowed_models(
         if window is not None:
             allowed[:, j] &= tokens + pictures * TOKENS_PER_IMAGE <= window
     return allowed
+
+
+def allowed_for(names: Sequence[str], pool: Mapping[str, Mapping[str, Any]], records: Sequence[Record]) -> Bools:
+    """Return bool ``[N, M]``: may model j take record i?"""
+    return allowed_models(names, pool, [r.prompt for r in records], [len(r.images) for r in records])
+
+
+def outcomes(labels: Floats, allowed: Bools) -> Floats:
+    """Return ``labels`` [N, M] with 0 instead of unknown where a model may not take the row: asked all the same, it fails.
+
+    So "always the best single model" is judged on all rows, pictures that it cannot see included.
+    """
+    return np.where(np.isnan(labels) & ~allowed, np.float32(0.0), labels)
 
 
 def index_of(names: Sequence[str], wanted: Collection[str], what: str) -> list[int]:

@@ -61,6 +61,7 @@ def serve(
                 "train with recorded costs or prices (nn_router.py --pool).",
                 stacklevel=3,
             )
+    handicaps: Floats | None
     if operating_point is not None:
         handicaps = points[operating_point].handicaps(names, costs)
     else:

@@ -78,7 +78,7 @@ def _out_of_fold_loss(method: str, probabilities: Floats, labels: Floats, fold: 
         inside, outside = fold != number, fold == number
         found[outside] = Calibration(method, _fit(method, probabilities[inside], labels[inside]))(probabilities[outside])
     p = found.clip(_EDGE, 1 - _EDGE)
-    return -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+    return np.asarray(-(labels * np.log(p) + (1 - labels) * np.log(1 - p)))
 
 
 def _fit(method: str, probabilities: Floats, labels: Floats) -> list[tuple[list[float], list[float]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -27,3 +29,14 @@ def usable_device(name: str | None) -> torch.device:
         warnings.warn(f"device {name!r} is not available here; using the CPU", stacklevel=3)
         return torch.device("cpu")
     return wanted
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside: sums that several threads share are rounded differently than those of one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

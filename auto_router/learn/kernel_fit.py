@@ -30,10 +30,10 @@ def fit_kernel(points: Tensor, y: Tensor, groups: Ints, rng: np.random.Generator
     features = _Features.of(points[torch.from_numpy(np.sort(rng.permutation(len(points))[:ANCHORS]))])
     count, target = len(features.anchors), y.double()
     gram, moment = torch.eye(count, dtype=torch.float64) * RIDGE, torch.zeros(count, y.shape[1], dtype=torch.float64)
-    for part, labels in zip(points.split(_CHUNK), target.split(_CHUNK), strict=True):
-        phi = features(part)
+    for start in range(0, len(points), _CHUNK):
+        phi = features(points[start : start + _CHUNK])
         gram.addmm_(phi.T, phi)
-        moment.addmm_(phi.T, labels)
+        moment.addmm_(phi.T, target[start : start + _CHUNK])
     solver = torch.linalg.cholesky(gram)
     weights = torch.cholesky_solve(moment, solver)
     out_of_fold = torch.empty_like(target)
@@ -58,7 +58,7 @@ def leave_group_out(phi: Tensor, solver: Tensor, fit: Tensor, y: Tensor, sizes: 
     """
     half = torch.linalg.solve_triangular(solver, phi.T, upper=False)
     missed = y - fit
-    found = y - missed / (1.0 - half.square().sum(dim=0))[:, None]
+    found: Tensor = y - missed / (1.0 - half.square().sum(dim=0))[:, None]
     ends = np.cumsum(sizes)
     for end, size in zip(ends[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
         rows = slice(end - size, end)
@@ -82,7 +82,8 @@ class _Features:
 
     def __call__(self, points: Tensor) -> Tensor:
         kernel = similarity(squared_distances(points, self.anchors)).double()
-        return torch.linalg.solve_triangular(self.root, kernel.T, upper=False).T
+        phi: Tensor = torch.linalg.solve_triangular(self.root, kernel.T, upper=False).T
+        return phi
 
 
 def _whole_groups(groups: Ints) -> Iterator[tuple[Tensor, Ints]]:

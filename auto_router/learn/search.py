@@ -1,25 +1,31 @@
-"""Random search over a grid of training settings, judged by validation loss."""
+"""Random search over a grid of training settings, judged by validation loss; successive halving discards hopeless trials.
+
+All trials train for a ninth of the epochs, the best third of them goes on to a third of the epochs, and the best third of
+those to the end (successive halving, Jamieson & Talwalkar, arXiv 1502.07943, with thirds). A rung ends when all of its
+trials are there, so the result depends neither on how many processes work nor on which of them is done first.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
+import joblib
+import torch
+from joblib import Parallel, delayed
 from sklearn.model_selection import ParameterSampler
 from tqdm import tqdm
 
 from auto_router.errors import ConfigError
-from auto_router.learn.training import Array, TrainConfig, Trained, train_network
+from auto_router.learn.device import one_thread
+from auto_router.learn.training import Rows, TrainConfig, Trained, Training
+from auto_router.learn.trials import Trial, TrialJournal
 
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One sampled setting and what training with it gave."""
-
-    params: dict[str, Any]
-    config: TrainConfig
-    trained: Trained
+SHARE = 3  # a rung keeps one trial in three and trains it three times as long
+RUNGS = 3
 
 
 def config_with(base: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
@@ -35,24 +41,73 @@ def config_with(base: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
 
 
 def random_search(
-    train: tuple[Array, Array],
-    validation: tuple[Array, Array],
+    train: Rows,
+    validation: Rows,
     base: TrainConfig,
     grid: Mapping[str, Sequence[Any]],
     trials: int,
     seed: int,
+    journal: Path,
     device: str = "cpu",
-) -> list[Trial]:
-    """Train ``trials`` settings sampled without replacement from ``grid``; return them, best validation loss first.
+    jobs: int = 1,
+) -> tuple[list[Trial], Trained]:
+    """Try ``trials`` settings sampled without replacement from ``grid``; return them, best first, and the best one's network.
 
-    Every trial trains with the same ``seed``, so two trials differ by their settings alone.
+    Every trial trains with the same ``seed`` and on one thread: two trials differ by their settings alone, and the result
+    is the same, to the bit, for any number of ``jobs`` (processes).
+
+    ``journal`` is a file with a line for every piece of training that was done. The same search again reads its losses
+    there and trains only what is missing, and the best trial's weights.
     """
-    size = 1
-    for values in grid.values():
-        size *= len(values)
-    sampled = list(ParameterSampler(dict(grid), n_iter=min(trials, size), random_state=seed))
-    done = []
-    for params in tqdm(sampled, desc="search", unit="trial"):
-        config = config_with(base, params)
-        done.append(Trial(dict(params), config, train_network(train, validation, config, seed, device)))
-    return sorted(done, key=lambda trial: trial.trained.best_loss)
+    done = TrialJournal(journal)
+    every = _sample(base, grid, trials, seed, joblib.hash([train, validation, seed, device, torch.__version__]))
+    for trial in every:
+        trial.losses = done.losses(trial.key)
+    trainings: dict[int, Training] = {}
+    alive = every
+    with Parallel(n_jobs=min(jobs, len(every)), return_as="generator_unordered") as parallel:
+        for rung in reversed(range(RUNGS)):
+            epochs = max(round(base.epochs / SHARE**rung), 1)
+            todo = [trial for trial in alive if not trial.reached(epochs)]
+            work = [(t, trainings.pop(t.number, None), train, validation, seed, device, epochs) for t in todo]
+            finished = parallel(delayed(_advance)(*arguments) for arguments in work)
+            for number, training in tqdm(finished, f"search, to epoch {epochs}", len(todo), unit="trial", disable=not todo):
+                trial = every[number - 1]
+                trainings[number], trial.losses = training, training.losses
+                done.add(trial)
+            if rung:
+                alive = _halve(alive, epochs)
+                trainings = {t.number: trainings[t.number] for t in alive if t.number in trainings}
+    ranked = sorted(every, key=lambda trial: (trial.best_loss, trial.number))
+    best = ranked[0]
+    known = trainings.get(best.number)  # none where the journal has all of its losses
+    _, training = _advance(best, known, train, validation, seed, device, len(best.losses))
+    return ranked, training.trained()
+
+
+def _sample(base: TrainConfig, grid: Mapping[str, Sequence[Any]], trials: int, seed: int, data: str) -> list[Trial]:
+    size = math.prod(len(values) for values in grid.values())
+    sampled = ParameterSampler(dict(grid), n_iter=min(trials, size), random_state=seed)
+    configs = [(dict(params), config_with(base, params)) for params in sampled]
+    return [Trial(n, params, config, joblib.hash([data, asdict(config)])) for n, (params, config) in enumerate(configs, 1)]
+
+
+def _halve(alive: list[Trial], epochs: int) -> list[Trial]:
+    """Return the best third after ``epochs`` epochs, in order of their numbers; of the rest, the unfinished are discarded."""
+    ranked = sorted(alive, key=lambda trial: (trial.loss_by(epochs), trial.number))
+    kept = math.ceil(len(ranked) / SHARE)
+    for trial in ranked[kept:]:
+        trial.losses = trial.losses[:epochs]  # another search may have taken it further
+        trial.discarded = not trial.reached(trial.config.epochs)
+    return sorted(ranked[:kept], key=lambda trial: trial.number)
+
+
+def _advance(
+    trial: Trial, training: Training | None, train: Rows, validation: Rows, seed: int, device: str, epochs: int
+) -> tuple[int, Training]:
+    """Take a trial to ``epochs`` epochs, from the start where its training is not at hand. Runs in a worker process."""
+    with one_thread():
+        if training is None:
+            training = Training(train, validation, trial.config, seed, device)
+        training.advance(train, validation, epochs)
+    return trial.number, training

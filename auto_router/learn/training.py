@@ -1,9 +1,14 @@
-"""Train a RouterNetwork: masked, class-weighted binary cross-entropy with early stopping on validation loss."""
+"""Train a RouterNetwork: masked, class-weighted binary cross-entropy with early stopping on validation loss.
+
+A :class:`Training` can be stopped after any epoch, pickled and continued: every epoch draws its row order and its dropout
+from the seed and its own number, so training in parts gives the weights of training at once.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +21,8 @@ from auto_router.errors import ConfigError, DataError
 from auto_router.learn.network import NetworkConfig, RouterNetwork
 
 Array = npt.NDArray[np.float32]
+Rows = tuple[Array, Array]
+"""Embeddings ``[N, D]`` and labels ``[N, M]``, 0…1 with NaN = unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +56,103 @@ class Trained:
     history: list[tuple[float, float]] = field(default_factory=list)
 
 
-def train_network(
-    train: tuple[Array, Array], validation: tuple[Array, Array], config: TrainConfig, seed: int, device: str = "cpu"
-) -> Trained:
-    """Train on ``(embeddings [N, D], labels [N, M])`` and return the network of the epoch with the least validation loss.
+def train_network(train: Rows, validation: Rows, config: TrainConfig, seed: int, device: str = "cpu") -> Trained:
+    """Train to the end and return the network of the epoch with the least validation loss; see :class:`Training`."""
+    training = Training(train, validation, config, seed, device)
+    training.advance(train, validation, config.epochs)
+    return training.trained()
 
-    Labels are 0…1, NaN = unknown (no gradient, no weight). The loss that selects is the plain masked cross-entropy of
-    the *returned* probabilities: class weights shape the training only, and their shift of the log-odds is taken back
-    from the output bias, so that a probability means what it says.
+
+class Training:
+    """One training in progress. It holds the network and the optimizer, and no data.
+
+    Labels are 0…1 (graded ones are soft targets), NaN = unknown (no gradient, no weight). The loss that selects is the
+    plain masked cross-entropy of the *returned* probabilities: class weights shape the training only, and their shift of
+    the log-odds is taken back from the output bias, so that a probability means what it says.
 
     Raises:
-        DataError: fewer than two training rows (BatchNorm needs two), or no known label on either side.
+        DataError: fewer than two training rows (BatchNorm needs two), no known label on either side, or an embedding
+            that is NaN or infinite.
     """
-    (x, y), (x_val, y_val) = (_tensors(part, device) for part in (train, validation))
-    if len(x) < 2:
-        raise DataError(f"{len(x)} training row(s); at least 2 are needed, 1,000 or more are advised")
-    if y.isnan().all() or y_val.isnan().all():
-        raise DataError("no known label on one side of the validation split; collect more answers")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[], enabled=True):
-        torch.manual_seed(seed)  # weights and dropout; forked, so the caller's random state stays as it was
-        return _fit(x, y, x_val, y_val, config, generator)
+
+    def __init__(self, train: Rows, validation: Rows, config: TrainConfig, seed: int, device: str = "cpu") -> None:
+        for part, (x, y) in {"training": train, "validation": validation}.items():
+            _check(part, x, y)
+        if len(train[0]) < 2:
+            raise DataError(f"{len(train[0])} training row(s); at least 2 are needed, 1,000 or more are advised")
+        self.config, self.seed, self.device = config, seed, device
+        self.history: list[tuple[float, float]] = []
+        labels = torch.tensor(train[1])
+        weights = class_weights(labels) if config.class_weights else torch.ones(labels.shape[1])
+        self._weights = weights.to(device)
+        with _seeded(seed, 0):
+            shape = NetworkConfig(train[0].shape[1], labels.shape[1], tuple(config.hidden_dims), config.dropout)
+            self._network = RouterNetwork(shape).to(device)
+        # One pass over the weights instead of a dozen: without it the optimizer takes longer than the network.
+        self._optimizer = torch.optim.AdamW(
+            self._network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self._best_state = copy.deepcopy(self._network.state_dict())
+
+    def advance(self, train: Rows, validation: Rows, epochs: int) -> None:
+        """Train until ``epochs`` epochs are done in all, or patience is spent."""
+        # Copies, since memory-mapped rows may lie at any address, and products of unaligned rows round differently.
+        (x, y), (x_val, y_val) = ([torch.tensor(part).to(self.device) for part in side] for side in (train, validation))
+        shift = self._weights.log()
+        while len(self.history) < epochs and not out_of_patience(self.losses, self.config.patience):
+            loss = self._epoch(x, y)
+            self._network.eval()
+            with torch.inference_mode():
+                validation_loss = masked_bce(self._network.logits(x_val) - shift, y_val).item()
+            if validation_loss < min(self.losses, default=float("inf")):
+                # state_dict() holds references to the live weights: only a deep copy is a snapshot.
+                self._best_state = copy.deepcopy(self._network.state_dict())
+            self.history.append((loss, validation_loss))
+
+    @property
+    def losses(self) -> list[float]:
+        """The validation loss of every epoch so far."""
+        return [validation for _, validation in self.history]
+
+    def trained(self) -> Trained:
+        """Return the best epoch's network so far; the training itself may go on.
+
+        Raises:
+            ConfigError: the loss was not a finite number after any epoch.
+        """
+        best = best_epoch(self.losses)
+        if not np.isfinite(self.losses[best]):
+            raise ConfigError(
+                f"training diverged, no epoch has a finite validation loss: lower learning_rate; got {self.config}"
+            )
+        network = copy.deepcopy(self._network).cpu()
+        network.load_state_dict(self._best_state)
+        with torch.no_grad():
+            network.output.bias.sub_(self._weights.log().cpu())
+        return Trained(network.eval(), best, self.losses[best], list(self.history))
+
+    def _epoch(self, x: Tensor, y: Tensor) -> float:
+        self._network.train()
+        total = torch.zeros((), device=x.device)
+        with _seeded(self.seed, len(self.history) + 1) as generator:
+            for rows in batches(len(x), max(self.config.batch_size, 2), generator):
+                rows = rows.to(x.device)
+                loss = masked_bce(self._network.logits(x[rows]), y[rows], self._weights)
+                self._optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                self._optimizer.step()
+                total += loss.detach() * len(rows)
+        return total.item() / len(x)
+
+
+def best_epoch(losses: Sequence[float]) -> int:
+    """Return the number, from 0, of the first epoch with the least loss. A diverged epoch (NaN) is never the best."""
+    return int(np.argmin(np.nan_to_num(np.asarray(losses), nan=np.inf)))
+
+
+def out_of_patience(losses: Sequence[float], patience: int) -> bool:
+    """Whether the last ``patience`` epochs brought no better loss."""
+    return len(losses) > patience and len(losses) - 1 - best_epoch(losses) >= patience
 
 
 def masked_bce(logits: Tensor, labels: Tensor, pos_weight: Tensor | None = None) -> Tensor:
@@ -98,54 +181,20 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tenso
     yield from torch.split(order, sizes)
 
 
-def _fit(x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, config: TrainConfig, generator: torch.Generator) -> Trained:
-    shape = NetworkConfig(x.shape[1], y.shape[1], tuple(config.hidden_dims), config.dropout)
-    network = RouterNetwork(shape).to(x.device)
-    weights = class_weights(y) if config.class_weights else torch.ones(y.shape[1], device=y.device)
-    shift = weights.log()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    best = Trained(network, best_epoch=-1, best_loss=float("inf"))
-    best_state = network.state_dict()
-    for epoch in range(config.epochs):
-        loss = _epoch(network, x, y, weights, config, optimizer, generator)
-        network.eval()
-        with torch.inference_mode():
-            validation_loss = masked_bce(network.logits(x_val) - shift, y_val).item()
-        best.history.append((loss, validation_loss))
-        if validation_loss < best.best_loss:
-            best.best_epoch, best.best_loss = epoch, validation_loss
-            # state_dict() holds references to the live weights: only a deep copy is a snapshot.
-            best_state = copy.deepcopy(network.state_dict())
-        elif epoch - best.best_epoch >= config.patience:
-            break
-    network.load_state_dict(best_state)
-    with torch.no_grad():
-        network.output.bias.sub_(shift)
-    best.network = network.cpu().eval()
-    return best
+@contextmanager
+def _seeded(seed: int, stage: int) -> Iterator[torch.Generator]:
+    """Seed weights (stage 0) or an epoch (from 1); forked, so the caller's random state stays as it was."""
+    number = int(np.random.SeedSequence([seed, stage]).generate_state(1)[0])
+    with torch.random.fork_rng(devices=[], enabled=True):
+        torch.manual_seed(number)
+        yield torch.Generator().manual_seed(number)
 
 
-def _epoch(
-    network: RouterNetwork,
-    x: Tensor,
-    y: Tensor,
-    weights: Tensor,
-    config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> float:
-    network.train()
-    total = torch.zeros((), device=x.device)
-    size = max(config.batch_size, 2)
-    for rows in batches(len(x), size, generator):
-        rows = rows.to(x.device)
-        loss = masked_bce(network.logits(x[rows]), y[rows], weights)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += loss.detach() * len(rows)
-    return total.item() / len(x)
-
-
-def _tensors(part: tuple[Array, Array], device: str) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(part[0]).to(device), torch.from_numpy(part[1]).to(device)
+def _check(part: str, x: Array, y: Array) -> None:
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"{part} embeddings hold NaN or infinite values in row {bad[0]} ({len(bad)} of {len(x)} rows); make them again"
+        )
+    if np.isnan(y).all():
+        raise DataError("no known label on one side of the validation split; collect more answers")

@@ -70,4 +70,4 @@ def _as_tables(forest: ExtraTreesRegressor) -> TreesHead:
 def _joined(target: Floats) -> Floats:
     """Return deviations ``[N, M]`` from differences and row means ``[N, M + 1]``."""
     differences = target[:, :-1]
-    return differences - differences.mean(axis=1, keepdims=True) + target[:, -1:]
+    return np.asarray(differences - differences.mean(axis=1, keepdims=True) + target[:, -1:])

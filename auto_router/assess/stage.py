@@ -1,0 +1,43 @@
+"""What Stage 3 reports: the test set decided as ``ModelRouter`` would, under the policy in force and every operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from auto_router.assess.assessment import assess
+from auto_router.assess.held_out import Floats, HeldOut
+from auto_router.costs import answer_costs
+from auto_router.decide.limits import allowed_for
+from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.served import serve
+from auto_router.records import Record
+
+
+def assess_served(
+    records: Sequence[Record],
+    names: Sequence[str],
+    probabilities: Floats,
+    best_single: int,
+    *,
+    pool: Mapping[str, Mapping[str, Any]],
+    points: Mapping[str, OperatingPoint],
+    model_thresholds: Mapping[str, float] | None = None,
+    model_costs: Mapping[str, float] | None = None,
+    baselines: Mapping[str, Floats] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the metrics of :func:`assess` for calibrated ``probabilities`` [N, M] of test ``records``."""
+    allowed = allowed_for(names, pool, records)
+    policy = serve(names, points, model_thresholds, model_costs)
+    test = HeldOut.of(
+        records,
+        names,
+        probabilities,
+        policy.choose(probabilities, allowed).chosen,
+        thresholds=policy.thresholds,
+        allowed=allowed,
+        costs=answer_costs(records, names, pool),
+    )
+    under = {name: serve(names, points, operating_point=name).choose(probabilities, allowed).chosen for name in points}
+    return assess(test, best_single, seed, under, baselines)

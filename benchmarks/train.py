@@ -1,0 +1,177 @@
+"""Is training fast? Seconds per epoch beside bare matrix products and a plain loop; the whole of Stage 3; a search.
+
+    python benchmarks/train.py [--rounds 7] [--threads 1] [--data DIR] [--json FILE] [--check]
+
+On the training part of combined5 with the embedded encoder (embeddings are cached outside the project), network and
+settings of ``default_config``:
+
+- an epoch of ``train_network``, validation included, beside the matrix products of its shapes alone, three a layer (forward,
+  gradient of the weights, gradient of the input); the first layer needs no gradient of its input, so the ratio to the
+  products that are strictly needed is printed too. Target: at most 2 times three products a layer.
+- the same beside a straightforward loop: a DataLoader, AdamW as it comes, ``loss.item()`` at every batch.
+- the whole commands, in processes of their own: ``nn_router.py`` with the default head (target: 60 s), and with ``--head mlp
+  --tune`` and 20 trials (target: 180 s). One run each.
+
+The three epochs take turns, ratios are medians over rounds of the ratio within a round. ``--check`` exits 1 where a target
+falls short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from quality import embedded
+from tabulate import tabulate
+from torch.utils.data import DataLoader, TensorDataset
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from auto_router.encode.factory import open_encoder  # noqa: E402
+from auto_router.encode.store import save_array, save_metadata  # noqa: E402
+from auto_router.errors import run  # noqa: E402
+from auto_router.files import write_json  # noqa: E402
+from auto_router.learn.network import NetworkConfig, RouterNetwork  # noqa: E402
+from auto_router.learn.search import config_with  # noqa: E402
+from auto_router.learn.training import Rows, TrainConfig, Training, masked_bce  # noqa: E402
+from auto_router.records import group_ids, label_matrix, load_records, model_names, save_records  # noqa: E402
+from auto_router.splits import split_by_group  # noqa: E402
+from nn_router import default_config  # noqa: E402
+
+SET = "combined5"
+KINDS = {"embeddings": "npy", "json": "json"}
+TARGETS = {"epoch ÷ products": 2.0, "default training s": 60.0, "20-trial search s": 180.0}
+
+
+def write_stages(folder: Path, data: Path) -> Rows:
+    """Write what Stages 1 and 2 would have into ``folder``; return the training rows and labels."""
+    path = data / SET / "data.json.gz"
+    records = load_records(path)
+    x, names = embedded(path, records), model_names(records)
+    parts = dict(zip(("train", "test"), split_by_group(group_ids(records), 0.2, seed=0), strict=True))
+    jsons = {part: folder / f"{part}.json" for part in parts}
+    for part, rows in parts.items():
+        save_records(jsons[part], [records[i] for i in rows])
+        save_array(folder / f"{part}.npy", x[rows])
+    save_metadata(folder, open_encoder("local").spec, {part: len(rows) for part, rows in parts.items()}, jsons)
+    return x[parts["train"]].astype(np.float32), label_matrix([records[i] for i in parts["train"]], names)
+
+
+def products(config: TrainConfig, rows: int, inputs: int, models: int, first_input: bool) -> Callable[[], None]:
+    """Return a function that does an epoch's matrix products into memory that is already there."""
+    widths = [inputs, *config.hidden_dims, models]
+    weights = [torch.randn(after, before) for before, after in pairwise(widths)]
+    gradients = [torch.empty_like(weight) for weight in weights]
+    values = [torch.randn(config.batch_size, width) for width in widths]
+
+    def epoch() -> None:
+        for _ in range(rows // config.batch_size):
+            for layer, weight in enumerate(weights):
+                torch.mm(values[layer], weight.T, out=values[layer + 1])
+            for layer in reversed(range(len(weights))):
+                torch.mm(values[layer + 1].T, values[layer], out=gradients[layer])
+                if layer or first_input:
+                    torch.mm(values[layer + 1], weights[layer], out=values[layer])
+            for value in values:
+                value.fill_(0.5)  # the products run into each other; without this their values would run off
+
+    return epoch
+
+
+def plain_loop(config: TrainConfig, train: Rows, validation: Rows) -> Callable[[], None]:
+    """Return a function that trains an epoch as one would write it first."""
+    (x, y), (x_val, y_val) = (map(torch.from_numpy, part) for part in (train, validation))
+    network = RouterNetwork(NetworkConfig(x.shape[1], y.shape[1], tuple(config.hidden_dims), config.dropout))
+    loader = DataLoader(TensorDataset(x, y), batch_size=config.batch_size, shuffle=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+    def epoch() -> None:
+        network.train()
+        for rows, labels in loader:
+            optimizer.zero_grad()
+            loss = masked_bce(network.logits(rows), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            loss.item()
+        network.eval()
+        with torch.no_grad():
+            masked_bce(network.logits(x_val), y_val).item()
+
+    return epoch
+
+
+def epochs_beside(rows: Rows, rounds: int, threads: int) -> dict[str, float]:
+    """Time an epoch and what it is compared with, in turns; return medians in seconds, and ratios."""
+    torch.set_num_threads(threads)
+    config = config_with(TrainConfig(), {**default_config, "patience": 10**6})
+    cut = int(0.85 * len(rows[0]))
+    train, validation = (rows[0][:cut], rows[1][:cut]), (rows[0][cut:], rows[1][cut:])
+    training = Training(train, validation, config, seed=0)
+    shape = cut, train[0].shape[1], train[1].shape[1]
+    sides: dict[str, Callable[[], None]] = {
+        "products": products(config, *shape, first_input=True),
+        "products needed": products(config, *shape, first_input=False),
+        "epoch": lambda: training.advance(train, validation, len(training.history) + 1),
+        "plain loop": plain_loop(config, train, validation),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, epoch in sides.items():
+            start = time.perf_counter()
+            epoch()
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    found = {f"{name} s": median(times) for name, times in seconds.items()}
+    for name in ("products", "products needed", "plain loop"):
+        found[f"epoch ÷ {name}"] = median(a / b for a, b in zip(seconds["epoch"], seconds[name], strict=True))
+    return found
+
+
+def command_seconds(folder: Path, *flags: str) -> float:
+    """Return the time of a whole run of Stage 3 in a process of its own."""
+    files = [f"--{part}-{kind}={folder / part}.{end}" for part in ("train", "test") for kind, end in KINDS.items()]
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, str(ROOT / "nn_router.py"), *files, "--output-dir", str(folder / "out"), *flags],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Time training beside bare matrix products and a plain loop.")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="threads of the epochs (a trial of a search has 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a target falls short")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = write_stages(folder, arguments.data)
+        found = epochs_beside(rows, arguments.rounds, arguments.threads)
+        found["default training s"] = command_seconds(folder)
+        found["20-trial search s"] = command_seconds(folder, "--head", "mlp", "--tune", "--trials", "20", "--device", "cpu")
+    table = [[name, value, TARGETS.get(name)] for name, value in found.items()]
+    print(tabulate(table, headers=["", "measured", "at most"], floatfmt=".3f"))
+    if arguments.json:
+        write_json(arguments.json, found)
+    short = [f"{name} is {found[name]:.2f}, target {most:g}" for name, most in TARGETS.items() if found[name] > most]
+    for line in short:
+        print(f"short of target: {line}")
+    if arguments.check and short:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
