@@ -18,7 +18,7 @@ def curve(*points: tuple[float, float]) -> Curve:
     return Curve(np.array(costs), np.array(qualities))
 
 
-def corners(found: tuple[np.ndarray, np.ndarray]) -> list[tuple[float, float]]:  # type: ignore[type-arg]
+def corners(found: tuple[np.ndarray, np.ndarray]) -> list[tuple[float, float]]:
     return list(zip(found[0].tolist(), found[1].tolist(), strict=True))
 
 

@@ -62,7 +62,7 @@ def model_metrics(probabilities: Floats, labels: Floats, thresholds: Floats | No
 
     Args:
         probabilities: ``[N, M]``.
-        labels: ``[N, M]``, NaN = unknown.
+        labels: ``[N, M]``, NaN = unknown; rows where either is NaN are left out.
         thresholds: ``[M]``, where a prediction turns to "right"; None or NaN: 0.5.
     """
     cut = cuts(thresholds, labels.shape[1])
@@ -217,7 +217,7 @@ def _share_below(others: Floats, values: Floats) -> Floats:
 
 
 def _one_model(probabilities: Floats, labels: Floats, threshold: float) -> ModelMetrics:
-    known = ~np.isnan(labels)
+    known = ~np.isnan(labels) & ~np.isnan(probabilities)
     if not known.any():
         return ModelMetrics(None, None, None, None, None, None, 0)
     y, p = labels[known].astype(np.float64), probabilities[known].astype(np.float64)
