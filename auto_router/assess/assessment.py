@@ -19,6 +19,7 @@ from auto_router.assess.intervals import LEVEL, RESAMPLES, GroupBootstrap, perce
 from auto_router.assess.metrics import (
     NAN,
     ModelMetrics,
+    gap_parts,
     mean_of,
     model_metrics,
     oracle_costs,
@@ -106,8 +107,8 @@ def _system(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> dict[
     router, single, oracle = test.label(test.chosen), test.outcomes[:, best_single], oracle_labels(test.outcomes)
     rows = {"router": router, "best_single": single, "random": row_means(test.outcomes), "oracle": oracle}
     draws = dict(zip(rows, bootstrap.means(np.stack(list(rows.values()), axis=1)).T, strict=True))
-    gap = draws["oracle"] - draws["best_single"]
-    closed = np.divide(draws["router"] - draws["best_single"], gap, out=np.full(len(gap), NAN), where=gap > 0)
+    gained, gap = bootstrap.means(np.stack(gap_parts(router, single, oracle), axis=1)).T
+    closed = np.divide(gained, gap, out=np.full(len(gap), NAN), where=gap > 0)
     served = decided(test, test.chosen, best_single, bootstrap)
     found = system_metrics(test.chosen, test.outcomes, best_single, test.names).to_plain()
     found |= {f"{name}_interval": percentiles(values) for name, values in draws.items()}

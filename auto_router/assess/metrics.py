@@ -2,7 +2,8 @@
 
 Router accuracy is the mean label of the chosen model, oracle the mean of each row's best label, best single the model
 with the highest mean label *on the training set*, random the mean over rows of the average label (RouterBench,
-arXiv 2403.12031, uses the same four). Gap closed = (router - best single) / (oracle - best single).
+arXiv 2403.12031, uses the same four). Gap closed = (router - best single) / (oracle - best single), on the rows where
+both labels are known.
 
 The functions named after a choice return one value a row, whose mean is the measure: intervals resample the same rows.
 """
@@ -61,7 +62,7 @@ def model_metrics(probabilities: Floats, labels: Floats, thresholds: Floats | No
 
     Args:
         probabilities: ``[N, M]``.
-        labels: ``[N, M]``, NaN = unknown.
+        labels: ``[N, M]``, NaN = unknown; rows where either is NaN are left out.
         thresholds: ``[M]``, where a prediction turns to "right"; None or NaN: 0.5.
     """
     cut = cuts(thresholds, labels.shape[1])
@@ -110,19 +111,27 @@ def system_metrics(chosen: Ints, labels: Floats, best_single: int, names: Sequen
     rows = int((~np.isnan(labels).all(axis=1)).sum())
     if not rows:
         raise DataError("no row of the test set has a known label; nothing can be assessed")
-    router, single = mean_of(taken(labels, chosen)), mean_of(labels[:, best_single])
-    oracle = mean_of(oracle_labels(labels))
-    gap = oracle - single
+    router, single, oracle = taken(labels, chosen), labels[:, best_single], oracle_labels(labels)
+    gained, gap = (mean_of(values) for values in gap_parts(router, single, oracle))
     return SystemMetrics(
-        router=router,
-        best_single=single,
+        router=mean_of(router),
+        best_single=mean_of(single),
         best_single_model=names[best_single],
         random=mean_of(row_means(labels)),
-        oracle=oracle,
-        gap_closed=(router - single) / gap if gap > 0 else None,
+        oracle=mean_of(oracle),
+        gap_closed=gained / gap if gap > 0 else None,
         selection={name: float((chosen == j).mean()) for j, name in enumerate(names)},
         rows=rows,
     )
+
+
+def gap_parts(router: Floats, single: Floats, oracle: Floats) -> tuple[Floats, Floats]:
+    """Return ``[N]`` router - best single and ``[N]`` oracle - best single, whose means' ratio is the gap closed.
+
+    Both are NaN where the router's or the best single model's label is unknown, so that no more than all can be closed.
+    """
+    gained = router - single
+    return gained, np.where(np.isnan(gained), NAN, oracle - single)
 
 
 def taken(table: Floats, chosen: Ints) -> Floats:
@@ -208,7 +217,7 @@ def _share_below(others: Floats, values: Floats) -> Floats:
 
 
 def _one_model(probabilities: Floats, labels: Floats, threshold: float) -> ModelMetrics:
-    known = ~np.isnan(labels)
+    known = ~np.isnan(labels) & ~np.isnan(probabilities)
     if not known.any():
         return ModelMetrics(None, None, None, None, None, None, 0)
     y, p = labels[known].astype(np.float64), probabilities[known].astype(np.float64)

@@ -22,7 +22,8 @@ def per_model(test: HeldOut, measured: Sequence[ModelMetrics], bootstrap: GroupB
     thresholds, gains = cuts(test.thresholds, len(test.names)), oracle_gains(test.labels)
     found = {}
     for j, name in enumerate(test.names):
-        p, y = test.probabilities[:, j].astype(np.float64), test.labels[:, j].astype(np.float64)
+        p = test.probabilities[:, j].astype(np.float64)
+        y = np.where(np.isnan(p), NAN, test.labels[:, j])  # what was not predicted cannot be judged
         costs = np.full(len(y), NAN) if test.costs is None else test.costs[:, j]
         values = asdict(measured[j]) | {"mean_cost": mean_of(costs), "oracle_gain": mean_of(gains[:, j])}
         values |= {"threshold": None if test.thresholds is None else float(test.thresholds[j])}

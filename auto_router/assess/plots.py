@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,36 +36,34 @@ def curve_png(metrics: Values, path: Path) -> None:
     found, system = metrics["cost_quality"], metrics["system"]
     if found is None:
         raise DataError("the test set has no known costs, so there is no cost–quality curve to draw; record model_costs")
+    singles = _known(found["single_models"].items())
+    points = _known((name, (p["cost"], p["accuracy"])) for name, p in metrics["operating_points"].items())
+    large = _known((name, (system["costs"][name], system[name])) for name in ("oracle", "router"))
     figure = _figure(9.0, 6.0)
     axes = figure.add_subplot()
-    models = [(name, tuple(point)) for name, point in found["single_models"].items() if None not in point]
-    oracle, served = (system["costs"]["oracle"], system["oracle"]), (system["costs"]["router"], system["router"])
-    points = [(name, (p["cost"], p["accuracy"])) for name, p in metrics["operating_points"].items()]
-    marked = [*models, *((name, point) for name, point in points if None not in point)]
-    spots = np.array([point for point in [*(p for _, p in marked), served, oracle, *found["curve"]] if None not in point])
+    spots = np.array([*found["curve"], *singles.values(), *points.values(), *large.values()])
     low, high = float(spots[:, 0].min()), float(spots[:, 0].max())
     if low > 0 and high > WIDE * low:
         axes.set_xscale("log")
-    title = f"AIQ {found['aiq']:.3f}, zero router {found['zero_router_aiq']:.3f}"
     lines = [
-        _line(
-            axes, found["zero_router_hull"], high, color=GREY, linestyle="--", label="zero router: mixtures of single models"
-        ),
+        _line(axes, found["zero_router_hull"], high, color=GREY, linestyle="--", label="zero router: mixtures of models"),
         _line(axes, found["hull"], high, color=BLUE, linewidth=2.0, label="router: hull of its settings"),
     ]
-    axes.plot(*np.transpose(found["curve"]), ".", color=BLUE, markersize=4, alpha=0.6, label="router: each setting of λ")
-    axes.plot(*np.transpose([p for _, p in models]), "o", color=ORANGE, markeredgecolor="black", label="single models")
-    axes.plot(*oracle, "*", color=GREEN, markersize=15, markeredgecolor="black", label="oracle: cheapest right model")
-    axes.plot(*served, "s", color="none", markersize=12, markeredgecolor=BLUE, markeredgewidth=2, label="router as served")
-    if len(marked) > len(models):
-        shown = np.transpose([p for _, p in marked[len(models) :]])
-        axes.plot(*shown, "D", color=RED, markeredgecolor="black", label="operating points")
+    _dots(axes, found["curve"], ".", color=BLUE, markersize=4, alpha=0.6, label="router: each setting of λ")
+    _dots(axes, singles.values(), "o", color=ORANGE, markeredgecolor="black", label="single models")
+    star = {"markersize": 15, "markeredgecolor": "black", "label": "oracle: cheapest right model"}
+    _dots(axes, [xy for name, xy in large.items() if name == "oracle"], "*", color=GREEN, **star)
+    square = {"markersize": 12, "markeredgecolor": BLUE, "markeredgewidth": 2, "label": "router as served"}
+    _dots(axes, [xy for name, xy in large.items() if name == "router"], "s", color="none", **square)
+    _dots(axes, points.values(), "D", color=RED, markeredgecolor="black", label="operating points")
     axes.margins(x=0.12, y=0.12)
+    title = "" if found["aiq"] is None else f"AIQ {found['aiq']:.3f}, zero router {found['zero_router_aiq']:.3f}"
     axes.set(xlabel="mean cost of an answer, USD", ylabel="accuracy (mean label)", title=title)
     axes.grid(alpha=0.25)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, fontsize=8, frameon=False)
-    bold = {name for name, _ in marked[len(models) :]} | {system["best_single_model"]}
-    _place_labels(figure, axes, marked, bold, obstacles=np.concatenate([[served, oracle], *lines]))
+    marked = [*singles.items(), *points.items()]
+    bold = {*points, system["best_single_model"]}
+    _place_labels(figure, axes, marked, bold, list(large.values()), np.concatenate(lines))
     _save(figure, path)
 
 
@@ -114,9 +112,22 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
 
 
+def _known(places: Iterable[tuple[str, Sequence[float | None]]]) -> dict[str, Point]:
+    """The places of known cost and quality, by name."""
+    return {name: (cost, quality) for name, (cost, quality) in places if cost is not None and quality is not None}
+
+
+def _dots(axes: Axes, points: Iterable[Sequence[float]], marker: str, **style: Any) -> None:
+    places = np.array(list(points))
+    if len(places):
+        axes.plot(places[:, 0], places[:, 1], marker, **style)
+
+
 def _line(axes: Axes, corners: Sequence[Sequence[float]], high: float, **style: Any) -> Floats:
     """Draw a hull, flat to ``high``, and return the points drawn ``[P, 2]``: more than the corners, since a mixture of two
     settings is no straight line on a logarithmic axis."""
+    if not corners:
+        return np.zeros((0, 2))
     costs, qualities = np.array(corners).T
     last = max(high, costs[-1])
     even = np.geomspace(costs[0], last, 200) if costs[0] > 0 else np.linspace(costs[0], last, 200)
@@ -126,16 +137,15 @@ def _line(axes: Axes, corners: Sequence[Sequence[float]], high: float, **style: 
     return np.stack([grid, heights], axis=1)
 
 
-def _place_labels(figure: Figure, axes: Axes, marked: Sequence[tuple[str, Point]], bold: set[str], obstacles: Floats) -> None:
-    """Write each name near its point, at the nearest place that is free of names, points, ``obstacles`` and the border.
-
-    The first two obstacles are large markers, the others points on lines.
-    """
+def _place_labels(
+    figure: Figure, axes: Axes, marked: Sequence[tuple[str, Point]], bold: set[str], large: Sequence[Point], lines: Floats
+) -> None:
+    """Write each name near its point, at the nearest place that is free of names, markers, lines and the border."""
     figure.draw_without_rendering()  # fixes the layout, so that places in pixels are known
     border = axes.get_window_extent()
     edges = np.array([border.x0, border.y0, border.x1, border.y1])
-    dots = axes.transData.transform(np.concatenate([[point for _, point in marked], obstacles]))
-    reach = np.repeat([5.0, 9.0, 2.0], [len(marked), 2, len(obstacles) - 2])[:, None]  # markers, large ones, lines
+    dots = axes.transData.transform([*(point for _, point in marked), *large, *lines])
+    reach = np.repeat([5.0, 9.0, 2.0], [len(marked), len(large), len(lines)])[:, None]
     taken = np.concatenate([dots - reach, dots + reach], axis=1)
     for name, point in sorted(marked, key=lambda item: -item[1][1]):
         label = axes.annotate(
