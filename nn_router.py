@@ -20,10 +20,9 @@ from typing import Any
 import joblib
 import torch
 from tabulate import tabulate
-from tqdm import tqdm
 
 from auto_router.artifacts import Artifact, save_artifact
-from auto_router.assess.baselines import BASELINES
+from auto_router.assess.baselines import BASELINES, predicted_by_baselines
 from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
 from auto_router.assess.metrics import best_single_model
 from auto_router.assess.plots import curve_png, reliability_png
@@ -37,7 +36,7 @@ from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path, write_json
-from auto_router.learn.calibration import fit_calibration
+from auto_router.learn.calibration_fit import fit_calibration
 from auto_router.learn.device import usable_device
 from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
@@ -78,8 +77,7 @@ HEAD = "stack"
 model_thresholds: dict[str, float] = {}
 model_costs: dict[str, float] = {}
 
-# Simple methods that are put beside the router (--baselines); more are slower.
-FAST_BASELINES = ("kNN (k tuned)", "ridge", "k-means table")
+BASELINES_SHOWN = ("kNN (k tuned)", "ridge", "k-means table")  # beside the router; the others are slower
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -95,7 +93,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pool", type=Path, help="pool.yaml: prices, modalities and limits to store in the artifact")
     parser.add_argument("--head", choices=HEADS, default=HEAD, help="stack: kernels and trees (default); mlp: the network")
     parser.add_argument(
-        "--baselines", nargs="*", choices=BASELINES, default=FAST_BASELINES, metavar="NAME",
+        "--baselines", nargs="*", choices=BASELINES, default=BASELINES_SHOWN, metavar="NAME",
         help=f"simple methods to compare with, of: {', '.join(BASELINES)} (default: the fast ones; none given: none)",
     )  # fmt: skip
     parser.add_argument(
@@ -172,7 +170,7 @@ def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> 
 
 
 def finish(artifact: Artifact, learned: Learned, train: Sequence[Record], y: Array, seed: int) -> None:
-    """Fit calibration and operating points to the honest predictions, and print them."""
+    """Fit calibration and operating points to the honest predictions of ``y``, what was learned, and print them."""
     names, used = artifact.model_names, [train[i] for i in learned.rows.tolist()]
     labels, groups = y[learned.rows], group_ids(used)
     artifact.calibration = fit_calibration(learned.honest, labels, groups, seed)
@@ -184,12 +182,6 @@ def finish(artifact: Artifact, learned: Learned, train: Sequence[Record], y: Arr
     print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(artifact.operating_points)}")
     if "balanced" not in artifact.operating_points:
         print("quality, balanced and economy need the cost of every model: recorded model_costs, or prices with --pool")
-
-
-def compared(names: Sequence[str], rows: tuple[Array, Array], y: Array, groups: Ints, seed: int) -> dict[str, Array]:
-    """Fit the baselines to the training embeddings; return their predictions ``[N, M]`` of the test rows."""
-    train, test = rows
-    return {name: BASELINES[name](train, y, groups, seed)(test) for name in tqdm(names, "baselines", disable=not names)}
 
 
 def save(folder: Path, artifact: Artifact) -> None:
@@ -219,9 +211,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     x, test_x, y = embedded.rows, held_out.rows, label_matrix(train, names)
     surface: list[str] = []
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
-    plain = x, test_x
+    plain, targets = (x, test_x), y
     if arguments.head == "mlp":
-        targets = cost_aware(y, scaled_costs(train, names, pool), arguments.cost_weight) if arguments.cost_weight else y
+        if arguments.cost_weight:
+            targets = cost_aware(y, scaled_costs(train, names, pool), arguments.cost_weight)
         learned = learn_mlp(x, targets, group_ids(train), arguments)
     else:
         surface = list(SURFACE)
@@ -236,8 +229,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
-    finish(artifact, learned, train, y, arguments.seed)
-    baselines = compared(arguments.baselines, plain, y, group_ids(train), arguments.seed)
+    finish(artifact, learned, train, targets, arguments.seed)
+    baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:
         companion = arguments.output_dir / XGBOOST_NAME
         baselines["XGBoost"] = write_xgboost(companion, names, plain[0], y, arguments.seed)(plain[1])

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from auto_router.errors import ConfigError
-from auto_router.learn.calibration import Calibration, fit_calibration
+from auto_router.learn.calibration import Calibration
+from auto_router.learn.calibration_fit import fit_calibration
 
 Floats = npt.NDArray[np.float64]
 

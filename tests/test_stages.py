@@ -70,7 +70,7 @@ def test_stage_2_writes_rows_and_says_what_made_them(trained: Path) -> None:
 def test_stage_3_writes_all_artifacts_and_learns(trained: Path) -> None:
     folder = trained / "router_artifacts"
     assert joblib.load(folder / "model_names.joblib") == ["a", "b", "c"]
-    assert len(joblib.load(folder / "best_hyperparameters.joblib")["heads"]) == 9
+    assert len(joblib.load(folder / "best_hyperparameters.joblib")["heads"]) == 3
     system = json.loads((folder / "metrics.json").read_text())["system"]
     assert system["router"] > system["best_single"] + 0.3
     assert system["oracle"] <= 1.0

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
+from tqdm import tqdm
 
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
 from auto_router.learn.training import TrainConfig, train_network
@@ -131,6 +132,14 @@ BASELINES: dict[str, Baseline] = {
     "kNN + ridge + logistic": average([knn_of(100), ridge, logistic]),
     "XGBoost": xgboost,
 }
+
+
+def predicted_by_baselines(
+    names: Sequence[str], rows: tuple[Floats, Floats], y: Floats, groups: Ints, seed: int
+) -> dict[str, Floats]:
+    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows."""
+    train, test = rows
+    return {name: BASELINES[name](train, y, groups, seed)(test) for name in tqdm(names, "baselines", disable=not names)}
 
 
 def _per_model(x: Floats, y: Floats, estimator: Any, method: str, pca: PCA) -> Predict:
