@@ -68,22 +68,19 @@ def write_stages(folder: Path, data: Path) -> Rows:
 
 
 def products(config: TrainConfig, rows: int, inputs: int, models: int, first_input: bool) -> Callable[[], None]:
-    """Return a function that does an epoch's matrix products into memory that is already there."""
-    widths = [inputs, *config.hidden_dims, models]
-    weights = [torch.randn(after, before) for before, after in pairwise(widths)]
-    gradients = [torch.empty_like(weight) for weight in weights]
-    values = [torch.randn(config.batch_size, width) for width in widths]
+    """Return a function that does an epoch's matrix products and nothing else."""
+    pairs = []
+    for layer, (before, after) in enumerate(pairwise([inputs, *config.hidden_dims, models])):
+        values, gradients = torch.randn(config.batch_size, before), torch.randn(config.batch_size, after)
+        weights = torch.randn(after, before)
+        pairs += [(values, weights.T), (gradients.T, values)]
+        if layer or first_input:
+            pairs.append((gradients, weights))
 
     def epoch() -> None:
         for _ in range(rows // config.batch_size):
-            for layer, weight in enumerate(weights):
-                torch.mm(values[layer], weight.T, out=values[layer + 1])
-            for layer in reversed(range(len(weights))):
-                torch.mm(values[layer + 1].T, values[layer], out=gradients[layer])
-                if layer or first_input:
-                    torch.mm(values[layer + 1], weights[layer], out=values[layer])
-            for value in values:
-                value.fill_(0.5)  # the products run into each other; without this their values would run off
+            for left, right in pairs:
+                torch.mm(left, right)
 
     return epoch
 
