@@ -2,19 +2,25 @@
 
     python benchmarks/quality.py [--sets combined5 llmrouter14] [--seeds 20 21 22 23 24] [--methods ...] [--json FILE] [--check]
 
-Every method sees the same training rows and is scored on the same test rows (20 % of the groups). *Gap* is the share of the
-best-single → oracle gap that is closed, best single being chosen on the training rows; *default −* is the paired difference
-in accuracy points with a 95 % t-interval over seeds (splits overlap, so it is somewhat narrow); AIQ is printed where
-costs per prompt are recorded. Embeddings are cached outside the project. ``--check`` exits 1 where the default router is,
-on a set, more than 0.2 points below best single, or clearly (by its interval) below any baseline.
+Every method sees the same training rows and is scored on the same test rows (20 % of the groups). The default router decides
+under its operating point ``accuracy``, the others by their highest P. *Gap* is the share of the best-single → oracle gap that
+is closed, best single being chosen on the training rows; *default −* is the paired difference in accuracy points with a 95 %
+t-interval over seeds (splits overlap, so it is somewhat narrow). Where costs per prompt or prices are known: AIQ, and QNC,
+the least share of best single's cost that buys its accuracy on the test curve (1 where none does), for all methods alike;
+for the default router also what its operating points, fitted on training rows, come to on the test rows. Embeddings are
+cached outside the project.
+``--check`` exits 1 where the default router is, on a set, more than 0.2 points below best single, or clearly (by its
+interval) below any baseline, or where a baseline's mean AUC is higher.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +35,8 @@ sys.path.insert(0, str(ROOT))
 from auto_router.assess.baselines import BASELINES, Floats, Ints, Predict  # noqa: E402
 from auto_router.assess.curves import single_models, sweep  # noqa: E402
 from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics  # noqa: E402
+from auto_router.costs import answer_costs  # noqa: E402
+from auto_router.decide.operating_points import OperatingPoint, fit_operating_points  # noqa: E402
 from auto_router.decide.policy import choose  # noqa: E402
 from auto_router.encode.efficientnet import cache_folder  # noqa: E402
 from auto_router.encode.factory import open_encoder  # noqa: E402
@@ -37,11 +45,11 @@ from auto_router.encode.store import save_array  # noqa: E402
 from auto_router.encode.surface import NAMES, with_surface  # noqa: E402
 from auto_router.errors import run  # noqa: E402
 from auto_router.files import sha256_of, write_json  # noqa: E402
+from auto_router.learn.calibration_fit import fit_calibration  # noqa: E402
 from auto_router.learn.projection import Layout  # noqa: E402
 from auto_router.learn.stack_fit import fit_stack  # noqa: E402
 from auto_router.records import (  # noqa: E402
     Record,
-    cost_matrix,
     group_ids,
     label_matrix,
     load_records,
@@ -66,46 +74,93 @@ def embedded(path: Path, records: list[Record]) -> Floats:
     return rows
 
 
-def default_router(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-    """The default head of nn_router.py; ``x`` has surface features behind the embedding."""
-    network = fit_stack(x.astype(np.float32), y.astype(np.float32), groups, LAYOUT).network
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One recorded data set, embedded."""
+
+    names: list[str]
+    groups: Ints
+    y: Floats
+    costs: Floats | None
+    plain: Floats
+    rows: Floats
+    """Embeddings with surface features behind them: the default router's input."""
+
+    @classmethod
+    def load(cls, folder: Path) -> DataSet:
+        path, prices = folder / "data.json.gz", folder / "prices.json"
+        records = load_records(path)[:MOST_ROWS]
+        names = model_names(records)
+        pool = json.loads(prices.read_text(encoding="utf-8")) if prices.exists() else {}
+        plain, costs = embedded(path, records), answer_costs(records, names, pool)
+        rows = with_surface(plain, [record.prompt for record in records])
+        return cls(names, group_ids(records), label_matrix(records, names), costs, plain, rows)
+
+
+def default_router(data: DataSet, train: Ints, seed: int) -> tuple[Predict, dict[str, OperatingPoint]]:
+    """Fit what nn_router.py fits by default: the stack, its calibration and its operating points."""
+    x, y, groups = data.rows[train].astype(np.float32), data.y[train].astype(np.float32), data.groups[train]
+    fitted = fit_stack(x, y, groups, LAYOUT, seed)
+    calibration = fit_calibration(fitted.out_of_fold, y, groups, seed)
+    costs = None if data.costs is None else data.costs[train]
+    points = fit_operating_points(calibration(fitted.out_of_fold), y, costs, groups, data.names)
 
     def predict(new: Floats) -> Floats:
         with torch.inference_mode():
-            found: Floats = network(torch.from_numpy(new.astype(np.float32))).numpy()
-        return found
+            found: Floats = fitted.network(torch.from_numpy(new.astype(np.float32))).numpy()
+        return calibration(found)
 
-    return predict
+    return predict, points
 
 
-def measured(p: Floats, y: Floats, best: int, names: list[str], costs: Floats) -> dict[str, float]:
+def measured(p: Floats, chosen: Ints, y: Floats, best: int, names: list[str], costs: Floats | None) -> dict[str, float]:
     """Return one method's figures on the test rows."""
-    system = system_metrics(choose(p).chosen, y, best, names)
-    aucs = [m.auc for m in model_metrics(p, y) if m.auc is not None]
-    found = {"accuracy": system.router, "gap": system.gap_closed or 0.0, "auc": float(np.mean(aucs))}
-    if not np.isnan(costs).all():
-        zero = single_models(y, costs)
-        found["aiq"] = sweep(p, y, costs).aiq(float(zero.costs.min()), float(zero.costs.max()))
+    system, models = system_metrics(chosen, y, best, names), model_metrics(p, y)
+    found = {"accuracy": system.router, "gap": system.gap_closed or 0.0}
+    found["auc"] = float(np.mean([m.auc for m in models if m.auc is not None]))
+    found["ece"] = float(np.mean([m.ece for m in models]))
+    if costs is not None:
+        zero, curve = single_models(y, costs), sweep(p, y, costs)
+        found["aiq"] = curve.aiq(float(zero.costs.min()), float(zero.costs.max()))
+        least = curve.cost_of(system.best_single)
+        found["qnc"] = 1.0 if least is None else least / float(zero.costs[best])
     return found | {"best single": system.best_single, "oracle": system.oracle}
 
 
-def compare(name: str, folder: Path, seeds: Sequence[int], methods: Sequence[str]) -> dict[str, list[dict[str, float]]]:
+def served(p: Floats, point: OperatingPoint, data: DataSet, test: Ints, best: int) -> dict[str, float]:
+    """Return accuracy points over best single, and the share of its cost, under a fitted operating point."""
+    chosen = choose(p, handicaps=point.handicaps(data.names)).chosen[:, None]
+    gain = np.take_along_axis(data.y[test], chosen, 1)[:, 0] - data.y[test][:, best]
+    found = {"gain": 100 * float(np.nanmean(gain))}
+    if data.costs is not None:
+        paid = np.take_along_axis(data.costs[test], chosen, 1)
+        found["cost"] = float(np.nanmean(paid) / np.nanmean(data.costs[test][:, best]))
+    return found
+
+
+def compare(folder: Path, seeds: Sequence[int], methods: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Return ``{method: [figures of each seed]}`` on one data set."""
-    path = folder / name / "data.json.gz"
-    records = load_records(path)[:MOST_ROWS]
-    names, groups = model_names(records), group_ids(records)
-    y, costs, plain = label_matrix(records, names), cost_matrix(records, names), embedded(path, records)
-    rows = with_surface(plain, [record.prompt for record in records])
-    found: dict[str, list[dict[str, float]]] = {DEFAULT: [], **{method: [] for method in methods}}
+    data = DataSet.load(folder)
+    found: dict[str, list[dict[str, Any]]] = {method: [] for method in (DEFAULT, *methods)}
     for seed in seeds:
-        train, test = split_by_group(groups, 0.2, seed)
-        best = best_single_model(y[train])
+        train, test = split_by_group(data.groups, 0.2, seed)
+        best, y = best_single_model(data.y[train]), data.y[test]
+        costs = None if data.costs is None else data.costs[test]
         for method, results in found.items():
             start = time.perf_counter()
-            x, fit = (rows, default_router) if method == DEFAULT else (plain, BASELINES[method])
-            predict = fit(x[train], y[train], np.unique(groups[train], return_inverse=True)[1], seed)
-            seconds = time.perf_counter() - start
-            results.append(measured(predict(x[test]), y[test], best, names, costs[test]) | {"fit s": seconds})
+            points: dict[str, OperatingPoint] = {}
+            if method == DEFAULT:
+                predict, points = default_router(data, train, seed)
+                p = predict(data.rows[test])
+                chosen = choose(p, handicaps=points["accuracy"].handicaps(data.names)).chosen
+            else:
+                groups = np.unique(data.groups[train], return_inverse=True)[1]
+                p = BASELINES[method](data.plain[train], data.y[train], groups, seed)(data.plain[test])
+                chosen = choose(p).chosen
+            figures: dict[str, Any] = measured(p, chosen, y, best, data.names, costs)
+            figures["fit s"] = time.perf_counter() - start
+            figures["points"] = {name: served(p, point, data, test, best) for name, point in points.items()}
+            results.append(figures)
     return found
 
 
@@ -117,20 +172,30 @@ def difference(default: list[dict[str, float]], other: list[dict[str, float]]) -
     return float(points.mean()), float(student.ppf(0.975, len(points) - 1) * points.std(ddof=1) / len(points) ** 0.5)
 
 
-def show(name: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Print one set's table and return what falls short."""
+def show(name: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Print one set's tables and return what falls short."""
     default = found[DEFAULT]
-    mean = {method: {key: float(np.mean([r[key] for r in results])) for key in results[0]} for method, results in found.items()}
+    keys = [key for key in default[0] if key != "points"]
+    mean = {method: {key: float(np.nanmean([r[key] for r in results])) for key in keys} for method, results in found.items()}
     rows: list[list[Any]] = [["best single", mean[DEFAULT]["best single"], 0.0], ["oracle", mean[DEFAULT]["oracle"], 100.0]]
     short = []
     for method, results in found.items():
         m, (points, half) = mean[method], difference(default, results)
         gap = "" if method == DEFAULT else f"{points:+.2f} ± {half:.2f}"
-        rows.append([method, m["accuracy"], 100 * m["gap"], m["auc"], m.get("aiq"), m["fit s"], gap])
+        rows.append([method, m["accuracy"], 100 * m["gap"], m["auc"], m["ece"], m.get("aiq"), m.get("qnc"), m["fit s"], gap])
         if points + half < 0:
             short.append(f"{name}: default router is below {method} by {-points:.2f} ± {half:.2f} points")
-    headers = [f"{name} ({len(default)} seeds)", "accuracy", "gap %", "AUC", "AIQ", "fit s", "default −, points"]
-    print("\n" + tabulate(rows, headers=headers, floatfmt=("", ".4f", ".1f", ".4f", ".4f", ".1f")), flush=True)
+        if m["auc"] > mean[DEFAULT]["auc"]:
+            short.append(f"{name}: {method} has the higher mean AUC, {m['auc']:.4f}")
+    headers = [f"{name} ({len(default)} seeds)", "accuracy", "gap %", "AUC", "ECE", "AIQ", "QNC", "fit s", "default −, points"]
+    print("\n" + tabulate(rows, headers=headers, floatfmt=("", ".4f", ".1f", ".4f", ".3f", ".4f", ".2f", ".1f")), flush=True)
+    table = []
+    for point in default[0]["points"]:
+        gains = np.array([r["points"][point]["gain"] for r in default])
+        costs = [r["points"][point].get("cost", float("nan")) for r in default]
+        table.append([point, gains.mean(), f"{(gains >= -1e-9).sum()} of {len(gains)}", float(np.mean(costs))])
+    headers = ["operating point", "points over best single", "not below it in", "share of its cost"]
+    print("\n" + tabulate(table, headers=headers, floatfmt=("", "+.2f", "", ".2f")), flush=True)
     if mean[DEFAULT]["accuracy"] < mean[DEFAULT]["best single"] - 0.002:
         short.append(f"{name}: default router is more than 0.2 points below the best single model")
     return short
@@ -147,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     every, short = {}, []
     for name in arguments.sets:
-        every[name] = compare(name, arguments.data, arguments.seeds, arguments.methods)
+        every[name] = compare(arguments.data / name, arguments.seeds, arguments.methods)
         short += show(name, every[name])
     if arguments.json:
         write_json(arguments.json, every)

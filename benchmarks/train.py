@@ -5,9 +5,10 @@
 On the training part of combined5 with the embedded encoder (embeddings are cached outside the project), network and
 settings of ``default_config``:
 
-- an epoch of ``train_network``, validation included, beside the matrix products of its shapes alone, three a layer (forward,
-  gradient of the weights, gradient of the input); the first layer needs no gradient of its input, so the ratio to the
-  products that are strictly needed is printed too. Target: at most 2 times three products a layer.
+- an epoch of ``train_network`` (a run of several, start and validation included, divided by their number) beside the matrix
+  products of its shapes alone: three a layer for the training rows (forward, gradient of the weights, gradient of the
+  input), one for the validation rows. The first layer needs no gradient of its input, so the ratio to the products that
+  are strictly needed is printed too. Target: at most 2 times three products a layer.
 - the same beside a straightforward loop: a DataLoader, AdamW as it comes, ``loss.item()`` at every batch.
 - the whole commands, in processes of their own: ``nn_router.py`` with the default head (target: 60 s), and with ``--head mlp
   --tune`` and 20 trials (target: 180 s). One run each.
@@ -43,12 +44,13 @@ from auto_router.errors import run  # noqa: E402
 from auto_router.files import write_json  # noqa: E402
 from auto_router.learn.network import NetworkConfig, RouterNetwork  # noqa: E402
 from auto_router.learn.search import config_with  # noqa: E402
-from auto_router.learn.training import Rows, TrainConfig, Training, masked_bce  # noqa: E402
+from auto_router.learn.training import Rows, TrainConfig, masked_bce, train_network  # noqa: E402
 from auto_router.records import group_ids, label_matrix, load_records, model_names, save_records  # noqa: E402
 from auto_router.splits import split_by_group  # noqa: E402
 from nn_router import default_config  # noqa: E402
 
 SET = "combined5"
+EPOCHS = 4
 KINDS = {"embeddings": "npy", "json": "json"}
 TARGETS = {"epoch ÷ products": 2.0, "default training s": 60.0, "20-trial search s": 180.0}
 
@@ -67,23 +69,23 @@ def write_stages(folder: Path, data: Path) -> Rows:
     return x[parts["train"]].astype(np.float32), label_matrix([records[i] for i in parts["train"]], names)
 
 
-def products(config: TrainConfig, rows: int, inputs: int, models: int, first_input: bool) -> Callable[[], None]:
-    """Return a function that does an epoch's matrix products into memory that is already there."""
-    widths = [inputs, *config.hidden_dims, models]
-    weights = [torch.randn(after, before) for before, after in pairwise(widths)]
-    gradients = [torch.empty_like(weight) for weight in weights]
-    values = [torch.randn(config.batch_size, width) for width in widths]
+def products(config: TrainConfig, train: Rows, validation: Rows, first_input: bool) -> Callable[[], None]:
+    """Return a function that does an epoch's matrix products and nothing else."""
+    held_out, pairs, checks = len(validation[0]), [], []
+    for layer, (before, after) in enumerate(pairwise([train[0].shape[1], *config.hidden_dims, train[1].shape[1]])):
+        values, gradients = torch.randn(config.batch_size, before), torch.randn(config.batch_size, after)
+        weights = torch.randn(after, before)
+        pairs += [(values, weights.T), (gradients.T, values)]
+        if layer or first_input:
+            pairs.append((gradients, weights))
+        checks.append((torch.randn(held_out, before), weights.T))
 
     def epoch() -> None:
-        for _ in range(rows // config.batch_size):
-            for layer, weight in enumerate(weights):
-                torch.mm(values[layer], weight.T, out=values[layer + 1])
-            for layer in reversed(range(len(weights))):
-                torch.mm(values[layer + 1].T, values[layer], out=gradients[layer])
-                if layer or first_input:
-                    torch.mm(values[layer + 1], weights[layer], out=values[layer])
-            for value in values:
-                value.fill_(0.5)  # the products run into each other; without this their values would run off
+        for _ in range(len(train[0]) // config.batch_size):
+            for left, right in pairs:
+                torch.mm(left, right)
+        for left, right in checks:
+            torch.mm(left, right)
 
     return epoch
 
@@ -113,24 +115,22 @@ def plain_loop(config: TrainConfig, train: Rows, validation: Rows) -> Callable[[
 def epochs_beside(rows: Rows, rounds: int, threads: int) -> dict[str, float]:
     """Time an epoch and what it is compared with, in turns; return medians in seconds, and ratios."""
     torch.set_num_threads(threads)
-    config = config_with(TrainConfig(), {**default_config, "patience": 10**6})
+    config = config_with(TrainConfig(), {**default_config, "epochs": EPOCHS, "patience": EPOCHS})
     cut = int(0.85 * len(rows[0]))
     train, validation = (rows[0][:cut], rows[1][:cut]), (rows[0][cut:], rows[1][cut:])
-    training = Training(train, validation, config, seed=0)
-    shape = cut, train[0].shape[1], train[1].shape[1]
-    sides: dict[str, Callable[[], None]] = {
-        "products": products(config, *shape, first_input=True),
-        "products needed": products(config, *shape, first_input=False),
-        "epoch": lambda: training.advance(train, validation, len(training.history) + 1),
-        "plain loop": plain_loop(config, train, validation),
+    sides: dict[str, tuple[Callable[[], object], int]] = {
+        "products": (products(config, train, validation, first_input=True), 1),
+        "products needed": (products(config, train, validation, first_input=False), 1),
+        "epoch": (lambda: train_network(train, validation, config, seed=0), EPOCHS),
+        "plain loop": (plain_loop(config, train, validation), 1),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
-        for name, epoch in sides.items():
+        for name, (side, epochs) in sides.items():
             start = time.perf_counter()
-            epoch()
+            side()
             if number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start) / epochs)
     found = {f"{name} s": median(times) for name, times in seconds.items()}
     for name in ("products", "products needed", "plain loop"):
         found[f"epoch ÷ {name}"] = median(a / b for a, b in zip(seconds["epoch"], seconds[name], strict=True))

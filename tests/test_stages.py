@@ -74,7 +74,7 @@ def test_stage_3_writes_all_artifacts_and_learns(trained: Path) -> None:
     system = json.loads((folder / "metrics.json").read_text())["system"]
     assert system["router"] > system["best_single"] + 0.3
     assert system["oracle"] <= 1.0
-    low, high = json.loads((folder / "metrics.json").read_text())["router_minus_best_single"]
+    low, high = system["router_minus_best_single_interval"]
     assert 0 < low < system["router"] - system["best_single"] + 0.05
     assert low < high <= 1
     assert load_artifact(folder / "nn_router.pth").training["metrics"]["system"] == system

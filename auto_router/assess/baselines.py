@@ -19,6 +19,7 @@ from sklearn.svm import LinearSVC
 from tqdm import tqdm
 
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
+from auto_router.learn.stack_fit import non_negative
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
 
@@ -122,6 +123,31 @@ def average(parts: Sequence[Baseline]) -> Baseline:
     return fit
 
 
+def sketch(parts: Sequence[Baseline], folds: int = 4) -> Baseline:
+    """Return a stack: the parts' differences between models weighted by non-negative least squares on predictions out of
+    fold, their row means averaged."""
+
+    def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
+        fold, labels = group_folds(groups, folds, seed), _filled(y)
+        honest = [np.empty(y.shape) for _ in parts]
+        for number in np.unique(fold):
+            inside, outside = fold != number, fold == number
+            for part, found in zip(parts, honest, strict=True):
+                found[outside] = part(x[inside], y[inside], groups[inside], seed)(x[outside])
+        mean = labels.mean(axis=0)
+        weights = non_negative([_centred(p - mean).ravel() for p in honest], _centred(labels - mean).ravel())
+        fitted = [part(x, y, groups, seed) for part in parts]
+
+        def predict(new: Floats) -> Floats:
+            predicted = [part(new) - mean for part in fitted]
+            level = np.mean([p.mean(axis=1, keepdims=True) for p in predicted], axis=0)
+            return np.asarray(mean + level + sum(w * _centred(p) for w, p in zip(weights, predicted, strict=True)))
+
+        return predict
+
+    return fit
+
+
 BASELINES: dict[str, Baseline] = {
     "kNN (k tuned)": knn,
     "ridge": ridge,
@@ -130,6 +156,7 @@ BASELINES: dict[str, Baseline] = {
     "plain MLP": plain_mlp,
     "linear SVM": svm,
     "kNN + ridge + logistic": average([knn_of(100), ridge, logistic]),
+    "stack of five": sketch([knn_of(50), knn_of(150), ridge, logistic, clusters]),
     "XGBoost": xgboost,
 }
 
@@ -165,6 +192,10 @@ def _per_model(x: Floats, y: Floats, estimator: Any, method: str, pca: PCA) -> P
         return np.stack(columns, axis=1)
 
     return predict
+
+
+def _centred(values: Floats) -> Floats:
+    return np.asarray(values - values.mean(axis=1, keepdims=True))
 
 
 def _pca(x: Floats, seed: int) -> PCA:

@@ -50,7 +50,7 @@ def plot_trials(trials: Sequence[Trial], path: Path) -> None:
         axes.axvline(epochs, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
     legend = [
         Line2D([], [], color="#c8501e", linewidth=2.4, marker="*", markersize=12, label=_caption(best)),
-        Line2D([], [], color="#4a86b8", marker="o", markersize=4, label=f"trained to the end ({len(kept)} others)"),
+        Line2D([], [], color="#4a86b8", marker="o", markersize=4, label=f"not discarded ({len(kept)} others)"),
         Line2D([], [], color="0.75", marker="x", markeredgecolor="0.45", label=f"discarded ({len(discarded)})"),
     ]
     figure.legend(handles=legend, loc="outside right upper", fontsize=9, frameon=False)

@@ -101,13 +101,13 @@ class _Shares:
 
     def weigh(self, predictions: list[Floats], y: Floats) -> list[tuple[float, float]]:
         """Return the weight of each head for the differences and for the level, from out-of-fold predictions."""
-        difference = _non_negative([self.apply(p, 1, 0).ravel() for p in predictions], self.apply(y, 1, 0).ravel())
-        level = _non_negative([p.mean(axis=1) for p in predictions], y.mean(axis=1))
+        difference = non_negative([self.apply(p, 1, 0).ravel() for p in predictions], self.apply(y, 1, 0).ravel())
+        level = non_negative([p.mean(axis=1) for p in predictions], y.mean(axis=1))
         return list(zip(difference, level, strict=True))
 
 
-def _non_negative(columns: list[Floats], target: Floats) -> list[float]:
-    """Non-negative least squares, with a ridge that spreads the weight over heads that say the same."""
+def non_negative(columns: list[Floats], target: Floats) -> list[float]:
+    """Return a weight from 0 for each column: least squares, with a ridge that spreads it over columns that say the same."""
     a, b = np.stack(columns).astype(np.float64), target.astype(np.float64)
     gram = a @ a.T
     strength = np.trace(gram) / len(gram)

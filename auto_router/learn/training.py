@@ -157,11 +157,11 @@ def out_of_patience(losses: Sequence[float], patience: int) -> bool:
 
 def masked_bce(logits: Tensor, labels: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     """Mean binary cross-entropy over the known labels. Unknown ones (NaN) change neither value nor gradient."""
-    known = ~labels.isnan()
-    losses = functional.binary_cross_entropy_with_logits(
-        logits, labels.nan_to_num(0.0), pos_weight=pos_weight, reduction="none"
+    known = labels.isfinite().float()
+    total = functional.binary_cross_entropy_with_logits(
+        logits, labels.nan_to_num(0.0), weight=known, pos_weight=pos_weight, reduction="sum"
     )
-    return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
+    return total / known.sum().clamp(min=1)
 
 
 def class_weights(labels: Tensor, limit: float = 20.0) -> Tensor:
