@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 KERNEL_VIEWS = {
-    "kernel of meaning and surface": View({"text": 0.5, "image": 0.5, "surface": 2.0}, components=96),
+    "kernel of meaning": View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=128),
     "kernel of surface": View({"text": 0.0, "image": 0.05, "surface": 1.0}, components=96),
 }
 TREES_VIEW = View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=24, with_surface=True)
