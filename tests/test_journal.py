@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auto_router.collect.endpoint import Answer, digested, user_message
-from auto_router.collect.journal import Journal, request_key
+from auto_router.collect.journal import Exchange, Journal, request_key
 from auto_router.collect.replay import load_recording
 from auto_router.errors import DataError
 from tests.helpers import png
@@ -27,7 +27,7 @@ def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
     answer = Answer("five", 10, 2, "stop", 0.5)
     with Journal(tmp_path / "deep" / "j.sqlite") as journal:
         assert journal.get(request("q")) is None
-        journal.put(request("q"), answer)
+        journal.put(Exchange(request("q"), answer))
         # Committed at once: another connection sees it while this one is open.
         with Journal(tmp_path / "deep" / "j.sqlite") as other:
             assert other.get(request("q")) == answer
@@ -37,28 +37,28 @@ def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
 
 def test_every_setting_and_the_model_are_part_of_the_request(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(request("q"), Answer("a"))
+        journal.put(Exchange(request("q"), Answer("a")))
         for other in (request("Q"), request("q", "n"), request("q", max_tokens=6), request("q", temperature=0)):
             assert journal.get(other) is None
         reordered = dict(reversed(request("q").items()))
         assert journal.get(reordered) == Answer("a")
 
 
-def test_a_failure_is_kept_but_asked_again(tmp_path: Path) -> None:
+def test_a_failure_is_kept_until_an_answer_takes_its_place(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(request("q"), Answer(None, error="timeout"))
-        assert journal.get(request("q")) is None
+        journal.put(Exchange(request("q"), Answer(None, error="timeout"), lost_usd=0.5))
+        assert journal.get(request("q")) == Answer(None, error="timeout")
         assert list(journal.rows()) == []
-        journal.put(request("q"), Answer("a"))
+        journal.put(Exchange(request("q"), Answer("a")))
         assert journal.get(request("q")) == Answer("a")
     with sqlite3.connect(tmp_path / "j.sqlite") as database:
-        assert database.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+        assert database.execute("SELECT count(*), sum(tries), sum(lost_usd) FROM exchanges").fetchone() == (1, 2, 0.5)
 
 
 def test_pictures_are_kept_as_digests_and_told_apart(tmp_path: Path) -> None:
     red, blue = ({"model": "m", "messages": user_message("q", [png(c)])} for c in ((255, 0, 0), (0, 0, 255)))
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(red, Answer("red"))
+        journal.put(Exchange(red, Answer("red")))
         assert journal.get(red) == Answer("red")
         assert journal.get(blue) is None
         (row,) = journal.rows()
@@ -91,7 +91,7 @@ def test_an_export_is_a_recording_with_stable_bytes(tmp_path: Path) -> None:
     for name, order in (("one", "abc"), ("two", "cba")):
         with Journal(tmp_path / f"{name}.sqlite") as journal:
             for prompt in order:
-                journal.put(request(prompt), answers[prompt])
+                journal.put(Exchange(request(prompt), answers[prompt]))
             assert journal.export(tmp_path / f"{name}.jsonl.gz") == 2
     packed = (tmp_path / "one.jsonl.gz").read_bytes()
     assert packed == (tmp_path / "two.jsonl.gz").read_bytes()

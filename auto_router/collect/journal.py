@@ -97,7 +97,8 @@ class Journal:
             for request, answer in self._database.execute("SELECT request, answer FROM answers").fetchall():
                 self._database.execute(_PUT, Exchange(json.loads(request), Answer(**json.loads(answer))).row())
             self._database.execute("DROP TABLE answers")
-        self._database.execute(f"PRAGMA user_version = {FORMAT}")
+        if version != FORMAT:
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
 
     def get(self, request: dict[str, Any], address: str = "") -> Answer | None:
         """Return what is recorded for ``request`` at ``address``, which may be a failure; None where there is nothing."""

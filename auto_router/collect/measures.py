@@ -49,8 +49,7 @@ def marginal_gain(scores: Values, column: int) -> float:
 
 
 def _known(scores: Values) -> npt.NDArray[np.bool_]:
-    known: npt.NDArray[np.bool_] = (~np.isnan(scores)).any(axis=1)
-    return known
+    return np.asarray((~np.isnan(scores)).any(axis=1))
 
 
 def _best(scores: Values) -> Values:
