@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import tempfile
 import threading
@@ -105,6 +106,11 @@ def write_pool(path: Path, models: Sequence[dict[str, Any]], judge: dict[str, An
     """Write a pool file; JSON is YAML."""
     path.write_text(json.dumps({"models": list(models)} | ({"judge": judge} if judge else {})), encoding="utf-8")
     return path
+
+
+def b64(image: bytes) -> str:
+    """A picture as data sets in JSON hold it."""
+    return base64.b64encode(image).decode("ascii")
 
 
 def recorded(model: str, prompt: str, text: str, images: Sequence[bytes] = (), **answer: Any) -> dict[str, Any]:
