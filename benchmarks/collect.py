@@ -61,11 +61,9 @@ class Endpoint(asyncio.Protocol):
 
     def _answer(self, body: bytes) -> None:
         text = "it is hard to say, but probably the other one"
-        if b'"model": "judge"' in body:
-            document = json.loads(json.loads(body)["messages"][-1]["content"])
-            text = (
-                json.dumps({"id": document.get("id"), "why": "same", "correct": True}) if isinstance(document, dict) else text
-            )
+        content = json.loads(body)["messages"][-1]["content"] if b'"model": "judge"' in body else None
+        if isinstance(content, str):
+            text = json.dumps({"id": json.loads(content)["id"], "why": "same", "correct": True})
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         reply = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 20, "completion_tokens": 10}}).encode()
         self._transport.write(
@@ -90,16 +88,26 @@ def child(*arguments: str | Path) -> dict[str, Any]:
 def measure(arguments: list[str]) -> None:
     """Run Stage 1 in this process; print the seconds it asked and its peak memory."""
     seconds: list[float] = []
+    begun = 0.0
     collect: Callable[..., Any] = Collector.collect
 
     async def timed(self: Collector, *given: Any) -> None:
-        start = time.perf_counter()
+        nonlocal begun
+        start, begun = time.perf_counter(), time.process_time()
         await collect(self, *given)
         seconds.append(time.perf_counter() - start)
 
     setattr(Collector, "collect", timed)  # noqa: B010 (mypy: a method)
     prepare_hf_data.main(arguments)
-    print(json.dumps({"seconds": seconds[0], "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(
+        json.dumps(
+            {
+                "seconds": seconds[0],
+                "cpu_s": time.process_time() - begun,
+                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+        )
+    )
 
 
 def write_pictures(path: Path, count: int) -> None:

@@ -95,7 +95,13 @@ def written(folder: Path) -> dict[str, bytes]:
 @pytest.mark.timeout(600)
 def test_after_twenty_kills_and_every_fault_the_labels_are_those_of_a_quiet_run(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", dataset())
-    entry = {"modalities": ["text", "image"], "timeout_s": 0.6, "concurrency": 4, "input_usd_per_mtok": 3, "output_usd_per_mtok": 9}
+    entry = {
+        "modalities": ["text", "image"],
+        "timeout_s": 0.6,
+        "concurrency": 4,
+        "input_usd_per_mtok": 3,
+        "output_usd_per_mtok": 9,
+    }
     judge = {"name": "judge", "temperature": 0, "timeout_s": 0.6, "concurrency": 4}
     write_pool(tmp_path / "pool.yaml", [{"name": name} | entry for name in MODELS], judge=judge)
     rows = answers()

@@ -18,6 +18,7 @@ from auto_router.collect.rows import Question, Shape, find_shape
 from auto_router.errors import DataError
 
 _BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
+READ_BYTES, ROWS_AT_ONCE = 2**20, 64
 TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
 
 
@@ -112,6 +113,32 @@ class _explained:
             ) from error
 
 
+class ParquetRows:
+    """The rows of a local parquet file, a few at a time.
+
+    pyarrow's own reader, because a scan of a data set (what ``datasets`` streams through) reads ahead by whole row groups and
+    keeps what it has read: its memory was seen to grow with the file.
+    """
+
+    features: Mapping[str, Any] = {}  # noqa: RUF012 (nothing to cast: pictures are bytes already)
+
+    def __init__(self, path: Path, columns: list[str] | None = None) -> None:
+        import pyarrow.parquet
+
+        self._path, self._columns = path, columns
+        self._file = pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
+
+    def select_columns(self, columns: list[str]) -> ParquetRows:
+        return ParquetRows(self._path, columns)
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        for batch in self._file.iter_batches(batch_size=ROWS_AT_ONCE, columns=self._columns, use_threads=False):
+            yield from batch.to_pylist()
+
+
 def _load(dataset: str, config: str | None, split: str) -> Any:
     """Return the rows of one split: streamed from files, mapped from disk else; pictures stay bytes of their files."""
     import datasets  # a heavy import that only this function needs
@@ -128,6 +155,8 @@ def _load(dataset: str, config: str | None, split: str) -> Any:
         if path.is_dir() and any((path / name).exists() for name in ("dataset_info.json", "dataset_dict.json", "state.json")):
             loaded = datasets.load_from_disk(dataset)
         elif path.is_file():
+            if path.suffix == ".parquet":
+                return ParquetRows(path)
             suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
             if suffix not in _BUILDERS:
                 raise DataError(f"data set file {path} has an unknown format; allowed are {', '.join(_BUILDERS)} (or .gz)")
