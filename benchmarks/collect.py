@@ -134,12 +134,17 @@ def write_pool(path: Path, url: str, names: Sequence[str], judge: bool) -> None:
     path.write_text(json.dumps({"models": models} | ({"judge": {"name": "judge"} | entry} if judge else {})))
 
 
+def stage_flags(folder: Path, data: str, out: str) -> list[str]:
+    files = {"--dataset": data, "--pool": "pool.yaml", "--output-dir": out}
+    return [part for flag, name in files.items() for part in (flag, str(folder / name))]
+
+
 def asking(folder: Path, url: str, prompts: int) -> dict[str, Any]:
     """Return the time of the text run beside the ideal."""
     rows = [{"prompt": f"Which of the two is number {i}?", "answer": f"the first one of {i}"} for i in range(prompts)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_pool(folder / "pool.yaml", url, ["one", "two", "three"], judge=True)
-    flags = ["--dataset", folder / "rows.jsonl", "--pool", folder / "pool.yaml", "--output-dir", folder / "text"]
+    flags = stage_flags(folder, "rows.jsonl", "text")
     found = child("--measure", *flags, "--concurrency", str(CONCURRENCY))
     calls = prompts * 3 * 2
     ideal = calls * LATENCY_S / CONCURRENCY
@@ -150,7 +155,7 @@ def memory(folder: Path, url: str, count: int) -> dict[str, Any]:
     """Return the peak of a run over ``count`` records with pictures."""
     write_pictures(folder / f"{count}.parquet", count)
     write_pool(folder / "pool.yaml", url, ["one"], judge=False)
-    flags = ["--dataset", folder / f"{count}.parquet", "--pool", folder / "pool.yaml", "--output-dir", folder / str(count)]
+    flags = stage_flags(folder, f"{count}.parquet", str(count))
     return {"records": count, "peak_mb": child("--measure", *flags, "--match-only")["peak_mb"]}
 
 

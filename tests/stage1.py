@@ -63,7 +63,7 @@ class ChatServer:
                     status, headers, reply = completion("ready")
                 else:
                     chat.bodies.append(body)
-                    chat.keys.append(self.headers.get("Authorization", ""))
+                    chat.keys.append(self.headers.get("Authorization") or self.headers.get("api-key", ""))
                     status, headers, reply = chat.script(body)
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -136,6 +136,12 @@ def asked_once(model: PoolModel, messages: Messages, **settings: Any) -> Answer:
 def stage1(*arguments: str | Path) -> int:
     """Run Stage 1 in this process, as its script does; return its exit code."""
     return run(lambda: prepare_hf_data.main([str(argument) for argument in arguments]))
+
+
+def flags(folder: Path) -> list[str]:
+    """The flags of a run on ``rows.jsonl`` and ``pool.yaml`` of a folder, into its ``out``."""
+    files = {"--dataset": "rows.jsonl", "--pool": "pool.yaml", "--output-dir": "out"}
+    return [part for flag, name in files.items() for part in (flag, str(folder / name))]
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from tests.stage1 import (
     Reply,
     asked_once,
     completion,
+    flags,
     raw,
     read_evaluations,
     recorded,
@@ -87,10 +88,14 @@ def test_a_circuit_pauses_probes_and_closes() -> None:
 def test_a_circuit_that_never_closes_drops_the_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
     async def work() -> None:
         circuit = Circuit("m", QUICK, Stop())
-        with pytest.raises(NotAsked, match=r"did not come back after 3 pauses \(HTTP 500\)"):
+
+        async def ask_for_ever() -> None:
             while True:
                 await circuit.enter()
                 circuit.failed(PassingFailure("HTTP 500"))
+
+        with pytest.raises(NotAsked, match=r"did not come back after 3 pauses \(HTTP 500\)"):
+            await ask_for_ever()
 
     run_async(work())
     printed = capsys.readouterr().out.splitlines()
@@ -176,7 +181,7 @@ PRICED = {"name": "m", "input_usd_per_mtok": 1000, "output_usd_per_mtok": 1000, 
 def test_a_run_stops_before_its_budget_and_goes_on_with_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
     write_pool(tmp_path / "pool.yaml", [PRICED])
-    paths = ["--dataset", tmp_path / "rows.jsonl", "--pool", tmp_path / "pool.yaml", "--output-dir", tmp_path / "out"]
+    paths = flags(tmp_path)
     answers = recording(recorded("m", row["prompt"], row["answer"], prompt_tokens=8, completion_tokens=2) for row in ROWS)
     with ReplayServer(answers) as server:
         assert stage1(*paths, "--base-url", server.url, "--max-cost-usd", "0.2") == 0
@@ -200,7 +205,7 @@ def test_a_run_stops_before_its_budget_and_goes_on_with_more(tmp_path: Path, cap
 def test_a_budget_needs_prices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
     write_pool(tmp_path / "pool.yaml", [{"name": "m"}])
-    paths = ["--dataset", tmp_path / "rows.jsonl", "--pool", tmp_path / "pool.yaml", "--output-dir", tmp_path / "out"]
+    paths = flags(tmp_path)
     assert stage1(*paths, "--base-url", "http://127.0.0.1:9/v1", "--max-cost-usd", "1") == 2
     assert "--max-cost-usd needs the prices of m" in capsys.readouterr().err
 
@@ -218,7 +223,7 @@ def test_a_dead_endpoint_is_dropped_and_the_others_go_on(
     ):
         models = [{"name": name, "base_url": s.url} for name, s in (("good", good), ("dead", dead), ("locked", locked))]
         write_pool(tmp_path / "pool.yaml", models)
-        paths = ["--dataset", tmp_path / "rows.jsonl", "--pool", tmp_path / "pool.yaml", "--output-dir", tmp_path / "out"]
+        paths = flags(tmp_path)
         assert stage1(*paths) == 0
         assert good.requests == len(ROWS)
         assert dead.requests < 30
@@ -239,6 +244,6 @@ def test_a_question_is_not_used_up_by_an_outage(tmp_path: Path, monkeypatch: pyt
     with ReplayServer(answers, fault=lambda number: down if 10 <= number <= 16 else None) as server:
         write_rows(tmp_path / "rows.jsonl", ROWS)
         write_pool(tmp_path / "pool.yaml", [{"name": "m", "concurrency": 1}])
-        paths = ["--dataset", tmp_path / "rows.jsonl", "--pool", tmp_path / "pool.yaml", "--output-dir", tmp_path / "out"]
+        paths = flags(tmp_path)
         assert stage1(*paths, "--base-url", server.url) == 0
     assert all(row["model_scores"] == {"m": 1} for row in read_evaluations(tmp_path / "out"))

@@ -53,19 +53,19 @@ class Caller:
         key = request_key(request)
         while key in self._doubles:  # the same question is on its way: its answer is ours, its failure is not
             await asyncio.wait([self._doubles[key]])
-        known = self._run.journal.get(request, self.model.address)
+        known = self._run.journal.find(key, self.model.address)
         if known is not None and (known.error is None or self._run.offline or (known.settled and not self._run.retry_failed)):
             return known
         if self._run.offline:
             raise NotAsked("not asked yet")
         turn = self._doubles[key] = asyncio.get_running_loop().create_future()
         try:
-            return await self._asked(request)
+            return await self._asked(request, key)
         finally:
             del self._doubles[key]
             turn.cancel()
 
-    async def _asked(self, request: dict[str, Any]) -> Answer:
+    async def _asked(self, request: dict[str, Any], key: str) -> Answer:
         tokens = most_tokens(request, self.model)
         most = most_cost(tokens, self.model) if self._run.budget.limit is not None else 0.0
         lost, attempt, tries = 0.0, 0, 0
@@ -85,7 +85,7 @@ class Caller:
                 tries += 1
                 break
         cost = self.model.cost(answer.prompt_tokens, answer.completion_tokens)
-        await self._run.journal.commit(Exchange(request, answer, self.model.address, self._role, cost, lost, tries))
+        await self._run.journal.commit(Exchange(request, answer, self.model.address, self._role, cost, lost, tries, key))
         return answer
 
     async def _patience(self, request: dict[str, Any], seconds: float, lost: float, tries: int) -> None:

@@ -45,7 +45,10 @@ _PUT = (
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and what came of it. ``lost_usd``: the most that tries without an answer may have cost."""
+    """One request and what came of it; ``key`` is its own where it is known already.
+
+    ``lost_usd``: the most that tries without an answer may have cost.
+    """
 
     request: dict[str, Any]
     answer: Answer
@@ -54,11 +57,21 @@ class Exchange:
     cost_usd: float | None = None
     lost_usd: float = 0.0
     tries: int = 1
+    key: str = ""
 
     def row(self) -> tuple[Any, ...]:
         request = json.dumps(digested(self.request))
         answer = [_stored(value) for value in self.answer.to_plain().values()]
-        return request_key(self.request), self.address, self.role, request, *answer, self.cost_usd, self.lost_usd, self.tries
+        return (
+            self.key or request_key(self.request),
+            self.address,
+            self.role,
+            request,
+            *answer,
+            self.cost_usd,
+            self.lost_usd,
+            self.tries,
+        )
 
 
 class Journal:
@@ -102,8 +115,12 @@ class Journal:
 
     def get(self, request: dict[str, Any], address: str = "") -> Answer | None:
         """Return what is recorded for ``request`` at ``address``, which may be a failure; None where there is nothing."""
+        return self.find(request_key(request), address)
+
+    def find(self, key: str, address: str) -> Answer | None:
+        """The same by the request's key."""
         query = f"SELECT {', '.join(_ANSWER)} FROM exchanges WHERE key = ? AND address IN (?, '') ORDER BY address DESC"
-        row = self._reader.execute(query, (request_key(request), address)).fetchone()
+        row = self._reader.execute(query, (key, address)).fetchone()
         return None if row is None else _answer(row)
 
     def put(self, *exchanges: Exchange) -> None:

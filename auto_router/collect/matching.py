@@ -37,7 +37,7 @@ def match(response: str, reference: str) -> bool | None:
     quoted = _unquoted(reference)
     if quoted is not None:  # a quoted reference is a string literal: every character counts
         return True if quoted in {final, *map(_unquoted, _wordings(final))} else None
-    if _normal(reference) and _normal(final) == _normal(reference):
+    if _normal(reference) and _normal(reference) in (_normal(final), _normal(response)):
         return True
     if _CHOICE_REFERENCE.fullmatch(reference):
         letter = chosen_letter(final, response)

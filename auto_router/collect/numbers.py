@@ -1,4 +1,4 @@
-r"""Numbers as people and models write them: ``1,234.5``, ``3/4``, ``1 1/2``, ``\frac{3}{4}``, ``50 %``, ``$12``, ``5 cm``, ``3 \times 10^5``."""
+r"""Numbers as people and models write them: ``1,234.5``, ``1 1/2``, ``\frac{3}{4}``, ``50 %``, ``5 cm``, ``3 \times 10^5``."""
 
 from __future__ import annotations
 

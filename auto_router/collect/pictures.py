@@ -62,6 +62,7 @@ class PictureSource:
 
     def _fetched(self, url: str) -> Path:
         assert self.cache is not None
+        check_host(url, self.hosts)
         path = self.cache / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
         if not path.is_file():
             data = fetch(url, self.hosts)
@@ -73,7 +74,7 @@ class PictureSource:
 def fetch(url: str, hosts: frozenset[str]) -> bytes:
     """Return what a URL holds. Raises DataError unless it, and whatever it redirects to, is at one of ``hosts``."""
     opener = urllib.request.build_opener(_Redirects(hosts))
-    _check_host(url, hosts)
+    check_host(url, hosts)
     try:
         with opener.open(urllib.request.Request(url, headers={"User-Agent": "auto-router"}), timeout=TIMEOUT_S) as reply:
             data: bytes = reply.read(MAX_BYTES + 1)
@@ -87,11 +88,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self._hosts = hosts
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        _check_host(newurl, self._hosts)
+        check_host(newurl, self._hosts)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _check_host(url: str, hosts: frozenset[str]) -> None:
+def check_host(url: str, hosts: frozenset[str]) -> None:
+    """Raise DataError unless ``url`` is at one of ``hosts``, whatever a user name before an @ pretends."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()

@@ -120,7 +120,7 @@ class ParquetRows:
     keeps what it has read: its memory was seen to grow with the file.
     """
 
-    features: Mapping[str, Any] = {}  # noqa: RUF012 (nothing to cast: pictures are bytes already)
+    features: Mapping[str, Any] = {}
 
     def __init__(self, path: Path, columns: list[str] | None = None) -> None:
         import pyarrow.parquet
