@@ -63,7 +63,7 @@ class ChatServer:
                     status, headers, reply = completion("ready")
                 else:
                     chat.bodies.append(body)
-                    chat.keys.append(self.headers.get("Authorization") or self.headers.get("api-key", ""))
+                    chat.keys.append(self.headers.get("Authorization") or self.headers.get("api-key") or "")
                     status, headers, reply = chat.script(body)
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():

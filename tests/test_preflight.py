@@ -44,7 +44,7 @@ def test_a_dry_run_asks_each_endpoint_once_and_shows_the_cost(tmp_path: Path, ca
         seeing = isinstance(body["messages"][-1]["content"], list)
         return completion("Red." if seeing and body["model"] == "a" else "ready")
 
-    rows = [*ROWS, {"prompt": "Colour?", "answer": "red", "images": [b64(png((255, 0, 0)))]}]
+    rows: list[dict[str, Any]] = [*ROWS, {"prompt": "Colour?", "answer": "red", "images": [b64(png((255, 0, 0)))]}]
     write_rows(tmp_path / "rows.jsonl", rows)
     with ChatServer(script, keep_probes=True) as server:
         models = [
