@@ -16,7 +16,7 @@ from auto_router.collect.results import TEXT_ONLY, Outcome, Results
 from auto_router.collect.rows import Question
 from auto_router.pool import Pool, PoolModel
 
-READ_AHEAD = 8
+READ_AHEAD = 32
 
 
 class Collector:

@@ -27,6 +27,7 @@ from auto_router.files import atomic_path
 
 JOURNAL_NAME = "hf_journal.sqlite"
 FORMAT = 1
+GATHER_S = 0.02  # what arrives within it shares a commit, and so a write to the disk
 PATIENCE_S = 60.0  # how long a full disk or a locked file may last before the run gives up
 _ANSWER = [column.name for column in fields(Answer)]
 _SCHEMA = """CREATE TABLE IF NOT EXISTS exchanges (
@@ -96,6 +97,8 @@ class Journal:
             self._reader = sqlite3.connect(path, timeout=5.0)
         except sqlite3.DatabaseError as error:
             raise DataError(f"journal {path} cannot be opened ({error}); move it away to start anew") from error
+        # Most questions are new; to know that takes no query.
+        self._known = {row[0] for row in self._reader.execute("SELECT substr(key, 1, 16) FROM exchanges")}
         self._waiting: list[tuple[Exchange, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -119,20 +122,24 @@ class Journal:
 
     def find(self, key: str, address: str) -> Answer | None:
         """The same by the request's key."""
+        if key[:16] not in self._known:
+            return None
         query = f"SELECT {', '.join(_ANSWER)} FROM exchanges WHERE key = ? AND address IN (?, '') ORDER BY address DESC"
         row = self._reader.execute(query, (key, address)).fetchone()
         return None if row is None else _answer(row)
 
     def put(self, *exchanges: Exchange) -> None:
         """Commit exchanges: all of them or none. Raises DataError where the file cannot be written."""
+        rows = [exchange.row() for exchange in exchanges]
         try:
             with self._database:
-                self._database.executemany(_PUT, [exchange.row() for exchange in exchanges])
+                self._database.executemany(_PUT, rows)
         except sqlite3.DatabaseError as error:
             raise DataError(
                 f"journal {self._path} cannot be written ({error}); make room or end what locks it, then run the same command "
                 "again: what was committed is kept"
             ) from error
+        self._known.update(row[0][:16] for row in rows)
 
     async def commit(self, exchange: Exchange) -> None:
         """Commit one exchange; return once it is on disk. What arrives during a commit shares the next one."""
@@ -145,6 +152,7 @@ class Journal:
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
+            await asyncio.sleep(GATHER_S)
             batch, self._waiting = self._waiting, []
             give_up = loop.time() + PATIENCE_S
             error: DataError | None = None

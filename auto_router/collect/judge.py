@@ -117,7 +117,11 @@ def _object(text: str) -> Mapping[str, Any]:
 def _plain_json(document: Mapping[str, str]) -> str:
     r"""JSON in which every character is one that a reader sees; others are ``\uXXXX``, as JSON allows."""
     text = json.dumps(document, ensure_ascii=False, indent=1)
-    return "".join(c if c == "\n" or unicodedata.category(c) not in _HIDDEN else json.dumps(c)[1:-1] for c in text)
+    return "\n".join(line if line.isprintable() else _shown_whole(line) for line in text.split("\n"))
+
+
+def _shown_whole(line: str) -> str:
+    return "".join(json.dumps(c)[1:-1] if unicodedata.category(c) in _HIDDEN else c for c in line)
 
 
 def _shown(text: str) -> str:

@@ -85,17 +85,23 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
 
 def plain_math(text: str) -> str:
     """Write LaTeX and typographic numbers plainly; what is not known stays as it is."""
+    if "\\" in text:
+        text = _without_latex(text)
+    text = re.sub(r"(\d)\s*(?:\\times|\\cdot|×|\*)\s*10\s*\^\s*\{?\s*([-+−]?\d+)\s*\}?", r"\1e\2", text.replace("−", "-"))
+    text = re.sub(r"(?<=[A-Za-z])(?:\^\{?-?\d+\}?|[²³])", "", text)  # the power of a unit or a variable is no number
+    for sign, plain in _VULGAR.items():
+        text = re.sub(rf"(\d)(?={sign})", r"\1 ", text).replace(sign, plain) if sign in text else text
+    return text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
+
+
+def _without_latex(text: str) -> str:
     text = re.sub(r"\\(?:left|right|displaystyle|!|,|;|:| )", "", text)
     text = re.sub(r"\\(?:text|mathrm|textbf|mbox|operatorname)\s*\{([^{}]*)\}", r" \1 ", text)
     text = re.sub(r"(\d)\s*\\[dtc]?frac", r"\1 \\frac", text)
     text = re.sub(r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
     text = re.sub(r"\\[dtc]?frac\s*(\d)\s*(\d)", r"\1/\2", text)
     text = re.sub(r"\^?\s*\{?\\circ\}?", " ° ", text)
-    text = re.sub(r"(\d)\s*(?:\\times|\\cdot|×|\*)\s*10\s*\^\s*\{?\s*([-+−]?\d+)\s*\}?", r"\1e\2", text.replace("−", "-"))
-    text = re.sub(r"(?<=[A-Za-z])(?:\^\{?-?\d+\}?|[²³])", "", text)  # the power of a unit or a variable is no number
-    for sign, plain in _VULGAR.items():
-        text = re.sub(rf"(\d)(?={sign})", r"\1 ", text).replace(sign, plain) if sign in text else text
-    return text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
+    return text
 
 
 def _quantity(found: re.Match[str], unit: str) -> Quantity | None:
