@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sqlite3
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auto_router.collect import journal as journal_module
 from auto_router.collect.endpoint import Answer, digested, user_message
 from auto_router.collect.journal import Exchange, Journal, request_key
 from auto_router.collect.replay import load_recording
@@ -105,6 +107,24 @@ def test_an_empty_journal_exports_an_empty_recording(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
         assert journal.export(tmp_path / "r.jsonl.gz") == 0
     assert load_recording(tmp_path / "r.jsonl.gz") == {}
+
+
+def test_a_full_disk_is_waited_for_and_then_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "PATIENCE_S", 2.5)
+
+    async def run(journal: Journal, prompts: range, room: float) -> None:
+        full = journal._database.execute("PRAGMA page_count").fetchone()[0]
+        journal._database.execute(f"PRAGMA max_page_count = {full}")
+        asyncio.get_running_loop().call_later(room, journal._database.execute, "PRAGMA max_page_count = 1000000")
+        await asyncio.gather(*(journal.commit(Exchange(request(str(n) * 99), Answer("x" * 999))) for n in prompts))
+
+    with Journal(tmp_path / "j.sqlite") as journal:
+        asyncio.run(run(journal, range(50), room=0.5))
+        assert all(journal.get(request(str(n) * 99)) == Answer("x" * 999) for n in range(50))
+        with pytest.raises(DataError, match=r"j\.sqlite cannot be written .*full.*same command"):
+            asyncio.run(run(journal, range(100, 150), room=60))
+        # All or none, and what was there is still there.
+        assert len(list(journal.rows())) == 50
 
 
 def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:

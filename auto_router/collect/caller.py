@@ -85,6 +85,7 @@ class Caller:
                 tries += 1
                 break
         cost = self.model.cost(answer.prompt_tokens, answer.completion_tokens)
+        lost += self._unknown(answer, most)
         await self._run.journal.commit(Exchange(request, answer, self.model.address, self._role, cost, lost, tries, key))
         return answer
 
@@ -124,8 +125,14 @@ class Caller:
             self.circuit.refused(answer.error or "no reason given")
         else:
             self.circuit.answered()
-        self._run.budget.pay(self.model.cost(answer.prompt_tokens, answer.completion_tokens) or 0.0)
+        cost = self.model.cost(answer.prompt_tokens, answer.completion_tokens) or 0.0
+        self._run.budget.pay(cost + self._unknown(answer, most))
         return answer
+
+    def _unknown(self, answer: Answer, most: float) -> float:
+        """An endpoint that answers without counting tokens is reckoned at the worst case."""
+        counted = self.model.cost(answer.prompt_tokens, answer.completion_tokens) is not None
+        return 0.0 if counted or answer.latency_s is None else most
 
     async def close(self) -> None:
         await self.endpoint.close()
