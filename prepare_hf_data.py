@@ -24,8 +24,9 @@ import numpy as np
 from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
 from auto_router.collect.caller import CONCURRENCY, Run
 from auto_router.collect.collector import Collector
-from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
+from auto_router.collect.journal import JOURNAL_NAME, Journal
 from auto_router.collect.limits import INTERRUPTED, Budget
+from auto_router.collect.lock import run_lock
 from auto_router.collect.pictures import PictureSource
 from auto_router.collect.preflight import preflight
 from auto_router.collect.results import Results

@@ -66,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--max-tokens", type=int, default=96)
+    parser.add_argument("--concurrency", type=int, default=1, help="a small local server answers one after the other (1)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
-    model = PoolModel(
-        "judge", arguments.base_url, arguments.model, temperature=0, max_tokens=arguments.max_tokens, timeout_s=300
-    )
+    given = {"base_url": arguments.base_url, "model": arguments.model, "max_tokens": arguments.max_tokens}
+    model = PoolModel("judge", **given, temperature=0, concurrency=arguments.concurrency, timeout_s=600)
     found = asyncio.run(run(model))
     kinds = ["correct", "incorrect", "none"]
     rows = [[name, str(sum(counts.values())), *(str(counts[kind]) for kind in kinds)] for name, counts in found.items()]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from auto_router.collect.audit import AUDIT_NAME
-from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
+from auto_router.collect.journal import JOURNAL_NAME, Journal
+from auto_router.collect.lock import run_lock
 from auto_router.collect.measures import cohens_kappa, marginal_gain, oracle, wilson_interval
 from auto_router.collect.replay import ReplayServer, recording
 from tests.helpers import png
