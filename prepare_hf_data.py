@@ -1,7 +1,9 @@
 """Stage 1: ask every candidate model, judge the answers, write evaluation records.
 
     python prepare_hf_data.py --dataset path/to/dataset --output-dir . --num-samples 1800
-    python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out
+    python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --dry-run
+    python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
+    python prepare_hf_data.py --audit-import hf_audit_marks.json
 
 Writes ``hf_evaluations_train.json`` and ``hf_evaluations_test.json``, split by ``group``, and ``hf_journal.sqlite`` with every
 answer as it arrived: run the same command again and it continues where it stopped, asking nothing twice. An answer or a
@@ -12,20 +14,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from auto_router.collect.collector import Collector, to_record
+from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
+from auto_router.collect.caller import CONCURRENCY, Run
+from auto_router.collect.collector import Collector
 from auto_router.collect.journal import JOURNAL_NAME, Journal
-from auto_router.collect.source import COLUMNS, load_questions
-from auto_router.collect.summary import reasons, summary_table
+from auto_router.collect.limits import INTERRUPTED, Budget
+from auto_router.collect.lock import run_lock
+from auto_router.collect.pictures import PictureSource
+from auto_router.collect.preflight import preflight
+from auto_router.collect.results import Results
+from auto_router.collect.rows import COLUMNS
+from auto_router.collect.source import Source
+from auto_router.collect.summary import pool_lines, reasons, summary_table, warnings
+from auto_router.collect.survey import Plan, survey
 from auto_router.errors import ConfigError, ProviderError, run
+from auto_router.files import json_list
 from auto_router.pool import Pool, load_pool
-from auto_router.records import Record, group_ids, save_records
-from auto_router.splits import Indices, split_by_group
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
 MODEL_IDS = {
@@ -41,25 +52,51 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Stage 1: ask every model of the pool, judge the answers, write the evaluation JSONs.",
         epilog="Next: python generate_embeddings.py --train-json hf_evaluations_train.json --test-json ...",
     )
-    parser.add_argument("--dataset", required=True, help="hub id, save_to_disk folder, or parquet / json / jsonl / csv file")
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the files go (default: here)")
-    parser.add_argument("--num-samples", type=int, help="ask only so many, drawn by --seed (default: all)")
-    parser.add_argument("--pool", type=Path, help="candidates and judge (default: pool.yaml, the models of MODEL_IDS)")
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="ask only these models of the pool")
-    parser.add_argument("--test-fraction", type=float, default=0.2, help="part of the groups kept for the test (0.2)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample and the split")
-    parser.add_argument("--split", default="train", help="split of a data set that has several (train)")
-    parser.add_argument("--base-url", help="ask this endpoint for every model: a gateway or a replayed recording")
-    parser.add_argument(
+
+    data = parser.add_argument_group("the data set")
+    data.add_argument("--dataset", help="hub id, save_to_disk folder, or parquet / json / jsonl / csv / arrow file")
+    data.add_argument("--config", help="configuration of a hub data set that has several")
+    data.add_argument("--split", default="train", help="split of a data set that has several (train)")
+    data.add_argument("--num-samples", type=int, help="ask only so many, drawn by --seed (default: all)")
+    data.add_argument("--seed", type=int, default=0, help="of the sample, the split and the audit")
+    data.add_argument("--test-fraction", type=float, default=0.2, help="part of every source's groups kept for the test (0.2)")
+    data.add_argument("--test-split", metavar="NAME", help="take this split of the data set as the test, as it is")
+    data.add_argument("--split-column", metavar="NAME", help="column that says train or test for each row")
+    for role in COLUMNS:
+        data.add_argument(f"--{role}-column", metavar="NAME", help=f"column of the {role} (common names are found)")
+    data.add_argument("--picture-folder", type=Path, help="pictures given as paths are opened below this folder only")
+    data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch picture URLs from this host")
+
+    models = parser.add_argument_group("the models")
+    models.add_argument("--pool", type=Path, help="candidates and judge (default: pool.yaml, the models of MODEL_IDS)")
+    models.add_argument("--models", nargs="+", metavar="NAME", help="ask only these models of the pool")
+    models.add_argument("--base-url", help="ask this endpoint for every model: a gateway or a replayed recording")
+    models.add_argument("--concurrency", type=int, default=CONCURRENCY, help=f"requests in flight in all ({CONCURRENCY})")
+    models.add_argument("--max-cost-usd", type=float, help="end before this is spent, earlier runs in the folder included")
+    models.add_argument("--retry-failed", action="store_true", help="ask again also what was refused for good")
+    models.add_argument("--dry-run", action="store_true", help="check the data and every endpoint, estimate the cost, and end")
+    models.add_argument("--skip-preflight", action="store_true", help="do not ask the endpoints a small question first")
+    models.add_argument("--export-only", action="store_true", help="write the JSONs from the journal; ask nothing")
+
+    labels = parser.add_argument_group("the labels")
+    labels.add_argument(
         "--match-only", action="store_true", help="references are the only right wording: no judge, no match is wrong"
     )
-    for role in COLUMNS:
-        parser.add_argument(f"--{role}-column", metavar="NAME", help=f"column of the {role} (common names are found)")
+    labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
+    labels.add_argument("--audit", type=int, metavar="N", help=f"write {AUDIT_NAME}: N answers for a person to check")
+    labels.add_argument("--audit-import", type=Path, metavar="FILE", help="say how good the verdicts are by the marks of FILE")
     arguments = parser.parse_args(argv)
+    if arguments.dataset is None and arguments.audit_import is None:
+        parser.error("--dataset is required")
     if not 0.0 < arguments.test_fraction < 1.0:
         raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
     if arguments.num_samples is not None and arguments.num_samples < 2:
         raise ConfigError(f"--num-samples must be at least 2 (one to train, one to test), got {arguments.num_samples}")
+    for name, lowest in (("concurrency", 1), ("audit", 1), ("max_cost_usd", 0)):
+        value = getattr(arguments, name)
+        if value is not None and not value >= lowest:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
     return arguments
 
 
@@ -70,36 +107,100 @@ def chosen_pool(path: Path | None, names: list[str] | None) -> Pool:
     return load_pool(path or DEFAULT_POOL).subset(names or sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name]))
 
 
-def save_split(records: Sequence[Record], split: tuple[Indices, Indices], folder: Path) -> str:
-    """Write the two JSONs and return a line that says so."""
-    rows = dict(zip(("train", "test"), split, strict=True))
-    for part, numbers in rows.items():
-        save_records(folder / f"hf_evaluations_{part}.json", [records[i] for i in np.sort(numbers)])
-    counts = ", ".join(f"hf_evaluations_{part}.json ({len(numbers)} records)" for part, numbers in rows.items())
-    return f"wrote {counts} and {JOURNAL_NAME} to {folder.resolve()}"
+def planned(arguments: argparse.Namespace) -> Plan:
+    """Read the data set and say what will be asked; what cannot be asked or split is found before anything is paid."""
+    hosts = frozenset(host.lower() for host in arguments.allow_host)
+    source = Source(
+        arguments.dataset,
+        arguments.config,
+        arguments.split,
+        {role: getattr(arguments, f"{role}_column") for role in COLUMNS},
+        PictureSource(arguments.picture_folder, hosts, arguments.output_dir / "hf_pictures"),
+        arguments.test_split,
+        arguments.split_column,
+    )
+    return survey(source, arguments.num_samples, arguments.test_fraction, arguments.seed)
+
+
+async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journal: Journal) -> Results | None:
+    """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
+    budget = Budget(arguments.max_cost_usd, journal.spent())
+    settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
+    collector = Collector(pool, settings, arguments.base_url, arguments.match_only, arguments.graded)
+    if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
+        print(await preflight(collector.models, collector.judges, plan))
+    if arguments.dry_run:
+        return None
+    results = Results(len(plan), [model.name for model in pool.models])
+    task = asyncio.create_task(collector.collect(plan.questions, results))
+
+    def end() -> None:
+        if settings.stop.reason is not None:
+            task.cancel()
+        settings.stop.set(INTERRUPTED)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    try:
+        await task
+    except asyncio.CancelledError:
+        settings.stop.set(INTERRUPTED)
+    if settings.stop.reason == INTERRUPTED:
+        print("\nwhat had arrived is in the journal; run the same command again to go on", file=sys.stderr)
+        raise KeyboardInterrupt
+    if settings.stop.reason is not None:
+        print(f"stopped early: {settings.stop.reason}; raise the budget and run the same command again to go on")
+    if arguments.audit:
+        offline = Collector(pool, Run(journal, offline=True), arguments.base_url, arguments.match_only, arguments.graded)
+        path = arguments.output_dir / AUDIT_NAME
+        print(f"wrote {await write_page(path, results, plan, offline, arguments.audit, arguments.seed)} cases to {path}")
+    return results
+
+
+def save_split(results: Results, plan: Plan, folder: Path) -> str:
+    """Write the two JSONs, reading the data set once more, and return a line that says so."""
+    counts = {"train": 0, "test": 0}
+    names = {part: f"hf_evaluations_{part}.json" for part in counts}
+    with json_list(folder / names["train"]) as train, json_list(folder / names["test"]) as test:
+        for row, question in enumerate(plan.questions()):
+            if results.touched(row):
+                part, append = ("test", test) if plan.is_test[row] else ("train", train)
+                append(results.record(row, question).to_json())
+                counts[part] += 1
+    written = ", ".join(f"{names[part]} ({count} records)" for part, count in counts.items())
+    rest = len(plan) - sum(counts.values())
+    return f"wrote {written} and {JOURNAL_NAME} to {folder.resolve()}" + (
+        f"; {rest} prompts were not asked yet" if rest else ""
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
+    if arguments.audit_import is not None:
+        print(read_marks(arguments.audit_import))
+        return
     pool = chosen_pool(arguments.pool, arguments.models)
-    columns = {role: getattr(arguments, f"{role}_column") for role in COLUMNS}
-    questions = load_questions(arguments.dataset, arguments.num_samples, arguments.seed, arguments.split, columns)
-    # Groups that cannot be split are found before anything is asked.
-    groups = group_ids([Record(question.idx, question.prompt, group=question.group) for question in questions])
-    split = split_by_group(groups, arguments.test_fraction, arguments.seed)
+    plan = planned(arguments)
     names = [model.name for model in pool.models]
     judge = "matching only" if arguments.match_only or pool.judge is None else f"matching, then {pool.judge.name}"
-    print(f"{len(questions)} questions for {', '.join(names)}; judged by {judge}")
-    with Journal(arguments.output_dir / JOURNAL_NAME) as journal:
-        collector = Collector(pool, journal, arguments.base_url, arguments.match_only)
-        outcomes = asyncio.run(collector.collect(questions))
-    print(summary_table(outcomes, names))
-    for line in reasons(outcomes, names):
-        print(f"  null label: {line}")
-    if all(outcome.verdict.score is None for row in outcomes for outcome in row.values()):
-        raise ProviderError("no question got a single label, so nothing was written; see the reasons above")
-    records = [to_record(question, row) for question, row in zip(questions, outcomes, strict=True)]
-    print(save_split(records, split, arguments.output_dir))
+    print(f"{len(plan)} questions for {', '.join(names)}; judged by {judge}")
+    if plan.left_out:
+        print(f"{plan.left_out} rows to train on repeat rows of the test and are left out")
+    for line in [] if arguments.match_only else pool.judges_inside():
+        print(f"warning: {line}")
+    with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
+        results = asyncio.run(collected(arguments, pool, plan, journal))
+        if results is None:
+            return
+        print(summary_table(results))
+        for line in [*pool_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
+            print(line)
+        for line in warnings(results):
+            print(f"warning: {line}")
+        if np.isnan(results.scores).all():
+            raise ProviderError("no question got a single label, so nothing was written; see the reasons above")
+        print(save_split(results, plan, arguments.output_dir))
 
 
 if __name__ == "__main__":

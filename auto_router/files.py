@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,25 @@ def write_json(path: Path, value: Any) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(value, file, ensure_ascii=False, indent=2, allow_nan=False)
         file.write("\n")
+
+
+@contextmanager
+def json_list(path: Path) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends one value to a JSON list at ``path``; the file is whole or not there, as ever.
+
+    The bytes are those of :func:`write_json` for the whole list, but only one value is held in memory.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        written = 0
+
+        def append(value: Any) -> None:
+            nonlocal written
+            text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False).replace("\n", "\n  ")
+            file.write(f"{',' if written else '['}\n  {text}")
+            written += 1
+
+        yield append
+        file.write("\n]\n" if written else "[]\n")
 
 
 def sha256_of(path: Path) -> str:

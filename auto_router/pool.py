@@ -1,13 +1,15 @@
 """The candidate pool: which models exist, where they answer, what they cost and what they can take (``pool.yaml``).
 
+Any endpoint that speaks OpenAI's chat completions fits: OpenAI, Azure OpenAI, NVIDIA Build, a NIM, vLLM, Ollama, a gateway.
 Keys never stand in this file: ``api_key_env`` names the environment variable that holds one.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,19 @@ import yaml
 from auto_router.errors import ConfigError
 
 MODALITIES = ("text", "image")
+RESERVED_PARAMETERS = ("model", "messages", "stream", "n")  # these make the request what it is
 
 
 @dataclass(frozen=True, slots=True)
 class PoolModel:
-    """One model behind an OpenAI-compatible endpoint. Prices are USD per million tokens; None = unknown."""
+    """One model behind an OpenAI-compatible endpoint. Prices are USD per million tokens; None = unknown.
+
+    ``base_url`` is what precedes ``/chat/completions``; with ``api_version`` it is an Azure resource
+    (``https://NAME.openai.azure.com``) and ``model`` the deployment. ``parameters`` goes into the request as it is
+    (``top_p``, ``seed``, ``reasoning_effort``, …); a null there takes a default out, such as ``max_tokens: null`` for
+    models that want ``max_completion_tokens``. At most ``concurrency`` requests are on the wire at once; rates are per
+    minute, None = unlimited; ``timeout_s`` is for one whole answer.
+    """
 
     name: str
     base_url: str = "https://api.openai.com/v1"
@@ -34,6 +44,22 @@ class PoolModel:
     temperature: float | None = None
     system_prompt: str | None = None
     concurrency: int = 8
+    api_version: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    timeout_s: float = 120.0
+
+    @property
+    def address(self) -> str:
+        """Where the model answers: one half of what a recorded answer is known by; the request is the other."""
+        return self.base_url.rstrip("/")
+
+    @property
+    def longest_answer(self) -> int:
+        """The most tokens an answer can have."""
+        limit = self.parameters.get("max_completion_tokens", self.parameters.get("max_tokens"))
+        return limit if isinstance(limit, int) and not isinstance(limit, bool) else self.max_tokens
 
     def cost(self, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
         """Return the price of one answer in USD; None where a price or a count is unknown."""
@@ -54,10 +80,11 @@ class PoolModel:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The candidates, in order, and the judge that labels their answers (None: matching only)."""
+    """The candidates, in order, the judge that labels their answers (None: matching only), and one to check the judge."""
 
     models: tuple[PoolModel, ...]
     judge: PoolModel | None = None
+    second_judge: PoolModel | None = None
 
     def subset(self, names: list[str]) -> Pool:
         """Return the pool with only ``names``, in their order. Raises ConfigError for a name that is not here."""
@@ -65,7 +92,18 @@ class Pool:
         missing = [name for name in names if name not in known]
         if missing:
             raise ConfigError(f"pool has no model {', '.join(map(repr, missing))}; it has {', '.join(known)}")
-        return Pool(tuple(known[name] for name in dict.fromkeys(names)), self.judge)
+        return Pool(tuple(known[name] for name in dict.fromkeys(names)), self.judge, self.second_judge)
+
+    def judges_inside(self) -> list[str]:
+        """Return a warning for each judge that is also a candidate: a model rates its own answers too high."""
+        roles = {"judge": self.judge, "second judge": self.second_judge}
+        return [
+            f"the {role} {judge.model} is also the candidate {model.name}: its verdicts on itself are worth little; "
+            "name a judge from outside the pool"
+            for role, judge in roles.items()
+            for model in self.models
+            if judge is not None and judge.model == model.model
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Return ``{model: facts}`` as stored in the router artifact."""
@@ -73,7 +111,7 @@ class Pool:
 
 
 def load_pool(path: str | Path) -> Pool:
-    """Read ``pool.yaml``: ``models:`` is a list of :class:`PoolModel` entries, ``judge:`` an optional further one.
+    """Read ``pool.yaml``: ``models:`` lists :class:`PoolModel` entries, ``judge:`` and ``second_judge:`` are optional ones.
 
     Raises:
         ConfigError: the file is missing or not YAML, or an entry has an unknown, missing or impossible value.
@@ -87,15 +125,19 @@ def load_pool(path: str | Path) -> Pool:
         raise ConfigError(f"pool file {path} is not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("models"), list) or not content["models"]:
         raise ConfigError(f"pool file {path} needs a non-empty list 'models:'; see pool.yaml of this project")
-    unknown = set(content) - {"models", "judge"}
+    unknown = set(content) - {"models", "judge", "second_judge"}
     if unknown:
-        raise ConfigError(f"pool file {path} has unknown entries {sorted(map(str, unknown))}; allowed are 'models' and 'judge'")
+        allowed = "'models', 'judge' and 'second_judge'"
+        raise ConfigError(f"pool file {path} has unknown entries {sorted(map(str, unknown))}; allowed are {allowed}")
     models = tuple(_parse(entry, f"{path}, models[{i}]") for i, entry in enumerate(content["models"]))
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise ConfigError(f"pool file {path} names a model twice: {sorted({n for n in names if names.count(n) > 1})}")
-    judge = content.get("judge")
-    return Pool(models, None if judge is None else _parse(judge, f"{path}, judge"))
+    entries = {role: content.get(role) for role in ("judge", "second_judge")}
+    judges = {role: None if entry is None else _parse(entry, f"{path}, {role}") for role, entry in entries.items()}
+    if judges["second_judge"] is not None and judges["judge"] is None:
+        raise ConfigError(f"pool file {path} has a second_judge but no judge; call it judge")
+    return Pool(models, **judges)
 
 
 def _parse(entry: Any, where: str) -> PoolModel:
@@ -120,11 +162,30 @@ def _check_numbers(values: Mapping[str, Any], where: str) -> None:
         value = values.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ConfigError(f"{where}: {name} must be a number from 0, got {value!r}")
+    for name in ("requests_per_minute", "tokens_per_minute", "timeout_s"):
+        value = values.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ConfigError(f"{where}: {name} must be a number above 0, got {value!r}")
     for name in ("context_window", "max_tokens", "concurrency"):
         value = values.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{where}: {name} must be a whole number from 1, got {value!r}")
-    for name in ("base_url", "api_key_env", "system_prompt", "model"):
+    for name in ("base_url", "api_key_env", "system_prompt", "model", "api_version"):
         value = values.get(name, "")
         if not isinstance(value, str):
             raise ConfigError(f"{where}: {name} must be a string, got {value!r}")
+    _check_parameters(values.get("parameters", {}), where)
+
+
+def _check_parameters(value: Any, where: str) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{where}: parameters must be a mapping such as {{top_p: 0.9}}, got {value!r}")
+    reserved = sorted(set(value) & set(RESERVED_PARAMETERS))
+    if reserved:
+        raise ConfigError(f"{where}: parameters may not set {', '.join(reserved)}; Stage 1 sets them itself")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{where}: parameters cannot be sent as JSON ({error}); use plain numbers, strings and lists"
+        ) from error

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.errors import DataError
-from auto_router.files import write_json
+from auto_router.files import json_list
 
 FORMATS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
@@ -86,7 +86,9 @@ def parse_records(rows: Iterable[Any], where: str = "evaluation data") -> list[R
 
 def save_records(path: str | Path, records: Iterable[Record]) -> None:
     """Write records as a JSON list, whole or not at all."""
-    write_json(Path(path), [record.to_json() for record in records])
+    with json_list(Path(path)) as append:
+        for record in records:
+            append(record.to_json())
 
 
 def model_names(records: Iterable[Record]) -> list[str]:

@@ -13,24 +13,41 @@ from auto_router.errors import DataError
 Indices = npt.NDArray[np.int64]
 
 
-def split_by_group(groups: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
+def split_by_group(groups: Indices, fraction: float, seed: int, strata: Indices | None = None) -> tuple[Indices, Indices]:
     """Return the row indices of two sides.
 
-    ``fraction`` of the groups go to the second; neither side is empty.
+    ``fraction`` of the groups go to the second; neither side is empty. With ``strata`` ``[N]``, about that fraction of the
+    groups of every stratum; a group belongs to the stratum of its first row.
 
     Raises:
         DataError: fewer than two groups, so that one side would be empty.
     """
-    count = len(np.unique(groups))
+    distinct, first = np.unique(groups, return_index=True)
+    count = len(distinct)
     if count < 2:
         raise DataError(
             f"{len(groups)} rows form {count} group(s); a split needs at least 2 groups: add records "
             "or check their 'group' field"
         )
     held_out = min(max(math.ceil(fraction * count), 1), count - 1)
+    if strata is not None and len(np.unique(strata[first])) > 1:
+        taken = np.isin(groups, distinct[_stratified(strata[first], held_out, seed)])
+        return np.flatnonzero(~taken), np.flatnonzero(taken)
     splitter = GroupShuffleSplit(n_splits=1, test_size=held_out, random_state=seed)
-    first, second = next(splitter.split(groups, groups=groups))
-    return np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    train, test = next(splitter.split(groups, groups=groups))
+    return np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64)
+
+
+def _stratified(strata: Indices, count: int, seed: int) -> Indices:
+    """Draw ``count`` of the positions of ``strata``, from each stratum in proportion (largest remainders first)."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(strata))
+    names, sizes = np.unique(strata, return_counts=True)
+    share = sizes * count / len(strata)
+    quota = np.floor(share).astype(np.int64)
+    largest = np.argsort(-(share - quota), kind="stable")[: count - int(quota.sum())]
+    quota[largest] += 1
+    return np.concatenate([order[strata[order] == name][:take] for name, take in zip(names, quota, strict=True)])
 
 
 def group_folds(groups: Indices, folds: int, seed: int) -> Indices:

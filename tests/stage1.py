@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,8 +16,12 @@ from types import TracebackType
 from typing import Any
 
 import prepare_hf_data
-from auto_router.collect.endpoint import user_message
+from auto_router.collect.caller import Caller, Run
+from auto_router.collect.endpoint import Answer, Endpoint, Messages, user_message
+from auto_router.collect.journal import Journal
+from auto_router.collect.recording import is_probe
 from auto_router.errors import run
+from auto_router.pool import PoolModel
 
 Reply = tuple[int, dict[str, str], bytes]
 
@@ -33,11 +40,15 @@ def raw(value: Any, status: int = 200, **headers: str) -> Reply:
 
 @dataclass
 class ChatServer:
-    """Answers every chat request with what ``script`` returns for its body; keeps the bodies and the keys it was sent."""
+    """Answers every chat request with what ``script`` returns for its body; keeps the bodies and the keys it was sent.
+
+    The preflight's small question is answered here, and counts nowhere, unless ``keep_probes``.
+    """
 
     script: Callable[[dict[str, Any]], Reply]
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    keep_probes: bool = False
 
     def __enter__(self) -> ChatServer:
         chat = self
@@ -48,9 +59,12 @@ class ChatServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                chat.bodies.append(body)
-                chat.keys.append(self.headers.get("Authorization", ""))
-                status, headers, reply = chat.script(body)
+                if is_probe(body) and not chat.keep_probes:
+                    status, headers, reply = completion("ready")
+                else:
+                    chat.bodies.append(body)
+                    chat.keys.append(self.headers.get("Authorization") or self.headers.get("api-key") or "")
+                    status, headers, reply = chat.script(body)
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():
                     self.send_header(name.replace("_", "-"), value)
@@ -94,14 +108,40 @@ def write_pool(path: Path, models: Sequence[dict[str, Any]], judge: dict[str, An
     return path
 
 
+def b64(image: bytes) -> str:
+    """A picture as data sets in JSON hold it."""
+    return base64.b64encode(image).decode("ascii")
+
+
 def recorded(model: str, prompt: str, text: str, images: Sequence[bytes] = (), **answer: Any) -> dict[str, Any]:
     """A row of a recording."""
     return {"request": {"model": model, "messages": user_message(prompt, images)}, "answer": {"text": text, **answer}}
 
 
+def asked_once(model: PoolModel, messages: Messages, **settings: Any) -> Answer:
+    """Ask one question as a run does, with a journal of its own."""
+
+    async def asked(folder: str) -> Answer:
+        with Journal(Path(folder) / "j.sqlite") as journal:
+            caller = Caller(Endpoint(model), Run(journal, **settings))
+            try:
+                return await caller.ask(messages)
+            finally:
+                await caller.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(asked(folder))
+
+
 def stage1(*arguments: str | Path) -> int:
     """Run Stage 1 in this process, as its script does; return its exit code."""
     return run(lambda: prepare_hf_data.main([str(argument) for argument in arguments]))
+
+
+def flags(folder: Path) -> list[str]:
+    """The flags of a run on ``rows.jsonl`` and ``pool.yaml`` of a folder, into its ``out``."""
+    files = {"--dataset": "rows.jsonl", "--pool": "pool.yaml", "--output-dir": "out"}
+    return [part for flag, name in files.items() for part in (flag, str(folder / name))]
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.endpoint import Endpoint, user_message
-from auto_router.collect.judge import INSTRUCTION, judge_messages
+from auto_router.collect.endpoint import Answer, Endpoint, user_message
+from auto_router.collect.judge import judge_messages, verdict_id
 from auto_router.collect.replay import Fault, ReplayServer, recording
-from auto_router.collect.source import Question
+from auto_router.collect.rows import Question
 from auto_router.pool import PoolModel
 from auto_router.records import load_records
 from tests.helpers import png
@@ -90,13 +90,21 @@ def test_labels_costs_reasons_and_table_by_hand(tmp_path: Path, capsys: pytest.C
         {"reading": "undecided by matching, and the pool has no judge"},
         {"reading": "not asked: the model takes no pictures"},
     ]
-    assert errors[3]["seeing"].startswith("NotFoundError 404")
+    assert errors[3]["seeing"].startswith("HTTP 404: ")
 
     out = capsys.readouterr().out
     table = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("seeing", "reading"))}
-    # asked, answered, failed, unscored, success rate, median seconds, tokens, USD
-    assert [*table["seeing"][:5], *table["seeing"][6:]] == ["4", "3", "1", "0", "100.0%", "36", "0.0001"]
-    assert [*table["reading"][:5], *table["reading"][6:]] == ["3", "3", "0", "1", "50.0%", "36", "-"]
+    # asked, answered, failed, unscored, success rate, its interval, marginal gain, median seconds, tokens, USD
+    assert [*table["seeing"][:9], *table["seeing"][10:]] == [
+        *("4", "3", "1", "0", "100.0%", "43.9%", "to", "100.0%", "75.0%"),
+        *("36", "0.0001"),
+    ]  # fmt: skip
+    assert [*table["reading"][:9], *table["reading"][10:]] == [
+        *("3", "3", "0", "1", "50.0%", "9.5%", "to", "90.5%", "25.0%"),
+        *("36", "-"),
+    ]  # fmt: skip
+    assert "oracle (best model for every prompt) 100.0%; best single seeing 100.0%" in out
+    assert "5 labels decided by rules, 0 by the judge" in out
     assert "null label: reading: not asked: the model takes no pictures (1)" in out
     assert len(load_records(tmp_path / "out" / "hf_evaluations_train.json")) == 3
 
@@ -219,10 +227,10 @@ def content(value: Any) -> Reply:
 
 
 NO_ANSWERS = [
-    (raw({"error": {"message": "bad key"}}, 401), "AuthenticationError 401: .*bad key"),
-    (raw({"error": {"message": "no model"}}, 404), "NotFoundError 404: .*no model"),
-    (raw({"detail": "pay"}, 402), "APIStatusError 402"),
-    (raw(b"<html>", 400, Content_Type="text/html"), "BadRequestError 400"),
+    (raw({"error": {"message": "bad key"}}, 401), "HTTP 401: bad key"),
+    (raw({"error": {"message": "no model"}}, 404), "HTTP 404: no model"),
+    (raw({"detail": "pay"}, 402), "HTTP 402: pay"),
+    (raw(b"<html>", 400, Content_Type="text/html"), "HTTP 400: <html>"),
     (completion(""), "empty answer .finish reason stop"),
     (completion(None, "length"), "empty answer .finish reason length"),
     (completion(" \n"), "empty answer"),
@@ -256,10 +264,13 @@ def test_what_is_no_answer_is_null_with_a_reason_and_the_run_goes_on(tmp_path: P
         for row, (_, reason) in zip(read_evaluations(tmp_path / "out"), NO_ANSWERS, strict=True):
             assert row["model_scores"] == {"seeing": 1, "reading": None}
             assert re.match(reason, row["model_errors"]["reading"])
-        # A failure is no answer: it is asked again the next time.
+        # What may succeed later is asked again the next time; what was refused for good, or paid and empty, only on request.
         before = server.asked
         assert served(tmp_path, server.url, rows, [SEEING, READING], "--match-only") == 0
-        assert server.asked - before == {"reading": len(rows)}
+        open_questions = sum(not reason.startswith(("HTTP 400", "empty")) for _, reason in NO_ANSWERS)
+        assert server.asked - before == {"reading": open_questions}
+        assert served(tmp_path, server.url, rows, [SEEING, READING], "--match-only", "--retry-failed") == 0
+        assert server.asked - before == {"reading": open_questions + len(rows)}
 
 
 USAGES: list[Any] = [
@@ -292,7 +303,22 @@ def test_match_only_never_asks_the_judge(tmp_path: Path) -> None:
     assert [row["model_scores"]["reading"] for row in read_evaluations(tmp_path / "out")] == [0, 0]
 
 
-VERDICTS = ['{"correct": true}', '```json\n{"correct": false}\n```', "Correct!", '{"correct": "yes"}', ""]
+VERDICTS = [
+    '{"id": "ID", "correct": true}',
+    '```json\n{"id": "ID", "correct": false}\n```',
+    "Correct!",
+    '{"correct": true}',
+    "",
+]
+
+
+def judged_document(body: dict[str, Any]) -> dict[str, str]:
+    """What a judge's request shows: a system message, and one JSON document as the user's."""
+    system, user = body["messages"]
+    assert (system["role"], user["role"]) == ("system", "user")
+    content = user["content"] if isinstance(user["content"], str) else user["content"][0]["text"]
+    document: dict[str, str] = json.loads(content)
+    return document
 
 
 def test_the_judge_decides_what_the_rules_cannot_and_an_unclear_verdict_is_null(tmp_path: Path) -> None:
@@ -302,7 +328,8 @@ def test_the_judge_decides_what_the_rules_cannot_and_an_unclear_verdict_is_null(
         prompt = body["messages"][0]["content"]
         if body["model"] == "m":
             return completion("wording 5" if prompt == "question 5" else f"my view of {prompt}")
-        return completion(VERDICTS[int(json.loads(prompt.removeprefix(INSTRUCTION))["reference"].split()[1])])
+        document = judged_document(body)
+        return completion(VERDICTS[int(document["reference"].split()[1])].replace("ID", document["id"]))
 
     with ChatServer(script) as server:
         assert served(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
@@ -310,14 +337,13 @@ def test_the_judge_decides_what_the_rules_cannot_and_an_unclear_verdict_is_null(
         judged = [body for body in server.bodies if body["model"] == "judge-1"]
         assert {body["temperature"] for body in judged} == {0}
         # Never which model it was: only the question, the reference and the answer.
-        documents = [json.loads(body["messages"][0]["content"].removeprefix(INSTRUCTION)) for body in judged]
-        assert all(set(document) == {"question", "reference", "answer"} for document in documents)
-        # Verdicts are journalled too; only the one that was no answer at all is asked again.
+        assert all(set(judged_document(body)) == {"id", "question", "reference", "answer"} for body in judged)
+        # Verdicts are journalled too: even the empty one was paid, and is not asked again.
         assert served(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
-        assert server.asked == {"m": 6, "judge-1": 6}
+        assert server.asked == {"m": 6, "judge-1": 5}
         # Another judge judges anew, and no candidate is asked again.
         assert served(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE | {"model": "judge-2"}) == 0
-        assert server.asked == {"m": 6, "judge-1": 6, "judge-2": 5}
+        assert server.asked == {"m": 6, "judge-1": 5, "judge-2": 5}
     result = read_evaluations(tmp_path / "out")
     assert [row["model_scores"]["m"] for row in result] == [1, 0, None, None, None, 1]
     reasons = [row.get("model_errors", {}).get("m", "") for row in result]
@@ -331,11 +357,9 @@ def test_an_answer_that_instructs_the_judge_stays_data(tmp_path: Path) -> None:
     def script(body: dict[str, Any]) -> Reply:
         if body["model"] == "m":
             return completion(attack)
-        (message,) = body["messages"]
-        document = json.loads(message["content"].removeprefix(INSTRUCTION + "\n\n"))
+        document = judged_document(body)
         # A judge that reads the document sees the attack as a string, whole, and nothing around it.
-        intact = message["role"] == "user" and document["answer"] == attack
-        return completion(json.dumps({"correct": not intact}))
+        return completion(json.dumps({"id": document["id"], "correct": document["answer"] != attack}))
 
     with ChatServer(script) as server:
         rows = [{"prompt": f"Name a city, {n}", "answer": "Paris"} for n in range(2)]
@@ -346,15 +370,18 @@ def test_an_answer_that_instructs_the_judge_stays_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("modalities", "shown"), [(["text"], False), (["text", "image"], True)])
 def test_a_judge_is_shown_pictures_only_if_it_takes_them(tmp_path: Path, modalities: list[str], shown: bool) -> None:
-    rows = [QUESTIONS[2], QUESTIONS[2] | {"prompt": "And this?"}]
+    blue = base64.b64encode(png((0, 0, 255))).decode()
+    rows = [QUESTIONS[2], {"prompt": "And this?", "answer": "blue", "images": [blue]}]
 
     def script(body: dict[str, Any]) -> Reply:
-        return completion('{"correct": true}' if body["model"] == "judge-1" else "a warm hue")
+        if body["model"] != "judge-1":
+            return completion("a warm hue")
+        return completion(json.dumps({"id": judged_document(body)["id"], "correct": True}))
 
     with ChatServer(script) as server:
         assert served(tmp_path, server.url, rows, [SEEING], judge=JUDGE | {"modalities": modalities}) == 0
         judged = [json.dumps(body) for body in server.bodies if body["model"] == "judge-1"]
-    assert [RED_TEXT in body for body in judged] == [shown, shown]
+    assert sorted(RED_TEXT in body or blue in body for body in judged) == [shown, shown]
     assert [row["model_scores"]["seeing"] for row in read_evaluations(tmp_path / "out")] == [1, 1]
 
 
@@ -362,12 +389,19 @@ def test_a_recorded_judge_is_replayed(tmp_path: Path) -> None:
     question = Question(1, "Capital of France?", "Paris", (), None, "g")
     verdict = {
         "request": {"model": "judge-1", "messages": judge_messages(question, "the city of light")},
-        "answer": {"text": '{"correct": true}'},
+        "answer": {"text": json.dumps({"id": verdict_id(question, "the city of light"), "correct": True})},
     }
     with ReplayServer(recording([*RECORDED, verdict])) as server:
         assert served(tmp_path, server.url, QUESTIONS[:2], [READING], judge=JUDGE) == 0
     assert asked(server) == {"reading": 2, "judge-1": 1}
     assert [row["model_scores"]["reading"] for row in read_evaluations(tmp_path / "out")] == [0, 1]
+
+
+async def attempted(endpoint: Endpoint) -> Answer:
+    try:
+        return await endpoint.attempt(endpoint.request(user_message("hello")))
+    finally:
+        await endpoint.close()
 
 
 def test_a_providers_key_is_not_sent_to_another_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,8 +411,8 @@ def test_a_providers_key_is_not_sent_to_another_address(tmp_path: Path, monkeypa
         for gateway in ("", "gateway-key"):
             monkeypatch.setenv("AUTO_ROUTER_GATEWAY_KEY", gateway)
             endpoint = Endpoint(model, server.url)
-            asyncio.run(endpoint.ask(endpoint.request(user_message("hello"))))
-    assert server.keys == ["Bearer none", "Bearer gateway-key"]
+            asyncio.run(attempted(endpoint))
+    assert server.keys == ["", "Bearer gateway-key"]
 
 
 def test_keys_come_from_the_environment_and_appear_nowhere(
@@ -480,7 +514,7 @@ def test_real_recorded_answers_get_their_known_labels(tmp_path: Path, shared_dat
             label = result["model_scores"][name]
             if name not in row["responses"]:
                 assert label is None
-                assert result["model_errors"][name].startswith("NotFoundError 404")
+                assert result["model_errors"][name].startswith("HTTP 404: ")
             elif label is not None:
                 agreed.append(label == row["model_scores"][name])
     assert len(agreed) > 150

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FACES = ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router", "router_usage_examples"]
 PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
 
-FOUNDATIONS = {"costs", "errors", "files", "images", "pool", "records", "splits"}
+FOUNDATIONS = {"conversation", "costs", "errors", "files", "images", "pool", "records", "splits"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FOUNDATIONS, FOUNDATIONS),
     **{room: FOUNDATIONS | {room} for room in ("collect", "encode", "learn", "decide")},
@@ -66,7 +66,19 @@ def fresh(code: str) -> str:
 
 
 def test_importing_the_router_is_light() -> None:
-    heavy = "datasets", "openai", "sklearn", "pandas", "matplotlib", "jina", "clip_client", "onnxruntime", "pyarrow"
+    heavy = (
+        "datasets",
+        "openai",
+        "aiohttp",
+        "jinja2",
+        "sklearn",
+        "pandas",
+        "matplotlib",
+        "jina",
+        "clip_client",
+        "onnxruntime",
+        "pyarrow",
+    )
     assert fresh(f"import sys, model_router; print([m for m in {heavy!r} if m in sys.modules])") == "[]"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sqlite3
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auto_router.collect import journal as journal_module
 from auto_router.collect.endpoint import Answer, digested, user_message
-from auto_router.collect.journal import Journal, request_key
+from auto_router.collect.journal import Exchange, Journal, request_key
 from auto_router.collect.replay import load_recording
 from auto_router.errors import DataError
 from tests.helpers import png
@@ -27,7 +29,7 @@ def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
     answer = Answer("five", 10, 2, "stop", 0.5)
     with Journal(tmp_path / "deep" / "j.sqlite") as journal:
         assert journal.get(request("q")) is None
-        journal.put(request("q"), answer)
+        journal.put(Exchange(request("q"), answer))
         # Committed at once: another connection sees it while this one is open.
         with Journal(tmp_path / "deep" / "j.sqlite") as other:
             assert other.get(request("q")) == answer
@@ -37,28 +39,28 @@ def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
 
 def test_every_setting_and_the_model_are_part_of_the_request(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(request("q"), Answer("a"))
+        journal.put(Exchange(request("q"), Answer("a")))
         for other in (request("Q"), request("q", "n"), request("q", max_tokens=6), request("q", temperature=0)):
             assert journal.get(other) is None
         reordered = dict(reversed(request("q").items()))
         assert journal.get(reordered) == Answer("a")
 
 
-def test_a_failure_is_kept_but_asked_again(tmp_path: Path) -> None:
+def test_a_failure_is_kept_until_an_answer_takes_its_place(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(request("q"), Answer(None, error="timeout"))
-        assert journal.get(request("q")) is None
+        journal.put(Exchange(request("q"), Answer(None, error="timeout"), lost_usd=0.5))
+        assert journal.get(request("q")) == Answer(None, error="timeout")
         assert list(journal.rows()) == []
-        journal.put(request("q"), Answer("a"))
+        journal.put(Exchange(request("q"), Answer("a")))
         assert journal.get(request("q")) == Answer("a")
     with sqlite3.connect(tmp_path / "j.sqlite") as database:
-        assert database.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+        assert database.execute("SELECT count(*), sum(tries), sum(lost_usd) FROM exchanges").fetchone() == (1, 2, 0.5)
 
 
 def test_pictures_are_kept_as_digests_and_told_apart(tmp_path: Path) -> None:
     red, blue = ({"model": "m", "messages": user_message("q", [png(c)])} for c in ((255, 0, 0), (0, 0, 255)))
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(red, Answer("red"))
+        journal.put(Exchange(red, Answer("red")))
         assert journal.get(red) == Answer("red")
         assert journal.get(blue) is None
         (row,) = journal.rows()
@@ -91,7 +93,7 @@ def test_an_export_is_a_recording_with_stable_bytes(tmp_path: Path) -> None:
     for name, order in (("one", "abc"), ("two", "cba")):
         with Journal(tmp_path / f"{name}.sqlite") as journal:
             for prompt in order:
-                journal.put(request(prompt), answers[prompt])
+                journal.put(Exchange(request(prompt), answers[prompt]))
             assert journal.export(tmp_path / f"{name}.jsonl.gz") == 2
     packed = (tmp_path / "one.jsonl.gz").read_bytes()
     assert packed == (tmp_path / "two.jsonl.gz").read_bytes()
@@ -105,6 +107,24 @@ def test_an_empty_journal_exports_an_empty_recording(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
         assert journal.export(tmp_path / "r.jsonl.gz") == 0
     assert load_recording(tmp_path / "r.jsonl.gz") == {}
+
+
+def test_a_full_disk_is_waited_for_and_then_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "PATIENCE_S", 2.5)
+
+    async def run(journal: Journal, prompts: range, room: float) -> None:
+        full = journal._database.execute("PRAGMA page_count").fetchone()[0]
+        journal._database.execute(f"PRAGMA max_page_count = {full}")
+        asyncio.get_running_loop().call_later(room, journal._database.execute, "PRAGMA max_page_count = 1000000")
+        await asyncio.gather(*(journal.commit(Exchange(request(str(n) * 99), Answer("x" * 999))) for n in prompts))
+
+    with Journal(tmp_path / "j.sqlite") as journal:
+        asyncio.run(run(journal, range(50), room=0.5))
+        assert all(journal.get(request(str(n) * 99)) == Answer("x" * 999) for n in range(50))
+        with pytest.raises(DataError, match=r"j\.sqlite cannot be written .*full.*same command"):
+            asyncio.run(run(journal, range(100, 150), room=60))
+        # All or none, and what was there is still there.
+        assert len(list(journal.rows())) == 50
 
 
 def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.collect.matching import chosen_letter, final_answer, last_number, match, number
+from auto_router.collect.matching import match
+from auto_router.collect.numbers import last_quantity, quantity
+from auto_router.collect.stated import chosen_letter, chosen_letters, final_answer
 
 TRUE, FALSE, UNKNOWN = True, False, None
 
@@ -53,6 +55,51 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("41", "42", FALSE),
         ("forty-two", "42", UNKNOWN),
         ("1/0", "0", UNKNOWN),
+        ("50%", "0.5", TRUE),
+        ("0.5", "50%", TRUE),
+        ("50", "50%", TRUE),
+        ("It is 50 percent.", "50", TRUE),
+        ("60%", "0.5", FALSE),
+        ("5 km", "5 km", TRUE),
+        ("5", "5 km", TRUE),
+        ("5000 m", "5 km", UNKNOWN),
+        ("7 kilometers", "5 km", FALSE),
+        ("5000", "5 km", UNKNOWN),
+        ("$18", "18", TRUE),
+        ("18 dollars", "$18", TRUE),
+        ("1 \\frac{1}{2}", "1.5", TRUE),
+        ("\\dfrac12", "1/2", TRUE),
+        ("3.14159", "3.14", TRUE),
+        ("0.333", "1/3", UNKNOWN),
+        ("3.14", "3", FALSE),
+        ("3 \\times 10^5", "300000", TRUE),
+        ("90^\\circ", "90", TRUE),
+        ("2\\sqrt{2}", "2", UNKNOWN),
+        ("12 - 10d", "12", UNKNOWN),
+        ("2, -1", "2", UNKNOWN),
+        ("x = 3 or x = 4", "4", UNKNOWN),
+        ("\\frac{ \\sqrt{3} }{2}", "\\frac{\\sqrt{3}}{2}", TRUE),
+        ("(A) and (B)", "A", UNKNOWN),
+        ("A, B", "A", UNKNOWN),
+        ("B and C are both right", "B", UNKNOWN),
+        ("I, as a model, cannot say", "I", UNKNOWN),
+        ("(M)", "(M)", TRUE),
+        # several choices, and lists
+        ("b, c, d", "b,c,d", TRUE),
+        ("(B), (D) and (C)", "b,c,d", TRUE),
+        ("b, c", "b,c,d", FALSE),
+        ("all of them", "b,c,d", UNKNOWN),
+        ("blue, red and green", "red, green, blue", TRUE),
+        ("The colours are red, green, blue", "red, green and blue", TRUE),
+        ("red, green", "red, green, blue", UNKNOWN),
+        ("x = 3, x = -2", "-2, 3", TRUE),
+        ("[1, 2, 3]", "[1,2,3]", TRUE),
+        ("The output is `[1, 3, 2]`", "[1, 2, 3]", FALSE),
+        ("[\"a\", 'b']", "['a', 'b']", TRUE),
+        ("{1: 2, 1: 3}", "{1: 3}", UNKNOWN),
+        ("{'a': [1]}", "{'a': [1]}", TRUE),
+        ("__import__('os').system('true')", "[1]", UNKNOWN),
+        ("[" * 3000, "[1]", UNKNOWN),
         # yes and no
         ("Yes, it does.", "yes", TRUE),
         ("No.", "Yes", FALSE),
@@ -92,6 +139,7 @@ def test_verdicts_computed_by_hand(response: str, reference: str, expected: bool
     ("response", "final"),
     [
         ('```json\n{"reasoning": "x = {1}", "answer": "7"}\n```', "7"),
+        ('{"reasoning": "\\(x\\)", "answer": "\\\\frac{1}{2}"}', "\\frac{1}{2}"),
         ('{"answer": 7}', "7"),
         ('{"answer": [7]}', '{"answer": [7]}'),
         ('{"answer": null}', '{"answer": null}'),
@@ -107,16 +155,21 @@ def test_the_final_answer_is_what_the_response_states_last(response: str, final:
     assert final_answer(response) == final
 
 
-def test_numbers_and_letters() -> None:
-    assert [number(text) for text in ("5", "€ 5", "50%", "1,000", "-.5", "1/4", "five", "5 6", "1/0", "")] == [
-        *(5.0, 5.0, 50.0, 1000.0, -0.5, 0.25),
-        *(None, None, None, None),
+def test_quantities_and_letters() -> None:
+    texts = ["5", "€ 5", "50%", "1,000", "-.5", "1/4", "5 cm", "1 1/2", "\\frac{3}{4}", "3 \\times 10^{5}", "½", "20^\\circ"]
+    found = [quantity(text) for text in texts]
+    assert [q and q.value for q in found] == [5, 5, 50, 1000, -0.5, 0.25, 5, 1.5, 0.75, 300_000, 0.5, 20]
+    assert [q and q.unit for q in found] == ["", "€", "%", "", "", "", "cm", "", "", "", "", "°"]
+    assert [quantity(text) for text in ("five", "5 6", "1/0", "", "2x", "x = 5", "about 5")] == [None] * 7
+    last = last_quantity("3 apples and 4.5 pears")
+    assert last is not None
+    assert (last.value, last.unit, last.decimals) == (4.5, "pear", 1)
+    assert [last_quantity(text) for text in ("none", "\\sqrt{2}", "2\\pi", "3 or 4", "12 - 10d", "(1 + √3) / 2")] == [None] * 6
+    assert [chosen_letter(text) for text in ("C", "(c) x", "it is (C)", "(A) (B)", "word", "A.", "(A) and (B)", "a, b")] == [
+        *("C", "C", "C", None, None, "A", None, None),
     ]
-    assert last_number("3 apples and 4.5 pears") == 4.5
-    assert last_number("none") is None
-    assert [chosen_letter(text) for text in ("C", "(c) x", "it is (C)", "(A) (B)", "word", "A.")] == [
-        *("C", "C", "C", "A", None, "A"),
-    ]
+    assert chosen_letters("b,c,d") == chosen_letters("BCD") == chosen_letters("(B), (C) and (D)") == frozenset("BCD")
+    assert [chosen_letters(text) for text in ("bad", "CAB", "a cat", "")] == [None] * 4
 
 
 ANY = st.text(max_size=60) | st.text(alphabet="aAbB012.,/()[]{}\"'`*\\ -:answerisboxed\n", max_size=60)

@@ -15,9 +15,9 @@ import torch
 import yaml
 
 from auto_router.collect.endpoint import Answer, Messages, user_message
-from auto_router.collect.judge import judge_messages
+from auto_router.collect.judge import judge_messages, verdict_id
 from auto_router.collect.replay import ReplayServer, load_recording, recording
-from auto_router.collect.source import Question
+from auto_router.collect.rows import Question
 from auto_router.records import label_matrix, parse_records
 from prepare_hf_data import MODEL_IDS
 from tests.checkout import ROOT, bash, copy_of_the_project, readme_blocks
@@ -93,7 +93,8 @@ def endpoints(tmp_path: Path) -> Iterator[Path]:
         ):
             right = (len(row["prompt"]) + place) % 3
             answers.append(said(model, user_message(row["prompt"]), row["answer"] if right else wrong))
-        answers.append(said("gpt-5-mini", judge_messages(question, wrong), '{"correct": false}'))
+        verdict = json.dumps({"id": verdict_id(question, wrong), "correct": False})
+        answers.append(said("gpt-5-mini", judge_messages(question, wrong), verdict))
     with ReplayServer(recording(answers)) as server:
         pool = yaml.safe_load((folder / "pool.yaml").read_text())
         for model in [*pool["models"], pool["judge"]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import http.client
 import json
@@ -18,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from auto_router.collect import endpoint as endpoint_module
-from auto_router.collect import replay
-from auto_router.collect.endpoint import Answer, Endpoint, user_message
-from auto_router.collect.journal import Journal
+from auto_router.collect import caller, replay
+from auto_router.collect.endpoint import Answer, user_message
+from auto_router.collect.journal import Exchange, Journal
 from auto_router.collect.replay import FAULTS, Fault, ReplayServer, load_recording, recording
+from auto_router.collect.retry import RetryPolicy
 from auto_router.errors import DataError, run
 from auto_router.pool import PoolModel
 from tests.helpers import png
-from tests.stage1 import recorded
+from tests.stage1 import asked_once, recorded
 
 ANSWERS = recording([recorded("m", "q", "a", prompt_tokens=7, completion_tokens=3, finish_reason="stop")])
 
@@ -45,15 +44,8 @@ def chat(prompt: str = "q", model: str = "m") -> bytes:
     return json.dumps({"model": model, "messages": user_message(prompt)}).encode()
 
 
-def ask(server: ReplayServer, prompt: str = "q") -> Answer:
-    async def asked() -> Answer:
-        endpoint = Endpoint(PoolModel("m", model="m"), server.url)
-        try:
-            return await endpoint.ask(endpoint.request(user_message(prompt)))
-        finally:
-            await endpoint.close()
-
-    return asyncio.run(asked())
+def ask(server: ReplayServer, prompt: str = "q", **model: Any) -> Answer:
+    return asked_once(PoolModel("m", model="m", base_url=server.url, **model), user_message(prompt))
 
 
 def test_a_recorded_question_is_answered_as_openai_would() -> None:
@@ -139,39 +131,40 @@ def test_retry_after_is_honoured() -> None:
 
 
 def test_an_endpoint_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_module, "TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(endpoint_module, "RETRIES", 1)
+    monkeypatch.setattr(caller, "POLICY", RetryPolicy(attempts=2, first_wait=0.01, strikes=99))
     with ReplayServer(ANSWERS, fault=lambda number: Fault(delay_s=1.0)) as server:
-        answer = ask(server)
-        assert answer.text is None
-        assert answer.error == "APITimeoutError: Request timed out."
+        assert ask(server, timeout_s=0.2).error == "no answer within 0.2 s (after 2 tries)"
         assert server.requests == 2
 
 
 def test_nobody_listening_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_module, "RETRIES", 0)
+    monkeypatch.setattr(caller, "POLICY", RetryPolicy(attempts=1))
     with ReplayServer(ANSWERS) as server:
         pass
-    assert ask(server).error == "APIConnectionError: Connection error."
+    assert (ask(server).error or "").startswith("connection failed: Cannot connect to host 127.0.0.1")
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason", "requests"),
+    ("fault", "reason", "requests", "settled"),
     [
-        (Fault(status=400), "BadRequestError 400: .*injected fault 400", 1),
-        (Fault(status=401), "AuthenticationError 401: .*injected fault 401", 1),
-        (Fault(status=404), "NotFoundError 404", 1),
-        (Fault(body=b"{not json"), "answer is not JSON", 1),
-        (Fault(status=429, retry_after=0.01), "RateLimitError 429", 5),
+        (Fault(status=400), "HTTP 400: injected fault 400", 1, True),
+        (Fault(status=401), "HTTP 401: injected fault 401", 1, False),
+        (Fault(status=404), "HTTP 404", 1, False),
+        (Fault(body=b"{not json"), "answer is not JSON", 1, False),
+        (Fault(body=b'{"choices": []}'), "answer has no choices", 1, False),
+        (Fault(status=400, body=b'{"error": {"code": "content_filter", "message": "no"}}'), "content filter: no", 1, True),
+        (Fault(status=429, body=b'{"error": {"code": "insufficient_quota", "message": "pay"}}'), "HTTP 429: pay", 1, False),
+        (Fault(status=307), "HTTP 307: redirected", 1, False),
+        (Fault(status=429, retry_after=0.01), r"HTTP 429: .*\(after 5 tries\)", 5, False),
+        (Fault(status=503, retry_after=0.01), r"HTTP 503: .*\(after 5 tries\)", 5, False),
     ],
 )
-def test_a_lasting_fault_is_an_answer_with_its_reason(fault: Fault, reason: str, requests: int) -> None:
+def test_a_lasting_fault_is_an_answer_with_its_reason(fault: Fault, reason: str, requests: int, settled: bool) -> None:
     with ReplayServer(ANSWERS, fault=lambda number: fault) as server:
         answer = ask(server)
         assert answer.text is None
-        assert answer.error is not None
-        assert re.match(reason, answer.error)
-        assert server.requests == requests
+        assert re.match(reason, answer.error or "")
+        assert (server.requests, answer.settled) == (requests, settled)
 
 
 def test_latency_is_added() -> None:
@@ -209,7 +202,7 @@ def test_a_damaged_or_missing_archive_is_one_error(tmp_path: Path) -> None:
 
 def test_the_command_exports_a_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put({"model": "m", "messages": user_message("q")}, Answer("a"))
+        journal.put(Exchange({"model": "m", "messages": user_message("q")}, Answer("a")))
     target = tmp_path / "r.jsonl.gz"
     assert run(lambda: replay.main([str(target), "--export", str(tmp_path / "j.sqlite")])) == 0
     assert "wrote 1 answers" in capsys.readouterr().out

@@ -12,12 +12,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from auto_router.collect.source import Question, load_questions
+from auto_router.collect.rows import Question
+from auto_router.collect.source import Source
+from auto_router.collect.survey import survey
 from auto_router.errors import DataError
 from auto_router.images import pixels
 from auto_router.records import content_key
 from tests.helpers import png
 from tests.stage1 import write_rows
+
+
+def load_questions(dataset: str, split: str = "train", columns: dict[str, str | None] | None = None) -> list[Question]:
+    return list(Source(dataset, split=split, columns=columns or {}).questions())
+
 
 RED, BLUE = png((255, 0, 0)), png((0, 0, 255))
 ROWS: list[dict[str, Any]] = [
@@ -92,14 +99,13 @@ def test_an_empty_group_falls_back_to_the_content(tmp_path: Path) -> None:
 
 def test_a_sample_is_seeded_sorted_and_keeps_its_row_numbers(tmp_path: Path) -> None:
     dataset = str(write_rows(tmp_path / "a.jsonl", [{"prompt": f"p{i}", "answer": str(i)} for i in range(50)]))
-    one, same, other = (load_questions(dataset, 10, seed) for seed in (0, 0, 1))
-    assert one == same
-    assert [question.idx for question in one] != [question.idx for question in other]
-    numbers = [question.idx for question in one]
+    one, same, other = (survey(Source(dataset), 10, 0.2, seed) for seed in (0, 0, 1))
+    numbers = one.rows.tolist()
+    assert numbers == same.rows.tolist() != other.rows.tolist()
     assert numbers == sorted(set(numbers))
-    assert len(numbers) == 10
-    assert [question.prompt for question in one] == [f"p{number}" for number in numbers]
-    assert len(load_questions(dataset, 500)) == 50
+    assert len(one) == 10
+    assert [question.prompt for question in one.questions()] == [f"p{number}" for number in numbers]
+    assert len(survey(Source(dataset), 500, 0.2, 0)) == 50
 
 
 def test_pictures_in_json_are_base64_or_data_uris(tmp_path: Path) -> None:
@@ -153,7 +159,7 @@ PICTURE_ERRORS = [
 def test_a_bad_picture_is_named_with_its_row_before_anything_is_asked(tmp_path: Path, picture: Any, says: str) -> None:
     dataset = str(write_rows(tmp_path / "a.jsonl", [{"prompt": "p", "answer": "a", "images": [picture]}]))
     with pytest.raises(DataError, match=f"row 0, pictures: .*{says}"):
-        load_questions(dataset)
+        survey(Source(dataset), None, 0.2, 0)
 
 
 DAMAGED_GZIP = gzip.compress(b"".join(b'{"n": %d}\n' % n**3 for n in range(2000)))[:300] + b"\xff" * 99
@@ -163,7 +169,7 @@ DAMAGED_GZIP = gzip.compress(b"".join(b'{"n": %d}\n' % n**3 for n in range(2000)
     ("name", "content", "says"),
     [
         ("a.jsonl", b"", "is empty"),
-        ("a.json", b"[]", "cannot be loaded"),
+        ("a.json", b"[]", "is empty"),
         ("a.csv", b"", "cannot be loaded"),
         ("a.csv", b"prompt,answer\n", "cannot be loaded|is empty"),
         ("a.jsonl", b"{", "cannot be loaded"),

@@ -3,106 +3,122 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from tqdm import tqdm
 
+from auto_router.collect.caller import Caller, Run
 from auto_router.collect.endpoint import Answer, Endpoint, Messages, user_message
-from auto_router.collect.journal import Journal, request_key
-from auto_router.collect.judge import Verdict, judge_messages, matched, parse_verdict
-from auto_router.collect.source import Question
+from auto_router.collect.judge import Verdict, judge_messages, matched, parse_verdict, verdict_id
+from auto_router.collect.limits import INTERRUPTED, NotAsked
+from auto_router.collect.results import TEXT_ONLY, Outcome, Results
+from auto_router.collect.rows import Question
 from auto_router.pool import Pool, PoolModel
-from auto_router.records import Record
 
-TEXT_ONLY = "not asked: the model takes no pictures"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One model on one question."""
-
-    answer: Answer | None
-    verdict: Verdict
-    cost: float | None = None
+READ_AHEAD = 32
 
 
 class Collector:
-    """Runs one pool over questions. ``match_only``: references are the only right wording, no judge is asked."""
+    """Runs one pool over questions. ``match_only``: references are the only right wording, no judge is asked.
 
-    def __init__(self, pool: Pool, journal: Journal, base_url: str | None = None, match_only: bool = False) -> None:
-        self.pool = pool
-        self._journal = journal
-        self._match_only = match_only
-        self._endpoints = {model.name: Endpoint(model, base_url) for model in pool.models}
-        self._judge = None if match_only or pool.judge is None else Endpoint(pool.judge, base_url)
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._judging = asyncio.Semaphore(pool.judge.concurrency if pool.judge else 1)
+    ``graded``: judges give scores from 0 to 1 instead of right or wrong. To be made inside a running event loop.
+    """
 
-    async def collect(self, questions: Sequence[Question]) -> list[dict[str, Outcome]]:
-        """Return ``{model: outcome}`` for every question, in order. Nothing an endpoint does ends the run."""
-        outcomes: list[dict[str, Outcome]] = [{} for _ in questions]
-        total = len(questions) * len(self.pool.models)
-        bar: tqdm[NoReturn] = tqdm(total=total, desc="ask and judge", unit="answer", smoothing=0.05)
-        with bar:
-            await asyncio.gather(*(self._ask_all(model, questions, outcomes, bar) for model in self.pool.models))
-        for endpoint in [*self._endpoints.values(), *([self._judge] if self._judge else [])]:
-            await endpoint.close()
-        return [{model.name: row[model.name] for model in self.pool.models} for row in outcomes]
-
-    async def _ask_all(
-        self, model: PoolModel, questions: Sequence[Question], outcomes: list[dict[str, Outcome]], bar: tqdm[NoReturn]
+    def __init__(
+        self, pool: Pool, run: Run, base_url: str | None = None, match_only: bool = False, graded: bool = False
     ) -> None:
-        waiting = iter(range(len(questions)))
+        self._run, self._match_only, self._graded = run, match_only, graded
 
-        async def work() -> None:
-            for number in waiting:  # the workers of a model share one iterator, so each question is taken once
-                outcomes[number][model.name] = await self._one(model, questions[number])
-                bar.update()
+        def caller(model: PoolModel, role: str) -> Caller:
+            return Caller(Endpoint(model, base_url, keyless=run.offline), run, role)
 
-        await asyncio.gather(*(work() for _ in range(model.concurrency)))
+        self.models = [caller(model, "candidate") for model in pool.models]
+        self.judges = [caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only]
 
-    async def _one(self, model: PoolModel, question: Question) -> Outcome:
-        if question.images and "image" not in model.modalities:
+    async def collect(self, questions: Callable[[], Iterator[Question]], results: Results) -> None:
+        """Fill ``results``. Every model reads ``questions()`` at its own pace, so a slow or dropped one holds up no other.
+
+        Raises:
+            DataError: the journal cannot be written, or the data set cannot be read any more.
+        """
+        size = len(results.scores)
+        bar: tqdm[NoReturn] = tqdm(total=size * len(self.models), desc="ask and judge", unit="answer", smoothing=0.05)
+        with bar:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for column, caller in enumerate(self.models):
+                        feed = _Feed(questions())
+                        # Twice as many workers as requests: while some wait for the judge, others ask.
+                        for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
+                            group.create_task(self._work(column, caller, feed, results, bar))
+            except BaseExceptionGroup as failures:  # one cause is enough; the others are mostly its echo
+                raise failures.exceptions[0] from None
+            finally:
+                await self.close()
+
+    async def _work(self, column: int, caller: Caller, feed: _Feed, results: Results, bar: tqdm[NoReturn]) -> None:
+        # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.
+        while self._run.stop.reason != INTERRUPTED and (item := await feed.next()) is not None:
+            results.put(item[0], column, await self.one(caller, item[1]))
+            bar.update()
+
+    async def one(self, caller: Caller, question: Question) -> Outcome:
+        """Return what one model makes of one question. Nothing an endpoint does is an exception."""
+        if question.images and "image" not in caller.model.modalities:
             return Outcome(None, Verdict(None, TEXT_ONLY))
-        answer = await self._asked(self._endpoints[model.name], user_message(question.prompt, question.images))
-        cost = model.cost(answer.prompt_tokens, answer.completion_tokens)
-        return Outcome(answer, await self._judged(answer, question), cost)
+        try:
+            answer = await caller.ask(question_messages(question))
+        except NotAsked as why:
+            return Outcome(None, Verdict(None, str(why)))
+        verdict, second = await self._judged(answer, question)
+        return Outcome(answer, verdict, caller.model.cost(answer.prompt_tokens, answer.completion_tokens), second)
 
-    async def _judged(self, answer: Answer, question: Question) -> Verdict:
+    async def _judged(self, answer: Answer, question: Question) -> tuple[Verdict, Verdict | None]:
         verdict = matched(answer, question, self._match_only)
         if verdict is not None or answer.text is None:
-            return verdict or Verdict(None, "no answer")
-        if self._judge is None:
-            return Verdict(None, "undecided by matching, and the pool has no judge")
-        shown = question.images if "image" in self._judge.model.modalities else ()
-        async with self._judging:
-            return parse_verdict(await self._asked(self._judge, judge_messages(question, answer.text, shown)))
+            return verdict or Verdict(None, "no answer"), None
+        if not self.judges:
+            return Verdict(None, "undecided by matching, and the pool has no judge"), None
+        first, *second = await asyncio.gather(*(self._verdict(judge, answer.text, question) for judge in self.judges))
+        return first, second[0] if second else None
 
-    async def _asked(self, endpoint: Endpoint, messages: Messages) -> Answer:
-        """Return the journal's answer, or ask and commit."""
-        request = endpoint.request(messages)
-        async with self._turns.setdefault(request_key(request), asyncio.Lock()):  # its double waits and finds it answered
-            known = self._journal.get(request)
-            if known is not None:
-                return known
-            answer = await endpoint.ask(request)
-            self._journal.put(request, answer)
-            return answer
+    async def _verdict(self, judge: Caller, text: str, question: Question) -> Verdict:
+        shown = question.images if "image" in judge.model.modalities else ()
+        try:
+            reply = await judge.ask(judge_messages(question, text, shown, self._graded))
+        except NotAsked as why:
+            return Verdict(None, f"judge: {why}", "judge")
+        return parse_verdict(reply, verdict_id(question, text), self._graded)
+
+    async def close(self) -> None:
+        for caller in [*self.models, *self.judges]:
+            await caller.close()
 
 
-def to_record(question: Question, outcomes: Mapping[str, Outcome]) -> Record:
-    """Return the evaluation record of one question; what has no verdict is None, with its reason."""
-    return Record(
-        idx=question.idx,
-        prompt=question.prompt,
-        answer=question.answer,
-        images=tuple(base64.b64encode(image).decode("ascii") for image in question.images),
-        model_scores={name: outcome.verdict.score for name, outcome in outcomes.items()},
-        group=question.group,
-        source=question.source,
-        model_costs={name: outcome.cost for name, outcome in outcomes.items() if outcome.cost is not None},
-        model_errors={n: o.verdict.reason for n, o in outcomes.items() if o.verdict.score is None},
-    )
+def question_messages(question: Question) -> Messages:
+    """Return what a model is asked: the conversation where there is one, with the pictures in its last turn."""
+    if not question.turns:
+        return user_message(question.prompt, question.images)
+    *before, last = question.turns
+    return [{"role": turn.role, "content": turn.text} for turn in before] + user_message(last.text, question.images)
+
+
+class _Feed:
+    """Numbered questions, read in a thread a few at a time: reading never holds up what is on the wire."""
+
+    def __init__(self, questions: Iterator[Question]) -> None:
+        self._questions = enumerate(questions)
+        self._ready: list[tuple[int, Question]] = []
+        self._ended = False
+        self._lock = asyncio.Lock()
+
+    async def next(self) -> tuple[int, Question] | None:
+        async with self._lock:
+            if not self._ready and not self._ended:
+                self._ready = await asyncio.to_thread(self._read)
+                self._ended = not self._ready
+            return self._ready.pop(0) if self._ready else None
+
+    def _read(self) -> list[tuple[int, Question]]:
+        return [item for _, item in zip(range(READ_AHEAD), self._questions, strict=False)]

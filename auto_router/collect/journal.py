@@ -1,17 +1,21 @@
-"""The journal: every answer of every endpoint, committed as it arrives.
+"""The journal: every answer of every endpoint, candidates' and judges', committed as it arrives.
 
-A row is a request's fingerprint (model, messages, sampling settings), the request with its pictures digested, and the
-answer. A request that was answered is never sent again, so the same command continues where it stopped, another judge
-re-judges without asking the candidates, and a new model is the only one asked. An export of the answered rows is a
-*recording*, which :mod:`auto_router.collect.replay` serves.
+A row is a request's fingerprint (model, messages, sampling settings), the address that was asked, the request with its
+pictures digested, and what came: raw text or error, tokens, cost, finish reason, latency. What was answered is never asked
+again, so the same command continues where it stopped, another judge re-judges without asking the candidates, and a new model
+is the only one asked. A judge's verdict is its answer, read again each time. An export of the answered rows is a *recording*,
+which :mod:`auto_router.collect.replay` serves.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,48 +25,165 @@ from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
 JOURNAL_NAME = "hf_journal.sqlite"
-_SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL)"
+FORMAT = 1
+GATHER_S = 0.02  # what arrives within it shares a commit, and so a write to the disk
+PATIENCE_S = 60.0  # how long a full disk or a locked file may last before the run gives up
+_ANSWER = [column.name for column in fields(Answer)]
+_SCHEMA = """CREATE TABLE IF NOT EXISTS exchanges (
+    key TEXT NOT NULL, address TEXT NOT NULL, role TEXT NOT NULL, request TEXT NOT NULL,
+    text TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, finish_reason TEXT, latency_s REAL, error TEXT,
+    settled INTEGER NOT NULL, cost_usd REAL, lost_usd REAL NOT NULL, tries INTEGER NOT NULL,
+    written TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')), PRIMARY KEY (key, address))"""
+_COLUMNS = ["key", "address", "role", "request", *_ANSWER, "cost_usd", "lost_usd", "tries"]
+# What earlier failed tries may have cost stays counted when the question is answered at last.
+_PUT = (
+    f"INSERT INTO exchanges ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT (key, address) DO "
+    f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS[2:-2])}, written = excluded.written, "
+    "lost_usd = lost_usd + excluded.lost_usd, tries = tries + excluded.tries"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and what came of it; ``key`` is its own where it is known already.
+
+    ``lost_usd``: the most that tries without an answer may have cost.
+    """
+
+    request: dict[str, Any]
+    answer: Answer
+    address: str = ""
+    role: str = "candidate"
+    cost_usd: float | None = None
+    lost_usd: float = 0.0
+    tries: int = 1
+    key: str = ""
+
+    def row(self) -> tuple[Any, ...]:
+        request = json.dumps(digested(self.request))
+        answer = [_stored(value) for value in self.answer.to_plain().values()]
+        return (
+            self.key or request_key(self.request),
+            self.address,
+            self.role,
+            request,
+            *answer,
+            self.cost_usd,
+            self.lost_usd,
+            self.tries,
+        )
 
 
 class Journal:
-    """Answers by request. Used from one thread; a context manager that closes the file.
+    """Exchanges by request and address; a context manager that closes the file. One run at a time writes it.
 
     Raises:
-        DataError: ``path`` is not a journal.
+        DataError: ``path`` is not a journal, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
         try:
-            self._database = sqlite3.connect(path)
+            self._database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute(_SCHEMA)
+            self._database.execute("PRAGMA synchronous=FULL")  # a committed answer outlives a power cut
+            with self._database:
+                self._prepare()
+            self._reader = sqlite3.connect(path, timeout=5.0)
         except sqlite3.DatabaseError as error:
             raise DataError(f"journal {path} cannot be opened ({error}); move it away to start anew") from error
+        # Most questions are new; to know that takes no query.
+        self._known = {row[0] for row in self._reader.execute("SELECT substr(key, 1, 16) FROM exchanges")}
+        self._waiting: list[tuple[Exchange, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
-    def get(self, request: dict[str, Any]) -> Answer | None:
-        """Return the recorded answer to ``request``; None where it was never answered (a failure counts as never)."""
-        row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (request_key(request),)).fetchone()
-        answer = None if row is None else Answer(**json.loads(row[0]))
-        return answer if answer is not None and answer.error is None else None
+    def _prepare(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > FORMAT:
+            raise DataError(f"journal {self._path} has format {version}, this version reads up to {FORMAT}; update Auto-Router")
+        self._database.execute(_SCHEMA)
+        if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
+            # Format 0 knew no address; its answers are taken for any.
+            for request, answer in self._database.execute("SELECT request, answer FROM answers").fetchall():
+                self._database.execute(_PUT, Exchange(json.loads(request), Answer(**json.loads(answer))).row())
+            self._database.execute("DROP TABLE answers")
+        if version != FORMAT:
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
 
-    def put(self, request: dict[str, Any], answer: Answer) -> None:
-        """Commit an answer, or a failure with its reason."""
-        row = (request_key(request), json.dumps(digested(request)), json.dumps(answer.to_plain()))
-        with self._database:
-            self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row)
+    def get(self, request: dict[str, Any], address: str = "") -> Answer | None:
+        """Return what is recorded for ``request`` at ``address``, which may be a failure; None where there is nothing."""
+        return self.find(request_key(request), address)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield ``{"request", "answer"}`` of every answered request, in a stable order."""
-        for request, answer in self._database.execute("SELECT request, answer FROM answers ORDER BY request"):
-            row = {"request": json.loads(request), "answer": json.loads(answer)}
-            if row["answer"]["error"] is None:
-                yield row
+    def find(self, key: str, address: str) -> Answer | None:
+        """The same by the request's key."""
+        if key[:16] not in self._known:
+            return None
+        query = f"SELECT {', '.join(_ANSWER)} FROM exchanges WHERE key = ? AND address IN (?, '') ORDER BY address DESC"
+        row = self._reader.execute(query, (key, address)).fetchone()
+        return None if row is None else _answer(row)
 
-    def export(self, path: Path) -> int:
+    def put(self, *exchanges: Exchange) -> None:
+        """Commit exchanges: all of them or none. Raises DataError where the file cannot be written."""
+        rows = [exchange.row() for exchange in exchanges]
+        try:
+            with self._database:
+                self._database.executemany(_PUT, rows)
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"journal {self._path} cannot be written ({error}); make room or end what locks it, then run the same command "
+                "again: what was committed is kept"
+            ) from error
+        self._known.update(row[0][:16] for row in rows)
+
+    async def commit(self, exchange: Exchange) -> None:
+        """Commit one exchange; return once it is on disk. What arrives during a commit shares the next one."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((exchange, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await done
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            await asyncio.sleep(GATHER_S)
+            batch, self._waiting = self._waiting, []
+            give_up = loop.time() + PATIENCE_S
+            error: DataError | None = None
+            while True:
+                try:
+                    await loop.run_in_executor(self._thread, self.put, *(exchange for exchange, _ in batch))
+                    error = None
+                except DataError as failure:  # a paid answer is worth waiting for room
+                    error = failure
+                if error is None or loop.time() > give_up:
+                    break
+                await asyncio.sleep(1.0)
+            for _, done in batch:
+                if not done.cancelled():
+                    done.set_result(None) if error is None else done.set_exception(error)
+
+    def spent(self) -> float:
+        """Return the USD that all recorded exchanges cost, or may have cost."""
+        (total,) = self._reader.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()
+        return float(total or 0.0)
+
+    def rows(self, address: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield ``{"request", "answer"}`` (and ``"address"``) of every answered request, in a stable order."""
+        columns = ", ".join(_ANSWER)
+        query = f"SELECT request, address, {columns} FROM exchanges WHERE error IS NULL ORDER BY request, address"
+        for request, asked, *values in self._reader.execute(query):
+            if address is None or asked == address:
+                answer = {name: value for name, value in _answer(values).to_plain().items() if name != "settled"}
+                where = {"address": asked} if asked else {}
+                yield {"request": json.loads(request), "answer": answer, **where}
+
+    def export(self, path: Path, address: str | None = None) -> int:
         """Write the answered rows as a recording (``.jsonl.gz``); return how many."""
         count = 0
         with (
@@ -71,7 +192,7 @@ class Journal:
             # Without a time stamp and a name inside, the same answers give the same bytes.
             gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed,
         ):
-            for row in self.rows():
+            for row in self.rows(address):
                 count += 1
                 packed.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
         return count
@@ -80,9 +201,29 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._thread.shutdown()
+        self._reader.close()
         self._database.close()
 
 
 def request_key(request: dict[str, Any]) -> str:
     """Return what a request is recognised by."""
     return fingerprint(digested(request))
+
+
+def _stored(value: Any) -> Any:
+    """Lone surrogates, which model output can hold, have no UTF-8 form: such a text is kept as bytes."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return None
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def _answer(row: Sequence[Any]) -> Answer:
+    texts = [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row]
+    values: dict[str, Any] = dict(zip(_ANSWER, texts, strict=True))
+    return Answer(**values | {"settled": bool(values["settled"])})

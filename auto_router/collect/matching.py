@@ -1,28 +1,24 @@
-r"""Decide an answer against its reference without a model: multiple choice, numbers, yes/no, exact wording.
+"""Decide an answer against its reference without a model: choices, numbers, yes/no, lists, literals, exact wording.
 
 :func:`match` says True, False or None. None means that these rules cannot tell, which is a matter for a judge and never
-counts as wrong. What is compared is the *final answer*: the content of the last ``\boxed{}``, what follows the last
-"answer is" or "answer:", the ``answer`` field of a JSON reply, or the reply itself where it is short.
+counts as wrong.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import ast
 import re
 import unicodedata
-from fractions import Fraction
+from collections import Counter
+from typing import Any
 
-CHOICE_LETTERS = "ABCDEFGHIJ"
+from auto_router.collect.numbers import last_quantity, plain_math, quantity, same_quantity
+from auto_router.collect.stated import LETTERS, chosen_letter, chosen_letters, final_answer
+
 SHORT_REPLY_WORDS = 12
+MAX_LITERAL = 4000  # characters; more is no answer, and ast takes its time for it
 
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?|[-+]?\.\d+")
-_CHOICE_REFERENCE = re.compile(rf"\(?([{CHOICE_LETTERS}])[).]?", re.IGNORECASE)
-_CHOICE_START = re.compile(rf"(?:option |choice )?[(\[]?([{CHOICE_LETTERS}])(?:[)\].:,]|$|\s+-)", re.IGNORECASE)
-_MARKER = re.compile(
-    r"(?:(?:correct )?(?:answer|option|choice)|result|output)(?: to [^.\n]{0,80}?)?\s*(?:is|:|=|would be)\s*:?\s*",
-    re.IGNORECASE,
-)
+_CHOICE_REFERENCE = re.compile(rf"\(?([{LETTERS}])[).]?", re.IGNORECASE)
 _SPAN = re.compile(r"`([^`\n]+)`|\*\*([^*\n]+)\*\*|\"([^\"\n]+)\"|'([^'\n]+)'|“([^”\n]+)”")
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -30,17 +26,18 @@ _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 def match(response: str, reference: str) -> bool | None:
     """Is ``response`` right by its ``reference``? None where no rule can tell.
 
-    Letters A–J are taken as a choice, numbers are compared by value, yes/no/true/false by word; any other reference
-    only by equal wording, where a difference proves nothing (None).
+    Letters A–R are taken as a choice, several as a set; numbers are compared by value, with their units; yes/no/true/false
+    by word; lists of numbers or words as sets; Python literals by value; any other reference only by equal wording, where a
+    difference proves nothing (None).
     """
     reference = reference.strip()
     if not reference:
         return None
     final = final_answer(response)
-    literal = _unquoted(reference)
-    if literal is not None:  # a quoted reference is a string literal: every character counts
-        return True if literal in {final, *map(_unquoted, _wordings(final))} else None
-    if _normal(reference) and _normal(final) == _normal(reference):
+    quoted = _unquoted(reference)
+    if quoted is not None:  # a quoted reference is a string literal: every character counts
+        return True if quoted in {final, *map(_unquoted, _wordings(final))} else None
+    if _normal(reference) and _normal(reference) in (_normal(final), _normal(response)):
         return True
     if _CHOICE_REFERENCE.fullmatch(reference):
         letter = chosen_letter(final, response)
@@ -48,92 +45,65 @@ def match(response: str, reference: str) -> bool | None:
     if reference.lower() in _YES_NO:
         words = [word for word in re.findall(r"[a-z]+", final.lower()) if word in _YES_NO]
         return None if len(set(words)) != 1 else _YES_NO[words[0]] == _YES_NO[reference.lower()]
-    expected = number(reference)
+    letters = chosen_letters(reference)
+    if letters is not None and len(letters) > 1:
+        stated = chosen_letters(final)
+        return None if stated is None else stated == letters
+    expected = quantity(reference)
     if expected is not None:
-        found = last_number(final)
-        return None if found is None else math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-9)
+        found = None if len(_numbers(final)) > 1 else last_quantity(final)
+        return None if found is None else same_quantity(found, expected)
+    if reference[0] in "[({":
+        return _same_literal(final, reference)
+    if _same_list(final, reference):
+        return True
     return True if _normal(reference) in {_normal(span) for span in _wordings(final)} - {""} else None
 
 
-def final_answer(response: str) -> str:
-    """Return the part of a response that states its answer; the whole response where nothing marks one."""
-    text = response.strip()
-    stated = _json_answer(text)
-    if stated is not None:
-        return stated
-    boxed = _last_boxed(text)
-    if boxed is not None:
-        return boxed
-    markers = list(_MARKER.finditer(text))
-    for marker in reversed(markers):
-        tail = text[marker.end() :].strip()
-        if tail:
-            return tail.split("\n", 1)[0].strip()
-    return text
-
-
-def chosen_letter(final: str, response: str = "") -> str | None:
-    """Return the choice letter that an answer states first, upper case; None where it states none."""
-    for text in (final, response):
-        found = _CHOICE_START.match(text.strip().lstrip("*`\"' "))
-        if found:
-            return found.group(1).upper()
-    bracketed = set(re.findall(rf"\(([{CHOICE_LETTERS}])\)|\b([{CHOICE_LETTERS}])\)", final))
-    letters = {a or b for a, b in bracketed} or set(re.findall(r"(?<![A-Za-z'])([B-H]|A(?=[.,:)]|$))(?![A-Za-z'])", final))
-    return letters.pop() if len(letters) == 1 else None
-
-
-def number(text: str) -> float | None:
-    """Return the value of a text that is a number and nothing else (currency, percent and commas allowed)."""
-    cleaned = _plain_math(text).strip().strip("$€£%").strip()
-    found = _NUMBER.fullmatch(cleaned)
-    return None if found is None else _value(cleaned)
-
-
-def last_number(text: str) -> float | None:
-    """Return the last number in a text; None where there is none."""
-    found = _NUMBER.findall(_plain_math(text))
-    return _value(found[-1]) if found else None
-
-
-def _value(text: str) -> float | None:
-    text = text.replace(",", "").replace(" ", "")
-    try:
-        return float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        return None
-
-
-def _plain_math(text: str) -> str:
-    text = re.sub(r"\\d?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
-    text = re.sub(r"(?<=[A-Za-z])(?:\^\{?-?\d+\}?|[²³])", "", text)  # the power of a unit or a variable is no number
-    return (
-        text.replace("{,}", ",").replace("−", "-").replace("\\!", "").replace("\\,", "").replace("\\$", "$").replace("\\%", "%")
-    )
-
-
-def _json_answer(text: str) -> str | None:
-    """Return the ``answer`` field of a JSON reply, whether or not it stands in a code fence."""
-    document = text[text.find("{") : text.rfind("}") + 1] if "{" in text else ""
-    if '"answer"' not in document:
-        return None
-    try:
-        answer = json.loads(document, strict=False).get("answer")
-    except (ValueError, RecursionError):
-        return None
-    return None if answer is None or isinstance(answer, dict | list) else str(answer)
-
-
-def _last_boxed(text: str) -> str | None:
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth, begin = 1, start + len("\\boxed{")
-    for position in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[begin:position]
+def _same_literal(final: str, reference: str) -> bool | None:
+    """Compare Python values; another value of the same type is wrong, anything else proves nothing."""
+    wanted = _literal(reference)
+    for wording in _wordings(final):
+        stated = _literal(wording)
+        if wanted is not None and type(stated) is type(wanted):
+            return bool(stated == wanted)
+        if _normal(wording) == _normal(reference):
+            return True
     return None
+
+
+def _literal(text: str) -> Any:
+    text = text.strip().strip("`").rstrip(".").strip()
+    if not text or text[0] not in "[({" or len(text) > MAX_LITERAL:
+        return None
+    try:
+        tree = ast.parse(text, mode="eval")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict) and len({ast.dump(key) for key in node.keys if key}) < len(node.keys):
+                return None  # no Python prints a key twice
+        return ast.literal_eval(tree)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+
+
+def _same_list(final: str, reference: str) -> bool:
+    """Whether both list the same items, in whatever order; numbers by value. What differs proves nothing."""
+    wanted = _items(reference)
+    return len(wanted) > 1 and any(_items(wording) == wanted for wording in _wordings(final))
+
+
+def _numbers(text: str) -> Counter[object]:
+    """Return the numbers of a text that is a list of them; empty for any other text."""
+    items = _items(text)
+    return items if all(isinstance(item, tuple) for item in items) else Counter()
+
+
+def _items(text: str) -> Counter[object]:
+    if len(text) > MAX_LITERAL:
+        return Counter()
+    parts = [part for part in re.split(r"\s*(?:,(?!\d{3}(?!\d))|[;\n]|\band\b|&)\s*", plain_math(text)) if part.strip()]
+    numbers = [quantity(re.sub(r"^[A-Za-z]\w?\s*=\s*", "", part)) for part in parts]
+    return Counter((n.value, n.unit) if n else _normal(part.lstrip("-*• ")) for n, part in zip(numbers, parts, strict=True))
 
 
 def _wordings(final: str) -> list[str]:
@@ -152,8 +122,11 @@ def _unquoted(text: str) -> str | None:
 
 
 def _normal(text: str) -> str:
-    """Fold case, width, white space, surrounding punctuation and a leading article; brackets count: [] is not {}."""
+    """Fold case, width, white space, LaTeX spacing, surrounding punctuation and a leading article; [] is not {}."""
     text = unicodedata.normalize("NFKC", text).casefold().strip()
+    if "\\" in text:
+        text = re.sub(r"\\(?:left|right|!|,|;|:)|\\text(?:bf)?\s*(?=\{)", "", text).replace("\\dfrac", "\\frac")
+        text = re.sub(r"\s*([{}()^_+*/=-])\s*", r"\1", text)
     text = re.sub(r"\s+", " ", text).strip(" .,:;!?\"'`*“”‘’$")
     text = re.sub(r"\s*,\s*", ", ", text)
     return re.sub(r"^(?:the|a|an) ", "", text)

@@ -5,28 +5,30 @@
 
 A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "messages", …}, "answer": {"text", …}}`` rows, as a
 journal exports them. A question is recognised by its model and its messages, pictures by digest; one that was not
-recorded is answered with 404. Latency and faults can be added to try a client's nerves.
+recorded is answered with 404; the preflight's small question is answered "ready" and counts nowhere. Latency and faults can
+be added to try a client's nerves.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import sys
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auto_router.collect.endpoint import Answer, digested, fingerprint
+from auto_router.collect.endpoint import Answer
 from auto_router.collect.journal import Journal
+from auto_router.collect.recording import is_probe, load_recording, question_key, recording
 from auto_router.errors import ConfigError, DataError, run
+
+__all__ = ["FAULTS", "Fault", "ReplayServer", "load_recording", "recording"]
 
 DEFAULT_PORT = 8399
 MAX_BODY = 64 * 2**20
@@ -54,21 +56,6 @@ FAULTS = {
     "disconnect": Fault(disconnect=True),
     "garbage": Fault(body=b"{not json"),
 }
-
-
-def load_recording(path: str | Path) -> dict[str, Answer]:
-    """Return ``{key: answer}`` of a recording file. Raises DataError where it is missing or damaged."""
-    path = Path(path)
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            return recording(json.loads(line) for line in file if line.strip())
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
-        raise DataError(f"recording {path} cannot be read ({error!r}); export one from a journal with --export") from error
-
-
-def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Answer]:
-    """Return ``{key: answer}`` of recorded rows."""
-    return {_key(row["request"]): Answer(**row["answer"]) for row in rows}
 
 
 @dataclass
@@ -108,11 +95,13 @@ class ReplayServer:
 
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], Fault]:
         """Return status, JSON and fault for one chat request."""
+        if is_probe(body):
+            return 200, _completion(str(body["model"]), Answer("ready, red")), Fault()
         with self._lock:
             number, self.requests = self.requests, self.requests + 1
             self.seen.append(body)
         fault = self.fault(number) or Fault()
-        found = self.answers.get(_key(body))
+        found = self.answers.get(question_key(body))
         if fault.status != 200:
             return fault.status, _error(f"injected fault {fault.status}", "fault"), fault
         if found is None or found.text is None:
@@ -127,10 +116,6 @@ class _Server(ThreadingHTTPServer):
         """A client that leaves before its answer is no error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
-
-
-def _key(request: dict[str, Any]) -> str:
-    return fingerprint([request["model"], digested(request["messages"])])
 
 
 def _completion(model: str, answer: Answer) -> dict[str, Any]:
@@ -175,7 +160,7 @@ def _handler(replay: ReplayServer) -> type[BaseHTTPRequestHandler]:
             try:
                 body = json.loads(data)
                 status, reply, fault = replay.answer(body)
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 return self._send(400, _error(f"not a chat request: {error!r}", "bad_request"), Fault())
             time.sleep(replay.latency_s + fault.delay_s)
             return self._send(status, reply, fault)
@@ -202,6 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m auto_router.collect.replay", description="Serve a recording of answers.")
     parser.add_argument("recording", type=Path)
     parser.add_argument("--export", type=Path, metavar="JOURNAL", help="write the recording from this journal, and end")
+    parser.add_argument("--address", help="with --export: only what this base_url answered")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"on 127.0.0.1; 0 for a free one ({DEFAULT_PORT})")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")
     parser.add_argument("--fault", choices=FAULTS, help="what goes wrong with every --fault-every-th request")
@@ -211,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not arguments.export.is_file():
             raise DataError(f"journal {arguments.export} does not exist; prepare_hf_data.py writes it")
         with Journal(arguments.export) as journal:
-            print(f"wrote {journal.export(arguments.recording)} answers to {arguments.recording}")
+            print(f"wrote {journal.export(arguments.recording, arguments.address)} answers to {arguments.recording}")
         return
     fault = FAULTS.get(arguments.fault or "")
     every = max(arguments.fault_every, 1)

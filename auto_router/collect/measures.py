@@ -1,0 +1,57 @@
+"""The few statistics of Stage 1, each from its formula."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Z95 = 1.959964
+
+Values = npt.NDArray[np.floating]
+
+
+def wilson_interval(mean: float, count: int, z: float = Z95) -> tuple[float, float]:
+    """Return the score interval of a proportion (E. B. Wilson, JASA 22, 1927); grades from 0 to 1: on the safe side."""
+    if count == 0:
+        return 0.0, 1.0
+    middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def cohens_kappa(one: Values, other: Values) -> float:
+    """Agreement of two judges beyond chance, (p_o − p_e) / (1 − p_e) (J. Cohen, 1960); grades count as right from 0.5.
+
+    Both are [K] without NaN. NaN where nothing can be said: no cases, or both give everything the same verdict.
+    """
+    if len(one) == 0:
+        return math.nan
+    first, second = one >= 0.5, other >= 0.5
+    expected = first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean())
+    return math.nan if expected >= 1 else float(((first == second).mean() - expected) / (1 - expected))
+
+
+def oracle(scores: Values) -> float:
+    """Mean of the best label of each row [N, M]; rows without any are left out. NaN where there are none."""
+    return float(_best(scores).mean()) if _known(scores).any() else math.nan
+
+
+def marginal_gain(scores: Values, column: int) -> float:
+    """What the oracle loses without one model; a row that only this model has a label for counts as lost."""
+    rows = scores[_known(scores)]
+    if len(rows) == 0:
+        return math.nan
+    others = np.delete(rows, column, axis=1)
+    without = np.where(np.isnan(others), 0.0, others).max(axis=1, initial=0.0)
+    return float((_best(rows) - without).mean())
+
+
+def _known(scores: Values) -> npt.NDArray[np.bool_]:
+    return np.asarray((~np.isnan(scores)).any(axis=1))
+
+
+def _best(scores: Values) -> Values:
+    best: Values = np.nanmax(scores[_known(scores)], axis=1)
+    return best
