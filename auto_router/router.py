@@ -14,8 +14,9 @@ import torch
 from auto_router.artifacts import load_artifact
 from auto_router.decide.limits import allowed_models, index_of, per_model
 from auto_router.decide.policy import Decision, Floats, choose, decisions
-from auto_router.encode.encoder import Array, EmbeddingGenerator
+from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
+from auto_router.encode.spec import Array
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.encode.encoder import Array, Encoder, Spec, probe
+from auto_router.encode.encoder import Encoder
+from auto_router.encode.spec import Array, Spec, probe
 from auto_router.errors import DataError, EncoderError
 from auto_router.images import pixels
 

@@ -17,7 +17,8 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
-from auto_router.encode.encoder import Array, Encoder, Spec
+from auto_router.encode.encoder import Encoder
+from auto_router.encode.spec import Array, Spec
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
 from auto_router.images import pixels
