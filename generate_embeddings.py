@@ -31,13 +31,17 @@ from auto_router.errors import ConfigError, run
 from auto_router.records import Record, parse_records
 
 
-def load_embedding_model(clip_server: str | None = None, encoder: str | None = None) -> EmbeddingGenerator:
+def load_embedding_model(
+    clip_server: str | None = None, encoder: str | None = None, model: str | None = None, url: str | None = None
+) -> EmbeddingGenerator:
     """Open the encoder: a clip-server where an address is given (or in ``AUTO_ROUTER_CLIP_SERVER``), else the local one.
+
+    ``encoder``, ``model`` and ``url`` are those of :func:`auto_router.encode.factory.open_encoder`.
 
     Raises:
         EncoderError: the encoder cannot be loaded or the server does not answer.
     """
-    return open_encoder(encoder, clip_server)
+    return open_encoder(encoder, clip_server, model, url)
 
 
 def generate_embeddings_for_dataset(
@@ -78,6 +82,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clip-server", metavar="HOST:PORT", help="use this clip-server (env AUTO_ROUTER_CLIP_SERVER)")
     parser.add_argument("--encoder", choices=BACKENDS, help="back end; default: clip-server where given, else local")
     parser.add_argument(
+        "--encoder-model",
+        metavar="NAME",
+        help="open_clip: ARCHITECTURE/PRETRAINED, hf-hub:NAME or a checkpoint folder; nvclip: the model's name "
+        "(env AUTO_ROUTER_ENCODER_MODEL)",
+    )
+    parser.add_argument("--encoder-url", metavar="URL", help="nvclip: http(s)://HOST/v1 (env AUTO_ROUTER_ENCODER_URL)")
+    parser.add_argument(
         "--on-error",
         choices=ON_ERROR,
         default=ON_ERROR[0],
@@ -116,7 +127,7 @@ def encoded(
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     sources = {part: checked(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()}
-    model = load_embedding_model(arguments.clip_server, arguments.encoder)
+    model = load_embedding_model(arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url)
     print(f"encoder: {model.spec}")
     parts, table = {}, []
     for part, source in sources.items():
