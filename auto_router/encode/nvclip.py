@@ -11,6 +11,7 @@ import binascii
 import io
 import json
 import os
+import re
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ HOSTED_KEY_ENV = "NVIDIA_API_KEY"
 MOST_URI_CHARACTERS = 180_000  # the hosted service refuses larger pictures inline
 LONGEST_SIDE = 1024  # the model sees 224 x 224; what is larger only takes time on the wire
 DIM = 1024
+
+_DATA_URI = re.compile(r"^(\s*data:)", re.IGNORECASE)
 
 
 class NvclipEncoder(Encoder):
@@ -70,7 +73,8 @@ class NvclipEncoder(Encoder):
         return clip_windows(text)
 
     def embed_texts(self, texts: list[str]) -> Array:
-        return self._embed(texts)
+        # The service takes any item that looks like a data URI for a picture; a prompt is a text whatever it looks like.
+        return self._embed([_DATA_URI.sub(r"\1 ", text) for text in texts])
 
     def embed_images(self, images: list[bytes]) -> Array:
         return self._embed([small_uri(image) for image in images])
@@ -99,7 +103,8 @@ class NvclipEncoder(Encoder):
         except (openai.APIConnectionError, openai.APITimeoutError) as error:
             raise Passing(f"NVCLIP {self.url} did not answer ({_words(error)}); check {self.url}/health/ready") from error
         except openai.APIStatusError as error:
-            said = f"NVCLIP {self.url} answered {error.status_code}: {_words(error).replace(self._key or chr(0), '[key]')}"
+            detail = " ".join(error.response.text.split())[:300].replace(self._key or chr(0), "[key]")
+            said = f"NVCLIP {self.url} answered {error.status_code}: {detail}"
             if error.status_code == 429 or error.status_code >= 500:
                 raise Passing(said) from error
             raise EncoderError(said + (" (no credits left)" if error.status_code == 402 else "")) from error

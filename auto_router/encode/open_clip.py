@@ -52,9 +52,9 @@ class OpenClipEncoder(Encoder):
             self._tokenizer = open_clip.get_tokenizer(name)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, AssertionError, ImportError) as error:
             raise EncoderError(
-                f"open_clip model {given!r} cannot be loaded ({' '.join(str(error).split())[:300]}); give "
-                "ARCHITECTURE/PRETRAINED as open_clip.list_pretrained() shows them, hf-hub:ORGANISATION/MODEL, or a folder with open_clip_config.json "
-                "and weights"
+                f"open_clip model {given!r} cannot be loaded ({' '.join(str(error).split())[:300]}); give a name that "
+                "open_clip.list_pretrained() shows as ARCHITECTURE/PRETRAINED, hf-hub:ORGANISATION/MODEL, or a folder with "
+                "open_clip_config.json and weights"
             ) from error
         self._model.eval()
         self.model = Path(given).resolve().name if folder else given

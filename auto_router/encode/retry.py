@@ -33,7 +33,7 @@ def retried(call: Callable[[], Answer]) -> Answer:
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Passing),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_exponential_jitter(initial=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT),
+        wait=tenacity.wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT),
         reraise=True,
     )
     try:
