@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import generate_embeddings
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 from auto_router.encode.spec import Array, Spec
 from tests.helpers import png
+from tests.picture_storm import peak_mib
 
 
 class Table(Encoder):
@@ -72,7 +72,7 @@ def main() -> None:
     rows = np.load(folder / "hf_train_embeddings.npy", mmap_mode="r")
     assert rows.shape == (count, 1664)
     assert rows[count - 1].any()
-    print(f"peak MiB {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}")
+    print(f"peak MiB {peak_mib():.1f}")
 
 
 if __name__ == "__main__":
