@@ -26,6 +26,7 @@ ImageLike = str | bytes | Path | Image.Image
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535  # JPEG's own limit; decoders keep a pointer a line, so one pixel by 49 million takes a gigabyte
 # These decoders hold a picture several times over; with this limit they too stay below 500 MB.
 COSTLY, MAX_PIXELS_COSTLY = ("WEBP", "JPEG2000", "AVIF"), 20_000_000
 # Only these decoders meet untrusted bytes. PIL has more, among them one that hands PostScript to an external interpreter.
@@ -71,8 +72,9 @@ def pixels(data: bytes) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         most = MAX_PIXELS_COSTLY if image.format in COSTLY else MAX_PIXELS
-        if image.width * image.height > most:
-            raise DataError(f"picture of {image.width}x{image.height} pixels; at most {most:,} are allowed ({image.format})")
+        if image.width * image.height > most or max(image.size) > MAX_SIDE:
+            allowed = f"at most {most:,} in a {image.format}, and {MAX_SIDE:,} a side, are allowed"
+            raise DataError(f"picture of {image.width}x{image.height} pixels; {allowed}")
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
     except _MALFORMED as error:
