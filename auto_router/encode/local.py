@@ -105,6 +105,8 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # Threads that spin between calls take the cores from decoding, from the router and from everyone else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     usable = ("CUDAExecutionProvider", "CPUExecutionProvider")
     providers = [name for name in usable if name in onnxruntime.get_available_providers()]
     return onnxruntime.InferenceSession(str(path), options, providers=providers)
