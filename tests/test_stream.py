@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 import generate_embeddings
-from auto_router.encode import unfinished
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.spec import Spec
 from auto_router.encode.store import load_embeddings, publish
@@ -180,7 +179,7 @@ def test_a_full_disk_is_told_before_anything_is_encoded(tmp_path: Path, monkeypa
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unfinished.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DataError, match=r"needs [\d,]+ bytes of disk \(No space left on device\); make room"):
         begin(EmbeddingGenerator(CountingEncoder()), written(tmp_path / "a.json", some_rows(3)), tmp_path / "a.npy")
     assert os.listdir(tmp_path) == ["a.json"]
