@@ -150,7 +150,6 @@ def test_nvclip_dies_mid_run_and_the_run_continues(tmp_path: Path, capsys: pytes
 def test_clip_server_dies_mid_run_and_the_run_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "FIRST_WAIT", 0.5)  # gRPC itself waits before it connects again to an address that was dead
     port = free_port()
     with clip_flow(port) as flow:
         encode, calls = EmbeddingGenerator.embed_batch, []
@@ -165,6 +164,7 @@ def test_clip_server_dies_mid_run_and_the_run_continues(
             patch.setattr(EmbeddingGenerator, "embed_batch", dying)
             assert stage2(tmp_path, "--clip-server", flow.address) == 2
     assert "60 of 200 rows are kept: the same command continues" in capsys.readouterr().err
+    monkeypatch.setattr(retry, "FIRST_WAIT", 2.0)  # gRPC itself waits before it connects again to an address that was dead
     with clip_flow(port) as flow:
         assert stage2(tmp_path, "--clip-server", flow.address) == 0
     assert "60" in capsys.readouterr().out.split("hf_train_embeddings.npy")[1].splitlines()[0]
@@ -206,7 +206,7 @@ def test_nvclip_answers_in_any_allowed_form(only_float: bool, first_index: int) 
         prompts = ["y" * i for i in range(1, 131)]
         rows = open_encoder("nvclip", url=server.url).embed_batch(prompts)
         assert rows[:, 0] / rows[:, 1] == pytest.approx(list(range(1, 131)), rel=1e-4)
-        assert [len(body["input"]) for body in server.bodies] == [1, 64, 64, 2]
+        assert sorted(len(body["input"]) for body in server.bodies) == [1, 2, 64, 64]
         assert {frozenset(body) for body in server.bodies} == {frozenset({"input", "model", "encoding_format"})}
         assert {body["encoding_format"] for body in server.bodies} == {"base64"}
 

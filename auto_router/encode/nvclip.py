@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import threading
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ MOST_URI_CHARACTERS = 180_000  # the hosted service refuses larger pictures inli
 LONGEST_SIDE = 1024  # the model sees 224 x 224; what is larger only takes time on the wire
 DIM = 1024
 
+_DECODING = threading.Lock()  # one large picture at a time, whatever is on its way
 _DATA_URI = re.compile(r"^(\s*data:)", re.IGNORECASE)
 
 
@@ -41,6 +43,7 @@ class NvclipEncoder(Encoder):
 
     text_dim = image_dim = DIM
     batch_size = 64  # the most the API takes in a request
+    parallel = 4  # requests on their way; the service batches them
 
     def __init__(self, url: str | None = None, model: str | None = None) -> None:
         """Connect.
@@ -77,7 +80,9 @@ class NvclipEncoder(Encoder):
         return self._embed([_DATA_URI.sub(r"\1 ", text) for text in texts])
 
     def embed_images(self, images: list[bytes]) -> Array:
-        return self._embed([small_uri(image) for image in images])
+        with _DECODING:
+            uris = [small_uri(image) for image in images]
+        return self._embed(uris)
 
     def close(self) -> None:
         self._client.close()

@@ -11,7 +11,7 @@ from auto_router.errors import ConfigError, EncoderError
 Answer = TypeVar("Answer")
 
 ATTEMPTS = 4
-FIRST_WAIT = 0.5  # seconds; doubled after every attempt, with jitter
+FIRST_WAIT = 1.0  # seconds; doubled after every attempt, with jitter
 LONGEST_WAIT = 20.0
 TIMEOUT_SECONDS = 60.0
 
@@ -28,8 +28,10 @@ def retried(call: Callable[[], Answer]) -> Answer:
     Raises:
         EncoderError: the last attempt failed too.
     """
-    import tenacity  # only remote back ends need it
-
+    try:
+        import tenacity  # only remote back ends need it
+    except ImportError as error:
+        raise EncoderError(f"remote encoders need tenacity ({error}): pip install 'auto-router[nvclip]'") from error
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Passing),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
