@@ -4,7 +4,8 @@
     python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
 
 Writes ``hf_train_embeddings.npy`` [N, D], ``hf_test_embeddings.npy`` [M, D] and ``hf_embeddings_metadata.json``. A row is
-``text(D_t) ‖ image(D_i)``; all pictures of a record count, and the image half is zeros where there is none.
+``text(D_t) ‖ image(D_i)``; all pictures of a record count, and the image half is zeros where there is none. Records are
+streamed, and a run that was stopped continues with the same command.
 """
 
 from __future__ import annotations
@@ -20,20 +21,27 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from auto_router.encode.encoder import Array, EmbeddingGenerator, distinct_items
+from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
-from auto_router.encode.store import METADATA_NAME, save_array, save_metadata
-from auto_router.errors import run
-from auto_router.records import Record, load_records, parse_records
+from auto_router.encode.spec import Array
+from auto_router.encode.store import METADATA_NAME, publish
+from auto_router.encode.stream import CHUNK, ON_ERROR, Source, begin, fill, survey
+from auto_router.encode.unfinished import UnfinishedFile
+from auto_router.errors import ConfigError, run
+from auto_router.records import Record, parse_records
 
 
-def load_embedding_model(clip_server: str | None = None, encoder: str | None = None) -> EmbeddingGenerator:
+def load_embedding_model(
+    clip_server: str | None = None, encoder: str | None = None, model: str | None = None, url: str | None = None
+) -> EmbeddingGenerator:
     """Open the encoder: a clip-server where an address is given (or in ``AUTO_ROUTER_CLIP_SERVER``), else the local one.
+
+    ``encoder``, ``model`` and ``url`` are those of :func:`auto_router.encode.factory.open_encoder`.
 
     Raises:
         EncoderError: the encoder cannot be loaded or the server does not answer.
     """
-    return open_encoder(encoder, clip_server)
+    return open_encoder(encoder, clip_server, model, url)
 
 
 def generate_embeddings_for_dataset(
@@ -65,35 +73,74 @@ def generate_embeddings_for_dataset(
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Stage 2: encode evaluation records into NumPy files.",
-        epilog="Next: python nn_router.py --train-embeddings hf_train_embeddings.npy ...",
+        epilog="A stopped run continues with the same command. Next: python nn_router.py --train-embeddings "
+        "hf_train_embeddings.npy ...",
     )
     parser.add_argument("--train-json", required=True, type=Path, help="records to train on (json, jsonl, .gz, parquet)")
     parser.add_argument("--test-json", required=True, type=Path, help="records to assess on")
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the three files go (default: here)")
     parser.add_argument("--clip-server", metavar="HOST:PORT", help="use this clip-server (env AUTO_ROUTER_CLIP_SERVER)")
     parser.add_argument("--encoder", choices=BACKENDS, help="back end; default: clip-server where given, else local")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--encoder-model",
+        metavar="NAME",
+        help="open_clip: ARCHITECTURE/PRETRAINED, hf-hub:NAME or a checkpoint folder; nvclip: the model's name "
+        "(env AUTO_ROUTER_ENCODER_MODEL)",
+    )
+    parser.add_argument("--encoder-url", metavar="URL", help="nvclip: http(s)://HOST/v1 (env AUTO_ROUTER_ENCODER_URL)")
+    parser.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        default=ON_ERROR[0],
+        help="a picture that cannot be read: stop (default), or skip its record, which stays in place as NaN and is reported",
+    )
+    parser.add_argument("--chunk", type=int, default=CHUNK, help=f"records encoded and saved at a time (default {CHUNK})")
+    arguments = parser.parse_args(argv)
+    if arguments.chunk < 1:
+        raise ConfigError(f"--chunk must be at least 1, got {arguments.chunk}")
+    return arguments
+
+
+def checked(part: str, path: Path) -> Source:
+    """Read a file through before anything is encoded: a bad record at its end is told at once."""
+    with tqdm(desc=f"check {part}", unit="record", leave=False) as bar:
+        return survey(path, bar.update)
+
+
+def encoded(
+    model: EmbeddingGenerator, part: str, source: Source, arguments: argparse.Namespace
+) -> tuple[UnfinishedFile, list[Any]]:
+    """Encode one file; return it and its line of the summary."""
+    target = arguments.output_dir / f"hf_{part}_embeddings.npy"
+    file = begin(model, source, target, arguments.chunk)
+    earlier, start = file.done, time.perf_counter()
+    form = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
+    with tqdm(
+        total=source.records, initial=earlier, desc=f"encode {part}", unit="record", smoothing=0.1, bar_format=form
+    ) as bar:
+        fill(model, source, file, arguments.chunk, arguments.on_error, bar.update)
+    seconds = time.perf_counter() - start
+    rate = (source.records - earlier) / seconds
+    return file, [target.name, source.records, model.dim, source.pictures, len(file.skipped), earlier, seconds, rate]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    jsons = {"train": arguments.train_json, "test": arguments.test_json}
-    data = {part: load_records(path) for part, path in jsons.items()}
-    model = load_embedding_model(arguments.clip_server, arguments.encoder)
+    sources = {part: checked(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()}
+    model = load_embedding_model(arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url)
     print(f"encoder: {model.spec}")
-    table, rows = [], {}
-    for part, records in data.items():
-        start = time.perf_counter()
-        rows[part] = generate_embeddings_for_dataset(model, records, description=f"encode {part}")
-        seconds = time.perf_counter() - start
-        pictures = sum(len(record.images) for record in records)
-        table.append([f"hf_{part}_embeddings.npy", *rows[part].shape, pictures, seconds, len(records) / seconds])
-    for part in data:
-        save_array(arguments.output_dir / f"hf_{part}_embeddings.npy", rows[part])
-    counts = {part: len(records) for part, records in data.items()}
-    save_metadata(arguments.output_dir, model.spec, counts, jsons)
+    parts, table = {}, []
+    for part, source in sources.items():
+        file, line = encoded(model, part, source, arguments)
+        parts[part] = (source, file)
+        table.append(line)
+    for part, (_, file) in parts.items():
+        for row, reason in file.skipped.items():
+            print(f"skipped {part} row {row}, {reason}")
+    publish(arguments.output_dir, model.spec, parts)
     model.close()
-    print(tabulate(table, headers=["file", "records", "width", "pictures", "seconds", "records/s"], floatfmt=".1f"))
+    headers = ["file", "records", "width", "pictures", "skipped", "from before", "seconds", "records/s"]
+    print(tabulate(table, headers=headers, floatfmt=".1f"))
     print(f"wrote {', '.join(str(row[0]) for row in table)} and {METADATA_NAME} to {arguments.output_dir.resolve()}")
 
 

@@ -12,8 +12,10 @@ import binascii
 import io
 import re
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,6 +26,9 @@ ImageLike = str | bytes | Path | Image.Image
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535  # JPEG's own limit; decoders keep a pointer a line, so one pixel by 49 million takes a gigabyte
+# These decoders hold a picture several times over; with this limit they too stay below 500 MB.
+COSTLY, MAX_PIXELS_COSTLY = ("WEBP", "JPEG2000", "AVIF"), 20_000_000
 # Only these decoders meet untrusted bytes. PIL has more, among them one that hands PostScript to an external interpreter.
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
 
@@ -31,8 +36,10 @@ _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", r
 # PIL's decoders answer malformed files with any of these.
 _MALFORMED = (
     *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
+    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+_OPENING = threading.Lock()  # warnings.catch_warnings changes the whole process
+_BAND_PIXELS = 2**20
 _ACCEPTED = "base64, a data:...;base64 URI, bytes, a pathlib.Path or a PIL image"
 
 
@@ -60,13 +67,16 @@ def pixels(data: bytes) -> Image.Image:
         DataError: the bytes are no decodable image, or it has more than ``MAX_PIXELS`` pixels.
     """
     try:
-        with warnings.catch_warnings():
-            # The limit below is ours, checked before any pixel is decoded; PIL's own warning would only repeat it.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _OPENING, warnings.catch_warnings():
+            # An icon's inner picture is decoded on opening: PIL's own limit is then the only one that comes before.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"picture of {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are allowed")
-            return _to_rgb(ImageOps.exif_transpose(image))
+        most = MAX_PIXELS_COSTLY if image.format in COSTLY else MAX_PIXELS
+        if image.width * image.height > most or max(image.size) > MAX_SIDE:
+            allowed = f"at most {most:,} in a {image.format}, and {MAX_SIDE:,} a side, are allowed"
+            raise DataError(f"picture of {image.width}x{image.height} pixels; {allowed}")
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
     except _MALFORMED as error:
         reason = f"not one of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"picture of {len(data):,} bytes cannot be decoded ({reason}); give a whole image file") from error
@@ -94,14 +104,38 @@ def mime_type(data: bytes) -> str | None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16- and 32-bit grey: convert() would clip, not scale
-        _, high = image.convert("F").getextrema()
-        scale = 255.0 / 65535.0 if "16" in image.mode else 255.0 / max(float(high), 255.0)  # type: ignore[arg-type]
+    """Convert band by band: of a picture at the limit, each further copy would take 200 MB."""
+    image.load()
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    scale = _grey_scale(image)
+    converted = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        converted.paste(_band_to_rgb(band, scale), (0, top))
+    return converted
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    rows = max(_BAND_PIXELS // max(image.width, 1), 1)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _grey_scale(image: Image.Image) -> float | None:
+    """Factor that brings 16- and 32-bit grey to 0…255, which convert() would clip; None for any other mode."""
+    if not (image.mode.startswith("I") or image.mode == "F"):
+        return None
+    if "16" in image.mode:
+        return 255.0 / 65535.0
+    return 255.0 / max(*(float(band.convert("F").getextrema()[1]) for _, band in _bands(image)), 255.0)  # type: ignore[arg-type]
+
+
+def _band_to_rgb(image: Image.Image, scale: float | None) -> Image.Image:
+    if scale is not None:
         image = image.convert("F").point(lambda value: value * scale).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 

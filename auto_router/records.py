@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.errors import DataError
-from auto_router.files import json_list
+from auto_router.files import json_items, json_list
 
 FORMATS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
@@ -64,14 +64,25 @@ def load_records(path: str | Path) -> list[Record]:
     Raises:
         DataError: the file is missing, of an unknown format, not parsable, empty, or a row is not a valid record.
     """
-    path = Path(path)
+    return list(iter_records(path))
+
+
+def iter_records(path: str | Path) -> Iterator[Record]:
+    """Read and validate an evaluation file record by record: memory does not grow with the file.
+
+    Raises:
+        DataError: as :func:`load_records`, when the reader gets there.
+    """
+    path, position = Path(path), -1
     if not path.is_file():
         raise DataError(f"evaluation file {path} does not exist; make it with prepare_hf_data.py or give another path")
     try:
-        rows = _read_rows(path)
+        for position, row in enumerate(_rows(path)):
+            yield _parse(row, position, str(path))
     except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
         raise DataError(f"evaluation file {path} cannot be parsed ({error}); expected one of {_formats()}") from error
-    return parse_records(rows, where=str(path))
+    if position < 0:
+        raise DataError(f"{path} holds no records; at least one is needed")
 
 
 def parse_records(rows: Iterable[Any], where: str = "evaluation data") -> list[Record]:
@@ -140,17 +151,21 @@ def _formats() -> str:
     return ", ".join(FORMATS)
 
 
-def _read_rows(path: Path) -> Any:
+def _rows(path: Path) -> Iterator[Any]:
     if path.suffix == ".parquet":
         import pyarrow.parquet  # only parquet needs it, and it takes a while to import
 
-        return [_inline_pictures(row) for row in pyarrow.parquet.read_table(path).to_pylist()]
+        with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as table:
+            for batch in table.iter_batches(batch_size=64):
+                yield from map(_inline_pictures, batch.to_pylist())
+        return
     if not path.name.endswith(FORMATS):
         raise DataError(f"evaluation file {path} has an unknown format; allowed are {_formats()}")
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         if ".jsonl" in path.suffixes:
-            return [json.loads(line) for line in file if line.strip()]
-        return json.load(file)
+            yield from (json.loads(line) for line in file if line.strip())
+        else:
+            yield from json_items(file)
 
 
 def _inline_pictures(row: dict[str, Any]) -> dict[str, Any]:

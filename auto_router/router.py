@@ -12,8 +12,9 @@ from auto_router.artifacts import load_artifact
 from auto_router.decide.limits import allowed_models
 from auto_router.decide.policy import Decision, Floats, decisions
 from auto_router.decide.served import serve
-from auto_router.encode.encoder import Array, EmbeddingGenerator
+from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
+from auto_router.encode.spec import Array
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike

@@ -39,7 +39,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.encode.factory import open_encoder  # noqa: E402
-from auto_router.encode.store import save_array, save_metadata  # noqa: E402
+from auto_router.encode.store import publish  # noqa: E402
+from auto_router.encode.stream import begin, survey  # noqa: E402
 from auto_router.errors import run  # noqa: E402
 from auto_router.files import write_json  # noqa: E402
 from auto_router.learn.network import NetworkConfig, RouterNetwork  # noqa: E402
@@ -61,11 +62,14 @@ def write_stages(folder: Path, data: Path) -> Rows:
     records = load_records(path)
     x, names = embedded(path, records), model_names(records)
     parts = dict(zip(("train", "test"), split_by_group(group_ids(records), 0.2, seed=0), strict=True))
-    jsons = {part: folder / f"{part}.json" for part in parts}
+    generator, files = open_encoder("local"), {}
     for part, rows in parts.items():
-        save_records(jsons[part], [records[i] for i in rows])
-        save_array(folder / f"{part}.npy", x[rows])
-    save_metadata(folder, open_encoder("local").spec, {part: len(rows) for part, rows in parts.items()}, jsons)
+        save_records(folder / f"{part}.json", [records[i] for i in rows])
+        source = survey(folder / f"{part}.json")
+        file = begin(generator, source, folder / f"{part}.npy")
+        file.add(x[rows], [()] * len(rows), {})
+        files[part] = source, file
+    publish(folder, generator.spec, files)
     return x[parts["train"]].astype(np.float32), label_matrix([records[i] for i in parts["train"]], names)
 
 

@@ -1,16 +1,19 @@
 """A clip-server peer on loopback: jina's own gRPC server, with vectors that can be computed by hand.
 
-    python tests/clip_peer.py PORT
+    python tests/clip_peer.py PORT [DIM]
 
 A text's vector holds its length at 0 and a 1 at 1; a picture's holds its width at 0 and a 1 at 2. Anything that does not
-arrive as a typed text or blob fails the request, and so does an undecodable picture, as in the real server.
+arrive as a typed text or blob fails the request, and so does an undecodable picture, as in the real server. A text that
+says ``sleep N seconds`` is answered so much later.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import sys
+import time
 
 os.environ["JINA_OPTOUT_TELEMETRY"] = os.environ["NO_VERSION_CHECK"] = "1"
 
@@ -19,7 +22,7 @@ from docarray import DocumentArray
 from jina import Executor, Flow, requests
 from PIL import Image
 
-DIM = 512
+DIM = int(sys.argv[2]) if len(sys.argv) > 2 else 512
 
 
 class ClipPeer(Executor):  # type: ignore[misc]
@@ -30,6 +33,8 @@ class ClipPeer(Executor):  # type: ignore[misc]
             if document.blob:
                 vector[[0, 2]] = Image.open(io.BytesIO(document.blob)).width, 1
             elif document.text and not document.uri:
+                if pause := re.search(r"sleep (\d+) seconds", document.text):
+                    time.sleep(int(pause[1]))
                 vector[[0, 1]] = len(document.text), 1
             else:
                 raise ValueError(f"neither a text nor a blob: {document.to_dict()}")

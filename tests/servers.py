@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 
 
 def free_port() -> int:
@@ -11,3 +22,36 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+@dataclass
+class Flow:
+    """A running clip-server peer."""
+
+    address: str
+    process: subprocess.Popen[str]
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def clip_flow(port: int | None = None, *behaviour: str) -> Iterator[Flow]:
+    """Run ``clip_peer.py`` in processes of its own; ``behaviour`` is passed on to it."""
+    port = port or free_port()
+    command = [sys.executable, str(Path(__file__).with_name("clip_peer.py")), str(port), *behaviour]
+    environment = os.environ | {"JINA_LOG_LEVEL": "ERROR"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    flow = Flow(f"127.0.0.1:{port}", process)
+    try:
+        assert process.stdout is not None
+        timer = threading.Timer(120, process.kill)
+        timer.start()
+        if not any(line.strip() == "ready" for line in process.stdout):
+            pytest.fail("the jina Flow did not start")
+        timer.cancel()
+        yield flow
+    finally:
+        if process.poll() is None:
+            flow.kill()

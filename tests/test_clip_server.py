@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,28 +16,15 @@ from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.errors import DataError, EncoderError, run
 from tests.helpers import HOSTILE_PROMPTS, png
-from tests.servers import free_port
+from tests.servers import clip_flow, free_port
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, str(Path(__file__).with_name("clip_peer.py")), str(port)]
-    environment = os.environ | {"JINA_LOG_LEVEL": "ERROR"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
-    try:
-        assert process.stdout is not None
-        timer = threading.Timer(60, process.kill)
-        timer.start()
-        if not any(line.strip() == "ready" for line in process.stdout):
-            pytest.fail("the jina Flow did not start")
-        timer.cancel()
-        yield f"127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with clip_flow() as flow:
+        yield flow.address
 
 
 @pytest.fixture

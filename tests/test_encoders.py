@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from auto_router.encode import efficientnet, local
-from auto_router.encode.encoder import Array, EmbeddingGenerator, Encoder, Spec
+from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import MAX_WINDOWS, WINDOW_TOKENS, LocalEncoder
+from auto_router.encode.spec import Array, Spec
 from auto_router.errors import ConfigError, DataError, EncoderError
 from tests.helpers import HOSTILE_PROMPTS, png
 
@@ -187,7 +188,7 @@ def test_picture_weights_are_checked_before_they_are_exported(monkeypatch: pytes
 def test_the_environment_and_arguments_choose_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_encoder().spec["backend"] == "local"
     monkeypatch.setenv("AUTO_ROUTER_ENCODER", "nonsense")
-    with pytest.raises(ConfigError, match="'nonsense' is unknown; allowed are local, clip-server"):
+    with pytest.raises(ConfigError, match="'nonsense' is unknown; allowed are local, clip-server, nvclip, open_clip"):
         open_encoder()
     assert open_encoder("local").spec["backend"] == "local"
 

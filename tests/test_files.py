@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from auto_router import files
 from auto_router.errors import RouterError, run
-from auto_router.files import atomic_path, sha256_of, write_json
+from auto_router.files import atomic_path, json_items, sha256_of, write_json
 
 
 def test_a_block_that_ends_moves_the_file_into_place(tmp_path: Path) -> None:
@@ -93,3 +99,44 @@ def test_run_passes_success_interrupts_and_bugs_on(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "interrupted\n"
     with pytest.raises(ZeroDivisionError):
         run(bug)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", " [ ] \n", '[{"a": [1, "]"]}, {}]', '[["\\ud800", 12345678901234567890123, NaN]]', "[[[]], null , [1.5]]"]
+)
+@pytest.mark.parametrize("block", [1, 2, 1000])
+def test_a_json_list_is_read_as_the_standard_library_reads_it(text: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_BLOCK", block)
+    assert repr(list(json_items(io.StringIO(text)))) == repr(json.loads(text))
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.lists(st.integers() | st.none()), max_size=3)), st.integers(1, 9))
+def test_any_list_of_objects_comes_back_whatever_the_block(rows: list[Any], block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_BLOCK", block)
+        for indent in (None, 1):
+            assert list(json_items(io.StringIO(json.dumps(rows, indent=indent)))) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a list"),
+        ('{"a": 1}', "expected a list"),
+        ("[1 2]", "after item 0: expected ',' or ']', got '2'"),
+        ('[{"a": 1}', "after item 0: expected ',' or ']', got 'the end of the file'"),
+        ('[{"a": 1}, {"b": ', "item 1: "),
+        ("[1,]", "item 1: "),
+        ("[] []", "after the list"),
+    ],
+)
+def test_what_is_no_whole_json_list_is_a_value_error(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        list(json_items(io.StringIO(text)))
+
+
+def test_a_json_list_is_read_as_it_is_needed() -> None:
+    file = io.StringIO("[" + ",".join(["1" * 100] * 100_000) + "]")
+    items = json_items(file)
+    assert next(items) == int("1" * 100)
+    assert file.tell() <= 2**21

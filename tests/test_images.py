@@ -190,7 +190,7 @@ def test_a_damaged_file_is_refused(data: bytes) -> None:
         pixels(data)
 
 
-@pytest.mark.parametrize("size", [(8000, 7000), (100_000, 100_000), (2**31 - 1, 1)])
+@pytest.mark.parametrize("size", [(8000, 7000), (100_000, 100_000), (2**31 - 1, 1), (1, 70_000)])
 def test_a_decompression_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=r"at most 50,000,000|decompression bomb"):
         pixels(png_header(*size))

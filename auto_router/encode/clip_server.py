@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from auto_router.encode.encoder import Array, Encoder, Spec, probe
-from auto_router.errors import DataError, EncoderError
+from auto_router.encode.encoder import Encoder
+from auto_router.encode.retry import Passing, retried, timeout_seconds
+from auto_router.encode.spec import Array, Spec, probe
+from auto_router.encode.windows import clip_window_spec, clip_windows
+from auto_router.errors import EncoderError
 from auto_router.images import pixels
 
 DEFAULT_SERVER = "0.0.0.0:51000"
@@ -24,8 +27,8 @@ DEFAULT_SERVER = "0.0.0.0:51000"
 class ClipServerEncoder(Encoder):
     """A clip-server at ``HOST:PORT`` (or ``grpc://``, ``grpcs://``, ``http://``, ``ws://`` URL). Asked once at opening.
 
-    The server cuts text at 77 tokens itself and tells neither its model nor its window, so a probe text's vector stands
-    in the spec: a server that was restarted with another model is noticed.
+    The server cuts text at 77 tokens itself, so longer prompts are sent in windows. It does not tell its model, so a probe
+    text's vector stands in the spec: a server that was restarted with another model is noticed.
     """
 
     def __init__(self, server: str = DEFAULT_SERVER) -> None:
@@ -36,7 +39,10 @@ class ClipServerEncoder(Encoder):
 
     @property
     def spec(self) -> Spec:
-        return {"backend": "clip-server", "text_window": "the server's own (77 tokens)", "probe": self._probe}
+        return {"backend": "clip-server", "text_window": clip_window_spec(), "probe": self._probe}
+
+    def windows(self, text: str) -> list[str]:
+        return clip_windows(text)
 
     def embed_texts(self, texts: list[str]) -> Array:
         return self._encode([{"text": text} for text in texts])
@@ -60,9 +66,19 @@ class ClipServerEncoder(Encoder):
             raise EncoderError(
                 f"the clip-server encoder needs clip-client ({error}): pip install 'auto-router[clip-server]'"
             ) from error
-        return Client(self.server)
+        client = Client(self.server)
+        # clip-client has no setting for a time-out, and without one a server that hangs would hang this process.
+        client._client.post = partial(client._client.post, timeout=timeout_seconds())
+        return client
 
     def _encode(self, contents: list[dict[str, Any]]) -> Array:
+        vectors = retried(lambda: self._ask(contents))
+        if vectors.ndim != 2:
+            raise EncoderError(f"clip-server {self.server} answered with shape {list(vectors.shape)}, expected [N, D]")
+        self._dim = vectors.shape[1]
+        return vectors
+
+    def _ask(self, contents: list[dict[str, Any]]) -> Array:
         client = self._client
         from docarray import Document, DocumentArray
 
@@ -71,15 +87,12 @@ class ClipServerEncoder(Encoder):
             answered = client.encode(documents, batch_size=len(documents))
         # clip-client reports failures of its own as CancelledError, a BaseException; nothing here awaits.
         except (ConnectionError, OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
-            raise EncoderError(
+            said = (
                 f"clip-server {self.server} did not encode {len(contents)} document(s): "
-                f'{" ".join(str(error).split()) or type(error).__name__}. Check that it runs: python -c "from clip_client '
-                f"import Client; print(Client('{self.server}').profile())\""
-            ) from error
+                f"{' '.join(str(error).split())[:300] or type(error).__name__}. Check that it runs: python -c "
+                f"\"from clip_client import Client; print(Client('{self.server}').profile())\""
+            )
+            raise (Passing(said) if isinstance(error, OSError) else EncoderError(said)) from error
         if answered is None or len(answered) != len(contents) or answered.embeddings is None:
             raise EncoderError(f"clip-server {self.server} answered without embeddings for {len(contents)} document(s)")
-        vectors = np.asarray(answered.embeddings, dtype=np.float32)
-        if vectors.ndim != 2:
-            raise DataError(f"clip-server {self.server} answered with shape {list(vectors.shape)}, expected [N, D]")
-        self._dim = vectors.shape[1]
-        return vectors
+        return np.asarray(answered.embeddings, dtype=np.float32)

@@ -9,20 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.encode.batches import Item, Outcome, encode_distinct, pooled
+from auto_router.encode.spec import Array, Spec, differences, unit
 from auto_router.errors import DataError, EncoderError
-from auto_router.images import ImageLike, image_bytes
-
-Array = npt.NDArray[np.float32]
-Spec = dict[str, Any]
-Item = TypeVar("Item", str, bytes)
-
-PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
-PROBE_TOLERANCE = 0.02
+from auto_router.images import ImageLike, image_bytes, pixels
 
 
 class Encoder(ABC):
@@ -31,6 +24,7 @@ class Encoder(ABC):
     text_dim: int
     image_dim: int
     batch_size: int = 32
+    parallel: int = 1  # batches in flight; more than one only where the back end may be called from several threads
 
     @property
     @abstractmethod
@@ -98,6 +92,8 @@ class EmbeddingGenerator:
         texts: Sequence[str],
         images: Sequence[Sequence[ImageLike] | None] | None = None,
         progress: Callable[[int], object] | None = None,
+        skipped: dict[int, str] | None = None,
+        first_row: int = 0,
     ) -> Array:
         """Return ``[N, D]``, row i for prompt i and its pictures.
 
@@ -105,6 +101,8 @@ class EmbeddingGenerator:
             texts: ``N`` prompts.
             images: the pictures of each prompt, in any form of :mod:`auto_router.images`; None for no pictures.
             progress: called with the number of windows and pictures just encoded.
+            skipped: where given, a row with an unreadable picture becomes NaN and ``{i: reason}`` is put here.
+            first_row: the number of row 0 in messages, where the prompts are part of a longer list.
 
         Raises:
             DataError: a picture cannot be read; the message names row and picture.
@@ -113,17 +111,21 @@ class EmbeddingGenerator:
         if images is not None and len(images) != len(texts):
             raise DataError(f"{len(texts)} prompts came with {len(images)} lists of pictures; give one list per prompt")
         parts = [self.encoder.windows(clean) if (clean := _clean(text)).strip() else [] for text in texts]
-        pictures = [_pictures(row, given or ()) for row, given in enumerate(images or [()] * len(texts))]
-        text_half = self._pooled(parts, self.encoder.embed_texts, self.text_dim, progress)
-        image_half = self._pooled(pictures, self.encoder.embed_images, self.image_dim, progress)
-        return np.concatenate([_unit(text_half), image_half], axis=1)
+        faults = _Faults(first_row, skipped)
+        pictures = [faults.guarded(row, given or ()) for row, given in enumerate(images or [()] * len(texts))]
+        text_vectors = self._outcomes(parts, self.encoder.embed_texts, _accept, self.text_dim, progress, faults)
+        image_vectors = self._outcomes(pictures, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
+        halves = unit(pooled(parts, text_vectors, self.text_dim)), pooled(pictures, image_vectors, self.image_dim)
+        rows = np.concatenate(halves, axis=1)
+        rows[list(skipped or ())] = np.nan
+        return rows
 
     def check(self, expected: Spec) -> None:
         """Raise EncoderError, with both specs, unless this generator makes the vectors that ``expected`` describes."""
         found = self.spec
-        if _without_probe(found) == _without_probe(expected) and _probes_agree(found, expected):
+        differing = differences(found, expected)
+        if not differing:
             return
-        differing = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
         raise EncoderError(
             f"this router was trained on another encoder (differs in {', '.join(differing)}). Trained on: {expected}. "
             f"Opened with: {found}. Open the router with the encoder it was trained on, or train again with this one"
@@ -132,32 +134,62 @@ class EmbeddingGenerator:
     def close(self) -> None:
         self.encoder.close()
 
-    def _pooled(
+    def _outcomes(
         self,
         rows: Sequence[Sequence[Item]],
         encode: Callable[[list[Item]], Array],
+        check: Callable[[Item], object],
         dim: int,
         progress: Callable[[int], object] | None,
-    ) -> Array:
-        """Encode every distinct item once, similar sizes together, and average the unit vectors of each row."""
-        # dict, not set: the order of a set of strings changes from process to process, and with it the batches.
-        unique = sorted(dict.fromkeys(item for row in rows for item in row), key=len)
-        vectors: dict[Item, Array] = {}
-        for start in range(0, len(unique), self.encoder.batch_size):
-            batch = unique[start : start + self.encoder.batch_size]
-            vectors |= zip(batch, _unit(_checked(encode(batch), len(batch), dim)), strict=True)
+        faults: _Faults,
+    ) -> dict[Item, Outcome]:
+        """Encode every distinct item of the rows once."""
+        outcomes: dict[Item, Outcome] = {}
+        items = [item for row in rows for item in row]
+        size, parallel = self.encoder.batch_size, self.encoder.parallel
+        for batch in encode_distinct(items, encode, check, dim=dim, size=size, parallel=parallel):
+            faults.note(rows, batch)
+            outcomes |= batch
             if progress is not None:
                 progress(len(batch))
-        pooled = np.zeros((len(rows), dim), dtype=np.float32)
-        for i, row in enumerate(rows):
-            if row:
-                pooled[i] = np.mean([vectors[item] for item in row], axis=0)
-        return pooled
+        return outcomes
 
 
-def probe(encode: Callable[[list[str]], Array]) -> list[float]:
-    """Return the first values of a fixed text's unit vector: tells models apart that no digest can name."""
-    return [round(float(value), 3) for value in _unit(encode([PROBE_TEXT]))[0, :8]]
+class _Faults:
+    """Pictures that cannot be read: raised with their place, or kept as the reason why a row is skipped."""
+
+    def __init__(self, first_row: int, skipped: dict[int, str] | None) -> None:
+        self._first_row, self._skipped = first_row, skipped
+
+    def guarded(self, row: int, given: Sequence[ImageLike]) -> list[bytes]:
+        """Return the pictures of a row as bytes; of a row that is skipped, none."""
+        if isinstance(given, str | bytes):
+            raise DataError(f"row {row}: pictures must be a list, got {type(given).__name__}; put it into a list")
+        pictures = []
+        for number, image in enumerate(given):
+            try:
+                pictures.append(image_bytes(image))
+            except DataError as error:
+                self._at(row, number, error)
+                return []
+        return pictures
+
+    def note(self, rows: Sequence[Sequence[Item]], batch: dict[Item, Outcome]) -> None:
+        """Find the rows of what a batch could not encode."""
+        errors = {item: outcome for item, outcome in batch.items() if isinstance(outcome, DataError)}
+        if not errors:
+            return
+        for row, items in enumerate(rows):
+            for number, item in enumerate(items):
+                if item in errors:
+                    self._at(row, number, errors[item])
+                    break
+
+    def _at(self, row: int, number: int, error: DataError) -> None:
+        reason = f"picture {number}: {error}"
+        if self._skipped is None:
+            raise DataError(f"row {row + self._first_row}, {reason}") from error
+        self._skipped.setdefault(row, reason)
 
 
 def distinct_items(texts: Iterable[str], images: Iterable[Sequence[object]]) -> int:
@@ -170,36 +202,5 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _pictures(row: int, given: Sequence[ImageLike]) -> list[bytes]:
-    if isinstance(given, str | bytes):
-        raise DataError(f"row {row}: pictures must be a list, got {type(given).__name__}; put it into a list")
-    pictures = []
-    for number, image in enumerate(given):
-        try:
-            pictures.append(image_bytes(image))
-        except DataError as error:
-            raise DataError(f"row {row}, picture {number}: {error}") from error
-    return pictures
-
-
-def _unit(vectors: Array) -> Array:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1.0), dtype=np.float32)
-
-
-def _checked(vectors: Array, count: int, dim: int) -> Array:
-    vectors = np.asarray(vectors, dtype=np.float32)
-    if vectors.shape != (count, dim):
-        raise EncoderError(f"encoder answered with shape {list(vectors.shape)}, expected {[count, dim]}")
-    if not np.isfinite(vectors).all():
-        raise EncoderError("encoder answered with NaN or infinite values; check its model and its input")
-    return vectors
-
-
-def _without_probe(spec: Spec) -> Spec:
-    return {name: value for name, value in spec.items() if name != "probe"}
-
-
-def _probes_agree(a: Spec, b: Spec) -> bool:
-    first, second = a.get("probe", []), b.get("probe", [])
-    return len(first) == len(second) and bool(np.allclose(first, second, atol=PROBE_TOLERANCE))
+def _accept(text: str) -> None:
+    """Any text is a good text."""

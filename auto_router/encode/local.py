@@ -17,7 +17,8 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
-from auto_router.encode.encoder import Array, Encoder, Spec
+from auto_router.encode.encoder import Encoder
+from auto_router.encode.spec import Array, Spec
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
 from auto_router.images import pixels
@@ -104,6 +105,8 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # Threads that spin between calls take the cores from decoding, from the router and from everyone else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     usable = ("CUDAExecutionProvider", "CPUExecutionProvider")
     providers = [name for name in usable if name in onnxruntime.get_available_providers()]
     return onnxruntime.InferenceSession(str(path), options, providers=providers)

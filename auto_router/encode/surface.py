@@ -12,7 +12,7 @@ from math import log1p, sqrt
 
 import numpy as np
 
-from auto_router.encode.encoder import Array
+from auto_router.encode.spec import Array
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
 _CODE = re.compile(r"\b(?:def|return|import|assert|for|while|class|print|lambda|function)\b|==|[{};]")
