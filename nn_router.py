@@ -31,7 +31,7 @@ from auto_router.assess.stage import assess_served
 from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for, outcomes
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.encode.store import load_embeddings
+from auto_router.encode.store import load_embedded
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
@@ -46,7 +46,7 @@ from auto_router.learn.stack_fit import fit_stack
 from auto_router.learn.targets import cost_aware, scaled_costs
 from auto_router.learn.training import Array, TrainConfig, train_network
 from auto_router.pool import load_pool
-from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
+from auto_router.records import Record, group_ids, label_matrix, model_names
 from auto_router.splits import Indices as Ints
 from auto_router.splits import split_by_group
 
@@ -201,14 +201,16 @@ def save(folder: Path, artifact: Artifact) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     torch.manual_seed(arguments.seed)
-    train, test = load_records(arguments.train_json), load_records(arguments.test_json)
+    embedded = load_embedded(arguments.train_embeddings, "train", arguments.train_json)
+    held_out = load_embedded(arguments.test_embeddings, "test", arguments.test_json)
+    if embedded.left_out or held_out.left_out:
+        print(f"left out, skipped by Stage 2: {embedded.left_out} training and {held_out.left_out} test records")
+    train, test, x, test_x = embedded.records, held_out.records, embedded.rows, held_out.rows
     pool = {} if arguments.pool is None else load_pool(arguments.pool).facts()
     names = model_names(train)
     if not names:
         raise DataError(f"{arguments.train_json}: no record has 'model_scores'; run prepare_hf_data.py or add them")
-    embedded = load_embeddings(arguments.train_embeddings, "train", arguments.train_json, len(train))
-    held_out = load_embeddings(arguments.test_embeddings, "test", arguments.test_json, len(test))
-    x, test_x, y = embedded.rows, held_out.rows, label_matrix(train, names)
+    y = label_matrix(train, names)
     surface: list[str] = []
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
     plain, targets = (x, test_x), y

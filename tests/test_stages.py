@@ -16,7 +16,7 @@ import torch
 import generate_embeddings
 import nn_router
 from auto_router.artifacts import load_artifact
-from auto_router.encode.store import load_embeddings
+from auto_router.encode.store import load_embedded
 from auto_router.errors import run
 from generate_embeddings import generate_embeddings_for_dataset, load_embedding_model
 from model_router import ModelRouter, RouterNetwork
@@ -273,7 +273,7 @@ def test_pictures_of_all_kinds_go_through(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write(tmp_path / f"{part}.json", data)
     generate_embeddings.main([*jsons(tmp_path), "--output-dir", str(tmp_path)])
-    made = load_embeddings(tmp_path / "hf_train_embeddings.npy", "train", tmp_path / "train.json", 3)
+    made = load_embedded(tmp_path / "hf_train_embeddings.npy", "train", tmp_path / "train.json")
     image = made.rows[:, made.encoder["text_dim"] :]
     assert image.any(axis=1).tolist() == [False, True, True]
 

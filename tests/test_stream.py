@@ -21,7 +21,7 @@ import pytest
 import generate_embeddings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.spec import Spec
-from auto_router.encode.store import load_embeddings, publish
+from auto_router.encode.store import load_embedded, publish
 from auto_router.encode.stream import Source, begin, chunks, fill, survey
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError, EncoderError
@@ -144,17 +144,15 @@ def test_skipped_rows_are_kept_in_place_reported_and_masked(tmp_path: Path) -> N
     assert "picture 1: picture of 5 bytes cannot be decoded" in skipped[3]
     assert "picture 0: picture '/etc/passwd' is not base64" in skipped[8]
     publish(tmp_path, EmbeddingGenerator(Decoding()).spec, parts)
-    with pytest.raises(DataError, match=r"no row for 2 of 12 records \(row 3 is the first\)"):
-        load_embeddings(tmp_path / "train.npy", "train", source.path, 12)
-    made = load_embeddings(tmp_path / "train.npy", "train", source.path, 12, allow_skipped=True)
-    assert made.skipped.tolist() == [3, 8]
+    made = load_embedded(tmp_path / "train.npy", "train", source.path)
+    assert made.left_out == 2
+    assert [record.prompt for record in made.records] == [row["prompt"] for i, row in enumerate(rows) if i not in skipped]
     assert np.flatnonzero(np.isnan(np.load(tmp_path / "train.npy")).any(axis=1)).tolist() == [3, 8]
     good = [i for i in range(12) if i not in skipped]
     whole = EmbeddingGenerator(CountingEncoder()).embed_batch(
         [rows[i]["prompt"] for i in good], [rows[i]["images"] for i in good]
     )
-    assert made.rows[good].tolist() == whole.tolist()
-    assert not made.rows[[3, 8]].any()
+    assert made.rows.tolist() == whole.tolist()
 
 
 def test_a_skipping_run_that_is_continued_without_it_says_what_was_skipped(tmp_path: Path) -> None:

@@ -9,28 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from auto_router.encode.spec import Array, Spec
 from auto_router.encode.stream import Source
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError
 from auto_router.files import atomic_path, sha256_of, write_json
+from auto_router.records import Record, load_records
 
 METADATA_NAME = "hf_embeddings_metadata.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Embeddings:
-    """Rows ``[N, D]`` and the spec of the encoder that made them.
+class Embedded:
+    """Records with their rows ``[N, D]``, and the spec of the encoder that made them."""
 
-    ``skipped`` are the rows that hold no embedding, zeros here: their labels must count as unknown.
-    """
-
+    records: list[Record]
     rows: Array
     encoder: Spec
     json_sha256: str
-    skipped: npt.NDArray[np.int64]
+    left_out: int
+    """Records of the file that Stage 2 skipped: they have no row, and are not among ``records``."""
 
 
 def save_array(path: Path, rows: Array) -> None:
@@ -66,46 +65,41 @@ def publish(folder: Path, encoder: Spec, parts: Mapping[str, tuple[Source, Unfin
     write_json(folder / METADATA_NAME, metadata)
 
 
-def load_embeddings(npy: str | Path, part: str, json_path: str | Path, count: int, allow_skipped: bool = False) -> Embeddings:
-    """Read one embedding file and check that it was made from ``json_path``.
+def load_embedded(npy: str | Path, part: str, json_path: str | Path) -> Embedded:
+    """Read records and their embeddings, and check that these were made from those.
 
     Args:
         npy: the ``.npy`` file; its metadata lies beside it.
         part: ``train`` or ``test``.
         json_path: the evaluation file that the rows must belong to.
-        count: the number of records in it.
-        allow_skipped: take a file with skipped rows; the caller masks what :attr:`Embeddings.skipped` names.
 
     Raises:
-        DataError: a file is missing or damaged, the rows do not belong to the records, or rows were skipped and may not be.
+        DataError: a file is missing or damaged, or the rows do not belong to the records.
     """
     npy, json_path = Path(npy), Path(json_path)
+    records = load_records(json_path)
     metadata = _metadata(npy.with_name(METADATA_NAME))
     try:
         rows = np.load(npy, allow_pickle=False)
         made_from = metadata["inputs"][part]["sha256"]
         encoder, dim = dict(metadata["encoder"]), int(metadata["embedding_dim"])
-        skipped = np.array(sorted(int(row) for row in metadata.get("skipped", {}).get(part, {})), dtype=np.int64)
+        skipped = {int(row) for row in metadata.get("skipped", {}).get(part, {})}
     except FileNotFoundError as error:
         raise DataError(f"embedding file {npy} does not exist; make it with generate_embeddings.py") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise DataError(f"embedding file {npy} or its metadata is damaged ({error!r}); make both again") from error
-    if rows.shape != (count, dim) or made_from != sha256_of(json_path):
+    if rows.shape != (len(records), dim) or made_from != sha256_of(json_path):
         raise DataError(
-            f"embeddings {npy} {list(rows.shape)} were not made from {json_path} ({count} records): run "
+            f"embeddings {npy} {list(rows.shape)} were not made from {json_path} ({len(records)} records): run "
             "generate_embeddings.py again on this file"
         )
-    if len(skipped) and not allow_skipped:
-        raise DataError(
-            f"embeddings {npy} have no row for {len(skipped)} of {count} records (row {skipped[0]} is the first): fix their "
-            f"pictures, named in {METADATA_NAME}, or drop the records, and run generate_embeddings.py again"
-        )
-    if len(skipped) and skipped[0] >= 0 and skipped[-1] < count:
-        rows[skipped] = 0.0
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    kept = np.array([row not in skipped for row in range(len(records))], dtype=bool)
+    bad = np.flatnonzero(kept & ~np.isfinite(rows).all(axis=1))
     if len(bad):
         raise DataError(f"embeddings {npy} hold NaN or infinite values in row {bad[0]} ({len(bad)} rows); make them again")
-    return Embeddings(rows.astype(np.float32, copy=False), encoder, made_from, skipped)
+    left = [record for record, keep in zip(records, kept.tolist(), strict=True) if keep]
+    rows = (rows if kept.all() else rows[kept]).astype(np.float32, copy=False)
+    return Embedded(left, rows, encoder, made_from, len(records) - len(left))
 
 
 def _metadata(path: Path) -> dict[str, Any]:
