@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from quality import ROOT, DataSet, default_router, difference, embedded, measured
+from quality import default_router, difference, measured
+from recorded import DATA, DataSet, embedded
 from tabulate import tabulate
 
 from auto_router.assess.baselines import Floats
@@ -91,7 +92,7 @@ def speed(records: list[Record], make: Callable[[], LocalEncoder]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compare ways of encoding by the router that is learned from them.")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--seeds", nargs="+", type=int, default=[20, 21, 22, 23, 24])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every seed")
     arguments = parser.parse_args(argv)
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         data = DataSet(names, groups, y, None, plain, with_surface(plain.astype(np.float32), prompts))
         for seed in arguments.seeds:
             train, test = split_by_group(groups, 0.2, seed)
-            predict, fitted = default_router(data, train, y[train], seed)
+            predict, fitted, _ = default_router(data, train, y[train], seed)
             p, best = predict(data.rows[test]), best_single_model(y[train])
             chosen = choose(p, handicaps=fitted["accuracy"].handicaps(names)).chosen
             found.setdefault(name, []).append(measured(p, chosen, y[test], best, names, None))

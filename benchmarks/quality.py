@@ -21,101 +21,62 @@ interval) below any baseline, where a baseline's mean AUC is higher, or where ``
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from recorded import DATA, LAYOUT, ROOT, SETS, DataSet
 from scipy.stats import t as student
 from tabulate import tabulate
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from auto_router.assess.baselines import BASELINES, Floats, Ints, Predict  # noqa: E402
-from auto_router.assess.curves import single_models, sweep  # noqa: E402
-from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics  # noqa: E402
-from auto_router.costs import answer_costs  # noqa: E402
-from auto_router.decide.operating_points import OperatingPoint, fit_operating_points  # noqa: E402
-from auto_router.decide.policy import choose  # noqa: E402
-from auto_router.encode.efficientnet import cache_folder  # noqa: E402
-from auto_router.encode.factory import open_encoder  # noqa: E402
-from auto_router.encode.local import LocalEncoder  # noqa: E402
-from auto_router.encode.store import save_array  # noqa: E402
-from auto_router.encode.surface import NAMES, with_surface  # noqa: E402
-from auto_router.errors import run  # noqa: E402
-from auto_router.files import sha256_of, write_json  # noqa: E402
-from auto_router.learn.calibration_fit import fit_calibration  # noqa: E402
-from auto_router.learn.projection import Layout  # noqa: E402
-from auto_router.learn.stack_fit import fit_stack  # noqa: E402
-from auto_router.records import (  # noqa: E402
-    Record,
-    group_ids,
-    label_matrix,
-    load_records,
-    model_names,
-)
-from auto_router.splits import split_by_group  # noqa: E402
-from generate_embeddings import generate_embeddings_for_dataset  # noqa: E402
+from auto_router.assess.baselines import BASELINES, Floats, Ints, Predict
+from auto_router.assess.curves import single_models, sweep
+from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
+from auto_router.decide.operating_points import OperatingPoint, fit_operating_points
+from auto_router.decide.policy import choose
+from auto_router.errors import run
+from auto_router.files import write_json
+from auto_router.learn.calibration_fit import fit_calibration
+from auto_router.learn.stack_fit import fit_stack
+from auto_router.splits import split_by_group
 
-SETS = ("combined5", "llmrouter14", "routerbench_sub", "mmlu_pro")
-MOST_ROWS = 8000
-LAYOUT = Layout(LocalEncoder.text_dim, LocalEncoder.image_dim, len(NAMES))
 EXTRA = "XGBoost"  # a package of its own, and slow: only where it is named
 DEFAULT = "default router"
 
 
-def embedded(path: Path, records: list[Record]) -> Floats:
-    """Return the local encoder's rows of the records, from the cache where they are."""
-    cached = cache_folder() / "benchmarks" / f"{path.parent.name}-{sha256_of(path)[:16]}-{len(records)}.npy"
-    if not cached.exists():
-        save_array(cached, generate_embeddings_for_dataset(open_encoder("local"), records, description=path.parent.name))
-    rows: Floats = np.load(cached, allow_pickle=False)
-    return rows
+def mean_ece(p: Floats, y: Floats) -> float:
+    return float(np.mean([m.ece for m in model_metrics(p, y)]))
 
 
-@dataclass(frozen=True, slots=True)
-class DataSet:
-    """One recorded data set, embedded."""
-
-    names: list[str]
-    groups: Ints
-    y: Floats
-    costs: Floats | None
-    plain: Floats
-    rows: Floats
-    """Embeddings with surface features behind them: the default router's input."""
-
-    @classmethod
-    def load(cls, folder: Path) -> DataSet:
-        path, prices = folder / "data.json.gz", folder / "prices.json"
-        records = load_records(path)[:MOST_ROWS]
-        names = model_names(records)
-        pool = json.loads(prices.read_text(encoding="utf-8")) if prices.exists() else {}
-        plain, costs = embedded(path, records), answer_costs(records, names, pool)
-        rows = with_surface(plain, [record.prompt for record in records])
-        return cls(names, group_ids(records), label_matrix(records, names), costs, plain, rows)
+def ece_floor(p: Floats, seed: int) -> float:
+    """Return the mean ECE that ``p`` would have if it were perfectly calibrated: what the number of rows alone does."""
+    rng = np.random.default_rng(seed)
+    return float(np.mean([mean_ece(p, (rng.random(p.shape) < p).astype(np.float64)) for _ in range(5)]))
 
 
-def default_router(data: DataSet, train: Ints, labels: Floats, seed: int) -> tuple[Predict, dict[str, OperatingPoint]]:
-    """Fit what nn_router.py fits by default: the stack, its calibration and its operating points."""
+def default_router(
+    data: DataSet, train: Ints, labels: Floats, seed: int
+) -> tuple[Predict, dict[str, OperatingPoint], dict[str, float]]:
+    """Fit what nn_router.py fits by default: the stack, its calibration and its operating points; the last are figures."""
     x, y, groups = data.rows[train].astype(np.float32), labels.astype(np.float32), data.groups[train]
     fitted = fit_stack(x, y, groups, LAYOUT, seed)
     calibration = fit_calibration(fitted.out_of_fold, y, groups, seed)
     costs = None if data.costs is None else data.costs[train]
-    points = fit_operating_points(calibration(fitted.out_of_fold), y, costs, groups, data.names)
+    honest = calibration(fitted.out_of_fold)
+    points = fit_operating_points(honest, y, costs, groups, data.names)
 
     def predict(new: Floats) -> Floats:
         with torch.inference_mode():
             found: Floats = fitted.network(torch.from_numpy(new.astype(np.float32))).numpy()
         return calibration(found)
 
-    return predict, points
+    return predict, points, {"ece out of fold": mean_ece(honest, y), "its floor": ece_floor(honest, seed)}
 
 
 def measured(p: Floats, chosen: Ints, y: Floats, best: int, names: list[str], costs: Floats | None) -> dict[str, float]:
@@ -123,7 +84,7 @@ def measured(p: Floats, chosen: Ints, y: Floats, best: int, names: list[str], co
     system, models = system_metrics(chosen, y, best, names), model_metrics(p, y)
     found = {"accuracy": system.router, "gap": system.gap_closed or 0.0}
     found["auc"] = float(np.mean([m.auc for m in models if m.auc is not None]))
-    found["ece"] = float(np.mean([m.ece for m in models]))
+    found["ece"] = mean_ece(p, y)
     if costs is not None:
         zero, curve = single_models(y, costs), sweep(p, y, costs)
         found["aiq"] = curve.aiq(float(zero.costs.min()), float(zero.costs.max()))
@@ -158,16 +119,18 @@ def compare(folder: Path, seeds: Sequence[int], methods: Sequence[str], flip: fl
         costs = None if data.costs is None else data.costs[test]
         for method, results in found.items():
             start = time.perf_counter()
+            figures: dict[str, Any] = {}
             points: dict[str, OperatingPoint] = {}
             if method == DEFAULT:
-                predict, points = default_router(data, train, labels, seed)
+                predict, points, figures = default_router(data, train, labels, seed)
                 p = predict(data.rows[test])
+                figures["floor"] = ece_floor(p, seed)
                 chosen = choose(p, handicaps=points["accuracy"].handicaps(data.names)).chosen
             else:
                 groups = np.unique(data.groups[train], return_inverse=True)[1]
                 p = BASELINES[method](data.plain[train], labels, groups, seed)(data.plain[test])
                 chosen = choose(p).chosen
-            figures: dict[str, Any] = measured(p, chosen, y, best, data.names, costs)
+            figures |= measured(p, chosen, y, best, data.names, costs)
             figures["fit s"] = time.perf_counter() - start
             figures["points"] = {name: served(p, point, data, test, best) for name, point in points.items()}
             results.append(figures)
@@ -186,7 +149,10 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Print one set's tables and return what falls short."""
     default = found[DEFAULT]
     keys = [key for key in default[0] if key != "points"]
-    mean = {method: {key: float(np.nanmean([r[key] for r in results])) for key in keys} for method, results in found.items()}
+    mean = {
+        m: {key: float(np.nanmean([r[key] for r in results])) for key in keys if key in results[0]}
+        for m, results in found.items()
+    }
     rows: list[list[Any]] = [["best single", mean[DEFAULT]["best single"], 0.0], ["oracle", mean[DEFAULT]["oracle"], 100.0]]
     short = []
     for method, results in found.items():
@@ -199,6 +165,9 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
             short.append(f"{name}: {method} has the higher mean AUC, {m['auc']:.4f}")
     headers = [f"{name} ({len(default)} seeds)", "accuracy", "gap %", "AUC", "ECE", "AIQ", "QNC", "fit s", "default −, points"]
     print("\n" + tabulate(rows, headers=headers, floatfmt=("", ".4f", ".1f", ".4f", ".3f", ".4f", ".2f", ".1f")), flush=True)
+    m = mean[DEFAULT]
+    print(f"default router's ECE: {m['ece']:.3f}, if perfectly calibrated {m['floor']:.3f}; out of fold on the training rows: "
+          f"{m['ece out of fold']:.3f}, if perfectly calibrated {m['its floor']:.3f}")  # fmt: skip
     table = []
     for point in default[0]["points"]:
         gains = np.array([r["points"][point]["gain"] for r in default])
@@ -216,7 +185,7 @@ def show(name: str, found: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compare the default router with simple ones on recorded data.")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[20, 21, 22, 23, 24])
     parser.add_argument("--methods", nargs="*", choices=BASELINES, default=[m for m in BASELINES if m != EXTRA])

@@ -31,7 +31,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from quality import embedded
+from recorded import embedded
 from tabulate import tabulate
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -1,0 +1,62 @@
+"""The recorded data sets, embedded by the local encoder once and cached outside the project: what the benchmarks work on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from auto_router.assess.baselines import Floats, Ints  # noqa: E402
+from auto_router.costs import answer_costs  # noqa: E402
+from auto_router.encode.efficientnet import cache_folder  # noqa: E402
+from auto_router.encode.factory import open_encoder  # noqa: E402
+from auto_router.encode.local import LocalEncoder  # noqa: E402
+from auto_router.encode.store import save_array  # noqa: E402
+from auto_router.encode.surface import NAMES, with_surface  # noqa: E402
+from auto_router.files import sha256_of  # noqa: E402
+from auto_router.learn.projection import Layout  # noqa: E402
+from auto_router.records import Record, group_ids, label_matrix, load_records, model_names  # noqa: E402
+from generate_embeddings import generate_embeddings_for_dataset  # noqa: E402
+
+SETS = ("combined5", "llmrouter14", "routerbench_sub", "mmlu_pro")
+DATA = ROOT.parent / "shared" / "data"
+MOST_ROWS = 8000
+LAYOUT = Layout(LocalEncoder.text_dim, LocalEncoder.image_dim, len(NAMES))
+
+
+def embedded(path: Path, records: list[Record]) -> Floats:
+    """Return the local encoder's rows of the records, from the cache where they are."""
+    cached = cache_folder() / "benchmarks" / f"{path.parent.name}-{sha256_of(path)[:16]}-{len(records)}.npy"
+    if not cached.exists():
+        save_array(cached, generate_embeddings_for_dataset(open_encoder("local"), records, description=path.parent.name))
+    rows: Floats = np.load(cached, allow_pickle=False)
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One recorded data set, embedded."""
+
+    names: list[str]
+    groups: Ints
+    y: Floats
+    costs: Floats | None
+    plain: Floats
+    rows: Floats
+    """Embeddings with surface features behind them: the default router's input."""
+
+    @classmethod
+    def load(cls, folder: Path) -> DataSet:
+        path, prices = folder / "data.json.gz", folder / "prices.json"
+        records = load_records(path)[:MOST_ROWS]
+        names = model_names(records)
+        pool = json.loads(prices.read_text(encoding="utf-8")) if prices.exists() else {}
+        plain, costs = embedded(path, records), answer_costs(records, names, pool)
+        rows = with_surface(plain, [record.prompt for record in records])
+        return cls(names, group_ids(records), label_matrix(records, names), costs, plain, rows)
