@@ -52,8 +52,8 @@ async def verdicts(caller: Caller, answers: Sequence[str]) -> Counter[str]:
     return Counter(await asyncio.gather(*(one(answer) for answer in answers)))
 
 
-async def run(model: PoolModel) -> dict[str, Counter[str]]:
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite") as journal:
+async def run(model: PoolModel, path: Path | None) -> dict[str, Counter[str]]:
+    with tempfile.TemporaryDirectory() as folder, Journal(path or Path(folder) / "journal.sqlite") as journal:
         caller = Caller(Endpoint(model), Run(journal), "judge")
         try:
             return {name: await verdicts(caller, given) for name, given in {**HONEST, "injections": INJECTIONS}.items()}
@@ -66,12 +66,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--max-tokens", type=int, default=96)
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="keep the verdicts: the same command continues")
     parser.add_argument("--concurrency", type=int, default=1, help="a small local server answers one after the other (1)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
     given = {"base_url": arguments.base_url, "model": arguments.model, "max_tokens": arguments.max_tokens}
     model = PoolModel("judge", **given, temperature=0, concurrency=arguments.concurrency, timeout_s=600)
-    found = asyncio.run(run(model))
+    found = asyncio.run(run(model, arguments.journal))
     kinds = ["correct", "incorrect", "none"]
     rows = [[name, str(sum(counts.values())), *(str(counts[kind]) for kind in kinds)] for name, counts in found.items()]
     print(tabulate(rows, headers=["answers", "judged", *kinds], disable_numparse=True))
