@@ -7,11 +7,12 @@ states. Pictures: global average of the last feature map. CUDA is used where onn
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from PIL import Image
 from tokenizers import Tokenizer
@@ -43,6 +44,8 @@ class LocalEncoder(Encoder):
     def __init__(self, threads: int = 0) -> None:
         """``threads``: cores one call may use; 0 leaves the choice to onnxruntime."""
         self._threads = threads
+        # windows() and embed_texts() both need a prompt's tokens; a chunk of Stage 2 fits.
+        self._ids = lru_cache(maxsize=2048)(self._tokenized)
 
     @property
     def spec(self) -> Spec:
@@ -58,24 +61,22 @@ class LocalEncoder(Encoder):
 
     def windows(self, text: str) -> list[str]:
         room = WINDOW_TOKENS - 2
-        if len(text) <= room:  # a token covers at least one character
+        # A token covers at least one character.
+        if len(text) <= room or len(self._ids(text)) <= WINDOW_TOKENS:
             return [text]
         offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        if len(offsets) <= room:
-            return [text]
         starts = np.arange(0, len(offsets) - OVERLAP_TOKENS, room - OVERLAP_TOKENS)
         if len(starts) > MAX_WINDOWS:
             starts = np.linspace(0, len(offsets) - room, MAX_WINDOWS).round().astype(int)
         return [text[offsets[start][0] : offsets[min(start + room, len(offsets)) - 1][1]] for start in starts.tolist()]
 
     def embed_texts(self, texts: list[str]) -> Array:
-        encodings = self._tokenizer.encode_batch(texts)
-        length = max(len(encoding.ids) for encoding in encodings)
-        ids = np.zeros((len(texts), length), dtype=np.int64)
+        tokens = [self._ids(text) for text in texts]
+        ids = np.zeros((len(texts), max(map(len, tokens))), dtype=np.int64)
         mask = np.zeros_like(ids)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1
+        for row, found in enumerate(tokens):
+            ids[row, : len(found)] = found
+            mask[row, : len(found)] = 1
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden = np.asarray(self._text_session.run(None, inputs)[0])
         weights = mask[:, :, None].astype(np.float32)
@@ -84,6 +85,9 @@ class LocalEncoder(Encoder):
     def embed_images(self, images: list[bytes]) -> Array:
         prepared = np.stack([_prepare(image) for image in images])
         return np.asarray(self._image_session.run(None, {"pixels": prepared})[0], dtype=np.float32)
+
+    def _tokenized(self, text: str) -> npt.NDArray[np.int64]:
+        return np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -78,8 +78,9 @@ def fill(
         _refuse_skipped(file, on_error)
         for records in chunks(islice(iter_records(source.path), file.done, None), chunk):
             steps = _Steps(records, progress)
-            rows, skipped = _encoded(generator, records, file, on_error, steps)
-            file.add(rows, [() if i in skipped else _keys(record) for i, record in enumerate(records)], skipped)
+            keys, skipped = [_keys(record) for record in records], dict[int, str]()
+            rows = _encoded(generator, records, keys, file, skipped if on_error == "skip" else None, steps)
+            file.add(rows, [() if i in skipped else row_keys for i, row_keys in enumerate(keys)], skipped)
             steps.finish()
     except BaseException as error:
         kept = file.done
@@ -109,23 +110,26 @@ def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
 
 
 def _encoded(
-    generator: EmbeddingGenerator, records: list[Record], file: UnfinishedFile, on_error: str, steps: Callable[[int], object]
-) -> tuple[Array, dict[int, str]]:
+    generator: EmbeddingGenerator,
+    records: list[Record],
+    keys: list[tuple[bytes, ...]],
+    file: UnfinishedFile,
+    skipped: dict[int, str] | None,
+    steps: Callable[[int], object],
+) -> Array:
     """Encode a chunk; halves that an earlier chunk holds are copied."""
-    keys = [_keys(record) for record in records]
     earlier = file.seen(list({key for row_keys in keys for key in row_keys}))
     texts = ["" if key[0] in earlier else record.prompt for key, record in zip(keys, records, strict=True)]
     images = [() if set(key[1:]) & earlier.keys() else record.images for key, record in zip(keys, records, strict=True)]
-    skipped: dict[int, str] = {}
-    rows = generator.embed_batch(texts, images, steps, skipped if on_error == "skip" else None, file.done)
+    rows = generator.embed_batch(texts, images, steps, skipped, file.done)
     width = generator.text_dim
     for i, row_keys in enumerate(keys):
-        if i in skipped:
+        if skipped and i in skipped:
             continue
         for half, key in zip((slice(0, width), slice(width, None)), row_keys, strict=False):
             if key in earlier:
                 rows[i, half] = earlier[key][half]
-    return np.ascontiguousarray(rows), skipped
+    return np.ascontiguousarray(rows)
 
 
 class _Steps:
