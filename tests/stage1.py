@@ -40,7 +40,7 @@ def raw(value: Any, status: int = 200, **headers: str) -> Reply:
 
 @dataclass
 class ChatServer:
-    """Answers every chat request with what ``script`` returns for its body; keeps the bodies and the keys it was sent.
+    """Answers every chat request with what ``script`` returns for its body; keeps the bodies, keys and heads it was sent.
 
     The preflight's small question is answered here, and counts nowhere, unless ``keep_probes``.
     """
@@ -48,6 +48,7 @@ class ChatServer:
     script: Callable[[dict[str, Any]], Reply]
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     keep_probes: bool = False
 
     def __enter__(self) -> ChatServer:
@@ -63,6 +64,7 @@ class ChatServer:
                     status, headers, reply = completion("ready")
                 else:
                     chat.bodies.append(body)
+                    chat.heads.append(f"{self.requestline}\n{self.headers}")
                     chat.keys.append(self.headers.get("Authorization") or self.headers.get("api-key") or "")
                     status, headers, reply = chat.script(body)
                 self.send_response(status)

@@ -1,12 +1,11 @@
 """One model behind an OpenAI-compatible chat endpoint: one request goes out, an answer or a reason comes back.
 
-A single exchange, without retries: those are :mod:`auto_router.collect.caller`'s. aiohttp speaks the protocol because a
-client of its size costs 0.3 ms of CPU a request, which is what keeps hundreds of requests a second in flight from one core.
+A single exchange, without retries: those are :mod:`auto_router.collect.caller`'s. The wire is
+:mod:`auto_router.collect.client`'s.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -14,18 +13,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from auto_router.errors import ConfigError, ProviderError
 from auto_router.images import data_uri
 from auto_router.pool import PoolModel
 
+if TYPE_CHECKING:
+    from auto_router.collect.client import Client
+
 Messages = list[dict[str, Any]]
 
 GATEWAY_KEY_ENV = "AUTO_ROUTER_GATEWAY_KEY"
-MAX_REPLY_BYTES = 32 * 2**20
 PASSING = {408, 409, 425, 429}  # with 5xx: what can succeed when asked again a little later
 SETTLED = {400, 413, 415, 422}  # about the question itself: asking the same again gets the same
 
@@ -78,6 +77,10 @@ class Endpoint:
                 f"model {model.name}: environment variable {model.api_key_env} is not set; export it, or change api_key_env "
                 "in the pool file"
             )
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise ConfigError(
+                f"model {model.name}: environment variable {variable} holds characters that no key has; copy it anew"
+            )
         base = (base_url or model.base_url).rstrip("/")
         if not base.startswith(("http://", "https://")):
             raise ConfigError(f"model {model.name}: base_url must be an http or https address, got {base!r}")
@@ -85,8 +88,8 @@ class Endpoint:
         path = f"/openai/deployments/{model.model}/chat/completions?api-version={model.api_version}" if azure else None
         self._url = base + (path or "/chat/completions")
         key_header = {"api-key": self._key} if azure else {"Authorization": f"Bearer {self._key}"}
-        self._headers = {"Content-Type": "application/json", **(key_header if self._key else {})}
-        self._session: aiohttp.ClientSession | None = None
+        self._key_header = key_header if self._key else {}
+        self._client: Client | None = None
 
     def request(self, messages: Messages) -> dict[str, Any]:
         """Return the request body for ``messages``: the same for the same question, whatever address serves it."""
@@ -104,26 +107,21 @@ class Endpoint:
         Raises:
             PassingFailure: a rate limit, a server error, a time-out or a lost connection.
         """
-        if self._session is None:
-            # Redirects are refused below: they would carry the key to an address that the pool does not name.
-            timeout = aiohttp.ClientTimeout(total=self.model.timeout_s, sock_connect=min(15.0, self.model.timeout_s))
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=timeout, headers=self._headers, trust_env=True
-            )
-        start = time.perf_counter()
+        body = json.dumps(request).encode()
         try:
-            async with self._session.post(self._url, data=json.dumps(request), allow_redirects=False) as reply:
-                body = await _read(reply)
+            self._client = self._client or self._connected()
+            start = time.perf_counter()
+            reply = await self._client.post(body)
         except TimeoutError as error:
             raise PassingFailure(f"no answer within {self.model.timeout_s:g} s", billed=True, timed_out=True) from error
-        except aiohttp.InvalidURL as error:
-            raise ConfigError(f"model {self.model.name}: {self._url!r} is no address; correct base_url in the pool") from error
-        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            unsent = isinstance(error, aiohttp.ClientConnectorError)
-            raise PassingFailure(
-                self._clean(f"connection failed: {error or type(error).__name__}"), billed=not unsent
+        except ValueError as error:
+            raise ConfigError(
+                f"model {self.model.name}: {self._url!r} is no address ({error}); correct base_url in the pool"
             ) from error
-        body = self._without_key(body)
+        except ConnectionError as error:
+            unsent = isinstance(error, ConnectionRefusedError)
+            raise PassingFailure(self._clean(f"connection failed: {error}"), billed=not unsent) from error
+        body = self._without_key(reply.body)
         if reply.status != 200:
             return self._refused(reply.status, body, reply.headers)
         latency = round(time.perf_counter() - start, 4)
@@ -131,6 +129,13 @@ class Endpoint:
             return _answer(json.loads(body), latency)
         except (ValueError, RecursionError) as error:
             return Answer(None, latency_s=latency, error=f"answer is not JSON: {error}")
+
+    def _connected(self) -> Client:
+        try:
+            from auto_router.collect.client import Client
+        except ImportError as error:
+            raise ConfigError(f"asking models needs openai ({error}): pip install 'auto-router[collect]'") from error
+        return Client(self._url, self._key_header, self.model.timeout_s, self.model.concurrency)
 
     def _refused(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
         message, code = _error_of(body)
@@ -153,18 +158,9 @@ class Endpoint:
         return " ".join(text.split())[:300]
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-
-async def _read(reply: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in reply.content.iter_any():
-        body += chunk
-        if len(body) > MAX_REPLY_BYTES:
-            raise aiohttp.ClientPayloadError(f"the reply is larger than {MAX_REPLY_BYTES:,} bytes")
-    return bytes(body)
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
 
 def _error_of(body: bytes) -> tuple[str, str]:
