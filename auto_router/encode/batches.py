@@ -59,7 +59,10 @@ def pooled(rows: Sequence[Sequence[Item]], outcomes: dict[Item, Outcome], dim: i
     for i, row in enumerate(rows):
         if row:
             vectors = [vector for item in row if not isinstance(vector := outcomes[item], DataError)]
-            means[i] = np.mean(vectors, axis=0) if len(vectors) == len(row) else np.nan
+            if len(vectors) < len(row):
+                means[i] = np.nan
+            else:
+                means[i] = vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0)
     return means
 
 

@@ -117,7 +117,8 @@ class EmbeddingGenerator:
         image_vectors = self._outcomes(pictures, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
         halves = unit(pooled(parts, text_vectors, self.text_dim)), pooled(pictures, image_vectors, self.image_dim)
         rows = np.concatenate(halves, axis=1)
-        rows[list(skipped or ())] = np.nan
+        if skipped:
+            rows[list(skipped)] = np.nan
         return rows
 
     def check(self, expected: Spec) -> None:
@@ -146,6 +147,8 @@ class EmbeddingGenerator:
         """Encode every distinct item of the rows once."""
         outcomes: dict[Item, Outcome] = {}
         items = [item for row in rows for item in row]
+        if not items:
+            return outcomes
         size, parallel = self.encoder.batch_size, self.encoder.parallel
         for batch in encode_distinct(items, encode, check, dim=dim, size=size, parallel=parallel):
             faults.note(rows, batch)
