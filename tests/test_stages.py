@@ -249,7 +249,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "not an array": (lambda f: write(f / "hf_test_embeddings.npy", "hello"), "is damaged"),
     "no metadata": (lambda f: (f / "hf_embeddings_metadata.json").unlink(), "is missing; generate_embeddings.py writes it"),
     "damaged metadata": (lambda f: write(f / "hf_embeddings_metadata.json", "{"), "is damaged"),
-    "no scores": (lambda f: write(f / "train.json", [{"prompt": "x"}]), "no record has 'model_scores'"),
+    "no scores": (lambda f: encoded_again(f, [{"prompt": "x"}]), "no record has 'model_scores'"),
     "no json": (lambda f: (f / "test.json").unlink(), "does not exist"),
 }
 
@@ -276,6 +276,11 @@ def test_pictures_of_all_kinds_go_through(tmp_path: Path) -> None:
     made = load_embedded(tmp_path / "hf_train_embeddings.npy", "train", tmp_path / "train.json")
     image = made.rows[:, made.encoder["text_dim"] :]
     assert image.any(axis=1).tolist() == [False, True, True]
+
+
+def encoded_again(folder: Path, train: list[dict[str, Any]]) -> None:
+    write(folder / "train.json", train)
+    generate_embeddings.main([*jsons(folder), "--output-dir", str(folder)])
 
 
 def copied(trained: Path, tmp_path: Path) -> Path:

@@ -97,8 +97,9 @@ class UnfinishedFile:
     def discard(self) -> None:
         """Leave nothing behind."""
         self.close()
-        self._part.unlink(missing_ok=True)
-        self._journal.unlink(missing_ok=True)
+        # SQLite's own rollback file stays where a run was killed before it had written anything into it.
+        for path in (self._part, self._journal, self._journal.with_name(f"{self._journal.name}-journal")):
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._database.close()
