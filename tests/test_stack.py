@@ -15,6 +15,7 @@ from auto_router.learn.networks import build, describe
 from auto_router.learn.projection import Layout, View, fit_projection
 from auto_router.learn.stack import StackConfig, StackNetwork
 from auto_router.learn.stack_fit import Fitted, fit_stack
+from auto_router.learn.training import TrainConfig, train_network
 from auto_router.learn.tree_fit import _grow, fit_trees
 
 Floats = npt.NDArray[np.float32]
@@ -233,3 +234,26 @@ def test_a_projection_brings_blocks_to_one_scale() -> None:
         moved = rows.clone()
         moved[:, LAYOUT.blocks["text"]] += 5
         assert torch.allclose(projection(moved)[:, : columns[0]], z) == (weights["text"] == 0)
+
+
+def accuracy_with(flips: float, seed: int) -> dict[str, float]:
+    """Routing accuracy of both heads on clean test rows after training on labels of which this share is turned round."""
+    x, y, groups = data(rows=600, models=4, seed=seed)
+    wrong = np.random.default_rng(seed).random(y.shape) < flips
+    labels = np.where(wrong, 1 - y, y)
+    new, truth, _ = data(rows=600, models=4, seed=seed + 100)
+    train, validation = slice(0, 500), slice(500, 600)
+    mlp = train_network((x[train], labels[train]), (x[validation], labels[validation]), TrainConfig(), seed).network
+    with torch.inference_mode():
+        found = {"stack": predict(fitted(x, labels, groups), new), "mlp": mlp(torch.from_numpy(new)).numpy()}
+    return {name: float(np.take_along_axis(truth, p.argmax(axis=1)[:, None], axis=1).mean()) for name, p in found.items()}
+
+
+def test_wrong_labels_cost_it_less_than_the_plain_network() -> None:
+    lost = {"stack": 0.0, "mlp": 0.0}
+    for seed in range(3):
+        clean, noisy = accuracy_with(0.0, seed), accuracy_with(0.2, seed)
+        for name in lost:
+            lost[name] += clean[name] - noisy[name]
+    assert lost["stack"] < lost["mlp"]
+    assert lost["stack"] / 3 < 0.03
