@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +20,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from auto_router.encode.efficientnet import WEIGHTS, WEIGHTS_SHA256
 from auto_router.errors import EncoderError

@@ -197,7 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, OverflowError) as error:
         print(f"error: cannot listen on {HOST}:{args.port} ({error}); choose another --port", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background commands with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     print(f"{args.name}: http://{HOST}:{args.port}/v1", flush=True)
     try:
         server.serve_forever()
