@@ -185,4 +185,4 @@ def test_shapes_are_found_with_colour_place_and_corners() -> None:
     paper = Image.new("RGB", (90, 90), "white")
     paper.paste((31, 100, 200), (5, 5, 25, 25))
     (found,) = regions(nearest_colours(np.asarray(paper)), [])
-    assert found.startswith("1. blue shape with 4 corners, top left")
+    assert found == "1. blue shape with 4 corners, x 16%, y 16%, area 4.9%"

