@@ -2,8 +2,9 @@
 
     make demo        (or: python examples/quickstart/demo.py [--output-dir demo])
 
-Real answers of three small local models were recorded (``recording.jsonl.gz``). A replay server on loopback gives them
-again over HTTP, and the four stages run exactly as they would against paid endpoints: collect, encode, train, route.
+Real answers of five small local models, two of which take pictures, were recorded (``recording.jsonl.gz``). A replay
+server on loopback gives them again over HTTP, and the four stages run exactly as they would against paid endpoints:
+collect, encode, train, route. The pictures that are routed are held out: no stage before has trained on them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.collect.replay import ReplayServer, load_recording  # noqa: E402
+from auto_router.files import atomic_path  # noqa: E402
+from auto_router.images import image_bytes  # noqa: E402
 from auto_router.pool import load_pool  # noqa: E402
+from auto_router.records import Record, load_records  # noqa: E402
 from model_router import ModelRouter, decision_table  # noqa: E402
 
 THRESHOLD = 0.6
@@ -32,6 +36,7 @@ PROMPTS = [
     "Reverse the word 'lantern'. Reply with the result only.",
     "All cats are animals. Tom is a cat. Is Tom an animal? Answer yes or no.",
 ]
+PICTURES = ("picture_word", "picture_table", "picture_bar_chart", "picture_count", "picture_drawing")
 
 
 def stage(title: str, *command: str | Path) -> None:
@@ -40,6 +45,13 @@ def stage(title: str, *command: str | Path) -> None:
     done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
+
+
+def held_out_pictures(test_json: Path) -> list[Record]:
+    """The first test record of each source in ``PICTURES``, in that order."""
+    records = load_records(test_json)
+    first = (next((record for record in records if record.source == source), None) for source in PICTURES)
+    return [record for record in first if record is not None]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     with ReplayServer(load_recording(HERE / "recording.jsonl.gz")) as server:
         stage(
-            "Stage 1: ask three models over HTTP (recorded answers), judge them",
+            "Stage 1: ask five models over HTTP (recorded answers), judge them",
             "prepare_hf_data.py", "--dataset", (HERE / "prompts.jsonl").relative_to(ROOT), "--pool", pool, "--match-only",
             "--base-url", server.url, "--output-dir", out,
         )  # fmt: skip
-    stage("Stage 2: encode the prompts", "generate_embeddings.py", *jsons, "--output-dir", out)
+    stage("Stage 2: encode prompts and pictures", "generate_embeddings.py", *jsons, "--output-dir", out)
     embeddings = ["--train-embeddings", out / "hf_train_embeddings.npy", "--test-embeddings", out / "hf_test_embeddings.npy"]
     stage("Stage 3: train and assess", "nn_router.py", *embeddings, *jsons, "--pool", pool, "--output-dir", artifacts)
     print(f"\n== Stage 4: route each prompt to the cheapest model with P(correct) of at least {THRESHOLD}")
@@ -68,6 +80,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for prompt, decision in zip(PROMPTS, router.decide_batch(PROMPTS), strict=True):
         print(f"\n{' '.join(prompt.split())}\n{decision_table(decision)}")
+    shown = held_out_pictures(ROOT / out / "hf_evaluations_test.json")
+    decided = router.decide_batch([record.prompt for record in shown], [record.images for record in shown])
+    for record, decision in zip(shown, decided, strict=True):
+        picture = out / f"{record.source}.png"
+        with atomic_path(ROOT / picture) as temporary:
+            temporary.write_bytes(image_bytes(record.images[0]))
+        score = record.model_scores[decision.model]
+        outcome = "unknown" if score is None else "right" if score else "wrong"
+        print(f"\n{' '.join(record.prompt.split())} [{picture}]\n{decision_table(decision)}")
+        print(f"the recorded answer of {decision.model} to this held-out prompt is {outcome}")
     print(f'\ndone in {time.perf_counter() - start:.0f} s. Try your own: {sys.executable} model_router.py "your prompt"')
 
 

@@ -18,13 +18,14 @@ LETTER_ENDINGS = (
 class Prompt:
     """One self-contained question with its short, checkable answer.
 
-    ``group`` names the near duplicates that must not be parted by a train/test split.
+    ``group`` names the near duplicates that must not be parted by a train/test split; ``images`` are base64 PNGs.
     """
 
     prompt: str
     answer: str
     source: str
     group: str
+    images: tuple[str, ...] = ()
 
 
 def choice_prompt(rng: random.Random, question: str, right: str, wrong: Sequence[str]) -> tuple[str, str]:
