@@ -22,7 +22,9 @@ from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path
 from auto_router.learn.calibration import Calibration
+from auto_router.learn.heads import Rule
 from auto_router.learn.networks import Network, build, describe
+from auto_router.learn.stack import StackNetwork
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -47,8 +49,19 @@ class Artifact:
     surface: list[str] = field(default_factory=list)
     """Names of the surface features that are appended to the embeddings; empty for none."""
 
+    _rule: Rule | None = field(default=None, init=False, repr=False)
+
+    def compile(self) -> None:
+        """Make the network ready for many calls. Raises ConfigError where its tables are damaged."""
+        if isinstance(self.network, StackNetwork):
+            self._rule = self.network.compiled(self.encoder.get("text_dim"))
+
     def predict(self, rows: Floats, device: torch.device | str = "cpu") -> Floats:
-        """Return calibrated P(correct) ``[N, M]`` for input rows ``[N, D]``; ``device`` is where the network was moved to."""
+        """Return calibrated P(correct) ``[N, M]`` for input rows ``[N, D]``; ``device``: where its network was moved to."""
+        if self._rule is None:
+            self.compile()
+        if self._rule is not None:
+            return self.calibration(self._rule(rows))
         with torch.inference_mode():
             found: Floats = self.network(torch.from_numpy(rows).to(device)).cpu().numpy()
         return self.calibration(found)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from auto_router.learn.heads import KernelHead, similarity, squared_distances
+from auto_router.learn.heads import KernelHead, Similarity
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,7 +41,7 @@ def fit_kernel(points: Tensor, y: Tensor, groups: Ints, rng: np.random.Generator
         phi = features(points[rows])
         out_of_fold[rows] = leave_group_out(phi, solver, phi @ weights, target[rows], sizes)
     head = KernelHead(points.shape[1], count, y.shape[1])
-    head.anchors, head.anchor_norms = features.anchors, features.anchors.square().sum(dim=1)
+    head.anchors = features.anchors
     head.coefficients = torch.linalg.solve_triangular(features.root.T, weights, upper=True).float()
     return head, out_of_fold.float()
 
@@ -72,16 +72,18 @@ class _Features:
     """The anchors' features Φ of any points."""
 
     anchors: Tensor
+    similarity: Similarity
     root: Tensor
 
     @classmethod
     def of(cls, anchors: Tensor) -> _Features:
-        kernel = similarity(squared_distances(anchors, anchors)).double()
-        kernel.diagonal().add_(_JITTER)
-        return cls(anchors, torch.linalg.cholesky(kernel))
+        similarity = Similarity.to(anchors.numpy())
+        kernel = torch.from_numpy(similarity(anchors.numpy())).double()
+        kernel.diagonal().fill_(1.0 + _JITTER)
+        return cls(anchors, similarity, torch.linalg.cholesky((kernel + kernel.T) / 2))
 
     def __call__(self, points: Tensor) -> Tensor:
-        kernel = similarity(squared_distances(points, self.anchors)).double()
+        kernel = torch.from_numpy(self.similarity(points.numpy())).double()
         phi: Tensor = torch.linalg.solve_triangular(self.root, kernel.T, upper=False).T
         return phi
 
