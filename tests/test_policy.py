@@ -128,9 +128,9 @@ def test_limits_hold_modality_context_and_subset() -> None:
     texts, counts = ["short", "short", "x" * 301], [0, 1, 0]
     allowed = allowed_models(NAMES, pool, texts, counts)
     assert allowed.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
-    assert allowed_models(NAMES, pool, texts, counts, {"mid"})[0].tolist() == [False, True, False]
+    assert allowed_models(NAMES, pool, texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
     with pytest.raises(ConfigError, match="unknown model 'tiny'; this router knows big, mid, small"):
-        allowed_models(NAMES, pool, texts, counts, ["tiny"])
+        allowed_models(NAMES, pool, texts, counts, [["tiny"]])
 
 
 @pytest.mark.parametrize(

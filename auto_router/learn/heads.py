@@ -46,38 +46,44 @@ class KernelHead(ArrayModule):
         self.register_buffer("coefficients", torch.zeros(n_anchors, n_models))
 
     def compiled(self) -> Rule:
-        similarity = Similarity.to(self.anchors.cpu().numpy())
+        distances = SquaredDistances.to(self.anchors.cpu().numpy())
         coefficients = np.ascontiguousarray(self.coefficients.cpu().numpy())
 
         def share(points: Floats) -> Floats:
             if len(points) <= _CHUNK:
-                return np.asarray(similarity(points) @ coefficients)
+                return np.asarray(similarity(distances(points)) @ coefficients)
             starts = range(0, len(points), _CHUNK)
-            return np.concatenate([similarity(points[start : start + _CHUNK]) @ coefficients for start in starts])
+            return np.concatenate([similarity(distances(points[start : start + _CHUNK])) @ coefficients for start in starts])
 
         return share
 
 
 @dataclass(frozen=True, slots=True)
-class Similarity:
-    """Exponential kernel exp(-d) of the Euclidean distances to fixed points; 1 is the distance of two random prompts."""
+class SquaredDistances:
+    """Squared Euclidean distances to fixed points, in one matrix product."""
 
     factors: Floats
-    """``[K + 2, A]``: (z, |z|², 1) times this is |z|² + |a|² - 2z·a, the squared distance, in one product."""
+    """``[K + 2, A]``: (z, |z|², 1) times this is |z|² + |a|² - 2z·a."""
 
     @classmethod
-    def to(cls, anchors: Floats) -> Similarity:
-        norms = np.einsum("ak,ak->a", anchors, anchors)
-        return cls(np.concatenate([-2.0 * anchors.T, np.ones((1, len(anchors))), norms[None]], dtype=np.float32))
+    def to(cls, points: Floats, norms: Floats | None = None) -> SquaredDistances:
+        """Prepare for fixed ``points`` [A, K]; ``norms`` [A] replace their squared lengths."""
+        if norms is None:
+            norms = np.einsum("ak,ak->a", points, points)
+        return cls(np.concatenate([-2.0 * points.T, np.ones((1, len(points))), norms[None]], dtype=np.float32))
 
-    def __call__(self, points: Floats) -> Floats:
-        """Return float32 ``[B, A]`` for points ``[B, K]``."""
+    def __call__(self, points: Floats, norms: Floats | None = None) -> Floats:
+        """Return float32 ``[B, A]`` for ``points`` [B, K]; ``norms`` [B] replace their squared lengths."""
         count, width = points.shape
         extended = np.ones((count, width + 2), dtype=np.float32)
         extended[:, :width] = points
-        np.einsum("bk,bk->b", points, points, out=extended[:, width])
-        found = extended @ self.factors
-        np.maximum(found, 0.0, out=found)
-        np.sqrt(found, out=found)
-        np.negative(found, out=found)
-        return np.exp(found, out=found)
+        extended[:, width] = np.einsum("bk,bk->b", points, points) if norms is None else norms
+        found = np.asarray(extended @ self.factors)
+        return np.maximum(found, 0.0, out=found)
+
+
+def similarity(squared: Floats) -> Floats:
+    """Turn squared distances into the exponential kernel exp(-d), in place; 1 is the distance of two random prompts."""
+    np.sqrt(squared, out=squared)
+    np.negative(squared, out=squared)
+    return np.asarray(np.exp(squared, out=squared))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from auto_router.learn.heads import KernelHead, Similarity
+from auto_router.learn.heads import KernelHead, SquaredDistances, similarity
 
 Ints = npt.NDArray[np.int64]
 
@@ -72,18 +72,18 @@ class _Features:
     """The anchors' features Φ of any points."""
 
     anchors: Tensor
-    similarity: Similarity
+    distances: SquaredDistances
     root: Tensor
 
     @classmethod
     def of(cls, anchors: Tensor) -> _Features:
-        similarity = Similarity.to(anchors.numpy())
-        kernel = torch.from_numpy(similarity(anchors.numpy())).double()
+        distances = SquaredDistances.to(anchors.numpy())
+        kernel = torch.from_numpy(similarity(distances(anchors.numpy()))).double()
         kernel.diagonal().fill_(1.0 + _JITTER)
-        return cls(anchors, similarity, torch.linalg.cholesky((kernel + kernel.T) / 2))
+        return cls(anchors, distances, torch.linalg.cholesky((kernel + kernel.T) / 2))
 
     def __call__(self, points: Tensor) -> Tensor:
-        kernel = torch.from_numpy(self.similarity(points.numpy())).double()
+        kernel = torch.from_numpy(similarity(self.distances(points.numpy()))).double()
         phi: Tensor = torch.linalg.solve_triangular(self.root, kernel.T, upper=False).T
         return phi
 

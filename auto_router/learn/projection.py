@@ -90,7 +90,7 @@ class Projection(ArrayModule):
         def rule(rows: Floats) -> Floats:
             found: Floats = rows[:, :start] @ linear[:start]
             found += offset
-            used = rows[:, start:end].any(axis=1)
+            used = np.einsum("nd,nd->n", rows[:, start:end], rows[:, start:end]) != 0
             if used.all():
                 found += rows[:, start:end] @ linear[start:]
             elif used.any():
