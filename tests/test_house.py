@@ -25,6 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "artifacts": FOUNDATIONS | {"learn", "decide", "encode", "safe_load"},
     "router": FOUNDATIONS | {"learn", "decide", "encode", "artifacts", "routing"},
     "extend": FOUNDATIONS | {"learn", "decide", "encode", "artifacts"},
+    "finish": FOUNDATIONS | {"learn", "decide", "assess", "artifacts"},
+    "maintain": FOUNDATIONS | {"encode", "artifacts", "extend", "routing"},
     "__init__": set(),
 }
 

@@ -129,7 +129,8 @@ def test_the_file_tree_is_the_project() -> None:
 
 
 def test_every_documented_flag_exists() -> None:
-    text = (ROOT / "README.md").read_text()
-    sources = "".join(p.read_text() for p in [*ROOT.glob("*.py"), ROOT / "auto_router" / "collect" / "replay.py"])
+    text, package = (ROOT / "README.md").read_text(), ROOT / "auto_router"
+    places = [*ROOT.glob("*.py"), *package.glob("*.py"), package / "collect" / "replay.py"]
+    sources = "".join(path.read_text() for path in places)
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)):
         assert f'"{flag}"' in sources, flag

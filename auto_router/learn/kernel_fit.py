@@ -25,9 +25,14 @@ _JITTER = 1e-3  # anchors that are alike would make K(Z, Z) singular; far below 
 _CHUNK = 4096  # rows whose features are held at once
 
 
-def fit_kernel(points: Tensor, y: Tensor, groups: Ints, rng: np.random.Generator) -> tuple[KernelHead, Tensor]:
+def draw_anchors(points: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return up to ``ANCHORS`` of the rows."""
+    return points[torch.from_numpy(np.sort(rng.permutation(len(points))[:ANCHORS]))]
+
+
+def fit_kernel(points: Tensor, y: Tensor, groups: Ints, anchors: Tensor) -> tuple[KernelHead, Tensor]:
     """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the head and its out-of-fold prediction of the rows."""
-    features = _Features.of(points[torch.from_numpy(np.sort(rng.permutation(len(points))[:ANCHORS]))])
+    features = _Features.of(anchors)
     count, target = len(features.anchors), y.double()
     gram, moment = torch.eye(count, dtype=torch.float64) * RIDGE, torch.zeros(count, y.shape[1], dtype=torch.float64)
     for start in range(0, len(points), _CHUNK):

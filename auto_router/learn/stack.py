@@ -75,15 +75,18 @@ class StackNetwork(ArrayModule):
         Raises:
             ConfigError: its tables are damaged.
         """
-        projection, mean = self.projection.compiled(always), self.mean.cpu().numpy()
+        deviations, mean = self.deviations(always), self.mean.cpu().numpy()
+        return lambda rows: np.asarray(np.clip(mean + deviations(rows), 0.0, 1.0))
+
+    def deviations(self, always: int | None = None) -> Rule:
+        """Return what the heads add to the models' means, as one rule; see :meth:`compiled`."""
+        projection = self.projection.compiled(always)
         ends = np.cumsum(self.columns).tolist()
         views = [slice(end - width, end) for end, width in zip(ends, self.columns, strict=True)]
         heads = [(view, head.compiled()) for view, head in zip(views, self.heads, strict=True) if isinstance(head, ArrayModule)]
 
         def rule(rows: Floats) -> Floats:
-            projected, total = projection(rows), mean
-            for view, head in heads:
-                total = total + head(projected[:, view])
-            return np.asarray(np.clip(total, 0.0, 1.0))
+            projected = projection(rows)
+            return np.asarray(sum(head(projected[:, view]) for view, head in heads))
 
         return rule
