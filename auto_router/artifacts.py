@@ -24,7 +24,7 @@ from auto_router.learn.familiar import Familiar
 from auto_router.learn.heads import Rule
 from auto_router.learn.networks import Network, build, describe
 from auto_router.learn.stack import StackNetwork
-from auto_router.safe_load import fill, load_plain
+from auto_router.safe_load import check_plain, fill, load_plain
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -100,14 +100,14 @@ def load_artifact(path: str | Path) -> Artifact:
     if not path.is_file():
         raise ArtifactError(f"router artifact {path} does not exist; train one with nn_router.py or give router_path=")
     content = load_plain(path)
-    if not isinstance(content, Mapping) or content.get("format") not in READABLE:
-        found = content.get("format") if isinstance(content, Mapping) else type(content).__name__
+    found = content.get("format") if isinstance(content, Mapping) else type(content).__name__
+    if not isinstance(content, Mapping) or not isinstance(found, int) or found not in READABLE:
         newer = isinstance(found, int) and found > FORMAT
         raise ArtifactError(
             f"router artifact {path} has format {repr(found)[:40]}, this version reads {' and '.join(map(str, READABLE))}; "
             f"{'install a newer version' if newer else 'train it again'}"
         )
-    if content["format"] == 1:
+    if found == 1:
         content = _from_format_1(content)
     wrong = [name for name, type_ in _TYPES.items() if not isinstance(content.get(name), type_)]
     if wrong:
@@ -124,6 +124,8 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
 def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
     names = content["model_names"]
     try:
+        for entry in _TYPES:
+            check_plain(content[entry], tensors=entry in ("state_dict", "familiar"))
         with torch.device("meta"):
             network = build(content["network"])
         config = network.config

@@ -65,6 +65,25 @@ def _check_archive(path: Path) -> None:
             raise ValueError(f"its part {broken[:80]!r} does not fit its checksum")
 
 
+def check_plain(value: Any, tensors: bool = False) -> None:
+    """Raise ConfigError where ``value`` holds, at any depth, anything but plain values (and tensors, where they may be).
+
+    A tensor in the place of a list may claim a billion elements that no file has.
+    """
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            check_plain(key)
+            check_plain(inside, tensors)
+    elif isinstance(value, list | tuple):
+        for inside in value:
+            check_plain(inside)
+    elif isinstance(value, Tensor) and tensors:
+        if value.layout != torch.strided or not value.is_contiguous():
+            raise ConfigError(f"a tensor of shape {list(value.shape)} is not whole")
+    elif value is not None and not isinstance(value, str | int | float):
+        raise ConfigError(f"a {type(value).__name__} in the place of a plain value")
+
+
 def fill(network: nn.Module, state: Mapping[str, Any]) -> None:
     """Put ``state`` into a network that was built on the ``meta`` device, so that nothing is allocated for wrong sizes.
 
@@ -77,8 +96,8 @@ def fill(network: nn.Module, state: Mapping[str, Any]) -> None:
         raise ConfigError(f"missing or unknown tensors: {', '.join(differing)[:200]}")
     for name, wanted in expected.items():
         found = state[name]
-        if not isinstance(found, Tensor) or found.layout != torch.strided or not found.is_contiguous():
-            raise ConfigError(f"{name} is not a whole tensor")
+        if not isinstance(found, Tensor):
+            raise ConfigError(f"{name} is not a tensor")
         if found.shape != wanted.shape or found.dtype != wanted.dtype:
             raise ConfigError(
                 f"{name} is {found.dtype} {list(found.shape)}, the network's is {wanted.dtype} {list(wanted.shape)}"

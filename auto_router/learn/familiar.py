@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from auto_router.errors import ConfigError
 from auto_router.learn.heads import SquaredDistances
@@ -27,6 +28,7 @@ Ints = npt.NDArray[np.int64]
 LANDMARKS = 2048
 COMPONENTS = 64
 QUANTILE = 0.99
+NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is unlike
 _CHUNK = 1024
 
 
@@ -96,6 +98,10 @@ class Familiar:
         """Build from :meth:`to_plain`; None from an empty mapping. Raises ConfigError where the values do not fit."""
         if not values:
             return None
+        tensors = {name: values.get(name) for name in ("mean", "basis", "points", "outcomes", "idx")}
+        bad = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+        if bad or not isinstance(values.get("prompts"), list):
+            raise ConfigError(f"landmarks are damaged ({', '.join(bad)})")
         try:
             arrays = {name: values[name].float().numpy() for name in ("mean", "basis", "points", "outcomes")}
             found = cls(limit=float(values["limit"]), idx=values["idx"].numpy(), prompts=list(values["prompts"]), **arrays)
@@ -138,8 +144,10 @@ def fit_familiar(
     points = np.concatenate([components, rest[:, None]], axis=1, dtype=np.float32)
     found = Familiar(shape.mean, basis, points, 1.0, numbers, labels[chosen], kept)
     known = _distances_to_other_groups(found, rows, groups, part, groups[chosen])
-    limit = max(float(np.quantile(known, QUANTILE)), 1e-6) if len(known) else 1.0
-    return replace(found, limit=limit)
+    # Training rows that all have a twin say nothing of how far the familiar reaches, and distances are not exact.
+    least = max(NEAR * float(2.0 * lengths.mean()) ** 0.5, NEAR)
+    limit = float(np.quantile(known, QUANTILE)) if len(known) else 1.0
+    return replace(found, limit=max(limit, least))
 
 
 def _distances_to_other_groups(found: Familiar, rows: Floats, groups: Ints, part: Ints, theirs: Ints) -> Floats:
