@@ -2,11 +2,11 @@
 
     python benchmarks/soak.py [--minutes 10] [--router PATH] [--json FILE]
 
-Four threads call ``decide`` and ``decide_batch``, and sixteen coroutines of one event loop ``adecide``, all on one router with a
-small embedding cache: prompts of ``combined5``, a third of them with pictures, some long. Every decision is compared with the one
-that the router made of the same prompt alone before (the chosen model, and probabilities to 1e-4: a batch rounds otherwise).
-Prints prompts, errors, differences, and resident memory at the end of the first tenth and at the end; exits 1 where there is an
-error or a difference, or memory grew by more than ``GROWTH``.
+Four threads call ``decide_batch``, and sixteen coroutines of one event loop ``adecide``, all on one router with a small
+embedding cache: prompts of ``combined5``, a third of them with pictures, some long. Every decision is compared with the one
+that the router made of the same prompt alone before (model, reason, and probabilities to 1e-4: the encoder's int8 weights
+and a batch round otherwise). Prints prompts, errors, differences, and resident memory after the first tenth and at the end;
+exits 1 where there is an error or a difference, or memory grew by more than ``GROWTH``.
 """
 
 from __future__ import annotations
