@@ -253,7 +253,7 @@ grid = st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9])
     st.lists(grid, min_size=3, max_size=3), st.one_of(st.none(), st.lists(grid, min_size=3, max_size=3)),
     st.one_of(st.none(), st.lists(grid, min_size=3, max_size=3)), st.booleans(),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_flip_is_where_the_choice_flips(
     p: list[float], thresholds: list[float] | None, costs: list[float] | None, point: bool
 ) -> None:

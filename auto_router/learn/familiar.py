@@ -49,13 +49,16 @@ class Familiar:
     prompts: list[str] = field(default_factory=list)
     """Their prompts; empty where they are not kept."""
 
+    _factors: Floats = field(init=False, repr=False)
     _offset: Floats = field(init=False, repr=False)
     _to_landmarks: SquaredDistances = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Frozen, so set as the dataclass itself would: what every decision would otherwise compute again.
-        object.__setattr__(self, "_offset", self.mean @ self.basis)
-        norms = np.einsum("ak,ak->a", self.points, self.points)
+        factors = np.concatenate([self.basis, self.mean[:, None]], axis=1)
+        object.__setattr__(self, "_factors", factors)
+        object.__setattr__(self, "_offset", self.mean @ factors)
+        norms = np.vecdot(self.points, self.points)
         object.__setattr__(self, "_to_landmarks", SquaredDistances.to(self.points[:, :-1], norms))
 
     def novelty(self, rows: Floats) -> Floats:
@@ -72,8 +75,9 @@ class Familiar:
 
     def described(self, rows: Floats) -> tuple[Floats, Floats]:
         """Return components ``[N, K]`` and the squared lengths ``[N]`` of the whole centred rows."""
-        lengths = np.einsum("nd,nd->n", rows, rows) - 2.0 * (rows @ self.mean) + self.mean @ self.mean
-        return rows @ self.basis - self._offset, lengths
+        products = rows @ self._factors
+        lengths = np.vecdot(rows, rows) - 2.0 * products[:, -1] + self._offset[-1]
+        return products[:, :-1] - self._offset[:-1], lengths
 
     def _squared(self, rows: Floats) -> Floats:
         return self._to_landmarks(*self.described(rows))
@@ -140,7 +144,7 @@ def fit_familiar(
     empty = np.zeros((0, basis.shape[1] + 1), dtype=np.float32)
     shape = Familiar(mean.astype(np.float32), basis, empty, 1.0, numbers[:0], labels[:0])
     components, lengths = shape.described(rows[chosen])
-    rest = np.sqrt(np.maximum(lengths - np.einsum("ak,ak->a", components, components), 0.0))
+    rest = np.sqrt(np.maximum(lengths - np.vecdot(components, components), 0.0))
     points = np.concatenate([components, rest[:, None]], axis=1, dtype=np.float32)
     found = Familiar(shape.mean, basis, points, 1.0, numbers, labels[chosen], kept)
     known = _distances_to_other_groups(found, rows, groups, part, groups[chosen])

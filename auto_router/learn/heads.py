@@ -69,7 +69,7 @@ class SquaredDistances:
     def to(cls, points: Floats, norms: Floats | None = None) -> SquaredDistances:
         """Prepare for fixed ``points`` [A, K]; ``norms`` [A] replace their squared lengths."""
         if norms is None:
-            norms = np.einsum("ak,ak->a", points, points)
+            norms = np.vecdot(points, points)
         return cls(np.concatenate([-2.0 * points.T, np.ones((1, len(points))), norms[None]], dtype=np.float32))
 
     def __call__(self, points: Floats, norms: Floats | None = None) -> Floats:
@@ -77,7 +77,7 @@ class SquaredDistances:
         count, width = points.shape
         extended = np.ones((count, width + 2), dtype=np.float32)
         extended[:, :width] = points
-        extended[:, width] = np.einsum("bk,bk->b", points, points) if norms is None else norms
+        extended[:, width] = np.vecdot(points, points) if norms is None else norms
         found = np.asarray(extended @ self.factors)
         return np.maximum(found, 0.0, out=found)
 

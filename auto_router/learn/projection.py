@@ -90,13 +90,14 @@ class Projection(ArrayModule):
         def rule(rows: Floats) -> Floats:
             found: Floats = rows[:, :start] @ linear[:start]
             found += offset
-            used = np.einsum("nd,nd->n", rows[:, start:end], rows[:, start:end]) != 0
+            used = np.vecdot(rows[:, start:end], rows[:, start:end]) != 0
             if used.all():
                 found += rows[:, start:end] @ linear[start:]
             elif used.any():
                 found[used] += rows[used, start:end] @ linear[start:]
             if end < len(clips):
-                found += np.clip((rows[:, end:] - centre) * factor, -most, most) @ clipped_basis
+                # np.clip checks more than it computes on one row.
+                found += np.maximum(np.minimum((rows[:, end:] - centre) * factor, most), -most) @ clipped_basis
             return found
 
         return rule

@@ -76,7 +76,7 @@ class StackNetwork(ArrayModule):
             ConfigError: its tables are damaged.
         """
         deviations, mean = self.deviations(always), self.mean.cpu().numpy()
-        return lambda rows: np.asarray(np.clip(mean + deviations(rows), 0.0, 1.0))
+        return lambda rows: np.asarray(np.minimum(np.maximum(mean + deviations(rows), 0.0), 1.0))
 
     def deviations(self, always: int | None = None) -> Rule:
         """Return what the heads add to the models' means, as one rule; see :meth:`compiled`."""

@@ -96,7 +96,9 @@ def _candidates(p: Floats, policy: ServedPolicy, chosen: int) -> Iterator[tuple[
                 yield "price", j, at, at - _STEP
     elif policy.costs is not None:
         for j in models:
-            for other in np.unique(policy.costs[~np.isnan(policy.costs)]).tolist():
+            known = np.unique(policy.costs[~np.isnan(policy.costs)])
+            # The nearest first: it is the first change that counts.
+            for other in known[np.argsort(np.abs(known - np.nan_to_num(policy.costs[j])), kind="stable")].tolist():
                 yield from (("cost", j, other, other * (1 + sign * _STEP) + sign * _STEP) for sign in (-1, 1))
 
 
