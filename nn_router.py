@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import torch
 from tabulate import tabulate
 
@@ -26,17 +27,15 @@ from auto_router.assess.baselines import BASELINES, predicted_by_baselines
 from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
 from auto_router.assess.metrics import best_single_model
 from auto_router.assess.plots import curve_png, reliability_png
-from auto_router.assess.report import fitted_points_table, report
+from auto_router.assess.report import report
 from auto_router.assess.stage import assess_served
-from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for, outcomes
-from auto_router.decide.operating_points import fit_operating_points
 from auto_router.encode.store import load_embedded
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path, write_json
-from auto_router.learn.calibration_fit import fit_calibration
+from auto_router.finish import finish, remember
 from auto_router.learn.device import usable_device
 from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
@@ -45,8 +44,9 @@ from auto_router.learn.search_report import plot_trials, trials_table
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.learn.targets import cost_aware, scaled_costs
 from auto_router.learn.training import Array, TrainConfig, train_network
+from auto_router.maintain import add_flags, asked, feedback_rows, maintain
 from auto_router.pool import load_pool
-from auto_router.records import Record, group_ids, label_matrix, model_names
+from auto_router.records import group_ids, label_matrix, model_names
 from auto_router.splits import Indices as Ints
 from auto_router.splits import split_by_group
 
@@ -85,10 +85,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Stage 3: train the router and assess it.",
         epilog='Next: python model_router.py "a prompt of yours"',
     )
-    parser.add_argument("--train-embeddings", required=True, type=Path)
-    parser.add_argument("--test-embeddings", required=True, type=Path)
-    parser.add_argument("--train-json", required=True, type=Path)
-    parser.add_argument("--test-json", required=True, type=Path)
+    parser.add_argument("--train-embeddings", type=Path)
+    parser.add_argument("--test-embeddings", type=Path)
+    parser.add_argument("--train-json", type=Path)
+    parser.add_argument("--test-json", type=Path)
     parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"))
     parser.add_argument("--pool", type=Path, help="pool.yaml: prices, modalities and limits to store in the artifact")
     parser.add_argument("--head", choices=HEADS, default=HEAD, help="stack: kernels and trees (default); mlp: the network")
@@ -110,6 +110,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--validation-fraction", type=float, default=0.15, help="part of the training groups (default 0.15)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
+    add_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.head != "mlp" and (arguments.tune or arguments.cost_weight):
         raise ConfigError("--tune (TUNE_HYPERPARAMETERS) and --cost-weight are for the network: add --head mlp")
@@ -169,21 +170,6 @@ def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> 
     return Learned(fitted.network, {"heads": fitted.heads}, fitted.rows, fitted.out_of_fold)
 
 
-def finish(artifact: Artifact, learned: Learned, train: Sequence[Record], y: Array, seed: int) -> None:
-    """Fit calibration and operating points to the honest predictions of ``y``, what was learned, and print them."""
-    names, used = artifact.model_names, [train[i] for i in learned.rows.tolist()]
-    labels, groups = y[learned.rows], group_ids(used)
-    artifact.calibration = fit_calibration(learned.honest, labels, groups, seed)
-    losses = ", ".join(f"{name} {loss:.4f}" for name, loss in artifact.calibration.log_loss.items())
-    print(f"calibration: {artifact.calibration.method} (cross-validated log loss: {losses})")
-    probabilities, allowed = artifact.calibration(learned.honest), allowed_for(names, artifact.pool, used)
-    costs = answer_costs(used, names, artifact.pool)
-    artifact.operating_points = fit_operating_points(probabilities, outcomes(labels, allowed), costs, groups, names, allowed)
-    print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(artifact.operating_points)}")
-    if "balanced" not in artifact.operating_points:
-        print("quality, balanced and economy need the cost of every model: recorded model_costs, or prices with --pool")
-
-
 def save(folder: Path, artifact: Artifact) -> None:
     """Write the artifact, its companions and the metrics."""
     save_artifact(folder / "nn_router.pth", artifact)
@@ -200,6 +186,9 @@ def save(folder: Path, artifact: Artifact) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
+    if asked(arguments):
+        maintain(arguments)
+        return
     torch.manual_seed(arguments.seed)
     embedded = load_embedded(arguments.train_embeddings, "train", arguments.train_json)
     held_out = load_embedded(arguments.test_embeddings, "test", arguments.test_json)
@@ -221,6 +210,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         surface = list(SURFACE)
         x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
+        if arguments.feedback:
+            extra, records = feedback_rows(arguments.feedback, names, embedded.encoder, x.shape[1], arguments.seed)
+            x, y, train = np.concatenate([x, extra.features]), np.concatenate([y, extra.labels]), [*train, *records]
+            plain, targets = (x[:, : plain[0].shape[1]], plain[1]), y
         layout = Layout(embedded.encoder["text_dim"], embedded.encoder["image_dim"], len(surface))
         learned = learn_stack(x, y, group_ids(train), layout, arguments.seed)
     training = {
@@ -231,7 +224,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
-    finish(artifact, learned, train, targets, arguments.seed)
+    finish(artifact, learned.honest, [train[i] for i in learned.rows.tolist()], targets[learned.rows], arguments.seed)
+    remember(artifact, plain[0], y, train, arguments.store_prompts, arguments.seed)
     baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:
         companion = arguments.output_dir / XGBOOST_NAME

@@ -6,8 +6,6 @@ One ``torch.save`` dict of tensors and plain values, read with ``weights_only=Tr
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +20,20 @@ from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path
 from auto_router.learn.calibration import Calibration
+from auto_router.learn.familiar import Familiar
+from auto_router.learn.heads import Rule
 from auto_router.learn.networks import Network, build, describe
+from auto_router.learn.stack import StackNetwork
+from auto_router.safe_load import check_plain, fill, load_plain
 
 Floats = npt.NDArray[np.floating[Any]]
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # format 1 had no landmarks, and kept the lengths of the anchors
 _TYPES: dict[str, type] = {
     "state_dict": dict, "network": dict, "model_names": list, "encoder": dict, "surface": list, "calibration": dict,
     "pool": dict, "operating_points": dict, "training": dict,
+    "familiar": dict,
 }  # fmt: skip
 
 
@@ -46,9 +50,22 @@ class Artifact:
     training: dict[str, Any] = field(default_factory=dict)
     surface: list[str] = field(default_factory=list)
     """Names of the surface features that are appended to the embeddings; empty for none."""
+    familiar: Familiar | None = None
+    """Landmarks of the training rows; None where novelty is not to be measured."""
+
+    _rule: Rule | None = field(default=None, init=False, repr=False)
+
+    def compile(self) -> None:
+        """Make the network ready for many calls. Raises ConfigError where its tables are damaged."""
+        if isinstance(self.network, StackNetwork):
+            self._rule = self.network.compiled(self.encoder.get("text_dim"))
 
     def predict(self, rows: Floats, device: torch.device | str = "cpu") -> Floats:
-        """Return calibrated P(correct) ``[N, M]`` for input rows ``[N, D]``; ``device`` is where the network was moved to."""
+        """Return calibrated P(correct) ``[N, M]`` for input rows ``[N, D]``; ``device``: where its network was moved to."""
+        if self._rule is None:
+            self.compile()
+        if self._rule is not None:
+            return self.calibration(self._rule(rows))
         with torch.inference_mode():
             found: Floats = self.network(torch.from_numpy(rows).to(device)).cpu().numpy()
         return self.calibration(found)
@@ -67,6 +84,7 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
         "pool": artifact.pool,
         "operating_points": {name: point.to_plain() for name, point in artifact.operating_points.items()},
         "training": artifact.training,
+        "familiar": {} if artifact.familiar is None else artifact.familiar.to_plain(),
     }
     with atomic_path(Path(path)) as temporary:
         torch.save(content, temporary)
@@ -81,43 +99,61 @@ def load_artifact(path: str | Path) -> Artifact:
     path = Path(path)
     if not path.is_file():
         raise ArtifactError(f"router artifact {path} does not exist; train one with nn_router.py or give router_path=")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to read the file unsafely; that advice must not be passed on.
+    content = load_plain(path)
+    found = content.get("format") if isinstance(content, Mapping) else type(content).__name__
+    if not isinstance(content, Mapping) or not isinstance(found, int) or found not in READABLE:
+        newer = isinstance(found, int) and found > FORMAT
         raise ArtifactError(
-            f"router artifact {path} is not one: it holds more than tensors and plain values, or is damaged; nothing in it "
-            "was run. Train it again"
-        ) from error
-    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ArtifactError(f"router artifact {path} is damaged or not an artifact ({reason}); train it again") from error
-    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, Mapping) else type(content).__name__
-        raise ArtifactError(f"router artifact {path} has format {found!r}, this version reads {FORMAT}; train it again")
+            f"router artifact {path} has format {repr(found)[:40]}, this version reads {' and '.join(map(str, READABLE))}; "
+            f"{'install a newer version' if newer else 'train it again'}"
+        )
+    if found == 1:
+        content = _from_format_1(content)
     wrong = [name for name, type_ in _TYPES.items() if not isinstance(content.get(name), type_)]
     if wrong:
         raise ArtifactError(f"router artifact {path} lacks or has damaged entries {', '.join(wrong)}; train it again")
     return _build(path, content)
 
 
+def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
+    state = content.get("state_dict")
+    kept = {k: v for k, v in state.items() if not str(k).endswith(".anchor_norms")} if isinstance(state, dict) else state
+    return {**content, "state_dict": kept, "familiar": {}}
+
+
 def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
     names = content["model_names"]
     try:
-        network = build(content["network"])
+        for entry in _TYPES:
+            check_plain(content[entry], tensors=entry in ("state_dict", "familiar"))
+        with torch.device("meta"):
+            network = build(content["network"])
         config = network.config
-        if config.n_models != len(names) or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
+        if config.n_models != len(names) or not all(isinstance(n, str) for n in names) or len(set(names)) != len(names):
             raise ConfigError(f"{config.n_models} outputs for the models {names}")
         if content["surface"] not in ([], list(SURFACE)):
             raise ConfigError(f"surface features {content['surface']}, this version computes {list(SURFACE)}")
-        width = sum(content["encoder"].get(part, 0) for part in ("text_dim", "image_dim")) + len(content["surface"])
-        if config.input_dim != width:
-            raise ConfigError(f"network input {config.input_dim} for embeddings of width {width}")
-        network.load_state_dict(content["state_dict"])
+        dims = [content["encoder"].get(part, 0) for part in ("text_dim", "image_dim")]
+        if config.input_dim != sum(dims) + len(content["surface"]):
+            raise ConfigError(f"network input {config.input_dim} for embeddings of width {dims} and the surface features")
+        fill(network, content["state_dict"])
         calibration = Calibration.from_plain(content["calibration"], len(names))
         points = {name: OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()}
-    except (ConfigError, RuntimeError, TypeError) as error:
+        _check_pool(content["pool"])
+        familiar = Familiar.from_plain(content["familiar"], sum(dims), len(names))
+        rest = {name: content[name] for name in ("encoder", "surface", "pool", "training")}
+        found = Artifact(
+            network.eval(), list(names), calibration=calibration, operating_points=points, familiar=familiar, **rest
+        )
+        found.compile()
+    except (ConfigError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
-    rest = {name: content[name] for name in ("encoder", "surface", "pool", "training")}
-    return Artifact(network=network, model_names=list(names), calibration=calibration, operating_points=points, **rest)
+    return found
+
+
+def _check_pool(pool: Mapping[Any, Any]) -> None:
+    for name, facts in pool.items():
+        window = facts.get("context_window")
+        if not isinstance(window, int | float | None) or isinstance(facts.get("modalities", []), str):
+            raise ConfigError(f"pool entry {name!r} is damaged: {dict(facts)}")

@@ -1,45 +1,66 @@
-"""ModelRouter: an artifact, an encoder and the decision rule, behind four methods.
+"""ModelRouter: an artifact, an encoder and the decision rule, behind a few methods.
 
 It lives in the package, not in ``model_router.py``, so that servers inside the package can use it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 from auto_router.artifacts import load_artifact
 from auto_router.decide.limits import allowed_models
 from auto_router.decide.policy import Decision, Floats, decisions
 from auto_router.decide.served import serve
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.factory import open_encoder
 from auto_router.encode.spec import Array
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
 from auto_router.learn.device import usable_device
+from auto_router.routing.cache import EmbeddingCache
+from auto_router.routing.drift import DriftMonitor, DriftReport
+from auto_router.routing.explain import Explanation, flips, neighbours
+from auto_router.routing.feedback import append_feedback
+from auto_router.routing.microbatch import MicroBatcher
+from auto_router.routing.opening import blank_picture, open_pinned
+
+
+class _Asked(NamedTuple):
+    text: str
+    images: Sequence[ImageLike] | None
+    models: Collection[str] | None
 
 
 class ModelRouter:
-    """Routes prompts to the model that should answer them.
+    """Routes prompts to the model that should answer them. Its methods may be called from several threads at once.
 
     Without costs the most promising qualified model is chosen; with costs the cheapest qualified one. A model qualifies
-    where its probability reaches its threshold; a model without one always does.
+    where its probability reaches its threshold; a model without one always does. A prompt unlike everything in training goes
+    to the best single model of training (reason ``unfamiliar``).
 
     Args:
         router_path: the artifact that ``nn_router.py`` wrote.
         model_thresholds: ``{model: 0…1}``; models left out always qualify.
         model_costs: ``{model: cost}`` in any one unit. Without thresholds the artifact's ``balanced`` operating point
             says what a right answer may cost; where it has none, costs are only reported.
-        operating_point: one that the artifact holds: ``accuracy`` (the default without thresholds and costs), ``quality``,
-            ``balanced`` or ``economy``. Thresholds may be given beside it.
-        device: ``cuda``, ``cuda:0``, … or ``cpu``; None: CUDA where there is a GPU. A missing GPU falls back to CPU with a
-            warning.
+        device: ``cuda``, ``cuda:0``, … or ``cpu``, for ``--head mlp`` (the default network always computes on the CPU); None:
+            CUDA where there is a GPU. A missing GPU falls back to CPU with a warning.
         verbose: print every decision.
         fallback_model: chosen where no model qualifies and it may take the input.
         clip_server: ``HOST:PORT`` for a router trained on a clip-server's embeddings.
         encoder: an open :class:`EmbeddingGenerator` to use instead of opening the one the artifact names.
+        operating_point: one that the artifact holds: ``accuracy`` (the default without thresholds and costs), ``quality``,
+            ``balanced`` or ``economy``. Thresholds may be given beside it.
+        threads: cores that one call of the embedded encoder may use; None leaves the choice to it.
+        cache_bytes: how much memory embeddings of recent prompts may take; 0 for none.
+        guard_unfamiliar: False: unfamiliar prompts are decided like any other.
+        on_decision: called with every :class:`Decision`, in the thread that made it; what it raises reaches the caller.
+        drift_window: decisions that :meth:`drift_report` looks back on.
 
     Raises:
         ArtifactError: the artifact is missing or damaged.
@@ -58,7 +79,17 @@ class ModelRouter:
         clip_server: str | None = None,
         encoder: EmbeddingGenerator | None = None,
         operating_point: str | None = None,
+        threads: int | None = None,
+        cache_bytes: int = 64 * 2**20,
+        guard_unfamiliar: bool = True,
+        on_decision: Callable[[Decision], object] | None = None,
+        drift_window: int = 1000,
     ) -> None:
+        # What a copy in another process is opened with; see __reduce__.
+        self._opened_with = (
+            Path(router_path).absolute(), model_thresholds, model_costs, device, verbose, fallback_model, clip_server, encoder,
+            operating_point, threads, cache_bytes, guard_unfamiliar, on_decision, drift_window,
+        )  # fmt: skip
         artifact = load_artifact(router_path)
         self.model_names: tuple[str, ...] = tuple(artifact.model_names)
         self.pool = artifact.pool
@@ -70,8 +101,14 @@ class ModelRouter:
         self._artifact = artifact
         artifact.network.to(self.device)
         self._surface = bool(artifact.surface)
-        self.encoder = encoder or open_encoder(artifact.encoder.get("backend"), clip_server)
+        self._guarded = guard_unfamiliar
+        self._on_decision = on_decision
+        self._drift = DriftMonitor(self.model_names, artifact.training.get("reference", {}), drift_window)
+        self.encoder = encoder or open_pinned(artifact.encoder.get("backend"), clip_server, threads)
         self.encoder.check(artifact.encoder)
+        self._cache = EmbeddingCache(self.encoder, cache_bytes)
+        self._batches: MicroBatcher[_Asked, Decision] = MicroBatcher(self._decide)
+        self._closed = False
 
     def route(self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None) -> str:
         """Return the name of the model that should answer ``text`` with ``images``."""
@@ -84,7 +121,7 @@ class ModelRouter:
             DataError: a picture cannot be read.
             ConfigError: no model may take the input, or ``models`` names an unknown one.
         """
-        return self.decide_batch([text], [images], models)[0]
+        return self._decide([_Asked(text, images, models)])[0]
 
     def route_batch(
         self,
@@ -104,23 +141,98 @@ class ModelRouter:
         """Return one :class:`Decision` per prompt. ``images[i]`` are the pictures of prompt i, or None."""
         if isinstance(texts, str):
             raise ConfigError("a batch takes a list of prompts, got one string; use route() or decide()")
-        if not texts:
-            return []
-        counts = [len(given or ()) for given in images] if images is not None else [0] * len(texts)
-        rows = self.encoder.embed_batch(texts, images)
-        allowed = allowed_models(self.model_names, self.pool, texts, counts, models)
-        probabilities = self.probabilities(with_surface(rows, texts) if self._surface else rows)
-        choices = self.policy.choose(probabilities, allowed)
-        made = decisions(choices, probabilities, self.model_names, self.policy.costs)
-        if self.verbose:
-            for text, decision in zip(texts, made, strict=True):
-                print(f"{decision.model} ({decision.reason}, P={decision.probabilities[decision.model]:.2f}) <- {text[:60]!r}")
-        return made
+        if images is not None and len(images) != len(texts):
+            raise ConfigError(f"{len(texts)} prompts came with {len(images)} lists of pictures; give one list per prompt")
+        given = [None] * len(texts) if images is None else images
+        return self._decide([_Asked(*both, models) for both in zip(texts, given, strict=True)])
+
+    async def aroute(self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None) -> str:
+        """Like :meth:`route`, without blocking the event loop."""
+        return (await self.adecide(text, images, models)).model
+
+    async def adecide(
+        self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None
+    ) -> Decision:
+        """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
+        return await asyncio.wrap_future(self._batches.submit(_Asked(text, images, models)))
+
+    def explain(self, decision: Decision, count: int = 5) -> Explanation:
+        """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
+        near = [] if decision.features is None else neighbours(
+            self._artifact.familiar, decision.features[: self.encoder.dim], self.model_names, count
+        )  # fmt: skip
+        return Explanation(near, flips(decision, self.policy, self.model_names))
+
+    def record(self, decision: Decision, outcome: float, path: str | Path = "router_feedback.jsonl") -> None:
+        """Append how the chosen model's answer turned out (0 wrong … 1 right) to a JSONL, for ``nn_router.py --feedback``.
+
+        The prompt itself is not written, only the numbers that the network saw of it.
+        """
+        append_feedback(Path(path), decision, outcome, self._artifact.encoder)
+
+    def drift_report(self) -> DriftReport:
+        """Compare the last ``drift_window`` decisions with what was expected in training."""
+        return self._drift.report()
+
+    def warm_up(self) -> None:
+        """Load what is otherwise loaded at first use: the encoder's models, and the code paths of a decision."""
+        pictures = [[blank_picture()]] if self.encoder.image_dim else [None]
+        rows = self.encoder.embed_batch(["warm up", "warm up"], [None, *pictures])
+        self._probabilities(["warm up", "warm up"], rows)
 
     def probabilities(self, rows: Array) -> Floats:
         """Return P(correct) ``[N, M]`` for the network's input rows: embeddings, and surface features where it uses them."""
         return self._artifact.predict(rows, self.device)
 
     def close(self) -> None:
-        """Give back the encoder's resources."""
+        """Finish what was asked, and give back the encoder's resources. A closed router decides no more."""
+        self._batches.close()
+        self._closed = True
+        self._cache.clear()
         self.encoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled router is opened again from its artifact, with the same options: open sessions cannot travel."""
+        if self._opened_with[7] is not None:
+            raise ConfigError("a router with an encoder= of its own cannot be pickled; open it in the other process")
+        return type(self), self._opened_with
+
+    def _decide(self, asked: Sequence[_Asked]) -> list[Decision]:
+        if self._closed:
+            raise ConfigError("this router is closed; open another one")
+        if not asked:
+            return []
+        texts, pictures = [one.text for one in asked], [one.images for one in asked]
+        start = time.perf_counter()
+        rows = self._cache.embed_batch(texts, pictures)
+        encoded = time.perf_counter()
+        inputs, probabilities, novelty = self._probabilities(texts, rows)
+        predicted = time.perf_counter()
+        counts = [len(given or ()) for given in pictures]
+        allowed = allowed_models(self.model_names, self.pool, texts, counts, [one.models for one in asked])
+        choices = self.policy.choose(probabilities, allowed, None if novelty is None or not self._guarded else novelty > 1)
+        timings = {"encoder": encoded - start, "heads": predicted - encoded, "decision": 0.0}
+        made = decisions(choices, probabilities, self.model_names, self.policy.costs, novelty, timings, inputs)
+        timings["decision"] = time.perf_counter() - predicted
+        self._drift.add(made)
+        self._tell(texts, made)
+        return made
+
+    def _probabilities(self, texts: Sequence[str], rows: Array) -> tuple[Array, Floats, Floats | None]:
+        """Return the network's input, P(correct) and novelty."""
+        inputs = with_surface(rows, texts) if self._surface else rows
+        familiar = self._artifact.familiar
+        return inputs, self.probabilities(inputs), None if familiar is None else familiar.novelty(rows)
+
+    def _tell(self, texts: Sequence[str], made: Sequence[Decision]) -> None:
+        for text, decision in zip(texts, made, strict=True):
+            if self.verbose:
+                print(f"{decision.model} ({decision.reason}, P={decision.probabilities[decision.model]:.2f}) <- {text[:60]!r}")
+            if self._on_decision is not None:
+                self._on_decision(decision)

@@ -20,8 +20,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FOUNDATIONS, FOUNDATIONS),
     **{room: FOUNDATIONS | {room} for room in ("collect", "encode", "learn", "decide")},
     "assess": FOUNDATIONS | {"learn", "decide", "encode", "assess"},
-    "artifacts": FOUNDATIONS | {"learn", "decide", "encode"},
-    "router": FOUNDATIONS | {"learn", "decide", "encode", "artifacts"},
+    "routing": FOUNDATIONS | {"learn", "decide", "encode", "routing"},
+    "safe_load": FOUNDATIONS,
+    "artifacts": FOUNDATIONS | {"learn", "decide", "encode", "safe_load"},
+    "router": FOUNDATIONS | {"learn", "decide", "encode", "artifacts", "routing"},
+    "extend": FOUNDATIONS | {"learn", "decide", "encode", "artifacts"},
+    "finish": FOUNDATIONS | {"learn", "decide", "assess", "artifacts"},
+    "maintain": FOUNDATIONS | {"encode", "artifacts", "extend", "routing"},
     "__init__": set(),
 }
 

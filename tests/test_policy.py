@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_router.decide.limits import allowed_models, per_model
-from auto_router.decide.policy import CHEAPEST_QUALIFIED, FALLBACK, MOST_LIKELY_QUALIFIED, NONE_QUALIFIED, choose, decisions
+from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.policy import (
+    CHEAPEST_QUALIFIED,
+    FALLBACK,
+    MOST_LIKELY_QUALIFIED,
+    NONE_QUALIFIED,
+    UNFAMILIAR,
+    choose,
+    decisions,
+)
 from auto_router.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
@@ -96,6 +105,57 @@ def test_raising_a_models_cost_never_makes_it_more_chosen(
     assert not ((after.chosen == j) & (before.chosen != j)).any()
 
 
+def valued(p: Floats, t: Floats, h: Floats, allowed: npt.NDArray[np.bool_], fallback: int | None, guarded: int | None) -> int:
+    """The rule with handicaps in words, for one row; ``guarded``: the default model, where the row is unfamiliar."""
+    if guarded is not None and allowed[guarded]:
+        return guarded
+    value = [-np.inf if np.isnan(x) else x for x in p]
+    qualified = [j for j in range(len(p)) if allowed[j] and (t[j] <= 0 or value[j] >= t[j])]
+    if qualified:
+        return min(qualified, key=lambda j: (h[j] - value[j], -value[j], j))
+    return reference(p, t, None, allowed, fallback)
+
+
+@given(situations(), st.data())
+@settings(max_examples=300)
+def test_the_rule_with_handicaps_and_unfamiliar_rows_is_the_reference(
+    situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], data: st.DataObject
+) -> None:
+    p, t, c, allowed, fallback = situation
+    handicaps = np.array(data.draw(st.lists(grid, min_size=p.shape[1], max_size=p.shape[1])))
+    unfamiliar = np.array(data.draw(st.lists(st.booleans(), min_size=len(p), max_size=len(p))))
+    default = data.draw(st.integers(0, p.shape[1] - 1))
+    choices = choose(p, t, c, allowed, fallback, handicaps, unfamiliar, default)
+    for i in range(len(p)):
+        guarded = default if unfamiliar[i] else None
+        assert choices.chosen[i] == valued(p[i], t, handicaps, allowed[i], fallback, guarded)
+        assert (choices.reasons[i] == UNFAMILIAR) == bool(unfamiliar[i] and allowed[i, default])
+        assert sorted(choices.ranking[i].tolist()) == list(range(p.shape[1]))
+
+
+@given(situations(), st.data())
+@settings(max_examples=300)
+def test_raising_a_price_or_a_cost_under_a_point_never_makes_a_model_more_chosen(
+    situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], data: st.DataObject
+) -> None:
+    p, t, _, allowed, fallback = situation
+    models = p.shape[1]
+    names = [f"model {j}" for j in range(models)]
+    costs = np.array(data.draw(st.lists(st.sampled_from([0.1, 0.25, 0.5, 1.0]), min_size=models, max_size=models)))
+    j = data.draw(st.integers(0, models - 1))
+    handicaps = OperatingPoint("", names[0], 0.1, 0.2).handicaps(names, costs)
+    dearer = handicaps.copy()
+    dearer[j] += data.draw(st.sampled_from([0.01, 0.3]))
+    before = choose(p, t, None, allowed, fallback, handicaps)
+    after = choose(p, t, None, allowed, fallback, dearer)
+    assert not ((after.chosen == j) & (before.chosen != j)).any()
+    subset = np.zeros(models, dtype=bool)
+    subset[j] = True
+    alone = allowed & subset
+    if alone.any(axis=1).all():
+        assert (choose(p, t, None, alone, fallback, handicaps).chosen == j).all(), "a subset of one is that one"
+
+
 def test_each_rule_says_its_reason() -> None:
     p = np.array([[0.9, 0.8, 0.6]])
     t, c = np.array([0.7, 0.7, 0.7]), np.array([1.0, 0.3, 0.1])
@@ -128,9 +188,9 @@ def test_limits_hold_modality_context_and_subset() -> None:
     texts, counts = ["short", "short", "x" * 301], [0, 1, 0]
     allowed = allowed_models(NAMES, pool, texts, counts)
     assert allowed.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
-    assert allowed_models(NAMES, pool, texts, counts, {"mid"})[0].tolist() == [False, True, False]
+    assert allowed_models(NAMES, pool, texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
     with pytest.raises(ConfigError, match="unknown model 'tiny'; this router knows big, mid, small"):
-        allowed_models(NAMES, pool, texts, counts, ["tiny"])
+        allowed_models(NAMES, pool, texts, counts, [["tiny"]])
 
 
 @pytest.mark.parametrize(

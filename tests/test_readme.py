@@ -16,7 +16,7 @@ import yaml
 
 from auto_router.collect.endpoint import Answer, Messages, user_message
 from auto_router.collect.judge import judge_messages, verdict_id
-from auto_router.collect.replay import ReplayServer, load_recording, recording
+from auto_router.collect.replay import ReplayServer, recording
 from auto_router.collect.rows import Question
 from auto_router.records import label_matrix, parse_records
 from prepare_hf_data import MODEL_IDS
@@ -140,7 +140,8 @@ def test_the_file_tree_is_the_project() -> None:
 
 
 def test_every_documented_flag_exists() -> None:
-    text = (ROOT / "README.md").read_text()
-    sources = "".join(p.read_text() for p in [*ROOT.glob("*.py"), ROOT / "auto_router" / "collect" / "replay.py"])
+    text, package = (ROOT / "README.md").read_text(), ROOT / "auto_router"
+    places = [*ROOT.glob("*.py"), *package.glob("*.py"), package / "collect" / "replay.py"]
+    sources = "".join(path.read_text() for path in places)
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)):
         assert f'"{flag}"' in sources, flag

@@ -9,8 +9,8 @@ import torch
 
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn import stack_fit
-from auto_router.learn.heads import similarity, squared_distances
-from auto_router.learn.kernel_fit import RIDGE, fit_kernel, leave_group_out
+from auto_router.learn.heads import SquaredDistances, similarity
+from auto_router.learn.kernel_fit import RIDGE, draw_anchors, fit_kernel, leave_group_out
 from auto_router.learn.networks import build, describe
 from auto_router.learn.projection import Layout, View, fit_projection
 from auto_router.learn.stack import StackConfig, StackNetwork
@@ -65,8 +65,8 @@ def test_with_every_row_an_anchor_it_is_kernel_ridge() -> None:
     torch.manual_seed(1)
     points, y = torch.randn(60, 3), torch.randn(60, 2)
     groups = np.random.default_rng(0).integers(0, 25, 60)
-    head, found = fit_kernel(points, y, groups, np.random.default_rng(0))
-    kernel = similarity(squared_distances(points, points)).double()
+    head, found = fit_kernel(points, y, groups, draw_anchors(points, np.random.default_rng(0)))
+    kernel = torch.from_numpy(similarity(SquaredDistances.to(points.numpy())(points.numpy()))).double()
     exact = kernel @ torch.linalg.solve(kernel + RIDGE * torch.eye(60), y.double())
     assert torch.allclose(head(points).double(), exact, atol=1e-2)
     for group in np.unique(groups):
@@ -229,7 +229,7 @@ def test_a_projection_brings_blocks_to_one_scale() -> None:
         projection, columns = fit_projection(rows, LAYOUT, [View(weights, components=64), View(weights, 2, with_surface=True)])
         assert columns[1] == 2 + LAYOUT.surface_dim
         z = projection(rows)[:, : columns[0]]
-        distances = squared_distances(z, z)
+        distances = torch.cdist(z, z).square()
         assert distances.sum().item() / (300 * 299) == pytest.approx(1.0, abs=0.02)
         moved = rows.clone()
         moved[:, LAYOUT.blocks["text"]] += 5

@@ -23,19 +23,21 @@ def allowed_models(
     pool: Mapping[str, Mapping[str, Any]],
     texts: Sequence[str],
     image_counts: Sequence[int],
-    subset: Collection[str] | None = None,
+    subsets: Sequence[Collection[str] | None] = (None,),
 ) -> Bools:
     """Return bool ``[N, M]``: may model j take prompt i?
 
-    A model that the pool says nothing about may take everything. ``subset`` limits the choice to these names.
+    A model that the pool says nothing about may take everything. ``subsets`` limit the choice to these names, one for each
+    prompt or one for all.
 
     Raises:
-        ConfigError: ``subset`` names an unknown model.
+        ConfigError: a subset names an unknown model.
     """
     allowed = np.ones((len(texts), len(names)), dtype=bool)
-    if subset is not None:
-        index_of(names, subset, "models=")
-        allowed &= np.array([name in subset for name in names])
+    for i, subset in enumerate(subsets):
+        if subset is not None:
+            index_of(names, subset, "models=")
+            allowed[i if len(subsets) > 1 else slice(None)] &= np.array([name in subset for name in names])
     pictures = np.asarray(image_counts)
     tokens = np.array([len(text.encode("utf-8", "replace")) for text in texts]) / BYTES_PER_TOKEN
     for j, name in enumerate(names):

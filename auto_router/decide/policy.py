@@ -2,6 +2,7 @@
 
 A row's models are put in the order in which they should be tried; the first is chosen:
 
+0. in a row that is *unfamiliar* (unlike everything the router was trained on), the default model, where it is allowed;
 1. the *qualified* (allowed, and P at or above their threshold): lowest cost first, ties by higher P; without costs,
    highest P first; with handicaps (of an operating point, which says what a right answer may cost), highest P - handicap
    first;
@@ -14,8 +15,8 @@ below every other P.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,9 @@ MOST_LIKELY_QUALIFIED = "most_likely_qualified"
 BEST_VALUE_QUALIFIED = "best_value_qualified"
 FALLBACK = "fallback"
 NONE_QUALIFIED = "none_qualified"
+UNFAMILIAR = "unfamiliar"
 
-_QUALIFIED, _FALLBACK, _ALLOWED, _FORBIDDEN = range(4)
+_GUARDED, _QUALIFIED, _FALLBACK, _ALLOWED, _FORBIDDEN = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,18 @@ class Decision:
     """Calibrated P(correct) of every model, 0…1."""
     qualified: tuple[str, ...]
     reason: str
-    """``cheapest_qualified``, ``most_likely_qualified``, ``best_value_qualified``, ``fallback`` or ``none_qualified``."""
+    """``cheapest_qualified``, ``most_likely_qualified``, ``best_value_qualified``, ``fallback``, ``none_qualified`` or
+    ``unfamiliar``."""
     ranking: tuple[str, ...]
     """Allowed models in the order to try; the chosen one first."""
     cost: float | None = None
     """Cost of the chosen model in the unit of the given costs; None where unknown."""
+    novelty: float | None = None
+    """Distance from what the router was trained on, 1 being the limit of the familiar; None where it was not measured."""
+    timings: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Seconds spent on ``encoder``, ``heads`` and ``decision`` by the batch in which this was decided."""
+    features: Floats | None = field(default=None, compare=False, repr=False)
+    """The network's input row of the prompt, for :meth:`ModelRouter.explain` and :meth:`ModelRouter.record`."""
 
 
 def choose(
@@ -76,6 +85,8 @@ def choose(
     allowed: Bools | None = None,
     fallback: int | None = None,
     handicaps: Floats | None = None,
+    unfamiliar: Bools | None = None,
+    default: int | None = None,
 ) -> Choices:
     """Decide ``N`` rows at once.
 
@@ -86,6 +97,8 @@ def choose(
         allowed: ``[N, M]``; None: all are.
         fallback: index of the model to prefer where none qualifies.
         handicaps: ``[M]`` or ``[N, M]``, in units of P; the qualified are then ranked by P - handicap, not by cost.
+        unfamiliar: ``[N]``: rows that go to ``default`` where it is allowed.
+        default: index of the guarded default model; None: rows are decided as if familiar.
 
     Raises:
         ConfigError: a row has no allowed model.
@@ -101,6 +114,8 @@ def choose(
     tier = np.where(qualified, _QUALIFIED, np.where(open_, _ALLOWED, _FORBIDDEN))
     if fallback is not None:
         tier[:, fallback] = np.where(tier[:, fallback] == _ALLOWED, _FALLBACK, tier[:, fallback])
+    if unfamiliar is not None and default is not None:
+        tier[:, default] = np.where(unfamiliar & open_[:, default], _GUARDED, tier[:, default])
     if handicaps is not None:
         order, best = handicaps - p, BEST_VALUE_QUALIFIED
     elif costs is not None:
@@ -108,26 +123,45 @@ def choose(
     else:
         order, best = np.zeros(models), MOST_LIKELY_QUALIFIED
     ranking = np.lexsort((-p, np.where(qualified, order, 0.0), tier), axis=-1)
-    names = {_QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED}
+    names = {_GUARDED: UNFAMILIAR, _QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED}
     first = np.take_along_axis(tier, ranking[:, :1], axis=1)[:, 0]
     return Choices(ranking, qualified, open_, [names[number] for number in first.tolist()])
 
 
-def decisions(choices: Choices, probabilities: Floats, names: Sequence[str], costs: Floats | None) -> list[Decision]:
-    """Return the :class:`Decision` of every row. ``costs``: ``[M]`` or ``[N, M]``, as given to the caller to report."""
+def decisions(
+    choices: Choices,
+    probabilities: Floats,
+    names: Sequence[str],
+    costs: Floats | None,
+    novelty: Floats | None = None,
+    timings: Mapping[str, float] | None = None,
+    features: Floats | None = None,
+) -> list[Decision]:
+    """Return the :class:`Decision` of every row.
+
+    ``costs``: ``[M]`` or ``[N, M]``, as given to the caller to report; ``novelty`` [N] and ``features`` [N, D], where known.
+    """
     table = None if costs is None else np.broadcast_to(costs, probabilities.shape)
+    shared: Mapping[str, float] = timings or {}
+    distances = [None] * len(probabilities) if novelty is None else novelty.tolist()
+    rows = zip(
+        choices.ranking.tolist(), choices.qualified.tolist(), choices.allowed.tolist(), probabilities.tolist(), strict=True
+    )
     made = []
-    for row, ranking in enumerate(choices.ranking.tolist()):
+    for row, (ranking, qualified, allowed, p) in enumerate(rows):
         chosen = ranking[0]
         cost = None if table is None or np.isnan(table[row, chosen]) else float(table[row, chosen])
         made.append(
             Decision(
                 model=names[chosen],
-                probabilities=dict(zip(names, probabilities[row].tolist(), strict=True)),
-                qualified=tuple(names[i] for i in np.flatnonzero(choices.qualified[row]).tolist()),
+                probabilities=dict(zip(names, p, strict=True)),
+                qualified=tuple(name for name, fits in zip(names, qualified, strict=True) if fits),
                 reason=choices.reasons[row],
-                ranking=tuple(names[i] for i in ranking if choices.allowed[row, i]),
+                ranking=tuple(names[i] for i in ranking if allowed[i]),
                 cost=cost,
+                novelty=distances[row],
+                timings=shared,
+                features=None if features is None else features[row],
             )
         )
     return made

@@ -25,9 +25,13 @@ class ServedPolicy:
     operating_point: str | None
     """Name of the fitted point in force; None where the caller's thresholds and costs decide alone."""
     handicaps: Floats | None
+    default: int | None = None
+    """The guarded default: the best single model of training, which unfamiliar rows go to."""
 
-    def choose(self, probabilities: Floats, allowed: Bools | None = None) -> Choices:
-        return choose(probabilities, self.thresholds, self.costs, allowed, self.fallback, self.handicaps)
+    def choose(self, probabilities: Floats, allowed: Bools | None = None, unfamiliar: Bools | None = None) -> Choices:
+        return choose(
+            probabilities, self.thresholds, self.costs, allowed, self.fallback, self.handicaps, unfamiliar, self.default
+        )
 
 
 def serve(
@@ -67,4 +71,6 @@ def serve(
     else:
         # Costs alone must not decide: the cheapest model would answer everything.
         handicaps = np.zeros(len(names)) if thresholds is None and costs is not None else None
-    return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps)
+    best = next((point.default for point in points.values()), None)
+    default = names.index(best) if best in names else None
+    return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps, default)

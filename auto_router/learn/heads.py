@@ -1,65 +1,89 @@
-"""The parts of a stack: each maps its slice of the projected prompt to a share of the prediction, ``[B, K]`` → ``[B, M]``.
+"""The kernel part of a stack, and what all parts share: buffers that are fitted or loaded, and one NumPy rule over them.
 
-All numbers are buffers, set by :mod:`auto_router.learn.stack_fit` or by loading, with the stack's weights folded in.
+A part maps its slice of the projected prompt to a share of the prediction, ``[B, K]`` → ``[B, M]``. The numbers are torch
+buffers, so that a network saves, loads and checks them like any other; the computing is done by NumPy on the CPU, whatever
+the device: one prompt is a handful of small operations, and torch takes longer to dispatch each than NumPy to do it.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+Floats = npt.NDArray[np.floating[Any]]
+Rule = Callable[[Floats], Floats]
 
-class KernelHead(nn.Module):
+_CHUNK = 128  # rows at once: their similarities to all anchors stay in the processor's cache
+
+
+class ArrayModule(nn.Module):
+    """A module whose rule is :meth:`compiled`. Called on a tensor it compiles and runs it, which is for fits and tests."""
+
+    @abstractmethod
+    def compiled(self) -> Rule:
+        """Return the rule over the buffers' present values, float32 ``[B, ...]`` → ``[B, ...]``, ready to be called often."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        return torch.from_numpy(self.compiled()(points.detach().cpu().numpy())).to(points.device)
+
+
+class KernelHead(ArrayModule):
     """Prompts that look alike are right or wrong alike: a weighted sum of similarities to stored prompts (*anchors*)."""
 
     anchors: Tensor
-    anchor_norms: Tensor
     coefficients: Tensor
 
     def __init__(self, dim: int, n_anchors: int, n_models: int) -> None:
         super().__init__()
         self.register_buffer("anchors", torch.zeros(n_anchors, dim))
-        # Squared lengths: to sum them for every prompt would read all anchors twice.
-        self.register_buffer("anchor_norms", torch.zeros(n_anchors))
         self.register_buffer("coefficients", torch.zeros(n_anchors, n_models))
 
-    def forward(self, points: Tensor) -> Tensor:
-        return similarity(squared_distances(points, self.anchors, self.anchor_norms)) @ self.coefficients
+    def compiled(self) -> Rule:
+        distances = SquaredDistances.to(self.anchors.cpu().numpy())
+        coefficients = np.ascontiguousarray(self.coefficients.cpu().numpy())
+
+        def share(points: Floats) -> Floats:
+            if len(points) <= _CHUNK:
+                return np.asarray(similarity(distances(points)) @ coefficients)
+            starts = range(0, len(points), _CHUNK)
+            return np.concatenate([similarity(distances(points[start : start + _CHUNK])) @ coefficients for start in starts])
+
+        return share
 
 
-class TreesHead(nn.Module):
-    """Decision trees as flat tables over all nodes. A leaf is its own child, so that every path may take ``depth`` steps."""
+@dataclass(frozen=True, slots=True)
+class SquaredDistances:
+    """Squared Euclidean distances to fixed points, in one matrix product."""
 
-    feature: Tensor
-    cut: Tensor
-    onward: Tensor
-    values: Tensor
-    roots: Tensor
+    factors: Floats
+    """``[K + 2, A]``: (z, |z|², 1) times this is |z|² + |a|² - 2z·a."""
 
-    def __init__(self, n_trees: int, n_nodes: int, depth: int, n_models: int) -> None:
-        super().__init__()
-        self.depth = depth
-        self.register_buffer("feature", torch.zeros(n_nodes, dtype=torch.int64))
-        self.register_buffer("cut", torch.full((n_nodes,), torch.inf))
-        # Node n goes to onward[2n] where its feature is above the cut, else to onward[2n + 1].
-        self.register_buffer("onward", torch.zeros(2 * n_nodes, dtype=torch.int64))
-        self.register_buffer("values", torch.zeros(n_nodes, n_models))
-        self.register_buffer("roots", torch.zeros(n_trees, dtype=torch.int64))
+    @classmethod
+    def to(cls, points: Floats, norms: Floats | None = None) -> SquaredDistances:
+        """Prepare for fixed ``points`` [A, K]; ``norms`` [A] replace their squared lengths."""
+        if norms is None:
+            norms = np.vecdot(points, points)
+        return cls(np.concatenate([-2.0 * points.T, np.ones((1, len(points))), norms[None]], dtype=np.float32))
 
-    def forward(self, points: Tensor) -> Tensor:
-        node = self.roots.expand(len(points), -1)
-        for _ in range(self.depth):
-            below = points.gather(1, self.feature[node]) <= self.cut[node]
-            node = self.onward[2 * node + below]
-        return nn.functional.embedding_bag(node, self.values, mode="sum")
+    def __call__(self, points: Floats, norms: Floats | None = None) -> Floats:
+        """Return float32 ``[B, A]`` for ``points`` [B, K]; ``norms`` [B] replace their squared lengths."""
+        count, width = points.shape
+        extended = np.ones((count, width + 2), dtype=np.float32)
+        extended[:, :width] = points
+        extended[:, width] = np.vecdot(points, points) if norms is None else norms
+        found = np.asarray(extended @ self.factors)
+        return np.maximum(found, 0.0, out=found)
 
 
-def similarity(distances: Tensor) -> Tensor:
-    """Exponential kernel exp(-d) of squared distances; 1 is the distance of two random prompts."""
-    return torch.exp(-distances.sqrt())
-
-
-def squared_distances(a: Tensor, b: Tensor, b_norms: Tensor | None = None) -> Tensor:
-    """Return ``[A, B]`` squared Euclidean distances of the rows; ``b_norms``: the squared lengths of ``b``, if known."""
-    norms = b.square().sum(dim=1) if b_norms is None else b_norms
-    return torch.addmm(norms, a, b.T, alpha=-2.0).add_(a.square().sum(dim=1, keepdim=True)).clamp_(min=0.0)
+def similarity(squared: Floats) -> Floats:
+    """Turn squared distances into the exponential kernel exp(-d), in place; 1 is the distance of two random prompts."""
+    np.sqrt(squared, out=squared)
+    np.negative(squared, out=squared)
+    return np.asarray(np.exp(squared, out=squared))

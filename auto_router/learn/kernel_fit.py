@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from auto_router.learn.heads import KernelHead, similarity, squared_distances
+from auto_router.learn.heads import KernelHead, SquaredDistances, similarity
 
 Ints = npt.NDArray[np.int64]
 
@@ -25,9 +25,14 @@ _JITTER = 1e-3  # anchors that are alike would make K(Z, Z) singular; far below 
 _CHUNK = 4096  # rows whose features are held at once
 
 
-def fit_kernel(points: Tensor, y: Tensor, groups: Ints, rng: np.random.Generator) -> tuple[KernelHead, Tensor]:
+def draw_anchors(points: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return up to ``ANCHORS`` of the rows."""
+    return points[torch.from_numpy(np.sort(rng.permutation(len(points))[:ANCHORS]))]
+
+
+def fit_kernel(points: Tensor, y: Tensor, groups: Ints, anchors: Tensor) -> tuple[KernelHead, Tensor]:
     """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the head and its out-of-fold prediction of the rows."""
-    features = _Features.of(points[torch.from_numpy(np.sort(rng.permutation(len(points))[:ANCHORS]))])
+    features = _Features.of(anchors)
     count, target = len(features.anchors), y.double()
     gram, moment = torch.eye(count, dtype=torch.float64) * RIDGE, torch.zeros(count, y.shape[1], dtype=torch.float64)
     for start in range(0, len(points), _CHUNK):
@@ -41,7 +46,7 @@ def fit_kernel(points: Tensor, y: Tensor, groups: Ints, rng: np.random.Generator
         phi = features(points[rows])
         out_of_fold[rows] = leave_group_out(phi, solver, phi @ weights, target[rows], sizes)
     head = KernelHead(points.shape[1], count, y.shape[1])
-    head.anchors, head.anchor_norms = features.anchors, features.anchors.square().sum(dim=1)
+    head.anchors = features.anchors
     head.coefficients = torch.linalg.solve_triangular(features.root.T, weights, upper=True).float()
     return head, out_of_fold.float()
 
@@ -72,16 +77,18 @@ class _Features:
     """The anchors' features Φ of any points."""
 
     anchors: Tensor
+    distances: SquaredDistances
     root: Tensor
 
     @classmethod
     def of(cls, anchors: Tensor) -> _Features:
-        kernel = similarity(squared_distances(anchors, anchors)).double()
-        kernel.diagonal().add_(_JITTER)
-        return cls(anchors, torch.linalg.cholesky(kernel))
+        distances = SquaredDistances.to(anchors.numpy())
+        kernel = torch.from_numpy(similarity(distances(anchors.numpy()))).double()
+        kernel.diagonal().fill_(1.0 + _JITTER)
+        return cls(anchors, distances, torch.linalg.cholesky((kernel + kernel.T) / 2))
 
     def __call__(self, points: Tensor) -> Tensor:
-        kernel = similarity(squared_distances(points, self.anchors)).double()
+        kernel = torch.from_numpy(similarity(self.distances(points.numpy()))).double()
         phi: Tensor = torch.linalg.solve_triangular(self.root, kernel.T, upper=False).T
         return phi
 

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from auto_router.errors import ConfigError
+from auto_router.learn.heads import ArrayModule, Floats, Rule
 
 CLIP = 4.0
 
@@ -45,7 +49,7 @@ class View:
     """Are the standardised surface features put behind the components, one column each?"""
 
 
-class Projection(nn.Module):
+class Projection(ArrayModule):
     """``[N, D]`` → ``[N, K]``. All numbers are buffers, set by :func:`fit_projection` or by loading."""
 
     mean: Tensor
@@ -60,12 +64,43 @@ class Projection(nn.Module):
         self.register_buffer("limit", torch.full((dim,), torch.inf))
         self.register_buffer("basis", torch.zeros(dim, columns))
 
-    def forward(self, rows: Tensor) -> Tensor:
-        return self.scaled(rows) @ self.basis
-
     def scaled(self, rows: Tensor) -> Tensor:
         """Return the rows centred, surface features standardised and clipped."""
         return ((rows - self.mean) * self.scale).clamp(-self.limit, self.limit)
+
+    def compiled(self, always: int | None = None) -> Rule:
+        """Return ``scaled(rows) @ basis`` as a rule.
+
+        Columns from ``always`` on (the picture's) are only multiplied in rows where they are not all zeros. What is not
+        clipped is linear, so its centre and scale go into the basis and an offset, and zeros add nothing.
+
+        Raises:
+            ConfigError: clipped columns are not the last ones.
+        """
+        mean, scale, limit, basis = (t.cpu().numpy() for t in (self.mean, self.scale, self.limit, self.basis))
+        clips = np.isfinite(limit)
+        end = len(clips) - int(clips.sum())
+        if clips[:end].any():
+            raise ConfigError("projection is damaged: its clipped columns are not the last ones")
+        start = end if always is None else min(always, end)
+        linear = np.ascontiguousarray(scale[:end, None] * basis[:end])
+        offset = (-mean[:end].astype(np.float64) @ linear).astype(np.float32)
+        centre, factor, most, clipped_basis = mean[end:], scale[end:], limit[end:], np.ascontiguousarray(basis[end:])
+
+        def rule(rows: Floats) -> Floats:
+            found: Floats = rows[:, :start] @ linear[:start]
+            found += offset
+            used = np.vecdot(rows[:, start:end], rows[:, start:end]) != 0
+            if used.all():
+                found += rows[:, start:end] @ linear[start:]
+            elif used.any():
+                found[used] += rows[used, start:end] @ linear[start:]
+            if end < len(clips):
+                # np.clip checks more than it computes on one row.
+                found += np.maximum(np.minimum((rows[:, end:] - centre) * factor, most), -most) @ clipped_basis
+            return found
+
+        return rule
 
 
 def fit_projection(rows: Tensor, layout: Layout, views: Sequence[View]) -> tuple[Projection, list[int]]:

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from auto_router.errors import ConfigError
-from auto_router.learn.heads import KernelHead, TreesHead
+from auto_router.learn.heads import ArrayModule, Floats, KernelHead, Rule
 from auto_router.learn.projection import Projection
+from auto_router.learn.trees import TreesHead
 
 _MOST = 100_000_000  # a size beyond this is damage, not a router
 
@@ -52,7 +54,7 @@ class StackConfig:
         return asdict(self) | {"kernel_dims": list(self.kernel_dims)}
 
 
-class StackNetwork(nn.Module):
+class StackNetwork(ArrayModule):
     """``[B, input_dim]`` → P(correct) ``[B, n_models]`` in 0…1."""
 
     mean: Tensor
@@ -63,12 +65,28 @@ class StackNetwork(nn.Module):
         self.columns = [*config.kernel_dims, config.trees_dim]
         self.projection = Projection(config.input_dim, sum(self.columns))
         kernels = [KernelHead(dim, config.n_anchors, config.n_models) for dim in config.kernel_dims]
-        trees = TreesHead(config.n_trees, config.n_nodes, config.depth, config.n_models)
+        trees = TreesHead(config.trees_dim, config.n_trees, config.n_nodes, config.depth, config.n_models)
         self.heads = nn.ModuleList([*kernels, trees])
         self.register_buffer("mean", torch.zeros(config.n_models))
 
-    def forward(self, rows: Tensor) -> Tensor:
-        total = self.mean
-        for head, points in zip(self.heads, self.projection(rows).split(self.columns, dim=1), strict=True):
-            total = total + head(points)
-        return total.clamp(0.0, 1.0)
+    def compiled(self, always: int | None = None) -> Rule:
+        """Return the network as one rule. ``always``: columns of the input in front of those that many rows have all zero.
+
+        Raises:
+            ConfigError: its tables are damaged.
+        """
+        deviations, mean = self.deviations(always), self.mean.cpu().numpy()
+        return lambda rows: np.asarray(np.minimum(np.maximum(mean + deviations(rows), 0.0), 1.0))
+
+    def deviations(self, always: int | None = None) -> Rule:
+        """Return what the heads add to the models' means, as one rule; see :meth:`compiled`."""
+        projection = self.projection.compiled(always)
+        ends = np.cumsum(self.columns).tolist()
+        views = [slice(end - width, end) for end, width in zip(ends, self.columns, strict=True)]
+        heads = [(view, head.compiled()) for view, head in zip(views, self.heads, strict=True) if isinstance(head, ArrayModule)]
+
+        def rule(rows: Floats) -> Floats:
+            projected = projection(rows)
+            return np.asarray(sum(head(projected[:, view]) for view, head in heads))
+
+        return rule

@@ -19,7 +19,7 @@ from scipy.optimize import nnls
 from torch import nn
 
 from auto_router.errors import DataError
-from auto_router.learn.kernel_fit import fit_kernel
+from auto_router.learn.kernel_fit import draw_anchors, fit_kernel
 from auto_router.learn.projection import Layout, View, fit_projection
 from auto_router.learn.stack import StackConfig, StackNetwork
 from auto_router.learn.tree_fit import fit_trees
@@ -63,7 +63,9 @@ def fit_stack(rows: Floats, labels: Floats, groups: Ints, layout: Layout, seed: 
     x = torch.from_numpy(rows)
     projection, columns = fit_projection(x, layout, [*KERNEL_VIEWS.values(), TREES_VIEW])
     *views, grown = projection(x).split(columns, dim=1)
-    kernels, kernels_out = zip(*(fit_kernel(points, torch.from_numpy(y), groups, rng) for points in views), strict=True)
+    kernels, kernels_out = zip(
+        *(fit_kernel(points, torch.from_numpy(y), groups, draw_anchors(points, rng)) for points in views), strict=True
+    )
     trees, trees_out = fit_trees(grown.numpy(), y, groups, seed)
     honest, shares = [*(out.numpy() for out in kernels_out), trees_out], _Shares.of(y)
     weights = shares.weigh(honest, y)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
 
-from auto_router.learn.heads import TreesHead
+from auto_router.learn.trees import TreesHead
 from auto_router.splits import group_folds
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -58,7 +58,8 @@ def _as_tables(forest: ExtraTreesRegressor) -> TreesHead:
         for side in ("children_right", "children_left")
     )
     values = np.concatenate([tree.value[:, :, 0] for tree in trees]) / len(trees)
-    head = TreesHead(len(trees), len(own), max(tree.max_depth for tree in trees), values.shape[1] - 1)
+    depth = max(tree.max_depth for tree in trees)
+    head = TreesHead(forest.n_features_in_, len(trees), len(own), depth, values.shape[1] - 1)
     head.feature = torch.from_numpy(np.where(leaf, 0, np.concatenate([tree.feature for tree in trees])))
     head.cut = torch.from_numpy(np.where(leaf, np.inf, np.concatenate([tree.threshold for tree in trees]))).float()
     head.onward = torch.from_numpy(np.stack([above, below], axis=1).reshape(-1))

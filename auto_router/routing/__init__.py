@@ -1,0 +1,1 @@
+"""What surrounds the decision in production: cached embeddings, micro-batches, explanations, drift and feedback."""

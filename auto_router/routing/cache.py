@@ -1,0 +1,103 @@
+"""Embeddings of recent prompts: an LRU cache by content, bounded in bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.encode.spec import Array
+from auto_router.errors import ConfigError
+from auto_router.images import ImageLike
+
+_OVERHEAD = 200  # bytes of a key and its place in the table, about
+
+
+class EmbeddingCache:
+    """``embed_batch`` of a generator, which encodes only what is not remembered. May be used by several threads.
+
+    The key is a digest of the prompt and of its pictures as they were given. Prompts whose pictures are ``Path`` or PIL
+    objects are encoded each time: what is behind those may change.
+    """
+
+    def __init__(self, generator: EmbeddingGenerator, most_bytes: int) -> None:
+        if most_bytes < 0:
+            raise ConfigError(f"cache_bytes must be a number of bytes from 0 (no cache), got {most_bytes}")
+        self.generator = generator
+        self.most_bytes = most_bytes
+        self.hits = self.misses = 0
+        self._rows: OrderedDict[bytes, Array] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        return len(self._rows) * self._size
+
+    @property
+    def _size(self) -> int:
+        return 4 * self.generator.dim + _OVERHEAD
+
+    def embed_batch(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None) -> Array:
+        """Return rows ``[N, D]``; arguments and errors are those of :meth:`EmbeddingGenerator.embed_batch`."""
+        if self.most_bytes < self._size or (images is not None and len(images) != len(texts)):
+            return self.generator.embed_batch(texts, images)
+        pictures = [None] * len(texts) if images is None else images
+        keys = [content_digest(text, given) for text, given in zip(texts, pictures, strict=True)]
+        found = self._look_up(keys)
+        missing = [i for i, row in enumerate(found) if row is None]
+        if missing:
+            # All prompts, not only the missing ones, where nothing is known: errors then name the caller's own rows.
+            whole = len(missing) == len(texts)
+            part = images if whole or images is None else [images[i] for i in missing]
+            made = self.generator.embed_batch(texts if whole else [texts[i] for i in missing], part)
+            self._remember([keys[i] for i in missing], made)
+            if whole:
+                return made
+            for place, row in zip(missing, made, strict=True):
+                found[place] = row
+        return np.stack([row for row in found if row is not None])
+
+    def clear(self) -> None:
+        with self._lock:
+            self._rows.clear()
+
+    def _look_up(self, keys: Sequence[bytes | None]) -> list[Array | None]:
+        with self._lock:
+            found: list[Array | None] = [None if key is None else self._rows.get(key) for key in keys]
+            for key, row in zip(keys, found, strict=True):
+                if key is not None and row is not None:
+                    self._rows.move_to_end(key)
+            self.misses += sum(row is None for row in found)
+            self.hits += sum(row is not None for row in found)
+        return found
+
+    def _remember(self, keys: Sequence[bytes | None], rows: Array) -> None:
+        with self._lock:
+            for key, row in zip(keys, rows, strict=True):
+                if key is not None:
+                    self._rows[key] = row.copy()  # a view would keep the whole batch alive
+            while self.held > self.most_bytes:
+                self._rows.popitem(last=False)
+
+
+def content_digest(text: str, images: Sequence[ImageLike] | None) -> bytes | None:
+    """Return a digest of a prompt and its pictures as given; None where a picture is not plain text or bytes."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24)
+    if isinstance(images, str | bytes):
+        return None  # a mistake that the encoder will name
+    for image in images or ():
+        if isinstance(image, str):
+            data, kind = image.encode("utf-8", "surrogatepass"), b"\0text"
+        elif isinstance(image, bytes):
+            data, kind = image, b"\0bytes"
+        else:
+            return None
+        # Its length stands before each part, so that no two inputs read as one.
+        digest.update(kind + len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.digest()

@@ -1,0 +1,238 @@
+"""How long a decision takes: encoder, heads and rule apart, beside the bare encoder and the bare matrix products.
+
+    OMP_NUM_THREADS=1 python benchmarks/route.py [--repeats 200] [--batches 1 8 64 1024] [--json FILE] [--check]
+
+The default router is trained on ``combined5`` once and kept in the cache folder. For each batch size, prompts of that set are
+decided: *features* (of the prompt's surface), *network*, *novelty*, and *decision* (limits and rule), with the encoder's
+vectors at hand; *total* is the last three. In the same loop, in turns, run the *bare* products of the heads: rows times
+basis, points times anchors, similarities times coefficients. Rows with pictures come as in the set (37 %). Text prompts are
+also decided from end to end, with the embedding cache *cold* and *warm*, beside the *bare encoder* on the same prompts;
+*cold over* is what a decision takes beyond its own encoder call.
+*CPU* is the processor's time alone: on a machine that others use, it is nearer to what an idle one would take. At last 64
+callers of ``adecide`` work through prompts, beside ``decide_batch`` on the same ones.
+
+Targets (``--check`` exits 1 where one is missed): total p50 at most 200 µs at the smallest batch; the network at the largest
+at most 1.5 x its bare products; end to end at most encoder + 0.5 ms (p50); ``adecide`` at least 0.9 x ``decide_batch``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from recorded import LAYOUT, DataSet  # noqa: E402
+
+from auto_router.artifacts import Artifact, load_artifact, save_artifact  # noqa: E402
+from auto_router.assess.baselines import Floats  # noqa: E402
+from auto_router.decide.limits import allowed_models  # noqa: E402
+from auto_router.decide.operating_points import fit_operating_points  # noqa: E402
+from auto_router.decide.policy import decisions  # noqa: E402
+from auto_router.encode.efficientnet import cache_folder  # noqa: E402
+from auto_router.encode.factory import open_encoder  # noqa: E402
+from auto_router.encode.surface import NAMES as SURFACE  # noqa: E402
+from auto_router.encode.surface import with_surface  # noqa: E402
+from auto_router.errors import run  # noqa: E402
+from auto_router.files import write_json  # noqa: E402
+from auto_router.learn.calibration_fit import fit_calibration  # noqa: E402
+from auto_router.learn.familiar import fit_familiar  # noqa: E402
+from auto_router.learn.heads import KernelHead  # noqa: E402
+from auto_router.learn.stack import StackNetwork  # noqa: E402
+from auto_router.learn.stack_fit import fit_stack  # noqa: E402
+from auto_router.records import load_records  # noqa: E402
+from auto_router.router import ModelRouter  # noqa: E402
+
+Figures = dict[str, float]
+CALLERS = 64
+BLOCK = 10  # turns of one side before the other's: their operands would drive each other out of the processor's cache
+
+
+def default_artifact(folder: Path) -> Path:
+    """Return the default router of combined5, trained where it is not in the cache."""
+    path = cache_folder() / "benchmarks" / "combined5-router-v2.pth"
+    if not path.exists():
+        data = DataSet.load(folder)
+        x, y = data.rows.astype(np.float32), data.y.astype(np.float32)
+        fitted = fit_stack(x, y, data.groups, LAYOUT)
+        calibration = fit_calibration(fitted.out_of_fold, y, data.groups, 0)
+        points = fit_operating_points(calibration(fitted.out_of_fold), y, data.costs, data.groups, data.names)
+        familiar = fit_familiar(data.plain, y, data.groups, list(range(len(y))))
+        spec = open_encoder("local").spec
+        save_artifact(path, Artifact(fitted.network, data.names, spec, calibration=calibration, operating_points=points,
+                                     surface=list(SURFACE), familiar=familiar))  # fmt: skip
+    return path
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def spread(values: Sequence[float]) -> Figures:
+    return {"p50": 1e6 * float(np.median(values)), "p99": 1e6 * float(np.percentile(values, 99))}
+
+
+def bare_products(network: StackNetwork, rows: Floats) -> Callable[[], object]:
+    """Return the matrix products that the heads cannot do without, on their own operands."""
+    basis = network.projection.basis.numpy()
+    views = np.split(network.projection.scaled(torch.from_numpy(rows)).numpy() @ basis, np.cumsum(network.columns)[:-1], axis=1)
+    kernels = [head for head in network.heads if isinstance(head, KernelHead)]
+    operands = [
+        (np.ascontiguousarray(view), np.ascontiguousarray(head.anchors.numpy().T), head.coefficients.numpy())
+        for head, view in zip(kernels, views, strict=False)
+    ]
+    similar = np.random.default_rng(0).random((len(rows), operands[0][1].shape[1]), dtype=np.float32)
+
+    def products() -> None:
+        _ = rows @ basis
+        for points, anchors, coefficients in operands:
+            _ = points @ anchors
+            _ = similar @ coefficients
+
+    return products
+
+
+def heads_figures(router: ModelRouter, plain: Floats, texts: list[str], size: int, repeats: int) -> dict[str, Figures]:
+    """Time everything but the encoder on ``size`` prompts of the set, against the bare products, turn by turn."""
+    rng = np.random.default_rng(size)
+    network = load_artifact(default_artifact(Path())).network
+    assert isinstance(network, StackNetwork)
+    found: dict[str, list[float]] = {name: [] for name in ("features", "network", "novelty", "decision", "total", "bare")}
+    cpu: dict[str, list[float]] = {name: [] for name in found}
+    artifact = router._artifact
+    parts = [rng.permutation(len(texts))[:size] for _ in range(repeats)]
+    for turn, part in enumerate(parts):
+        rows, some = plain[part], [texts[i] for i in part.tolist()]
+        counts = rows[:, LAYOUT.text_dim :].any(axis=1).astype(int).tolist()
+        clock, worked = [time.perf_counter()], [time.thread_time()]
+        inputs = with_surface(rows, some)
+        clock.append(time.perf_counter())
+        worked.append(time.thread_time())
+        p = router.probabilities(inputs)
+        clock.append(time.perf_counter())
+        worked.append(time.thread_time())
+        novelty = None if artifact.familiar is None else artifact.familiar.novelty(rows)
+        clock.append(time.perf_counter())
+        worked.append(time.thread_time())
+        allowed = allowed_models(router.model_names, router.pool, some, counts)
+        choices = router.policy.choose(p, allowed, None if novelty is None else novelty > 1)
+        decisions(choices, p, router.model_names, None, novelty, {}, inputs)
+        clock.append(time.perf_counter())
+        worked.append(time.thread_time())
+        for name, seconds, busy in zip(found, np.diff(clock).tolist(), np.diff(worked).tolist(), strict=False):
+            found[name].append(seconds)
+            cpu[name].append(busy)
+        found["total"].append(clock[-1] - clock[1])
+        cpu["total"].append(worked[-1] - worked[1])
+        if turn % BLOCK == BLOCK - 1 or turn == repeats - 1:
+            products = bare_products(network, inputs)
+            for _ in range(BLOCK):
+                start = time.thread_time()
+                found["bare"].append(timed(products))
+                cpu["bare"].append(time.thread_time() - start)
+    return {name: spread(values) | {"cpu p50": spread(cpu[name])["p50"]} for name, values in found.items()}
+
+
+def end_to_end(path: Path, texts: list[str], size: int, repeats: int) -> dict[str, Figures]:
+    """Time ``decide_batch`` cold and warm beside the bare encoder on the same prompts."""
+    router, bare = ModelRouter(path), open_encoder("local")
+    router.warm_up()
+    bare.embed("warm up")
+    found: dict[str, list[float]] = {name: [] for name in ("bare encoder", "cold", "cold over", "warm")}
+    rng = np.random.default_rng(size)
+    for turn in range(repeats):
+        some = [f"{texts[i]} {turn}" for i in rng.permutation(len(texts))[:size].tolist()]
+        order = [("bare encoder", lambda: bare.embed_batch(some)), ("cold", lambda: router.decide_batch(some))]  # noqa: B023
+        for name, work in order if turn % 2 else order[::-1]:
+            found[name].append(timed(work))
+        start = time.perf_counter()
+        made = router.decide_batch([f"{text} again" for text in some])
+        found["cold over"].append(time.perf_counter() - start - made[0].timings["encoder"])
+        found["warm"].append(timed(lambda: router.decide_batch(some)))  # noqa: B023
+    return {name: spread(values) for name, values in found.items()}
+
+
+def throughput(path: Path, texts: list[str], rounds: int) -> Figures:
+    """Return prompts a second of 64 concurrent callers, and of ``decide_batch`` on batches of 64, without a cache."""
+    some = [f"{texts[i % len(texts)]} {i}" for i in range(CALLERS * rounds)]
+
+    async def callers(router: ModelRouter) -> None:
+        async def caller(number: int) -> None:
+            for text in some[number::CALLERS]:
+                await router.adecide(text)
+
+        await asyncio.gather(*(caller(number) for number in range(CALLERS)))
+
+    with ModelRouter(path, cache_bytes=0) as router:
+        router.warm_up()
+        best: Figures = {"adecide": 0.0, "decide_batch": 0.0}
+        for _ in range(3):
+            batches = [some[start : start + CALLERS] for start in range(0, len(some), CALLERS)]
+            whole = timed(lambda: [router.decide_batch(batch) for batch in batches])  # noqa: B023
+            gathered = timed(lambda: asyncio.run(callers(router)))
+            best = {"adecide": max(best["adecide"], len(some) / gathered),
+                    "decide_batch": max(best["decide_batch"], len(some) / whole)}  # fmt: skip
+    return best
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Encoder, heads and decision apart, beside the bare encoder and products.")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64, 1024])
+    parser.add_argument("--repeats", type=int, default=200, help="turns at batch 1; larger batches take fewer")
+    parser.add_argument("--most-encoded", type=int, default=64, help="largest batch that is really encoded (default 64)")
+    parser.add_argument("--rounds", type=int, default=4, help="prompts of each of the 64 callers (default 4)")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args(argv)
+    folder = arguments.data / "combined5"
+    path, records, data = default_artifact(folder), load_records(folder / "data.json.gz"), DataSet.load(folder)
+    texts, router, short = [record.prompt for record in records], ModelRouter(default_artifact(folder)), []
+    found: dict[str, Any] = {}
+    for size in arguments.batches:
+        turns = max(arguments.repeats // max(size // 4, 1), 15)
+        found[str(size)] = heads_figures(router, data.plain, texts, size, turns)
+    plain_texts = [record.prompt for record in records if not record.images]
+    for size in (n for n in arguments.batches if n <= arguments.most_encoded):
+        found[str(size)] |= end_to_end(path, plain_texts, size, max(arguments.repeats // (4 * size), 5))
+    rows = [[size, name, f["p50"], f["p99"], f.get("cpu p50")] for size, parts in found.items() for name, f in parts.items()]
+    print(tabulate(rows, headers=["batch", "part", "p50 µs", "p99 µs", "CPU p50 µs"], floatfmt=".0f"))
+    first, last = found[str(arguments.batches[0])], found[str(arguments.batches[-1])]
+    ratio = last["network"]["p50"] / last["bare"]["p50"]
+    print(f"\nheads + decision at batch {arguments.batches[0]}: {first['total']['p50']:.0f} µs (p50; target 200)")
+    print(f"network at batch {arguments.batches[-1]}: {ratio:.2f} x its bare products (p50; target 1.5)")
+    if first["total"]["p50"] > 200:
+        short.append("heads + decision at batch 1")
+    if ratio > 1.5:
+        short.append("network over bare products")
+    if "cold over" in first:
+        print(f"decide over its encoder call: {first['cold over']['p50']:.0f} µs (p50; target 500)")
+        if first["cold over"]["p50"] > 500:
+            short.append("end to end over the encoder")
+    if arguments.rounds:
+        found["throughput"] = speeds = throughput(path, plain_texts, arguments.rounds)
+        share = speeds["adecide"] / speeds["decide_batch"]
+        print(f"64 callers: {speeds['adecide']:.0f}/s, decide_batch {speeds['decide_batch']:.0f}/s: {share:.2f} (target 0.9)")
+        if share < 0.9:
+            short.append("throughput of adecide")
+    if arguments.json:
+        write_json(arguments.json, found)
+    if arguments.check and short:
+        print(f"short of target: {', '.join(short)}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
