@@ -224,7 +224,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
-    finish(artifact, learned.honest, [train[i] for i in learned.rows.tolist()], targets[learned.rows], arguments.seed)
+    used = [train[i] for i in learned.rows.tolist()]
+    finish(artifact, learned.honest, x[learned.rows], used, targets[learned.rows], arguments.seed)
     remember(artifact, plain[0], y, train, arguments.store_prompts, arguments.seed)
     baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:
@@ -232,8 +233,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         baselines["XGBoost"] = write_xgboost(companion, names, plain[0], y, arguments.seed)(plain[1])
     training["metrics"] = assess_served(
         test, names, artifact.predict(test_x), best_single_model(outcomes(y, allowed_for(names, pool, train))),
-        pool=known, points=artifact.operating_points, model_thresholds=model_thresholds, model_costs=model_costs,
-        baselines=baselines, seed=arguments.seed,
+        pool=known, points=artifact.operating_points, expected_costs=artifact.expected_costs(test_x),
+        model_thresholds=model_thresholds, model_costs=model_costs, baselines=baselines, seed=arguments.seed,
     )  # fmt: skip
     print(f"\n{report(training['metrics'])}")
     save(arguments.output_dir, artifact)

@@ -20,6 +20,7 @@ from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path
 from auto_router.learn.calibration import Calibration
+from auto_router.learn.cost_model import CostModel
 from auto_router.learn.familiar import Familiar
 from auto_router.learn.heads import Rule
 from auto_router.learn.networks import Network, build, describe
@@ -29,11 +30,11 @@ from auto_router.safe_load import check_plain, fill, load_plain
 Floats = npt.NDArray[np.floating[Any]]
 
 FORMAT = 2
-READABLE = (1, 2)  # format 1 had no landmarks, and kept the lengths of the anchors
+READABLE = (1, 2)  # format 1 had no landmarks and expected costs, and kept the lengths of the anchors
 _TYPES: dict[str, type] = {
     "state_dict": dict, "network": dict, "model_names": list, "encoder": dict, "surface": list, "calibration": dict,
     "pool": dict, "operating_points": dict, "training": dict,
-    "familiar": dict,
+    "familiar": dict, "cost_model": dict,
 }  # fmt: skip
 
 
@@ -52,6 +53,8 @@ class Artifact:
     """Names of the surface features that are appended to the embeddings; empty for none."""
     familiar: Familiar | None = None
     """Landmarks of the training rows; None where novelty is not to be measured."""
+    cost_model: CostModel | None = None
+    """Expected cost of each answer by prompt; None where training had no costs, or none that the prompt tells."""
 
     _rule: Rule | None = field(default=None, init=False, repr=False)
 
@@ -70,6 +73,10 @@ class Artifact:
             found: Floats = self.network(torch.from_numpy(rows).to(device)).cpu().numpy()
         return self.calibration(found)
 
+    def expected_costs(self, rows: Floats) -> Floats | None:
+        """Return what answers to input rows ``[N, D]`` (or one ``[D]``) are expected to cost, ``[N, M]``; None: not known."""
+        return None if self.cost_model is None else self.cost_model(rows)
+
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:
     """Write ``artifact``, whole or not at all."""
@@ -85,6 +92,7 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
         "operating_points": {name: point.to_plain() for name, point in artifact.operating_points.items()},
         "training": artifact.training,
         "familiar": {} if artifact.familiar is None else artifact.familiar.to_plain(),
+        "cost_model": {} if artifact.cost_model is None else artifact.cost_model.to_plain(),
     }
     with atomic_path(Path(path)) as temporary:
         torch.save(content, temporary)
@@ -118,14 +126,14 @@ def load_artifact(path: str | Path) -> Artifact:
 def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     state = content.get("state_dict")
     kept = {k: v for k, v in state.items() if not str(k).endswith(".anchor_norms")} if isinstance(state, dict) else state
-    return {**content, "state_dict": kept, "familiar": {}}
+    return {**content, "state_dict": kept, "familiar": {}, "cost_model": {}}
 
 
 def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
     names = content["model_names"]
     try:
         for entry in _TYPES:
-            check_plain(content[entry], tensors=entry in ("state_dict", "familiar"))
+            check_plain(content[entry], tensors=entry in ("state_dict", "familiar", "cost_model"))
         with torch.device("meta"):
             network = build(content["network"])
         config = network.config
@@ -141,10 +149,12 @@ def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
         points = {name: OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()}
         _check_pool(content["pool"])
         familiar = Familiar.from_plain(content["familiar"], sum(dims), len(names))
+        cost_model = CostModel.from_plain(content["cost_model"], config.input_dim, len(names))
         rest = {name: content[name] for name in ("encoder", "surface", "pool", "training")}
         found = Artifact(
-            network.eval(), list(names), calibration=calibration, operating_points=points, familiar=familiar, **rest
-        )
+            network.eval(), list(names), calibration=calibration, operating_points=points, familiar=familiar,
+            cost_model=cost_model, **rest,
+        )  # fmt: skip
         found.compile()
     except (ConfigError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -79,6 +79,7 @@ def add_model(
         },
         pool={**artifact.pool, **({} if facts is None else {name: dict(facts)})},
         familiar=None if familiar is None else familiar.with_column(np.full(len(familiar.idx), np.nan)),
+        cost_model=None if artifact.cost_model is None else artifact.cost_model.with_column(cost),
     )
 
 
@@ -112,6 +113,7 @@ def remove_model(artifact: Artifact, name: str) -> Artifact:
         },
         pool={model: facts for model, facts in artifact.pool.items() if model != name},
         familiar=None if artifact.familiar is None else artifact.familiar.without_column(column),
+        cost_model=None if artifact.cost_model is None else artifact.cost_model.without_column(column),
     )
 
 

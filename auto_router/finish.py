@@ -14,16 +14,17 @@ from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for, outcomes
 from auto_router.decide.operating_points import fit_operating_points
 from auto_router.learn.calibration_fit import fit_calibration
+from auto_router.learn.cost_fit import explained, fit_costs
 from auto_router.learn.familiar import QUANTILE, fit_familiar
 from auto_router.records import Record, group_ids
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def finish(artifact: Artifact, honest: Floats, used: Sequence[Record], labels: Floats, seed: int) -> None:
-    """Fit calibration and operating points to the ``honest`` predictions [N, M] of training rows, and print them.
+def finish(artifact: Artifact, honest: Floats, inputs: Floats, used: Sequence[Record], labels: Floats, seed: int) -> None:
+    """Fit calibration, expected costs and operating points to the ``honest`` predictions [N, M] of training rows; print them.
 
-    ``used`` are those rows' records, and ``labels`` [N, M] what was learned of them.
+    ``inputs`` [N, D] are those rows, ``used`` their records, and ``labels`` [N, M] what was learned of them.
     """
     names, groups = artifact.model_names, group_ids(used)
     artifact.calibration = fit_calibration(honest, labels, groups, seed)
@@ -31,7 +32,13 @@ def finish(artifact: Artifact, honest: Floats, used: Sequence[Record], labels: F
     print(f"calibration: {artifact.calibration.method} (cross-validated log loss: {losses})")
     probabilities, allowed = artifact.calibration(honest), allowed_for(names, artifact.pool, used)
     costs = answer_costs(used, names, artifact.pool)
-    artifact.operating_points = fit_operating_points(probabilities, outcomes(labels, allowed), costs, groups, names, allowed)
+    fitted = None if costs is None else fit_costs(inputs, costs, groups)
+    artifact.cost_model, expected = (None, None) if fitted is None else fitted
+    artifact.operating_points = fit_operating_points(
+        probabilities, outcomes(labels, allowed), costs, groups, names, allowed, expected
+    )
+    if fitted is not None and costs is not None and expected is not None:
+        print(f"expected costs by prompt: {explained(costs, expected):.0%} of their variance within models, out of fold")
     print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(artifact.operating_points)}")
     if "balanced" not in artifact.operating_points:
         print("quality, balanced and economy need the cost of every model: recorded model_costs, or prices with --pool")

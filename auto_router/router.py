@@ -158,10 +158,10 @@ class ModelRouter:
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
-        near = [] if decision.features is None else neighbours(
-            self._artifact.familiar, decision.features[: self.encoder.dim], self.model_names, count
-        )  # fmt: skip
-        return Explanation(near, flips(decision, self.policy, self.model_names))
+        row = decision.features
+        near = [] if row is None else neighbours(self._artifact.familiar, row[: self.encoder.dim], self.model_names, count)
+        policy = self.policy.priced(self.model_names, None if row is None else self._artifact.expected_costs(row))
+        return Explanation(near, flips(decision, policy, self.model_names))
 
     def record(self, decision: Decision, outcome: float, path: str | Path = "router_feedback.jsonl") -> None:
         """Append how the chosen model's answer turned out (0 wrong … 1 right) to a JSONL, for ``nn_router.py --feedback``.
@@ -216,9 +216,12 @@ class ModelRouter:
         predicted = time.perf_counter()
         counts = [len(given or ()) for given in pictures]
         allowed = allowed_models(self.model_names, self.pool, texts, counts, [one.models for one in asked])
-        choices = self.policy.choose(probabilities, allowed, None if novelty is None or not self._guarded else novelty > 1)
+        expected = self._artifact.expected_costs(inputs)
+        policy = self.policy.priced(self.model_names, expected)
+        choices = policy.choose(probabilities, allowed, None if novelty is None or not self._guarded else novelty > 1)
         timings = {"encoder": encoded - start, "heads": predicted - encoded, "decision": 0.0}
-        made = decisions(choices, probabilities, self.model_names, self.policy.costs, novelty, timings, inputs)
+        costs = expected if policy.costs is None else policy.costs
+        made = decisions(choices, probabilities, self.model_names, costs, novelty, timings, inputs)
         timings["decision"] = time.perf_counter() - predicted
         self._drift.add(made)
         self._tell(texts, made)

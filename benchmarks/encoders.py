@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             predict, fitted, _ = default_router(data, train, y[train], seed)
             p, best = predict(data.rows[test]), best_single_model(y[train])
             chosen = choose(p, handicaps=fitted["accuracy"].handicaps(names)).chosen
-            found.setdefault(name, []).append(measured(p, chosen, y[test], best, names, None))
+            found.setdefault(name, []).append(measured(p, chosen, y[test], best, names, None, None))
     table = []
     for name, results in found.items():
         points, half = difference(results, found[WINDOWS])

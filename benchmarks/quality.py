@@ -43,6 +43,7 @@ from auto_router.decide.policy import choose
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.calibration_fit import fit_calibration
+from auto_router.learn.cost_fit import fit_costs
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.splits import split_by_group
 
@@ -69,7 +70,9 @@ def default_router(
     calibration = fit_calibration(fitted.out_of_fold, y, groups, seed)
     costs = None if data.costs is None else data.costs[train]
     honest = calibration(fitted.out_of_fold)
-    points = fit_operating_points(honest, y, costs, groups, data.names)
+    fitted_costs = None if costs is None else fit_costs(x, costs, groups)
+    expected = None if fitted_costs is None else fitted_costs[1]
+    points = fit_operating_points(honest, y, costs, groups, data.names, expected=expected)
 
     def predict(new: Floats) -> Floats:
         with torch.inference_mode():
@@ -79,23 +82,33 @@ def default_router(
     return predict, points, {"ece out of fold": mean_ece(honest, y), "its floor": ece_floor(honest, seed)}
 
 
-def measured(p: Floats, chosen: Ints, y: Floats, best: int, names: list[str], costs: Floats | None) -> dict[str, float]:
-    """Return one method's figures on the test rows."""
+def foreseen(data: DataSet, train: Ints, test: Ints) -> Floats | None:
+    """Return what the test rows' answers are expected to cost, from training rows: ``[N, M]``, or each model's mean ``[M]``."""
+    if data.costs is None:
+        return None
+    fitted = fit_costs(data.rows[train].astype(np.float32), data.costs[train], data.groups[train])
+    return np.nanmean(data.costs[train], axis=0) if fitted is None else fitted[0](data.rows[test].astype(np.float32))
+
+
+def measured(
+    p: Floats, chosen: Ints, y: Floats, best: int, names: list[str], costs: Floats | None, expected: Floats | None
+) -> dict[str, float]:
+    """Return one method's figures on the test rows. Every method is given the same ``expected`` costs."""
     system, models = system_metrics(chosen, y, best, names), model_metrics(p, y)
     found = {"accuracy": system.router, "gap": system.gap_closed or 0.0}
     found["auc"] = float(np.mean([m.auc for m in models if m.auc is not None]))
     found["ece"] = mean_ece(p, y)
-    if costs is not None:
-        zero, curve = single_models(y, costs), sweep(p, y, costs)
+    if costs is not None and expected is not None:
+        zero, curve = single_models(y, costs), sweep(p, y, costs, expected)
         found["aiq"] = curve.aiq(float(zero.costs.min()), float(zero.costs.max()))
         least = curve.cost_of(system.best_single)
         found["qnc"] = 1.0 if least is None else least / float(zero.costs[best])
     return found | {"best single": system.best_single, "oracle": system.oracle}
 
 
-def served(p: Floats, point: OperatingPoint, data: DataSet, test: Ints, best: int) -> dict[str, float]:
+def served(p: Floats, point: OperatingPoint, data: DataSet, test: Ints, best: int, expected: Floats | None) -> dict[str, float]:
     """Return accuracy points over best single, and the share of its cost, under a fitted operating point."""
-    chosen = choose(p, handicaps=point.handicaps(data.names)).chosen[:, None]
+    chosen = choose(p, handicaps=point.handicaps(data.names, expected=expected)).chosen[:, None]
     gain = np.take_along_axis(data.y[test], chosen, 1)[:, 0] - data.y[test][:, best]
     found = {"gain": 100 * float(np.nanmean(gain))}
     if data.costs is not None:
@@ -116,7 +129,7 @@ def compare(folder: Path, seeds: Sequence[int], methods: Sequence[str], flip: fl
     for seed in seeds:
         train, test = split_by_group(data.groups, 0.2, seed)
         best, y, labels = best_single_model(data.y[train]), data.y[test], flipped(data.y[train], flip, seed)
-        costs = None if data.costs is None else data.costs[test]
+        costs, expected = None if data.costs is None else data.costs[test], foreseen(data, train, test)
         for method, results in found.items():
             start = time.perf_counter()
             figures: dict[str, Any] = {}
@@ -130,9 +143,9 @@ def compare(folder: Path, seeds: Sequence[int], methods: Sequence[str], flip: fl
                 groups = np.unique(data.groups[train], return_inverse=True)[1]
                 p = BASELINES[method](data.plain[train], labels, groups, seed)(data.plain[test])
                 chosen = choose(p).chosen
-            figures |= measured(p, chosen, y, best, data.names, costs)
+            figures |= measured(p, chosen, y, best, data.names, costs, expected)
             figures["fit s"] = time.perf_counter() - start
-            figures["points"] = {name: served(p, point, data, test, best) for name, point in points.items()}
+            figures["points"] = {name: served(p, point, data, test, best, expected) for name, point in points.items()}
             results.append(figures)
     return found
 

@@ -95,7 +95,7 @@ def test_areas_stay_within_bounds(points: list[tuple[float, float]]) -> None:
 def test_a_sweep_goes_from_cheapest_to_most_promising() -> None:
     p = np.array([[0.9, 0.6], [0.3, 0.6]])
     labels = np.array([[1.0, 0.0], [0.0, 1.0]])
-    found = sweep(p, labels, np.array([2.0, 1.0]))
+    found = sweep(p, labels, np.array([2.0, 1.0]), np.array([2.0, 1.0]))
     assert (found.costs[0], found.qualities[0]) == (1.0, 0.5)
     assert (found.costs[-1], found.qualities[-1]) == (1.5, 1.0)
 

@@ -20,6 +20,7 @@ from auto_router.decide.operating_points import OperatingPoint
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError
 from auto_router.learn.calibration import Calibration
+from auto_router.learn.cost_model import CostModel
 from auto_router.learn.familiar import fit_familiar
 from auto_router.learn.projection import Layout
 from auto_router.learn.stack_fit import fit_stack
@@ -53,6 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         calibration=Calibration("sigmoid", [([0.0, 1.0], [0.1, 0.9])] * 3),
         operating_points={"accuracy": OperatingPoint("", "a", 0.1, 0.2, {"a": 1.0, "b": 2.0, "c": 3.0})},
         training={"seed": 0}, surface=list(SURFACE), familiar=fit_familiar(x[:, :10], y, np.arange(60), list(range(60))),
+        cost_model=CostModel(np.ones((LAYOUT.dim, 3), dtype=np.float32), *np.ones((3, 3), dtype=np.float32)),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("whole") / "nn_router.pth"
     save_artifact(path, artifact)
@@ -95,7 +97,7 @@ def flipped_inside(data: bytes, rng: random.Random) -> bytes:
 def swapped(data: bytes, rng: random.Random) -> bytes:
     """Two entries, or two tensors, exchange their places."""
     content = torch.load(io.BytesIO(data), weights_only=True)
-    table = rng.choice([content, content["state_dict"], content["familiar"]])
+    table = rng.choice([content, content["state_dict"], content["familiar"], content["cost_model"]])
     first, second = rng.sample(sorted(table), 2)
     table[first], table[second] = table[second], table[first]
     return saved(content)
@@ -195,7 +197,7 @@ def test_an_artifact_of_format_1_is_read(whole: bytes, tmp_path: Path) -> None:
     path.write_bytes(whole)
     now = load_artifact(path)
     content = torch.load(path, weights_only=True)
-    del content["familiar"]
+    del content["familiar"], content["cost_model"]
     for head in (0, 1):
         content["state_dict"][f"heads.{head}.anchor_norms"] = torch.ones(60)
     torch.save(content | {"format": 1}, path)

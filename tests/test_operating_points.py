@@ -87,8 +87,9 @@ def test_handicaps_are_prices_in_units_of_probability() -> None:
     point = OperatingPoint("", "big", margin=0.1, cost_weight=0.2, costs={"big": 3.0, "small": 1.0})
     assert point.handicaps(NAMES).tolist() == pytest.approx([0.2 * 1.5 - 0.1, 0.2 * 0.5])
     assert point.handicaps(NAMES, np.array([300.0, 100.0])) == pytest.approx(point.handicaps(NAMES)), "any one unit"
-    unknown = point.handicaps(NAMES, np.array([[3.0, np.nan], [np.nan, np.nan]]))
-    assert unknown[0].tolist() == pytest.approx([0.2 * 1.0 - 0.1, 0.2 * 1.0])
+    unknown = point.handicaps(NAMES, expected=np.array([[3.0, np.nan], [np.nan, np.nan]]))
+    assert unknown[0].tolist() == pytest.approx([0.2 * 1.5 - 0.1, 0.2 * 1.5])
+    assert unknown[1].tolist() == pytest.approx([-0.1, 0.0]), "nothing known of a row: no price"
     again = OperatingPoint.from_plain(point.to_plain())
     assert again == point
 

@@ -27,7 +27,7 @@ def pool_aiq(probabilities: Floats, test: HeldOut) -> float | None:
     bounds = None if test.costs is None else pool_range(single_models(test.outcomes, test.costs))
     if bounds is None or test.costs is None:
         return None
-    return curve_of(settings(probabilities, test.costs, test.allowed), test.outcomes, test.costs).aiq(*bounds)
+    return curve_of(settings(probabilities, test.foreseen_costs, test.allowed), test.outcomes, test.costs).aiq(*bounds)
 
 
 def cost_quality(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any] | None:
@@ -41,7 +41,7 @@ def cost_quality(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> 
     bounds = pool_range(zero)
     if bounds is None:
         return None
-    chosen = settings(test.probabilities, test.costs, test.allowed)
+    chosen = settings(test.probabilities, test.foreseen_costs, test.allowed)
     curve = curve_of(chosen, test.outcomes, test.costs)
     quality, cost = float(zero.qualities[best_single]), float(zero.costs[best_single])
     costs, labels = (np.take_along_axis(table, chosen, axis=1) for table in (test.costs, test.outcomes))

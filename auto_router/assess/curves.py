@@ -107,7 +107,7 @@ def settings(probabilities: Floats, costs: Floats, allowed: Bools | None = None,
 
     Args:
         probabilities: ``[N, M]``.
-        costs: ``[N, M]`` or ``[M]``, any unit.
+        costs: ``[N, M]`` or ``[M]``, any unit: as expected before an answer is paid for.
         allowed: ``[N, M]``; None: all are.
     """
     table = np.broadcast_to(costs, probabilities.shape).astype(np.float64)
@@ -125,9 +125,9 @@ def curve_of(chosen: Ints, labels: Floats, costs: Floats) -> Curve:
     return Curve(*(column_means(np.take_along_axis(values, chosen, axis=1)) for values in (table, labels)))
 
 
-def sweep(probabilities: Floats, labels: Floats, costs: Floats, lambdas: Floats = LAMBDAS) -> Curve:
-    """Return the curve of argmax(λ·P − cost) for every λ; arguments as in :func:`settings` and :func:`curve_of`."""
-    return curve_of(settings(probabilities, costs, lambdas=lambdas), labels, costs)
+def sweep(probabilities: Floats, labels: Floats, costs: Floats, expected: Floats, lambdas: Floats = LAMBDAS) -> Curve:
+    """Return the curve of argmax(λ·P − expected cost) for every λ; arguments as in :func:`settings` and :func:`curve_of`."""
+    return curve_of(settings(probabilities, expected, lambdas=lambdas), labels, costs)
 
 
 def single_models(labels: Floats, costs: Floats) -> Curve:

@@ -41,6 +41,8 @@ class HeldOut:
     """``[N]``, equal for rows that are not independent evidence."""
     costs: Floats | None = None
     """``[N, M]`` USD an answer, NaN where unknown; None: no cost is known."""
+    expected_costs: Floats | None = None
+    """``[N, M]`` what the answers were expected to cost when they were decided on; None: each model's mean."""
     thresholds: Floats | None = None
     """``[M]`` in use; None or NaN: 0.5 for accuracy and F1."""
     allowed: Bools | None = None
@@ -52,7 +54,8 @@ class HeldOut:
 
     def __post_init__(self) -> None:
         rows, models = self.labels.shape
-        tables = {"probabilities": self.probabilities, "costs": self.costs, "allowed": self.allowed}
+        tables = {"probabilities": self.probabilities, "costs": self.costs, "allowed": self.allowed,
+                  "expected_costs": self.expected_costs}  # fmt: skip
         expected: dict[str, tuple[Any, tuple[int, ...]]] = {name: (table, (rows, models)) for name, table in tables.items()}
         vectors = {"chosen": self.chosen, "groups": self.groups, "sources": self.sources, "image_counts": self.image_counts}
         expected |= {name: (vector, (rows,)) for name, vector in vectors.items()}
@@ -74,6 +77,7 @@ class HeldOut:
         thresholds: Floats | None = None,
         allowed: Bools | None = None,
         costs: Floats | None = None,
+        expected_costs: Floats | None = None,
     ) -> Self:
         """Take labels, groups, sources, pictures and recorded costs from ``records``.
 
@@ -89,6 +93,7 @@ class HeldOut:
             labels=label_matrix(records, names),
             groups=group_ids(records),
             costs=recorded,
+            expected_costs=expected_costs,
             thresholds=thresholds,
             allowed=allowed,
             sources=[record.source for record in records],
@@ -116,6 +121,11 @@ class HeldOut:
     def mean_costs(self) -> Floats:
         """``[M]`` mean cost of each model; NaN where unknown."""
         return np.full(len(self.names), np.nan) if self.costs is None else column_means(self.costs)
+
+    @property
+    def foreseen_costs(self) -> Floats:
+        """``[N, M]`` or ``[M]``: what a router can know of the costs before it asks."""
+        return self.mean_costs if self.expected_costs is None else self.expected_costs
 
     @property
     def modalities(self) -> list[str] | None:

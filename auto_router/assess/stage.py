@@ -22,22 +22,30 @@ def assess_served(
     *,
     pool: Mapping[str, Mapping[str, Any]],
     points: Mapping[str, OperatingPoint],
+    expected_costs: Floats | None = None,
     model_thresholds: Mapping[str, float] | None = None,
     model_costs: Mapping[str, float] | None = None,
     baselines: Mapping[str, Floats] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the metrics of :func:`assess` for calibrated ``probabilities`` [N, M] of test ``records``."""
+    """Return the metrics of :func:`assess` for calibrated ``probabilities`` [N, M] of test ``records``.
+
+    ``expected_costs`` [N, M] are what the artifact expects of each answer, in USD; None: it does not say.
+    """
     allowed = allowed_for(names, pool, records)
     policy = serve(names, points, model_thresholds, model_costs)
     test = HeldOut.of(
         records,
         names,
         probabilities,
-        policy.choose(probabilities, allowed).chosen,
+        policy.priced(names, expected_costs).choose(probabilities, allowed).chosen,
         thresholds=policy.thresholds,
         allowed=allowed,
         costs=answer_costs(records, names, pool),
+        expected_costs=expected_costs,
     )
-    under = {name: serve(names, points, operating_point=name).choose(probabilities, allowed).chosen for name in points}
+    under = {
+        name: serve(names, points, operating_point=name).priced(names, expected_costs).choose(probabilities, allowed).chosen
+        for name in points
+    }
     return assess(test, best_single, seed, under, baselines)

@@ -51,17 +51,20 @@ class OperatingPoint:
     """Expected cost of each model when it was fitted, any one unit; empty where costs do not count."""
     evidence: dict[str, float] = field(default_factory=dict)
 
-    def handicaps(self, names: Sequence[str], costs: Floats | None = None) -> Floats:
-        """Return ``[M]`` or ``[N, M]``, in units of P.
+    def handicaps(self, names: Sequence[str], costs: Floats | None = None, expected: Floats | None = None) -> Floats:
+        """Return ``[M]`` or ``[N, M]``, in units of P. An unknown cost (NaN) counts as the highest known of its row.
 
-        ``costs`` replace the stored ones, in any one unit; an unknown one (NaN) counts as the highest known.
+        Args:
+            names: of the models.
+            costs: ``[M]``, in any one unit, which replace the stored ones.
+            expected: ``[N, M]``, of each prompt, in the unit of the stored ones; not beside ``costs``.
         """
-        table = np.array([self.costs.get(name, np.nan) for name in names]) if costs is None else costs
+        means = np.array([self.costs.get(name, np.nan) for name in names]) if costs is None else costs
+        table = means if expected is None else expected
         found = np.zeros(table.shape)
-        if self.cost_weight > 0 and not np.isnan(table).all():
-            found += (
-                self.cost_weight * np.where(np.isnan(table), np.nanmax(table), table) / max(float(np.nanmean(table)), 1e-30)
-            )
+        if self.cost_weight > 0 and not np.isnan(means).all():
+            highest = np.nan_to_num(np.fmax.reduce(table, axis=-1, keepdims=True))
+            found += self.cost_weight * np.where(np.isnan(table), highest, table) / max(float(np.nanmean(means)), 1e-30)
         if self.default in names:
             found[..., names.index(self.default)] -= self.margin
         return found
@@ -104,6 +107,7 @@ def fit_operating_points(
     groups: Ints,
     names: Sequence[str],
     allowed: Bools | None = None,
+    expected: Floats | None = None,
 ) -> dict[str, OperatingPoint]:
     """Fit all points; those that trade cost only where ``costs`` are known for every model.
 
@@ -114,23 +118,24 @@ def fit_operating_points(
         groups: ``[N]``.
         names: of the models.
         allowed: ``[N, M]``: may the model take the row? None: all may.
+        expected: ``[N, M]`` what each answer is expected to cost when it is decided; None: each model's mean.
     """
     known = ~np.isnan(labels)
     best = int(np.argmax(np.where(known, labels, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)))
-    expected = _expected(costs, len(names))
-    table = None if expected is None or costs is None else np.where(np.isnan(costs), expected, costs)
+    means = _means(costs, len(names))
+    table = None if means is None or costs is None else np.where(np.isnan(costs), means, costs)
 
     def trial(margin: float, weight: float) -> _Trial:
-        point = OperatingPoint("", names[best], margin, weight, _named(names, expected))
-        chosen = choose(probabilities, allowed=allowed, handicaps=point.handicaps(names)).chosen
+        point = OperatingPoint("", names[best], margin, weight, _named(names, means))
+        chosen = choose(probabilities, allowed=allowed, handicaps=point.handicaps(names, expected=expected)).chosen
         return _measure(margin, weight, chosen, labels, table, groups, best)
 
     stay = trial(NEVER, 0.0)
-    weights = (0.0,) if expected is None else COST_WEIGHTS
+    weights = (0.0,) if means is None else COST_WEIGHTS
     trials = [*(trial(margin, weight) for margin in MARGINS for weight in weights), stay]
     clear = [t for t in trials if t.weight == 0.0 and t.gain - CONFIDENCE_95 * t.error >= 0]
     points = {"accuracy": ("most right answers, leaving the best single model only on clear evidence", clear[0])}
-    if expected is not None:
+    if means is not None:
         same = "the best single model's accuracy"
         safe = [t for t in trials if t.gain - CONFIDENCE_99 * t.batch_error >= 0]
         equal = [t for t in trials if t.gain >= 0]
@@ -141,7 +146,7 @@ def fit_operating_points(
             "economy": (f"{ECONOMY:.0%} of {same} at the least cost", _least(close)),
         }
     return {
-        name: OperatingPoint(aim, names[best], t.margin, t.weight, _named(names, expected), _evidence(t, len(labels)))
+        name: OperatingPoint(aim, names[best], t.margin, t.weight, _named(names, means), _evidence(t, len(labels)))
         for name, (aim, t) in points.items()
     }
 
@@ -175,7 +180,7 @@ def _least(trials: Sequence[_Trial]) -> _Trial:
     return min(trials, key=lambda t: (t.cost_share, -t.gain))
 
 
-def _expected(costs: Floats | None, models: int) -> Floats | None:
+def _means(costs: Floats | None, models: int) -> Floats | None:
     """Return the mean known cost ``[M]``; None where a model has none."""
     if costs is None or np.isnan(costs).reshape(-1, models).all(axis=0).any():
         return None
@@ -183,8 +188,8 @@ def _expected(costs: Floats | None, models: int) -> Floats | None:
     return found
 
 
-def _named(names: Sequence[str], expected: Floats | None) -> dict[str, float]:
-    return {} if expected is None else dict(zip(names, expected.tolist(), strict=True))
+def _named(names: Sequence[str], means: Floats | None) -> dict[str, float]:
+    return {} if means is None else dict(zip(names, means.tolist(), strict=True))
 
 
 def _evidence(trial: _Trial, rows: int) -> dict[str, float]:

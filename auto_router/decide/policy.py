@@ -69,7 +69,8 @@ class Decision:
     ranking: tuple[str, ...]
     """Allowed models in the order to try; the chosen one first."""
     cost: float | None = None
-    """Cost of the chosen model in the unit of the given costs; None where unknown."""
+    """What the answer is expected to cost, in the unit of the given costs, else of those recorded in training; None where
+    unknown."""
     novelty: float | None = None
     """Distance from what the router was trained on, 1 being the limit of the familiar; None where it was not measured."""
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
@@ -139,7 +140,7 @@ def decisions(
 ) -> list[Decision]:
     """Return the :class:`Decision` of every row.
 
-    ``costs``: ``[M]`` or ``[N, M]``, as given to the caller to report; ``novelty`` [N] and ``features`` [N, D], where known.
+    ``costs``: ``[M]`` or ``[N, M]``, to report; ``novelty`` [N] and ``features`` [N, D], where known.
     """
     table = None if costs is None else np.broadcast_to(costs, probabilities.shape)
     shared: Mapping[str, float] = timings or {}

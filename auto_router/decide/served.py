@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,14 @@ class ServedPolicy:
     handicaps: Floats | None
     default: int | None = None
     """The guarded default: the best single model of training, which unfamiliar rows go to."""
+    point: OperatingPoint | None = None
+    """The fitted point in force, where the costs it was fitted to count; None where the caller's own do."""
+
+    def priced(self, names: Sequence[str], expected: Floats | None) -> ServedPolicy:
+        """Return the policy for rows whose answers are expected to cost ``[N, M]`` (one row: ``[M]``), in the recorded unit."""
+        if expected is None or self.point is None:
+            return self
+        return replace(self, handicaps=self.point.handicaps(names, expected=expected))
 
     def choose(self, probabilities: Floats, allowed: Bools | None = None, unfamiliar: Bools | None = None) -> Choices:
         return choose(
@@ -73,4 +81,5 @@ def serve(
         handicaps = np.zeros(len(names)) if thresholds is None and costs is not None else None
     best = next((point.default for point in points.values()), None)
     default = names.index(best) if best in names else None
-    return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps, default)
+    point = None if operating_point is None or costs is not None else points[operating_point]
+    return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps, default, point)
