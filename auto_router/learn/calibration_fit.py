@@ -30,8 +30,8 @@ def fit_calibration(probabilities: Floats, labels: Floats, groups: Ints, seed: i
     losses = {method: _out_of_fold_loss(method, probabilities, labels, fold) for method in METHODS}
     mean = {method: float(np.nanmean(loss)) for method, loss in losses.items()}
     best = min(METHODS, key=lambda method: mean[method])
-    gain = np.nanmean(losses["none"] - losses[best], axis=1)
-    gain = gain[~np.isnan(gain)]
+    gained = losses["none"] - losses[best]
+    gain = np.nanmean(gained[~np.isnan(gained).all(axis=1)], axis=1)
     if best == "none" or len(gain) < FEWEST or gain.mean() <= gain.std(ddof=1) / len(gain) ** 0.5:
         return Calibration(log_loss=mean)
     return Calibration(best, _fit(best, probabilities, labels), mean)
