@@ -202,7 +202,7 @@ def distinct_items(texts: Iterable[str], images: Iterable[Sequence[object]]) -> 
 
 def _clean(text: str) -> str:
     """Lone surrogates cannot be written as UTF-8, so no tokenizer and no wire takes them: replace them."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _accept(text: str) -> None:

@@ -30,8 +30,9 @@ def differences(found: Spec, expected: Spec) -> list[str]:
 
 def unit(vectors: Array) -> Array:
     """Return rows scaled to length 1; rows of zeros stay."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1.0), dtype=np.float32)
+    norms = np.sqrt(np.vecdot(vectors, vectors))
+    norms[norms == 0] = 1.0
+    return np.asarray(vectors / norms[:, None], dtype=np.float32)
 
 
 def checked(vectors: Array, count: int, dim: int) -> Array:
