@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -42,6 +43,7 @@ class Collector:
         Raises:
             DataError: the journal cannot be written, or the data set cannot be read any more.
         """
+        gc.freeze()  # all that was imported stays; looking through it again and again holds up what is on the wire
         size = len(results.scores)
         bar: tqdm[NoReturn] = tqdm(total=size * len(self.models), desc="ask and judge", unit="answer", smoothing=0.05)
         with bar:
