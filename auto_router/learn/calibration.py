@@ -25,12 +25,21 @@ class Calibration:
     log_loss: dict[str, float] = field(default_factory=dict)
     """Cross-validated mean log loss of every method that was tried."""
 
+    _maps: list[tuple[Floats, Floats]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # As arrays: np.interp would make them of the lists anew for every decision.
+        object.__setattr__(self, "_maps", [(np.array(x, dtype=float), np.array(y, dtype=float)) for x, y in self.knots])
+
     def __call__(self, probabilities: Floats) -> Floats:
         """Return calibrated ``[N, M]``."""
         if not self.knots:
             return probabilities
-        columns = [np.interp(p, x, y) if x else p for p, (x, y) in zip(probabilities.T, self.knots, strict=True)]
-        return np.stack(columns, axis=1).astype(probabilities.dtype)
+        found = probabilities.copy()
+        for j, (x, y) in enumerate(self._maps):
+            if len(x):
+                found[:, j] = np.interp(probabilities[:, j], x, y)
+        return found
 
     def to_plain(self) -> dict[str, Any]:
         return {"method": self.method, "knots": [[list(x), list(y)] for x, y in self.knots], "log_loss": dict(self.log_loss)}
