@@ -162,7 +162,7 @@ def test_a_bad_picture_is_named_with_its_row_before_anything_is_asked(tmp_path: 
         survey(Source(dataset), None, 0.2, 0)
 
 
-DAMAGED_GZIP = gzip.compress(b"".join(b'{"n": %d}\n' % n**3 for n in range(2000)))[:300] + b"\xff" * 99
+DAMAGED_GZIP = gzip.compress(b"".join(b'{"n": %d}\n' % n**3 for n in range(2000)), mtime=0)[:300] + b"\xff" * 99
 
 
 @pytest.mark.parametrize(
