@@ -77,6 +77,15 @@ class Artifact:
         """Return what answers to input rows ``[N, D]`` (or one ``[D]``) are expected to cost, ``[N, M]``; None: not known."""
         return None if self.cost_model is None else self.cost_model(rows)
 
+    def novelty(self, rows: Floats) -> Floats | None:
+        """Return ``[N]`` how far input rows ``[N, D]`` are from all of training, 1 being the limit; None: not measured."""
+        return None if self.familiar is None else self.familiar.novelty(rows[:, : len(self.familiar.mean)])
+
+    def unfamiliar(self, rows: Floats) -> npt.NDArray[np.bool_] | None:
+        """Return ``[N]``: the rows that go to the guarded default; None where novelty is not measured."""
+        novelty = self.novelty(rows)
+        return None if novelty is None else novelty > 1.0
+
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:
     """Write ``artifact``, whole or not at all."""

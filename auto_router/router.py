@@ -230,8 +230,7 @@ class ModelRouter:
     def _probabilities(self, texts: Sequence[str], rows: Array) -> tuple[Array, Floats, Floats | None]:
         """Return the network's input, P(correct) and novelty."""
         inputs = with_surface(rows, texts) if self._surface else rows
-        familiar = self._artifact.familiar
-        return inputs, self.probabilities(inputs), None if familiar is None else familiar.novelty(rows)
+        return inputs, self.probabilities(inputs), self._artifact.novelty(rows)
 
     def _tell(self, texts: Sequence[str], made: Sequence[Decision]) -> None:
         for text, decision in zip(texts, made, strict=True):

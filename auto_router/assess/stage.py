@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auto_router.assess.assessment import assess
-from auto_router.assess.held_out import Floats, HeldOut
+from auto_router.assess.held_out import Bools, Floats, HeldOut
 from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for
 from auto_router.decide.operating_points import OperatingPoint
@@ -23,6 +23,7 @@ def assess_served(
     pool: Mapping[str, Mapping[str, Any]],
     points: Mapping[str, OperatingPoint],
     expected_costs: Floats | None = None,
+    unfamiliar: Bools | None = None,
     model_thresholds: Mapping[str, float] | None = None,
     model_costs: Mapping[str, float] | None = None,
     baselines: Mapping[str, Floats] | None = None,
@@ -30,7 +31,8 @@ def assess_served(
 ) -> dict[str, Any]:
     """Return the metrics of :func:`assess` for calibrated ``probabilities`` [N, M] of test ``records``.
 
-    ``expected_costs`` [N, M] are what the artifact expects of each answer, in USD; None: it does not say.
+    ``expected_costs`` [N, M] are what the artifact expects of each answer, in USD; None: it does not say. ``unfamiliar`` [N]
+    rows go to the guarded default, as they do in the router.
     """
     allowed = allowed_for(names, pool, records)
     policy = serve(names, points, model_thresholds, model_costs)
@@ -38,14 +40,12 @@ def assess_served(
         records,
         names,
         probabilities,
-        policy.priced(names, expected_costs).choose(probabilities, allowed).chosen,
+        policy.priced(names, expected_costs).choose(probabilities, allowed, unfamiliar).chosen,
         thresholds=policy.thresholds,
         allowed=allowed,
         costs=answer_costs(records, names, pool),
         expected_costs=expected_costs,
     )
-    under = {
-        name: serve(names, points, operating_point=name).priced(names, expected_costs).choose(probabilities, allowed).chosen
-        for name in points
-    }
+    fitted = {name: serve(names, points, operating_point=name).priced(names, expected_costs) for name in points}
+    under = {name: point.choose(probabilities, allowed, unfamiliar).chosen for name, point in fitted.items()}
     return assess(test, best_single, seed, under, baselines)
