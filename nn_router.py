@@ -233,8 +233,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         baselines["XGBoost"] = write_xgboost(companion, names, plain[0], y, arguments.seed)(plain[1])
     training["metrics"] = assess_served(
         test, names, artifact.predict(test_x), best_single_model(outcomes(y, allowed_for(names, pool, train))),
-        pool=known, points=artifact.operating_points, expected_costs=artifact.expected_costs(test_x), unfamiliar=artifact.unfamiliar(test_x),
-        model_thresholds=model_thresholds, model_costs=model_costs, baselines=baselines, seed=arguments.seed,
+        pool=known, points=artifact.operating_points, expected_costs=artifact.expected_costs(test_x),
+        unfamiliar=artifact.unfamiliar(test_x), model_thresholds=model_thresholds, model_costs=model_costs,
+        baselines=baselines, seed=arguments.seed,
     )  # fmt: skip
     print(f"\n{report(training['metrics'])}")
     save(arguments.output_dir, artifact)
