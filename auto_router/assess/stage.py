@@ -10,7 +10,7 @@ from auto_router.assess.held_out import Floats, HeldOut
 from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.served import serve
+from auto_router.decide.served import ServedPolicy, serve
 from auto_router.records import Record
 
 
@@ -28,9 +28,22 @@ def assess_served(
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the metrics of :func:`assess` for calibrated ``probabilities`` [N, M] of test ``records``."""
-    allowed = allowed_for(names, pool, records)
     policy = serve(names, points, model_thresholds, model_costs)
-    test = HeldOut.of(
+    test = held_out(records, names, probabilities, pool, policy)
+    under = {name: serve(names, points, operating_point=name).choose(probabilities, test.allowed).chosen for name in points}
+    return assess(test, best_single, seed, under, baselines)
+
+
+def held_out(
+    records: Sequence[Record],
+    names: Sequence[str],
+    probabilities: Floats,
+    pool: Mapping[str, Mapping[str, Any]],
+    policy: ServedPolicy,
+) -> HeldOut:
+    """Return the test rows as decided under ``policy``."""
+    allowed = allowed_for(names, pool, records)
+    return HeldOut.of(
         records,
         names,
         probabilities,
@@ -39,5 +52,3 @@ def assess_served(
         allowed=allowed,
         costs=answer_costs(records, names, pool),
     )
-    under = {name: serve(names, points, operating_point=name).choose(probabilities, allowed).chosen for name in points}
-    return assess(test, best_single, seed, under, baselines)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from auto_router.assess import report
+from auto_router.assess import tables
 from auto_router.assess.assessment import assess
 from auto_router.assess.held_out import HeldOut
 from auto_router.assess.plots import _overlaps, curve_png, reliability_png
@@ -26,7 +26,7 @@ def plain(test: HeldOut, best_single: int, **more: Any) -> dict[str, Any]:
 
 
 def test_the_report_has_the_lines_that_are_promised() -> None:
-    text = report.report(plain(FOUR, 1, operating_points={"economy": FOUR.always(0)}, baselines={"kNN": FOUR.probabilities}))
+    text = tables.report(plain(FOUR, 1, operating_points={"economy": FOUR.always(0)}, baselines={"kNN": FOUR.probabilities}))
     lines = text.splitlines()
     assert lines[0] == "Per-model metrics:"
     assert lines[1] == "  weak: AUC=0.750, acc=0.500, f1=0.500"
@@ -39,7 +39,7 @@ def test_the_report_has_the_lines_that_are_promised() -> None:
 
 
 def test_points_are_told_beside_the_best_single_model() -> None:
-    (row,) = report.points_table(plain(FOUR, 1, operating_points={"economy": FOUR.always(0)})).splitlines()[2:]
+    (row,) = tables.points_table(plain(FOUR, 1, operating_points={"economy": FOUR.always(0)})).splitlines()[2:]
     assert row.split()[:2] == ["economy", "0.500"]
     assert "-0.250 [" in row
     assert "25.0%" in row
@@ -47,21 +47,21 @@ def test_points_are_told_beside_the_best_single_model() -> None:
 
 
 def test_baselines_are_told_beside_the_router() -> None:
-    rows = report.baselines_table(plain(FOUR, 1, baselines={"always weak": np.array([[1.0, 0.0]] * 4)})).splitlines()[2:]
+    rows = tables.baselines_table(plain(FOUR, 1, baselines={"always weak": np.array([[1.0, 0.0]] * 4)})).splitlines()[2:]
     assert rows[0].startswith("router ")
     assert "-0.500 [" in rows[1]
 
 
 @pytest.mark.parametrize("test", POOR.values(), ids=POOR)
 def test_what_is_unknown_is_a_dash(test: HeldOut) -> None:
-    text = report.report(plain(test, len(test.names) - 1, operating_points={"p": test.chosen}))
+    text = tables.report(plain(test, len(test.names) - 1, operating_points={"p": test.chosen}))
     assert "None" not in text
     assert "nan" not in text
     assert "Router system accuracy: " in text
 
 
 def test_sections_without_content_are_left_out() -> None:
-    text = report.report(plain(POOR["no costs"], 1))
+    text = tables.report(plain(POOR["no costs"], 1))
     for title in ("Operating points", "Other methods", "By source", "By modality", "AIQ"):
         assert title not in text
 
@@ -97,7 +97,7 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     metrics = plain(odd, 0)
     curve_png(metrics, tmp_path / "curve.png")
     reliability_png(metrics, tmp_path / "reliability.png")
-    assert report.report(metrics)
+    assert tables.report(metrics)
 
 
 def test_boxes_overlap_by_their_shared_area() -> None:
