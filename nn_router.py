@@ -4,8 +4,8 @@
         --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json --output-dir router_artifacts
 
 Writes ``nn_router.pth`` (all that routing needs), ``metrics.json``, ``report.html`` to look at, a model card (``README.md``),
-plots and the ``.joblib`` companions. Weights, calibration and operating points are fitted on honest predictions of training rows (made without their
-own group), never on the test set, which is only reported.
+plots and the ``.joblib`` companions. Weights, calibration and operating points are fitted on honest predictions of training
+rows (made without their own group), never on the test set, which is only reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Stage 3 leaves in ``router_artifacts/``: the artifact, its metrics as numbers, pictures, page and card, and companions."""
+"""What Stage 3 leaves in ``router_artifacts/``: the artifact, its metrics as numbers, pictures, page and card."""
 
 from __future__ import annotations
 

@@ -27,13 +27,6 @@ pytestmark = pytest.mark.slow
 QUICKSTART = ROOT / "examples" / "quickstart"
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A copy in which the demo has run, and what it printed."""
-    folder = copy_of_the_project(tmp_path_factory.mktemp("demo"))
-    return folder, bash("python examples/quickstart/demo.py", folder)
-
-
 def test_the_demo_goes_the_whole_way(demo: tuple[Path, str]) -> None:
     folder, printed = demo
     for word in ("router ", "best single ", "random ", "oracle "):

@@ -111,7 +111,7 @@ def marginal(metrics: Values) -> figure:
     bounds = [m["oracle_gain_interval"] or (m["oracle_gain"] or 0.0,) * 2 for _, m in models]
     low, high = ([100 * bound[side] for bound in bounds] for side in (0, 1))
     plot = _figure(
-        90 + 26 * len(names), "points of oracle accuracy lost without it, with 95 %", "", y_range=FactorRange(*names)
+        90 + 26 * len(names), "points of oracle accuracy lost without it, with 95 %", "", y_range=FactorRange(factors=names)
     )
     source = ColumnDataSource({"name": names, "gain": gains, "low": low, "high": high})
     bars = plot.hbar("name", right="gain", height=0.6, source=source)
@@ -126,7 +126,7 @@ def reliability(name: str, model: Values) -> figure:
     curve = model["reliability"]
     bounds = [b or (o, o) for b, o in zip(curve["observed_interval"], curve["observed"], strict=True)]
     plot = _figure(240, "predicted P(correct)", "observed", x_range=(-0.02, 1.02), y_range=(-0.02, 1.02))
-    plot.title.text = name if len(name) <= 34 else name[:33] + "…"
+    plot.title = name if len(name) <= 34 else name[:33] + "…"
     _tagged(plot.line([0, 1], [0, 1], line_dash="dashed"), "line:grey")
     source = ColumnDataSource(
         {
@@ -157,7 +157,7 @@ def selection(parts: Mapping[str, Values], models: Sequence[str]) -> figure:
     if len(often) > len(shown):
         rows["others"] = [100 * sum(part["selection"][m] for m in often[len(shown) :]) for part in largest.values()]
     names = [_unlike(name, number) for number, name in enumerate(largest)]
-    plot = _figure(110 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(*names[::-1]), x_range=(0, 100))
+    plot = _figure(110 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(factors=names[::-1]), x_range=(0, 100))
     left = [0.0] * len(names)
     for number, (model, shares) in enumerate(rows.items()):
         right = [a + b for a, b in zip(left, shares, strict=True)]

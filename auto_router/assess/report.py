@@ -93,6 +93,7 @@ def write_report(path: Path, page: str) -> None:
 def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
     try:
         import bokeh
+        from bokeh.core.types import ID
         from bokeh.embed import json_item
         from bokeh.resources import Resources
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -104,7 +105,7 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
     trials = artifact.training.get("search", [])
     figures = charts(metrics, trials)
-    items = {place: json_item(figure, place) for place, figure in figures.items()}
+    items = {place: json_item(figure, ID(place)) for place, figure in figures.items()}
     library = Resources(mode="inline", components=["bokeh"]).js_raw[0]  # the figures use no widgets, tables or formulas
     scripts = [library, (PAGE / "explorer.js").read_text("utf-8"), (PAGE / "page.js").read_text("utf-8")]
     return environment.get_template("report.html.jinja").render(
