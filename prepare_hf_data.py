@@ -146,6 +146,9 @@ async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journ
         await task
     except asyncio.CancelledError:
         settings.stop.set(INTERRUPTED)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
     if settings.stop.reason == INTERRUPTED:
         print("\nwhat had arrived is in the journal; run the same command again to go on", file=sys.stderr)
         raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from auto_router.records import Record, save_records
 from tests.helpers import png
 
 BREAK_OUT = '</script><img src=x onerror="window.broken=1"><script>window.broken=1</script>'
-MODELS = ["vendor/plain", "O'Neill \"quoted\" & <b>bold</b>", BREAK_OUT]
+MODELS = ["vendor/plain", 'O\'Neill "quoted" & <b>bold</b>', BREAK_OUT]
 
 
 def records(count: int, seed: int) -> tuple[list[Record], np.ndarray[Any, Any]]:

@@ -122,8 +122,8 @@ def test_the_command_makes_the_same_page_and_one_without_prompts(artifacts: Path
     shown = (tmp_path / "shown.html").read_text(encoding="utf-8")
     assert "of kind" not in shown
     assert "data:image/webp" not in shown
+    other = with_another_test(folder, tmp_path)
     with pytest.raises(DataError, match="not the file this router was assessed on"):
-        other = with_another_test(folder, tmp_path)
         report.main([files[0], f"--test-json={other[0]}", f"--test-embeddings={other[1]}", files[3]])
 
 
