@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from auto_router import terminal
 from auto_router.artifacts import Artifact
 from auto_router.assess.baselines import BASELINES, predicted_by_baselines
 from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
@@ -80,10 +81,19 @@ model_costs: dict[str, float] = {}
 BASELINES_SHOWN = ("kNN (k tuned)", "ridge", "k-means table")  # beside the router; the others are slower
 
 
+EXAMPLES = """examples:
+  python nn_router.py --train-embeddings hf_train_embeddings.npy --test-embeddings hf_test_embeddings.npy \\
+      --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json --pool pool.yaml
+  python nn_router.py ... --head mlp --tune --trials 20
+  python nn_router.py --output-dir router_artifacts --remove-model OLD --rename-model NAME=OTHER
+
+next: python model_router.py "a prompt of yours\""""
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Stage 3: train the router and assess it.",
-        epilog='Next: python model_router.py "a prompt of yours"',
+        epilog=EXAMPLES,
     )
     parser.add_argument("--train-embeddings", type=Path)
     parser.add_argument("--test-embeddings", type=Path)
@@ -111,6 +121,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
     add_flags(parser)
+    terminal.add_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.head != "mlp" and (arguments.tune or arguments.cost_weight):
         raise ConfigError("--tune (TUNE_HYPERPARAMETERS) and --cost-weight are for the network: add --head mlp")
@@ -174,9 +185,12 @@ def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    if asked(arguments):
-        maintain(arguments)
-        return
+    with terminal.speaking(arguments) as result:
+        result |= maintain(arguments) if asked(arguments) else train_and_assess(arguments)
+
+
+def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the stage and return its measures, in plain values."""
     torch.manual_seed(arguments.seed)
     embedded = load_embedded(arguments.train_embeddings, "train", arguments.train_json)
     held_out = load_embedded(arguments.test_embeddings, "test", arguments.test_json)
@@ -227,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     print(f"\n{report(training['metrics'])}")
     publish(arguments.output_dir, artifact, train[: len(embedded.records)], test, held_out.rows)
+    return {"stage": 3, "folder": str(arguments.output_dir.resolve()), "metrics": training["metrics"]}
 
 
 if __name__ == "__main__":
