@@ -33,6 +33,9 @@ def main(paths: Sequence[str]) -> None:
             cell.metadata.pop("execution", None)
             if cell.cell_type == "code":
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+                for output in cell.outputs:
+                    if "text" in output:  # no folder of this machine
+                        output.text = output.text.replace(str(HERE.parent), "auto-router")
         nbformat.write(notebook, path)
         print(f"ran {path}")
 

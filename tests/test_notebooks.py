@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 NOTEBOOKS = ("2_Embedding_NN_Training.ipynb", "3_Embedding_NN_Usage.ipynb")
 # What differs from run to run, or from machine to machine: numbers, folders, and the widths that follow from them.
 VARYING = [
+    (r"\S+-(?:135m|0\.5b|1\.5b)", "MODEL"),
+    (r"auto-router/\S+", "PATH"),
     (r"\x1b\[[\d;]*m", ""),
     (r"/\S+", "PATH"),
     (r"[-+−]?\d[\d.,:e]*(?:e[-+]\d+)?", "0"),
