@@ -13,6 +13,7 @@ from typing import Any
 from bokeh.models import (
     BasicTicker,
     ColumnDataSource,
+    DataRange1d,
     FactorRange,
     FixedTicker,
     HoverTool,
@@ -89,7 +90,8 @@ def cost_quality(metrics: Values) -> figure:
 
 def explorer_chart() -> figure:
     """Where the explorer's settings lie beside the single models; the page's script fills it."""
-    plot = _figure(300, "cost of 1,000 prompts at these prices, USD", "accuracy")
+    ranges = {side: DataRange1d(range_padding=0.25) for side in ("x_range", "y_range")}  # room for names and large markers
+    plot = _figure(300, "cost of 1,000 prompts at these prices, USD", "accuracy", **ranges)
     singles = ColumnDataSource({"x": [], "y": [], "name": [], "side": [], "away": []}, name="explorer-singles")
     here = ColumnDataSource({"x": [], "y": [], "name": []}, name="explorer-here")
     drawn = plot.scatter("x", "y", source=singles, size=10, legend_label="single models")
