@@ -53,7 +53,7 @@ def several_pictures(path: Path) -> None:
         buffer = io.BytesIO()
         drawn("blue").save(buffer, "PNG")
         uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-        print("several pictures:", router.route("Which circle is bluer?", images=[drawn("red"), buffer.getvalue(), uri]))
+        print("several pictures:", router.route("Which circle is bluer?", images=[drawn("red"), uri]))
 
 
 def thresholds(path: Path) -> None:
