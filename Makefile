@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup demo test check record clean
+.PHONY: setup demo notebooks test check record clean
 
 setup: $(VENV)/.ready
 
@@ -12,6 +12,9 @@ $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	touch $@
+
+notebooks: setup
+	$(PY) notebooks/execute.py
 
 demo: setup
 	$(PY) examples/quickstart/demo.py

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
-from tqdm import tqdm
 
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
@@ -29,6 +28,15 @@ from auto_router.encode.stream import CHUNK, ON_ERROR, Source, begin, fill, surv
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import ConfigError, run
 from auto_router.records import Record, parse_records
+from auto_router.terminal import PARTIAL, add_flags, bar, speaking
+
+EXAMPLES = """examples:
+  python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
+  python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
+  python generate_embeddings.py --train-json ... --test-json ... --on-error skip --json > encoded.json
+
+A stopped run continues with the same command.
+next: python nn_router.py --train-embeddings hf_train_embeddings.npy ..."""
 
 
 def load_embedding_model(
@@ -63,18 +71,17 @@ def generate_embeddings_for_dataset(
     """
     records = parse_records(islice(evaluation_data, max_samples))
     texts, images = [record.prompt for record in records], [record.images for record in records]
-    with tqdm(total=distinct_items(texts, images), desc=description, unit="item", smoothing=0.1) as bar:
-        rows = clip_client.embed_batch(texts, images, progress=bar.update)
-        bar.total = bar.n  # duplicates were encoded once and long prompts in several windows
-        bar.refresh()
+    with bar(distinct_items(texts, images), description, "item") as shown:
+        rows = clip_client.embed_batch(texts, images, progress=shown.update)
+        shown.total = shown.n  # duplicates were encoded once and long prompts in several windows
+        shown.refresh()
     return rows
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Stage 2: encode evaluation records into NumPy files.",
-        epilog="A stopped run continues with the same command. Next: python nn_router.py --train-embeddings "
-        "hf_train_embeddings.npy ...",
+        epilog=EXAMPLES,
     )
     parser.add_argument("--train-json", required=True, type=Path, help="records to train on (json, jsonl, .gz, parquet)")
     parser.add_argument("--test-json", required=True, type=Path, help="records to assess on")
@@ -94,6 +101,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=ON_ERROR[0],
         help="a picture that cannot be read: stop (default), or skip its record, which stays in place as NaN and is reported",
     )
+    add_flags(parser)
     parser.add_argument("--chunk", type=int, default=CHUNK, help=f"records encoded and saved at a time (default {CHUNK})")
     arguments = parser.parse_args(argv)
     if arguments.chunk < 1:
@@ -103,8 +111,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def checked(part: str, path: Path) -> Source:
     """Read a file through before anything is encoded: a bad record at its end is told at once."""
-    with tqdm(desc=f"check {part}", unit="record", leave=False) as bar:
-        return survey(path, bar.update)
+    with bar(None, f"check {part}", "record", leave=False) as shown:
+        return survey(path, shown.update)
 
 
 def encoded(
@@ -114,11 +122,8 @@ def encoded(
     target = arguments.output_dir / f"hf_{part}_embeddings.npy"
     file = begin(model, source, target, arguments.chunk)
     earlier, start = file.done, time.perf_counter()
-    form = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
-    with tqdm(
-        total=source.records, initial=earlier, desc=f"encode {part}", unit="record", smoothing=0.1, bar_format=form
-    ) as bar:
-        fill(model, source, file, arguments.chunk, arguments.on_error, bar.update)
+    with bar(source.records, f"encode {part}", "record", done=earlier, bar_format=PARTIAL) as shown:
+        fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
     seconds = time.perf_counter() - start
     rate = (source.records - earlier) / seconds
     return file, [target.name, source.records, model.dim, source.pictures, len(file.skipped), earlier, seconds, rate]
@@ -126,6 +131,12 @@ def encoded(
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
+    with speaking(arguments) as result:
+        result |= encode_all(arguments)
+
+
+def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Encode both files and return what was done, in plain values."""
     sources = {part: checked(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()}
     model = load_embedding_model(arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url)
     print(f"encoder: {model.spec}")
@@ -142,6 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     headers = ["file", "records", "width", "pictures", "skipped", "from before", "seconds", "records/s"]
     print(tabulate(table, headers=headers, floatfmt=".1f"))
     print(f"wrote {', '.join(str(row[0]) for row in table)} and {METADATA_NAME} to {arguments.output_dir.resolve()}")
+    files = [dict(zip(headers, line, strict=True)) for line in table]
+    return {"stage": 2, "encoder": model.spec, "files": files, "folder": str(arguments.output_dir.resolve())}
 
 
 if __name__ == "__main__":

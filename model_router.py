@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -22,8 +23,15 @@ from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, run
 from auto_router.learn.network import RouterNetwork
 from auto_router.router import ModelRouter
+from auto_router.terminal import add_flags, speaking
 
 __all__ = ["Decision", "EmbeddingGenerator", "ModelRouter", "RouterNetwork"]
+
+
+EXAMPLES = """examples:
+  python model_router.py "Explain quantum computing"
+  python model_router.py "What is in this picture?" --image photo.jpg --cost gpt-5-chat=1.0 --threshold gpt-5-chat=0.7
+  model=$(python model_router.py "Explain quantum computing" --quiet --json | jq -r .model)"""
 
 
 def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, float]:
@@ -56,7 +64,8 @@ def decision_table(decision: Decision) -> str:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Stage 4: route one prompt and show the decision.")
+    parser = argparse.ArgumentParser(description="Stage 4: route one prompt and show the decision.", epilog=EXAMPLES)
+    add_flags(parser)
     parser.add_argument("prompt", help="the prompt; always taken as text, whatever it looks like")
     parser.add_argument("--image", type=Path, action="append", default=[], help="an image file; repeat for several")
     parser.add_argument("--router", type=Path, default=Path("router_artifacts/nn_router.pth"), help="the artifact")
@@ -70,6 +79,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
+    with speaking(arguments) as result:
+        result |= routed(arguments)
+
+
+def routed(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Route the prompt, show the decision, and return it in plain values."""
     router = ModelRouter(
         arguments.router,
         model_thresholds=parse_pairs(arguments.threshold, "--threshold"),
@@ -82,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(decision_table(decision))
     cost = "" if decision.cost is None else f", cost {decision.cost:g}"
     print(f"{decision.model}  ({decision.reason.replace('_', ' ')}{cost})")
+    shown = ("model", "reason", "probabilities", "qualified", "ranking", "cost", "novelty")
+    return {name: getattr(decision, name) for name in shown}
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python nn_router.py --train-embeddings hf_train_embeddings.npy --test-embeddings hf_test_embeddings.npy \\
         --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json --output-dir router_artifacts
 
-Writes ``nn_router.pth`` (all that routing needs), ``model_names.joblib``, ``best_hyperparameters.joblib``, ``metrics.json``
-and two plots. Weights, calibration and operating points are fitted on honest predictions of training rows (made without their
-own group), never on the test set, which is only reported.
+Writes ``nn_router.pth`` (all that routing needs), ``metrics.json``, ``report.html`` to look at, a model card (``README.md``),
+plots and the ``.joblib`` companions. Weights, calibration and operating points are fitted on honest predictions of training
+rows (made without their own group), never on the test set, which is only reported.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from auto_router.artifacts import Artifact, save_artifact
+from auto_router import terminal
+from auto_router.artifacts import Artifact
 from auto_router.assess.baselines import BASELINES, predicted_by_baselines
 from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
 from auto_router.assess.metrics import best_single_model
-from auto_router.assess.plots import curve_png, reliability_png
-from auto_router.assess.report import report
 from auto_router.assess.stage import assess_served
+from auto_router.assess.tables import report
 from auto_router.decide.limits import allowed_for, outcomes
 from auto_router.encode.store import load_embedded
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
-from auto_router.files import atomic_path, write_json
 from auto_router.finish import finish, remember
 from auto_router.learn.device import usable_device
 from auto_router.learn.networks import HEADS, Network
@@ -44,8 +43,10 @@ from auto_router.learn.search_report import plot_trials, trials_table
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.learn.targets import cost_aware, scaled_costs
 from auto_router.learn.training import Array, TrainConfig, train_network
+from auto_router.learn.trials import Trial
 from auto_router.maintain import add_flags, asked, feedback_rows, maintain
 from auto_router.pool import load_pool
+from auto_router.publish import publish
 from auto_router.records import group_ids, label_matrix, model_names
 from auto_router.splits import Indices as Ints
 from auto_router.splits import split_by_group
@@ -80,10 +81,19 @@ model_costs: dict[str, float] = {}
 BASELINES_SHOWN = ("kNN (k tuned)", "ridge", "k-means table")  # beside the router; the others are slower
 
 
+EXAMPLES = """examples:
+  python nn_router.py --train-embeddings hf_train_embeddings.npy --test-embeddings hf_test_embeddings.npy \\
+      --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json --pool pool.yaml
+  python nn_router.py ... --head mlp --tune --trials 20
+  python nn_router.py --output-dir router_artifacts --remove-model OLD --rename-model NAME=OTHER
+
+next: python model_router.py "a prompt of yours\""""
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Stage 3: train the router and assess it.",
-        epilog='Next: python model_router.py "a prompt of yours"',
+        epilog=EXAMPLES,
     )
     parser.add_argument("--train-embeddings", type=Path)
     parser.add_argument("--test-embeddings", type=Path)
@@ -111,6 +121,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
     add_flags(parser)
+    terminal.add_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.head != "mlp" and (arguments.tune or arguments.cost_weight):
         raise ConfigError("--tune (TUNE_HYPERPARAMETERS) and --cost-weight are for the network: add --head mlp")
@@ -127,13 +138,14 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A network, its settings, and its predictions of training rows that it was not fitted on."""
+    """A network, its settings, its predictions of training rows that it was not fitted on, and the trials of a search."""
 
     network: Network
     config: dict[str, Any]
     rows: Ints
     honest: Array
     """``[len(rows), M]``: what calibration and operating points are fitted on."""
+    trials: Sequence[Trial] = ()
 
 
 def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -> Learned:
@@ -142,6 +154,7 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     device = str(usable_device(arguments.device))
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
     train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
+    trials: Sequence[Trial] = ()
     if arguments.tune:
         jobs = arguments.jobs or (joblib.cpu_count() if device == "cpu" else 1)
         journal = arguments.output_dir / "search.jsonl"
@@ -158,7 +171,7 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     with torch.inference_mode():
         honest: Array = trained.network(torch.from_numpy(x[held_out])).numpy()
     settings = asdict(config) | {"hidden_dims": list(config.hidden_dims), "cost_weight": arguments.cost_weight}
-    return Learned(trained.network, settings, held_out, honest)
+    return Learned(trained.network, settings, held_out, honest, trials)
 
 
 def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> Learned:
@@ -170,25 +183,14 @@ def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> 
     return Learned(fitted.network, {"heads": fitted.heads}, fitted.rows, fitted.out_of_fold)
 
 
-def save(folder: Path, artifact: Artifact) -> None:
-    """Write the artifact, its companions and the metrics."""
-    save_artifact(folder / "nn_router.pth", artifact)
-    companions = {"model_names": artifact.model_names, "best_hyperparameters": artifact.training["config"]}
-    for name, value in companions.items():
-        with atomic_path(folder / f"{name}.joblib") as temporary:
-            joblib.dump(value, temporary)
-    metrics = artifact.training["metrics"]
-    write_json(folder / "metrics.json", metrics)
-    reliability_png(metrics, folder / "reliability.png")
-    if metrics["cost_quality"] is not None:
-        curve_png(metrics, folder / "cost_quality.png")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    if asked(arguments):
-        maintain(arguments)
-        return
+    with terminal.speaking(arguments) as result:
+        result |= maintain(arguments) if asked(arguments) else train_and_assess(arguments)
+
+
+def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the stage and return its measures, in plain values."""
     torch.manual_seed(arguments.seed)
     embedded = load_embedded(arguments.train_embeddings, "train", arguments.train_json)
     held_out = load_embedded(arguments.test_embeddings, "test", arguments.test_json)
@@ -221,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "config": learned.config,
         "train_sha256": embedded.json_sha256,
         "test_sha256": held_out.json_sha256,
+        "search": [trial.to_plain() for trial in learned.trials],
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
@@ -231,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.with_xgboost:
         companion = arguments.output_dir / XGBOOST_NAME
         baselines["XGBoost"] = write_xgboost(companion, names, plain[0], y, arguments.seed)(plain[1])
+    training["policy"] = {"model_thresholds": model_thresholds, "model_costs": model_costs}
     training["metrics"] = assess_served(
         test, names, artifact.predict(test_x), best_single_model(outcomes(y, allowed_for(names, pool, train))),
         pool=known, points=artifact.operating_points, expected_costs=artifact.expected_costs(test_x),
@@ -238,8 +242,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         baselines=baselines, seed=arguments.seed,
     )  # fmt: skip
     print(f"\n{report(training['metrics'])}")
-    save(arguments.output_dir, artifact)
-    print(f"\nwrote nn_router.pth, metrics.json, plots and the .joblib companions to {arguments.output_dir.resolve()}")
+    publish(arguments.output_dir, artifact, train[: len(embedded.records)], test, held_out.rows)
+    return {"stage": 3, "folder": str(arguments.output_dir.resolve()), "metrics": training["metrics"]}
 
 
 if __name__ == "__main__":

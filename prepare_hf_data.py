@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,12 @@ from auto_router.collect.preflight import preflight
 from auto_router.collect.results import Results
 from auto_router.collect.rows import COLUMNS
 from auto_router.collect.source import Source
-from auto_router.collect.summary import pool_lines, reasons, summary_table, warnings
+from auto_router.collect.summary import pool_lines, reasons, summary, summary_table, warnings
 from auto_router.collect.survey import Plan, survey
 from auto_router.errors import ConfigError, ProviderError, run
 from auto_router.files import json_list
 from auto_router.pool import Pool, load_pool
+from auto_router.terminal import add_flags, speaking
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
 MODEL_IDS = {
@@ -47,11 +49,21 @@ MODEL_IDS = {
 DEFAULT_POOL = Path(__file__).with_name("pool.yaml")
 
 
+EXAMPLES = """examples:
+  python prepare_hf_data.py --dataset path/to/dataset --num-samples 1800 --dry-run
+  python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
+  python prepare_hf_data.py --audit-import hf_audit_marks.json
+
+The same command continues where a run was stopped.
+next: python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json"""
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Stage 1: ask every model of the pool, judge the answers, write the evaluation JSONs.",
-        epilog="Next: python generate_embeddings.py --train-json hf_evaluations_train.json --test-json ...",
+        epilog=EXAMPLES,
     )
+    add_flags(parser)
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the files go (default: here)")
 
     data = parser.add_argument_group("the data set")
@@ -146,6 +158,9 @@ async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journ
         await task
     except asyncio.CancelledError:
         settings.stop.set(INTERRUPTED)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
     if settings.stop.reason == INTERRUPTED:
         print("\nwhat had arrived is in the journal; run the same command again to go on", file=sys.stderr)
         raise KeyboardInterrupt
@@ -177,9 +192,15 @@ def save_split(results: Results, plan: Plan, folder: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    if arguments.audit_import is not None:
-        print(read_marks(arguments.audit_import))
-        return
+    with speaking(arguments) as result:
+        if arguments.audit_import is not None:
+            print(read_marks(arguments.audit_import))
+        else:
+            result |= ask_and_judge(arguments)
+
+
+def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the stage and return what came of it, in plain values."""
     pool = chosen_pool(arguments.pool, arguments.models)
     plan = planned(arguments)
     names = [model.name for model in pool.models]
@@ -192,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
         results = asyncio.run(collected(arguments, pool, plan, journal))
         if results is None:
-            return
+            return {"stage": 1, "dry run": True, "questions": len(plan)}
         print(summary_table(results))
         for line in [*pool_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
             print(line)
@@ -201,6 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if np.isnan(results.scores).all():
             raise ProviderError("no question got a single label, so nothing was written; see the reasons above")
         print(save_split(results, plan, arguments.output_dir))
+        return {"stage": 1, "folder": str(arguments.output_dir.resolve()), **summary(results)}
 
 
 if __name__ == "__main__":

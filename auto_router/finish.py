@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.artifacts import Artifact
-from auto_router.assess.report import fitted_points_table
+from auto_router.assess.tables import fitted_points_table
 from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for, outcomes
 from auto_router.decide.operating_points import fit_operating_points

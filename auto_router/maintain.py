@@ -56,8 +56,8 @@ def asked(arguments: argparse.Namespace) -> bool:
     return changes
 
 
-def maintain(arguments: argparse.Namespace) -> None:
-    """Change the artifact in ``--output-dir`` as the flags say: remove, rename, then add."""
+def maintain(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Change the artifact in ``--output-dir`` as the flags say: remove, rename, then add. Return what was done."""
     path = arguments.output_dir / "nn_router.pth"
     artifact = load_artifact(path)
     edits = []
@@ -79,6 +79,7 @@ def maintain(arguments: argparse.Namespace) -> None:
         joblib.dump(artifact.model_names, temporary)
     print(f"{'; '.join(edits)}. {path.resolve()} now routes to {', '.join(artifact.model_names)}")
     print("metrics.json is still that of the router as it was trained")
+    return {"stage": 3, "edits": edits, "models": list(artifact.model_names)}
 
 
 def _added(artifact: Artifact, arguments: argparse.Namespace) -> Artifact:

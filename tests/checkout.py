@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +35,31 @@ def bash(commands: str, cwd: Path) -> str:
     return done.stdout
 
 
-def readme_blocks(language: str, marker: str | None = None) -> list[str]:
-    """Return README's code blocks of a language; with ``marker``, those under ``<!-- run: marker -->``, else unmarked."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    pattern = re.compile(r"(?:<!-- run: ([^\n]+) -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-    return [body for mark, kind, body in pattern.findall(text) if kind == language and mark == (marker or "")]
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block of a page, with the comment above it: ``run: …``, ``run``, ``check: …`` or ``not run: reason``."""
+
+    page: Path
+    line: int
+    language: str
+    marker: str
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(marker: str | None = None, language: str | None = None) -> list[Block]:
+    """Return the code blocks of README and docs, diagrams aside; with ``marker`` or ``language``, those that have it."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in _BLOCK.finditer(text):
+            mark, kind, body = match.groups()
+            found.append(Block(page, text.count("\n", 0, match.start()) + 1, kind, mark or "", body))
+    kept = [block for block in found if block.language != "mermaid"]
+    return [b for b in kept if marker in (None, b.marker) and language in (None, b.language)]

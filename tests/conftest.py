@@ -65,6 +65,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the project in which the demo has run, and what it printed."""
+    from tests.checkout import bash, copy_of_the_project
+
+    folder = copy_of_the_project(tmp_path_factory.mktemp("demo"))
+    return folder, bash("python examples/quickstart/demo.py", folder)
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of recorded benchmark data; the test is skipped where it is absent."""

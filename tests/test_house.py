@@ -15,16 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent
 FACES = ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router", "router_usage_examples"]
 PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
 
-FOUNDATIONS = {"conversation", "costs", "errors", "files", "images", "pool", "records", "splits"}
+FOUNDATIONS = {"conversation", "costs", "errors", "files", "images", "pool", "records", "splits", "terminal"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FOUNDATIONS, FOUNDATIONS),
     **{room: FOUNDATIONS | {room} for room in ("collect", "encode", "learn", "decide")},
-    "assess": FOUNDATIONS | {"learn", "decide", "encode", "assess"},
+    "assess": FOUNDATIONS | {"learn", "decide", "encode", "artifacts", "assess"},
     "routing": FOUNDATIONS | {"learn", "decide", "encode", "routing"},
     "safe_load": FOUNDATIONS,
     "artifacts": FOUNDATIONS | {"learn", "decide", "encode", "safe_load"},
     "router": FOUNDATIONS | {"learn", "decide", "encode", "artifacts", "routing"},
     "extend": FOUNDATIONS | {"learn", "decide", "encode", "artifacts"},
+    "publish": FOUNDATIONS | {"encode", "assess", "artifacts"},
     "finish": FOUNDATIONS | {"learn", "decide", "assess", "artifacts"},
     "maintain": FOUNDATIONS | {"encode", "artifacts", "extend", "routing"},
     "__init__": set(),

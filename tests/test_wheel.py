@@ -70,7 +70,8 @@ print(ModelRouter("router.pth", device="cpu").route("What is in cat.jpg"))
 def test_the_wheel_holds_the_faces_the_package_and_the_licence(installed: Path) -> None:
     (wheel,) = (installed.parent / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("prepare_hf_data.py", "nn_router.py", "auto_router/decide/policy.py"):
+    page = [f"auto_router/assess/page/{name}" for name in ("report.html.jinja", "page.css", "page.js", "explorer.js")]
+    for name in ("prepare_hf_data.py", "nn_router.py", "auto_router/decide/policy.py", *page):
         assert name in names
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]

@@ -16,12 +16,12 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
-from tqdm import tqdm
 
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
 from auto_router.learn.stack_fit import non_negative
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
+from auto_router.terminal import bar
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
@@ -166,7 +166,12 @@ def predicted_by_baselines(
 ) -> dict[str, Floats]:
     """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows."""
     train, test = rows
-    return {name: BASELINES[name](train, y, groups, seed)(test) for name in tqdm(names, "baselines", disable=not names)}
+    found = {}
+    with bar(len(names), "baselines", "method") as shown:
+        for name in names:
+            found[name] = BASELINES[name](train, y, groups, seed)(test)
+            shown.update()
+    return found
 
 
 def _per_model(x: Floats, y: Floats, estimator: Any, method: str, pca: PCA) -> Predict:

@@ -43,6 +43,8 @@ class HeldOut:
     """``[N, M]`` USD an answer, NaN where unknown; None: no cost is known."""
     expected_costs: Floats | None = None
     """``[N, M]`` what the answers were expected to cost when they were decided on; None: each model's mean."""
+    unfamiliar: Bools | None = None
+    """``[N]``: rows that go to the guarded default; None: novelty is not measured."""
     thresholds: Floats | None = None
     """``[M]`` in use; None or NaN: 0.5 for accuracy and F1."""
     allowed: Bools | None = None
@@ -57,7 +59,13 @@ class HeldOut:
         tables = {"probabilities": self.probabilities, "costs": self.costs, "allowed": self.allowed,
                   "expected_costs": self.expected_costs}  # fmt: skip
         expected: dict[str, tuple[Any, tuple[int, ...]]] = {name: (table, (rows, models)) for name, table in tables.items()}
-        vectors = {"chosen": self.chosen, "groups": self.groups, "sources": self.sources, "image_counts": self.image_counts}
+        vectors = {
+            "chosen": self.chosen,
+            "groups": self.groups,
+            "sources": self.sources,
+            "unfamiliar": self.unfamiliar,
+            "image_counts": self.image_counts,
+        }
         expected |= {name: (vector, (rows,)) for name, vector in vectors.items()}
         expected |= {"names": (self.names, (models,)), "thresholds": (self.thresholds, (models,))}
         for name, (value, shape) in expected.items():
@@ -78,6 +86,7 @@ class HeldOut:
         allowed: Bools | None = None,
         costs: Floats | None = None,
         expected_costs: Floats | None = None,
+        unfamiliar: Bools | None = None,
     ) -> Self:
         """Take labels, groups, sources, pictures and recorded costs from ``records``.
 
@@ -94,6 +103,7 @@ class HeldOut:
             groups=group_ids(records),
             costs=recorded,
             expected_costs=expected_costs,
+            unfamiliar=unfamiliar,
             thresholds=thresholds,
             allowed=allowed,
             sources=[record.source for record in records],

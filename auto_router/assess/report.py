@@ -1,202 +1,174 @@
-"""What an assessment looks like on a terminal: tables made from the dict that ``assess`` returns, and from nothing else."""
+"""The report: one HTML page that holds all it shows, for people who would rather look than read. Stage 3 writes it.
+
+    python -m auto_router.assess.report                       # of router_artifacts/ and the hf_* files here
+    python -m auto_router.assess.report --artifacts router_artifacts --test-json hf_evaluations_test.json \\
+        --test-embeddings hf_test_embeddings.npy --train-json hf_evaluations_train.json --output report.html
+    python -m auto_router.assess.report --without-prompts     # to show to others: no prompt and no picture in it
+
+The page loads nothing: script, style, charts (Bokeh), numbers and thumbnails are inside it, and its content security policy
+forbids the rest. Every measure is printed from ``metrics.json`` with its place there (``data-metric``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import argparse
+import base64
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
+from auto_router.artifacts import Artifact, load_artifact
+from auto_router.assess.explorer import packed
+from auto_router.assess.health import data_health
+from auto_router.assess.stage import held_out
+from auto_router.assess.tables import UNKNOWN, number, percent, signed
+from auto_router.assess.wrong import wrongly_routed
+from auto_router.decide.served import serve
+from auto_router.encode.spec import Array
+from auto_router.encode.store import load_embedded
+from auto_router.encode.surface import with_surface
+from auto_router.errors import ConfigError, DataError, run
+from auto_router.files import atomic_path
+from auto_router.records import Record, load_records
 
-from auto_router.decide.operating_points import OperatingPoint
+PAGE = Path(__file__).with_name("page")
+REPORT_NAME = "report.html"
+MOST_PARTS = 60  # rows of a breakdown
 
-Values = Mapping[str, Any]
-
-UNKNOWN = "-"
-
-
-def report(metrics: Values) -> str:
-    """Return the whole report; the last two lines are the headline."""
-    system = metrics["system"]
-    parts = {
-        "Per-model metrics": "\n".join(filter(None, [model_lines(metrics), models_table(metrics)])),
-        "System metrics": headline_table(metrics),
-        "Cost and quality": cost_quality_table(metrics),
-        "Operating points": points_table(metrics),
-        "Other methods on the same rows": baselines_table(metrics),
-        "By source": breakdown_table(metrics, "source"),
-        "By modality": breakdown_table(metrics, "modality"),
-    }
-    blocks = [f"{title}:\n{text}" for title, text in parts.items() if text]
-    headline = f"Router system accuracy: {_number(system['router'])}\nOracle (best possible): {_number(system['oracle'])}"
-    return "\n\n".join([*blocks, headline])
+FORMS = {
+    "number": number,
+    "signed": signed,
+    "percent": percent,
+    "points": lambda value: f"{100 * value:+.1f}",
+    "count": lambda value: f"{value:,}",
+    "per_1000": lambda value: f"{1000 * value:.4g}",
+}
 
 
-def model_lines(metrics: Values) -> str:
-    """Return one line a model: AUC, and accuracy and F1 at the threshold in use."""
-    return "\n".join(
-        f"  {name}: AUC={_number(m['auc'])}, acc={_number(m['accuracy'])}, f1={_number(m['f1'])}"
-        for name, m in metrics["per_model"].items()
+def report_page(
+    artifact: Artifact, train: Sequence[Record], test: Sequence[Record], test_rows: Array, with_prompts: bool = True
+) -> str:
+    """Return the page of an artifact whose ``training`` holds its metrics.
+
+    Args:
+        artifact: as Stage 3 made it.
+        train: the training records, for the data's health.
+        test: the records that the metrics are of.
+        test_rows: their embeddings ``[N, D]``, without surface features.
+        with_prompts: False leaves out the prompts, answers and pictures of wrongly routed records.
+
+    Raises:
+        ConfigError: Bokeh or Jinja is not installed.
+        DataError: the records are not those of the metrics.
+    """
+    metrics, names = artifact.training.get("metrics"), artifact.model_names
+    if not metrics or metrics["rows"] != len(test) or metrics["models"] != names:
+        raise DataError("the artifact holds no metrics of these test records and models; train it again with nn_router.py")
+    settings = artifact.training.get("policy", {})
+    inputs = with_surface(test_rows, [record.prompt for record in test]) if artifact.surface else test_rows
+    policy = serve(names, artifact.operating_points, settings.get("model_thresholds"), settings.get("model_costs"))
+    expected, unfamiliar = artifact.expected_costs(inputs), artifact.unfamiliar(inputs)
+    rows = held_out(test, names, artifact.predict(inputs), artifact.pool, policy, expected, unfamiliar)
+    best_single = names.index(metrics["system"]["best_single_model"])
+    explorer = packed(rows, best_single, artifact.operating_points, artifact.training.get("seed", 0))
+    explorer |= {"served": settings | {"operating_point": policy.operating_point}}
+    novelty = None if artifact.familiar is None else artifact.familiar.novelty(test_rows)
+    return _render(
+        metrics=metrics,
+        explorer=explorer,
+        wrong=wrongly_routed(rows, test, with_prompts),
+        health=data_health(train, test, names, novelty),
+        artifact=artifact,
     )
 
 
-def models_table(metrics: Values) -> str:
-    """Return what the lines leave out: intervals, calibration, cost, and what each model adds to the pool."""
-    rows = [
-        [
-            name,
-            _interval(m["auc_interval"]),
-            _number(m["brier"]),
-            _with_interval(m, "ece"),
-            _with_interval(m, "positive_rate"),
-            m["known"],
-            _usd(m["mean_cost"]),
-            _signed(m["oracle_gain"]),
-            _percent(metrics["system"]["selection"][name]),
-        ]
-        for name, m in metrics["per_model"].items()
-    ]
-    headers = ["model", "AUC, 95 %", "Brier", "ECE", "positive rate", "labels", "USD", "adds to oracle", "chosen"]
-    return _table(rows, headers)
+def write_report(path: Path, page: str) -> None:
+    """Write the page, whole or not at all."""
+    # A lone surrogate, which prompts can hold, has no UTF-8 form; within the page's JSON the replacement is its escape.
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def headline_table(metrics: Values) -> str:
-    """Return the router beside what any router must be compared with."""
-    s = metrics["system"]
-    costs = s["costs"] or {}
-    closed = "" if s["gap_closed"] is None else f"{_with_interval(s, 'gap_closed', _percent)} of the gap to the oracle closed"
-    kinds = [
-        ("router", "router", closed),
-        ("best single", "best_single", f"{s['best_single_model']}, chosen on the training set"),
-        ("cheapest", "cheapest", s["cheapest_model"]),
-        ("random", "random", "every model equally often"),
-        ("oracle", "oracle", "best possible accuracy"),
-    ]
-    rows = [
-        [title, _number(s[key]), _interval(s.get(f"{key}_interval")), _usd(costs.get(key)), note]
-        for title, key, note in kinds
-        if s[key] is not None
-    ]
-    difference = _with_interval(s, "router_minus_best_single", _signed)
-    lines = [_table(rows, [f"accuracy on {s['rows']} test rows", "", "95 %", "USD", ""])]
-    lines.append(f"router - best single: {difference} (paired, 95 % by bootstrap over {metrics['groups']} groups)")
-    lines.append(f"mean AUC {_number(s['mean_auc'])}, mean ECE {_number(s['mean_ece'])}")
-    return "\n".join(lines)
+def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
+    try:
+        import bokeh
+        from bokeh.core.types import ID
+        from bokeh.embed import json_item
+        from bokeh.resources import Resources
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        from auto_router.assess.charts import charts
+    except ImportError as error:
+        raise ConfigError(f"the report needs Bokeh and Jinja ({error}): pip install 'auto-router[train]'") from error
+    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+    trials = artifact.training.get("search", [])
+    figures = charts(metrics, trials)
+    items = {place: json_item(figure, ID(place)) for place, figure in figures.items()}
+    library = Resources(mode="inline", components=["bokeh"]).js_raw[0]  # the figures use no widgets, tables or formulas
+    scripts = [library, (PAGE / "explorer.js").read_text("utf-8"), (PAGE / "page.js").read_text("utf-8")]
+    return environment.get_template("report.html.jinja").render(
+        m=metrics,
+        training=artifact.training,
+        encoder=artifact.encoder,
+        points=artifact.operating_points,
+        trials=trials,
+        charts=sorted(figures),
+        scripts=scripts,
+        hashes=[_csp_hash(script) for script in scripts],
+        style=(PAGE / "page.css").read_text("utf-8"),
+        bokeh_version=bokeh.__version__,
+        most_parts=MOST_PARTS,
+        unknown=UNKNOWN,
+        forms=FORMS,
+        at=lambda place: _at(metrics, place),
+        data=data | {"charts": items},
+        **{name: data[name] for name in ("wrong", "health", "explorer")},
+    )
 
 
-def cost_quality_table(metrics: Values) -> str:
-    """Return the measures of the cost–quality curve; empty where no cost is known."""
-    c, s, pair = metrics["cost_quality"], metrics["system"], metrics["pair"]
-    rows = []
-    if c is not None:
-        rows = [
-            ["AIQ", _with_interval(c, "aiq"), f"area under the hull; zero router {_number(c['zero_router_aiq'])}"],
-            ["AIQ - zero router", _with_interval(c, "aiq_minus_zero_router", _signed), "above 0: worth having"],
-            ["nAUC, pool's range", _number(c["pool_nauc"]), "comparable between routers"],
-            ["nAUC, own range", _number(c["own_nauc"]), "not comparable between routers"],
-            ["Ps", _number(c["peak"]), "best accuracy of any setting"],
-            ["QNC", _percent(c["qnc"]), "of best single's cost buys its accuracy, on the hull"],
-            ["PerfGain", _percent(c["perf_gain"], "+.1%"), "best setting against best single"],
-            ["CostSave", _percent(c["cost_save"]), "saved by the cheapest setting as good as best single"],
-            ["RankScore", _number(s["rank_score"]), "the served decisions, accuracy before cost (β = 0.1)"],
-            ["cost share", _percent(s["cost_share"]), "the served decisions' cost, of best single's"],
-        ]
-    if pair is not None:
-        rows += [["APGR", _number(pair["apgr"]), f"{pair['weak']} to {pair['strong']}; a random router has 0.5"]]
-        rows += [[f"CPT({q} %)", _percent(pair[f"cpt_{q}"]), f"of calls to {pair['strong']}"] for q in (50, 80)]
-    return _table(rows, ["measure", "", ""]) if rows else ""
+def _at(metrics: Mapping[str, Any], place: Sequence[str | int]) -> Any:
+    """Return the value at a place such as ``("system", "router_interval", 0)``; None where a part of it is None."""
+    value: Any = metrics
+    for step in place:
+        if value is None:
+            return None
+        value = value[step]
+    return value
 
 
-def points_table(metrics: Values) -> str:
-    """Return the named operating points; empty where there are none."""
-    rows = [
-        [
-            name,
-            _with_interval(p, "accuracy"),
-            _with_interval(p, "minus_best_single", _signed),
-            _usd(p["cost"]),
-            _percent(p["cost_share"]),
-            _selection(p["selection"]),
-        ]
-        for name, p in metrics["operating_points"].items()
-    ]
-    headers = ["operating point", "accuracy", "- best single", "USD", "of best single's", "chosen most"]
-    return _table(rows, headers) if rows else ""
+def _csp_hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode('ascii')}'"
 
 
-def baselines_table(metrics: Values) -> str:
-    """Return the router beside other methods; empty where none was given."""
-    s, c = metrics["system"], metrics["cost_quality"] or {}
-    if not metrics["baselines"]:
-        return ""
-    router = {"accuracy": s["router"], "accuracy_interval": s["router_interval"], "aiq": c.get("aiq")}
-    rows = [
-        [
-            name,
-            _with_interval(m, "accuracy"),
-            _percent(m["gap_closed"]),
-            _number(m["mean_auc"]),
-            _number(m["mean_ece"]),
-            _number(m["aiq"]),
-            _with_interval(m, "minus_router", _signed) if "minus_router" in m else "",
-        ]
-        for name, m in {"router": {**s, **router}, **metrics["baselines"]}.items()
-    ]
-    return _table(rows, ["method", "accuracy", "gap closed", "AUC", "ECE", "AIQ", "- router"])
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m auto_router.assess.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--artifacts", type=Path, default=Path("router_artifacts"), help="folder of nn_router.pth")
+    parser.add_argument("--train-json", type=Path, default=Path("hf_evaluations_train.json"))
+    parser.add_argument("--test-json", type=Path, default=Path("hf_evaluations_test.json"))
+    parser.add_argument("--test-embeddings", type=Path, default=Path("hf_test_embeddings.npy"))
+    parser.add_argument("--output", type=Path, help=f"default: {REPORT_NAME} beside the artifact")
+    parser.add_argument("--without-prompts", action="store_true", help="leave prompts, answers and pictures out")
+    return parser.parse_args(argv)
 
 
-def breakdown_table(metrics: Values, by: str) -> str:
-    """Return the headline by ``source`` or ``modality``; empty where there are fewer than two of them."""
-    parts = metrics["breakdown"][by]
-    if len(parts) < 2:
-        return ""
-    names = ("router", "best_single", "random", "oracle")
-    rows = [
-        [key, part["rows"], *(_number(part[name]) for name in names), _selection(part["selection"])]
-        for key, part in parts.items()
-    ]
-    return _table(rows, [by, "rows", "router", "best single", "random", "oracle", "chosen most"])
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
+    artifact = load_artifact(arguments.artifacts / "nn_router.pth")
+    test = load_embedded(arguments.test_embeddings, "test", arguments.test_json)
+    if artifact.training.get("test_sha256") != test.json_sha256:
+        raise DataError(f"{arguments.test_json} is not the file this router was assessed on; give that one, or train again")
+    path = arguments.output or arguments.artifacts / REPORT_NAME
+    page = report_page(artifact, load_records(arguments.train_json), test.records, test.rows, not arguments.without_prompts)
+    write_report(path, page)
+    print(f"wrote {path.resolve()} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:
-    """Return what each point aims at, and what it did on the rows it was fitted on."""
-    rows = [
-        [name, point.aim, _signed(point.evidence.get("gain")), _percent(point.evidence.get("cost share"))]
-        for name, point in points.items()
-    ]
-    return _table(rows, ["point", "aim", "- best single", "of its cost"])
-
-
-def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    return tabulate(rows, headers=headers, disable_numparse=True, stralign="left")
-
-
-def _number(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:+.3f}"
-
-
-def _percent(value: float | None, form: str = ".1%") -> str:
-    return UNKNOWN if value is None else format(value, form)
-
-
-def _usd(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.3g}"
-
-
-def _interval(bounds: Sequence[float] | None, form: Callable[[float | None], str] = _number) -> str:
-    return UNKNOWN if bounds is None else f"[{form(bounds[0])}, {form(bounds[1])}]"
-
-
-def _with_interval(values: Values, name: str, form: Callable[[float | None], str] = _number) -> str:
-    """A measure and the interval beside it, such as ``0.891 [0.870, 0.912]``."""
-    bounds = values[f"{name}_interval"]
-    return form(values[name]) if bounds is None else f"{form(values[name])} {_interval(bounds, form)}"
-
-
-def _selection(shares: Mapping[str, float], most: int = 3) -> str:
-    """The models chosen most often."""
-    first = sorted(shares.items(), key=lambda item: -item[1])[:most]
-    return ", ".join(f"{name} {share:.0%}" for name, share in first if share >= 0.005)
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -10,7 +10,7 @@ from auto_router.assess.held_out import Bools, Floats, HeldOut
 from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.served import serve
+from auto_router.decide.served import ServedPolicy, serve
 from auto_router.records import Record
 
 
@@ -31,12 +31,32 @@ def assess_served(
 ) -> dict[str, Any]:
     """Return the metrics of :func:`assess` for calibrated ``probabilities`` [N, M] of test ``records``.
 
+    ``expected_costs`` and ``unfamiliar`` are those of :func:`held_out`.
+    """
+    test = held_out(
+        records, names, probabilities, pool, serve(names, points, model_thresholds, model_costs), expected_costs, unfamiliar
+    )
+    fitted = {name: serve(names, points, operating_point=name).priced(names, expected_costs) for name in points}
+    under = {name: point.choose(probabilities, test.allowed, unfamiliar).chosen for name, point in fitted.items()}
+    return assess(test, best_single, seed, under, baselines)
+
+
+def held_out(
+    records: Sequence[Record],
+    names: Sequence[str],
+    probabilities: Floats,
+    pool: Mapping[str, Mapping[str, Any]],
+    policy: ServedPolicy,
+    expected_costs: Floats | None,
+    unfamiliar: Bools | None,
+) -> HeldOut:
+    """Return the test rows as the router decides them under ``policy``.
+
     ``expected_costs`` [N, M] are what the artifact expects of each answer, in USD; None: it does not say. ``unfamiliar`` [N]
-    rows go to the guarded default, as they do in the router.
+    rows go to the guarded default; None: novelty is not measured.
     """
     allowed = allowed_for(names, pool, records)
-    policy = serve(names, points, model_thresholds, model_costs)
-    test = HeldOut.of(
+    return HeldOut.of(
         records,
         names,
         probabilities,
@@ -45,7 +65,5 @@ def assess_served(
         allowed=allowed,
         costs=answer_costs(records, names, pool),
         expected_costs=expected_costs,
+        unfamiliar=unfamiliar,
     )
-    fitted = {name: serve(names, points, operating_point=name).priced(names, expected_costs) for name in points}
-    under = {name: point.choose(probabilities, allowed, unfamiliar).chosen for name, point in fitted.items()}
-    return assess(test, best_single, seed, under, baselines)

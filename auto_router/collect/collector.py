@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,6 +16,7 @@ from auto_router.collect.limits import INTERRUPTED, NotAsked
 from auto_router.collect.results import TEXT_ONLY, Outcome, Results
 from auto_router.collect.rows import Question
 from auto_router.pool import Pool, PoolModel
+from auto_router.terminal import bar
 
 READ_AHEAD = 32
 
@@ -45,25 +46,25 @@ class Collector:
         """
         gc.freeze()  # all that was imported stays; looking through it again and again holds up what is on the wire
         size = len(results.scores)
-        bar: tqdm[NoReturn] = tqdm(total=size * len(self.models), desc="ask and judge", unit="answer", smoothing=0.05)
-        with bar:
+        with bar(size * len(self.models), "ask and judge", "answer") as shown:
             try:
                 async with asyncio.TaskGroup() as group:
                     for column, caller in enumerate(self.models):
                         feed = _Feed(questions())
                         # Twice as many workers as requests: while some wait for the judge, others ask.
                         for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
-                            group.create_task(self._work(column, caller, feed, results, bar))
+                            group.create_task(self._work(column, caller, feed, results, shown))
             except BaseExceptionGroup as failures:  # one cause is enough; the others are mostly its echo
                 raise failures.exceptions[0] from None
             finally:
                 await self.close()
 
-    async def _work(self, column: int, caller: Caller, feed: _Feed, results: Results, bar: tqdm[NoReturn]) -> None:
+    async def _work(self, column: int, caller: Caller, feed: _Feed, results: Results, shown: tqdm[Any]) -> None:
         # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.
         while self._run.stop.reason != INTERRUPTED and (item := await feed.next()) is not None:
             results.put(item[0], column, await self.one(caller, item[1]))
-            bar.update()
+            shown.set_postfix_str(f"{self._run.budget.spent:.4f} USD", refresh=False)
+            shown.update()
 
     async def one(self, caller: Caller, question: Question) -> Outcome:
         """Return what one model makes of one question. Nothing an endpoint does is an exception."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tabulate import tabulate
 
@@ -20,6 +22,21 @@ def summary_table(results: Results) -> str:
     scores = capable_scores(results)
     rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
     return tabulate(rows, headers=HEADERS, disable_numparse=True)
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Return the labels of every model as plain values, for machines; unknown is None."""
+    found = {}
+    for column, name in enumerate(results.names):
+        mean, costs = _mean(results.scores[:, column]), results.costs[:, column]
+        found[name] = {
+            "asked": int(results.asked[:, column].sum()),
+            "answered": int(results.answered[:, column].sum()),
+            "labels": int((~np.isnan(results.scores[:, column])).sum()),
+            "success rate": None if np.isnan(mean) else mean,
+            "usd": None if np.isnan(costs).all() else float(np.nansum(costs)),
+        }
+    return {"questions": len(results.scores), "models": found}
 
 
 def pool_lines(results: Results) -> list[str]:

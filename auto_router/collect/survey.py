@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from auto_router.collect.rows import Question
 from auto_router.collect.source import Source
 from auto_router.errors import DataError
 from auto_router.images import pixels
 from auto_router.splits import Indices, split_by_group
+from auto_router.terminal import watched
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def survey(source: Source, num_samples: int | None, test_fraction: float, seed: 
         total = source.count()
         chosen = set(random.Random(seed).sample(range(total), min(num_samples, total)))
     rows, names, keys, sources, sides, characters, pictures = [], [], [], [], [], [], []
-    for question in tqdm(source.questions(), desc="read", unit="row", leave=False, disable=None):
+    for question in watched(source.questions(), "read", "row"):
         if chosen is not None and question.idx not in chosen:
             continue
         rows.append(question.idx)

@@ -60,7 +60,7 @@ class OperatingPoint:
             expected: ``[N, M]``, of each prompt, in the unit of the stored ones; not beside ``costs``.
         """
         means = np.array([self.costs.get(name, np.nan) for name in names]) if costs is None else costs
-        table = means if expected is None else expected
+        table = means if expected is None else np.asarray(expected, dtype=np.float64)
         found = np.zeros(table.shape)
         if self.cost_weight > 0 and not np.isnan(means).all():
             highest = np.nan_to_num(np.fmax.reduce(table, axis=-1, keepdims=True))

@@ -17,12 +17,12 @@ import joblib
 import torch
 from joblib import Parallel, delayed
 from sklearn.model_selection import ParameterSampler
-from tqdm import tqdm
 
 from auto_router.errors import ConfigError
 from auto_router.learn.device import one_thread
 from auto_router.learn.training import Rows, TrainConfig, Trained, Training
 from auto_router.learn.trials import Trial, TrialJournal
+from auto_router.terminal import bar
 
 SHARE = 3  # a rung keeps one trial in three and trains it three times as long
 RUNGS = 3
@@ -71,10 +71,12 @@ def random_search(
             todo = [trial for trial in alive if not trial.reached(epochs)]
             work = [(t, trainings.pop(t.number, None), train, validation, seed, device, epochs) for t in todo]
             finished = parallel(delayed(_advance)(*arguments) for arguments in work)
-            for number, training in tqdm(finished, f"search, to epoch {epochs}", len(todo), unit="trial", disable=not todo):
-                trial = every[number - 1]
-                trainings[number], trial.losses = training, training.losses
-                done.add(trial)
+            with bar(len(todo), f"search, to epoch {epochs}", "trial") as shown:
+                for number, training in finished:
+                    trial = every[number - 1]
+                    trainings[number], trial.losses = training, training.losses
+                    done.add(trial)
+                    shown.update()
             if rung:
                 alive = _halve(alive, epochs)
                 trainings = {t.number: trainings[t.number] for t in alive if t.number in trainings}

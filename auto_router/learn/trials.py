@@ -42,6 +42,18 @@ class Trial:
         wanted = min(epochs, self.config.epochs)
         return len(self.losses) >= wanted or out_of_patience(self.losses, self.config.patience)
 
+    def to_plain(self) -> dict[str, Any]:
+        """Return what a report shows: JSON values, an epoch without a finite loss being None."""
+        losses = [loss if math.isfinite(loss) else None for loss in self.losses]
+        best = self.best_loss if math.isfinite(self.best_loss) else None
+        return {
+            "number": self.number,
+            "params": dict(self.params),
+            "losses": losses,
+            "best_loss": best,
+            "outcome": self.outcome,
+        }
+
     @property
     def outcome(self) -> str:
         if self.discarded:

@@ -1,0 +1,242 @@
+"""The report's interactive charts, made from ``metrics.json`` alone, as Bokeh figures.
+
+Colours are named by tags (``fill:blue``), and the page's script sets them from its style sheet, light or dark. Nothing is told
+by colour alone: markers, dashes and hatches differ too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, floor, log10
+from typing import Any
+
+from bokeh.models import (
+    BasicTicker,
+    ColumnDataSource,
+    DataRange1d,
+    FactorRange,
+    FixedTicker,
+    HoverTool,
+    NumeralTickFormatter,
+    PrintfTickFormatter,
+)
+from bokeh.plotting import figure
+
+Values = Mapping[str, Any]
+Figures = dict[str, Any]
+
+COLOURS = ("blue", "orange", "green", "red", "sky", "purple", "yellow", "grey")
+HATCHES = (" ", "/", ".", "x", "-", "\\", "o", "+")
+WIDE = 10.0  # a cost range of more than this factor is drawn on a logarithmic axis
+MOST_PARTS = 25
+PER_1000 = 1000.0
+
+
+def charts(metrics: Values, trials: Sequence[Values] = ()) -> Figures:
+    """Return the figures by the id of their place in the page; those that have nothing to show are left out."""
+    found: Figures = {}
+    if metrics["cost_quality"] is not None:
+        found["cost-quality"] = cost_quality(metrics)
+    found["explorer-chart"] = explorer_chart()
+    if len(metrics["per_model"]) > 1:
+        found["marginal"] = marginal(metrics)
+    for number, (name, model) in enumerate(metrics["per_model"].items()):
+        if model["known"]:
+            found[f"reliability-{number}"] = reliability(name, model)
+    for by, parts in metrics["breakdown"].items():
+        if parts:
+            found[f"selection-{by}"] = selection(parts, metrics["models"])
+    if trials:
+        found["trials"] = search(trials)
+    return found
+
+
+def cost_quality(metrics: Values) -> figure:
+    """Accuracy against cost: the router's settings and their hull, every model, the zero router, oracle and points."""
+    found, system = metrics["cost_quality"], metrics["system"]
+    singles = {name: place for name, place in found["single_models"].items() if None not in place}
+    points = {name: (p["cost"], p["accuracy"]) for name, p in metrics["operating_points"].items() if p["cost"] is not None}
+    served = {"router as served": (system["costs"]["router"], system["router"])} if system["costs"] else {}
+    oracle = {"oracle": (system["costs"]["oracle"], system["oracle"])} if system["costs"] else {}
+    costs = [place[0] for place in [*found["curve"], *singles.values()]]
+    wide = min(costs) > 0 and max(costs) > WIDE * min(costs)
+    plot = _figure(420, "mean cost of 1,000 prompts, USD", "accuracy", x_axis_type="log" if wide else "linear")
+    if wide:
+        plot.xaxis.ticker = _log_ticks(min(costs) * PER_1000, max(costs) * PER_1000)
+    last = max(costs)
+    for name, corners, colour, dash in (
+        ("zero router: mixtures of single models", found["zero_router_hull"], "grey", "dashed"),
+        ("router: hull of its settings", found["hull"], "blue", "solid"),
+    ):
+        line = [*corners, [max(last, corners[-1][0]), corners[-1][1]]] if corners else []
+        source = _source({f"{cost:.9g}": (cost, quality) for cost, quality in line})
+        _tagged(plot.line("x", "y", source=source, line_width=2, line_dash=dash, legend_label=name), f"line:{colour}")
+    curve = {f"a setting of the router ({i})": place for i, place in enumerate(found["curve"])}
+    for label, places, marker, size, colour in (
+        ("each setting", curve, "dot", 10, "blue"),
+        ("single models", singles, "circle", 10, "orange"),
+        ("oracle: cheapest right model", oracle, "star", 18, "green"),
+        ("router as served", served, "square", 14, "blue"),
+        ("operating points", points, "diamond", 13, "red"),
+    ):
+        if places:
+            drawn = plot.scatter("x", "y", source=_source(places), marker=marker, size=size, legend_label=label)
+            _tagged(drawn, f"fill:{colour}", "line:ink")
+            _hover(plot, drawn, [("", "@name"), ("accuracy", "@y{0.000}"), ("USD per 1,000", "@x{0.[0000]}")])
+    _tagged_text(plot, singles)
+    _legend_below(plot)
+    return plot
+
+
+def explorer_chart() -> figure:
+    """Where the explorer's settings lie beside the single models; the page's script fills it."""
+    ranges = {side: DataRange1d(range_padding=0.25) for side in ("x_range", "y_range")}  # room for names and large markers
+    plot = _figure(300, "cost of 1,000 prompts at these prices, USD", "accuracy", **ranges)
+    singles = ColumnDataSource({"x": [], "y": [], "name": [], "side": [], "away": []}, name="explorer-singles")
+    here = ColumnDataSource({"x": [], "y": [], "name": []}, name="explorer-here")
+    drawn = plot.scatter("x", "y", source=singles, size=10, legend_label="single models")
+    _tagged(drawn, "fill:orange", "line:ink")
+    now = plot.scatter("x", "y", source=here, marker="square_pin", size=18, legend_label="these settings")
+    _tagged(now, "fill:blue", "line:ink")
+    for renderer in (drawn, now):
+        _hover(plot, renderer, [("", "@name"), ("accuracy", "@y{0.000}"), ("USD per 1,000", "@x{0.[0000]}")])
+    plot.text("x", "y", "name", source=singles, x_offset="away", y_offset=4, text_align="side", text_font_size="11px")
+    _legend_below(plot)
+    return plot
+
+
+def marginal(metrics: Values) -> figure:
+    """What each model adds to the oracle: right answers of the pool that no other model gives."""
+    models = sorted(metrics["per_model"].items(), key=lambda item: item[1]["oracle_gain"] or 0.0)
+    names = [name for name, _ in models]
+    gains = [100 * (m["oracle_gain"] or 0.0) for _, m in models]
+    bounds = [m["oracle_gain_interval"] or (m["oracle_gain"] or 0.0,) * 2 for _, m in models]
+    low, high = ([100 * bound[side] for bound in bounds] for side in (0, 1))
+    plot = _figure(
+        90 + 26 * len(names), "points of oracle accuracy lost without it, with 95 %", "", y_range=FactorRange(factors=names)
+    )
+    source = ColumnDataSource({"name": names, "gain": gains, "low": low, "high": high})
+    bars = plot.hbar("name", right="gain", height=0.6, source=source)
+    _tagged(bars, "fill:sky", "line:ink")
+    _tagged(plot.segment("low", "name", "high", "name", source=source, line_width=2), "line:ink")
+    _hover(plot, bars, [("", "@name"), ("adds", "@gain{0.00} points"), ("95 %", "@low{0.00} to @high{0.00}")])
+    return plot
+
+
+def reliability(name: str, model: Values) -> figure:
+    """Predicted P against the observed share, with 95 % intervals: on the dashed line, P means what it says."""
+    curve = model["reliability"]
+    bounds = [b or (o, o) for b, o in zip(curve["observed_interval"], curve["observed"], strict=True)]
+    plot = _figure(240, "predicted P(correct)", "observed", x_range=(-0.02, 1.02), y_range=(-0.02, 1.02))
+    plot.title = name if len(name) <= 34 else name[:33] + "…"
+    _tagged(plot.line([0, 1], [0, 1], line_dash="dashed"), "line:grey")
+    source = ColumnDataSource(
+        {
+            "x": curve["predicted"],
+            "y": curve["observed"],
+            "low": [b[0] for b in bounds],
+            "high": [b[1] for b in bounds],
+            "rows": curve["count"],
+        }
+    )
+    _tagged(plot.segment("x", "low", "x", "high", source=source, line_width=2, line_alpha=0.6), "line:sky")
+    _tagged(plot.line("x", "y", source=source), "line:blue")
+    dots = plot.scatter("x", "y", source=source, size=6)
+    _tagged(dots, "fill:blue", "line:ink")
+    _hover(plot, dots, [("predicted", "@x{0.000}"), ("observed", "@y{0.000}"), ("rows", "@rows")])
+    plot.xaxis.ticker = plot.yaxis.ticker = BasicTicker(desired_num_ticks=3)
+    return plot
+
+
+def selection(parts: Mapping[str, Values], models: Sequence[str]) -> figure:
+    """Which model the router chose, by part of the test set, the largest part on top; rare models are one."""
+    largest = dict(list(parts.items())[:MOST_PARTS])
+    total = sum(part["rows"] for part in largest.values())
+    weight = {m: sum(part["rows"] * part["selection"][m] for part in largest.values()) / total for m in models}
+    often = sorted((m for m in models if weight[m] > 0), key=lambda m: -weight[m])
+    shown = often[: len(COLOURS)] if len(often) <= len(COLOURS) else often[: len(COLOURS) - 1]
+    rows = {m: [100 * part["selection"][m] for part in largest.values()] for m in shown}
+    if len(often) > len(shown):
+        rows["others"] = [100 * sum(part["selection"][m] for m in often[len(shown) :]) for part in largest.values()]
+    names = [_unlike(name, number) for number, name in enumerate(largest)]
+    plot = _figure(110 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(factors=names[::-1]), x_range=(0, 100))
+    left = [0.0] * len(names)
+    for number, (model, shares) in enumerate(rows.items()):
+        right = [a + b for a, b in zip(left, shares, strict=True)]
+        source = ColumnDataSource({"part": names, "left": left, "right": right, "share": shares, "model": [model] * len(names)})
+        bars = plot.hbar("part", left="left", right="right", height=0.75, source=source, legend_label=model[:40],
+                         hatch_pattern=HATCHES[number], hatch_scale=8)  # fmt: skip
+        _tagged(bars, f"fill:{COLOURS[number]}", "line:paper", "hatch:ink")
+        _hover(plot, bars, [("", "@part"), ("", "@model"), ("share", "@share{0.0} %")])
+        left = right
+    _legend_below(plot)
+    return plot
+
+
+def search(trials: Sequence[Values]) -> figure:
+    """Validation loss of every epoch of every trial, the best one thick."""
+    plot = _figure(320, "epoch", "validation loss")
+    for number, trial in enumerate(trials):
+        colour = "red" if number == 0 else "grey" if trial["outcome"] == "discarded" else "sky"
+        losses = trial["losses"]
+        source = ColumnDataSource(
+            {"x": list(range(1, len(losses) + 1)), "y": losses, "name": [f"trial {trial['number']}"] * len(losses)}
+        )
+        label = ("best", "discarded", "the others")[("red", "grey", "sky").index(colour)]
+        dash = "dotted" if colour == "grey" else "solid"
+        line = plot.line("x", "y", source=source, line_width=3 if number == 0 else 1, line_dash=dash, legend_label=label)
+        _tagged(line, f"line:{colour}")
+        _hover(plot, line, [("", "@name"), ("epoch", "@x"), ("loss", "@y{0.0000}")])
+    _legend_below(plot)
+    plot.yaxis.formatter = PrintfTickFormatter(format="%.3f")
+    return plot
+
+
+def _figure(height: int, across: str, up: str, **more: Any) -> figure:
+    plot = figure(height=height, sizing_mode="stretch_width", toolbar_location=None, tools="",
+                  x_axis_label=across, y_axis_label=up, min_border_right=12, **more)  # fmt: skip
+    if across.startswith(("mean cost", "cost of")):
+        plot.xaxis.formatter = NumeralTickFormatter(format="0.[0000]")
+    plot.axis.axis_label_text_font_style = "normal"
+    plot.background_fill_color = plot.border_fill_color = None  # the page shows through
+    return plot
+
+
+def _log_ticks(low: float, high: float) -> FixedTicker:
+    """1, 2 and 5 of every decade: the library's own ticks are too few where the range is one decade or two."""
+    decades = range(floor(log10(low)) - 1, ceil(log10(high)) + 1)
+    return FixedTicker(ticks=[m * 10.0**e for e in decades for m in (1, 2, 5)], minor_ticks=[])
+
+
+def _legend_below(plot: figure) -> None:
+    plot.add_layout(plot.legend[0], "below")
+    plot.legend.location = "left"
+    plot.legend.ncols = 2
+
+
+def _source(places: Mapping[str, Sequence[float]]) -> ColumnDataSource:
+    """Costs become those of 1,000 prompts."""
+    columns = {"x": [p[0] * PER_1000 for p in places.values()], "y": [p[1] for p in places.values()], "name": list(places)}
+    return ColumnDataSource(columns)
+
+
+def _tagged(renderer: Any, *tags: str) -> None:
+    renderer.glyph.tags = list(tags)
+
+
+def _tagged_text(plot: figure, places: Mapping[str, Sequence[float]]) -> None:
+    source = _source(places)
+    middle = sorted(p[0] for p in places.values())[len(places) // 2] if places else 0.0
+    source.data["short"] = [name.rsplit("/", 1)[-1][:24] for name in places]
+    source.data["side"] = ["right" if p[0] >= middle else "left" for p in places.values()]
+    source.data["away"] = [-9 if p[0] >= middle else 9 for p in places.values()]
+    plot.text("x", "y", "short", source=source, x_offset="away", y_offset=5, text_align="side", text_font_size="11px")
+
+
+def _hover(plot: figure, renderer: Any, lines: Sequence[tuple[str, str]]) -> None:
+    plot.add_tools(HoverTool(renderers=[renderer], tooltips=list(lines)))
+
+
+def _unlike(name: str, number: int) -> str:
+    """A category's name, short; two long names that begin alike stay two."""
+    return name if len(name) <= 28 else f"{name[:24]}… {number + 1}"

@@ -1,0 +1,85 @@
+"""The data's health: labels and unknowns of each model, duplicates, and how far the test set is from the training set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auto_router.records import Record, content_key, group_ids, label_matrix
+
+Floats = npt.NDArray[np.floating[Any]]
+
+MOST_REASONS = 3
+NORMAL_95 = 1.96
+
+
+def data_health(
+    train: Sequence[Record], test: Sequence[Record], names: Sequence[str], novelty: Floats | None
+) -> dict[str, Any]:
+    """Return plain values; ``novelty`` [N] of the test rows (1 is the limit of the familiar), None where not measured."""
+    parts = {"train": train, "test": test}
+    labels = {part: label_matrix(records, names) for part, records in parts.items()}
+    return {
+        "parts": {part: _part(records) for part, records in parts.items()},
+        "models": {
+            name: {part: _labels(labels[part][:, j]) for part in parts}
+            | _drift(labels["train"][:, j], labels["test"][:, j])
+            | {"reasons": _reasons(name, [*train, *test])}
+            for j, name in enumerate(names)
+        },
+        "in both": _in_both(train, test),
+        "unfamiliar": None if novelty is None or not len(novelty) else float((novelty > 1).mean()),
+        "sources apart": _apart(train, test),
+    }
+
+
+def _part(records: Sequence[Record]) -> dict[str, Any]:
+    """Counts, and how long prompts are; ``repeated``: records whose prompt and pictures another one before has."""
+    distinct = len({content_key(record.prompt, record.images) for record in records})
+    lengths = [len(record.prompt) for record in records]
+    return {
+        "records": len(records),
+        "groups": len(np.unique(group_ids(records))) if records else 0,
+        "repeated": len(records) - distinct,
+        "pictures": sum(bool(record.images) for record in records) / max(len(records), 1),
+        "characters": float(np.median(lengths)) if lengths else None,
+    }
+
+
+def _labels(column: Floats) -> dict[str, Any]:
+    known = column[~np.isnan(column)]
+    return {"rate": float(known.mean()) if len(known) else None, "unknown": int(len(column) - len(known))}
+
+
+def _drift(train: Floats, test: Floats) -> dict[str, Any]:
+    """Label rate in test less that in training, with its 95 % interval (two proportions, normal approximation)."""
+    known = [column[~np.isnan(column)].astype(np.float64) for column in (train, test)]
+    if not all(len(column) for column in known):
+        return {"drift": None, "drift_interval": None}
+    change = float(known[1].mean() - known[0].mean())
+    reach = NORMAL_95 * float(np.sqrt(sum(column.var() / len(column) for column in known)))
+    return {"drift": change, "drift_interval": [change - reach, change + reach]}
+
+
+def _reasons(name: str, records: Sequence[Record]) -> list[tuple[str, int]]:
+    """The commonest reasons of unknown labels, with their counts."""
+    return Counter(r.model_errors[name][:80] for r in records if name in r.model_errors).most_common(MOST_REASONS)
+
+
+def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:
+    """Test records whose prompt and pictures are in the training set too: they flatter the router."""
+    seen = {content_key(record.prompt, record.images) for record in train}
+    return sum(content_key(record.prompt, record.images) in seen for record in test)
+
+
+def _apart(train: Sequence[Record], test: Sequence[Record]) -> float | None:
+    """Total variation distance of the two distributions of ``source``, 0 (alike) to 1; None without sources."""
+    counts = [Counter(record.source for record in records if record.source) for records in (train, test)]
+    if not all(counts):
+        return None
+    shares = [{key: count / found.total() for key, count in found.items()} for found in counts]
+    return sum(abs(shares[0].get(key, 0.0) - shares[1].get(key, 0.0)) for key in set(shares[0]) | set(shares[1])) / 2

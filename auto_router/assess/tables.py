@@ -1,0 +1,202 @@
+"""What an assessment looks like on a terminal: tables made from the dict that ``assess`` returns, and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from auto_router.decide.operating_points import OperatingPoint
+
+Values = Mapping[str, Any]
+
+UNKNOWN = "-"
+
+
+def report(metrics: Values) -> str:
+    """Return the whole report; the last two lines are the headline."""
+    system = metrics["system"]
+    parts = {
+        "Per-model metrics": "\n".join(filter(None, [model_lines(metrics), models_table(metrics)])),
+        "System metrics": headline_table(metrics),
+        "Cost and quality": cost_quality_table(metrics),
+        "Operating points": points_table(metrics),
+        "Other methods on the same rows": baselines_table(metrics),
+        "By source": breakdown_table(metrics, "source"),
+        "By modality": breakdown_table(metrics, "modality"),
+    }
+    blocks = [f"{title}:\n{text}" for title, text in parts.items() if text]
+    headline = f"Router system accuracy: {number(system['router'])}\nOracle (best possible): {number(system['oracle'])}"
+    return "\n\n".join([*blocks, headline])
+
+
+def model_lines(metrics: Values) -> str:
+    """Return one line a model: AUC, and accuracy and F1 at the threshold in use."""
+    return "\n".join(
+        f"  {name}: AUC={number(m['auc'])}, acc={number(m['accuracy'])}, f1={number(m['f1'])}"
+        for name, m in metrics["per_model"].items()
+    )
+
+
+def models_table(metrics: Values) -> str:
+    """Return what the lines leave out: intervals, calibration, cost, and what each model adds to the pool."""
+    rows = [
+        [
+            name,
+            interval(m["auc_interval"]),
+            number(m["brier"]),
+            _with_interval(m, "ece"),
+            _with_interval(m, "positive_rate"),
+            m["known"],
+            usd(m["mean_cost"]),
+            signed(m["oracle_gain"]),
+            percent(metrics["system"]["selection"][name]),
+        ]
+        for name, m in metrics["per_model"].items()
+    ]
+    headers = ["model", "AUC, 95 %", "Brier", "ECE", "positive rate", "labels", "USD", "adds to oracle", "chosen"]
+    return _table(rows, headers)
+
+
+def headline_table(metrics: Values) -> str:
+    """Return the router beside what any router must be compared with."""
+    s = metrics["system"]
+    costs = s["costs"] or {}
+    closed = "" if s["gap_closed"] is None else f"{_with_interval(s, 'gap_closed', percent)} of the gap to the oracle closed"
+    kinds = [
+        ("router", "router", closed),
+        ("best single", "best_single", f"{s['best_single_model']}, chosen on the training set"),
+        ("cheapest", "cheapest", s["cheapest_model"]),
+        ("random", "random", "every model equally often"),
+        ("oracle", "oracle", "best possible accuracy"),
+    ]
+    rows = [
+        [title, number(s[key]), interval(s.get(f"{key}_interval")), usd(costs.get(key)), note]
+        for title, key, note in kinds
+        if s[key] is not None
+    ]
+    difference = _with_interval(s, "router_minus_best_single", signed)
+    lines = [_table(rows, [f"accuracy on {s['rows']} test rows", "", "95 %", "USD", ""])]
+    lines.append(f"router - best single: {difference} (paired, 95 % by bootstrap over {metrics['groups']} groups)")
+    lines.append(f"mean AUC {number(s['mean_auc'])}, mean ECE {number(s['mean_ece'])}")
+    return "\n".join(lines)
+
+
+def cost_quality_table(metrics: Values) -> str:
+    """Return the measures of the cost–quality curve; empty where no cost is known."""
+    c, s, pair = metrics["cost_quality"], metrics["system"], metrics["pair"]
+    rows = []
+    if c is not None:
+        rows = [
+            ["AIQ", _with_interval(c, "aiq"), f"area under the hull; zero router {number(c['zero_router_aiq'])}"],
+            ["AIQ - zero router", _with_interval(c, "aiq_minus_zero_router", signed), "above 0: worth having"],
+            ["nAUC, pool's range", number(c["pool_nauc"]), "comparable between routers"],
+            ["nAUC, own range", number(c["own_nauc"]), "not comparable between routers"],
+            ["Ps", number(c["peak"]), "best accuracy of any setting"],
+            ["QNC", percent(c["qnc"]), "of best single's cost buys its accuracy, on the hull"],
+            ["PerfGain", percent(c["perf_gain"], "+.1%"), "best setting against best single"],
+            ["CostSave", percent(c["cost_save"]), "saved by the cheapest setting as good as best single"],
+            ["RankScore", number(s["rank_score"]), "the served decisions, accuracy before cost (β = 0.1)"],
+            ["cost share", percent(s["cost_share"]), "the served decisions' cost, of best single's"],
+        ]
+    if pair is not None:
+        rows += [["APGR", number(pair["apgr"]), f"{pair['weak']} to {pair['strong']}; a random router has 0.5"]]
+        rows += [[f"CPT({q} %)", percent(pair[f"cpt_{q}"]), f"of calls to {pair['strong']}"] for q in (50, 80)]
+    return _table(rows, ["measure", "", ""]) if rows else ""
+
+
+def points_table(metrics: Values) -> str:
+    """Return the named operating points; empty where there are none."""
+    rows = [
+        [
+            name,
+            _with_interval(p, "accuracy"),
+            _with_interval(p, "minus_best_single", signed),
+            usd(p["cost"]),
+            percent(p["cost_share"]),
+            _selection(p["selection"]),
+        ]
+        for name, p in metrics["operating_points"].items()
+    ]
+    headers = ["operating point", "accuracy", "- best single", "USD", "of best single's", "chosen most"]
+    return _table(rows, headers) if rows else ""
+
+
+def baselines_table(metrics: Values) -> str:
+    """Return the router beside other methods; empty where none was given."""
+    s, c = metrics["system"], metrics["cost_quality"] or {}
+    if not metrics["baselines"]:
+        return ""
+    router = {"accuracy": s["router"], "accuracy_interval": s["router_interval"], "aiq": c.get("aiq")}
+    rows = [
+        [
+            name,
+            _with_interval(m, "accuracy"),
+            percent(m["gap_closed"]),
+            number(m["mean_auc"]),
+            number(m["mean_ece"]),
+            number(m["aiq"]),
+            _with_interval(m, "minus_router", signed) if "minus_router" in m else "",
+        ]
+        for name, m in {"router": {**s, **router}, **metrics["baselines"]}.items()
+    ]
+    return _table(rows, ["method", "accuracy", "gap closed", "AUC", "ECE", "AIQ", "- router"])
+
+
+def breakdown_table(metrics: Values, by: str) -> str:
+    """Return the headline by ``source`` or ``modality``; empty where there are fewer than two of them."""
+    parts = metrics["breakdown"][by]
+    if len(parts) < 2:
+        return ""
+    names = ("router", "best_single", "random", "oracle")
+    rows = [
+        [key, part["rows"], *(number(part[name]) for name in names), _selection(part["selection"])]
+        for key, part in parts.items()
+    ]
+    return _table(rows, [by, "rows", "router", "best single", "random", "oracle", "chosen most"])
+
+
+def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:
+    """Return what each point aims at, and what it did on the rows it was fitted on."""
+    rows = [
+        [name, point.aim, signed(point.evidence.get("gain")), percent(point.evidence.get("cost share"))]
+        for name, point in points.items()
+    ]
+    return _table(rows, ["point", "aim", "- best single", "of its cost"])
+
+
+def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
+    return tabulate(rows, headers=headers, disable_numparse=True, stralign="left")
+
+
+def number(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:+.3f}"
+
+
+def percent(value: float | None, form: str = ".1%") -> str:
+    return UNKNOWN if value is None else format(value, form)
+
+
+def usd(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.3g}"
+
+
+def interval(bounds: Sequence[float] | None, form: Callable[[float | None], str] = number) -> str:
+    return UNKNOWN if bounds is None else f"[{form(bounds[0])}, {form(bounds[1])}]"
+
+
+def _with_interval(values: Values, name: str, form: Callable[[float | None], str] = number) -> str:
+    """A measure and the interval beside it, such as ``0.891 [0.870, 0.912]``."""
+    bounds = values[f"{name}_interval"]
+    return form(values[name]) if bounds is None else f"{form(values[name])} {interval(bounds, form)}"
+
+
+def _selection(shares: Mapping[str, float], most: int = 3) -> str:
+    """The models chosen most often."""
+    first = sorted(shares.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"{name} {share:.0%}" for name, share in first if share >= 0.005)

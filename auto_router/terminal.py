@@ -1,0 +1,76 @@
+"""How every stage talks: words and tables on stdout, bars and errors on stderr; less of it, or JSON, where asked."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+# What every bar looks like; what is counted in money says so behind the rate.
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+PARTIAL = BAR.replace("{n_fmt}/{total_fmt}", "{n:.0f}/{total:.0f}")  # for items that finish in part
+
+_hidden = False
+Item = TypeVar("Item")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quiet`` and ``--json``, and let the parser print its epilog as it is written."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    group = parser.add_argument_group("what is printed")
+    group.add_argument("--quiet", action="store_true", help="print nothing but errors (and the JSON, with --json)")
+    group.add_argument("--json", action="store_true", help="print one JSON document on stdout; words go to stderr")
+
+
+@contextlib.contextmanager
+def speaking(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield a dict for the stage to fill; at the end it is printed where ``--json`` asks for it.
+
+    Inside the block, what is printed goes nowhere with ``--quiet`` and to stderr with ``--json``. After an error no JSON is
+    printed: the exit code and the line on stderr say what happened.
+    """
+    global _hidden
+    result: dict[str, Any] = {}
+    before, _hidden = _hidden, arguments.quiet
+    with contextlib.ExitStack() as stack:
+        stack.callback(_show_bars, before)
+        if arguments.quiet:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        elif arguments.json:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield result
+    if arguments.json:
+        print(json.dumps(result, ensure_ascii=True, allow_nan=False))
+
+
+def watched(items: Iterable[Item], description: str, unit: str) -> Iterator[Item]:
+    """Yield ``items`` of unknown number under a bar that goes away at the end."""
+    with bar(None, description, unit, leave=False) as shown:
+        for item in items:
+            yield item
+            shown.update()
+
+
+def _show_bars(hidden: bool) -> None:
+    global _hidden
+    _hidden = hidden
+
+
+def bar(total: float | None, description: str, unit: str, done: float = 0, **more: Any) -> tqdm[Any]:
+    """Return a progress bar of the house; hidden with ``--quiet`` and where there is nothing to count.
+
+    ``more`` goes to tqdm: ``leave=False`` for one that passes, ``bar_format=PARTIAL`` for parts of items.
+    """
+    # Without a total there is no rest to tell of, and tqdm's own short form is right.
+    form = {"bar_format": BAR} if total is not None else {}
+    hidden = _hidden or total == 0
+    return tqdm(
+        total=total, desc=description, unit=unit, initial=done, smoothing=0.1, dynamic_ncols=True, disable=hidden, **form | more
+    )
