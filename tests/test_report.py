@@ -100,7 +100,7 @@ def test_wrongly_routed_prompts_are_those_and_carry_small_pictures(artifacts: Pa
         assert row["right"] == [name for name, score in scores.items() if score == 1]
         assert len(row["pictures"]) == len(test[row["idx"]]["images"])
         assert all(uri.startswith("data:image/webp;base64,") and len(uri) < 5000 for uri in row["pictures"])
-        assert len(row["prompt"]) == 400
+        assert len(row["prompt"]) == 300
 
 
 def test_the_datas_health_is_told(page: Page) -> None:

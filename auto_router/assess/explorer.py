@@ -16,7 +16,7 @@ from auto_router.decide.served import serve
 Floats = npt.NDArray[np.floating[Any]]
 Packed = dict[str, Any]
 
-MOST_BYTES = 700_000  # of the packed tables in the page, base64 included
+MOST_BYTES = 400_000  # of the packed tables in the page, base64 included
 UNKNOWN = 255
 
 

@@ -35,7 +35,7 @@ from auto_router.records import Record, load_records
 
 PAGE = Path(__file__).with_name("page")
 REPORT_NAME = "report.html"
-MOST_PARTS = 60  # rows of a breakdown
+MOST_PARTS = 30  # rows of a breakdown
 
 FORMS = {
     "number": number,

@@ -14,10 +14,10 @@ from auto_router.errors import DataError
 from auto_router.images import image_bytes, pixels
 from auto_router.records import Record
 
-MOST = 200
-MOST_CHARACTERS = 400
+MOST = 150
+MOST_CHARACTERS = 300
 THUMBNAIL_SIDE = 120  # pixels
-THUMBNAIL_BYTES = 400_000  # of all thumbnails of a page
+THUMBNAIL_BYTES = 250_000  # of all thumbnails of a page
 
 
 def wrongly_routed(test: HeldOut, records: Sequence[Record], with_prompts: bool = True) -> dict[str, Any]:
