@@ -1,7 +1,7 @@
 """One engine for every server: it decides without blocking the event loop, and always names a model.
 
 Where the router cannot decide, the *fallback* is chosen: ``fallback_model``, else the best single model of training, else the
-first that the artifact knows; where there are pictures, the first of these that takes them. The decision's ``reason`` then says:
+first that the artifact knows; where there are pictures, the first of these that takes them. Then the ``reason`` is:
 
 * ``no_artifact``: none could be opened yet;
 * ``encoder_failed``: the encoder failed, or failed before and has not answered since;

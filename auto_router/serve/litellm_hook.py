@@ -59,7 +59,7 @@ class RouterHook(CustomLogger):
             self.attach(proxy.app, max_body_bytes)
 
     def attach(self, app: Any, max_body_bytes: int) -> None:
-        """Give the proxy's app a limit on bodies, ``GET /auto_router/health``, and ``GET /auto_router/metrics`` (with a key)."""
+        """Give the proxy's app a limit on bodies, ``GET /auto_router/health`` and, with a key, ``GET /auto_router/metrics``."""
         from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
 
         # The proxy loads callbacks when its app is running already: too late for add_middleware.
