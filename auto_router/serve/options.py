@@ -30,7 +30,7 @@ class Options:
     clip_server: str | None = None
     threads: int | None = None
     cache_bytes: int = 64 * 2**20
-    timeout_s: float = 5.0
+    timeout_s: float = 10.0
     log_prompts: bool = False
 
     def __post_init__(self) -> None:

@@ -183,7 +183,8 @@ def test_prompts_are_logged_only_where_asked(path: Path, encoder: SwitchedEncode
 @asynccontextmanager
 async def under_load(engine: Engine, callers: int = 20) -> AsyncIterator[list[Any]]:
     """Decide all the time, in many coroutines; the decisions are in the list."""
-    made, over = [], asyncio.Event()
+    made: list[Any] = []
+    over = asyncio.Event()
 
     async def caller(number: int) -> None:
         while not over.is_set():

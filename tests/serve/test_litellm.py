@@ -29,7 +29,6 @@ from tests.serve.made import MATH, POEM, local_encoder, save_made
 from tests.serve.processes import Running, running
 
 KEY = "sk-for-tests-only"
-FAIL_AFTER = {"x-auto-router-model": "math"}
 
 
 @pytest.fixture(scope="module")
