@@ -33,6 +33,8 @@ class Endpoint:
         while more:
             message = await receive()
             data, more = data + message.get("body", b""), message.get("more_body", False)
+        if scope["path"] != "/v1/chat/completions":
+            return await _send(send, 404, {"error": {"message": f"no such path: {scope['path']}", "type": "not_found"}})
         body = json.loads(data)
         self.bodies.append(body)
         if self.down:
