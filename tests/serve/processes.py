@@ -20,7 +20,7 @@ import pytest
 from tests.checkout import ROOT
 from tests.servers import free_port
 
-START_SECONDS = 180.0
+START_SECONDS = 240.0
 
 
 @dataclass

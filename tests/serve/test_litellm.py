@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("litellm", reason="the LiteLLM proxy is in an environment of its own: make test-litellm")
 
 import yaml
-from openai import APIStatusError, AsyncOpenAI, AuthenticationError, BadRequestError, InternalServerError, OpenAI
+from openai import APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
 
 from auto_router.router import ModelRouter
 from tests.checkout import ROOT
@@ -204,8 +204,10 @@ def answers(proxy: Running) -> Counter[tuple[str, str]]:
 
 
 def test_nobody_is_served_without_the_key(proxy: Running) -> None:
-    with pytest.raises(AuthenticationError), OpenAI(base_url=f"{proxy.url}/v1", api_key="sk-wrong", max_retries=0) as stranger:
-        ask(stranger, MATH)
+    with OpenAI(base_url=f"{proxy.url}/v1", api_key="sk-wrong", max_retries=0) as stranger:
+        with pytest.raises(APIStatusError) as refused:
+            ask(stranger, MATH)
+        assert refused.value.status_code in (400, 401)  # without a database the proxy says that it cannot look the key up
     body = {"model": "auto", "messages": [{"role": "user", "content": MATH}]}
     assert proxy.ask("POST", "/v1/chat/completions", body)[0] == 401
     assert proxy.ask("GET", "/auto_router/metrics")[0] == 401
@@ -242,8 +244,11 @@ def test_faults_under_load_are_only_the_documented_ones(proxy: Running, path: Pa
             callers = [asyncio.create_task(caller(number)) for number in range(30)]
             await asyncio.sleep(1.5)
             await asyncio.to_thread(save_made, path, ["poet", "math", "eyes"])  # the two change places
-            await asyncio.sleep(1.5)
-            assert seen[("poet", "poet")] > 0
+            until = time.monotonic() + 15
+            while not seen[("poet", "poet")]:
+                assert time.monotonic() < until, f"the new artifact is not in service: {seen}"
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(1)
             endpoints["poet"].down = True
             await asyncio.sleep(1.5)
             over.set()
