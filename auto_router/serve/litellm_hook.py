@@ -140,7 +140,7 @@ def offered_models() -> frozenset[str]:
 
 
 def _answered(response: Any, info: Mapping[str, Any]) -> str | None:
-    """Return the name in ``model_list`` of the deployment that answered, after fallbacks; None where the proxy does not tell."""
+    """Return the name in ``model_list`` of the deployment that answered, after fallbacks; None where unknown."""
     hidden = getattr(response, "_hidden_params", None) or {}
     group = (hidden.get("additional_headers") or {}).get("x-litellm-model-group") if isinstance(hidden, dict) else None
     if group:

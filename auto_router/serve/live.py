@@ -42,6 +42,7 @@ class LiveRouter:
         self._on_load = on_load
         self._encoder: EmbeddingGenerator | None = None
         self._cache_before, self._counting = (0, 0), threading.Lock()
+        self._leaving: ModelRouter | None = None  # replaced, and finishing what it was asked
         self._seen: Signature | None = None
         self._again = True  # whether the file that is there is worth another attempt
         self._wake, self._stop, self._probing = threading.Event(), threading.Event(), threading.Lock()
@@ -104,12 +105,7 @@ class LiveRouter:
     def cache_counts(self) -> tuple[int, int]:
         """Return hits and misses of the embedding caches of all routers so far."""
         with self._counting:
-            return self._cache_counts()
-
-    def _cache_counts(self) -> tuple[int, int]:
-        cache = None if self.router is None else self.router.cache
-        hits, misses = self._cache_before
-        return (hits, misses) if cache is None else (hits + cache.hits, misses + cache.misses)
+            return _plus(_plus(self._cache_before, self._leaving), self.router)
 
     def _keep(self) -> None:
         retry_at = 0.0
@@ -147,8 +143,7 @@ class LiveRouter:
             raise
         old, before = self.router, self._encoder
         with self._counting:
-            self._cache_before = self._cache_counts()
-            self.router = router
+            self.router, self._leaving = router, old
         self._encoder, self._again, self.loaded_at, self.load_error = encoder, False, time.time(), None
         self._on_load("loaded")
         log.info(
@@ -156,6 +151,8 @@ class LiveRouter:
         )
         if old is not None:
             old.close()
+            with self._counting:
+                self._cache_before, self._leaving = _plus(self._cache_before, old), None
         if before is not None and before is not encoder:
             before.close()
 
@@ -194,6 +191,10 @@ class LiveRouter:
         self.load_error = message
         # A damaged file stays damaged; a file that is missing, or an encoder that is down, may come.
         self._again = self._seen is None or isinstance(error, EncoderError)
+
+
+def _plus(counts: tuple[int, int], router: ModelRouter | None) -> tuple[int, int]:
+    return counts if router is None else (counts[0] + router.cache.hits, counts[1] + router.cache.misses)
 
 
 def _signature(path: str | Path) -> Signature | None:
