@@ -11,7 +11,7 @@ before them). Every way is measured with one caller and with ``--connections`` c
 * ``litellm``: *endpoint* is a made chat endpoint asked directly; *proxy* is the same endpoint through the proxy by its own
   name; *served* is the proxy asked for ``auto``. The router's part is *served* less *proxy*.
 
-Prints requests, errors, rate, p50 and p99 of each, the server's resident memory after a fifth of its load and at the end, and
+Prints requests, errors, rate, p50 and p99 of each, the server's resident memory after the first fifth of the uncached load and at the end, and
 whether its counters add up. ``--check`` exits 1 where there is an error or a fallback, where the counts do not add up, or where
 memory grew by more than ``GROWTH`` between the two.
 """
@@ -158,7 +158,9 @@ def measure(ways: dict[str, Callable[[int], list[Ask]]], served: str, server: Se
                 long = name == served and callers > 1
                 duration = seconds if long else min(seconds / 6, 10.0)
                 key = f"{name}, {'cached' if cached else 'uncached'}, {callers}"
-                if long and not early:  # warm, at the load that is measured
+                if (
+                    long
+                ):  # warm, at the load that is measured; the encoder's buffers take their size with the first large batches
                     decided += int(asyncio.run(load(way(callers), seconds / 5, cached))["requests"])
                     early = server.resident()
                 found[key] = asyncio.run(load(way(callers), duration, cached))
@@ -213,7 +215,7 @@ def report(found: dict[str, Any], json_path: Path | None, check: bool) -> None:
     print(
         "\n" + tabulate(rows, headers=["way, prompts, callers", "requests", "errors", "/s", "p50 ms", "p99 ms"], floatfmt=".1f")
     )
-    print(f"resident memory: {found['early_mib']} MiB after a fifth of the load, {found['late_mib']} MiB at the end")
+    print(f"resident memory: {found['early_mib']} MiB after a fifth of the uncached load, {found['late_mib']} MiB at the end")
     print("counts: " + ", ".join(f"{name} {value:,}" for name, value in found["counts"].items()))
     if json_path:
         write_json(json_path, found)
