@@ -11,9 +11,9 @@ before them). Every way is measured with one caller and with ``--connections`` c
 * ``litellm``: *endpoint* is a made chat endpoint asked directly; *proxy* is the same endpoint through the proxy by its own
   name; *served* is the proxy asked for ``auto``. The router's part is *served* less *proxy*.
 
-Prints requests, errors, rate, p50 and p99 of each, the server's resident memory after the first fifth of the uncached load and at the end, and
-whether its counters add up. ``--check`` exits 1 where there is an error or a fallback, where the counts do not add up, or where
-memory grew by more than ``GROWTH`` between the two.
+Prints requests, errors, rate, p50 and p99 of each, the server's resident memory after the first fifth of the uncached load and
+at the end, and whether its counters add up. ``--check`` exits 1 where there is an error or a fallback, where the counts do not
+add up, or where memory grew by more than ``GROWTH`` between the two.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def endpoint(scope: Any, receive: Any, send: Any) -> None:
         data, more = data + message.get("body", b""), message.get("more_body", False)
     choice = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    base = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": json.loads(data)["model"]}
+    base = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": json.loads(data or "{}").get("model")}
     body = json.dumps(base | {"choices": [choice], "usage": usage}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
