@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup demo notebooks test check record clean
+.PHONY: setup setup-nat setup-litellm demo notebooks test test-nat test-litellm check record clean
 
 setup: $(VENV)/.ready
 
@@ -11,6 +11,15 @@ $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+# Environments of their own: what they serve inside excludes what the pipeline needs, and each other.
+setup-nat: .venv-nat/.ready
+setup-litellm: .venv-litellm/.ready
+
+.venv-%/.ready: requirements-%.txt constraints-%.txt pyproject.toml
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet -r requirements-$*.txt -c constraints-$*.txt
 	touch $@
 
 notebooks: setup
@@ -27,5 +36,11 @@ check: setup
 test: check
 	$(PY) -m pytest -n auto --dist loadfile
 
+test-nat: setup-nat
+	.venv-nat/bin/python -m pytest tests/serve/test_nat.py tests/serve/test_nat_load.py
+
+test-litellm: setup-litellm
+	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py
+
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nat .venv-litellm demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

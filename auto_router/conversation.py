@@ -39,6 +39,19 @@ def turns_of(messages: Any) -> list[Turn]:
     return [_turn(message) for message in messages]
 
 
+def conversation_input(turns: Sequence[Turn]) -> tuple[str, tuple[Any, ...]]:
+    """Return what is embedded of a conversation, for labels and for decisions alike: its prompt and all of its pictures.
+
+    The prompt is empty where the user sent nothing but pictures.
+
+    Raises:
+        DataError: the user said nothing and sent no picture.
+    """
+    pictures = tuple(picture for turn in turns for picture in turn.images)
+    wordless = not any(turn.role == "user" and turn.text.strip() for turn in turns)
+    return "" if wordless and pictures else conversation_prompt(turns), pictures
+
+
 def conversation_prompt(turns: Sequence[Turn]) -> str:
     """Return the prompt of a conversation that ends with the user's turn (what follows it is not looked at).
 
@@ -73,10 +86,10 @@ def _turn(message: Any) -> Turn:
 
 def _pictures(part: Mapping[str, Any]) -> list[Any]:
     """A part without a picture of its own, ``{"type": "image"}``, stands for one of the row's picture column."""
-    for name in ("image_url", "image"):
+    for name in ("image_url", "image", "source") if part.get("type") == "image" else ("image_url", "image"):
         value = part.get(name)
-        if isinstance(value, Mapping) and "url" in value:
-            value = value["url"]
+        if isinstance(value, Mapping):
+            value = next((value[key] for key in ("url", "data") if key in value), value)
         if value:
             return [value]
     return []

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from auto_router.artifacts import load_artifact
 from auto_router.decide.limits import allowed_models
 from auto_router.decide.policy import Decision, Floats, decisions
-from auto_router.decide.served import serve
+from auto_router.decide.served import Policies, ServedPolicy, choose_each
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.spec import Array
 from auto_router.encode.surface import with_surface
@@ -29,11 +29,15 @@ from auto_router.routing.feedback import append_feedback
 from auto_router.routing.microbatch import MicroBatcher
 from auto_router.routing.opening import blank_picture, open_pinned
 
+Pictures = Sequence[ImageLike] | None
+Names = Collection[str] | None
+
 
 class _Asked(NamedTuple):
     text: str
-    images: Sequence[ImageLike] | None
-    models: Collection[str] | None
+    images: Pictures
+    models: Names
+    policy: ServedPolicy
 
 
 class ModelRouter:
@@ -53,7 +57,8 @@ class ModelRouter:
         verbose: print every decision.
         fallback_model: chosen where no model qualifies and it may take the input.
         clip_server: ``HOST:PORT`` for a router trained on a clip-server's embeddings.
-        encoder: an open :class:`EmbeddingGenerator` to use instead of opening the one the artifact names.
+        encoder: an open :class:`EmbeddingGenerator` to use instead of opening the one the artifact names; it stays open when
+            the router is closed.
         operating_point: one that the artifact holds: ``accuracy`` (the default without thresholds and costs), ``quality``,
             ``balanced`` or ``economy``. Thresholds may be given beside it.
         threads: cores that one call of the embedded encoder may use; None leaves the choice to it.
@@ -95,48 +100,44 @@ class ModelRouter:
         self.pool = artifact.pool
         self.device = usable_device(device)
         self.verbose = verbose
-        self.policy = serve(
+        self.policies = Policies(
             self.model_names, artifact.operating_points, model_thresholds, model_costs, fallback_model, operating_point
         )
+        self.policy = self.policies.under(None)
         self._artifact = artifact
         artifact.network.to(self.device)
         self._surface = bool(artifact.surface)
         self._guarded = guard_unfamiliar
         self._on_decision = on_decision
         self._drift = DriftMonitor(self.model_names, artifact.training.get("reference", {}), drift_window)
+        self._own_encoder = encoder is None
         self.encoder = encoder or open_pinned(artifact.encoder.get("backend"), clip_server, threads)
         self.encoder.check(artifact.encoder)
-        self._cache = EmbeddingCache(self.encoder, cache_bytes)
+        self.cache = EmbeddingCache(self.encoder, cache_bytes)
         self._batches: MicroBatcher[_Asked, Decision] = MicroBatcher(self._decide)
         self._closed = False
 
-    def route(self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None) -> str:
+    def route(self, text: str, images: Pictures = None, models: Names = None) -> str:
         """Return the name of the model that should answer ``text`` with ``images``."""
         return self.decide(text, images, models).model
 
-    def decide(self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None) -> Decision:
-        """Return the whole :class:`Decision`. ``models`` limits the choice to these names.
+    def decide(self, text: str, images: Pictures = None, models: Names = None, operating_point: str | None = None) -> Decision:
+        """Return the whole :class:`Decision`.
+
+        ``models`` limits the choice to these names; ``operating_point`` is in force for this prompt instead of the router's.
 
         Raises:
             DataError: a picture cannot be read.
-            ConfigError: no model may take the input, or ``models`` names an unknown one.
+            ConfigError: no model may take the input, or ``models`` or ``operating_point`` is unknown.
         """
-        return self._decide([_Asked(text, images, models)])[0]
+        return self._decide([_Asked(text, images, models, self.policies.under(operating_point))])[0]
 
-    def route_batch(
-        self,
-        texts: Sequence[str],
-        images: Sequence[Sequence[ImageLike] | None] | None = None,
-        models: Collection[str] | None = None,
-    ) -> list[str]:
+    def route_batch(self, texts: Sequence[str], images: Sequence[Pictures] | None = None, models: Names = None) -> list[str]:
         """Return one model name per prompt; all prompts are encoded together."""
         return [decision.model for decision in self.decide_batch(texts, images, models)]
 
     def decide_batch(
-        self,
-        texts: Sequence[str],
-        images: Sequence[Sequence[ImageLike] | None] | None = None,
-        models: Collection[str] | None = None,
+        self, texts: Sequence[str], images: Sequence[Pictures] | None = None, models: Names = None
     ) -> list[Decision]:
         """Return one :class:`Decision` per prompt. ``images[i]`` are the pictures of prompt i, or None."""
         if isinstance(texts, str):
@@ -144,17 +145,18 @@ class ModelRouter:
         if images is not None and len(images) != len(texts):
             raise ConfigError(f"{len(texts)} prompts came with {len(images)} lists of pictures; give one list per prompt")
         given = [None] * len(texts) if images is None else images
-        return self._decide([_Asked(*both, models) for both in zip(texts, given, strict=True)])
+        return self._decide([_Asked(*both, models, self.policy) for both in zip(texts, given, strict=True)])
 
-    async def aroute(self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None) -> str:
+    async def aroute(self, text: str, images: Pictures = None, models: Names = None) -> str:
         """Like :meth:`route`, without blocking the event loop."""
         return (await self.adecide(text, images, models)).model
 
     async def adecide(
-        self, text: str, images: Sequence[ImageLike] | None = None, models: Collection[str] | None = None
+        self, text: str, images: Pictures = None, models: Names = None, operating_point: str | None = None
     ) -> Decision:
         """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
-        return await asyncio.wrap_future(self._batches.submit(_Asked(text, images, models)))
+        asked = _Asked(text, images, models, self.policies.under(operating_point))
+        return await asyncio.wrap_future(self._batches.submit(asked))
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
@@ -188,8 +190,9 @@ class ModelRouter:
         """Finish what was asked, and give back the encoder's resources. A closed router decides no more."""
         self._batches.close()
         self._closed = True
-        self._cache.clear()
-        self.encoder.close()
+        self.cache.clear()
+        if self._own_encoder:
+            self.encoder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -210,17 +213,17 @@ class ModelRouter:
             return []
         texts, pictures = [one.text for one in asked], [one.images for one in asked]
         start = time.perf_counter()
-        rows = self._cache.embed_batch(texts, pictures)
+        rows = self.cache.embed_batch(texts, pictures)
         encoded = time.perf_counter()
         inputs, probabilities, novelty = self._probabilities(texts, rows)
         predicted = time.perf_counter()
         counts = [len(given or ()) for given in pictures]
         allowed = allowed_models(self.model_names, self.pool, texts, counts, [one.models for one in asked])
-        expected = self._artifact.expected_costs(inputs)
-        policy = self.policy.priced(self.model_names, expected)
-        choices = policy.choose(probabilities, allowed, None if novelty is None or not self._guarded else novelty > 1)
+        unfamiliar = None if novelty is None or not self._guarded else novelty > 1
+        expected, policies = self._artifact.expected_costs(inputs), [one.policy for one in asked]
+        choices = choose_each(policies, self.model_names, probabilities, allowed, unfamiliar, expected)
         timings = {"encoder": encoded - start, "heads": predicted - encoded, "decision": 0.0}
-        costs = expected if policy.costs is None else policy.costs
+        costs = expected if policies[0].costs is None else policies[0].costs
         made = decisions(choices, probabilities, self.model_names, costs, novelty, timings, inputs)
         timings["decision"] = time.perf_counter() - predicted
         self._drift.add(made)

@@ -136,7 +136,7 @@ def overhead_ms(encoder: LocalEncoder, prompts: list[str]) -> dict[str, float]:
     Both are of one and the same call, so that other work on the machine does not count as a difference. Tokens are made
     once, before, and count on both sides: which of the two makes them depends on the prompt's length.
     """
-    encoder._ids.cache_clear()
+    encoder._remembered.cache_clear()
     tokenising: list[float] = []
     for prompt in prompts:
         start = time.perf_counter()

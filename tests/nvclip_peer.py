@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import re
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Refused(Exception):
 class NvclipServer:
     """``failures`` are statuses that the next requests get instead of an answer (0: the connection is closed)."""
 
+    port: int = 0
     first_index: int = 0
     only_float: bool = False
     dim: int = 1024
@@ -72,7 +74,7 @@ class NvclipServer:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -118,3 +120,9 @@ class NvclipServer:
         else:
             vector[[0, 1]] = len(item), 1
         return base64.b64encode(vector.tobytes()).decode() if form == "base64" else [float(value) for value in vector]
+
+
+if __name__ == "__main__":
+    with NvclipServer(int(sys.argv[1])):
+        print("ready", flush=True)
+        threading.Event().wait()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from auto_router.collect.pictures import PictureSource
-from auto_router.conversation import Turn, conversation_prompt, turns_of
+from auto_router.conversation import Turn, conversation_input, turns_of
 from auto_router.errors import DataError
 from auto_router.records import content_key
 
@@ -60,6 +60,7 @@ class Shape:
     def question(self, number: int, row: Mapping[str, Any], pictures: PictureSource) -> Question:
         """Read one row. Raises DataError, whose text continues "row N"."""
         turns: tuple[Turn, ...] = ()
+        inside: tuple[Any, ...] = ()
         answer = row.get(self.roles.get("answer", ""))
         if "prompt" in self.roles:
             prompt = row[self.roles["prompt"]]
@@ -68,13 +69,14 @@ class Shape:
         else:
             try:
                 turns, reference = _conversation(row[self.roles["messages"]])
-                prompt = conversation_prompt(turns)
+                prompt, inside = conversation_input(turns)
+                if not prompt:
+                    raise DataError("the conversation has no user message with text")
             except DataError as error:
                 raise DataError(f": column {self.roles['messages']!r}: {error}; drop the row") from error
             answer = reference if answer is None else answer
         try:
-            inside = [image for turn in turns for image in turn.images]
-            images = pictures.read(inside) + pictures.read(row.get(self.roles.get("images", "")))
+            images = pictures.read(list(inside)) + pictures.read(row.get(self.roles.get("images", "")))
         except DataError as error:
             raise DataError(f", pictures: {error}") from error
         source, group = (row.get(self.roles.get(role, "")) for role in ("source", "group"))

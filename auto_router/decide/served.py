@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -83,3 +84,52 @@ def serve(
     default = names.index(best) if best in names else None
     point = None if operating_point is None or costs is not None else points[operating_point]
     return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps, default, point)
+
+
+class Policies:
+    """The policy in force, and those of other operating points beside the same thresholds, costs and fallback.
+
+    Takes the arguments of :func:`serve`, and raises what it raises.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        points: Mapping[str, OperatingPoint],
+        model_thresholds: Mapping[str, float] | None = None,
+        model_costs: Mapping[str, float] | None = None,
+        fallback_model: str | None = None,
+        operating_point: str | None = None,
+    ) -> None:
+        self._serve = partial(serve, names, points, model_thresholds, model_costs, fallback_model)
+        self._known: dict[str | None, ServedPolicy] = {None: self._serve(operating_point)}
+
+    def under(self, point: str | None) -> ServedPolicy:
+        """Return the policy under an operating point; None: the one in force. Raises ConfigError for an unknown one."""
+        if point not in self._known:
+            self._known[point] = self._serve(point)
+        return self._known[point]
+
+
+def choose_each(
+    policies: Sequence[ServedPolicy],
+    names: Sequence[str],
+    probabilities: Floats,
+    allowed: Bools,
+    unfamiliar: Bools | None = None,
+    expected: Floats | None = None,
+) -> Choices:
+    """Decide every row under its own policy, ``policies[i]`` for row i; the rows of one policy are decided at once."""
+    distinct = {id(policy): policy for policy in policies}
+    if len(distinct) == 1:
+        return policies[0].priced(names, expected).choose(probabilities, allowed, unfamiliar)
+    ranking, qualified = np.empty(probabilities.shape, dtype=np.int64), np.empty(probabilities.shape, dtype=bool)
+    reasons = [""] * len(policies)
+    for number, policy in distinct.items():
+        rows = [row for row, given in enumerate(policies) if id(given) == number]
+        priced = policy.priced(names, None if expected is None else expected[rows])
+        part = priced.choose(probabilities[rows], allowed[rows], None if unfamiliar is None else unfamiliar[rows])
+        ranking[rows], qualified[rows] = part.ranking, part.qualified
+        for row, reason in zip(rows, part.reasons, strict=True):
+            reasons[row] = reason
+    return Choices(ranking, qualified, allowed, reasons)

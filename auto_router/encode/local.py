@@ -32,6 +32,8 @@ TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f41157
 WINDOW_TOKENS = 256  # the length all-MiniLM-L6-v2 was tuned for, [CLS] and [SEP] included
 OVERLAP_TOKENS = 32
 MAX_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly spaced windows stand for it
+MAX_CHARACTERS = 200_000  # what is longer is not tokenized as a whole (2 s a million): its windows are evenly spaced stretches
+REMEMBERED = 8_192  # characters of the longest text whose tokens are kept
 SIDE = 224
 
 
@@ -45,7 +47,7 @@ class LocalEncoder(Encoder):
         """``threads``: cores one call may use; 0 leaves the choice to onnxruntime."""
         self._threads = threads
         # windows() and embed_texts() both need a prompt's tokens; a chunk of Stage 2 fits.
-        self._ids = lru_cache(maxsize=2048)(self._tokenized)
+        self._remembered = lru_cache(maxsize=2048)(self._tokenized)
 
     @property
     def spec(self) -> Spec:
@@ -62,12 +64,16 @@ class LocalEncoder(Encoder):
     def windows(self, text: str) -> list[str]:
         room = WINDOW_TOKENS - 2
         # A token covers at least one character.
-        if len(text) <= room or len(self._ids(text)) <= WINDOW_TOKENS:
+        if len(text) <= room or (len(text) <= REMEMBERED and len(self._ids(text)) <= WINDOW_TOKENS):
             return [text]
+        if len(text) > MAX_CHARACTERS:
+            return [self._first_window(text[start : start + 8 * room]) for start in _spread(len(text) - 8 * room)]
         offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= room:
+            return [text]
         starts = np.arange(0, len(offsets) - OVERLAP_TOKENS, room - OVERLAP_TOKENS)
         if len(starts) > MAX_WINDOWS:
-            starts = np.linspace(0, len(offsets) - room, MAX_WINDOWS).round().astype(int)
+            starts = _spread(len(offsets) - room)
         return [text[offsets[start][0] : offsets[min(start + room, len(offsets)) - 1][1]] for start in starts.tolist()]
 
     def embed_texts(self, texts: list[str]) -> Array:
@@ -86,6 +92,13 @@ class LocalEncoder(Encoder):
         prepared = np.stack([_prepare(image) for image in images])
         return np.asarray(self._image_session.run(None, {"pixels": prepared})[0], dtype=np.float32)
 
+    def _first_window(self, stretch: str) -> str:
+        offsets = self._tokenizer.encode(stretch, add_special_tokens=False).offsets
+        return stretch[: offsets[: WINDOW_TOKENS - 2][-1][1]] if offsets else stretch[:1]
+
+    def _ids(self, text: str) -> npt.NDArray[np.int64]:
+        return self._remembered(text) if len(text) <= REMEMBERED else self._tokenized(text)
+
     def _tokenized(self, text: str) -> npt.NDArray[np.int64]:
         return np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
 
@@ -103,6 +116,11 @@ class LocalEncoder(Encoder):
     @cached_property
     def _image_session(self) -> onnxruntime.InferenceSession:
         return _session(onnx_file(), self._threads)
+
+
+def _spread(last: int) -> npt.NDArray[np.int64]:
+    """Return the starts of ``MAX_WINDOWS`` windows, evenly spaced from 0 to ``last``."""
+    return np.linspace(0, last, MAX_WINDOWS).round().astype(np.int64)
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:

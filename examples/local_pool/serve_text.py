@@ -1,7 +1,7 @@
 """Serve one GGUF model on 127.0.0.1 as an OpenAI-compatible endpoint, until Ctrl-C or SIGTERM.
 
     python -m pip install xllamacpp
-    python examples/local_pool/serve.py --model weights/smollm2-135m.gguf --name smollm2-135m --port 8401
+    python examples/local_pool/serve_text.py --model weights/smollm2-135m.gguf --name smollm2-135m --port 8401
 
 The endpoint is then http://127.0.0.1:8401/v1 (chat/completions, models), beside it http://127.0.0.1:8401/health.
 It asks for no key and listens on the loopback only. Start one process per model.

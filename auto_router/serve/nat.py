@@ -1,0 +1,118 @@
+"""Functions for NeMo Agent Toolkit: ``nn_objective_fn`` decides with a trained router, ``sfc_router`` answers with its choice.
+
+    functions:
+      nn_objective_fn: {_type: nn_objective_fn, model_thresholds: {gpt-5-chat: 0.70}, model_costs: {gpt-5-chat: 1.0}}
+      sfc_router_fn:   {_type: sfc_router, objective_fn: nn_objective_fn}
+
+``nat serve --config_file configs/config.yml`` serves them over HTTP; see :mod:`auto_router.serve.nat_worker`.
+The toolkit logs the input of a function that raises, prompts included: so these two do not raise, they say so in ``error``.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from nat.data_models.api_server import ChatRequest, ChatResponse, ChatResponseChunk, Usage
+from nat.plugin_api import Builder, FunctionBaseConfig, FunctionInfo, FunctionRef, register_function
+from pydantic import BaseModel, Field
+
+from auto_router.errors import ConfigError, DataError
+from auto_router.serve.body_limit import MOST_BYTES
+from auto_router.serve.chat import AUTO, decision_plain, request_of
+from auto_router.serve.engine import NO_PROMPT, Engine
+from auto_router.serve.options import Options, options_from
+
+ENGINES: list[Engine] = []
+"""The engines that are open in this process, for ``/health``."""
+
+
+class ObjectiveConfig(FunctionBaseConfig, name="nn_objective_fn"):
+    """Settings of :class:`Options`; what is left out comes from the environment, else is the default."""
+
+    router_path: str | None = Field(default=None, description="The artifact that nn_router.py wrote.")
+    model_thresholds: dict[str, float] = Field(default_factory=dict, description="Least P(correct) by model, 0 to 1.")
+    model_costs: dict[str, float] = Field(default_factory=dict, description="Cost by model, in any one unit.")
+    operating_point: str | None = Field(default=None, description="accuracy, quality, balanced or economy.")
+    fallback_model: str | None = Field(default=None, description="Chosen where none qualifies or nothing can be decided.")
+    encoder: str | None = Field(default=None, description="Encoder back end; by default the one the artifact names.")
+    threads: int | None = Field(default=None, description="Cores that one call of the embedded encoder may use.")
+    cache_bytes: int | None = Field(default=None, description="Memory for embeddings of recent prompts.")
+    timeout_s: float | None = Field(default=None, description="Seconds until the fallback is chosen instead.")
+    log_prompts: bool = Field(default=False, description="Put the beginning of every prompt into the log.")
+
+
+class RouterConfig(FunctionBaseConfig, name="sfc_router"):
+    """A router over an objective function, and where it answers over HTTP."""
+
+    objective_fn: FunctionRef = Field(description="The function that decides: one that returns a RouteDecision.")
+    path: str = Field(default="/sfc_router", description="Prefix of its HTTP routes.")
+    max_body_bytes: int = Field(default=MOST_BYTES, gt=0, description="Larger request bodies are refused with 413.")
+
+
+class RouteDecision(BaseModel):
+    """One decision: the fields of :class:`auto_router.decide.policy.Decision`, and ``error`` where the request was wrong."""
+
+    model: str
+    reason: str
+    probabilities: dict[str, float | None] = {}
+    qualified: list[str] = []
+    ranking: list[str] = []
+    cost: float | None = None
+    novelty: float | None = None
+    unseen_pictures: int = 0
+    error: str | None = None
+
+
+@register_function(config_type=ObjectiveConfig)
+async def nn_objective_fn(config: ObjectiveConfig, builder: Builder) -> AsyncGenerator[FunctionInfo, None]:
+    """Open the router; give a function from a chat request to a :class:`RouteDecision`."""
+    given = {name: getattr(config, name) for name in Options.__dataclass_fields__ if hasattr(config, name)}
+    engine = Engine(options_from(given))
+    await asyncio.to_thread(engine.open)
+
+    async def decide(request: ChatRequest) -> RouteDecision:
+        error = None
+        try:
+            served = await engine.decide(request_of({"messages": plain_messages(request), "model": request.model}))
+        except (DataError, ConfigError) as reason:
+            served, error = engine.refused(NO_PROMPT), str(reason)
+        return RouteDecision(**decision_plain(served.decision, served.unseen), error=error)
+
+    ENGINES.append(engine)
+    try:
+        yield FunctionInfo.from_fn(decide, description="Decide which model should answer a chat request.")
+    finally:
+        ENGINES.remove(engine)
+        await asyncio.to_thread(engine.close)
+
+
+@register_function(config_type=RouterConfig)
+async def sfc_router(config: RouterConfig, builder: Builder) -> AsyncGenerator[FunctionInfo, None]:
+    """Give a function from a chat request to a chat completion whose content is the chosen model's name."""
+    objective = await builder.get_function(config.objective_fn)
+
+    async def choose(request: ChatRequest) -> ChatResponse:
+        return completion(await objective.ainvoke(request, to_type=RouteDecision))
+
+    async def choose_in_a_stream(request: ChatRequest) -> AsyncGenerator[ChatResponseChunk, None]:
+        found = await objective.ainvoke(request, to_type=RouteDecision)
+        chunk = ChatResponseChunk.from_string(found.model, model=AUTO)
+        chunk.auto_router = found.model_dump()
+        yield chunk
+
+    yield FunctionInfo.create(
+        single_fn=choose, stream_fn=choose_in_a_stream, description="Answer with the name of the model that should be asked."
+    )
+
+
+def completion(found: RouteDecision) -> ChatResponse:
+    """Return a chat completion whose content is the model's name; the decision stands in its field ``auto_router``."""
+    none = Usage(prompt_tokens=0, completion_tokens=0, total_tokens=0)
+    response = ChatResponse.from_string(found.model, model=AUTO, usage=none)
+    response.auto_router = found.model_dump()
+    return response
+
+
+def plain_messages(request: ChatRequest) -> list[Any]:
+    """Return a request's messages as JSON values; they may be that already, see ``nat_worker``."""
+    return [item if isinstance(item, Mapping) else item.model_dump(exclude_none=True) for item in request.messages]

@@ -1,0 +1,239 @@
+"""What serving adds: both servers under load, beside the library or the endpoint alone, in one run.
+
+    .venv-nat/bin/python benchmarks/serve.py nat          [--seconds 60] [--connections 200] [--json FILE] [--check]
+    .venv-litellm/bin/python benchmarks/serve.py litellm  [--router PATH] …
+
+Prompts are those of the quickstart; *cached* ones are asked again and again, *uncached* ones are each new (a number stands
+before them). Every way is measured with one caller and with ``--connections`` callers, each of whom asks anew when answered:
+
+* ``nat``: *library* is ``ModelRouter.adecide`` in this process; *served* is ``POST /sfc_router/chat/completions`` of
+  ``scripts/run_local.sh``.
+* ``litellm``: *endpoint* is a made chat endpoint asked directly; *proxy* is the same endpoint through the proxy by its own
+  name; *served* is the proxy asked for ``auto``. The router's part is *served* less *proxy*.
+
+Prints requests, errors, rate, p50 and p99 of each, the server's resident memory after the first fifth of the uncached load and
+at the end, and whether its counters add up. ``--check`` exits 1 where there is an error or a fallback, where the counts do not
+add up, or where memory grew by more than ``GROWTH`` between the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from callers import Ask, load, over_http  # noqa: E402
+
+from auto_router.errors import run  # noqa: E402
+from auto_router.files import write_json  # noqa: E402
+from auto_router.router import ModelRouter  # noqa: E402
+
+GROWTH = 50 * 2**20
+KEY = "sk-benchmark"
+PORT, ENDPOINT_PORT = 18431, 18432
+
+
+def in_library(router: ModelRouter, callers: int) -> list[Ask]:
+    async def ask(text: str) -> bool:
+        return bool((await router.adecide(text)).model)
+
+    return [ask] * callers
+
+
+async def endpoint(scope: Any, receive: Any, send: Any) -> None:
+    """A chat endpoint that answers at once (ASGI)."""
+    more, data = True, b""
+    while more:
+        message = await receive()
+        data, more = data + message.get("body", b""), message.get("more_body", False)
+    choice = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    base = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": json.loads(data or "{}").get("model")}
+    body = json.dumps(base | {"choices": [choice], "usage": usage}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def serve_endpoint() -> None:
+    import uvicorn
+
+    uvicorn.run(endpoint, port=ENDPOINT_PORT, log_level="error", lifespan="off", ws="none")
+
+
+class Server:
+    """A server that this script started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], metrics: str) -> None:
+        self.process, self._metrics = process, metrics
+
+    def resident(self) -> int:
+        """Resident memory in bytes (Linux)."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
+
+    def counted(self, name: str) -> float:
+        """Sum of a measure over its labels."""
+        text = _get(self._metrics)[1]
+        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+def _get(path: str) -> tuple[int, str]:
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {KEY}"})
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def started(command: Sequence[str], ready: str, metrics: str, environment: dict[str, str]) -> Iterator[Server]:
+    """Run a server until the block ends."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(PORT)], cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
+            env=os.environ | {"AUTO_ROUTER_VENV": sys.prefix} | environment,
+        )  # fmt: skip
+        try:
+            until = time.monotonic() + 90
+            while True:
+                try:
+                    if _get(ready)[0] == 200:
+                        break
+                except OSError:
+                    pass
+                if process.poll() is not None or time.monotonic() > until:
+                    log.seek(0)
+                    sys.exit(f"{command[0]} did not start:\n{log.read()[-3000:].decode(errors='replace')}")
+                time.sleep(0.2)
+            yield Server(process, metrics)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(20)
+
+
+def litellm_config(folder: Path, names: Sequence[str]) -> Path:
+    """Write a proxy configuration in which every model is the made endpoint."""
+    example = ROOT / "examples" / "litellm"
+    (folder / "router_callback.py").write_text((example / "router_callback.py").read_text())
+    api = {"api_base": f"http://127.0.0.1:{ENDPOINT_PORT}/v1", "api_key": "none"}
+    models = [{"model_name": name, "litellm_params": {"model": f"openai/{name}"} | api} for name in (*names, "auto")]
+    path = folder / "config.yaml"
+    settings = {"callbacks": "router_callback.router", "num_retries": 0}
+    path.write_text(json.dumps({
+        "model_list": models, "litellm_settings": settings, "general_settings": {"master_key": "os.environ/LITELLM_MASTER_KEY"},
+    }))  # fmt: skip
+    return path
+
+
+def measure(ways: dict[str, Callable[[int], list[Ask]]], served: str, server: Server, connections: int, seconds: float) -> Any:
+    """Measure every way with one caller and with many, cached and not; the one named ``served`` for ``seconds``."""
+    found: dict[str, Any] = {}
+    decided = 0
+    early = 0
+    for cached in (True, False):
+        for callers in (1, connections):
+            for name, way in ways.items():
+                long = name == served and callers > 1
+                duration = seconds if long else min(seconds / 6, 10.0)
+                key = f"{name}, {'cached' if cached else 'uncached'}, {callers}"
+                if (
+                    long
+                ):  # warm, at the load that is measured; the encoder's buffers take their size with the first large batches
+                    decided += int(asyncio.run(load(way(callers), seconds / 5, cached))["requests"])
+                    early = server.resident()
+                found[key] = asyncio.run(load(way(callers), duration, cached))
+                decided += int(found[key]["requests"]) if name == served else 0
+                print(f"{key}: {found[key]['per_s']:.0f}/s, p50 {found[key]['p50_ms']:.1f} ms", flush=True)
+    late = server.resident()
+    counts = {
+        "asked": decided,
+        "decisions": int(server.counted("auto_router_decisions_total")),
+        "fallbacks": int(server.counted("auto_router_fallbacks_total")),
+    }
+    return {"ways": found, "early_mib": early >> 20, "late_mib": late >> 20, "growth": late - early, "counts": counts}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Both servers under load, beside the library or the endpoint alone.")
+    parser.add_argument("server", choices=["nat", "litellm"])
+    parser.add_argument("--router", type=Path, default=ROOT / "router_artifacts" / "nn_router.pth", help="from make demo")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args(argv)
+    environment = {"AUTO_ROUTER_PATH": str(arguments.router.absolute()), "LITELLM_MASTER_KEY": KEY}
+    router = ModelRouter(arguments.router)
+    router.warm_up()
+    if arguments.server == "nat":
+        path = "/sfc_router/chat/completions"
+        ways = {"library": lambda n: in_library(router, n), "served": lambda n: over_http(PORT, path, KEY, "auto", n)}
+        with started(["scripts/run_local.sh"], "/health", "/metrics", environment) as server:
+            found = measure(ways, "served", server, arguments.connections, arguments.seconds)
+    else:
+        path, name = "/v1/chat/completions", router.model_names[0]
+        ways = {
+            "endpoint": lambda n: over_http(ENDPOINT_PORT, path, KEY, name, n),
+            "proxy": lambda n: over_http(PORT, path, KEY, name, n),
+            "served": lambda n: over_http(PORT, path, KEY, "auto", n),
+        }
+        beside = multiprocessing.get_context("spawn").Process(target=serve_endpoint, daemon=True)
+        beside.start()
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["examples/litellm/run.sh", str(litellm_config(Path(folder), router.model_names))]
+            with started(command, "/auto_router/health", "/auto_router/metrics", environment) as server:
+                found = measure(ways, "served", server, arguments.connections, arguments.seconds)
+        beside.terminate()
+    report(found, arguments.json, arguments.check)
+
+
+def report(found: dict[str, Any], json_path: Path | None, check: bool) -> None:
+    rows = [[name, *(values[column] for column in ("requests", "errors", "per_s", "p50_ms", "p99_ms"))]
+            for name, values in found["ways"].items()]  # fmt: skip
+    print(
+        "\n" + tabulate(rows, headers=["way, prompts, callers", "requests", "errors", "/s", "p50 ms", "p99 ms"], floatfmt=".1f")
+    )
+    print(f"resident memory: {found['early_mib']} MiB after a fifth of the uncached load, {found['late_mib']} MiB at the end")
+    print("counts: " + ", ".join(f"{name} {value:,}" for name, value in found["counts"].items()))
+    if json_path:
+        write_json(json_path, found)
+    counts = found["counts"]
+    short = [
+        what
+        for what, wrong in (
+            ("errors", any(values["errors"] for values in found["ways"].values())),
+            ("fallbacks", counts["fallbacks"] > 0),
+            ("counts that do not add up", counts["asked"] != counts["decisions"]),
+            ("memory that grew", found["growth"] > GROWTH),
+        )
+        if wrong
+    ]
+    if check and short:
+        print(f"short of target: {', '.join(short)}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,94 @@
+"""A scripted chat endpoint on loopback, over the real protocol: plain, streaming, with tools, and failing on demand."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from tests.servers import free_port
+
+
+@dataclass
+class Endpoint:
+    """Answers ``NAME says hello``, or a call of the first tool; with 500 while ``down``. ``bodies`` are what it was asked."""
+
+    name: str
+    port: int = 0
+    down: bool = False
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        data, more = b"", True
+        while more:
+            message = await receive()
+            data, more = data + message.get("body", b""), message.get("more_body", False)
+        if scope["path"] != "/v1/chat/completions":
+            return await _send(send, 404, {"error": {"message": f"no such path: {scope['path']}", "type": "not_found"}})
+        body = json.loads(data)
+        self.bodies.append(body)
+        if self.down:
+            return await _send(send, 500, {"error": {"message": f"{self.name} is down", "type": "server_error"}})
+        if body.get("stream"):
+            return await self._stream(send, body)
+        usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+        choice = {"index": 0, "message": self._message(body), "finish_reason": "tool_calls" if body.get("tools") else "stop"}
+        whole = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
+        await _send(send, 200, whole | {"choices": [choice]})
+
+    def _message(self, body: dict[str, Any]) -> dict[str, Any]:
+        if not body.get("tools"):
+            return {"role": "assistant", "content": f"{self.name} says hello"}
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": json.dumps({"who": self.name})}
+        return {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "call-1", "type": "function", "function": function}],
+        }
+
+    async def _stream(self, send: Any, body: dict[str, Any]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+        for word in (self.name, " says", " hello", None):
+            delta = {} if word is None else {"role": "assistant", "content": word}
+            choice = {"index": 0, "delta": delta, "finish_reason": "stop" if word is None else None}
+            chunk = f"data: {json.dumps(base | {'choices': [choice]})}\n\n".encode()
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+
+@contextmanager
+def serving(*names: str) -> Iterator[list[Endpoint]]:
+    """Serve one endpoint a name, each in a thread, while the block runs."""
+    endpoints = [Endpoint(name, free_port()) for name in names]
+    servers = [
+        uvicorn.Server(uvicorn.Config(endpoint, port=endpoint.port, log_level="error", lifespan="off", ws="none"))
+        for endpoint in endpoints
+    ]
+    threads = [threading.Thread(target=server.run, daemon=True) for server in servers]
+    for thread in threads:
+        thread.start()
+    while not all(server.started for server in servers):
+        time.sleep(0.01)
+    try:
+        yield endpoints
+    finally:
+        for server in servers:
+            server.should_exit = True
+        for thread in threads:
+            thread.join(5)
+
+
+async def _send(send: Any, status: int, value: dict[str, Any]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": json.dumps(value).encode()})

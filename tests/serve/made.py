@@ -1,0 +1,47 @@
+"""A made artifact of the embedded encoder for servers in other processes: its decisions can be told beforehand.
+
+``math`` is likely right on prompts like ``MATH``, ``poet`` on prompts like ``POEM``; ``eyes`` takes pictures and is dull.
+Under ``economy`` the cheap ``poet`` answers everything that it may.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from auto_router.artifacts import Artifact, save_artifact
+from auto_router.decide.operating_points import OperatingPoint
+from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.encode.factory import open_encoder
+from auto_router.learn.network import NetworkConfig, RouterNetwork
+
+MATH = "Calculate 38 * 47 - 219. Answer with just the number."
+POEM = "Write a short poem about autumn rain on a quiet lake."
+NAMES = ["math", "poet", "eyes"]
+
+
+@lru_cache(maxsize=1)
+def local_encoder() -> EmbeddingGenerator:
+    return open_encoder("local")
+
+
+def save_made(path: Path, names: list[str] | None = None, encoder: EmbeddingGenerator | None = None) -> Path:
+    """Write the artifact; with ``names``, those stand for ``NAMES``, in that order."""
+    encoder, named = encoder or local_encoder(), names or NAMES
+    rows = encoder.embed_batch([MATH, POEM])
+    towards = torch.from_numpy(rows[0] - rows[1])
+    network = RouterNetwork(NetworkConfig(encoder.dim, len(named), (), 0.0)).eval()
+    with torch.no_grad():
+        network.output.weight.zero_()
+        network.output.weight[0], network.output.weight[1] = 3 * towards, -3 * towards
+        network.output.bias.copy_(torch.tensor([0.5, 0.5, -1.0]))
+    pool = {name: {"modalities": ["text", "image"] if place == 2 else ["text"]} for place, name in enumerate(named)}
+    costs = dict(zip(named, [1.0, 0.1, 2.0], strict=True))
+    points = {
+        "accuracy": OperatingPoint("", named[0]),
+        "economy": OperatingPoint("", named[0], cost_weight=1.5, costs=costs),
+    }
+    save_artifact(path, Artifact(network, named, encoder.spec, pool, operating_points=points))
+    return path

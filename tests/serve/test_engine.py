@@ -1,0 +1,274 @@
+"""The engine behind every server: decisions that are the router's, and fallbacks where it cannot decide."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from auto_router.artifacts import Artifact, save_artifact
+from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.encode.spec import Array
+from auto_router.errors import ArtifactError, ConfigError, EncoderError
+from auto_router.images import pixels
+from auto_router.router import ModelRouter
+from auto_router.serve import live
+from auto_router.serve.chat import Request
+from auto_router.serve.engine import Engine
+from auto_router.serve.metrics import Metrics
+from auto_router.serve.options import Options, options_from
+from tests.helpers import png
+from tests.test_router import NAMES, LetterEncoder, network
+
+POOL = {"small": {"modalities": ["text"]}, "mid": {"modalities": ["text"]}}
+BLACK = "data:image/png;base64," + base64.b64encode(png((0, 0, 0))).decode()
+
+
+class SwitchedEncoder(LetterEncoder):
+    """Fails while ``down`` is set, and takes ``delay`` seconds a call."""
+
+    def __init__(self) -> None:
+        self.down, self.delay, self.closed = False, 0.0, 0
+
+    def embed_texts(self, texts: list[str]) -> Array:
+        time.sleep(self.delay)
+        if self.down:
+            raise EncoderError("the service is away")
+        return super().embed_texts(texts)
+
+    def embed_images(self, images: list[bytes]) -> Array:
+        for image in images:
+            pixels(image)
+        return super().embed_images(images)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def save(path: Path, names: list[str] | None = None) -> Path:
+    save_artifact(path, Artifact(network(3), names or NAMES, EmbeddingGenerator(LetterEncoder()).spec, POOL))
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return save(tmp_path / "nn_router.pth")
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch) -> SwitchedEncoder:
+    made = SwitchedEncoder()
+    monkeypatch.setattr(live, "open_pinned", lambda *given: EmbeddingGenerator(made))
+    return made
+
+
+@contextmanager
+def opened(path: Path, **options: Any) -> Iterator[Engine]:
+    engine = Engine(Options(str(path), **options), Metrics(CollectorRegistry()))
+    engine.open()
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def count(engine: Engine, name: str, **labels: str) -> float:
+    return engine.metrics.registry.get_sample_value(f"auto_router_{name}", labels) or 0.0
+
+
+def decided(engine: Engine, text: str = "x", *images: Any, **given: Any) -> Any:
+    return asyncio.run(engine.decide(Request(text, images, **given))).decision
+
+
+def wait_until(what: Callable[[], bool], seconds: float = 5.0) -> float:
+    start = time.monotonic()
+    while not what():
+        assert time.monotonic() - start < seconds
+        time.sleep(0.01)
+    return time.monotonic() - start
+
+
+def test_decisions_are_the_routers_own(path: Path, encoder: SwitchedEncoder) -> None:
+    thresholds = {"big": 0.85}
+    router = ModelRouter(path, thresholds, encoder=EmbeddingGenerator(LetterEncoder()), device="cpu")
+    with opened(path, model_thresholds=thresholds) as engine:
+        for text in ("x", "a", "", "a\ud800"):
+            assert decided(engine, text) == router.decide(text)
+        assert decided(engine, "x", BLACK) == router.decide("x", [BLACK])
+        assert decided(engine, "x") == router.decide("x")
+        assert count(engine, "decisions_total", model="big", reason="most_likely_qualified") >= 2
+        assert (count(engine, "cache_hits_total"), count(engine, "cache_misses_total")) == (1, 5)
+        assert count(engine, "decision_seconds_count") == 6
+        assert count(engine, "artifact_loads_total", outcome="loaded") == 1
+        assert asyncio.run(engine.health())[0]
+    assert encoder.closed == 1
+
+
+def test_pictures_that_cannot_be_read_here_limit_the_choice_and_nothing_else(path: Path, encoder: SwitchedEncoder) -> None:
+    with opened(path) as engine:
+        for picture in ("https://127.0.0.1:1/cat.png", "no picture", 7, "data:image/png;base64,AAAA"):
+            served = asyncio.run(engine.decide(Request("a", (picture, BLACK))))
+            assert (served.decision.model, served.unseen) == ("big", 1), "mid and small take no pictures"
+            assert served.decision.probabilities == pytest.approx({"big": 0.8, "mid": 0.9, "small": 0.6})
+        assert count(engine, "unseen_pictures_total") == 4
+
+
+def test_a_choice_is_limited_to_what_the_server_has(path: Path, encoder: SwitchedEncoder) -> None:
+    with opened(path) as engine:
+        assert asyncio.run(engine.decide(Request("x"), {"small", "other"})).decision.model == "small"
+        assert asyncio.run(engine.decide(Request("x"), {"other"})).decision.model == "big"
+        with pytest.raises(ConfigError, match="economy"):
+            decided(engine, "x", operating_point="economy")
+
+
+@pytest.mark.parametrize("fallback", ["small", None])
+def test_a_failing_encoder_means_the_fallback_until_it_answers_again(
+    path: Path, encoder: SwitchedEncoder, fallback: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(path, fallback_model=fallback) as engine:
+        encoder.down = True
+        with caplog.at_level(logging.INFO):
+            made = decided(engine, "secret words")
+            assert (made.model, made.reason) == (fallback or "big", "encoder_failed")
+            assert set(made.ranking) == set(NAMES)
+            assert decided(engine, "again").reason == "encoder_failed"
+            assert decided(engine, "x", BLACK).model == "big", "the fallback takes no pictures"
+            assert asyncio.run(engine.health()) == (False, _any_health(engine))
+        assert count(engine, "fallbacks_total", cause="encoder_failed") == 3
+        assert count(engine, "encoder_up") == 0
+        assert "the service is away" in caplog.text
+        assert "secret" not in caplog.text
+        encoder.down = False
+        wait_until(lambda: decided(engine, "x").reason == "most_likely_qualified")
+        assert count(engine, "encoder_up") == 1
+
+
+def _any_health(engine: Engine) -> dict[str, Any]:
+    found = asyncio.run(engine.health())[1]
+    assert found["status"] == "degraded"
+    assert "the service is away" in found["encoder"]["error"]
+    return found
+
+
+def test_a_slow_encoder_means_the_fallback_in_time(path: Path, encoder: SwitchedEncoder) -> None:
+    with opened(path, timeout_s=0.2) as engine:
+        encoder.delay = 1.0
+        start = time.monotonic()
+        assert decided(engine, "new").reason == "timeout"
+        assert time.monotonic() - start < 0.6
+        encoder.delay = 0.0
+        wait_until(lambda: decided(engine, "newer").reason == "most_likely_qualified")
+        assert count(engine, "fallbacks_total", cause="timeout") >= 1
+
+
+def test_prompts_are_logged_only_where_asked(path: Path, encoder: SwitchedEncoder, caplog: pytest.LogCaptureFixture) -> None:
+    for asked in (False, True):
+        caplog.clear()
+        with caplog.at_level(logging.INFO), opened(path, log_prompts=asked) as engine:
+            decided(engine, "a private matter")
+        assert ("a private matter" in caplog.text) == asked
+        assert "model=mid reason=most_likely_qualified p=0.900" in caplog.text
+
+
+@asynccontextmanager
+async def under_load(engine: Engine, callers: int = 20) -> AsyncIterator[list[Any]]:
+    """Decide all the time, in many coroutines; the decisions are in the list."""
+    made: list[Any] = []
+    over = asyncio.Event()
+
+    async def caller(number: int) -> None:
+        while not over.is_set():
+            made.append((await engine.decide(Request(f"x{number}{len(made)}"))).decision)
+            await asyncio.sleep(0.001)
+
+    tasks = [asyncio.create_task(caller(number)) for number in range(callers)]
+    try:
+        yield made
+    finally:
+        over.set()
+        await asyncio.gather(*tasks)
+
+
+def test_a_replaced_artifact_is_in_service_within_a_second_and_nobody_notices(path: Path, encoder: SwitchedEncoder) -> None:
+    async def replaced() -> None:
+        with opened(path) as engine:
+            async with under_load(engine) as made:
+                for turn in range(3):
+                    await asyncio.sleep(0.3)
+                    names = [f"{name}-{turn}" for name in NAMES]
+                    await asyncio.to_thread(save, path, names)
+                    await asyncio.sleep(1.0)
+                    assert made[-1].model == f"big-{turn}"
+            assert {one.reason for one in made} == {"most_likely_qualified"}
+            assert count(engine, "artifact_loads_total", outcome="loaded") == 4
+            assert count(engine, "decision_seconds_count") == len(made)
+            assert count(engine, "cache_misses_total") + count(engine, "cache_hits_total") == len(made)
+
+    asyncio.run(replaced())
+
+
+def test_a_broken_replacement_changes_nothing(path: Path, encoder: SwitchedEncoder, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(path, model_thresholds={"big": 0.1}) as engine:
+        for content in (b"junk", save(path.with_name("other"), ["a", "b", "c"]).read_bytes()):
+            temporary = path.with_name("new")
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+            failed = count(engine, "artifact_loads_total", outcome="failed")
+            wait_until(lambda before=failed: count(engine, "artifact_loads_total", outcome="failed") > before)  # type: ignore[misc]
+            assert decided(engine).model == "big"
+            assert engine.live.load_error is not None
+        assert "the router before it stays in service" in caplog.text
+        save(path)
+        wait_until(lambda: engine.live.load_error is None)
+        assert asyncio.run(engine.health())[1]["artifact"]["error"] is None
+
+
+def test_without_an_artifact_the_fallback_serves_until_there_is_one(tmp_path: Path, encoder: SwitchedEncoder) -> None:
+    path = tmp_path / "later.pth"
+    with pytest.raises(ArtifactError, match="does not exist"):
+        Engine(Options(str(path)), Metrics(CollectorRegistry())).open()
+    with opened(path, fallback_model="small", model_thresholds={"small": 0.1, "mid": 0.2}) as engine:
+        made = decided(engine)
+        assert (made.model, made.reason, made.ranking) == ("small", "no_artifact", ("small", "mid"))
+        good, told = asyncio.run(engine.health())
+        assert not good
+        assert "does not exist" in told["artifact"]["error"]
+        save(path)
+        assert wait_until(lambda: decided(engine).reason == "most_likely_qualified") < 1.5
+
+
+def test_settings_that_do_not_fit_stop_the_start(path: Path, encoder: SwitchedEncoder) -> None:
+    with pytest.raises(ConfigError, match="gpt-9"):
+        Engine(Options(str(path), model_thresholds={"gpt-9": 0.5}, fallback_model="small"), Metrics(CollectorRegistry())).open()
+    with pytest.raises(ConfigError, match="unknown names"):
+        options_from({"thresholds": {}})
+    with pytest.raises(ConfigError, match="timeout_s"):
+        Options(timeout_s=0)
+
+
+def test_options_come_from_the_environment_where_they_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PATH", "p.pth"), ("FALLBACK_MODEL", "small"), ("THREADS", "2"), ("OPERATING_POINT", "quality")):
+        monkeypatch.setenv(f"AUTO_ROUTER_{name}", value)
+    assert options_from({"operating_point": "economy"}) == Options(
+        "p.pth", operating_point="economy", fallback_model="small", threads=2
+    )
+    monkeypatch.setenv("AUTO_ROUTER_THREADS", "many")
+    with pytest.raises(ConfigError, match="AUTO_ROUTER_THREADS"):
+        options_from({})
+
+
+def test_closing_ends_the_watch(path: Path, encoder: SwitchedEncoder) -> None:
+    before = threading.active_count()
+    with opened(path) as engine:
+        decided(engine)
+    wait_until(lambda: threading.active_count() <= before)

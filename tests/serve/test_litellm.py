@@ -1,0 +1,264 @@
+"""The LiteLLM proxy with the router for real: ``examples/litellm``, two loopback endpoints, the openai client.
+
+Needs the proxy, which is in an environment of its own: ``make test-litellm``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("litellm", reason="the LiteLLM proxy is in an environment of its own: make test-litellm")
+
+import yaml
+from openai import APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
+
+from auto_router.router import ModelRouter
+from tests.checkout import ROOT
+from tests.serve.endpoints import Endpoint, serving
+from tests.serve.made import MATH, POEM, local_encoder, save_made
+from tests.serve.processes import Running, running
+
+KEY = "sk-for-tests-only"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_made(tmp_path_factory.mktemp("artifact") / "nn_router.pth")
+
+
+@pytest.fixture(scope="module")
+def endpoints() -> Iterator[dict[str, Endpoint]]:
+    with serving("math", "poet") as found:
+        yield {endpoint.name: endpoint for endpoint in found}
+
+
+@pytest.fixture(scope="module")
+def proxy(path: Path, endpoints: dict[str, Endpoint], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The example's configuration, with the test's two models behind it."""
+    folder = tmp_path_factory.mktemp("litellm")
+    example = ROOT / "examples" / "litellm"
+    shutil.copy(example / "router_callback.py", folder)
+    config = yaml.safe_load((example / "config.yaml").read_text())
+    for place, entry in enumerate(config["model_list"]):
+        endpoint = endpoints["math" if place == 0 else "poet"]
+        entry["model_name"] = endpoint.name if place < 2 else entry["model_name"]
+        entry["litellm_params"] |= {"model": f"openai/{endpoint.name}", "api_base": endpoint.url}
+    # The endpoints speak chat completions only; the proxy would ask an OpenAI provider in its newer API.
+    config["litellm_settings"]["use_chat_completions_url_for_anthropic_messages"] = True
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    environment = {"AUTO_ROUTER_PATH": str(path), "LITELLM_MASTER_KEY": KEY}
+    command = ["examples/litellm/run.sh", str(folder / "config.yaml")]
+    with running(command, "/health/liveliness", folder / "log", environment) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(proxy: Running) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{proxy.url}/v1", api_key=KEY, max_retries=0) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def all_up(endpoints: dict[str, Endpoint]) -> None:
+    for endpoint in endpoints.values():
+        endpoint.down = False
+        endpoint.bodies.clear()
+
+
+def ask(client: OpenAI, text: Any, model: str = "auto", **more: Any) -> tuple[Any, dict[str, str]]:
+    """Return the completion and the response's headers."""
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=[{"role": "user", "content": text}], **more)
+    return raw.parse(), dict(raw.headers)
+
+
+def test_a_prompt_is_answered_by_the_model_the_router_chose(client: OpenAI, path: Path, proxy: Running) -> None:
+    router = ModelRouter(path, encoder=local_encoder(), device="cpu")
+    for text, name in ((MATH, "math"), (POEM, "poet")):
+        answer, headers = ask(client, text)
+        decision = router.decide(text, models=["math", "poet"])
+        assert decision.model == name
+        assert answer.choices[0].message.content == f"{name} says hello"
+        assert headers["x-auto-router-model"] == name
+        assert headers["x-auto-router-reason"] == decision.reason
+        assert float(headers["x-auto-router-probability"]) == pytest.approx(decision.probabilities[name], abs=1e-3)
+        assert headers["x-litellm-model-group"] == name
+    assert re.search(r"model=math reason=\w+ p=0\.\d+", proxy.log)
+    assert MATH not in proxy.log
+
+
+def test_operating_points_have_names(client: OpenAI) -> None:
+    assert ask(client, MATH, "auto-economy")[1]["x-auto-router-model"] == "poet"
+    assert ask(client, MATH, "auto-accuracy")[1]["x-auto-router-model"] == "math"
+    with pytest.raises(BadRequestError, match="quality"):
+        ask(client, MATH, "auto-quality")
+    answer, headers = ask(client, MATH, "poet")
+    assert answer.choices[0].message.content == "poet says hello"
+    assert "x-auto-router-model" not in headers
+
+
+def test_a_stream_is_streamed(client: OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto", messages=[{"role": "user", "content": POEM}], stream=True
+    )
+    assert raw.headers["x-auto-router-model"] == "poet"
+    words = [chunk.choices[0].delta.content or "" for chunk in raw.parse() if chunk.choices]
+    assert "".join(words) == "poet says hello"
+    assert len(words) >= 3
+
+
+def test_the_request_reaches_the_model_untouched(client: OpenAI, endpoints: dict[str, Endpoint]) -> None:
+    uri = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+    content = [{"type": "text", "text": MATH}, {"type": "image_url", "image_url": {"url": uri, "detail": "low"}}]
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": content},
+    ]
+    tool = {"type": "function", "function": {"name": "greet", "parameters": {"type": "object", "properties": {}}}}
+    answer = client.chat.completions.create(
+        model="auto", messages=messages, tools=[tool], tool_choice="auto", temperature=0.5, max_tokens=7, seed=3
+    )  # type: ignore[call-overload]
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "greet"
+    (body,) = [body for endpoint in endpoints.values() for body in endpoint.bodies]
+    assert body["messages"] == messages
+    assert body["tools"] == [tool]
+    assert {name: body[name] for name in ("tool_choice", "temperature", "max_tokens", "seed")} == {
+        "tool_choice": "auto", "temperature": 0.5, "max_tokens": 7, "seed": 3,
+    }  # fmt: skip
+    assert not {"fallbacks", "metadata", "auto_router"} & set(body)
+
+
+@pytest.mark.parametrize(("text", "name"), [(MATH, "math"), (POEM, "poet")])
+def test_anthropics_messages_are_routed_too(proxy: Running, text: str, name: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    body = {"model": "auto", "max_tokens": 9, "messages": [{"role": "user", "content": text}]}
+    status, said, _ = proxy.ask("POST", "/v1/messages", body, headers)
+    assert status == 200, said
+    assert json.loads(said)["content"][0]["text"] == f"{name} says hello"
+
+
+def test_what_has_no_prompt_is_answered_all_the_same(client: OpenAI) -> None:
+    answer, headers = ask(client, "", "auto")
+    assert headers["x-auto-router-reason"] == "no_prompt"
+    assert answer.choices[0].message.content == "math says hello"
+
+
+def test_where_the_first_choice_fails_the_second_answers(
+    client: OpenAI, endpoints: dict[str, Endpoint], proxy: Running
+) -> None:
+    before = answers(proxy)
+    endpoints["math"].down = True
+    answer, headers = ask(client, MATH)
+    assert answer.choices[0].message.content == "poet says hello"
+    assert (headers["x-auto-router-model"], headers["x-litellm-model-group"]) == ("math", "poet")
+    assert headers["x-litellm-attempted-fallbacks"] == "1"
+    stream = client.chat.completions.create(model="auto", messages=[{"role": "user", "content": MATH}], stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == "poet says hello"
+    assert answers(proxy) - before == Counter({("math", "poet"): 2})
+    recovered(client, MATH, "math", endpoints)
+
+
+def test_where_all_fail_the_client_gets_a_proper_error(client: OpenAI, endpoints: dict[str, Endpoint], proxy: Running) -> None:
+    before = answers(proxy)
+    for endpoint in endpoints.values():
+        endpoint.down = True
+    with pytest.raises(InternalServerError, match="is down"):
+        ask(client, POEM)
+    assert [bool(endpoint.bodies) for endpoint in endpoints.values()] == [True, True]
+    assert answers(proxy) - before == Counter({("poet", "none"): 1})
+    recovered(client, POEM, "poet", endpoints)
+
+
+def recovered(client: OpenAI, text: str, name: str, endpoints: dict[str, Endpoint]) -> None:
+    """Wait until a model that failed has cooled down (5 s in the proxy)."""
+    for endpoint in endpoints.values():
+        endpoint.down = False
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if ask(client, text)[0].choices[0].message.content == f"{name} says hello":
+                return
+        except APIStatusError:
+            pass
+        time.sleep(0.5)
+    pytest.fail(f"{name} did not come back")
+
+
+def answers(proxy: Running) -> Counter[tuple[str, str]]:
+    """Who was chosen and who answered, as the metrics count it."""
+    text = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
+    found = re.findall(r'^auto_router_answers_total\{answered="(\S+?)",chosen="(\S+?)"\} (\S+)$', text, re.MULTILINE)
+    return Counter({(chosen, answered): int(float(value)) for answered, chosen, value in found})
+
+
+def test_nobody_is_served_without_the_key(proxy: Running) -> None:
+    with OpenAI(base_url=f"{proxy.url}/v1", api_key="sk-wrong", max_retries=0) as stranger:
+        with pytest.raises(APIStatusError) as refused:
+            ask(stranger, MATH)
+        assert refused.value.status_code in (400, 401)  # without a database the proxy says that it cannot look the key up
+    body = {"model": "auto", "messages": [{"role": "user", "content": MATH}]}
+    assert proxy.ask("POST", "/v1/chat/completions", body)[0] == 401
+    assert proxy.ask("GET", "/auto_router/metrics")[0] == 401
+
+
+def test_health_and_the_limit_on_bodies(proxy: Running) -> None:
+    status, said, _ = proxy.ask("GET", "/auto_router/health")
+    assert (status, json.loads(said)["status"]) == (200, "healthy")
+    headers = {"Authorization": f"Bearer {KEY}"}
+    for size, expected in ((10, 200), (33, 413)):
+        body = {"model": "auto", "messages": [{"role": "user", "content": "x" * size * 2**20}]}
+        assert proxy.ask("POST", "/v1/chat/completions", body, headers)[0] == expected
+
+
+def test_faults_under_load_are_only_the_documented_ones(proxy: Running, path: Path, endpoints: dict[str, Endpoint]) -> None:
+    """Thirty callers; the artifact is replaced, then an endpoint fails; every request is answered and counted."""
+
+    async def loaded() -> Counter[tuple[str, str]]:
+        seen: Counter[tuple[str, str]] = Counter()
+        over = asyncio.Event()
+        async with AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key=KEY, max_retries=0) as client:
+
+            async def caller(number: int) -> None:
+                turn = 0
+                while not over.is_set():
+                    turn += 1
+                    text = f"{MATH} {number} {turn}"
+                    raw = await client.chat.completions.with_raw_response.create(
+                        model="auto", messages=[{"role": "user", "content": text}]
+                    )
+                    said = (raw.parse().choices[0].message.content or "").split()[0]
+                    seen[(raw.headers["x-auto-router-model"], said)] += 1
+
+            callers = [asyncio.create_task(caller(number)) for number in range(30)]
+            await asyncio.sleep(1.5)
+            await asyncio.to_thread(save_made, path, ["poet", "math", "eyes"])  # the two change places
+            until = time.monotonic() + 15
+            while not seen[("poet", "poet")]:
+                assert time.monotonic() < until, f"the new artifact is not in service: {seen}"
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(1)
+            endpoints["poet"].down = True
+            await asyncio.sleep(1.5)
+            over.set()
+            await asyncio.gather(*callers)
+        return seen
+
+    before = answers(proxy)
+    try:
+        seen = asyncio.run(loaded())
+    finally:
+        save_made(path)
+    assert set(seen) == {("math", "math"), ("poet", "poet"), ("poet", "math")}
+    assert answers(proxy) - before == seen

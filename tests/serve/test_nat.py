@@ -1,0 +1,268 @@
+"""NeMo Agent Toolkit serving the router for real: ``scripts/run_local.sh``, the openai client, and plain HTTP.
+
+Needs the toolkit, which is in an environment of its own: ``make test-nat``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("nat", reason="NeMo Agent Toolkit is in an environment of its own: make test-nat")
+
+import yaml
+from nat.builder.workflow_builder import WorkflowBuilder
+from nat.data_models.api_server import ChatRequest, ChatResponse
+from nat.runtime.loader import PluginTypes, discover_and_register_plugins, load_config
+from nat.utils.data_models.schema_validator import validate_schema
+from openai import BadRequestError, OpenAI
+from PIL import Image
+
+from auto_router.router import ModelRouter
+from auto_router.serve.chat import decision_plain
+from tests.checkout import ROOT
+from tests.helpers import HOSTILE_PROMPTS, png
+from tests.serve.made import MATH, NAMES, POEM, local_encoder, save_made
+from tests.serve.processes import Running, running
+
+CHAT = "/sfc_router/chat/completions"
+SECRET = "the password is swordfish"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_made(tmp_path_factory.mktemp("artifact") / "nn_router.pth")
+
+
+@pytest.fixture(scope="module")
+def router(path: Path) -> ModelRouter:
+    return ModelRouter(path, encoder=local_encoder(), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def server(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    log = tmp_path_factory.mktemp("nat") / "log"
+    with running(["scripts/run_local.sh"], "/health", log, {"AUTO_ROUTER_PATH": str(path)}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(server: Running) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{server.url}/sfc_router", api_key="none", max_retries=0) as found:
+        yield found
+
+
+def uri(image: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(image).decode()
+
+
+def expected(router: ModelRouter, text: str, images: list[Any] | None = None, **given: Any) -> dict[str, Any]:
+    """The decision as JSON has it, its numbers as a batch of one has them."""
+    return json.loads(json.dumps(decision_plain(router.decide(text, images, **given))))  # type: ignore[no-any-return]
+
+
+def same(told: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Equal; probabilities to 1e-4: the encoder's int8 weights and a batch round otherwise."""
+    assert told["probabilities"] == pytest.approx(wanted["probabilities"], abs=1e-4)
+    exact = ("model", "reason", "ranking", "qualified", "cost", "unseen_pictures")
+    assert {name: told[name] for name in exact} == {name: wanted[name] for name in exact}
+
+
+def chosen(client: OpenAI, *messages: dict[str, Any], model: str = "auto", **more: Any) -> dict[str, Any]:
+    """Ask for a completion; its content must be the name that its extension field says."""
+    create: Any = client.chat.completions.create
+    completion = create(model=model, messages=list(messages), **more)
+    told: dict[str, Any] = completion.model_extra["auto_router"]
+    assert completion.choices[0].message.content == told["model"]
+    assert completion.choices[0].finish_reason == "stop"
+    assert told["error"] is None
+    return told
+
+
+def user(*parts: Any) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts) if len(parts) > 1 or not isinstance(parts[0], str) else parts[0]}
+
+
+def test_texts_go_where_the_router_sends_them(client: OpenAI, router: ModelRouter) -> None:
+    for text in (MATH, POEM, *HOSTILE_PROMPTS[:5], *HOSTILE_PROMPTS[-1:]):
+        same(chosen(client, user(text)), expected(router, text))
+    assert chosen(client, user(MATH))["model"] == "math"
+    assert chosen(client, user(POEM))["model"] == "poet"
+
+
+def test_pictures_turns_and_what_else_clients_send(client: OpenAI, router: ModelRouter) -> None:
+    red, blue = png((255, 0, 0)), png((0, 0, 255))
+    text, image = {"type": "text", "text": MATH}, {"type": "image_url", "image_url": {"url": uri(red), "detail": "low"}}
+    same(chosen(client, user(text, image)), expected(router, MATH, [red]))
+    assert chosen(client, user(text, image))["model"] == "eyes", "the others take no pictures"
+    turns = [user(POEM), {"role": "assistant", "content": "Rain."}, user({"type": "text", "text": "Another?"}, image)]
+    second = {"role": "developer", "content": "Be brief."}
+    asked = f"User: {POEM}\n\nAssistant: Rain.\n\nUser: Another?"
+    same(chosen(client, second, *turns), expected(router, asked, [red]))
+    two = {"type": "image_url", "image_url": {"url": uri(blue)}}
+    same(
+        chosen(client, user({**text, "cache_control": {"type": "ephemeral"}}, image, two)), expected(router, MATH, [red, blue])
+    )
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    same(chosen(client, user(MATH), tools=[tool], temperature=0, extra_body={"nobody": {"knows": 1}}), expected(router, MATH))
+    same(chosen(client, user(MATH), model="auto-economy"), expected(router, MATH, operating_point="economy"))
+    unseen = chosen(client, user(text, {"type": "image_url", "image_url": {"url": "https://127.0.0.1:1/a.png"}}))
+    assert (unseen["model"], unseen["unseen_pictures"]) == ("eyes", 1)
+
+
+def test_a_stream_says_the_same(client: OpenAI, router: ModelRouter) -> None:
+    create: Any = client.chat.completions.create
+    chunks = list(create(model="auto", messages=[user(POEM)], stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "poet"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    same(chunks[0].model_extra["auto_router"], expected(router, POEM))
+
+
+def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRouter) -> None:
+    red = png((255, 0, 0))
+    for body, wanted in (
+        ({"text": MATH}, expected(router, MATH)),
+        ({"text": MATH, "images": [uri(red)]}, expected(router, MATH, [red])),
+        ({"text": MATH, "operating_point": "economy"}, expected(router, MATH, operating_point="economy")),
+        ({"messages": [user(POEM)]}, expected(router, POEM)),
+        ({"input": POEM}, expected(router, POEM)),
+    ):
+        status, said, _ = server.ask("POST", "/route", body)
+        assert status == 200, said
+        same(json.loads(said), wanted)
+
+
+@pytest.mark.parametrize("route", [CHAT, "/route"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, {}, {"messages": []}, {"messages": [{"role": "king"}]},
+        {"messages": [user(" ")]}, {"messages": [{"role": "user", "content": 5}]}, {"messages": "hi"},
+        {"messages": [user("x")], "model": "auto-quality"},
+    ],
+)  # fmt: skip
+def test_what_asks_nothing_is_refused_with_a_reason(server: Running, route: str, body: Any) -> None:
+    status, said, _ = server.ask("POST", route, body)
+    assert status == 400
+    assert json.loads(said)["error"]["message"]
+
+
+def test_the_openai_client_raises_its_own_error(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match="no user message"):
+        chosen(client, {"role": "system", "content": SECRET})
+
+
+def test_large_bodies_and_prompts(client: OpenAI, server: Running, router: ModelRouter) -> None:
+    noise = random.Random(0).randbytes(3 * 1600 * 1600)
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (1600, 1600), noise).save(buffer, "PNG", compress_level=0)
+    large = buffer.getvalue()
+    assert 10_000_000 < len(uri(large)) < 11_000_000
+    parts = {"type": "text", "text": MATH}, {"type": "image_url", "image_url": {"url": uri(large)}}
+    same(chosen(client, user(*parts)), expected(router, MATH, [large]))
+    long = f"{POEM} " * 2_000
+    assert len(long) > 100_000
+    same(chosen(client, user(long)), expected(router, long))
+    status, said, _ = server.ask("POST", CHAT, {"messages": [user("x" * 33 * 2**20)]})
+    assert (status, json.loads(said)["error"]["code"]) == (413, "body_too_large")
+
+
+def test_health_and_metrics_tell_the_truth(server: Running, client: OpenAI) -> None:
+    status, said, _ = server.ask("GET", "/health")
+    (told,) = json.loads(said)["routers"]
+    assert (status, told["artifact"]["models"], told["encoder"]) == (200, NAMES, {"answers": True, "error": None})
+    before = sample_sum(server, "auto_router_decisions_total")
+    for text in (MATH, POEM, "What now?", "What now?"):
+        chosen(client, user(text))
+    assert sample_sum(server, "auto_router_decisions_total") == before + 4
+    assert sample_sum(server, "auto_router_decision_seconds_count") == before + 4
+    assert sample_sum(server, "auto_router_cache_hits_total") >= 3
+    assert sample_sum(server, "auto_router_encoder_up") == 1
+
+
+def sample_sum(server: Running, name: str) -> float:
+    text = server.ask("GET", "/metrics")[1].decode()
+    assert name in text
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+def test_prompts_are_not_logged(server: Running, client: OpenAI) -> None:
+    chosen(client, user(SECRET))
+    server.ask("POST", CHAT, {"messages": [{"role": "system", "content": SECRET}]})
+    assert "model=" in server.log
+    assert "swordfish" not in server.log
+
+
+def test_a_replaced_artifact_serves_within_a_second(server: Running, client: OpenAI, path: Path) -> None:
+    try:
+        save_made(path, ["new-math", "new-poet", "new-eyes"])
+        start = time.monotonic()
+        while chosen(client, user(MATH))["model"] != "new-math":
+            assert time.monotonic() - start < 1.0
+    finally:
+        save_made(path)
+    time.sleep(1)
+    assert chosen(client, user(MATH))["model"] == "math"
+
+
+MISSION = """
+functions:
+  nn_objective_fn:
+    {{_type: nn_objective_fn, model_thresholds: {{{math}: 0.70}}, model_costs: {{{math}: 1.0}}, router_path: {path}{more}}}
+  sfc_router_fn:   {{_type: sfc_router, objective_fn: nn_objective_fn}}
+workflow: {{_type: sfc_router, objective_fn: nn_objective_fn}}
+"""
+
+
+def ask_in_process(config: str, text: str) -> ChatResponse:
+    """Build a workflow from YAML text and ask its router function once."""
+
+    async def asked() -> ChatResponse:
+        discover_and_register_plugins(PluginTypes.CONFIG_OBJECT)
+        from nat.data_models.config import Config
+
+        async with WorkflowBuilder.from_config(validate_schema(yaml.safe_load(config), Config)) as builder:
+            function = await builder.get_function("sfc_router_fn")
+            request = ChatRequest.from_string(text)
+            chunks = [chunk async for chunk in function.astream(request)]
+            response: ChatResponse = await function.ainvoke(request, to_type=ChatResponse)
+            assert await function.ainvoke(request, to_type=str) == response.choices[0].message.content
+            assert chunks[0].choices[0].delta.content == response.choices[0].message.content
+            return response
+
+    return asyncio.run(asked())
+
+
+def test_the_configuration_of_a_workflow_works_as_written(path: Path, router: ModelRouter) -> None:
+    config = MISSION.format(path=path, math="math", more="")
+    limited = ModelRouter(path, {"math": 0.7}, {"math": 1.0}, encoder=local_encoder(), device="cpu")
+    for text in (MATH, POEM):
+        told = ask_in_process(config, text)
+        same(told.auto_router, expected(limited, text))
+        assert told.choices[0].message.content == limited.route(text)
+
+
+def test_a_broken_artifact_degrades_to_the_fallback(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"junk")
+    told = ask_in_process(MISSION.format(path=broken, math="gpt-5-chat", more=", fallback_model: gpt-5-chat"), MATH)
+    assert told.choices[0].message.content == "gpt-5-chat"
+    assert told.auto_router["reason"] == "no_artifact"
+    with pytest.raises(Exception, match=r"broken\.pth"):
+        ask_in_process(MISSION.format(path=broken, math="gpt-5-chat", more=""), MATH)
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    config = load_config(ROOT / "configs" / "config.yml")
+    assert set(config.functions) == {"nn_objective_fn", "sfc_router_fn"}
+    assert config.general.front_end.host == "127.0.0.1"
