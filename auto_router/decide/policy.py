@@ -125,7 +125,7 @@ def choose(
         order, best = np.zeros(models), MOST_LIKELY_QUALIFIED
     ranking = np.lexsort((-p, np.where(qualified, order, 0.0), tier), axis=-1)
     names = {_GUARDED: UNFAMILIAR, _QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED}
-    first = np.take_along_axis(tier, ranking[:, :1], axis=1)[:, 0]
+    first = tier[np.arange(count), ranking[:, 0]]
     return Choices(ranking, qualified, open_, [names[number] for number in first.tolist()])
 
 
