@@ -70,7 +70,8 @@ def bar(total: float | None, description: str, unit: str, done: float = 0, **mor
     """
     # Without a total there is no rest to tell of, and tqdm's own short form is right.
     form = {"bar_format": BAR} if total is not None else {}
-    hidden = _hidden or total == 0
+    # A bar that goes away has no place in a log: None shows it on a terminal alone.
+    hidden = True if _hidden or total == 0 else None if more.get("leave") is False else False
     return tqdm(
         total=total, desc=description, unit=unit, initial=done, smoothing=0.1, dynamic_ncols=True, disable=hidden, **form | more
     )

@@ -112,7 +112,7 @@ def settings(probabilities: Floats, costs: Floats, allowed: Bools | None = None,
     """
     table = np.broadcast_to(costs, probabilities.shape).astype(np.float64)
     unknown = np.isnan(probabilities) | np.isnan(table)
-    scaled = np.where(unknown, 0.0, table) / max(mean_of(table), 1e-30)
+    scaled = np.where(unknown, 0.0, table) / max(mean_of(np.asarray(costs, dtype=np.float64)), 1e-30)
     p, penalty = np.where(unknown, 0.0, probabilities), np.where(unknown, -1e300, 0.0)
     if allowed is not None:
         penalty[~allowed] = -np.inf
