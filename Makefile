@@ -7,9 +7,13 @@ PY := $(VENV)/bin/python
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
+# The pipeline alone, which is all that the demo needs; then what tests and checks need.
+$(VENV)/.pipeline: requirements.txt constraints.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.pipeline requirements-dev.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	touch $@
 
@@ -25,7 +29,7 @@ setup-litellm: .venv-litellm/.ready
 notebooks: setup
 	$(PY) notebooks/execute.py
 
-demo: setup
+demo: $(VENV)/.pipeline
 	$(PY) examples/quickstart/demo.py
 
 check: setup
