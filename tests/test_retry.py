@@ -67,11 +67,11 @@ def test_a_circuit_pauses_probes_and_closes() -> None:
     async def work() -> None:
         stop = Stop()
         circuit = Circuit("m", QUICK, stop)
+        start = time.monotonic()  # before the failure that begins the pause: a slow machine can only make the wait look longer
         for _ in range(QUICK.strikes):
             await circuit.enter()
             circuit.failed(PassingFailure("HTTP 500"))
         assert circuit.paused
-        start = time.monotonic()
         waiting = [asyncio.create_task(circuit.enter()) for _ in range(5)]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert time.monotonic() - start >= QUICK.first_pause
@@ -136,7 +136,7 @@ def test_a_pace_spreads_requests_and_takes_back_what_was_not_used() -> None:
         pace, stop = Pace(600), Stop()
         start = time.monotonic()
         await asyncio.gather(*(pace.take(1, stop) for _ in range(6)))
-        assert 0.45 <= time.monotonic() - start < 2
+        assert time.monotonic() - start >= 0.45
         await pace.take(6000, stop)
         pace.give_back(6000)
         start = time.monotonic()

@@ -90,7 +90,7 @@ def decided(engine: Engine, text: str = "x", *images: Any, **given: Any) -> Any:
     return asyncio.run(engine.decide(Request(text, images, **given))).decision
 
 
-def wait_until(what: Callable[[], bool], seconds: float = 5.0) -> float:
+def wait_until(what: Callable[[], bool], seconds: float = 30.0) -> float:
     start = time.monotonic()
     while not what():
         assert time.monotonic() - start < seconds
@@ -162,10 +162,10 @@ def _any_health(engine: Engine) -> dict[str, Any]:
 
 def test_a_slow_encoder_means_the_fallback_in_time(path: Path, encoder: SwitchedEncoder) -> None:
     with opened(path, timeout_s=0.2) as engine:
-        encoder.delay = 1.0
+        encoder.delay = 3.0
         start = time.monotonic()
         assert decided(engine, "new").reason == "timeout"
-        assert time.monotonic() - start < 0.6
+        assert time.monotonic() - start < 2.5, "it waited for the encoder"
         encoder.delay = 0.0
         wait_until(lambda: decided(engine, "newer").reason == "most_likely_qualified")
         assert count(engine, "fallbacks_total", cause="timeout") >= 1
