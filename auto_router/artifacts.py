@@ -157,7 +157,7 @@ def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
         calibration = Calibration.from_plain(content["calibration"], len(names))
         points = {name: OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()}
         _check_pool(content["pool"])
-        familiar = Familiar.from_plain(content["familiar"], sum(dims), len(names))
+        familiar = Familiar.from_plain(content["familiar"], sum(dims), len(names), dims[0])
         cost_model = CostModel.from_plain(content["cost_model"], config.input_dim, len(names))
         rest = {name: content[name] for name in ("encoder", "surface", "pool", "training")}
         found = Artifact(

@@ -13,16 +13,15 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from auto_router.artifacts import load_artifact
-from auto_router.decide.limits import allowed_models
+from auto_router.decide.limits import Limits
 from auto_router.decide.policy import Decision, Floats, decisions
 from auto_router.decide.served import Policies, ServedPolicy, choose_each
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.spec import Array
-from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
 from auto_router.learn.device import usable_device
-from auto_router.routing.cache import EmbeddingCache
+from auto_router.routing.cache import RowCache
 from auto_router.routing.drift import DriftMonitor, DriftReport
 from auto_router.routing.explain import Explanation, flips, neighbours
 from auto_router.routing.feedback import append_feedback
@@ -98,6 +97,7 @@ class ModelRouter:
         artifact = load_artifact(router_path)
         self.model_names: tuple[str, ...] = tuple(artifact.model_names)
         self.pool = artifact.pool
+        self._limits = Limits.of(self.model_names, self.pool)
         self.device = usable_device(device)
         self.verbose = verbose
         self.policies = Policies(
@@ -106,14 +106,13 @@ class ModelRouter:
         self.policy = self.policies.under(None)
         self._artifact = artifact
         artifact.network.to(self.device)
-        self._surface = bool(artifact.surface)
         self._guarded = guard_unfamiliar
         self._on_decision = on_decision
         self._drift = DriftMonitor(self.model_names, artifact.training.get("reference", {}), drift_window)
         self._own_encoder = encoder is None
         self.encoder = encoder or open_pinned(artifact.encoder.get("backend"), clip_server, threads)
         self.encoder.check(artifact.encoder)
-        self.cache = EmbeddingCache(self.encoder, cache_bytes)
+        self.cache = RowCache(self.encoder, cache_bytes, bool(artifact.surface))
         self._batches: MicroBatcher[_Asked, Decision] = MicroBatcher(self._decide)
         self._closed = False
 
@@ -162,7 +161,7 @@ class ModelRouter:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
         row = decision.features
         near = [] if row is None else neighbours(self._artifact.familiar, row[: self.encoder.dim], self.model_names, count)
-        policy = self.policy.priced(self.model_names, None if row is None else self._artifact.expected_costs(row))
+        policy = self.policy.priced(None if row is None else self._artifact.expected_costs(row))
         return Explanation(near, flips(decision, policy, self.model_names))
 
     def record(self, decision: Decision, outcome: float, path: str | Path = "router_feedback.jsonl") -> None:
@@ -179,8 +178,9 @@ class ModelRouter:
     def warm_up(self) -> None:
         """Load what is otherwise loaded at first use: the encoder's models, and the code paths of a decision."""
         pictures = [[blank_picture()]] if self.encoder.image_dim else [None]
-        rows = self.encoder.embed_batch(["warm up", "warm up"], [None, *pictures])
-        self._probabilities(["warm up", "warm up"], rows)
+        rows = self.cache.fresh(["warm up", "warm up"], [None, *pictures])
+        self.probabilities(rows)
+        self._artifact.novelty(rows)
 
     def probabilities(self, rows: Array) -> Floats:
         """Return P(correct) ``[N, M]`` for the network's input rows: embeddings, and surface features where it uses them."""
@@ -213,15 +213,15 @@ class ModelRouter:
             return []
         texts, pictures = [one.text for one in asked], [one.images for one in asked]
         start = time.perf_counter()
-        rows = self.cache.embed_batch(texts, pictures)
+        inputs = self.cache.rows(texts, pictures)
         encoded = time.perf_counter()
-        inputs, probabilities, novelty = self._probabilities(texts, rows)
+        probabilities, novelty = self.probabilities(inputs), self._artifact.novelty(inputs)
         predicted = time.perf_counter()
         counts = [len(given or ()) for given in pictures]
-        allowed = allowed_models(self.model_names, self.pool, texts, counts, [one.models for one in asked])
+        allowed = self._limits.allowed(texts, counts, [one.models for one in asked])
         unfamiliar = None if novelty is None or not self._guarded else novelty > 1
         expected, policies = self._artifact.expected_costs(inputs), [one.policy for one in asked]
-        choices = choose_each(policies, self.model_names, probabilities, allowed, unfamiliar, expected)
+        choices = choose_each(policies, probabilities, allowed, unfamiliar, expected)
         timings = {"encoder": encoded - start, "heads": predicted - encoded, "decision": 0.0}
         costs = expected if policies[0].costs is None else policies[0].costs
         made = decisions(choices, probabilities, self.model_names, costs, novelty, timings, inputs)
@@ -229,11 +229,6 @@ class ModelRouter:
         self._drift.add(made)
         self._tell(texts, made)
         return made
-
-    def _probabilities(self, texts: Sequence[str], rows: Array) -> tuple[Array, Floats, Floats | None]:
-        """Return the network's input, P(correct) and novelty."""
-        inputs = with_surface(rows, texts) if self._surface else rows
-        return inputs, self.probabilities(inputs), self._artifact.novelty(rows)
 
     def _tell(self, texts: Sequence[str], made: Sequence[Decision]) -> None:
         for text, decision in zip(texts, made, strict=True):

@@ -36,16 +36,19 @@ from recorded import LAYOUT, DataSet  # noqa: E402
 
 from auto_router.artifacts import Artifact, load_artifact, save_artifact  # noqa: E402
 from auto_router.assess.baselines import Floats  # noqa: E402
-from auto_router.decide.limits import allowed_models  # noqa: E402
+from auto_router.decide.limits import Limits  # noqa: E402
 from auto_router.decide.operating_points import fit_operating_points  # noqa: E402
 from auto_router.decide.policy import decisions  # noqa: E402
 from auto_router.encode.efficientnet import cache_folder  # noqa: E402
+from auto_router.encode.encoder import EmbeddingGenerator  # noqa: E402
 from auto_router.encode.factory import open_encoder  # noqa: E402
+from auto_router.encode.spec import Array  # noqa: E402
 from auto_router.encode.surface import NAMES as SURFACE  # noqa: E402
 from auto_router.encode.surface import with_surface  # noqa: E402
 from auto_router.errors import run  # noqa: E402
 from auto_router.files import write_json  # noqa: E402
 from auto_router.learn.calibration_fit import fit_calibration  # noqa: E402
+from auto_router.learn.cost_fit import fit_costs  # noqa: E402
 from auto_router.learn.familiar import fit_familiar  # noqa: E402
 from auto_router.learn.heads import KernelHead  # noqa: E402
 from auto_router.learn.stack import StackNetwork  # noqa: E402
@@ -60,17 +63,21 @@ BLOCK = 10  # turns of one side before the other's: their operands would drive e
 
 def default_artifact(folder: Path) -> Path:
     """Return the default router of combined5, trained where it is not in the cache."""
-    path = cache_folder() / "benchmarks" / "combined5-router-v2.pth"
+    path = cache_folder() / "benchmarks" / "combined5-router-v3.pth"
     if not path.exists():
         data = DataSet.load(folder)
         x, y = data.rows.astype(np.float32), data.y.astype(np.float32)
         fitted = fit_stack(x, y, data.groups, LAYOUT)
         calibration = fit_calibration(fitted.out_of_fold, y, data.groups, 0)
-        points = fit_operating_points(calibration(fitted.out_of_fold), y, data.costs, data.groups, data.names)
+        honest, costs = calibration(fitted.out_of_fold), None if data.costs is None else fit_costs(x, data.costs, data.groups)
+        points = fit_operating_points(
+            honest, y, data.costs, data.groups, data.names, expected=None if costs is None else costs[1]
+        )
         familiar = fit_familiar(data.plain, y, data.groups, list(range(len(y))))
         spec = open_encoder("local").spec
         save_artifact(path, Artifact(fitted.network, data.names, spec, calibration=calibration, operating_points=points,
-                                     surface=list(SURFACE), familiar=familiar))  # fmt: skip
+                                     surface=list(SURFACE), familiar=familiar,
+                                     cost_model=None if costs is None else costs[0]))  # fmt: skip
     return path
 
 
@@ -111,26 +118,27 @@ def heads_figures(router: ModelRouter, plain: Floats, texts: list[str], size: in
     assert isinstance(network, StackNetwork)
     found: dict[str, list[float]] = {name: [] for name in ("features", "network", "novelty", "decision", "total", "bare")}
     cpu: dict[str, list[float]] = {name: [] for name in found}
-    artifact = router._artifact
+    artifact, limits = router._artifact, Limits.of(router.model_names, router.pool)
     parts = [rng.permutation(len(texts))[:size] for _ in range(repeats)]
     for turn, part in enumerate(parts):
         rows, some = plain[part], [texts[i] for i in part.tolist()]
         counts = rows[:, LAYOUT.text_dim :].any(axis=1).astype(int).tolist()
         clock, worked = [time.perf_counter()], [time.thread_time()]
+
+        def lap(clock: list[float] = clock, worked: list[float] = worked) -> None:
+            clock.append(time.perf_counter())
+            worked.append(time.thread_time())
+
         inputs = with_surface(rows, some)
-        clock.append(time.perf_counter())
-        worked.append(time.thread_time())
+        lap()
         p = router.probabilities(inputs)
-        clock.append(time.perf_counter())
-        worked.append(time.thread_time())
-        novelty = None if artifact.familiar is None else artifact.familiar.novelty(rows)
-        clock.append(time.perf_counter())
-        worked.append(time.thread_time())
-        allowed = allowed_models(router.model_names, router.pool, some, counts)
-        choices = router.policy.choose(p, allowed, None if novelty is None else novelty > 1)
-        decisions(choices, p, router.model_names, None, novelty, {}, inputs)
-        clock.append(time.perf_counter())
-        worked.append(time.thread_time())
+        lap()
+        novelty = artifact.novelty(rows)
+        lap()
+        allowed, expected = limits.allowed(some, counts), artifact.expected_costs(inputs)
+        choices = router.policy.priced(expected).choose(p, allowed, None if novelty is None else novelty > 1)
+        decisions(choices, p, router.model_names, expected, novelty, {}, inputs)
+        lap()
         for name, seconds, busy in zip(found, np.diff(clock).tolist(), np.diff(worked).tolist(), strict=False):
             found[name].append(seconds)
             cpu[name].append(busy)
@@ -145,9 +153,22 @@ def heads_figures(router: ModelRouter, plain: Floats, texts: list[str], size: in
     return {name: spread(values) | {"cpu p50": spread(cpu[name])["p50"]} for name, values in found.items()}
 
 
+class TimedGenerator(EmbeddingGenerator):
+    """Counts the seconds of its own work."""
+
+    seconds = 0.0
+
+    def embed_batch(self, *arguments: Any, **named: Any) -> Array:
+        start = time.perf_counter()
+        found = super().embed_batch(*arguments, **named)
+        self.seconds += time.perf_counter() - start
+        return found
+
+
 def end_to_end(path: Path, texts: list[str], size: int, repeats: int) -> dict[str, Figures]:
     """Time ``decide_batch`` cold and warm beside the bare encoder on the same prompts."""
-    router, bare = ModelRouter(path), open_encoder("local")
+    bare, encoder = open_encoder("local"), TimedGenerator(open_encoder("local").encoder)
+    router = ModelRouter(path, encoder=encoder)
     router.warm_up()
     bare.embed("warm up")
     found: dict[str, list[float]] = {name: [] for name in ("bare encoder", "cold", "cold over", "warm")}
@@ -157,9 +178,9 @@ def end_to_end(path: Path, texts: list[str], size: int, repeats: int) -> dict[st
         order = [("bare encoder", lambda: bare.embed_batch(some)), ("cold", lambda: router.decide_batch(some))]  # noqa: B023
         for name, work in order if turn % 2 else order[::-1]:
             found[name].append(timed(work))
-        start = time.perf_counter()
-        made = router.decide_batch([f"{text} again" for text in some])
-        found["cold over"].append(time.perf_counter() - start - made[0].timings["encoder"])
+        start, encoder.seconds = time.perf_counter(), 0.0
+        router.decide_batch([f"{text} again" for text in some])
+        found["cold over"].append(time.perf_counter() - start - encoder.seconds)
         found["warm"].append(timed(lambda: router.decide_batch(some)))  # noqa: B023
     return {name: spread(values) for name, values in found.items()}
 

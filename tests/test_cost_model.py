@@ -94,10 +94,10 @@ def test_the_decision_weighs_what_this_prompt_will_cost() -> None:
     policy, p = serve(names, points, operating_point="balanced"), np.array([[0.9, 0.75], [0.9, 0.75]])
     assert policy.choose(p).chosen.tolist() == [1, 1], "by its mean cost big is worth less"
     expected = np.array([[1.2, 1.0], [6.0, 1.0]])
-    assert policy.priced(names, expected).choose(p).chosen.tolist() == [0, 1]
+    assert policy.priced(expected).choose(p).chosen.tolist() == [0, 1]
     own = serve(names, points, model_costs={"big": 3.0, "small": 1.0}, operating_point="balanced")
-    assert own.priced(names, expected).choose(p).chosen.tolist() == [1, 1], "the caller's costs come first"
-    assert policy.priced(names, None) is policy
+    assert own.priced(expected).choose(p).chosen.tolist() == [1, 1], "the caller's costs come first"
+    assert policy.priced(None) is policy
 
 
 def test_expected_costs_save_money_at_the_same_accuracy() -> None:

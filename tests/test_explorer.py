@@ -110,7 +110,7 @@ def test_fifty_random_settings_of_each_kind_come_to_the_same_in_the_page(kind: s
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             policy = serve(MODELS, fitted, **given)
-        priced = policy.priced(MODELS, test.expected_costs)
+        priced = policy.priced(test.expected_costs)
         chosen = priced.choose(test.probabilities, test.allowed, test.unfamiliar).chosen
         distinct.add(chosen.tobytes())
         assert found["chosen"] == chosen.tolist(), given

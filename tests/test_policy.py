@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_router.decide.limits import allowed_models, per_model
+from auto_router.decide.limits import Limits, per_model
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.policy import (
     CHEAPEST_QUALIFIED,
@@ -186,11 +186,12 @@ def test_limits_hold_modality_context_and_subset() -> None:
         "small": {"modalities": ["text", "image"], "context_window": 100},
     }
     texts, counts = ["short", "short", "x" * 301], [0, 1, 0]
-    allowed = allowed_models(NAMES, pool, texts, counts)
+    limits = Limits.of(NAMES, pool)
+    allowed = limits.allowed(texts, counts)
     assert allowed.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
-    assert allowed_models(NAMES, pool, texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
+    assert limits.allowed(texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
     with pytest.raises(ConfigError, match="unknown model 'tiny'; this router knows big, mid, small"):
-        allowed_models(NAMES, pool, texts, counts, [["tiny"]])
+        limits.allowed(texts, counts, [["tiny"]])
 
 
 @pytest.mark.parametrize(

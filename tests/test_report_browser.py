@@ -96,7 +96,7 @@ def assert_shown(visit: Visit, assessed: tuple[Artifact, HeldOut], **settings: A
     """The page shows what Python makes of these settings of ModelRouter."""
     artifact, test = assessed
     best = artifact.model_names.index(artifact.training["metrics"]["system"]["best_single_model"])
-    policy = serve(test.names, artifact.operating_points, **settings).priced(test.names, test.expected_costs)
+    policy = serve(test.names, artifact.operating_points, **settings).priced(test.expected_costs)
     chosen = policy.choose(test.probabilities, test.allowed, test.unfamiliar).chosen
     expected = decided(test, chosen, best, GroupBootstrap(test.groups, 0))
     visit.settle()

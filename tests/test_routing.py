@@ -26,7 +26,7 @@ from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.spec import Array
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.familiar import fit_familiar
-from auto_router.routing.cache import EmbeddingCache, content_digest
+from auto_router.routing.cache import RowCache, content_digest
 from auto_router.routing.explain import flips
 from auto_router.routing.feedback import load_feedback
 from auto_router.routing.microbatch import MicroBatcher
@@ -83,14 +83,14 @@ def test_known_prompts_are_not_encoded_again(path: Path) -> None:
 
 def test_the_cache_keeps_to_its_bytes_and_forgets_the_longest_unused() -> None:
     encoder = CountingEncoder()
-    cache = EmbeddingCache(EmbeddingGenerator(encoder), 3 * (4 * 3 + 200))
+    cache = RowCache(EmbeddingGenerator(encoder), 3 * (4 * 3 + 200))
     for text in ("1", "2", "3", "1", "4"):
-        cache.embed_batch([text], None)
+        cache.rows([text], None)
     assert cache.held <= cache.most_bytes
     assert len(encoder.calls) == 4
-    cache.embed_batch(["1", "3", "4"], None)
+    cache.rows(["1", "3", "4"], None)
     assert len(encoder.calls) == 4
-    cache.embed_batch(["2"], None)
+    cache.rows(["2"], None)
     assert len(encoder.calls) == 5
     assert (cache.hits, cache.misses) == (4, 5)
 

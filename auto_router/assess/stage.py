@@ -36,7 +36,7 @@ def assess_served(
     test = held_out(
         records, names, probabilities, pool, serve(names, points, model_thresholds, model_costs), expected_costs, unfamiliar
     )
-    fitted = {name: serve(names, points, operating_point=name).priced(names, expected_costs) for name in points}
+    fitted = {name: serve(names, points, operating_point=name).priced(expected_costs) for name in points}
     under = {name: point.choose(probabilities, test.allowed, unfamiliar).chosen for name, point in fitted.items()}
     return assess(test, best_single, seed, under, baselines)
 
@@ -60,7 +60,7 @@ def held_out(
         records,
         names,
         probabilities,
-        policy.priced(names, expected_costs).choose(probabilities, allowed, unfamiliar).chosen,
+        policy.priced(expected_costs).choose(probabilities, allowed, unfamiliar).chosen,
         thresholds=policy.thresholds,
         allowed=allowed,
         costs=answer_costs(records, names, pool),

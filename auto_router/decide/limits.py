@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,41 +19,51 @@ BYTES_PER_TOKEN = 3  # on the safe side: English has about 4 UTF-8 bytes a token
 TOKENS_PER_IMAGE = 1000
 
 
-def allowed_models(
-    names: Sequence[str],
-    pool: Mapping[str, Mapping[str, Any]],
-    texts: Sequence[str],
-    image_counts: Sequence[int],
-    subsets: Sequence[Collection[str] | None] = (None,),
-) -> Bools:
-    """Return bool ``[N, M]``: may model j take prompt i?
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What each model of a pool may take."""
 
-    A model that the pool says nothing about may take everything. ``subsets`` limit the choice to these names, one for each
-    prompt or one for all.
+    names: tuple[str, ...]
+    takes_pictures: Bools
+    """``[M]``."""
+    window: Floats
+    """``[M]`` tokens; infinite where the pool names none."""
 
-    Raises:
-        ConfigError: a subset names an unknown model.
-    """
-    allowed = np.ones((len(texts), len(names)), dtype=bool)
-    for i, subset in enumerate(subsets):
-        if subset is not None:
-            index_of(names, subset, "models=")
-            allowed[i if len(subsets) > 1 else slice(None)] &= np.array([name in subset for name in names])
-    pictures = np.asarray(image_counts)
-    tokens = np.array([len(text.encode("utf-8", "replace")) for text in texts]) / BYTES_PER_TOKEN
-    for j, name in enumerate(names):
-        facts = pool.get(name, {})
-        if "image" not in facts.get("modalities", ("text", "image")):
-            allowed[:, j] &= pictures == 0
-        window = facts.get("context_window")
-        if window is not None:
-            allowed[:, j] &= tokens + pictures * TOKENS_PER_IMAGE <= window
-    return allowed
+    @classmethod
+    def of(cls, names: Sequence[str], pool: Mapping[str, Mapping[str, Any]]) -> Limits:
+        """Read them from a pool. A model that the pool says nothing about may take everything."""
+        facts = [pool.get(name, {}) for name in names]
+        pictures = ["image" in fact.get("modalities", ("text", "image")) for fact in facts]
+        windows = [fact.get("context_window") for fact in facts]
+        return cls(tuple(names), np.array(pictures), np.array([np.inf if w is None else w for w in windows]))
+
+    def allowed(
+        self, texts: Sequence[str], image_counts: Sequence[int], subsets: Sequence[Collection[str] | None] = (None,)
+    ) -> Bools:
+        """Return bool ``[N, M]``: may model j take prompt i?
+
+        ``subsets`` limit the choice to these names, one for each prompt or one for all.
+
+        Raises:
+            ConfigError: a subset names an unknown model.
+        """
+        needed = [
+            len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN + count * TOKENS_PER_IMAGE
+            for text, count in zip(texts, image_counts, strict=True)
+        ]
+        allowed: Bools = np.array(needed).reshape(-1, 1) <= self.window
+        if any(image_counts):
+            allowed &= self.takes_pictures | (np.array(image_counts).reshape(-1, 1) == 0)
+        for i, subset in enumerate(subsets):
+            if subset is not None:
+                index_of(self.names, subset, "models=")
+                allowed[i if len(subsets) > 1 else slice(None)] &= np.array([name in subset for name in self.names])
+        return allowed
 
 
 def allowed_for(names: Sequence[str], pool: Mapping[str, Mapping[str, Any]], records: Sequence[Record]) -> Bools:
     """Return bool ``[N, M]``: may model j take record i?"""
-    return allowed_models(names, pool, [r.prompt for r in records], [len(r.images) for r in records])
+    return Limits.of(names, pool).allowed([r.prompt for r in records], [len(r.images) for r in records])
 
 
 def outcomes(labels: Floats, allowed: Bools) -> Floats:

@@ -14,7 +14,7 @@ Standard errors are those of a mean over groups (Cameron & Miller 2015, eq. 11):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,15 +59,29 @@ class OperatingPoint:
             costs: ``[M]``, in any one unit, which replace the stored ones.
             expected: ``[N, M]``, of each prompt, in the unit of the stored ones; not beside ``costs``.
         """
-        means = np.array([self.costs.get(name, np.nan) for name in names]) if costs is None else costs
-        table = means if expected is None else np.asarray(expected, dtype=np.float64)
-        found = np.zeros(table.shape)
-        if self.cost_weight > 0 and not np.isnan(means).all():
-            highest = np.nan_to_num(np.fmax.reduce(table, axis=-1, keepdims=True))
-            found += self.cost_weight * np.where(np.isnan(table), highest, table) / max(float(np.nanmean(means)), 1e-30)
-        if self.default in names:
-            found[..., names.index(self.default)] -= self.margin
-        return found
+        given = self._means(names) if costs is None else costs
+        return self.pricing(names, costs)(given if expected is None else expected)
+
+    def pricing(self, names: Sequence[str], costs: Floats | None = None) -> Callable[[Floats], Floats]:
+        """Return the map from expected costs, ``[M]`` or ``[N, M]``, to handicaps; ``costs`` as for :meth:`handicaps`."""
+        means = self._means(names) if costs is None else costs
+        known = self.cost_weight > 0 and not np.isnan(means).all()
+        unit = self.cost_weight / max(float(np.nanmean(means)), 1e-30) if known else 0.0
+        head_start = np.array([self.margin if name == self.default else 0.0 for name in names])
+
+        def handicaps(costs: Floats) -> Floats:
+            if not known:
+                return np.broadcast_to(-head_start, costs.shape)
+            costs = np.asarray(costs, dtype=np.float64)
+            missing = np.isnan(costs)
+            if missing.any():
+                costs = np.where(missing, np.nan_to_num(np.fmax.reduce(costs, axis=-1, keepdims=True)), costs)
+            return np.asarray(unit * costs - head_start)
+
+        return handicaps
+
+    def _means(self, names: Sequence[str]) -> Floats:
+        return np.array([self.costs.get(name, np.nan) for name in names])
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)

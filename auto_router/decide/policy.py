@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -104,29 +105,31 @@ def choose(
     Raises:
         ConfigError: a row has no allowed model.
     """
-    count, models = probabilities.shape
-    p = np.where(np.isnan(probabilities), -np.inf, probabilities)
-    open_ = np.ones((count, models), dtype=bool) if allowed is None else allowed
-    if not open_.any(axis=1).all():
-        row = int(np.flatnonzero(~open_.any(axis=1))[0])
-        raise ConfigError(f"row {row}: no model of the pool may take this input; widen models=, modalities or context")
-    floor = np.zeros(models) if thresholds is None else np.nan_to_num(thresholds, nan=0.0)
-    qualified = open_ & ((p >= floor) | (floor <= 0.0))
-    tier = np.where(qualified, _QUALIFIED, np.where(open_, _ALLOWED, _FORBIDDEN))
+    p = probabilities
+    open_ = np.ones(p.shape, dtype=bool) if allowed is None else allowed
+    tier, qualified = np.where(open_, _QUALIFIED, _FORBIDDEN), open_
+    if thresholds is not None:
+        floor = np.nan_to_num(thresholds, nan=0.0)
+        qualified = open_ & ((p >= floor) | (floor <= 0.0))
+        tier[open_ & ~qualified] = _ALLOWED
     if fallback is not None:
-        tier[:, fallback] = np.where(tier[:, fallback] == _ALLOWED, _FALLBACK, tier[:, fallback])
+        tier[tier[:, fallback] == _ALLOWED, fallback] = _FALLBACK
     if unfamiliar is not None and default is not None:
-        tier[:, default] = np.where(unfamiliar & open_[:, default], _GUARDED, tier[:, default])
+        tier[unfamiliar & open_[:, default], default] = _GUARDED
+    # Beyond the qualified, and without an order among them, P decides. NaN is sorted behind every number.
     if handicaps is not None:
-        order, best = handicaps - p, BEST_VALUE_QUALIFIED
+        order, best = np.where(qualified, handicaps - p, 0.0), BEST_VALUE_QUALIFIED
     elif costs is not None:
-        order, best = np.nan_to_num(costs, nan=np.inf), CHEAPEST_QUALIFIED
+        order, best = np.where(qualified, np.nan_to_num(costs, nan=np.inf), 0.0), CHEAPEST_QUALIFIED
     else:
-        order, best = np.zeros(models), MOST_LIKELY_QUALIFIED
-    ranking = np.lexsort((-p, np.where(qualified, order, 0.0), tier), axis=-1)
-    names = {_GUARDED: UNFAMILIAR, _QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED}
-    first = tier[np.arange(count), ranking[:, 0]]
-    return Choices(ranking, qualified, open_, [names[number] for number in first.tolist()])
+        order, best = np.zeros_like(p), MOST_LIKELY_QUALIFIED
+    ranking = np.lexsort((-p, order, tier), axis=-1)
+    names = {_GUARDED: UNFAMILIAR, _QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED, _FORBIDDEN: ""}
+    reasons = [names[number] for number in tier.min(axis=1).tolist()]
+    if "" in reasons:
+        row = reasons.index("")
+        raise ConfigError(f"row {row}: no model of the pool may take this input; widen models=, modalities or context")
+    return Choices(ranking, qualified, open_, reasons)
 
 
 def decisions(
@@ -142,16 +145,17 @@ def decisions(
 
     ``costs``: ``[M]`` or ``[N, M]``, to report; ``novelty`` [N] and ``features`` [N, D], where known.
     """
-    table = None if costs is None else np.broadcast_to(costs, probabilities.shape)
+    priced = [None] * len(probabilities) if costs is None else np.broadcast_to(costs, probabilities.shape).tolist()
     shared: Mapping[str, float] = timings or {}
     distances = [None] * len(probabilities) if novelty is None else novelty.tolist()
     rows = zip(
-        choices.ranking.tolist(), choices.qualified.tolist(), choices.allowed.tolist(), probabilities.tolist(), strict=True
-    )
+        choices.ranking.tolist(), choices.qualified.tolist(), choices.allowed.tolist(), probabilities.tolist(), priced,
+        strict=True,
+    )  # fmt: skip
     made = []
-    for row, (ranking, qualified, allowed, p) in enumerate(rows):
+    for row, (ranking, qualified, allowed, p, prices) in enumerate(rows):
         chosen = ranking[0]
-        cost = None if table is None or np.isnan(table[row, chosen]) else float(table[row, chosen])
+        cost = None if prices is None or isnan(prices[chosen]) else prices[chosen]
         made.append(
             Decision(
                 model=names[chosen],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,14 +28,14 @@ class ServedPolicy:
     handicaps: Floats | None
     default: int | None = None
     """The guarded default: the best single model of training, which unfamiliar rows go to."""
-    point: OperatingPoint | None = None
-    """The fitted point in force, where the costs it was fitted to count; None where the caller's own do."""
+    pricing: Callable[[Floats], Floats] | None = None
+    """From expected costs in the recorded unit to handicaps; None where no point, or the caller's own costs, are in force."""
 
-    def priced(self, names: Sequence[str], expected: Floats | None) -> ServedPolicy:
+    def priced(self, expected: Floats | None) -> ServedPolicy:
         """Return the policy for rows whose answers are expected to cost ``[N, M]`` (one row: ``[M]``), in the recorded unit."""
-        if expected is None or self.point is None:
+        if expected is None or self.pricing is None:
             return self
-        return replace(self, handicaps=self.point.handicaps(names, expected=expected))
+        return replace(self, handicaps=self.pricing(expected))
 
     def choose(self, probabilities: Floats, allowed: Bools | None = None, unfamiliar: Bools | None = None) -> Choices:
         return choose(
@@ -74,16 +74,16 @@ def serve(
                 "train with recorded costs or prices (nn_router.py --pool).",
                 stacklevel=3,
             )
-    handicaps: Floats | None
+    # Costs alone must not decide: the cheapest model would answer everything.
+    handicaps: Floats | None = np.zeros(len(names)) if thresholds is None and costs is not None else None
+    pricing = None
     if operating_point is not None:
-        handicaps = points[operating_point].handicaps(names, costs)
-    else:
-        # Costs alone must not decide: the cheapest model would answer everything.
-        handicaps = np.zeros(len(names)) if thresholds is None and costs is not None else None
+        point = points[operating_point]
+        handicaps = point.handicaps(names, costs)
+        pricing = point.pricing(names) if costs is None else None
     best = next((point.default for point in points.values()), None)
     default = names.index(best) if best in names else None
-    point = None if operating_point is None or costs is not None else points[operating_point]
-    return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps, default, point)
+    return ServedPolicy(thresholds, costs, fallback, operating_point, handicaps, default, pricing)
 
 
 class Policies:
@@ -113,7 +113,6 @@ class Policies:
 
 def choose_each(
     policies: Sequence[ServedPolicy],
-    names: Sequence[str],
     probabilities: Floats,
     allowed: Bools,
     unfamiliar: Bools | None = None,
@@ -122,12 +121,12 @@ def choose_each(
     """Decide every row under its own policy, ``policies[i]`` for row i; the rows of one policy are decided at once."""
     distinct = {id(policy): policy for policy in policies}
     if len(distinct) == 1:
-        return policies[0].priced(names, expected).choose(probabilities, allowed, unfamiliar)
+        return policies[0].priced(expected).choose(probabilities, allowed, unfamiliar)
     ranking, qualified = np.empty(probabilities.shape, dtype=np.int64), np.empty(probabilities.shape, dtype=bool)
     reasons = [""] * len(policies)
     for number, policy in distinct.items():
         rows = [row for row, given in enumerate(policies) if id(given) == number]
-        priced = policy.priced(names, None if expected is None else expected[rows])
+        priced = policy.priced(None if expected is None else expected[rows])
         part = priced.choose(probabilities[rows], allowed[rows], None if unfamiliar is None else unfamiliar[rows])
         ranking[rows], qualified[rows] = part.ranking, part.qualified
         for row, reason in zip(rows, part.reasons, strict=True):

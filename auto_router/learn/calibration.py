@@ -25,21 +25,22 @@ class Calibration:
     log_loss: dict[str, float] = field(default_factory=dict)
     """Cross-validated mean log loss of every method that was tried."""
 
-    _maps: list[tuple[Floats, Floats]] = field(init=False, repr=False, compare=False)
+    _line: tuple[Floats, Floats, Floats] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # As arrays: np.interp would make them of the lists anew for every decision.
-        object.__setattr__(self, "_maps", [(np.array(x, dtype=float), np.array(y, dtype=float)) for x, y in self.knots])
+        # All maps on one line, model j's on 2j … 2j + 1, so that a decision interpolates once.
+        starts = 2.0 * np.arange(len(self.knots))
+        maps = [_from_end_to_end(*knots) for knots in self.knots]
+        x = [start + x for start, (x, _) in zip(starts, maps, strict=True)]
+        line = (starts, np.concatenate([[], *x]), np.concatenate([[], *(y for _, y in maps)]))
+        object.__setattr__(self, "_line", line)
 
     def __call__(self, probabilities: Floats) -> Floats:
         """Return calibrated ``[N, M]``."""
         if not self.knots:
             return probabilities
-        found = probabilities.copy()
-        for j, (x, y) in enumerate(self._maps):
-            if len(x):
-                found[:, j] = np.interp(probabilities[:, j], x, y)
-        return found
+        starts, x, y = self._line
+        return np.interp(probabilities + starts, x, y).astype(probabilities.dtype)
 
     def to_plain(self) -> dict[str, Any]:
         return {"method": self.method, "knots": [[list(x), list(y)] for x, y in self.knots], "log_loss": dict(self.log_loss)}
@@ -56,3 +57,10 @@ class Calibration:
         if found.method not in METHODS or len(knots) not in (0, n_models) or not rising:
             raise ConfigError(f"calibration {found.method!r} with {len(knots)} maps does not fit {n_models} models")
         return found
+
+
+def _from_end_to_end(x: list[float], y: list[float]) -> tuple[Floats, Floats]:
+    """Return the knots from 0 to 1: constant beyond the first and the last one; no knots, no change."""
+    if not x:
+        return np.array([0.0, 1.0]), np.array([0.0, 1.0])
+    return np.clip([0.0, *x, 1.0], 0.0, 1.0), np.array([y[0], *y, y[-1]])

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from auto_router.errors import ConfigError
-from auto_router.learn.heads import SquaredDistances
+from auto_router.learn.heads import BlockProduct
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 
-LANDMARKS = 2048
+LANDMARKS = 1024
 COMPONENTS = 64
 QUANTILE = 0.99
 NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is unlike
@@ -49,23 +49,31 @@ class Familiar:
     prompts: list[str] = field(default_factory=list)
     """Their prompts; empty where they are not kept."""
 
+    text_dim: int | None = None
+    """Columns of the row in front of those that are all zeros without a picture; None: not known."""
+
+    _product: BlockProduct = field(init=False, repr=False)
+    _start: Floats = field(init=False, repr=False)
     _factors: Floats = field(init=False, repr=False)
-    _offset: Floats = field(init=False, repr=False)
-    _to_landmarks: SquaredDistances = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # With z the components of a row x, |x - a|² = |x|² - 2z·a - 2x·m + |m|² + |a|²: (z, x·m, 1) times a matrix, plus |x|².
         # Frozen, so set as the dataclass itself would: what every decision would otherwise compute again.
-        factors = np.concatenate([self.basis, self.mean[:, None]], axis=1)
+        mean = self.mean.astype(np.float64)
+        norms = np.vecdot(self.points, self.points) + mean @ mean
+        twice = np.full((1, len(norms)), -2.0)
+        factors = np.concatenate([-2.0 * self.points[:, :-1].T, twice, norms[None]], dtype=np.float32)
+        product = np.concatenate([self.basis, self.mean[:, None], np.zeros_like(self.mean)[:, None]], axis=1)
+        object.__setattr__(self, "_product", BlockProduct(product, self.text_dim))
+        object.__setattr__(self, "_start", np.concatenate([-mean @ self.basis, [0.0, 1.0]], dtype=np.float32))
         object.__setattr__(self, "_factors", factors)
-        object.__setattr__(self, "_offset", self.mean @ factors)
-        norms = np.vecdot(self.points, self.points)
-        object.__setattr__(self, "_to_landmarks", SquaredDistances.to(self.points[:, :-1], norms))
 
     def novelty(self, rows: Floats) -> Floats:
         """Return ``[N]`` for embeddings ``[N, D]``: above 1 is unlike everything seen."""
         starts = range(0, len(rows), _CHUNK)
-        squared = np.concatenate([self._squared(rows[start : start + _CHUNK]).min(axis=1) for start in starts])
-        return np.asarray(np.sqrt(squared) / self.limit)
+        squared = [self._products(rows[start : start + _CHUNK]).min(axis=1) for start in starts]
+        squared = np.concatenate(squared) + np.vecdot(rows, rows)
+        return np.asarray(np.sqrt(np.maximum(squared, 0.0)) / self.limit)
 
     def nearest(self, row: Floats, count: int) -> list[tuple[int, float]]:
         """Return the positions and distances of the nearest landmarks of one embedding ``[D]``, the nearest first."""
@@ -73,14 +81,15 @@ class Familiar:
         order = np.argsort(distances, kind="stable")[:count]
         return [(int(place), float(distances[place])) for place in order]
 
-    def described(self, rows: Floats) -> tuple[Floats, Floats]:
-        """Return components ``[N, K]`` and the squared lengths ``[N]`` of the whole centred rows."""
-        products = rows @ self._factors
-        lengths = np.vecdot(rows, rows) - 2.0 * products[:, -1] + self._offset[-1]
-        return products[:, :-1] - self._offset[:-1], lengths
-
     def _squared(self, rows: Floats) -> Floats:
-        return self._to_landmarks(*self.described(rows))
+        """Return the squared distances ``[N, A]``."""
+        return np.asarray(np.maximum(self._products(rows) + np.vecdot(rows, rows)[:, None], 0.0))
+
+    def _products(self, rows: Floats) -> Floats:
+        """Return the squared distances without the squared lengths of the rows, which are the same for all landmarks."""
+        points = np.empty((len(rows), len(self._start)), dtype=np.float32)
+        points[:] = self._start
+        return np.asarray(self._product.add_to(points, rows) @ self._factors)
 
     def without_column(self, column: int) -> Familiar:
         """Return the same landmarks without the outcomes of one model."""
@@ -98,7 +107,7 @@ class Familiar:
         return plain | {"idx": torch.from_numpy(self.idx)}
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any], dim: int, n_models: int) -> Familiar | None:
+    def from_plain(cls, values: Mapping[str, Any], dim: int, n_models: int, text_dim: int | None = None) -> Familiar | None:
         """Build from :meth:`to_plain`; None from an empty mapping. Raises ConfigError where the values do not fit."""
         if not values:
             return None
@@ -108,7 +117,13 @@ class Familiar:
             raise ConfigError(f"landmarks are damaged ({', '.join(bad)})")
         try:
             arrays = {name: values[name].float().numpy() for name in ("mean", "basis", "points", "outcomes")}
-            found = cls(limit=float(values["limit"]), idx=values["idx"].numpy(), prompts=list(values["prompts"]), **arrays)
+            found = cls(
+                limit=float(values["limit"]),
+                idx=values["idx"].numpy(),
+                prompts=list(values["prompts"]),
+                text_dim=text_dim,
+                **arrays,
+            )
         except (TypeError, KeyError, AttributeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"landmarks are not valid ({error})") from error
         count, components = len(found.points), found.basis.shape[-1]
@@ -141,12 +156,11 @@ def fit_familiar(
     basis = np.ascontiguousarray(directions.T, dtype=np.float32)
     kept = [prompts[i] for i in chosen.tolist()] if prompts else []
     numbers = np.array([idx[i] for i in chosen.tolist()], dtype=np.int64)
-    empty = np.zeros((0, basis.shape[1] + 1), dtype=np.float32)
-    shape = Familiar(mean.astype(np.float32), basis, empty, 1.0, numbers[:0], labels[:0])
-    components, lengths = shape.described(rows[chosen])
+    centred = rows[chosen] - mean
+    components, lengths = centred @ basis, np.vecdot(centred, centred)
     rest = np.sqrt(np.maximum(lengths - np.vecdot(components, components), 0.0))
     points = np.concatenate([components, rest[:, None]], axis=1, dtype=np.float32)
-    found = Familiar(shape.mean, basis, points, 1.0, numbers, labels[chosen], kept)
+    found = Familiar(mean.astype(np.float32), basis, points, 1.0, numbers, labels[chosen], kept)
     known = _distances_to_other_groups(found, rows, groups, part, groups[chosen])
     # Training rows that all have a twin say nothing of how far the familiar reaches, and distances are not exact.
     least = max(NEAR * float(2.0 * lengths.mean()) ** 0.5, NEAR)

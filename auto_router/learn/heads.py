@@ -58,6 +58,39 @@ class KernelHead(ArrayModule):
         return share
 
 
+class BlockProduct:
+    """Rows times fixed ``factors`` [D, K], at the price of what is not zero on either side.
+
+    Columns of the rows from ``always`` on (the picture's) are only multiplied in rows where they are not all zeros, and
+    of the factors only the columns that each of the two blocks leads to.
+    """
+
+    def __init__(self, factors: Floats, always: int | None = None) -> None:
+        end = len(factors) if always is None else min(always, len(factors))
+        self._blocks = [(slice(0, end), *_led_to(factors[:end])), (slice(end, len(factors)), *_led_to(factors[end:]))]
+
+    def add_to(self, found: Floats, rows: Floats) -> Floats:
+        """Add ``rows`` [B, D] times the factors to ``found`` [B, K], in place."""
+        (columns, to, factors), (rare, rare_to, rare_factors) = self._blocks
+        found[:, to] += rows[:, columns] @ factors
+        others = rows[:, rare]
+        used = np.vecdot(others, others)
+        count = np.count_nonzero(used)
+        if count == len(rows):
+            found[:, rare_to] += others @ rare_factors
+        elif count:
+            part = used != 0
+            found[part, rare_to] += others[part] @ rare_factors
+        return found
+
+
+def _led_to(factors: Floats) -> tuple[slice, Floats]:
+    """Return the columns from the first to the last that is not all zeros, and the factors there."""
+    found = np.flatnonzero(factors.any(axis=0))
+    to = slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+    return to, np.ascontiguousarray(factors[:, to], dtype=np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class SquaredDistances:
     """Squared Euclidean distances to fixed points, in one matrix product."""
@@ -66,18 +99,17 @@ class SquaredDistances:
     """``[K + 2, A]``: (z, |z|², 1) times this is |z|² + |a|² - 2z·a."""
 
     @classmethod
-    def to(cls, points: Floats, norms: Floats | None = None) -> SquaredDistances:
-        """Prepare for fixed ``points`` [A, K]; ``norms`` [A] replace their squared lengths."""
-        if norms is None:
-            norms = np.vecdot(points, points)
-        return cls(np.concatenate([-2.0 * points.T, np.ones((1, len(points))), norms[None]], dtype=np.float32))
+    def to(cls, points: Floats) -> SquaredDistances:
+        """Prepare for fixed ``points`` [A, K]."""
+        norms = np.vecdot(points, points)[None]
+        return cls(np.concatenate([-2.0 * points.T, np.ones_like(norms), norms], dtype=np.float32))
 
-    def __call__(self, points: Floats, norms: Floats | None = None) -> Floats:
-        """Return float32 ``[B, A]`` for ``points`` [B, K]; ``norms`` [B] replace their squared lengths."""
+    def __call__(self, points: Floats) -> Floats:
+        """Return float32 ``[B, A]`` for ``points`` [B, K]."""
         count, width = points.shape
         extended = np.ones((count, width + 2), dtype=np.float32)
         extended[:, :width] = points
-        extended[:, width] = np.vecdot(points, points) if norms is None else norms
+        extended[:, width] = np.vecdot(points, points)
         found = np.asarray(extended @ self.factors)
         return np.maximum(found, 0.0, out=found)
 

@@ -19,7 +19,7 @@ from auto_router.learn.heads import KernelHead, SquaredDistances, similarity
 
 Ints = npt.NDArray[np.int64]
 
-ANCHORS = 1024
+ANCHORS = 512
 RIDGE = 3.0
 _JITTER = 1e-3  # anchors that are alike would make K(Z, Z) singular; far below the ridge
 _CHUNK = 4096  # rows whose features are held at once

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from auto_router.errors import ConfigError
-from auto_router.learn.heads import ArrayModule, Floats, Rule
+from auto_router.learn.heads import ArrayModule, BlockProduct, Floats, Rule
 
 CLIP = 4.0
 
@@ -69,10 +69,9 @@ class Projection(ArrayModule):
         return ((rows - self.mean) * self.scale).clamp(-self.limit, self.limit)
 
     def compiled(self, always: int | None = None) -> Rule:
-        """Return ``scaled(rows) @ basis`` as a rule.
+        """Return ``scaled(rows) @ basis`` as a rule; ``always`` as :class:`BlockProduct` takes it.
 
-        Columns from ``always`` on (the picture's) are only multiplied in rows where they are not all zeros. What is not
-        clipped is linear, so its centre and scale go into the basis and an offset, and zeros add nothing.
+        What is not clipped is linear, so its centre and scale go into the basis and an offset, and zeros add nothing.
 
         Raises:
             ConfigError: clipped columns are not the last ones.
@@ -82,23 +81,16 @@ class Projection(ArrayModule):
         end = len(clips) - int(clips.sum())
         if clips[:end].any():
             raise ConfigError("projection is damaged: its clipped columns are not the last ones")
-        start = end if always is None else min(always, end)
-        linear = np.ascontiguousarray(scale[:end, None] * basis[:end])
-        offset = (-mean[:end].astype(np.float64) @ linear).astype(np.float32)
+        folded = scale[:end, None] * basis[:end]
+        offset = (-mean[:end].astype(np.float64) @ folded).astype(np.float32)
+        linear = BlockProduct(folded, always)
         centre, factor, most, clipped_basis = mean[end:], scale[end:], limit[end:], np.ascontiguousarray(basis[end:])
 
         def rule(rows: Floats) -> Floats:
-            found: Floats = rows[:, :start] @ linear[:start]
+            # np.clip checks more than it computes on one row.
+            found: Floats = np.maximum(np.minimum((rows[:, end:] - centre) * factor, most), -most) @ clipped_basis
             found += offset
-            used = np.vecdot(rows[:, start:end], rows[:, start:end]) != 0
-            if used.all():
-                found += rows[:, start:end] @ linear[start:]
-            elif used.any():
-                found[used] += rows[used, start:end] @ linear[start:]
-            if end < len(clips):
-                # np.clip checks more than it computes on one row.
-                found += np.maximum(np.minimum((rows[:, end:] - centre) * factor, most), -most) @ clipped_basis
-            return found
+            return linear.add_to(found, rows[:, :end])
 
         return rule
 

@@ -1,4 +1,4 @@
-"""Embeddings of recent prompts: an LRU cache by content, bounded in bytes."""
+"""The network's input rows of recent prompts: an LRU cache by content, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ import numpy as np
 
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.spec import Array
+from auto_router.encode.surface import NAMES as SURFACE
+from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
 
 _OVERHEAD = 200  # bytes of a key and its place in the table, about
 
 
-class EmbeddingCache:
-    """``embed_batch`` of a generator, which encodes only what is not remembered. May be used by several threads.
+class RowCache:
+    """``embed_batch`` of a generator, with surface features behind it where they are asked for; only what is not remembered
+    is encoded. May be used by several threads.
 
     The key is a digest of the prompt and of its pictures as they were given. Prompts whose pictures are ``Path`` or PIL
     objects are encoded each time: what is behind those may change.
     """
 
-    def __init__(self, generator: EmbeddingGenerator, most_bytes: int) -> None:
+    def __init__(self, generator: EmbeddingGenerator, most_bytes: int, surface: bool = False) -> None:
         if most_bytes < 0:
             raise ConfigError(f"cache_bytes must be a number of bytes from 0 (no cache), got {most_bytes}")
         self.generator = generator
+        self._surface = surface
+        self._dim = generator.dim + (len(SURFACE) if surface else 0)
         self.most_bytes = most_bytes
         self.hits = self.misses = 0
         self._rows: OrderedDict[bytes, Array] = OrderedDict()
@@ -40,12 +45,12 @@ class EmbeddingCache:
 
     @property
     def _size(self) -> int:
-        return 4 * self.generator.dim + _OVERHEAD
+        return 4 * self._dim + _OVERHEAD
 
-    def embed_batch(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None) -> Array:
+    def rows(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None) -> Array:
         """Return rows ``[N, D]``; arguments and errors are those of :meth:`EmbeddingGenerator.embed_batch`."""
         if self.most_bytes < self._size or (images is not None and len(images) != len(texts)):
-            return self.generator.embed_batch(texts, images)
+            return self.fresh(texts, images)
         pictures = [None] * len(texts) if images is None else images
         keys = [content_digest(text, given) for text, given in zip(texts, pictures, strict=True)]
         found = self._look_up(keys)
@@ -54,13 +59,18 @@ class EmbeddingCache:
             # All prompts, not only the missing ones, where nothing is known: errors then name the caller's own rows.
             whole = len(missing) == len(texts)
             part = images if whole or images is None else [images[i] for i in missing]
-            made = self.generator.embed_batch(texts if whole else [texts[i] for i in missing], part)
+            made = self.fresh(texts if whole else [texts[i] for i in missing], part)
             self._remember([keys[i] for i in missing], made)
             if whole:
                 return made
             for place, row in zip(missing, made, strict=True):
                 found[place] = row
         return np.stack([row for row in found if row is not None])
+
+    def fresh(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None = None) -> Array:
+        """Return the rows without looking any up or remembering them."""
+        rows = self.generator.embed_batch(texts, images)
+        return with_surface(rows, texts) if self._surface else rows
 
     def clear(self) -> None:
         with self._lock:
