@@ -8,8 +8,7 @@ vectors at hand; *total* is the last three. In the same loop, in turns, run the 
 basis, points times anchors, similarities times coefficients. Rows with pictures come as in the set (37 %). Text prompts are
 also decided from end to end, with the embedding cache *cold* and *warm*, beside the *bare encoder* on the same prompts;
 *cold over* is what a decision takes beyond its own encoder call.
-*CPU* is the processor's time alone: on a machine that others use, it is nearer to what an idle one would take. At last 64
-callers of ``adecide`` work through prompts, beside ``decide_batch`` on the same ones.
+At last 64 callers of ``adecide`` work through prompts, beside ``decide_batch`` on the same ones.
 
 Targets (``--check`` exits 1 where one is missed): total p50 at most 200 µs at the smallest batch; the network at the largest
 at most 1.5 x its bare products; end to end at most encoder + 0.5 ms (p50); ``adecide`` at least 0.9 x ``decide_batch``.
@@ -117,40 +116,30 @@ def heads_figures(router: ModelRouter, plain: Floats, texts: list[str], size: in
     network = load_artifact(default_artifact(Path())).network
     assert isinstance(network, StackNetwork)
     found: dict[str, list[float]] = {name: [] for name in ("features", "network", "novelty", "decision", "total", "bare")}
-    cpu: dict[str, list[float]] = {name: [] for name in found}
     artifact, limits = router._artifact, Limits.of(router.model_names, router.pool)
     parts = [rng.permutation(len(texts))[:size] for _ in range(repeats)]
     for turn, part in enumerate(parts):
         rows, some = plain[part], [texts[i] for i in part.tolist()]
         counts = rows[:, LAYOUT.text_dim :].any(axis=1).astype(int).tolist()
-        clock, worked = [time.perf_counter()], [time.thread_time()]
-
-        def lap(clock: list[float] = clock, worked: list[float] = worked) -> None:
-            clock.append(time.perf_counter())
-            worked.append(time.thread_time())
-
+        clock = [time.perf_counter()]
         inputs = with_surface(rows, some)
-        lap()
+        clock.append(time.perf_counter())
         p = router.probabilities(inputs)
-        lap()
+        clock.append(time.perf_counter())
         novelty = artifact.novelty(rows)
-        lap()
+        clock.append(time.perf_counter())
         allowed, expected = limits.allowed(some, counts), artifact.expected_costs(inputs)
         choices = router.policy.priced(expected).choose(p, allowed, None if novelty is None else novelty > 1)
         decisions(choices, p, router.model_names, expected, novelty, {}, inputs)
-        lap()
-        for name, seconds, busy in zip(found, np.diff(clock).tolist(), np.diff(worked).tolist(), strict=False):
+        clock.append(time.perf_counter())
+        for name, seconds in zip(found, np.diff(clock).tolist(), strict=False):
             found[name].append(seconds)
-            cpu[name].append(busy)
         found["total"].append(clock[-1] - clock[1])
-        cpu["total"].append(worked[-1] - worked[1])
         if turn % BLOCK == BLOCK - 1 or turn == repeats - 1:
             products = bare_products(network, inputs)
             for _ in range(BLOCK):
-                start = time.thread_time()
                 found["bare"].append(timed(products))
-                cpu["bare"].append(time.thread_time() - start)
-    return {name: spread(values) | {"cpu p50": spread(cpu[name])["p50"]} for name, values in found.items()}
+    return {name: spread(values) for name, values in found.items()}
 
 
 class TimedGenerator(EmbeddingGenerator):
@@ -228,8 +217,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     plain_texts = [record.prompt for record in records if not record.images]
     for size in (n for n in arguments.batches if n <= arguments.most_encoded):
         found[str(size)] |= end_to_end(path, plain_texts, size, max(arguments.repeats // (4 * size), 5))
-    rows = [[size, name, f["p50"], f["p99"], f.get("cpu p50")] for size, parts in found.items() for name, f in parts.items()]
-    print(tabulate(rows, headers=["batch", "part", "p50 µs", "p99 µs", "CPU p50 µs"], floatfmt=".0f"))
+    rows = [[size, name, f["p50"], f["p99"]] for size, parts in found.items() for name, f in parts.items()]
+    print(tabulate(rows, headers=["batch", "part", "p50 µs", "p99 µs"], floatfmt=".0f"))
     first, last = found[str(arguments.batches[0])], found[str(arguments.batches[-1])]
     ratio = last["network"]["p50"] / last["bare"]["p50"]
     print(f"\nheads + decision at batch {arguments.batches[0]}: {first['total']['p50']:.0f} µs (p50; target 200)")
