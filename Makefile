@@ -43,7 +43,7 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
 
-# make -j2 --output-sync tests the pipeline and the servers side by side, as .ci/run does.
+# The pipeline and the servers can be tested side by side (make -j2), as .ci/run does.
 test: test-pipeline test-serving
 
 test-pipeline: check
