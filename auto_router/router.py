@@ -158,6 +158,15 @@ class ModelRouter:
         asked = _Asked(text, images, models, self.policies.under(operating_point))
         return await asyncio.wrap_future(self._batches.submit(asked))
 
+    def expected_wait(self) -> float:
+        """Return how many seconds a prompt given to :meth:`adecide` now would wait before it is looked at, about."""
+        return self._batches.expected_wait()
+
+    @property
+    def decided(self) -> int:
+        """How many prompts :meth:`adecide` has worked through."""
+        return self._batches.served
+
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
         row = decision.features

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -171,6 +172,26 @@ def test_a_slow_encoder_means_the_fallback_in_time(path: Path, encoder: Switched
         assert count(engine, "fallbacks_total", cause="timeout") >= 1
 
 
+def test_more_than_can_be_decided_in_time_goes_to_the_fallback_at_once(path: Path, encoder: SwitchedEncoder) -> None:
+    """Callers ask faster than the encoder answers: those who would wait too long do not wait; the encoder is not blamed."""
+
+    async def stormed() -> Counter[str]:
+        with opened(path, fallback_model="small", timeout_s=4.0) as engine:
+            encoder.delay = 0.5
+            async with under_load(engine, 600, pause=0.1) as made:  # all of them would wait for 600 / 64 batches
+                await asyncio.sleep(8.0)
+                encoder.delay = 0.0
+            seen = Counter(one.reason for one in made)
+            assert count(engine, "fallbacks_total", cause="overloaded") == seen["overloaded"]
+            assert engine.live.encoder_error is None
+            assert (await engine.decide(Request("after the storm"))).decision.reason == "most_likely_qualified"
+        return seen
+
+    seen = asyncio.run(stormed())
+    assert set(seen) <= {"most_likely_qualified", "overloaded", "timeout"}
+    assert min(seen["most_likely_qualified"], seen["overloaded"]) > 64
+
+
 def test_prompts_are_logged_only_where_asked(path: Path, encoder: SwitchedEncoder, caplog: pytest.LogCaptureFixture) -> None:
     for asked in (False, True):
         caplog.clear()
@@ -181,7 +202,7 @@ def test_prompts_are_logged_only_where_asked(path: Path, encoder: SwitchedEncode
 
 
 @asynccontextmanager
-async def under_load(engine: Engine, callers: int = 20) -> AsyncIterator[list[Any]]:
+async def under_load(engine: Engine, callers: int = 20, pause: float = 0.001) -> AsyncIterator[list[Any]]:
     """Decide all the time, in many coroutines; the decisions are in the list."""
     made: list[Any] = []
     over = asyncio.Event()
@@ -189,7 +210,7 @@ async def under_load(engine: Engine, callers: int = 20) -> AsyncIterator[list[An
     async def caller(number: int) -> None:
         while not over.is_set():
             made.append((await engine.decide(Request(f"x{number}{len(made)}"))).decision)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(pause)
 
     tasks = [asyncio.create_task(caller(number)) for number in range(callers)]
     try:
@@ -257,10 +278,10 @@ def test_settings_that_do_not_fit_stop_the_start(path: Path, encoder: SwitchedEn
 
 
 def test_options_come_from_the_environment_where_they_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PATH", "p.pth"), ("FALLBACK_MODEL", "small"), ("THREADS", "2"), ("OPERATING_POINT", "quality")):
+    for name, value in (("PATH", "p.pth"), ("FALLBACK_MODEL", "small"), ("THREADS", "2"), ("OPERATING_POINT", "quality"), ("CACHE_BYTES", "9")):
         monkeypatch.setenv(f"AUTO_ROUTER_{name}", value)
     assert options_from({"operating_point": "economy"}) == Options(
-        "p.pth", operating_point="economy", fallback_model="small", threads=2
+        "p.pth", operating_point="economy", fallback_model="small", threads=2, cache_bytes=9
     )
     monkeypatch.setenv("AUTO_ROUTER_THREADS", "many")
     with pytest.raises(ConfigError, match="AUTO_ROUTER_THREADS"):
