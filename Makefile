@@ -57,7 +57,7 @@ test-nat: setup-nat
 	.venv-nat/bin/python -m pytest tests/serve/test_nat.py tests/serve/test_nat_load.py
 
 test-litellm: setup-litellm
-	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py
+	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_litellm_load.py
 
 clean:
 	rm -rf $(VENV) .venv-nat .venv-litellm demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

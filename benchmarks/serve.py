@@ -15,8 +15,8 @@ The server's embedding cache is limited to ``CACHE`` bytes, which the warm-up be
 that grows afterwards is a leak and no cache. Its resident memory is sampled every second of the uncached long measurement; the
 medians of the first and of the last fifth are compared.
 
-Prints requests, errors, rate, p50 and p99 of each, the two medians, and whether the server's counters add up. ``--check`` exits 1
-where there is an error or a fallback, where the counts do not add up, or where memory grew by more than ``GROWTH``.
+Prints requests, errors, rate, p50 and p99 of each, the two medians, and whether the server's counters add up. ``--check`` exits
+1 where there is an error or a fallback, where the counts do not add up, or where memory grew by more than ``GROWTH``.
 """
 
 from __future__ import annotations

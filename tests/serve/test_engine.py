@@ -278,7 +278,8 @@ def test_settings_that_do_not_fit_stop_the_start(path: Path, encoder: SwitchedEn
 
 
 def test_options_come_from_the_environment_where_they_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PATH", "p.pth"), ("FALLBACK_MODEL", "small"), ("THREADS", "2"), ("OPERATING_POINT", "quality"), ("CACHE_BYTES", "9")):
+    given = {"PATH": "p.pth", "FALLBACK_MODEL": "small", "THREADS": "2", "OPERATING_POINT": "quality", "CACHE_BYTES": "9"}
+    for name, value in given.items():
         monkeypatch.setenv(f"AUTO_ROUTER_{name}", value)
     assert options_from({"operating_point": "economy"}) == Options(
         "p.pth", operating_point="economy", fallback_model="small", threads=2, cache_bytes=9
