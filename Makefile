@@ -1,4 +1,4 @@
-# make demo: from a bare checkout to a trained router and routed prompts.  make test: the whole test suite.
+# make demo: from a bare checkout to a trained router and routed prompts.  make test: every test, in every environment.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -114,7 +114,7 @@ class ModelRouter:
         self.encoder = encoder or open_pinned(artifact.encoder.get("backend"), clip_server, threads)
         self.encoder.check(artifact.encoder)
         self.cache = EmbeddingCache(self.encoder, cache_bytes)
-        self._batches: MicroBatcher[_Asked, Decision] = MicroBatcher(self._decide)
+        self.batches: MicroBatcher[_Asked, Decision] = MicroBatcher(self._decide)
         self._closed = False
 
     def route(self, text: str, images: Pictures = None, models: Names = None) -> str:
@@ -156,16 +156,7 @@ class ModelRouter:
     ) -> Decision:
         """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
         asked = _Asked(text, images, models, self.policies.under(operating_point))
-        return await asyncio.wrap_future(self._batches.submit(asked))
-
-    def expected_wait(self) -> float:
-        """Return how many seconds a prompt given to :meth:`adecide` now would wait before it is looked at, about."""
-        return self._batches.expected_wait()
-
-    @property
-    def decided(self) -> int:
-        """How many prompts :meth:`adecide` has worked through."""
-        return self._batches.served
+        return await asyncio.wrap_future(self.batches.submit(asked))
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
@@ -197,7 +188,7 @@ class ModelRouter:
 
     def close(self) -> None:
         """Finish what was asked, and give back the encoder's resources. A closed router decides no more."""
-        self._batches.close()
+        self.batches.close()
         self._closed = True
         self.cache.clear()
         if self._own_encoder:

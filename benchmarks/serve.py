@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from callers import Ask, load, over_http  # noqa: E402
+from made_endpoint import serve  # noqa: E402
 
 from auto_router.errors import run  # noqa: E402
 from auto_router.files import write_json  # noqa: E402
@@ -60,27 +61,6 @@ def in_library(router: ModelRouter, callers: int) -> list[Ask]:
         return bool((await router.adecide(text)).model)
 
     return [ask] * callers
-
-
-async def endpoint(scope: Any, receive: Any, send: Any) -> None:
-    """A chat endpoint that answers at once (ASGI)."""
-    more, data = True, b""
-    while more:
-        message = await receive()
-        data, more = data + message.get("body", b""), message.get("more_body", False)
-    choice = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    base = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": json.loads(data or "{}").get("model")}
-    body = json.dumps(base | {"choices": [choice], "usage": usage}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def serve_endpoint() -> None:
-    import uvicorn
-
-    uvicorn.run(endpoint, port=ENDPOINT_PORT, log_level="error", lifespan="off", ws="none")
 
 
 class Server:
@@ -221,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "proxy": lambda n: over_http(PORT, path, KEY, name, n),
             "served": lambda n: over_http(PORT, path, KEY, "auto", n),
         }
-        beside = multiprocessing.get_context("spawn").Process(target=serve_endpoint, daemon=True)
+        beside = multiprocessing.get_context("spawn").Process(target=serve, args=(ENDPOINT_PORT,), daemon=True)
         beside.start()
         with tempfile.TemporaryDirectory() as folder:
             command = ["examples/litellm/run.sh", str(litellm_config(Path(folder), router.model_names))]

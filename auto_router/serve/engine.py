@@ -78,13 +78,13 @@ class Engine:
             ConfigError: the artifact has no such operating point.
         """
         start, router = time.perf_counter(), self.live.router
-        before = 0 if router is None else router.decided
+        before = 0 if router is None else router.batches.served
         unseen = sum(_remote(image) for image in request.images)
         images = [image for image in request.images if not _remote(image)]
         try:
             served = await self._decided(request, images, unseen, models)
         except TimeoutError:
-            if router is None or router.decided == before:  # an encoder that answered others meanwhile is slow, not dead
+            if router is None or router.batches.served == before:  # an encoder that answered others meanwhile is slow, not dead
                 self.live.suspect(f"no decision within {self.options.timeout_s:g} s")
             served = self.fallback(TIMEOUT, bool(request.images))
         except EncoderError as error:
@@ -139,7 +139,7 @@ class Engine:
             return self.fallback(NO_ARTIFACT, pictures)
         if self.live.encoder_error is not None:
             return self.fallback(ENCODER_FAILED, pictures)
-        if router.expected_wait() > self.options.timeout_s / 2:
+        if router.batches.expected_wait() > self.options.timeout_s / 2:
             return self.fallback(OVERLOADED, pictures)
         router.policies.under(request.operating_point)
         able = [name for name in router.model_names if not unseen or _sees(router, name)]
