@@ -5,7 +5,7 @@ first that the artifact knows; where there are pictures, the first of these that
 
 * ``no_artifact``: none could be opened yet;
 * ``encoder_failed``: the encoder failed, or failed before and has not answered since;
-* ``overloaded``: so many prompts wait already that this one would wait for over half of ``timeout_s``;
+* ``overloaded``: so many prompts wait already that this one would have its turn after ``timeout_s``: it does not wait for it;
 * ``timeout``: the decision took longer than ``timeout_s``;
 * ``no_model_fits``: no model of the pool may take this input;
 * ``no_prompt``: the request holds nothing that a user said (for servers that must forward it all the same);
@@ -139,7 +139,7 @@ class Engine:
             return self.fallback(NO_ARTIFACT, pictures)
         if self.live.encoder_error is not None:
             return self.fallback(ENCODER_FAILED, pictures)
-        if router.batches.expected_wait() > self.options.timeout_s / 2:
+        if router.batches.expected_wait() > self.options.timeout_s:
             return self.fallback(OVERLOADED, pictures)
         router.policies.under(request.operating_point)
         able = [name for name in router.model_names if not unseen or _sees(router, name)]

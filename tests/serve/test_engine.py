@@ -176,7 +176,7 @@ def test_more_than_can_be_decided_in_time_goes_to_the_fallback_at_once(path: Pat
     """Callers ask faster than the encoder answers: those who would wait too long do not wait; the encoder is not blamed."""
 
     async def stormed() -> Counter[str]:
-        with opened(path, fallback_model="small", timeout_s=4.0) as engine:
+        with opened(path, fallback_model="small", timeout_s=2.0) as engine:
             encoder.delay = 0.5
             async with under_load(engine, 600, pause=0.1) as made:  # all of them would wait for 600 / 64 batches
                 await asyncio.sleep(8.0)
