@@ -1,20 +1,27 @@
-# make demo: from a bare checkout to a trained router and routed prompts.  make test: the whole test suite.
+# make demo: from a bare checkout to a trained router and routed prompts.  make test: every test, in every environment.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup setup-nat setup-litellm demo notebooks test test-nat test-litellm check record clean
+.PHONY: setup setup-nat setup-litellm demo notebooks check test test-pipeline test-serving test-nat test-litellm clean
+
+# $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
+# half the time; modules are compiled when they are first imported, since most never are.
+define install
+	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --no-compile --upgrade pip
+	$(1)/bin/python -m pip install --quiet --no-compile $(2)
+endef
 
 setup: $(VENV)/.ready
 
 # The pipeline alone, which is all that the demo needs; then what tests and checks need.
 $(VENV)/.pipeline: requirements.txt constraints.txt pyproject.toml
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
+	$(call install,$(VENV),-r requirements.txt -c constraints.txt)
 	touch $@
 
 $(VENV)/.ready: $(VENV)/.pipeline requirements-dev.txt
-	$(PY) -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	$(call install,$(VENV),-r requirements-dev.txt -c constraints.txt)
 	touch $@
 
 # Environments of their own: what they serve inside excludes what the pipeline needs, and each other.
@@ -22,8 +29,7 @@ setup-nat: .venv-nat/.ready
 setup-litellm: .venv-litellm/.ready
 
 .venv-%/.ready: requirements-%.txt constraints-%.txt pyproject.toml
-	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet -r requirements-$*.txt -c constraints-$*.txt
+	$(call install,.venv-$*,-r requirements-$*.txt -c constraints-$*.txt)
 	touch $@
 
 notebooks: setup
@@ -37,14 +43,21 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
 
-test: check
+# The pipeline and the servers can be tested side by side (make -j2), as .ci/run does.
+test: test-pipeline test-serving
+
+test-pipeline: check
 	$(PY) -m pytest -n auto --dist loadfile
+
+# Always one after the other: installing this checkout in editable form writes into it.
+test-serving:
+	$(MAKE) -j1 test-nat test-litellm
 
 test-nat: setup-nat
 	.venv-nat/bin/python -m pytest tests/serve/test_nat.py tests/serve/test_nat_load.py
 
 test-litellm: setup-litellm
-	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py
+	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_litellm_load.py
 
 clean:
 	rm -rf $(VENV) .venv-nat .venv-litellm demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

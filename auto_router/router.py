@@ -113,7 +113,7 @@ class ModelRouter:
         self.encoder = encoder or open_pinned(artifact.encoder.get("backend"), clip_server, threads)
         self.encoder.check(artifact.encoder)
         self.cache = RowCache(self.encoder, cache_bytes, bool(artifact.surface))
-        self._batches: MicroBatcher[_Asked, Decision] = MicroBatcher(self._decide)
+        self.batches: MicroBatcher[_Asked, Decision] = MicroBatcher(self._decide)
         self._closed = False
 
     def route(self, text: str, images: Pictures = None, models: Names = None) -> str:
@@ -155,7 +155,7 @@ class ModelRouter:
     ) -> Decision:
         """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
         asked = _Asked(text, images, models, self.policies.under(operating_point))
-        return await asyncio.wrap_future(self._batches.submit(asked))
+        return await asyncio.wrap_future(self.batches.submit(asked))
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
@@ -188,7 +188,7 @@ class ModelRouter:
 
     def close(self) -> None:
         """Finish what was asked, and give back the encoder's resources. A closed router decides no more."""
-        self._batches.close()
+        self.batches.close()
         self._closed = True
         self.cache.clear()
         if self._own_encoder:

@@ -11,9 +11,12 @@ before them). Every way is measured with one caller and with ``--connections`` c
 * ``litellm``: *endpoint* is a made chat endpoint asked directly; *proxy* is the same endpoint through the proxy by its own
   name; *served* is the proxy asked for ``auto``. The router's part is *served* less *proxy*.
 
-Prints requests, errors, rate, p50 and p99 of each, the server's resident memory after the first fifth of the uncached load and
-at the end, and whether its counters add up. ``--check`` exits 1 where there is an error or a fallback, where the counts do not
-add up, or where memory grew by more than ``GROWTH`` between the two.
+The server's embedding cache is limited to ``CACHE`` bytes, which the warm-up before each long measurement fills, so that memory
+that grows afterwards is a leak and no cache. Its resident memory is sampled every second of the uncached long measurement; the
+medians of the first and of the last fifth are compared.
+
+Prints requests, errors, rate, p50 and p99 of each, the two medians, and whether the server's counters add up. ``--check`` exits
+1 where there is an error or a fallback, where the counts do not add up, or where memory grew by more than ``GROWTH``.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ import multiprocessing
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,12 +44,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from callers import Ask, load, over_http  # noqa: E402
+from made_endpoint import serve  # noqa: E402
 
 from auto_router.errors import run  # noqa: E402
 from auto_router.files import write_json  # noqa: E402
 from auto_router.router import ModelRouter  # noqa: E402
 
-GROWTH = 50 * 2**20
+GROWTH = 30 * 2**20
+CACHE = 4 * 2**20  # some 600 prompts of the embedded encoder: more than the cached ones, fewer than a warm-up's new ones
 KEY = "sk-benchmark"
 PORT, ENDPOINT_PORT = 18431, 18432
 
@@ -55,27 +61,6 @@ def in_library(router: ModelRouter, callers: int) -> list[Ask]:
         return bool((await router.adecide(text)).model)
 
     return [ask] * callers
-
-
-async def endpoint(scope: Any, receive: Any, send: Any) -> None:
-    """A chat endpoint that answers at once (ASGI)."""
-    more, data = True, b""
-    while more:
-        message = await receive()
-        data, more = data + message.get("body", b""), message.get("more_body", False)
-    choice = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    base = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": json.loads(data or "{}").get("model")}
-    body = json.dumps(base | {"choices": [choice], "usage": usage}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def serve_endpoint() -> None:
-    import uvicorn
-
-    uvicorn.run(endpoint, port=ENDPOINT_PORT, log_level="error", lifespan="off", ws="none")
 
 
 class Server:
@@ -151,28 +136,43 @@ def measure(ways: dict[str, Callable[[int], list[Ask]]], served: str, server: Se
     """Measure every way with one caller and with many, cached and not; the one named ``served`` for ``seconds``."""
     found: dict[str, Any] = {}
     decided = 0
-    early = 0
+    resident: list[int] = []
     for cached in (True, False):
         for callers in (1, connections):
             for name, way in ways.items():
                 long = name == served and callers > 1
                 duration = seconds if long else min(seconds / 6, 10.0)
                 key = f"{name}, {'cached' if cached else 'uncached'}, {callers}"
-                if (
-                    long
-                ):  # warm, at the load that is measured; the encoder's buffers take their size with the first large batches
-                    decided += int(asyncio.run(load(way(callers), seconds / 5, cached))["requests"])
-                    early = server.resident()
-                found[key] = asyncio.run(load(way(callers), duration, cached))
+                if long:  # warm, at the load that is measured: the encoder's buffers grow with the first large batches
+                    decided += int(asyncio.run(load(way(callers), max(seconds / 5, 10.0), cached))["requests"])
+                    resident = []
+                found[key] = asyncio.run(watched(load(way(callers), duration, cached), server, resident if long else []))
                 decided += int(found[key]["requests"]) if name == served else 0
                 print(f"{key}: {found[key]['per_s']:.0f}/s, p50 {found[key]['p50_ms']:.1f} ms", flush=True)
-    late = server.resident()
+    fifth = max(len(resident) // 5, 1)
+    early, late = (int(statistics.median(part)) for part in (resident[:fifth], resident[-fifth:]))
     counts = {
         "asked": decided,
         "decisions": int(server.counted("auto_router_decisions_total")),
         "fallbacks": int(server.counted("auto_router_fallbacks_total")),
     }
-    return {"ways": found, "early_mib": early >> 20, "late_mib": late >> 20, "growth": late - early, "counts": counts}
+    memory = {"resident_mib": [size >> 20 for size in resident], "early_mib": early >> 20, "late_mib": late >> 20}
+    return {"ways": found, **memory, "growth": late - early, "counts": counts}
+
+
+async def watched(loaded: Awaitable[dict[str, float]], server: Server, resident: list[int]) -> dict[str, float]:
+    """Return what ``loaded`` comes to; meanwhile add the server's resident memory to the list every second."""
+
+    async def watch() -> None:
+        while True:
+            resident.append(server.resident())
+            await asyncio.sleep(1.0)
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await loaded
+    finally:
+        watching.cancel()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -184,7 +184,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args(argv)
-    environment = {"AUTO_ROUTER_PATH": str(arguments.router.absolute()), "LITELLM_MASTER_KEY": KEY}
+    environment = {
+        "AUTO_ROUTER_PATH": str(arguments.router.absolute()), "AUTO_ROUTER_CACHE_BYTES": str(CACHE), "LITELLM_MASTER_KEY": KEY,
+    }  # fmt: skip
     router = ModelRouter(arguments.router)
     router.warm_up()
     if arguments.server == "nat":
@@ -199,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "proxy": lambda n: over_http(PORT, path, KEY, name, n),
             "served": lambda n: over_http(PORT, path, KEY, "auto", n),
         }
-        beside = multiprocessing.get_context("spawn").Process(target=serve_endpoint, daemon=True)
+        beside = multiprocessing.get_context("spawn").Process(target=serve, args=(ENDPOINT_PORT,), daemon=True)
         beside.start()
         with tempfile.TemporaryDirectory() as folder:
             command = ["examples/litellm/run.sh", str(litellm_config(Path(folder), router.model_names))]
@@ -215,7 +217,7 @@ def report(found: dict[str, Any], json_path: Path | None, check: bool) -> None:
     print(
         "\n" + tabulate(rows, headers=["way, prompts, callers", "requests", "errors", "/s", "p50 ms", "p99 ms"], floatfmt=".1f")
     )
-    print(f"resident memory: {found['early_mib']} MiB after a fifth of the uncached load, {found['late_mib']} MiB at the end")
+    print(f"resident memory of the server: {found['early_mib']} MiB in the first fifth, {found['late_mib']} MiB in the last")
     print("counts: " + ", ".join(f"{name} {value:,}" for name, value in found["counts"].items()))
     if json_path:
         write_json(json_path, found)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN")
@@ -67,11 +69,19 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A copy of the project in which the demo has run, and what it printed."""
+    """A copy of the project in which the demo has run, and what it printed. It runs once; each worker has a copy."""
     from tests.checkout import bash, copy_of_the_project
 
-    folder = copy_of_the_project(tmp_path_factory.mktemp("demo"))
-    return folder, bash("python examples/quickstart/demo.py", folder)
+    base = tmp_path_factory.getbasetemp()
+    first = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "first-demo"
+    printed = first / "printed.txt"
+    with FileLock(f"{first}.lock"):
+        if not printed.exists():
+            text = bash("python examples/quickstart/demo.py", copy_of_the_project(first / "project"))
+            printed.write_text(text, encoding="utf-8")
+    folder = tmp_path_factory.mktemp("demo") / "project"
+    shutil.copytree(first / "project", folder)
+    return folder, printed.read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_a_pace_spreads_requests_and_takes_back_what_was_not_used() -> None:
         pace.give_back(6000)
         start = time.monotonic()
         await pace.take(1, stop)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 60  # what was taken would be ten minutes
 
     run_async(work())
 

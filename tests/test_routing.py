@@ -167,6 +167,30 @@ def test_a_bug_in_the_work_reaches_all_who_wait_and_the_worker_lives_on() -> Non
     batches.close()
 
 
+def test_who_comes_late_can_tell_how_long_it_will_take() -> None:
+    going = threading.Event()
+
+    def work(items: list[int]) -> list[int]:
+        time.sleep(0.05)
+        assert going.wait(60)
+        return items
+
+    batches: MicroBatcher[int, int] = MicroBatcher(work, most=1)
+    assert batches.expected_wait() == 0
+    going.set()
+    for item in range(5):
+        batches.submit(item).result(timeout=10)
+    going.clear()
+    waiting = [batches.submit(item) for item in range(11)]
+    assert batches.expected_wait() > 10 * 0.05 / 2  # a mean of five that began at nothing
+    assert batches.served <= 5
+    going.set()
+    assert [future.result(timeout=10) for future in waiting] == list(range(11))
+    batches.close()
+    assert batches.served == 16
+    assert batches.expected_wait() == 0
+
+
 def test_a_caller_who_gives_up_disturbs_nobody(path: Path) -> None:
     async def ask() -> Decision:
         given_up = [asyncio.ensure_future(router.adecide(f"x{i}")) for i in range(5)]

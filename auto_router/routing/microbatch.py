@@ -15,6 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST = 64
+RECENT = 0.2  # weight of the last batch in the pace
 
 
 class MicroBatcher(Generic[Item, Result]):
@@ -30,6 +31,13 @@ class MicroBatcher(Generic[Item, Result]):
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._pace = 0.0  # seconds an item
+        self.served = 0
+        """Items that were worked on so far: whether it grows tells a busy worker from a stuck one."""
+
+    def expected_wait(self) -> float:
+        """Return how many seconds an item submitted now would wait for its turn, by the pace of the last batches."""
+        return self._queue.qsize() * self._pace
 
     def submit(self, item: Item) -> Future[Result]:
         """Queue one item. Raises ConfigError after :meth:`close`."""
@@ -60,7 +68,10 @@ class MicroBatcher(Generic[Item, Result]):
             # A caller that gave up meanwhile is not served.
             batch = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
             if batch:
+                start = time.perf_counter()
                 self._serve(batch)
+                self.served += len(batch)
+                self._pace += RECENT * ((time.perf_counter() - start) / len(batch) - self._pace)
 
     def _gather(self, expected: int) -> tuple[list[tuple[Item, Future[Result]]], bool]:
         """Return the next batch, and whether more may come."""

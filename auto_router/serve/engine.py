@@ -5,6 +5,7 @@ first that the artifact knows; where there are pictures, the first of these that
 
 * ``no_artifact``: none could be opened yet;
 * ``encoder_failed``: the encoder failed, or failed before and has not answered since;
+* ``overloaded``: so many prompts wait already that this one would have its turn after ``timeout_s``: it does not wait for it;
 * ``timeout``: the decision took longer than ``timeout_s``;
 * ``no_model_fits``: no model of the pool may take this input;
 * ``no_prompt``: the request holds nothing that a user said (for servers that must forward it all the same);
@@ -31,8 +32,8 @@ from auto_router.serve.options import Options
 
 log = logging.getLogger(__name__)
 
-CAUSES = (NO_ARTIFACT, ENCODER_FAILED, TIMEOUT, NO_MODEL_FITS, NO_PROMPT, INTERNAL_ERROR) = (
-    "no_artifact", "encoder_failed", "timeout", "no_model_fits", "no_prompt", "internal_error",
+CAUSES = (NO_ARTIFACT, ENCODER_FAILED, OVERLOADED, TIMEOUT, NO_MODEL_FITS, NO_PROMPT, INTERNAL_ERROR) = (
+    "no_artifact", "encoder_failed", "overloaded", "timeout", "no_model_fits", "no_prompt", "internal_error",
 )  # fmt: skip
 SHOWN = 200  # characters of a prompt in the log, where prompts are wanted there
 HEALTH_SECONDS = 3.0
@@ -76,13 +77,15 @@ class Engine:
         Raises:
             ConfigError: the artifact has no such operating point.
         """
-        start = time.perf_counter()
+        start, router = time.perf_counter(), self.live.router
+        before = 0 if router is None else router.batches.served
         unseen = sum(_remote(image) for image in request.images)
         images = [image for image in request.images if not _remote(image)]
         try:
             served = await self._decided(request, images, unseen, models)
         except TimeoutError:
-            self.live.suspect(f"no decision within {self.options.timeout_s:g} s")
+            if router is None or router.batches.served == before:  # an encoder that answered others meanwhile is slow, not dead
+                self.live.suspect(f"no decision within {self.options.timeout_s:g} s")
             served = self.fallback(TIMEOUT, bool(request.images))
         except EncoderError as error:
             self.live.suspect(" ".join(str(error).split()))
@@ -136,6 +139,8 @@ class Engine:
             return self.fallback(NO_ARTIFACT, pictures)
         if self.live.encoder_error is not None:
             return self.fallback(ENCODER_FAILED, pictures)
+        if router.batches.expected_wait() > self.options.timeout_s:
+            return self.fallback(OVERLOADED, pictures)
         router.policies.under(request.operating_point)
         able = [name for name in router.model_names if not unseen or _sees(router, name)]
         able = [name for name in able if models is None or name in models] or able

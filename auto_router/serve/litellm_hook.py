@@ -99,7 +99,7 @@ class RouterHook(CustomLogger):
         if bucket is None:
             return None
         told = bucket[KEY]
-        answered = "none" if response is None else _answered(response, litellm_call_info or {}) or "unknown"
+        answered = "none" if response is None else getattr(data.get("deployment"), "model_name", "unknown")
         self.engine.metrics.answers.labels(told["model"], answered).inc()
         p = told["probability"]
         return {
@@ -137,17 +137,6 @@ def offered_models() -> frozenset[str]:
     proxy = sys.modules.get("litellm.proxy.proxy_server")
     router = getattr(proxy, "llm_router", None)
     return frozenset(router.model_names) if router is not None else frozenset()
-
-
-def _answered(response: Any, info: Mapping[str, Any]) -> str | None:
-    """Return the name in ``model_list`` of the deployment that answered, after fallbacks; None where unknown."""
-    hidden = getattr(response, "_hidden_params", None) or {}
-    group = (hidden.get("additional_headers") or {}).get("x-litellm-model-group") if isinstance(hidden, dict) else None
-    if group:
-        return str(group)
-    router = getattr(sys.modules.get("litellm.proxy.proxy_server"), "llm_router", None)
-    deployment = router.get_deployment(model_id=info.get("model_id") or "") if router is not None else None
-    return None if deployment is None else str(deployment.model_name)
 
 
 def show_log() -> None:

@@ -48,7 +48,7 @@ def options_from(values: Mapping[str, Any]) -> Options:
     """Return the options that ``values`` name; what is left out comes from the environment, else is the default.
 
     Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
-    ``AUTO_ROUTER_THREADS``.
+    ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``.
 
     Raises:
         ConfigError: a name is unknown or a value is impossible.
@@ -62,9 +62,10 @@ def options_from(values: Mapping[str, Any]) -> Options:
         given = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_"))
         if given:
             found[name] = given
-    threads = os.environ.get(f"{PREFIX}THREADS", "")
-    if threads:
-        if not threads.isdecimal():
-            raise ConfigError(f"{PREFIX}THREADS must be a whole number from 1, got {threads!r}")
-        found["threads"] = int(threads)
+    for name in ("threads", "cache_bytes"):
+        number = os.environ.get(PREFIX + name.upper(), "")
+        if number:
+            if not number.isdecimal():
+                raise ConfigError(f"{PREFIX}{name.upper()} must be a whole number, got {number!r}")
+            found[name] = int(number)
     return Options(**found | {name: value for name, value in values.items() if value is not None})

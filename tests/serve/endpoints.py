@@ -1,4 +1,4 @@
-"""A scripted chat endpoint on loopback, over the real protocol: plain, streaming, with tools, and failing on demand."""
+"""A scripted endpoint on loopback, over the real protocols: chat completions, also streamed and with tools, and responses."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ class Endpoint:
         while more:
             message = await receive()
             data, more = data + message.get("body", b""), message.get("more_body", False)
-        if scope["path"] != "/v1/chat/completions":
+        if scope["path"] not in ("/v1/chat/completions", "/v1/responses"):
             return await _send(send, 404, {"error": {"message": f"no such path: {scope['path']}", "type": "not_found"}})
         body = json.loads(data)
         self.bodies.append(body)
         if self.down:
             return await _send(send, 500, {"error": {"message": f"{self.name} is down", "type": "server_error"}})
+        if scope["path"] == "/v1/responses":
+            return await self._respond(send, body)
         if body.get("stream"):
             return await self._stream(send, body)
         usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
@@ -65,6 +67,28 @@ class Endpoint:
             chunk = f"data: {json.dumps(base | {'choices': [choice]})}\n\n".encode()
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+    async def _respond(self, send: Any, body: dict[str, Any]) -> None:
+        text = f"{self.name} says hello"
+        part = {"type": "output_text", "text": text, "annotations": []}
+        message = {"type": "message", "id": "msg-1", "status": "completed", "role": "assistant", "content": [part]}
+        empty = {"id": "resp-1", "object": "response", "created_at": 1, "model": body["model"], "parallel_tool_calls": True}
+        empty |= {"tool_choice": "auto", "tools": [], "status": "in_progress", "output": []}
+        usage = {"input_tokens": 3, "output_tokens": 3, "total_tokens": 6}
+        whole = empty | {"status": "completed", "output": [message], "usage": usage}
+        if not body.get("stream"):
+            return await _send(send, 200, whole)
+        place = {"item_id": "msg-1", "output_index": 0, "content_index": 0}
+        events: list[dict[str, Any]] = [
+            {"type": "response.created", "response": empty},
+            {"type": "response.output_text.delta", "delta": text, **place},
+            {"type": "response.completed", "response": whole},
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for number, event in enumerate(events):
+            chunk = f"event: {event['type']}\ndata: {json.dumps(event | {'sequence_number': number})}\n\n".encode()
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 @contextmanager

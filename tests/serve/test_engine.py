@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -35,13 +36,16 @@ BLACK = "data:image/png;base64," + base64.b64encode(png((0, 0, 0))).decode()
 
 
 class SwitchedEncoder(LetterEncoder):
-    """Fails while ``down`` is set, and takes ``delay`` seconds a call."""
+    """Fails while ``down`` is set, takes ``delay`` seconds a call, and answers nobody while ``going`` is clear."""
 
     def __init__(self) -> None:
         self.down, self.delay, self.closed = False, 0.0, 0
+        self.going = threading.Event()
+        self.going.set()
 
     def embed_texts(self, texts: list[str]) -> Array:
         time.sleep(self.delay)
+        assert self.going.wait(300)
         if self.down:
             raise EncoderError("the service is away")
         return super().embed_texts(texts)
@@ -90,12 +94,12 @@ def decided(engine: Engine, text: str = "x", *images: Any, **given: Any) -> Any:
     return asyncio.run(engine.decide(Request(text, images, **given))).decision
 
 
-def wait_until(what: Callable[[], bool], seconds: float = 30.0) -> float:
+def wait_until(what: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait, for long on a busy machine: what is tested is that it comes."""
     start = time.monotonic()
     while not what():
         assert time.monotonic() - start < seconds
         time.sleep(0.01)
-    return time.monotonic() - start
 
 
 def test_decisions_are_the_routers_own(path: Path, encoder: SwitchedEncoder) -> None:
@@ -160,15 +164,34 @@ def _any_health(engine: Engine) -> dict[str, Any]:
     return found
 
 
-def test_a_slow_encoder_means_the_fallback_in_time(path: Path, encoder: SwitchedEncoder) -> None:
+def test_an_encoder_that_does_not_answer_is_not_waited_for(path: Path, encoder: SwitchedEncoder) -> None:
     with opened(path, timeout_s=0.2) as engine:
-        encoder.delay = 3.0
-        start = time.monotonic()
+        encoder.going.clear()
         assert decided(engine, "new").reason == "timeout"
-        assert time.monotonic() - start < 2.5, "it waited for the encoder"
-        encoder.delay = 0.0
+        assert decided(engine, "next").reason == "encoder_failed"
+        encoder.going.set()
         wait_until(lambda: decided(engine, "newer").reason == "most_likely_qualified")
         assert count(engine, "fallbacks_total", cause="timeout") >= 1
+
+
+def test_more_than_can_be_decided_in_time_goes_to_the_fallback_at_once(path: Path, encoder: SwitchedEncoder) -> None:
+    """Callers ask faster than the encoder answers: those who would wait too long do not wait; the encoder is not blamed."""
+
+    async def stormed() -> Counter[str]:
+        with opened(path, fallback_model="small", timeout_s=2.0) as engine:
+            encoder.delay = 0.5
+            async with under_load(engine, 600, pause=0.1) as made:  # all of them would wait for 600 / 64 batches
+                await asyncio.sleep(8.0)
+                encoder.delay = 0.0
+            seen = Counter(one.reason for one in made)
+            assert count(engine, "fallbacks_total", cause="overloaded") == seen["overloaded"]
+            assert engine.live.encoder_error is None
+            assert (await engine.decide(Request("after the storm"))).decision.reason == "most_likely_qualified"
+        return seen
+
+    seen = asyncio.run(stormed())
+    assert set(seen) <= {"most_likely_qualified", "overloaded", "timeout"}
+    assert min(seen["most_likely_qualified"], seen["overloaded"]) > 64
 
 
 def test_prompts_are_logged_only_where_asked(path: Path, encoder: SwitchedEncoder, caplog: pytest.LogCaptureFixture) -> None:
@@ -181,7 +204,7 @@ def test_prompts_are_logged_only_where_asked(path: Path, encoder: SwitchedEncode
 
 
 @asynccontextmanager
-async def under_load(engine: Engine, callers: int = 20) -> AsyncIterator[list[Any]]:
+async def under_load(engine: Engine, callers: int = 20, pause: float = 0.001) -> AsyncIterator[list[Any]]:
     """Decide all the time, in many coroutines; the decisions are in the list."""
     made: list[Any] = []
     over = asyncio.Event()
@@ -189,7 +212,7 @@ async def under_load(engine: Engine, callers: int = 20) -> AsyncIterator[list[An
     async def caller(number: int) -> None:
         while not over.is_set():
             made.append((await engine.decide(Request(f"x{number}{len(made)}"))).decision)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(pause)
 
     tasks = [asyncio.create_task(caller(number)) for number in range(callers)]
     try:
@@ -199,7 +222,7 @@ async def under_load(engine: Engine, callers: int = 20) -> AsyncIterator[list[An
         await asyncio.gather(*tasks)
 
 
-def test_a_replaced_artifact_is_in_service_within_a_second_and_nobody_notices(path: Path, encoder: SwitchedEncoder) -> None:
+def test_a_replaced_artifact_comes_into_service_and_nobody_notices(path: Path, encoder: SwitchedEncoder) -> None:
     async def replaced() -> None:
         with opened(path) as engine:
             async with under_load(engine) as made:
@@ -207,8 +230,7 @@ def test_a_replaced_artifact_is_in_service_within_a_second_and_nobody_notices(pa
                     await asyncio.sleep(0.3)
                     names = [f"{name}-{turn}" for name in NAMES]
                     await asyncio.to_thread(save, path, names)
-                    await asyncio.sleep(1.0)
-                    assert made[-1].model == f"big-{turn}"
+                    await asyncio.to_thread(wait_until, lambda new=f"big-{turn}": made[-1].model == new)
             assert {one.reason for one in made} == {"most_likely_qualified"}
             assert count(engine, "artifact_loads_total", outcome="loaded") == 4
             assert count(engine, "decision_seconds_count") == len(made)
@@ -244,7 +266,7 @@ def test_without_an_artifact_the_fallback_serves_until_there_is_one(tmp_path: Pa
         assert not good
         assert "does not exist" in told["artifact"]["error"]
         save(path)
-        assert wait_until(lambda: decided(engine).reason == "most_likely_qualified") < 10
+        wait_until(lambda: decided(engine).reason == "most_likely_qualified")
 
 
 def test_settings_that_do_not_fit_stop_the_start(path: Path, encoder: SwitchedEncoder) -> None:
@@ -257,10 +279,11 @@ def test_settings_that_do_not_fit_stop_the_start(path: Path, encoder: SwitchedEn
 
 
 def test_options_come_from_the_environment_where_they_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PATH", "p.pth"), ("FALLBACK_MODEL", "small"), ("THREADS", "2"), ("OPERATING_POINT", "quality")):
+    given = {"PATH": "p.pth", "FALLBACK_MODEL": "small", "THREADS": "2", "OPERATING_POINT": "quality", "CACHE_BYTES": "9"}
+    for name, value in given.items():
         monkeypatch.setenv(f"AUTO_ROUTER_{name}", value)
     assert options_from({"operating_point": "economy"}) == Options(
-        "p.pth", operating_point="economy", fallback_model="small", threads=2
+        "p.pth", operating_point="economy", fallback_model="small", threads=2, cache_bytes=9
     )
     monkeypatch.setenv("AUTO_ROUTER_THREADS", "many")
     with pytest.raises(ConfigError, match="AUTO_ROUTER_THREADS"):
