@@ -230,7 +230,11 @@ def test_a_replaced_artifact_comes_into_service_and_nobody_notices(path: Path, e
                     await asyncio.sleep(0.3)
                     names = [f"{name}-{turn}" for name in NAMES]
                     await asyncio.to_thread(save, path, names)
-                    await asyncio.to_thread(wait_until, lambda new=f"big-{turn}": made[-1].model == new)
+
+                    def in_service(name: str = f"big-{turn}") -> bool:
+                        return bool(made[-1].model == name)
+
+                    await asyncio.to_thread(wait_until, in_service)
             assert {one.reason for one in made} == {"most_likely_qualified"}
             assert count(engine, "artifact_loads_total", outcome="loaded") == 4
             assert count(engine, "decision_seconds_count") == len(made)
