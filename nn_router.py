@@ -41,7 +41,8 @@ from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
 from auto_router.learn.search import config_with, random_search
 from auto_router.learn.search_report import plot_trials, trials_table
-from auto_router.learn.stack_fit import fit_stack
+from auto_router.learn.stack_fit import drawn, fit_stack
+from auto_router.learn.subset import Subset, chunks
 from auto_router.learn.targets import cost_aware, scaled_costs
 from auto_router.learn.training import Array, TrainConfig, train_network
 from auto_router.maintain import add_flags, asked, feedback_rows, maintain
@@ -141,7 +142,7 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     config = config_with(TrainConfig(class_weights=arguments.class_weights), default_config)
     device = str(usable_device(arguments.device))
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
-    train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
+    train, validation = (Subset(x, rows), y[rows]), (Subset(x, held_out), y[held_out])
     if arguments.tune:
         jobs = arguments.jobs or (joblib.cpu_count() if device == "cpu" else 1)
         journal = arguments.output_dir / "search.jsonl"
@@ -156,7 +157,7 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     print(f"settings: {asdict(config)}")
     print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
     with torch.inference_mode():
-        honest: Array = trained.network(torch.from_numpy(x[held_out])).numpy()
+        honest = np.concatenate([trained.network(torch.from_numpy(part)).numpy() for part in chunks(validation[0])])
     settings = asdict(config) | {"hidden_dims": list(config.hidden_dims), "cost_weight": arguments.cost_weight}
     return Learned(trained.network, settings, held_out, honest)
 
@@ -164,8 +165,6 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
 def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> Learned:
     """Fit the default network on all training rows."""
     fitted = fit_stack(x, y, groups, layout, seed)
-    if len(fitted.rows) < len(x):
-        print(f"fitted on {len(fitted.rows)} of {len(x)} records, drawn at random; --head mlp uses all of them")
     print(tabulate(fitted.heads, headers="keys"))
     return Learned(fitted.network, {"heads": fitted.heads}, fitted.rows, fitted.out_of_fold)
 
@@ -199,6 +198,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = model_names(train)
     if not names:
         raise DataError(f"{arguments.train_json}: no record has 'model_scores'; run prepare_hf_data.py or add them")
+    used = drawn(len(x), np.random.default_rng(arguments.seed))
+    if arguments.head != "mlp" and len(used) < len(x):
+        print(f"fitted on {len(used)} of {len(x)} records, drawn at random; --head mlp uses all of them")
+        train, x = [train[i] for i in used.tolist()], x[used]
     y = label_matrix(train, names)
     surface: list[str] = []
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
@@ -224,8 +227,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
-    used = [train[i] for i in learned.rows.tolist()]
-    finish(artifact, learned.honest, x[learned.rows], used, targets[learned.rows], arguments.seed)
+    rows = learned.rows
+    finish(artifact, learned.honest, x[rows], [train[i] for i in rows.tolist()], targets[rows], arguments.seed)
     remember(artifact, plain[0], y, train, arguments.store_prompts, arguments.seed)
     baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:

@@ -19,7 +19,7 @@ from sklearn.svm import LinearSVC
 from tqdm import tqdm
 
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
-from auto_router.learn.stack_fit import non_negative
+from auto_router.learn.stack_fit import drawn, non_negative
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
 
@@ -164,8 +164,15 @@ BASELINES: dict[str, Baseline] = {
 def predicted_by_baselines(
     names: Sequence[str], rows: tuple[Floats, Floats], y: Floats, groups: Ints, seed: int
 ) -> dict[str, Floats]:
-    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows."""
+    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows.
+
+    Of more rows than the default head takes, the same number is drawn by ``seed``.
+    """
     train, test = rows
+    used = drawn(len(train), np.random.default_rng(seed))
+    if len(used) < len(train):
+        print(f"baselines are fitted on {len(used)} of {len(train)} records, drawn at random")
+        train, y, groups = train[used], y[used], groups[used]
     return {name: BASELINES[name](train, y, groups, seed)(test) for name in tqdm(names, "baselines", disable=not names)}
 
 

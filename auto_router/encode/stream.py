@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.spec import Array
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError, EncoderError
-from auto_router.files import sha256_of
 from auto_router.records import Record, iter_records
+from auto_router.shards import records_sha256
 
 CHUNK = 1024  # records that are encoded, written and journalled together
 CHUNK_CHARACTERS = 64 * 2**20  # of prompts and pictures: what a chunk of large pictures may hold
@@ -24,7 +23,7 @@ ON_ERROR = ("fail", "skip")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An evaluation file that was read through once: its digest, and how much there is to encode."""
+    """An evaluation file, or a folder or glob of shards, that was read through once: its digest, and how much there is."""
 
     path: Path
     sha256: str
@@ -40,7 +39,7 @@ def survey(path: Path, progress: Callable[[int], object] | None = None) -> Sourc
         pictures += len(record.images)
         if progress is not None:
             progress(1)
-    return Source(path, sha256_of(path), records, pictures)
+    return Source(path, records_sha256(path), records, pictures)
 
 
 def begin(generator: EmbeddingGenerator, source: Source, target: Path, chunk: int = CHUNK) -> UnfinishedFile:
@@ -76,7 +75,7 @@ def fill(
     """
     try:
         _refuse_skipped(file, on_error)
-        for records in chunks(islice(iter_records(source.path), file.done, None), chunk):
+        for records in chunks(iter_records(source.path, file.done), chunk):
             steps = _Steps(records, progress)
             keys, skipped = [_keys(record) for record in records], dict[int, str]()
             rows = _encoded(generator, records, keys, file, skipped if on_error == "skip" else None, steps)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from auto_router.errors import ConfigError
 from auto_router.learn.device import one_thread
-from auto_router.learn.training import Rows, TrainConfig, Trained, Training
+from auto_router.learn.training import Side, TrainConfig, Trained, Training
 from auto_router.learn.trials import Trial, TrialJournal
 
 SHARE = 3  # a rung keeps one trial in three and trains it three times as long
@@ -41,8 +41,8 @@ def config_with(base: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
 
 
 def random_search(
-    train: Rows,
-    validation: Rows,
+    train: Side,
+    validation: Side,
     base: TrainConfig,
     grid: Mapping[str, Sequence[Any]],
     trials: int,
@@ -60,7 +60,7 @@ def random_search(
     there and trains only what is missing, and the best trial's weights.
     """
     done = TrialJournal(journal)
-    every = _sample(base, grid, trials, seed, joblib.hash([train, validation, seed, device, torch.__version__]))
+    every = _sample(base, grid, trials, seed, _digest(train, validation, seed, device))
     for trial in every:
         trial.losses = done.losses(trial.key)
     trainings: dict[int, Training] = {}
@@ -85,6 +85,11 @@ def random_search(
     return ranked, training.trained()
 
 
+def _digest(*data: Any) -> str:
+    """Digest of all that losses depend on; a memory map counts as what it holds."""
+    return str(joblib.hash([*data, torch.__version__], coerce_mmap=True))
+
+
 def _sample(base: TrainConfig, grid: Mapping[str, Sequence[Any]], trials: int, seed: int, data: str) -> list[Trial]:
     size = math.prod(len(values) for values in grid.values())
     sampled = ParameterSampler(dict(grid), n_iter=min(trials, size), random_state=seed)
@@ -103,7 +108,7 @@ def _halve(alive: list[Trial], epochs: int) -> list[Trial]:
 
 
 def _advance(
-    trial: Trial, training: Training | None, train: Rows, validation: Rows, seed: int, device: str, epochs: int
+    trial: Trial, training: Training | None, train: Side, validation: Side, seed: int, device: str, epochs: int
 ) -> tuple[int, Training]:
     """Take a trial to ``epochs`` epochs, from the start where its training is not at hand. Runs in a worker process."""
     with one_thread():
