@@ -14,6 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
+from auto_router.cluster import add_engine_flags
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
+from auto_router.encode.ray_engine import fill_on_ray
 from auto_router.encode.spec import Array
 from auto_router.encode.store import METADATA_NAME, publish
 from auto_router.encode.stream import CHUNK, ON_ERROR, Source, begin, fill, survey
@@ -95,10 +98,16 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a picture that cannot be read: stop (default), or skip its record, which stays in place as NaN and is reported",
     )
     parser.add_argument("--chunk", type=int, default=CHUNK, help=f"records encoded and saved at a time (default {CHUNK})")
+    add_engine_flags(parser, "records are encoded")
     arguments = parser.parse_args(argv)
     if arguments.chunk < 1:
         raise ConfigError(f"--chunk must be at least 1, got {arguments.chunk}")
     return arguments
+
+
+def encoder_of(arguments: argparse.Namespace) -> tuple[str | None, ...]:
+    """Return what :func:`load_embedding_model` is called with."""
+    return arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url
 
 
 def checked(part: str, path: Path) -> Source:
@@ -112,13 +121,18 @@ def encoded(
 ) -> tuple[UnfinishedFile, list[Any]]:
     """Encode one file; return it and its line of the summary."""
     target = arguments.output_dir / f"hf_{part}_embeddings.npy"
-    file = begin(model, source, target, arguments.chunk)
+    file = begin(model, source, target, arguments.chunk, arguments.engine)
     earlier, start = file.done, time.perf_counter()
     form = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
     with tqdm(
         total=source.records, initial=earlier, desc=f"encode {part}", unit="record", smoothing=0.1, bar_format=form
     ) as bar:
-        fill(model, source, file, arguments.chunk, arguments.on_error, bar.update)
+        if arguments.engine == "ray":
+            opener = partial(load_embedding_model, *encoder_of(arguments))
+            cluster = arguments.ray_address, arguments.ray_workers
+            fill_on_ray(opener, source, file, model.spec, arguments.chunk, arguments.on_error, bar.update, *cluster)
+        else:
+            fill(model, source, file, arguments.chunk, arguments.on_error, bar.update)
     seconds = time.perf_counter() - start
     rate = (source.records - earlier) / seconds
     return file, [target.name, source.records, model.dim, source.pictures, len(file.skipped), earlier, seconds, rate]
@@ -127,7 +141,7 @@ def encoded(
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     sources = {part: checked(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()}
-    model = load_embedding_model(arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url)
+    model = load_embedding_model(*encoder_of(arguments))
     print(f"encoder: {model.spec}")
     parts, table = {}, []
     for part, source in sources.items():

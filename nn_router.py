@@ -29,6 +29,7 @@ from auto_router.assess.metrics import best_single_model
 from auto_router.assess.plots import curve_png, reliability_png
 from auto_router.assess.report import report
 from auto_router.assess.stage import assess_served
+from auto_router.cluster import add_engine_flags
 from auto_router.decide.limits import allowed_for, outcomes
 from auto_router.encode.store import load_embedded
 from auto_router.encode.surface import NAMES as SURFACE
@@ -112,6 +113,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
     add_flags(parser)
+    add_engine_flags(parser, "--tune tries its settings")
     arguments = parser.parse_args(argv)
     if arguments.head != "mlp" and (arguments.tune or arguments.cost_weight):
         raise ConfigError("--tune (TUNE_HYPERPARAMETERS) and --cost-weight are for the network: add --head mlp")
@@ -144,11 +146,12 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
     train, validation = (Subset(x, rows), y[rows]), (Subset(x, held_out), y[held_out])
     if arguments.tune:
-        jobs = arguments.jobs or (joblib.cpu_count() if device == "cpu" else 1)
+        jobs = arguments.jobs or arguments.ray_workers or (joblib.cpu_count() if device == "cpu" else 1)
         journal = arguments.output_dir / "search.jsonl"
         trials, trained = random_search(
-            train, validation, config, param_grid, arguments.trials, arguments.seed, journal, device, jobs
-        )
+            train, validation, config, param_grid, arguments.trials, arguments.seed, journal, device, jobs,
+            arguments.engine, arguments.ray_address
+        )  # fmt: skip
         print(trials_table(trials))
         plot_trials(trials, journal.with_suffix(".png"))
         config = trials[0].config

@@ -59,6 +59,13 @@ def records_sha256(path: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
+def parquet_count(file: Path) -> int:
+    """Return how many rows a parquet file says it has."""
+    import pyarrow.parquet  # only parquet needs it, and it takes a while to import
+
+    return int(pyarrow.parquet.read_metadata(file).num_rows)
+
+
 def located_rows(path: Path, start: int = 0) -> Iterator[tuple[str, int, Any]]:
     """Yield ``(file, number in the file, row)`` from row ``start`` on; parquet that lies before it is not read.
 
@@ -69,7 +76,7 @@ def located_rows(path: Path, start: int = 0) -> Iterator[tuple[str, int, Any]]:
     for file in files_of(path):
         number = count = -1
         try:
-            count = _row_count(file)
+            count = parquet_count(file) if file.suffix == ".parquet" else -1
             if before + count <= start and count >= 0:
                 before += count
                 continue
@@ -188,15 +195,6 @@ def _utf8(value: Any) -> Any:
 
 def _format(file: Path) -> str:
     return max((ending for ending in FORMATS if file.name.endswith(ending)), key=len)
-
-
-def _row_count(file: Path) -> int:
-    """Return how many rows a parquet file says it has; -1 for other formats, which must be read through."""
-    if file.suffix != ".parquet":
-        return -1
-    import pyarrow.parquet  # only parquet needs it, and it takes a while to import
-
-    return int(pyarrow.parquet.read_metadata(file).num_rows)
 
 
 def _numbered(file: Path, start: int) -> Iterator[tuple[int, Any]]:

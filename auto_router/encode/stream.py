@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from auto_router.shards import records_sha256
 CHUNK = 1024  # records that are encoded, written and journalled together
 CHUNK_CHARACTERS = 64 * 2**20  # of prompts and pictures: what a chunk of large pictures may hold
 ON_ERROR = ("fail", "skip")
+
+Encoded = tuple[Array, Sequence[tuple[bytes, ...]], dict[int, str]]
+"""Rows ``[n, D]``, what each can be found by later, and ``{i: reason}`` for those that were skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,14 @@ def survey(path: Path, progress: Callable[[int], object] | None = None) -> Sourc
     return Source(path, records_sha256(path), records, pictures)
 
 
-def begin(generator: EmbeddingGenerator, source: Source, target: Path, chunk: int = CHUNK) -> UnfinishedFile:
+def begin(
+    generator: EmbeddingGenerator, source: Source, target: Path, chunk: int = CHUNK, engine: str = "local"
+) -> UnfinishedFile:
     """Open the file that ``target`` is made in, with what an earlier run of the same job left.
 
-    ``chunk`` is part of the job: batches, and with them the last bits of a row, depend on it.
+    ``chunk`` and ``engine`` are part of the job: batches, and with them the last bits of a row, depend on them.
     """
-    job = {"input": source.sha256, "chunk": chunk, "encoder": generator.spec}
+    job = {"input": source.sha256, "chunk": chunk, "engine": engine, "encoder": generator.spec}
     return UnfinishedFile(target, job, (source.records, generator.dim))
 
 
@@ -73,14 +78,15 @@ def fill(
         DataError: a picture cannot be read (``fail``), or the input changed meanwhile.
         EncoderError: the encoder failed. Finished chunks are kept.
     """
+    store(source, file, on_error, _encoded_chunks(generator, source, file, chunk, on_error == "skip", progress))
+
+
+def store(source: Source, file: UnfinishedFile, on_error: str, encoded: Iterable[Encoded]) -> None:
+    """Put encoded records, which come in their order, into ``file``; keep what is done where encoding fails."""
     try:
         _refuse_skipped(file, on_error)
-        for records in chunks(iter_records(source.path, file.done), chunk):
-            steps = _Steps(records, progress)
-            keys, skipped = [_keys(record) for record in records], dict[int, str]()
-            rows = _encoded(generator, records, keys, file, skipped if on_error == "skip" else None, steps)
-            file.add(rows, [() if i in skipped else row_keys for i, row_keys in enumerate(keys)], skipped)
-            steps.finish()
+        for rows, keys, skipped in encoded:
+            file.add(rows, keys, skipped)
     except BaseException as error:
         kept = file.done
         file.close() if kept else file.discard()
@@ -106,6 +112,23 @@ def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
             held, characters = [], 0
     if held:
         yield held
+
+
+def _encoded_chunks(
+    generator: EmbeddingGenerator,
+    source: Source,
+    file: UnfinishedFile,
+    chunk: int,
+    skip: bool,
+    progress: Callable[[float], object],
+) -> Iterator[Encoded]:
+    """Yield what :func:`store` takes, a chunk at a time."""
+    for records in chunks(iter_records(source.path, file.done), chunk):
+        steps = _Steps(records, progress)
+        keys, skipped = [_keys(record) for record in records], dict[int, str]()
+        rows = _encoded(generator, records, keys, file, skipped if skip else None, steps)
+        yield rows, [() if i in skipped else row_keys for i, row_keys in enumerate(keys)], skipped
+        steps.finish()
 
 
 def _encoded(

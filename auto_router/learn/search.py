@@ -8,7 +8,8 @@ trials are there, so the result depends neither on how many processes work nor o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import ParameterSampler
 from tqdm import tqdm
 
+from auto_router.cluster import ray_cluster
 from auto_router.errors import ConfigError
 from auto_router.learn.device import one_thread
 from auto_router.learn.training import Side, TrainConfig, Trained, Training
@@ -50,11 +52,15 @@ def random_search(
     journal: Path,
     device: str = "cpu",
     jobs: int = 1,
+    engine: str = "local",
+    address: str | None = None,
 ) -> tuple[list[Trial], Trained]:
     """Try ``trials`` settings sampled without replacement from ``grid``; return them, best first, and the best one's network.
 
     Every trial trains with the same ``seed`` and on one thread: two trials differ by their settings alone, and the result
     is the same, to the bit, for any number of ``jobs`` (processes).
+
+    With the ``engine`` ray the processes are those of the cluster at ``address``, and the result is the same, too.
 
     ``journal`` is a file with a line for every piece of training that was done. The same search again reads its losses
     there and trains only what is missing, and the best trial's weights.
@@ -65,7 +71,7 @@ def random_search(
         trial.losses = done.losses(trial.key)
     trainings: dict[int, Training] = {}
     alive = every
-    with Parallel(n_jobs=min(jobs, len(every)), return_as="generator_unordered") as parallel:
+    with _back_end(engine, address), Parallel(n_jobs=min(jobs, len(every)), return_as="generator_unordered") as parallel:
         for rung in reversed(range(RUNGS)):
             epochs = max(round(base.epochs / SHARE**rung), 1)
             todo = [trial for trial in alive if not trial.reached(epochs)]
@@ -83,6 +89,20 @@ def random_search(
     known = trainings.get(best.number)  # none where the journal has all of its losses
     _, training = _advance(best, known, train, validation, seed, device, len(best.losses))
     return ranked, training.trained()
+
+
+@contextmanager
+def _back_end(engine: str, address: str | None) -> Iterator[None]:
+    """Have joblib work on a Ray cluster, or leave it as it is."""
+    if engine == "local":
+        yield
+        return
+    with ray_cluster(address):
+        from ray.util.joblib import register_ray
+
+        register_ray()
+        with joblib.parallel_config("ray"):
+            yield
 
 
 def _digest(*data: Any) -> str:
