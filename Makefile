@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup demo test check record clean
+.PHONY: setup demo test check record clean setup-ray test-ray
 
 setup: $(VENV)/.ready
 
@@ -24,5 +24,16 @@ check: setup
 test: check
 	$(PY) -m pytest
 
+# Ray in an environment of its own: half a gigabyte that no one else needs.
+setup-ray: .venv-ray/.ready
+
+.venv-ray/.ready: requirements.txt requirements-ray.txt constraints.txt
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet -r requirements.txt -r requirements-ray.txt -c constraints.txt
+	touch $@
+
+test-ray: setup-ray
+	.venv-ray/bin/python -m pytest --tb=native tests/test_ray.py
+
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,10 +2,10 @@
 
     python peer_llmrouter.py FOLDER
 
-Reads ``data.npz`` of FOLDER (train_x, train_y, test_x) and writes ``llmrouter NAME.npz`` (scores [N, M], figures). Their routers
-and trainers are used as they are, from files in their formats, with the settings of their training configurations. Their
-``route_single`` loads the model anew and embeds by a Longformer from a model hub for every prompt; a decision here is what it
-does between the two.
+Reads ``data.npz`` of FOLDER (train_x, train_y, test_x) and writes ``llmrouter NAME.npz`` (scores [N, M], figures). Their
+routers and trainers are used as they are, from files in their formats, with the settings of their training configurations.
+Their ``route_single`` loads the model anew and embeds by a Longformer from a model hub for every prompt; a decision here is
+what it does between the two.
 """
 
 from __future__ import annotations

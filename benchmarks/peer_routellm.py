@@ -2,8 +2,9 @@
 
     python peer_routellm.py FOLDER
 
-Reads ``pair.npz`` (train_x, train_y [N, 2] strong and weak, test_x) and writes ``routellm MF.npz`` with P(strong wins) [N] of the test
-rows. Settings are those of its training script, on the CPU; rows where the two do as well are no comparison and are left out.
+Reads ``pair.npz`` (train_x, train_y [N, 2] strong and weak, test_x) and writes ``routellm MF.npz`` with P(strong wins) [N] of
+the test rows. Settings are those of its training script, on the CPU; rows where the two do as well are no comparison and are
+left out.
 Its serving code asks OpenAI for the embedding of every prompt, so what is scored is the trained network.
 """
 

