@@ -201,12 +201,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = model_names(train)
     if not names:
         raise DataError(f"{arguments.train_json}: no record has 'model_scores'; run prepare_hf_data.py or add them")
-    used = drawn(len(x), np.random.default_rng(arguments.seed))
-    if arguments.head != "mlp" and len(used) < len(x):
-        print(f"fitted on {len(used)} of {len(x)} records, drawn at random; --head mlp uses all of them")
-        train, x = [train[i] for i in used.tolist()], x[used]
+    part = drawn(len(x), np.random.default_rng(arguments.seed))
+    if arguments.head != "mlp" and len(part) < len(x):
+        print(f"fitted on {len(part)} of {len(x)} records, drawn at random; --head mlp uses all of them")
+        train, x = [train[i] for i in part.tolist()], x[part]
     y = label_matrix(train, names)
-    surface: list[str] = []
+    surface = [] if arguments.head == "mlp" else list(SURFACE)
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
     plain, targets = (x, test_x), y
     if arguments.head == "mlp":
@@ -214,8 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             targets = cost_aware(y, scaled_costs(train, names, pool), arguments.cost_weight)
         learned = learn_mlp(x, targets, group_ids(train), arguments)
     else:
-        surface = list(SURFACE)
-        x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
+        x, test_x = (with_surface(rows, [r.prompt for r in side]) for rows, side in ((x, train), (test_x, test)))
         if arguments.feedback:
             extra, records = feedback_rows(arguments.feedback, names, embedded.encoder, x.shape[1], arguments.seed)
             x, y, train = np.concatenate([x, extra.features]), np.concatenate([y, extra.labels]), [*train, *records]
@@ -230,8 +229,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
-    rows = learned.rows
-    finish(artifact, learned.honest, x[rows], [train[i] for i in rows.tolist()], targets[rows], arguments.seed)
+    used, rows = [train[i] for i in learned.rows.tolist()], learned.rows
+    finish(artifact, learned.honest, x[rows], used, targets[rows], arguments.seed)
     remember(artifact, plain[0], y, train, arguments.store_prompts, arguments.seed)
     baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:

@@ -71,7 +71,7 @@ class Artifact:
         if self._rule is not None:
             return self.calibration(self._rule(rows))
         with torch.inference_mode():
-            found = [self.network(torch.from_numpy(part).to(device)).cpu().numpy() for part in chunks(rows)]
+            found = [self.network(torch.tensor(part).to(device)).cpu().numpy() for part in chunks(rows)]
         return self.calibration(np.concatenate(found))
 
     def expected_costs(self, rows: Floats) -> Floats | None:

@@ -134,7 +134,7 @@ def table(path: Path, rows: int, dim: int) -> Array:
             made[start : start + 8192] = rng.normal(size=made[start : start + 8192].shape)
         made.flush()
         del made
-    found: Array = np.load(path, mmap_mode="c")
+    found: Array = np.load(path, mmap_mode="r")
     return found
 
 

@@ -102,7 +102,7 @@ def mlp_of(config: TrainConfig) -> Baseline:
         rows, held_out = split_by_group(groups, 0.15, seed)
         part = [np.asarray(a, dtype=np.float32) for a in (x[rows], y[rows], x[held_out], y[held_out])]
         network = train_network((part[0], part[1]), (part[2], part[3]), config, seed).network
-        return lambda new: network(torch.from_numpy(np.asarray(new, dtype=np.float32))).detach().numpy()
+        return lambda new: network(torch.tensor(np.asarray(new, dtype=np.float32))).detach().numpy()
 
     return fit
 

@@ -30,7 +30,7 @@ class Embedded:
     records: list[Record]
     """Slim ones: pictures are counted, not held."""
     rows: Array
-    """A memory map of the file where no record was left out; to be read, not written."""
+    """A read-only memory map of the file, where no record was left out."""
     encoder: Spec
     json_sha256: str
     left_out: int
@@ -85,8 +85,7 @@ def load_embedded(npy: str | Path, part: str, json_path: str | Path) -> Embedded
     records = [record.slim() for record in iter_records(json_path)]
     metadata = _metadata(npy.with_name(METADATA_NAME))
     try:
-        # Copy on write: what is not written, and nothing here writes, stays in the file. torch refuses a map to read only.
-        rows = np.load(npy, mmap_mode="c", allow_pickle=False)
+        rows = np.load(npy, mmap_mode="r", allow_pickle=False)
         made_from = metadata["inputs"][part]["sha256"]
         encoder, dim = dict(metadata["encoder"]), int(metadata["embedding_dim"])
         skipped = {int(row) for row in metadata.get("skipped", {}).get(part, {})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -62,6 +63,13 @@ def on_device(x: Table, device: str) -> Callable[[Tensor], Tensor]:
         return found
 
     return batch
+
+
+def release(x: Table) -> None:
+    """Give the pages of a read-only memory map back to the system: they count as this process's memory once they were read."""
+    table = x.table if isinstance(x, Subset) else x
+    if isinstance(table, np.memmap) and table.mode == "r" and isinstance(table.base, mmap.mmap):
+        table.base.madvise(mmap.MADV_DONTNEED)
 
 
 def first_not_finite(x: Table) -> tuple[int, int]:
