@@ -19,7 +19,8 @@ PEERS: dict[str, tuple[list[str], list[str], str]] = {
     "auto-router": ([TORCH, str(ROOT)], [], "model_router"),
     "llmrouter-lib": (
         [TORCH, "llmrouter-lib==0.4.0"],
-        ["transformers", "scikit-learn", "pandas", "pyyaml", "tqdm", "litellm", "pydantic", "pillow"], "llmrouter.models.knnrouter",
+        ["transformers", "scikit-learn", "pandas", "pyyaml", "tqdm", "litellm", "pydantic", "pillow"],
+        "llmrouter.models.knnrouter",
     ),
     "routellm": (
         [TORCH, "routellm==0.2.0"],
