@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup setup-nat setup-litellm demo notebooks test test-nat test-litellm check record clean
+.PHONY: setup setup-nat setup-litellm setup-ray demo notebooks test test-nat test-litellm test-ray check record clean
 
 setup: $(VENV)/.ready
 
@@ -46,5 +46,16 @@ test-nat: setup-nat
 test-litellm: setup-litellm
 	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py
 
+# Ray in an environment of its own: half a gigabyte that no one else needs.
+setup-ray: .venv-ray/.ready
+
+.venv-ray/.ready: requirements.txt requirements-ray.txt constraints.txt
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet -r requirements.txt -r requirements-ray.txt -c constraints.txt
+	touch $@
+
+test-ray: setup-ray
+	.venv-ray/bin/python -m pytest --tb=native tests/test_ray.py
+
 clean:
-	rm -rf $(VENV) .venv-nat .venv-litellm demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nat .venv-litellm .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

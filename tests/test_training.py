@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.network import NetworkConfig, RouterNetwork
 from auto_router.learn.search import config_with
+from auto_router.learn.subset import Subset
 from auto_router.learn.training import Array, TrainConfig, Training, batches, class_weights, masked_bce, train_network
 
 SMALL = TrainConfig(hidden_dims=(16, 8), epochs=30, patience=5, batch_size=16, dropout=0.2, learning_rate=0.01)
@@ -33,7 +35,7 @@ def test_the_returned_network_is_the_best_epochs(monkeypatch: pytest.MonkeyPatch
     snapshots: list[dict[str, torch.Tensor]] = []
     original = Training._epoch
 
-    def remembering(self: Training, *rows: torch.Tensor) -> float:
+    def remembering(self: Training, *rows: Any) -> float:
         loss = original(self, *rows)
         snapshots.append(copy.deepcopy(self._network.state_dict()))
         return loss
@@ -189,3 +191,25 @@ def test_bad_settings_and_too_little_data_are_refused() -> None:
         train_network((x[:1], y[:1]), (x, y), SMALL, seed=0)
     with pytest.raises(DataError, match="no known label"):
         train_network((x, np.full_like(y, np.nan)), (x, y), SMALL, seed=0)
+
+
+def test_rows_of_a_memory_map_train_as_a_copy_of_them_does(tmp_path: Path) -> None:
+    x, y = learnable(200)
+    np.save(tmp_path / "x.npy", x)
+    rows, held_out = np.random.default_rng(0).permutation(200)[:150], np.arange(0, 200, 7)
+    for mode in ("r", "c"):
+        mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)
+        found = train_network((Subset(mapped, rows), y[rows]), (Subset(mapped, held_out), y[held_out]), SMALL, seed=0)
+        expected = train_network((x[rows], y[rows]), (x[held_out], y[held_out]), SMALL, seed=0)
+        assert found.history == expected.history
+    x[rows[3], 5] = np.nan
+    with pytest.raises(DataError, match=rf"training embeddings hold NaN or infinite values in row {rows[3]} \(1 of 150 rows\)"):
+        train_network((Subset(x, rows), y[rows]), (x[rows], y[rows]), SMALL, seed=0)
+
+
+def test_a_validation_in_chunks_has_the_loss_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train_network(learnable(120), learnable(60, 1), SMALL, seed=0)
+    for module in ("training", "subset"):
+        monkeypatch.setattr(f"auto_router.learn.{module}.CHUNK", 17)
+    parts = train_network(learnable(120), learnable(60, 1), SMALL, seed=0)
+    assert [v for _, v in parts.history] == pytest.approx([v for _, v in whole.history], abs=1e-6)

@@ -18,7 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
 
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
-from auto_router.learn.stack_fit import non_negative
+from auto_router.learn.stack_fit import drawn, non_negative
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
 from auto_router.terminal import bar
@@ -102,7 +102,7 @@ def mlp_of(config: TrainConfig) -> Baseline:
         rows, held_out = split_by_group(groups, 0.15, seed)
         part = [np.asarray(a, dtype=np.float32) for a in (x[rows], y[rows], x[held_out], y[held_out])]
         network = train_network((part[0], part[1]), (part[2], part[3]), config, seed).network
-        return lambda new: network(torch.from_numpy(np.asarray(new, dtype=np.float32))).detach().numpy()
+        return lambda new: network(torch.tensor(np.asarray(new, dtype=np.float32))).detach().numpy()
 
     return fit
 
@@ -164,8 +164,15 @@ BASELINES: dict[str, Baseline] = {
 def predicted_by_baselines(
     names: Sequence[str], rows: tuple[Floats, Floats], y: Floats, groups: Ints, seed: int
 ) -> dict[str, Floats]:
-    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows."""
+    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows.
+
+    Of more rows than the default head takes, the same number is drawn by ``seed``.
+    """
     train, test = rows
+    used = drawn(len(train), np.random.default_rng(seed))
+    if len(used) < len(train):
+        print(f"baselines are fitted on {len(used)} of {len(train)} records, drawn at random")
+        train, y, groups = train[used], y[used], groups[used]
     found = {}
     with bar(len(names), "baselines", "method") as shown:
         for name in names:
