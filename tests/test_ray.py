@@ -20,7 +20,7 @@ from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError, EncoderError
 from auto_router.records import Record, save_records
 from auto_router.shards import parquet_shards
-from tests.ray_encoder import Opened
+from tests.ray_encoder import Opened, dies_once
 from tests.test_search import same, search
 from tests.test_shards import MODELS, record
 
@@ -119,14 +119,6 @@ def test_errors_come_back_as_they_are_in_one_process(tmp_path: Path) -> None:
 
 def test_the_search_finds_the_same_trial(tmp_path: Path) -> None:
     assert same(search(tmp_path / "1.jsonl", jobs=2, engine="ray"), search(tmp_path / "2.jsonl", jobs=1))
-
-
-def dies_once(marker: Path, number: int) -> int:
-    """Twice the number; the first of all calls kills its process."""
-    if number == 0 and not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 2 * number
 
 
 def test_a_worker_of_the_search_that_dies_is_replaced(tmp_path: Path) -> None:
