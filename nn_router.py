@@ -242,7 +242,7 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         baselines=baselines, seed=arguments.seed,
     )  # fmt: skip
     print(f"\n{report(training['metrics'])}")
-    publish(arguments.output_dir, artifact, train[:own], test, held_out.rows)
+    publish(arguments.output_dir, artifact, train[:own], held_out)
     return {"stage": 3, "folder": str(arguments.output_dir.resolve()), "metrics": training["metrics"]}
 
 

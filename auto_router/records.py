@@ -56,9 +56,9 @@ class Record:
         return row | {name: value for name, value in optional.items() if value}
 
     def slim(self) -> Record:
-        """Return what training needs: the group settled, pictures counted but not held, no answer and no reasons."""
+        """Return what training and assessment need: the group settled, a digest for each picture, no answer."""
         group = content_key(self.prompt, self.images) if self.group is None else self.group
-        return replace(self, answer="", images=("",) * len(self.images), group=group, model_errors={})
+        return replace(self, answer="", images=tuple(content_key("", [image]) for image in self.images), group=group)
 
 
 def load_records(path: str | Path) -> list[Record]:

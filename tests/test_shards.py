@@ -14,7 +14,7 @@ import pytest
 
 from auto_router import shards
 from auto_router.errors import DataError
-from auto_router.records import Record, group_ids, iter_records, load_records
+from auto_router.records import Record, content_key, group_ids, iter_records, load_records
 from auto_router.shards import files_of, parquet_shards, records_sha256
 from tests.helpers import png
 
@@ -159,5 +159,7 @@ def test_a_slim_record_keeps_what_training_needs() -> None:
     slim = [row.slim() for row in bare]
     assert group_ids(slim).tolist() == group_ids(bare).tolist()
     assert [len(row.images) for row in slim] == [len(row.images) for row in bare]
-    assert not any(picture for row in slim for picture in row.images)
+    assert {len(picture) for row in slim for picture in row.images} == {16}, "a digest"
+    keys = [[content_key(row.prompt, row.images) for row in part] for part in (slim, bare)]
+    assert [keys[0].index(key) for key in keys[0]] == [keys[1].index(key) for key in keys[1]], "the same are repeated"
     assert [row.group for row in map(Record.slim, rows)] == [row.group for row in rows]

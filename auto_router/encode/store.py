@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,28 @@ class Embedded:
     """Records with their rows ``[N, D]``, and the spec of the encoder that made them."""
 
     records: list[Record]
-    """Slim ones: pictures are counted, not held."""
+    """Slim ones: without pictures and answers."""
     rows: Array
     """A read-only memory map of the file, where no record was left out."""
     encoder: Spec
     json_sha256: str
     left_out: int
     """Records of the file that Stage 2 skipped: they have no row, and are not among ``records``."""
+    path: Path
+    places: npt.NDArray[np.int64]
+    """``[N]``: which record of the file each row belongs to."""
+
+    def whole(self, rows: Sequence[int]) -> list[Record]:
+        """Return the records of these rows with pictures and answers; reads the file once more.
+
+        Raises:
+            DataError: the file is another one by now.
+        """
+        wanted = dict.fromkeys(self.places[list(rows)].tolist())
+        found = {place: record for place, record in enumerate(iter_records(self.path)) if place in wanted}
+        if len(found) < len(wanted):
+            raise DataError(f"evaluation file {self.path} became shorter while it was used; make the report again")
+        return [found[place] for place in wanted]
 
 
 def save_array(path: Path, rows: Array) -> None:
@@ -104,7 +119,7 @@ def load_embedded(npy: str | Path, part: str, json_path: str | Path) -> Embedded
         raise DataError(f"embeddings {npy} hold NaN or infinite values in row {bad[0]} ({len(bad)} rows); make them again")
     left = [record for record, keep in zip(records, kept.tolist(), strict=True) if keep]
     rows = (rows if kept.all() else rows[kept]).astype(np.float32, copy=False)
-    return Embedded(left, rows, encoder, made_from, len(records) - len(left))
+    return Embedded(left, rows, encoder, made_from, len(records) - len(left), json_path, np.flatnonzero(kept))
 
 
 def _finite(rows: Array) -> npt.NDArray[np.bool_]:
