@@ -201,7 +201,7 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     part = drawn(len(x), np.random.default_rng(arguments.seed))
     if arguments.head != "mlp" and len(part) < len(x):
         print(f"fitted on {len(part)} of {len(x)} records, drawn at random; --head mlp uses all of them")
-        train, x = [train[i] for i in part.tolist()], x[part]
+        train, x = [train[i] for i in part.tolist()], Subset(x, part)[:]
     y, own = label_matrix(train, names), len(train)
     surface = [] if arguments.head == "mlp" else list(SURFACE)
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
@@ -228,7 +228,7 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
     used, rows = [train[i] for i in learned.rows.tolist()], learned.rows
-    finish(artifact, learned.honest, x[rows], used, targets[rows], arguments.seed)
+    finish(artifact, learned.honest, Subset(x, rows)[:], used, targets[rows], arguments.seed)
     remember(artifact, plain[0], y, train, arguments.store_prompts, arguments.seed)
     baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:

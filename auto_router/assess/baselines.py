@@ -19,6 +19,7 @@ from sklearn.svm import LinearSVC
 
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
 from auto_router.learn.stack_fit import drawn, non_negative
+from auto_router.learn.subset import Subset
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
 from auto_router.terminal import bar
@@ -172,7 +173,7 @@ def predicted_by_baselines(
     used = drawn(len(train), np.random.default_rng(seed))
     if len(used) < len(train):
         print(f"baselines are fitted on {len(used)} of {len(train)} records, drawn at random")
-        train, y, groups = train[used], y[used], groups[used]
+        train, y, groups = Subset(train, used)[:], y[used], groups[used]
     found = {}
     with bar(len(names), "baselines", "method") as shown:
         for name in names:

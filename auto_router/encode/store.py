@@ -15,7 +15,7 @@ from auto_router.encode.spec import Array, Spec
 from auto_router.encode.stream import Source
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError
-from auto_router.files import atomic_path, write_json
+from auto_router.files import atomic_path, release, write_json
 from auto_router.records import Record, iter_records
 from auto_router.shards import records_sha256
 
@@ -124,8 +124,11 @@ def load_embedded(npy: str | Path, part: str, json_path: str | Path) -> Embedded
 
 def _finite(rows: Array) -> npt.NDArray[np.bool_]:
     """Return ``[N]``: whether every value of a row is a finite number."""
-    parts = [np.isfinite(rows[start : start + _CHECKED]).all(axis=1) for start in range(0, len(rows), _CHECKED)]
-    return np.concatenate(parts)
+    found = np.empty(len(rows), dtype=bool)
+    for start in range(0, len(rows), _CHECKED):
+        found[start : start + _CHECKED] = np.isfinite(rows[start : start + _CHECKED]).all(axis=1)
+        release(rows)
+    return found
 
 
 def _metadata(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,10 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from auto_router.files import release
+
 Array = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 CHUNK = 8192  # rows that are looked at together
+HELD = 4096  # rows that are read in no order before their pages are released; the system maps up to 15 more around each
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,13 @@ class Subset:
         return len(self.rows), self.table.shape[1]
 
     def __getitem__(self, places: slice) -> Array:
-        """Return a copy of some of them."""
-        return np.asarray(self.table[self.rows[places]])
+        """Return a copy of some of them; ``[:]`` copies all."""
+        rows = self.rows[places]
+        found = np.empty((len(rows), self.table.shape[1]), dtype=self.table.dtype)
+        for start in range(0, len(rows), HELD):
+            found[start : start + HELD] = self.table[rows[start : start + HELD]]
+            release(self.table)
+        return found
 
 
 Table = Array | Subset
@@ -43,6 +50,7 @@ def chunks(x: Table) -> Iterator[Array]:
     """Yield all rows, ``CHUNK`` at a time; of no rows, one empty part."""
     for start in range(0, max(len(x), 1), CHUNK):
         yield x[start : start + CHUNK]
+        release(x.table if isinstance(x, Subset) else x)
 
 
 def applied(network: nn.Module, x: Table, device: torch.device | str = "cpu") -> Array:
@@ -60,22 +68,21 @@ def on_device(x: Table, device: str) -> Callable[[Tensor], Tensor]:
         held = torch.cat([torch.from_numpy(np.array(part)).to(device) for part in chunks(x)])
         return lambda places: held[places.to(device)]
     table, rows = (x.table, x.rows) if isinstance(x, Subset) else (x, None)
+    read = 0
 
     def batch(places: Tensor) -> Tensor:
+        nonlocal read
         # Into torch's own memory: a map may be read-only and at any address, and products of unaligned rows round differently.
         found = torch.empty(len(places), table.shape[1])
         numbers = places.numpy() if rows is None else rows[places.numpy()]
         np.take(table, numbers, axis=0, out=found.numpy(), mode="clip")  # "raise" would fill a buffer of its own first
+        read += len(places)
+        if read >= HELD:
+            release(table)
+            read = 0
         return found
 
     return batch
-
-
-def release(x: Table) -> None:
-    """Give the pages of a read-only memory map back to the system: they count as this process's memory once they were read."""
-    table = x.table if isinstance(x, Subset) else x
-    if isinstance(table, np.memmap) and table.mode == "r" and isinstance(table.base, mmap.mmap):
-        table.base.madvise(mmap.MADV_DONTNEED)
 
 
 def first_not_finite(x: Table) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.network import NetworkConfig, RouterNetwork
-from auto_router.learn.subset import CHUNK, Table, first_not_finite, on_device, release
+from auto_router.learn.subset import CHUNK, Table, first_not_finite, on_device
 
 Array = npt.NDArray[np.float32]
 Rows = tuple[Array, Array]
@@ -107,7 +107,6 @@ class Training:
                 # state_dict() holds references to the live weights: only a deep copy is a snapshot.
                 self._best_state = copy.deepcopy(self._network.state_dict())
             self.history.append((loss, validation_loss))
-        release(train[0])
 
     @property
     def losses(self) -> list[float]:
