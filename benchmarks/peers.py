@@ -10,6 +10,8 @@ seconds a step is reported, and tried again without its dependencies but for tho
   and AIQ of routers that only rank models take their scores for probabilities. Decision: one given embedding to a model.
 - *Two models*: the best on the training rows and the cheapest; RouteLLM's matrix factorisation by its own code. APGR, CPT.
 - *Prompt to route*: semantic-router and tryaii beside ModelRouter, all on the same MiniLM file, with time to the first route.
+
+Every router works on one thread.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from quality import default_router, foreseen, measured
 from recorded import DATA, ROOT, SETS, DataSet
 from route import default_artifact
 from tabulate import tabulate
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 sys.path.insert(0, str(ROOT))
@@ -73,7 +77,7 @@ def original(x: Any, y: Any, seed: int) -> Any:
         network.eval()
         with torch.no_grad():
             now = float(loss(held_out))
-        best, state, waited = (now, network.state_dict(), 0) if now < best else (best, state, waited + 1)
+        best, state, waited = (now, deepcopy(network.state_dict()), 0) if now < best else (best, state, waited + 1)
         if waited == 10:
             break
     network.load_state_dict(state)
@@ -163,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = arguments.environments / "work"
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    threadpool_limits(1)
     peers = {name: environment(name, arguments.environments, arguments.patience) for name in PEERS}
     every: dict[str, Any] = {}
     for title, measure in (("quality", quality), ("two models", pair)):
