@@ -105,9 +105,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--baselines", nargs="*", choices=BASELINES, default=BASELINES_SHOWN, metavar="NAME",
         help=f"simple methods to compare with, of: {', '.join(BASELINES)} (default: the fast ones; none given: none)",
     )  # fmt: skip
-    parser.add_argument(
-        "--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid (mlp)"
-    )
+    parser.add_argument("--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid")
     parser.add_argument("--trials", type=int, default=20, help="settings to try with --tune (default 20)")
     parser.add_argument("--jobs", type=int, help="processes that search with --tune (default: one a core; one on a GPU)")
     parser.add_argument(
@@ -202,10 +200,10 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.head != "mlp" and len(part) < len(x):
         print(f"fitted on {len(part)} of {len(x)} records, drawn at random; --head mlp uses all of them")
         train, x = [train[i] for i in part.tolist()], Subset(x, part)[:]
-    y, own = label_matrix(train, names), len(train)
+    y = targets = label_matrix(train, names)
+    own, dim = x.shape
     surface = [] if arguments.head == "mlp" else list(SURFACE)
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
-    plain, targets = (x, test_x), y
     if arguments.head == "mlp":
         if arguments.cost_weight:
             targets = cost_aware(y, scaled_costs(train, names, pool), arguments.cost_weight)
@@ -215,9 +213,10 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.feedback:
             extra, records = feedback_rows(arguments.feedback, names, embedded.encoder, x.shape[1], arguments.seed)
             x, y, train = np.concatenate([x, extra.features]), np.concatenate([y, extra.labels]), [*train, *records]
-            plain, targets = (x[:, : plain[0].shape[1]], plain[1]), y
+            targets = y
         layout = Layout(embedded.encoder["text_dim"], embedded.encoder["image_dim"], len(surface))
         learned = learn_stack(x, y, group_ids(train), layout, arguments.seed)
+    plain = (x[:, :dim], test_x[:, :dim]) if surface else (x, test_x)
     training = {
         "seed": arguments.seed,
         "config": learned.config,
@@ -228,7 +227,8 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
     used, rows = [train[i] for i in learned.rows.tolist()], learned.rows
-    finish(artifact, learned.honest, Subset(x, rows)[:], used, targets[rows], arguments.seed)
+    inputs = x if len(rows) == len(x) else Subset(x, rows)[:]
+    finish(artifact, learned.honest, inputs, used, targets[rows], arguments.seed)
     remember(artifact, plain[0], y, train, arguments.store_prompts, arguments.seed)
     baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:

@@ -57,7 +57,9 @@ def fit_stack(rows: Floats, labels: Floats, groups: Ints, layout: Layout, seed: 
     """
     rng = np.random.default_rng(seed)
     used = drawn(len(rows), rng)
-    rows, labels, groups = rows[used], labels[used], np.unique(groups[used], return_inverse=True)[1]
+    if len(used) < len(rows):
+        rows, labels, groups = rows[used], labels[used], groups[used]
+    groups = np.unique(groups, return_inverse=True)[1]
     _check(rows, labels, groups)
     mean, y = _deviations(labels)
     x = torch.from_numpy(rows)
