@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from auto_router.errors import ConfigError, DataError
+from auto_router.files import release
+from auto_router.learn import subset
 from auto_router.learn.network import NetworkConfig, RouterNetwork
 from auto_router.learn.search import config_with
 from auto_router.learn.subset import Subset
@@ -213,3 +215,31 @@ def test_a_validation_in_chunks_has_the_loss_of_the_whole(monkeypatch: pytest.Mo
         monkeypatch.setattr(f"auto_router.learn.{module}.CHUNK", 17)
     parts = train_network(learnable(120), learnable(60, 1), SMALL, seed=0)
     assert [v for _, v in parts.history] == pytest.approx([v for _, v in whole.history], abs=1e-6)
+
+
+def test_pages_of_a_map_are_released_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows come out the same however often pages are given back, and given back they do not count as memory."""
+    table = np.random.default_rng(0).normal(size=(4096, 2048)).astype(np.float32)
+    np.save(tmp_path / "x.npy", table)
+    mapped, rows = np.load(tmp_path / "x.npy", mmap_mode="r"), np.random.default_rng(1).permutation(4096)[:2000]
+    released: list[float] = []
+
+    def counted(of: Any) -> None:
+        before = mapped_mib()
+        release(of)
+        released.append(before - mapped_mib())
+
+    monkeypatch.setattr(subset, "HELD", 256)
+    monkeypatch.setattr(subset, "release", counted)
+    assert np.array_equal(Subset(mapped, rows)[:], table[rows])
+    batch = subset.on_device(Subset(mapped, rows), "cpu")
+    for places in torch.split(torch.arange(2000), 100):
+        assert np.array_equal(batch(places).numpy(), table[rows[places.numpy()]])
+    assert len(released) == 8 + 6, "2,000 rows by 256, and by batches of 100"
+    assert min(released) > 1, "MiB: 256 rows are 2"
+
+
+def mapped_mib() -> float:
+    """Pages of files that count as this process's memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssFile"))
