@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup setup-nat setup-litellm demo notebooks check test test-pipeline test-serving test-nat test-litellm clean
+.PHONY: setup setup-nat setup-litellm setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
@@ -59,5 +59,15 @@ test-nat: setup-nat
 test-litellm: setup-litellm
 	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_litellm_load.py
 
+# Ray in an environment of its own: half a gigabyte that no one else needs.
+setup-ray: .venv-ray/.ready
+
+.venv-ray/.ready: requirements.txt requirements-ray.txt constraints.txt
+	$(call install,.venv-ray,-r requirements.txt -r requirements-ray.txt -c constraints.txt)
+	touch $@
+
+test-ray: setup-ray
+	.venv-ray/bin/python -m pytest --tb=native tests/test_ray.py
+
 clean:
-	rm -rf $(VENV) .venv-nat .venv-litellm demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nat .venv-litellm .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,14 +14,17 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from auto_router.cluster import add_engine_flags
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
+from auto_router.encode.ray_engine import fill_on_ray
 from auto_router.encode.spec import Array
 from auto_router.encode.store import METADATA_NAME, publish
 from auto_router.encode.stream import CHUNK, ON_ERROR, Source, begin, fill, survey
@@ -103,10 +106,16 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_flags(parser)
     parser.add_argument("--chunk", type=int, default=CHUNK, help=f"records encoded and saved at a time (default {CHUNK})")
+    add_engine_flags(parser, "records are encoded")
     arguments = parser.parse_args(argv)
     if arguments.chunk < 1:
         raise ConfigError(f"--chunk must be at least 1, got {arguments.chunk}")
     return arguments
+
+
+def encoder_of(arguments: argparse.Namespace) -> tuple[str | None, ...]:
+    """Return what :func:`load_embedding_model` is called with."""
+    return arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url
 
 
 def checked(part: str, path: Path) -> Source:
@@ -120,10 +129,15 @@ def encoded(
 ) -> tuple[UnfinishedFile, list[Any]]:
     """Encode one file; return it and its line of the summary."""
     target = arguments.output_dir / f"hf_{part}_embeddings.npy"
-    file = begin(model, source, target, arguments.chunk)
+    file = begin(model, source, target, arguments.chunk, arguments.engine)
     earlier, start = file.done, time.perf_counter()
     with bar(source.records, f"encode {part}", "record", done=earlier, bar_format=PARTIAL) as shown:
-        fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
+        if arguments.engine == "ray":
+            opener = partial(load_embedding_model, *encoder_of(arguments))
+            cluster = arguments.ray_address, arguments.ray_workers
+            fill_on_ray(opener, source, file, model.spec, arguments.chunk, arguments.on_error, shown.update, *cluster)
+        else:
+            fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
     seconds = time.perf_counter() - start
     rate = (source.records - earlier) / seconds
     return file, [target.name, source.records, model.dim, source.pictures, len(file.skipped), earlier, seconds, rate]
@@ -138,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
     """Encode both files and return what was done, in plain values."""
     sources = {part: checked(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()}
-    model = load_embedding_model(arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url)
+    model = load_embedding_model(*encoder_of(arguments))
     print(f"encoder: {model.spec}")
     parts, table = {}, []
     for part, source in sources.items():

@@ -29,6 +29,7 @@ from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
 from auto_router.assess.metrics import best_single_model
 from auto_router.assess.stage import assess_served
 from auto_router.assess.tables import report
+from auto_router.cluster import add_engine_flags
 from auto_router.decide.limits import allowed_for, outcomes
 from auto_router.encode.store import load_embedded
 from auto_router.encode.surface import NAMES as SURFACE
@@ -40,7 +41,8 @@ from auto_router.learn.networks import HEADS, Network
 from auto_router.learn.projection import Layout
 from auto_router.learn.search import config_with, random_search
 from auto_router.learn.search_report import plot_trials, trials_table
-from auto_router.learn.stack_fit import fit_stack
+from auto_router.learn.stack_fit import drawn, fit_stack
+from auto_router.learn.subset import Subset, applied
 from auto_router.learn.targets import cost_aware, scaled_costs
 from auto_router.learn.training import Array, TrainConfig, train_network
 from auto_router.learn.trials import Trial
@@ -91,10 +93,7 @@ next: python model_router.py "a prompt of yours\""""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Stage 3: train the router and assess it.",
-        epilog=EXAMPLES,
-    )
+    parser = argparse.ArgumentParser(description="Stage 3: train the router and assess it.", epilog=EXAMPLES)
     parser.add_argument("--train-embeddings", type=Path)
     parser.add_argument("--test-embeddings", type=Path)
     parser.add_argument("--train-json", type=Path)
@@ -106,9 +105,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--baselines", nargs="*", choices=BASELINES, default=BASELINES_SHOWN, metavar="NAME",
         help=f"simple methods to compare with, of: {', '.join(BASELINES)} (default: the fast ones; none given: none)",
     )  # fmt: skip
-    parser.add_argument(
-        "--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid (mlp)"
-    )
+    parser.add_argument("--tune", action=argparse.BooleanOptionalAction, default=TUNE_HYPERPARAMETERS, help="search param_grid")
     parser.add_argument("--trials", type=int, default=20, help="settings to try with --tune (default 20)")
     parser.add_argument("--jobs", type=int, help="processes that search with --tune (default: one a core; one on a GPU)")
     parser.add_argument(
@@ -122,6 +119,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", help="where the network trains (mlp): cuda or cpu (default: cuda where there is a GPU)")
     add_flags(parser)
     terminal.add_flags(parser)
+    add_engine_flags(parser, "--tune tries its settings")
     arguments = parser.parse_args(argv)
     if arguments.head != "mlp" and (arguments.tune or arguments.cost_weight):
         raise ConfigError("--tune (TUNE_HYPERPARAMETERS) and --cost-weight are for the network: add --head mlp")
@@ -153,14 +151,15 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
     config = config_with(TrainConfig(class_weights=arguments.class_weights), default_config)
     device = str(usable_device(arguments.device))
     rows, held_out = split_by_group(groups, arguments.validation_fraction, arguments.seed)
-    train, validation = (x[rows], y[rows]), (x[held_out], y[held_out])
+    train, validation = (Subset(x, rows), y[rows]), (Subset(x, held_out), y[held_out])
     trials: Sequence[Trial] = ()
     if arguments.tune:
-        jobs = arguments.jobs or (joblib.cpu_count() if device == "cpu" else 1)
+        jobs = arguments.jobs or arguments.ray_workers or (joblib.cpu_count() if device == "cpu" else 1)
         journal = arguments.output_dir / "search.jsonl"
         trials, trained = random_search(
-            train, validation, config, param_grid, arguments.trials, arguments.seed, journal, device, jobs
-        )
+            train, validation, config, param_grid, arguments.trials, arguments.seed, journal, device, jobs,
+            arguments.engine, arguments.ray_address
+        )  # fmt: skip
         print(trials_table(trials))
         plot_trials(trials, journal.with_suffix(".png"))
         config = trials[0].config
@@ -168,17 +167,13 @@ def learn_mlp(x: Array, y: Array, groups: Ints, arguments: argparse.Namespace) -
         trained = train_network(train, validation, config, arguments.seed, device)
     print(f"settings: {asdict(config)}")
     print(f"best epoch {trained.best_epoch + 1} of {len(trained.history)}, validation loss {trained.best_loss:.4f}")
-    with torch.inference_mode():
-        honest: Array = trained.network(torch.from_numpy(x[held_out])).numpy()
     settings = asdict(config) | {"hidden_dims": list(config.hidden_dims), "cost_weight": arguments.cost_weight}
-    return Learned(trained.network, settings, held_out, honest, trials)
+    return Learned(trained.network, settings, held_out, applied(trained.network, validation[0]), trials)
 
 
 def learn_stack(x: Array, y: Array, groups: Ints, layout: Layout, seed: int) -> Learned:
     """Fit the default network on all training rows."""
     fitted = fit_stack(x, y, groups, layout, seed)
-    if len(fitted.rows) < len(x):
-        print(f"fitted on {len(fitted.rows)} of {len(x)} records, drawn at random; --head mlp uses all of them")
     print(tabulate(fitted.heads, headers="keys"))
     return Learned(fitted.network, {"heads": fitted.heads}, fitted.rows, fitted.out_of_fold)
 
@@ -201,23 +196,27 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     names = model_names(train)
     if not names:
         raise DataError(f"{arguments.train_json}: no record has 'model_scores'; run prepare_hf_data.py or add them")
-    y = label_matrix(train, names)
-    surface: list[str] = []
+    part = drawn(len(x), np.random.default_rng(arguments.seed))
+    if arguments.head != "mlp" and len(part) < len(x):
+        print(f"fitted on {len(part)} of {len(x)} records, drawn at random; --head mlp uses all of them")
+        train, x = [train[i] for i in part.tolist()], Subset(x, part)[:]
+    y = targets = label_matrix(train, names)
+    own, dim = x.shape
+    surface = [] if arguments.head == "mlp" else list(SURFACE)
     print(f"training {arguments.head} on {len(x)} records, {x.shape[1]} dimensions, {len(names)} models, seed {arguments.seed}")
-    plain, targets = (x, test_x), y
     if arguments.head == "mlp":
         if arguments.cost_weight:
             targets = cost_aware(y, scaled_costs(train, names, pool), arguments.cost_weight)
         learned = learn_mlp(x, targets, group_ids(train), arguments)
     else:
-        surface = list(SURFACE)
-        x, test_x = (with_surface(rows, [r.prompt for r in part]) for rows, part in ((x, train), (test_x, test)))
+        x, test_x = (with_surface(rows, [r.prompt for r in side]) for rows, side in ((x, train), (test_x, test)))
         if arguments.feedback:
             extra, records = feedback_rows(arguments.feedback, names, embedded.encoder, x.shape[1], arguments.seed)
             x, y, train = np.concatenate([x, extra.features]), np.concatenate([y, extra.labels]), [*train, *records]
-            plain, targets = (x[:, : plain[0].shape[1]], plain[1]), y
+            targets = y
         layout = Layout(embedded.encoder["text_dim"], embedded.encoder["image_dim"], len(surface))
         learned = learn_stack(x, y, group_ids(train), layout, arguments.seed)
+    plain = (x[:, :dim], test_x[:, :dim]) if surface else (x, test_x)
     training = {
         "seed": arguments.seed,
         "config": learned.config,
@@ -227,8 +226,9 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     known = {name: pool[name] for name in names if name in pool}
     artifact = Artifact(learned.network, names, embedded.encoder, known, training=training, surface=surface)
-    used = [train[i] for i in learned.rows.tolist()]
-    finish(artifact, learned.honest, x[learned.rows], used, targets[learned.rows], arguments.seed)
+    used, rows = [train[i] for i in learned.rows.tolist()], learned.rows
+    inputs = x if len(rows) == len(x) else Subset(x, rows)[:]
+    finish(artifact, learned.honest, inputs, used, targets[rows], arguments.seed)
     remember(artifact, plain[0], y, train, arguments.store_prompts, arguments.seed)
     baselines = predicted_by_baselines(arguments.baselines, plain, y, group_ids(train), arguments.seed)
     if arguments.with_xgboost:
@@ -242,7 +242,7 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         baselines=baselines, seed=arguments.seed,
     )  # fmt: skip
     print(f"\n{report(training['metrics'])}")
-    publish(arguments.output_dir, artifact, train[: len(embedded.records)], test, held_out.rows)
+    publish(arguments.output_dir, artifact, train[:own], held_out)
     return {"stage": 3, "folder": str(arguments.output_dir.resolve()), "metrics": training["metrics"]}
 
 

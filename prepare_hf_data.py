@@ -5,9 +5,10 @@
     python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
     python prepare_hf_data.py --audit-import hf_audit_marks.json
 
-Writes ``hf_evaluations_train.json`` and ``hf_evaluations_test.json``, split by ``group``, and ``hf_journal.sqlite`` with every
-answer as it arrived: run the same command again and it continues where it stopped, asking nothing twice. An answer or a
-verdict that failed is ``null`` in ``model_scores``, with its reason in ``model_errors``; it is never 0.
+Writes ``hf_evaluations_train.json`` and ``hf_evaluations_test.json``, split by ``group`` (with ``--output-format parquet``
+folders of shards, without ``.json``), and ``hf_journal.sqlite`` with every answer as it arrived: run the same command again
+and it continues where it stopped, asking nothing twice. An answer or a verdict that failed is ``null`` in ``model_scores``,
+with its reason in ``model_errors``; it is never 0.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from auto_router.collect.source import Source
 from auto_router.collect.summary import pool_lines, reasons, summary, summary_table, warnings
 from auto_router.collect.survey import Plan, survey
 from auto_router.errors import ConfigError, ProviderError, run
-from auto_router.files import json_list
 from auto_router.pool import Pool, load_pool
+from auto_router.shards import OUTPUTS, record_list
 from auto_router.terminal import add_flags, speaking
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
@@ -65,6 +66,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_flags(parser)
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the files go (default: here)")
+    parser.add_argument(
+        "--output-format", choices=OUTPUTS, default=OUTPUTS[0],
+        help="json (default), or parquet: folders of shards, for data of which one file is too large",
+    )  # fmt: skip
 
     data = parser.add_argument_group("the data set")
     data.add_argument("--dataset", help="hub id, save_to_disk folder, or parquet / json / jsonl / csv / arrow file")
@@ -173,11 +178,12 @@ async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journ
     return results
 
 
-def save_split(results: Results, plan: Plan, folder: Path) -> str:
-    """Write the two JSONs, reading the data set once more, and return a line that says so."""
+def save_split(results: Results, plan: Plan, folder: Path, output_format: str) -> str:
+    """Write the two lists of records, reading the data set once more, and return a line that says so."""
     counts = {"train": 0, "test": 0}
-    names = {part: f"hf_evaluations_{part}.json" for part in counts}
-    with json_list(folder / names["train"]) as train, json_list(folder / names["test"]) as test:
+    names = {part: f"hf_evaluations_{part}{'.json' if output_format == 'json' else ''}" for part in counts}
+    train_list, test_list = (record_list(folder / name, results.names) for name in names.values())
+    with train_list as train, test_list as test:
         for row, question in enumerate(plan.questions()):
             if results.touched(row):
                 part, append = ("test", test) if plan.is_test[row] else ("train", train)
@@ -221,7 +227,7 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
             print(f"warning: {line}")
         if np.isnan(results.scores).all():
             raise ProviderError("no question got a single label, so nothing was written; see the reasons above")
-        print(save_split(results, plan, arguments.output_dir))
+        print(save_split(results, plan, arguments.output_dir, arguments.output_format))
         return {"stage": 1, "folder": str(arguments.output_dir.resolve()), **summary(results)}
 
 

@@ -25,6 +25,7 @@ from auto_router.learn.familiar import Familiar
 from auto_router.learn.heads import Rule
 from auto_router.learn.networks import Network, build, describe
 from auto_router.learn.stack import StackNetwork
+from auto_router.learn.subset import applied
 from auto_router.safe_load import check_plain, fill, load_plain
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -69,9 +70,7 @@ class Artifact:
             self.compile()
         if self._rule is not None:
             return self.calibration(self._rule(rows))
-        with torch.inference_mode():
-            found: Floats = self.network(torch.from_numpy(rows).to(device)).cpu().numpy()
-        return self.calibration(found)
+        return self.calibration(applied(self.network, rows, device))
 
     def expected_costs(self, rows: Floats) -> Floats | None:
         """Return what answers to input rows ``[N, D]`` (or one ``[D]``) are expected to cost, ``[N, M]``; None: not known."""

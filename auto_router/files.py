@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
 import tempfile
@@ -11,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BLOCK = 2**20  # characters read at a time
@@ -137,3 +141,12 @@ class _Text:
         block = self._file.read(max(_BLOCK, rest)) if rest < _LONGEST_ITEM else ""
         self._text, self._at = self._text[self._at :] + block, 0
         return bool(block)
+
+
+def release(table: npt.NDArray[Any]) -> None:
+    """Give the pages of a read-only memory map back to the system; of another array, do nothing.
+
+    Pages that were read count as this process's memory until then. The system may keep them, and hand them out again at once.
+    """
+    if isinstance(table, np.memmap) and table.mode == "r" and isinstance(table.base, mmap.mmap):
+        table.base.madvise(mmap.MADV_DONTNEED)

@@ -1,20 +1,18 @@
 """The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
 
 A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
-``source``, ``model_costs`` and ``model_errors``. ``.jsonl``, either of them as ``.gz``, and ``.parquet`` are read too.
+``source``, ``model_costs`` and ``model_errors``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and folders or globs
+of them are read too (:mod:`auto_router.shards`).
 Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
 in the label matrix and is masked everywhere, never taken for 0.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
 import hashlib
-import json
-import zlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.errors import DataError
-from auto_router.files import json_items, json_list
+from auto_router.files import json_list
+from auto_router.shards import located_rows
 
-FORMATS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
 
 Array = npt.NDArray[np.float32]
@@ -57,6 +55,11 @@ class Record:
         optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
         return row | {name: value for name, value in optional.items() if value}
 
+    def slim(self) -> Record:
+        """Return what training and assessment need: the group settled, a digest for each picture, no answer."""
+        group = content_key(self.prompt, self.images) if self.group is None else self.group
+        return replace(self, answer="", images=tuple(content_key("", [image]) for image in self.images), group=group)
+
 
 def load_records(path: str | Path) -> list[Record]:
     """Read and validate an evaluation file.
@@ -67,22 +70,16 @@ def load_records(path: str | Path) -> list[Record]:
     return list(iter_records(path))
 
 
-def iter_records(path: str | Path) -> Iterator[Record]:
-    """Read and validate an evaluation file record by record: memory does not grow with the file.
+def iter_records(path: str | Path, start: int = 0) -> Iterator[Record]:
+    """Read and validate an evaluation file, or a folder or glob of shards, record by record from record ``start`` on.
+
+    Memory does not grow with the file.
 
     Raises:
         DataError: as :func:`load_records`, when the reader gets there.
     """
-    path, position = Path(path), -1
-    if not path.is_file():
-        raise DataError(f"evaluation file {path} does not exist; make it with prepare_hf_data.py or give another path")
-    try:
-        for position, row in enumerate(_rows(path)):
-            yield _parse(row, position, str(path))
-    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
-        raise DataError(f"evaluation file {path} cannot be parsed ({error}); expected one of {_formats()}") from error
-    if position < 0:
-        raise DataError(f"{path} holds no records; at least one is needed")
+    for where, position, row in located_rows(Path(path), start):
+        yield _parse(row, position, where)
 
 
 def parse_records(rows: Iterable[Any], where: str = "evaluation data") -> list[Record]:
@@ -147,37 +144,6 @@ def _plain(score: float | None) -> float | None:
     return int(score) if score is not None and float(score).is_integer() else score
 
 
-def _formats() -> str:
-    return ", ".join(FORMATS)
-
-
-def _rows(path: Path) -> Iterator[Any]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet  # only parquet needs it, and it takes a while to import
-
-        with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as table:
-            for batch in table.iter_batches(batch_size=64):
-                yield from map(_inline_pictures, batch.to_pylist())
-        return
-    if not path.name.endswith(FORMATS):
-        raise DataError(f"evaluation file {path} has an unknown format; allowed are {_formats()}")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        if ".jsonl" in path.suffixes:
-            yield from (json.loads(line) for line in file if line.strip())
-        else:
-            yield from json_items(file)
-
-
-def _inline_pictures(row: dict[str, Any]) -> dict[str, Any]:
-    """Parquet keeps pictures as bytes or as ``{"bytes", "path"}``, and an absent map entry as None."""
-
-    def text(image: Any) -> Any:
-        data = image.get("bytes") if isinstance(image, dict) else image
-        return base64.b64encode(data).decode("ascii") if isinstance(data, bytes) else data
-
-    return row | {"images": [text(image) for image in row.get("images") or []]}
-
-
 def _parse(row: Any, position: int, where: str) -> Record:
     def fail(what: str) -> DataError:
         return DataError(f"{where}, record {position}: {what}")
@@ -228,7 +194,7 @@ def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any) -> di
         if value is not None and (not isinstance(value, int | float) or not 0.0 <= value <= highest):
             allowed = "a number from 0 to 1" if highest == 1.0 else f"a number of USD from 0 to {MAX_USD:g}"
             raise fail(f"'{name}' of {model!r} must be {allowed}, or null for unknown; got {_short(value)}")
-        numbers[str(model)] = value
+        numbers[sys.intern(str(model))] = value  # one copy of each name, however many records there are
     return numbers
 
 

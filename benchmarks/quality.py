@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from recorded import DATA, LAYOUT, ROOT, SETS, DataSet
 from scipy.stats import t as student
 from tabulate import tabulate
@@ -74,10 +73,10 @@ def default_router(
     expected = None if fitted_costs is None else fitted_costs[1]
     points = fit_operating_points(honest, y, costs, groups, data.names, expected=expected)
 
+    rule = fitted.network.compiled()  # as it is served
+
     def predict(new: Floats) -> Floats:
-        with torch.inference_mode():
-            found: Floats = fitted.network(torch.from_numpy(new.astype(np.float32))).numpy()
-        return calibration(found)
+        return calibration(rule(new.astype(np.float32)))
 
     return predict, points, {"ece out of fold": mean_ece(honest, y), "its floor": ece_floor(honest, seed)}
 

@@ -45,7 +45,7 @@ from auto_router.errors import run  # noqa: E402
 from auto_router.files import write_json  # noqa: E402
 from auto_router.learn.network import NetworkConfig, RouterNetwork  # noqa: E402
 from auto_router.learn.search import config_with  # noqa: E402
-from auto_router.learn.training import Rows, TrainConfig, masked_bce, train_network  # noqa: E402
+from auto_router.learn.training import Rows, Side, TrainConfig, masked_bce, train_network  # noqa: E402
 from auto_router.records import group_ids, label_matrix, load_records, model_names, save_records  # noqa: E402
 from auto_router.splits import split_by_group  # noqa: E402
 from nn_router import default_config  # noqa: E402
@@ -73,7 +73,7 @@ def write_stages(folder: Path, data: Path) -> Rows:
     return x[parts["train"]].astype(np.float32), label_matrix([records[i] for i in parts["train"]], names)
 
 
-def products(config: TrainConfig, train: Rows, validation: Rows, first_input: bool) -> Callable[[], None]:
+def products(config: TrainConfig, train: Side, validation: Side, first_input: bool) -> Callable[[], None]:
     """Return a function that does an epoch's matrix products and nothing else."""
     held_out, pairs, checks = len(validation[0]), [], []
     for layer, (before, after) in enumerate(pairwise([train[0].shape[1], *config.hidden_dims, train[1].shape[1]])):

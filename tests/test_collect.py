@@ -50,6 +50,20 @@ RECORDED = [
 ]
 
 
+def test_the_same_labels_as_shards(tmp_path: Path) -> None:
+    with ReplayServer(recording(RECORDED)) as server:
+        assert served(tmp_path, server.url, QUESTIONS, [SEEING, READING], "--output-format", "parquet") == 0
+        assert served(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
+    for part in ("train", "test"):
+        folder = tmp_path / "out" / f"hf_evaluations_{part}"
+        assert [file.suffix for file in folder.iterdir()] == [".parquet"]
+        rows, expected = load_records(folder), load_records(f"{folder}.json")
+        assert [row.model_scores for row in rows] == [row.model_scores for row in expected]
+        assert [(row.idx, row.prompt, row.answer, row.images, row.group, row.source, row.model_errors) for row in rows] == [
+            (row.idx, row.prompt, row.answer, row.images, row.group, row.source, row.model_errors) for row in expected
+        ]
+
+
 def asked(server: ReplayServer) -> Counter[str]:
     return Counter(str(body["model"]) for body in server.seen)
 

@@ -15,7 +15,19 @@ ROOT = Path(__file__).resolve().parent.parent
 FACES = ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router", "router_usage_examples"]
 PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
 
-FOUNDATIONS = {"conversation", "costs", "errors", "files", "images", "pool", "records", "splits", "terminal"}
+FOUNDATIONS = {
+    "cluster",
+    "conversation",
+    "costs",
+    "errors",
+    "files",
+    "images",
+    "pool",
+    "records",
+    "shards",
+    "splits",
+    "terminal",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FOUNDATIONS, FOUNDATIONS),
     **{room: FOUNDATIONS | {room} for room in ("collect", "encode", "learn", "decide")},

@@ -178,7 +178,7 @@ def test_a_damaged_file_is_one_error_that_names_it(tmp_path: Path, name: str, co
 def test_a_missing_file_says_where_records_come_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no\.json does not exist.*prepare_hf_data\.py"):
         load_records(tmp_path / "no.json")
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="holds no shards"):
         load_records(tmp_path)
 
 

@@ -18,6 +18,9 @@ import nn_router
 from auto_router.artifacts import load_artifact
 from auto_router.encode.store import load_embedded
 from auto_router.errors import run
+from auto_router.learn import stack_fit
+from auto_router.records import load_records
+from auto_router.shards import parquet_shards
 from generate_embeddings import generate_embeddings_for_dataset, load_embedding_model
 from model_router import ModelRouter, RouterNetwork
 from tests.helpers import png
@@ -301,3 +304,30 @@ def assert_refused(command: Callable[[], None], message: str, capsys: pytest.Cap
     assert code == 2
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_shards_give_the_router_of_one_file(trained: Path, tmp_path: Path) -> None:
+    """Stages 2 and 3 on folders of parquet shards: the same rows, the same network, by both heads' way of reading them."""
+    for part in ("train", "test"):
+        with parquet_shards(tmp_path / part, ["a", "b", "c"]) as append:
+            for record in load_records(trained / f"{part}.json"):
+                append(record.to_json())
+    shards = ["--train-json", str(tmp_path / "train"), "--test-json", str(tmp_path / "test" / "*.parquet")]
+    generate_embeddings.main([*shards, "--output-dir", str(tmp_path)])
+    made, expected = (np.load(folder / "hf_train_embeddings.npy") for folder in (tmp_path, trained))
+    assert made.tolist() == expected.tolist()
+    nn_router.main([*embeddings(tmp_path), *shards, "--output-dir", str(tmp_path / "out"), "--device", "cpu"])
+    states = [load_artifact(p / "nn_router.pth").network.state_dict() for p in (tmp_path / "out", trained / "router_artifacts")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_of_more_records_than_the_default_head_takes_it_says_so(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stack_fit, "MOST_ROWS", 60)
+    files = [*embeddings(trained), *jsons(trained), "--device", "cpu", "--output-dir"]
+    nn_router.main([*files, str(tmp_path / "stack")])
+    assert "fitted on 60 of 90 records, drawn at random; --head mlp uses all of them" in capsys.readouterr().out
+    assert load_artifact(tmp_path / "stack" / "nn_router.pth").network.state_dict()["heads.0.anchors"].shape[0] == 60
+    nn_router.main([*files, str(tmp_path / "mlp"), "--head", "mlp"])
+    assert "baselines are fitted on 60 of 90 records" in capsys.readouterr().out

@@ -153,6 +153,7 @@ def test_skipped_rows_are_kept_in_place_reported_and_masked(tmp_path: Path) -> N
         [rows[i]["prompt"] for i in good], [rows[i]["images"] for i in good]
     )
     assert made.rows.tolist() == whole.tolist()
+    assert [list(record.images) for record in made.whole([9, 3, 2])] == [rows[good[row]]["images"] for row in (9, 3, 2)]
 
 
 def test_a_skipping_run_that_is_continued_without_it_says_what_was_skipped(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ import pytest
 import torch
 
 from auto_router.errors import ConfigError, DataError
+from auto_router.files import release
+from auto_router.learn import subset
 from auto_router.learn.network import NetworkConfig, RouterNetwork
 from auto_router.learn.search import config_with
+from auto_router.learn.subset import Subset
 from auto_router.learn.training import Array, TrainConfig, Training, batches, class_weights, masked_bce, train_network
 
 SMALL = TrainConfig(hidden_dims=(16, 8), epochs=30, patience=5, batch_size=16, dropout=0.2, learning_rate=0.01)
@@ -33,7 +37,7 @@ def test_the_returned_network_is_the_best_epochs(monkeypatch: pytest.MonkeyPatch
     snapshots: list[dict[str, torch.Tensor]] = []
     original = Training._epoch
 
-    def remembering(self: Training, *rows: torch.Tensor) -> float:
+    def remembering(self: Training, *rows: Any) -> float:
         loss = original(self, *rows)
         snapshots.append(copy.deepcopy(self._network.state_dict()))
         return loss
@@ -189,3 +193,53 @@ def test_bad_settings_and_too_little_data_are_refused() -> None:
         train_network((x[:1], y[:1]), (x, y), SMALL, seed=0)
     with pytest.raises(DataError, match="no known label"):
         train_network((x, np.full_like(y, np.nan)), (x, y), SMALL, seed=0)
+
+
+def test_rows_of_a_memory_map_train_as_a_copy_of_them_does(tmp_path: Path) -> None:
+    x, y = learnable(200)
+    np.save(tmp_path / "x.npy", x)
+    rows, held_out = np.random.default_rng(0).permutation(200)[:150], np.arange(0, 200, 7)
+    for mode in ("r", "c"):
+        mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)
+        found = train_network((Subset(mapped, rows), y[rows]), (Subset(mapped, held_out), y[held_out]), SMALL, seed=0)
+        expected = train_network((x[rows], y[rows]), (x[held_out], y[held_out]), SMALL, seed=0)
+        assert found.history == expected.history
+    x[rows[3], 5] = np.nan
+    with pytest.raises(DataError, match=rf"training embeddings hold NaN or infinite values in row {rows[3]} \(1 of 150 rows\)"):
+        train_network((Subset(x, rows), y[rows]), (x[rows], y[rows]), SMALL, seed=0)
+
+
+def test_a_validation_in_chunks_has_the_loss_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train_network(learnable(120), learnable(60, 1), SMALL, seed=0)
+    for module in ("training", "subset"):
+        monkeypatch.setattr(f"auto_router.learn.{module}.CHUNK", 17)
+    parts = train_network(learnable(120), learnable(60, 1), SMALL, seed=0)
+    assert [v for _, v in parts.history] == pytest.approx([v for _, v in whole.history], abs=1e-6)
+
+
+def test_pages_of_a_map_are_released_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows come out the same however often pages are given back, and given back they do not count as memory."""
+    table = np.random.default_rng(0).normal(size=(4096, 2048)).astype(np.float32)
+    np.save(tmp_path / "x.npy", table)
+    mapped, rows = np.load(tmp_path / "x.npy", mmap_mode="r"), np.random.default_rng(1).permutation(4096)[:2000]
+    released: list[float] = []
+
+    def counted(of: Any) -> None:
+        before = mapped_mib()
+        release(of)
+        released.append(before - mapped_mib())
+
+    monkeypatch.setattr(subset, "HELD", 256)
+    monkeypatch.setattr(subset, "release", counted)
+    assert np.array_equal(Subset(mapped, rows)[:], table[rows])
+    batch = subset.on_device(Subset(mapped, rows), "cpu")
+    for places in torch.split(torch.arange(2000), 100):
+        assert np.array_equal(batch(places).numpy(), table[rows[places.numpy()]])
+    assert len(released) == 8 + 6, "2,000 rows by 256, and by batches of 100"
+    assert min(released) > 1, "MiB: 256 rows are 2"
+
+
+def mapped_mib() -> float:
+    """Pages of files that count as this process's memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssFile"))

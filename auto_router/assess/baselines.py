@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -18,7 +19,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
 
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
-from auto_router.learn.stack_fit import non_negative
+from auto_router.learn.stack_fit import drawn, non_negative
+from auto_router.learn.subset import Subset
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
 from auto_router.terminal import bar
@@ -31,6 +33,7 @@ Baseline = Callable[[Floats, Floats, Ints, int], Predict]
 NEIGHBOURS = (10, 25, 50, 100, 150, 250)
 COMPONENTS = 192
 CLUSTERS = 48
+KNN_MIB = 64  # of distances held at once; no slower than the 1,024 of scikit-learn, which become three times as much
 
 
 def knn(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
@@ -102,7 +105,7 @@ def mlp_of(config: TrainConfig) -> Baseline:
         rows, held_out = split_by_group(groups, 0.15, seed)
         part = [np.asarray(a, dtype=np.float32) for a in (x[rows], y[rows], x[held_out], y[held_out])]
         network = train_network((part[0], part[1]), (part[2], part[3]), config, seed).network
-        return lambda new: network(torch.from_numpy(np.asarray(new, dtype=np.float32))).detach().numpy()
+        return lambda new: network(torch.tensor(np.asarray(new, dtype=np.float32))).detach().numpy()
 
     return fit
 
@@ -164,8 +167,15 @@ BASELINES: dict[str, Baseline] = {
 def predicted_by_baselines(
     names: Sequence[str], rows: tuple[Floats, Floats], y: Floats, groups: Ints, seed: int
 ) -> dict[str, Floats]:
-    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows."""
+    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows.
+
+    Of more rows than the default head takes, the same number is drawn by ``seed``.
+    """
     train, test = rows
+    used = drawn(len(train), np.random.default_rng(seed))
+    if len(used) < len(train):
+        print(f"baselines are fitted on {len(used)} of {len(train)} records, drawn at random")
+        train, y, groups = Subset(train, used)[:], y[used], groups[used]
     found = {}
     with bar(len(names), "baselines", "method") as shown:
         for name in names:
@@ -209,7 +219,8 @@ def _pca(x: Floats, seed: int) -> PCA:
 
 def _neighbours(x: Floats, new: Floats, k: int) -> Ints:
     index = NearestNeighbors(n_neighbors=min(k, len(x)), metric="cosine", algorithm="brute").fit(x)
-    return np.asarray(index.kneighbors(new, return_distance=False), dtype=np.int64)
+    with config_context(working_memory=KNN_MIB):
+        return np.asarray(index.kneighbors(new, return_distance=False), dtype=np.int64)
 
 
 def _filled(y: Floats) -> Floats:

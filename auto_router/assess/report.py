@@ -26,12 +26,11 @@ from auto_router.assess.stage import held_out
 from auto_router.assess.tables import UNKNOWN, number, percent, signed
 from auto_router.assess.wrong import wrongly_routed
 from auto_router.decide.served import serve
-from auto_router.encode.spec import Array
-from auto_router.encode.store import load_embedded
+from auto_router.encode.store import Embedded, load_embedded
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
-from auto_router.records import Record, load_records
+from auto_router.records import Record, iter_records
 
 PAGE = Path(__file__).with_name("page")
 REPORT_NAME = "report.html"
@@ -47,16 +46,13 @@ FORMS = {
 }
 
 
-def report_page(
-    artifact: Artifact, train: Sequence[Record], test: Sequence[Record], test_rows: Array, with_prompts: bool = True
-) -> str:
+def report_page(artifact: Artifact, train: Sequence[Record], assessed: Embedded, with_prompts: bool = True) -> str:
     """Return the page of an artifact whose ``training`` holds its metrics.
 
     Args:
         artifact: as Stage 3 made it.
-        train: the training records, for the data's health.
-        test: the records that the metrics are of.
-        test_rows: their embeddings ``[N, D]``, without surface features.
+        train: the training records, slim ones, for the data's health.
+        assessed: the records that the metrics are of, and their embeddings.
         with_prompts: False leaves out the prompts, answers and pictures of wrongly routed records.
 
     Raises:
@@ -64,6 +60,7 @@ def report_page(
         DataError: the records are not those of the metrics.
     """
     metrics, names = artifact.training.get("metrics"), artifact.model_names
+    test, test_rows = assessed.records, assessed.rows
     if not metrics or metrics["rows"] != len(test) or metrics["models"] != names:
         raise DataError("the artifact holds no metrics of these test records and models; train it again with nn_router.py")
     settings = artifact.training.get("policy", {})
@@ -78,7 +75,7 @@ def report_page(
     return _render(
         metrics=metrics,
         explorer=explorer,
-        wrong=wrongly_routed(rows, test, with_prompts),
+        wrong=wrongly_routed(rows, test, assessed.whole if with_prompts else None),
         health=data_health(train, test, names, novelty),
         artifact=artifact,
     )
@@ -165,7 +162,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if artifact.training.get("test_sha256") != test.json_sha256:
         raise DataError(f"{arguments.test_json} is not the file this router was assessed on; give that one, or train again")
     path = arguments.output or arguments.artifacts / REPORT_NAME
-    page = report_page(artifact, load_records(arguments.train_json), test.records, test.rows, not arguments.without_prompts)
+    train = [record.slim() for record in iter_records(arguments.train_json)]
+    page = report_page(artifact, train, test, not arguments.without_prompts)
     write_report(path, page)
     print(f"wrote {path.resolve()} ({path.stat().st_size / 1e6:.1f} MB)")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,23 +20,27 @@ THUMBNAIL_SIDE = 120  # pixels
 THUMBNAIL_BYTES = 250_000  # of all thumbnails of a page
 
 
-def wrongly_routed(test: HeldOut, records: Sequence[Record], with_prompts: bool = True) -> dict[str, Any]:
+def wrongly_routed(
+    test: HeldOut, records: Sequence[Record], whole: Callable[[Sequence[int]], Sequence[Record]] | None = None
+) -> dict[str, Any]:
     """Return ``rows``, the likeliest to be right by the router's P first, and ``of``, how many there are in all.
 
-    Only ``MOST`` rows are kept, and thumbnails up to ``THUMBNAIL_BYTES``. Without prompts, rows hold ``idx`` and numbers only.
+    Only ``MOST`` rows are kept, and thumbnails up to ``THUMBNAIL_BYTES``.
+
+    Args:
+        test: the test rows as they were decided.
+        records: theirs; pictures and answers are not needed.
+        whole: returns the records of some rows with pictures and answers, to be shown; None: ``idx`` and numbers only.
     """
     got, best = test.label(test.chosen), np.nan_to_num(test.outcomes, nan=-1.0).max(axis=1)
     lost = np.flatnonzero(~np.isnan(got) & (got < best))
     p = np.take_along_axis(test.probabilities, test.chosen[:, None], axis=1)[:, 0]
     shown = lost[np.argsort(-np.nan_to_num(p[lost], nan=-1.0), kind="stable")][:MOST]
-    left, rows = THUMBNAIL_BYTES, []
-    for i in shown.tolist():
-        row = _row(test, i, records[i])
-        if with_prompts:
-            pictures = [uri for uri in map(thumbnail, records[i].images[:2]) if uri is not None and len(uri) <= left]
-            left -= sum(map(len, pictures))
-            row |= {"prompt": _short(records[i].prompt), "answer": _short(records[i].answer), "pictures": pictures}
-        rows.append(row)
+    left, rows = THUMBNAIL_BYTES, [_row(test, i, records[i]) for i in shown.tolist()]
+    for row, record in zip(rows, [] if whole is None else whole(shown.tolist()), strict=False):
+        pictures = [uri for uri in map(thumbnail, record.images[:2]) if uri is not None and len(uri) <= left]
+        left -= sum(map(len, pictures))
+        row |= {"prompt": _short(record.prompt), "answer": _short(record.answer), "pictures": pictures}
     return {"rows": rows, "of": len(lost)}
 
 

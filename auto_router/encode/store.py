@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from auto_router.encode.spec import Array, Spec
 from auto_router.encode.stream import Source
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError
-from auto_router.files import atomic_path, sha256_of, write_json
-from auto_router.records import Record, load_records
+from auto_router.files import atomic_path, release, write_json
+from auto_router.records import Record, iter_records
+from auto_router.shards import records_sha256
 
 METADATA_NAME = "hf_embeddings_metadata.json"
+_CHECKED = 4096  # rows looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,28 @@ class Embedded:
     """Records with their rows ``[N, D]``, and the spec of the encoder that made them."""
 
     records: list[Record]
+    """Slim ones: without pictures and answers."""
     rows: Array
+    """A read-only memory map of the file, where no record was left out."""
     encoder: Spec
     json_sha256: str
     left_out: int
     """Records of the file that Stage 2 skipped: they have no row, and are not among ``records``."""
+    path: Path
+    places: npt.NDArray[np.int64]
+    """``[N]``: which record of the file each row belongs to."""
+
+    def whole(self, rows: Sequence[int]) -> list[Record]:
+        """Return the records of these rows with pictures and answers; reads the file once more.
+
+        Raises:
+            DataError: the file is another one by now.
+        """
+        wanted = dict.fromkeys(self.places[list(rows)].tolist())
+        found = {place: record for place, record in enumerate(iter_records(self.path)) if place in wanted}
+        if len(found) < len(wanted):
+            raise DataError(f"evaluation file {self.path} became shorter while it was used; make the report again")
+        return [found[place] for place in wanted]
 
 
 def save_array(path: Path, rows: Array) -> None:
@@ -71,16 +91,16 @@ def load_embedded(npy: str | Path, part: str, json_path: str | Path) -> Embedded
     Args:
         npy: the ``.npy`` file; its metadata lies beside it.
         part: ``train`` or ``test``.
-        json_path: the evaluation file that the rows must belong to.
+        json_path: the evaluation file, or the folder or glob of shards, that the rows must belong to.
 
     Raises:
         DataError: a file is missing or damaged, or the rows do not belong to the records.
     """
     npy, json_path = Path(npy), Path(json_path)
-    records = load_records(json_path)
+    records = [record.slim() for record in iter_records(json_path)]
     metadata = _metadata(npy.with_name(METADATA_NAME))
     try:
-        rows = np.load(npy, allow_pickle=False)
+        rows = np.load(npy, mmap_mode="r", allow_pickle=False)
         made_from = metadata["inputs"][part]["sha256"]
         encoder, dim = dict(metadata["encoder"]), int(metadata["embedding_dim"])
         skipped = {int(row) for row in metadata.get("skipped", {}).get(part, {})}
@@ -88,18 +108,27 @@ def load_embedded(npy: str | Path, part: str, json_path: str | Path) -> Embedded
         raise DataError(f"embedding file {npy} does not exist; make it with generate_embeddings.py") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise DataError(f"embedding file {npy} or its metadata is damaged ({error!r}); make both again") from error
-    if rows.shape != (len(records), dim) or made_from != sha256_of(json_path):
+    if rows.shape != (len(records), dim) or made_from != records_sha256(json_path):
         raise DataError(
             f"embeddings {npy} {list(rows.shape)} were not made from {json_path} ({len(records)} records): run "
             "generate_embeddings.py again on this file"
         )
     kept = np.array([row not in skipped for row in range(len(records))], dtype=bool)
-    bad = np.flatnonzero(kept & ~np.isfinite(rows).all(axis=1))
+    bad = np.flatnonzero(kept & ~_finite(rows))
     if len(bad):
         raise DataError(f"embeddings {npy} hold NaN or infinite values in row {bad[0]} ({len(bad)} rows); make them again")
     left = [record for record, keep in zip(records, kept.tolist(), strict=True) if keep]
     rows = (rows if kept.all() else rows[kept]).astype(np.float32, copy=False)
-    return Embedded(left, rows, encoder, made_from, len(records) - len(left))
+    return Embedded(left, rows, encoder, made_from, len(records) - len(left), json_path, np.flatnonzero(kept))
+
+
+def _finite(rows: Array) -> npt.NDArray[np.bool_]:
+    """Return ``[N]``: whether every value of a row is a finite number."""
+    found = np.empty(len(rows), dtype=bool)
+    for start in range(0, len(rows), _CHECKED):
+        found[start : start + _CHECKED] = np.isfinite(rows[start : start + _CHECKED]).all(axis=1)
+        release(rows)
+    return found
 
 
 def _metadata(path: Path) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,20 @@ from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.spec import Array
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError, EncoderError
-from auto_router.files import sha256_of
 from auto_router.records import Record, iter_records
+from auto_router.shards import records_sha256
 
 CHUNK = 1024  # records that are encoded, written and journalled together
 CHUNK_CHARACTERS = 64 * 2**20  # of prompts and pictures: what a chunk of large pictures may hold
 ON_ERROR = ("fail", "skip")
 
+Encoded = tuple[Array, Sequence[tuple[bytes, ...]], dict[int, str]]
+"""Rows ``[n, D]``, what each can be found by later, and ``{i: reason}`` for those that were skipped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An evaluation file that was read through once: its digest, and how much there is to encode."""
+    """An evaluation file, or a folder or glob of shards, that was read through once: its digest, and how much there is."""
 
     path: Path
     sha256: str
@@ -40,15 +42,17 @@ def survey(path: Path, progress: Callable[[int], object] | None = None) -> Sourc
         pictures += len(record.images)
         if progress is not None:
             progress(1)
-    return Source(path, sha256_of(path), records, pictures)
+    return Source(path, records_sha256(path), records, pictures)
 
 
-def begin(generator: EmbeddingGenerator, source: Source, target: Path, chunk: int = CHUNK) -> UnfinishedFile:
+def begin(
+    generator: EmbeddingGenerator, source: Source, target: Path, chunk: int = CHUNK, engine: str = "local"
+) -> UnfinishedFile:
     """Open the file that ``target`` is made in, with what an earlier run of the same job left.
 
-    ``chunk`` is part of the job: batches, and with them the last bits of a row, depend on it.
+    ``chunk`` and ``engine`` are part of the job: batches, and with them the last bits of a row, depend on them.
     """
-    job = {"input": source.sha256, "chunk": chunk, "encoder": generator.spec}
+    job = {"input": source.sha256, "chunk": chunk, "engine": engine, "encoder": generator.spec}
     return UnfinishedFile(target, job, (source.records, generator.dim))
 
 
@@ -74,14 +78,15 @@ def fill(
         DataError: a picture cannot be read (``fail``), or the input changed meanwhile.
         EncoderError: the encoder failed. Finished chunks are kept.
     """
+    store(source, file, on_error, _encoded_chunks(generator, source, file, chunk, on_error == "skip", progress))
+
+
+def store(source: Source, file: UnfinishedFile, on_error: str, encoded: Iterable[Encoded]) -> None:
+    """Put encoded records, which come in their order, into ``file``; keep what is done where encoding fails."""
     try:
         _refuse_skipped(file, on_error)
-        for records in chunks(islice(iter_records(source.path), file.done, None), chunk):
-            steps = _Steps(records, progress)
-            keys, skipped = [_keys(record) for record in records], dict[int, str]()
-            rows = _encoded(generator, records, keys, file, skipped if on_error == "skip" else None, steps)
-            file.add(rows, [() if i in skipped else row_keys for i, row_keys in enumerate(keys)], skipped)
-            steps.finish()
+        for rows, keys, skipped in encoded:
+            file.add(rows, keys, skipped)
     except BaseException as error:
         kept = file.done
         file.close() if kept else file.discard()
@@ -107,6 +112,23 @@ def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
             held, characters = [], 0
     if held:
         yield held
+
+
+def _encoded_chunks(
+    generator: EmbeddingGenerator,
+    source: Source,
+    file: UnfinishedFile,
+    chunk: int,
+    skip: bool,
+    progress: Callable[[float], object],
+) -> Iterator[Encoded]:
+    """Yield what :func:`store` takes, a chunk at a time."""
+    for records in chunks(iter_records(source.path, file.done), chunk):
+        steps = _Steps(records, progress)
+        keys, skipped = [_keys(record) for record in records], dict[int, str]()
+        rows = _encoded(generator, records, keys, file, skipped if skip else None, steps)
+        yield rows, [() if i in skipped else row_keys for i, row_keys in enumerate(keys)], skipped
+        steps.finish()
 
 
 def _encoded(

@@ -18,6 +18,7 @@ FOLDS = 5
 PENALTY = 0.3  # of rows scaled to a mean squared length of 1; 0.03 to 3 differ by under 0.03 of R² on recorded data
 WORTH = 0.1  # R² out of fold from which the prompt is taken to tell something
 FEWEST = 100
+_PART = 8192  # rows of which a copy in double precision is held
 
 
 def fit_costs(rows: Floats, costs: Floats, groups: Ints) -> tuple[CostModel, Floats] | None:
@@ -77,8 +78,8 @@ def _means(costs: Floats) -> Floats:
 
 
 def _fit(rows: Floats, ratios: Floats) -> tuple[Floats, Floats]:
-    """Return slopes ``[D, K]`` and intercepts ``[K]``."""
-    found = Ridge(alpha=PENALTY).fit(rows, ratios)
+    """Return slopes ``[D, K]`` and intercepts ``[K]``; ``rows`` are not what they were afterwards."""
+    found = Ridge(alpha=PENALTY, copy_X=False).fit(rows, ratios)
     return np.atleast_2d(found.coef_).T, np.atleast_1d(found.intercept_)
 
 
@@ -88,6 +89,8 @@ def _apply(slopes: Floats, intercept: Floats, rows: Floats) -> Floats:
 
 def _scaled(rows: Floats) -> tuple[Floats, Floats, Floats]:
     """Return the rows standardised and scaled to a mean squared length of 1, with the centre and factor that do it."""
-    centre, spread = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    centre = rows.mean(axis=0, dtype=np.float64)
+    parts = (rows[start : start + _PART] for start in range(0, len(rows), _PART))
+    spread = np.sqrt(sum(np.square(part - centre).sum(axis=0) for part in parts) / len(rows))
     factor = np.where(spread > 1e-4, 1.0 / np.maximum(spread, 1e-4), 0.0) / rows.shape[1] ** 0.5
     return ((rows - centre.astype(np.float32)) * factor.astype(np.float32)), centre, factor

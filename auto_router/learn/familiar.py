@@ -21,6 +21,7 @@ from torch import Tensor
 
 from auto_router.errors import ConfigError
 from auto_router.learn.heads import BlockProduct
+from auto_router.learn.subset import Subset
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
@@ -150,29 +151,30 @@ def fit_familiar(
 
     rng = np.random.default_rng(seed)
     part = rng.permutation(len(rows))[: 4 * LANDMARKS]
-    mean = rows[part].mean(axis=0)
-    _, _, directions = randomized_svd(rows[part] - mean, min(COMPONENTS, *rows[part].shape), random_state=seed)
+    drawn = Subset(rows, part)[:]
+    mean = drawn.mean(axis=0)
+    _, _, directions = randomized_svd(drawn - mean, min(COMPONENTS, *drawn.shape), random_state=seed)
     chosen = np.sort(part[:LANDMARKS])
     basis = np.ascontiguousarray(directions.T, dtype=np.float32)
     kept = [prompts[i] for i in chosen.tolist()] if prompts else []
     numbers = np.array([idx[i] for i in chosen.tolist()], dtype=np.int64)
-    centred = rows[chosen] - mean
+    centred = Subset(rows, chosen)[:] - mean
     components, lengths = centred @ basis, np.vecdot(centred, centred)
     rest = np.sqrt(np.maximum(lengths - np.vecdot(components, components), 0.0))
     points = np.concatenate([components, rest[:, None]], axis=1, dtype=np.float32)
     found = Familiar(mean.astype(np.float32), basis, points, 1.0, numbers, labels[chosen], kept)
-    known = _distances_to_other_groups(found, rows, groups, part, groups[chosen])
+    known = _distances_to_other_groups(found, drawn, groups[part], groups[chosen])
     # Training rows that all have a twin say nothing of how far the familiar reaches, and distances are not exact.
     least = max(NEAR * float(2.0 * lengths.mean()) ** 0.5, NEAR)
     limit = float(np.quantile(known, QUANTILE)) if len(known) else 1.0
     return replace(found, limit=max(limit, least))
 
 
-def _distances_to_other_groups(found: Familiar, rows: Floats, groups: Ints, part: Ints, theirs: Ints) -> Floats:
-    """Return how far each row of ``part`` is from the nearest landmark of another group; rows without one are left out."""
+def _distances_to_other_groups(found: Familiar, rows: Floats, groups: Ints, theirs: Ints) -> Floats:
+    """Return how far each row is from the nearest landmark of another group; rows without one are left out."""
     nearest = []
-    for start in range(0, len(part), _CHUNK):
-        places = part[start : start + _CHUNK]
+    for start in range(0, len(rows), _CHUNK):
+        places = slice(start, start + _CHUNK)
         squared = found._squared(rows[places])
         squared[groups[places][:, None] == theirs] = np.inf
         nearest.append(squared.min(axis=1))

@@ -8,7 +8,8 @@ trials are there, so the result depends neither on how many processes work nor o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,17 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.model_selection import ParameterSampler
 
+from auto_router.cluster import ray_cluster, unordered
 from auto_router.errors import ConfigError
 from auto_router.learn.device import one_thread
-from auto_router.learn.training import Rows, TrainConfig, Trained, Training
+from auto_router.learn.training import Side, TrainConfig, Trained, Training
 from auto_router.learn.trials import Trial, TrialJournal
 from auto_router.terminal import bar
+
+_Data = tuple[Side, Side, int, str]
+"""Training and validation rows, seed and device: the same for all trials."""
+_Work = tuple[int, Trial, Training | None]
+"""How many epochs a trial is to have, and its training where that is at hand."""
 
 SHARE = 3  # a rung keeps one trial in three and trains it three times as long
 RUNGS = 3
@@ -41,8 +48,8 @@ def config_with(base: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
 
 
 def random_search(
-    train: Rows,
-    validation: Rows,
+    train: Side,
+    validation: Side,
     base: TrainConfig,
     grid: Mapping[str, Sequence[Any]],
     trials: int,
@@ -50,29 +57,32 @@ def random_search(
     journal: Path,
     device: str = "cpu",
     jobs: int = 1,
+    engine: str = "local",
+    address: str | None = None,
 ) -> tuple[list[Trial], Trained]:
     """Try ``trials`` settings sampled without replacement from ``grid``; return them, best first, and the best one's network.
 
     Every trial trains with the same ``seed`` and on one thread: two trials differ by their settings alone, and the result
     is the same, to the bit, for any number of ``jobs`` (processes).
 
+    With the ``engine`` ray the processes are those of the cluster at ``address``, and the result is the same, too.
+
     ``journal`` is a file with a line for every piece of training that was done. The same search again reads its losses
     there and trains only what is missing, and the best trial's weights.
     """
     done = TrialJournal(journal)
-    every = _sample(base, grid, trials, seed, joblib.hash([train, validation, seed, device, torch.__version__]))
+    every = _sample(base, grid, trials, seed, _digest(train, validation, seed, device))
     for trial in every:
         trial.losses = done.losses(trial.key)
     trainings: dict[int, Training] = {}
     alive = every
-    with Parallel(n_jobs=min(jobs, len(every)), return_as="generator_unordered") as parallel:
+    with _workers((train, validation, seed, device), min(jobs, len(every)), engine, address) as advanced:
         for rung in reversed(range(RUNGS)):
             epochs = max(round(base.epochs / SHARE**rung), 1)
             todo = [trial for trial in alive if not trial.reached(epochs)]
-            work = [(t, trainings.pop(t.number, None), train, validation, seed, device, epochs) for t in todo]
-            finished = parallel(delayed(_advance)(*arguments) for arguments in work)
+            work = [(epochs, trial, trainings.pop(trial.number, None)) for trial in todo]
             with bar(len(todo), f"search, to epoch {epochs}", "trial") as shown:
-                for number, training in finished:
+                for number, training in advanced(work):
                     trial = every[number - 1]
                     trainings[number], trial.losses = training, training.losses
                     done.add(trial)
@@ -83,8 +93,30 @@ def random_search(
     ranked = sorted(every, key=lambda trial: (trial.best_loss, trial.number))
     best = ranked[0]
     known = trainings.get(best.number)  # none where the journal has all of its losses
-    _, training = _advance(best, known, train, validation, seed, device, len(best.losses))
+    _, training = _advance((train, validation, seed, device), len(best.losses), best, known)
     return ranked, training.trained()
+
+
+@contextmanager
+def _workers(
+    data: _Data, jobs: int, engine: str, address: str | None
+) -> Iterator[Callable[[list[_Work]], Iterable[tuple[int, Training]]]]:
+    """Yield a function that advances trials in ``jobs`` processes and returns each as it is done.
+
+    Ray's back end of joblib is not used: it returns nothing before all are done (ray 2.60), so the journal would be behind.
+    """
+    if engine == "ray":
+        with ray_cluster(address) as ray:
+            held = ray.put(data)
+            yield lambda work: unordered(ray, _advance, ((held, *one) for one in work), jobs)
+        return
+    with Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
+        yield lambda work: parallel(delayed(_advance)(data, *one) for one in work)
+
+
+def _digest(*data: Any) -> str:
+    """Digest of all that losses depend on; a memory map counts as what it holds."""
+    return str(joblib.hash([*data, torch.__version__], coerce_mmap=True))
 
 
 def _sample(base: TrainConfig, grid: Mapping[str, Sequence[Any]], trials: int, seed: int, data: str) -> list[Trial]:
@@ -104,10 +136,9 @@ def _halve(alive: list[Trial], epochs: int) -> list[Trial]:
     return sorted(ranked[:kept], key=lambda trial: trial.number)
 
 
-def _advance(
-    trial: Trial, training: Training | None, train: Rows, validation: Rows, seed: int, device: str, epochs: int
-) -> tuple[int, Training]:
+def _advance(data: _Data, epochs: int, trial: Trial, training: Training | None) -> tuple[int, Training]:
     """Take a trial to ``epochs`` epochs, from the start where its training is not at hand. Runs in a worker process."""
+    train, validation, seed, device = data
     with one_thread():
         if training is None:
             training = Training(train, validation, trial.config, seed, device)

@@ -57,8 +57,10 @@ def fit_stack(rows: Floats, labels: Floats, groups: Ints, layout: Layout, seed: 
         DataError: fewer than two rows or groups, a row with a value that is not finite, or a model without any known label.
     """
     rng = np.random.default_rng(seed)
-    used = np.sort(rng.permutation(len(rows))[:MOST_ROWS])
-    rows, labels, groups = rows[used], labels[used], np.unique(groups[used], return_inverse=True)[1]
+    used = drawn(len(rows), rng)
+    if len(used) < len(rows):
+        rows, labels, groups = rows[used], labels[used], groups[used]
+    groups = np.unique(groups, return_inverse=True)[1]
     _check(rows, labels, groups)
     mean, y = _deviations(labels)
     x = torch.from_numpy(rows)
@@ -82,6 +84,11 @@ def fit_stack(rows: Floats, labels: Floats, groups: Ints, layout: Layout, seed: 
     total = mean + sum(shares.apply(out, *weight) for out, weight in zip(honest, weights, strict=True))
     named = [_named(*both) for both in zip(HEADS, weights, strict=True)]
     return Fitted(network.eval(), used, total.clip(0, 1).astype(np.float32), named)
+
+
+def drawn(count: int, rng: np.random.Generator) -> Ints:
+    """Return the numbers, in order, of the rows that stand for all ``count``: at most ``MOST_ROWS``."""
+    return np.sort(rng.permutation(count)[:MOST_ROWS])
 
 
 @dataclass(frozen=True, slots=True)

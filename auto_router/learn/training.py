@@ -7,7 +7,7 @@ from the seed and its own number, so training in parts gives the weights of trai
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,10 +19,13 @@ from torch.nn import functional
 
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.subset import CHUNK, Table, first_not_finite, on_device
 
 Array = npt.NDArray[np.float32]
 Rows = tuple[Array, Array]
 """Embeddings ``[N, D]`` and labels ``[N, M]``, 0…1 with NaN = unknown."""
+Side = tuple[Table, Array]
+"""The same, where the embeddings may be some rows of a memory map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Trained:
     history: list[tuple[float, float]] = field(default_factory=list)
 
 
-def train_network(train: Rows, validation: Rows, config: TrainConfig, seed: int, device: str = "cpu") -> Trained:
+def train_network(train: Side, validation: Side, config: TrainConfig, seed: int, device: str = "cpu") -> Trained:
     """Train to the end and return the network of the epoch with the least validation loss; see :class:`Training`."""
     training = Training(train, validation, config, seed, device)
     training.advance(train, validation, config.epochs)
@@ -75,7 +78,7 @@ class Training:
             that is NaN or infinite.
     """
 
-    def __init__(self, train: Rows, validation: Rows, config: TrainConfig, seed: int, device: str = "cpu") -> None:
+    def __init__(self, train: Side, validation: Side, config: TrainConfig, seed: int, device: str = "cpu") -> None:
         for part, (x, y) in {"training": train, "validation": validation}.items():
             _check(part, x, y)
         if len(train[0]) < 2:
@@ -94,16 +97,12 @@ class Training:
         )
         self._best_state = copy.deepcopy(self._network.state_dict())
 
-    def advance(self, train: Rows, validation: Rows, epochs: int) -> None:
+    def advance(self, train: Side, validation: Side, epochs: int) -> None:
         """Train until ``epochs`` epochs are done in all, or patience is spent."""
-        # Copies, since memory-mapped rows may lie at any address, and products of unaligned rows round differently.
-        (x, y), (x_val, y_val) = ([torch.tensor(part).to(self.device) for part in side] for side in (train, validation))
-        shift = self._weights.log()
+        (x, y), (x_val, y_val) = ((on_device(x, self.device), torch.tensor(y).to(self.device)) for x, y in (train, validation))
         while len(self.history) < epochs and not out_of_patience(self.losses, self.config.patience):
             loss = self._epoch(x, y)
-            self._network.eval()
-            with torch.inference_mode():
-                validation_loss = masked_bce(self._network.logits(x_val) - shift, y_val).item()
+            validation_loss = self._validation_loss(x_val, y_val)
             if validation_loss < min(self.losses, default=float("inf")):
                 # state_dict() holds references to the live weights: only a deep copy is a snapshot.
                 self._best_state = copy.deepcopy(self._network.state_dict())
@@ -131,18 +130,25 @@ class Training:
             network.output.bias.sub_(self._weights.log().cpu())
         return Trained(network.eval(), best, self.losses[best], list(self.history))
 
-    def _epoch(self, x: Tensor, y: Tensor) -> float:
+    def _validation_loss(self, x: Callable[[Tensor], Tensor], y: Tensor) -> float:
+        """Return the loss of the probabilities without the class weights' shift."""
+        shift = self._weights.log()
+        self._network.eval()
+        with torch.inference_mode():
+            logits = [self._network.logits(x(rows)) - shift for rows in torch.split(torch.arange(len(y)), CHUNK)]
+            return masked_bce(torch.cat(logits), y).item()
+
+    def _epoch(self, x: Callable[[Tensor], Tensor], y: Tensor) -> float:
         self._network.train()
-        total = torch.zeros((), device=x.device)
+        total = torch.zeros((), device=y.device)
         with _seeded(self.seed, len(self.history) + 1) as generator:
-            for rows in batches(len(x), max(self.config.batch_size, 2), generator):
-                rows = rows.to(x.device)
-                loss = masked_bce(self._network.logits(x[rows]), y[rows], self._weights)
+            for rows in batches(len(y), max(self.config.batch_size, 2), generator):
+                loss = masked_bce(self._network.logits(x(rows)), y[rows.to(y.device)], self._weights)
                 self._optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._optimizer.step()
                 total += loss.detach() * len(rows)
-        return total.item() / len(x)
+        return total.item() / len(y)
 
 
 def best_epoch(losses: Sequence[float]) -> int:
@@ -190,11 +196,11 @@ def _seeded(seed: int, stage: int) -> Iterator[torch.Generator]:
         yield torch.Generator().manual_seed(number)
 
 
-def _check(part: str, x: Array, y: Array) -> None:
-    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-    if len(bad):
+def _check(part: str, x: Table, y: Array) -> None:
+    first, count = first_not_finite(x)
+    if count:
         raise DataError(
-            f"{part} embeddings hold NaN or infinite values in row {bad[0]} ({len(bad)} of {len(x)} rows); make them again"
+            f"{part} embeddings hold NaN or infinite values in row {first} ({count} of {len(x)} rows); make them again"
         )
     if np.isnan(y).all():
         raise DataError("no known label on one side of the validation split; collect more answers")

@@ -1,0 +1,95 @@
+"""Some rows of a table that may be larger than memory: a memory map is read where it is used, and never copied whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from auto_router.files import release
+
+Array = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+CHUNK = 8192  # rows that are looked at together
+HELD = 4096  # rows that are read in no order before their pages are released; the system maps up to 15 more around each
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Rows ``rows`` [n] of ``table`` [N, D], in that order."""
+
+    table: Array
+    rows: Ints
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.table.shape[1]
+
+    def __getitem__(self, places: slice) -> Array:
+        """Return a copy of some of them; ``[:]`` copies all."""
+        rows = self.rows[places]
+        found = np.empty((len(rows), self.table.shape[1]), dtype=self.table.dtype)
+        for start in range(0, len(rows), HELD):
+            found[start : start + HELD] = self.table[rows[start : start + HELD]]
+            release(self.table)
+        return found
+
+
+Table = Array | Subset
+
+
+def chunks(x: Table) -> Iterator[Array]:
+    """Yield all rows, ``CHUNK`` at a time; of no rows, one empty part."""
+    for start in range(0, max(len(x), 1), CHUNK):
+        yield x[start : start + CHUNK]
+        release(x.table if isinstance(x, Subset) else x)
+
+
+def applied(network: nn.Module, x: Table, device: torch.device | str = "cpu") -> Array:
+    """Return what ``network``, which is on ``device``, makes of all rows, ``[N, M]``, a chunk at a time."""
+    with torch.inference_mode():
+        return np.concatenate([network(torch.tensor(part).to(device)).cpu().numpy() for part in chunks(x)])
+
+
+def on_device(x: Table, device: str) -> Callable[[Tensor], Tensor]:
+    """Return a function from row numbers, a tensor on the CPU, to those rows on ``device``.
+
+    A CPU copies batches out of the table where it lies; a GPU is given all of it at once.
+    """
+    if torch.device(device).type != "cpu":
+        held = torch.cat([torch.from_numpy(np.array(part)).to(device) for part in chunks(x)])
+        return lambda places: held[places.to(device)]
+    table, rows = (x.table, x.rows) if isinstance(x, Subset) else (x, None)
+    read = 0
+
+    def batch(places: Tensor) -> Tensor:
+        nonlocal read
+        # Into torch's own memory: a map may be read-only and at any address, and products of unaligned rows round differently.
+        found = torch.empty(len(places), table.shape[1])
+        numbers = places.numpy() if rows is None else rows[places.numpy()]
+        np.take(table, numbers, axis=0, out=found.numpy(), mode="clip")  # "raise" would fill a buffer of its own first
+        read += len(places)
+        if read >= HELD:
+            release(table)
+            read = 0
+        return found
+
+    return batch
+
+
+def first_not_finite(x: Table) -> tuple[int, int]:
+    """Return the number, in the table, of the first row with NaN or infinite values, and their count; (-1, 0) for none."""
+    first, count, start = -1, 0, 0
+    for part in chunks(x):
+        bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
+        first = start + int(bad[0]) if len(bad) and first < 0 else first
+        count, start = count + len(bad), start + len(part)
+    return int(x.rows[first]) if count and isinstance(x, Subset) else first, count
