@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -12,6 +13,10 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+
+# In the background of a shell Ctrl-C is ignored, and processes inherit that: those that tests interrupt, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN")
