@@ -163,7 +163,7 @@ def test_the_script_itself_ends_with_code_2_and_no_traceback(folder: Path, case:
     prepare(folder)
     before = contents(folder / "out")
     command = [sys.executable, prepare_hf_data.__file__, *arguments(folder, **changed)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=folder, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
