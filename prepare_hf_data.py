@@ -178,7 +178,7 @@ async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journ
     return results
 
 
-def save_split(results: Results, plan: Plan, folder: Path, output_format: str) -> str:
+def save_split(results: Results, plan: Plan, folder: Path, output_format: str = OUTPUTS[0]) -> str:
     """Write the two lists of records, reading the data set once more, and return a line that says so."""
     counts = {"train": 0, "test": 0}
     names = {part: f"hf_evaluations_{part}{'.json' if output_format == 'json' else ''}" for part in counts}
