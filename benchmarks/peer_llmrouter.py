@@ -57,7 +57,9 @@ def scorer(name: str, router: Any, trainer: Any, models: int) -> Callable[[Any],
             x = torch.from_numpy(rows)
             if name == "MLP":
                 return torch.softmax(network(x), dim=1).numpy()
-            return torch.sigmoid(torch.stack([network.score_all(row) for row in network.project_text(x)])).numpy()
+            return torch.sigmoid(
+                torch.stack([network.score_all(row) for row in network.project_text(x).reshape(len(x), -1)])
+            ).numpy()
 
     def scores(rows: Any) -> Any:
         found = np.zeros((len(rows), models))

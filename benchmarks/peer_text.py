@@ -56,9 +56,8 @@ def auto_router(folder: Path) -> Callable[[str], Any]:
 
 
 def semantic_router(folder: Path) -> Callable[[str], Any]:
-    from semantic_router import Route
+    from semantic_router import IndexedRouter, Route
     from semantic_router.encoders import DenseEncoder
-    from semantic_router.routers import SemanticRouter
 
     encode = minilm()
 
@@ -68,11 +67,8 @@ def semantic_router(folder: Path) -> Callable[[str], Any]:
             return [row.tolist() for part in parts for row in part]
 
     routes = json.loads((folder / "routes.json").read_text())
-    router = SemanticRouter(
-        encoder=Local(name="minilm", score_threshold=0.0),
-        routes=[Route(name=name, utterances=utterances) for name, utterances in routes.items()],
-        auto_sync="local",
-    )
+    examples = [Route(name=name, utterances=utterances) for name, utterances in routes.items()]
+    router = IndexedRouter(encoder=Local(name="minilm"), routes=examples)
     return lambda text: router(text).name
 
 

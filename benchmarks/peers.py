@@ -120,11 +120,13 @@ def quality(data: DataSet, seed: int, peers: dict[str, Figures], environments: P
     figures = timed(reference, lambda p: np.where((p >= 0.5).any(1, keepdims=True) & (p < 0.5), -1, p).argmax(1), plain[test])
     add("original recipe", p, p.argmax(axis=1), {"train s": fit_s} | figures)
     np.savez(folder / "data.npz", train_x=plain[train], train_y=data.y[train].astype(np.float32), test_x=plain[test])
-    if ask(peers, environments, "llmrouter-lib", "peer_llmrouter.py", str(folder)):
-        for path in sorted(folder.glob("llmrouter *.npz")):
-            its = dict(np.load(path))
-            names = {"train_s": "train s", "decision_ms": "decision ms", "rows_per_s": "rows/s"}
-            add(path.stem, its["scores"], its["scores"].argmax(axis=1), {to: float(its[of]) for of, to in names.items()})
+    for path in folder.glob("llmrouter *.npz"):
+        path.unlink()
+    ask(peers, environments, "llmrouter-lib", "peer_llmrouter.py", str(folder))
+    for path in sorted(folder.glob("llmrouter *.npz")):  # those that were done, where one of them fails
+        its = dict(np.load(path))
+        names = {"train_s": "train s", "decision_ms": "decision ms", "rows_per_s": "rows/s"}
+        add(path.stem, its["scores"], its["scores"].argmax(axis=1), {to: float(its[of]) for of, to in names.items()})
     return found
 
 
@@ -174,7 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in arguments.sets:
             data = DataSet.load(arguments.data / name)
             runs = [measure(data, seed, peers, arguments.environments, folder) for seed in arguments.seeds]
-            means = {who: {key: float(np.mean([r[who][key] for r in runs])) for key in runs[0][who]} for who in runs[0]}
+            whole = [who for who in runs[0] if all(who in r for r in runs)]
+            means = {who: {key: float(np.mean([r[who][key] for r in runs])) for key in runs[0][who]} for who in whole}
             every[f"{title}, {name}"] = means
             keys = [key for key in next(iter(means.values())) if key not in ("ece", "best single", "oracle")]
             print(f"\n{title}, {name}, mean of {len(runs)} splits")
