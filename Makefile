@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
+# Modules are compiled when they are first imported (see "install"), which must be kept: else every process does it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup setup-nat setup-litellm setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
