@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: setup setup-nat setup-litellm setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
-# half the time; modules are compiled when they are first imported, since most never are, and must then be kept.
+# half the time; modules are compiled when they are first imported, since most never are.
 unexport PYTHONDONTWRITEBYTECODE
 define install
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
