@@ -10,7 +10,6 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
-unexport PYTHONDONTWRITEBYTECODE
 define install
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install --quiet --no-compile --upgrade pip
