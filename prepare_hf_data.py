@@ -18,19 +18,23 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from auto_router.cluster import add_engine_flags
 from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
 from auto_router.collect.caller import CONCURRENCY, Run
 from auto_router.collect.collector import Collector
+from auto_router.collect.endpoint import Endpoint
 from auto_router.collect.journal import JOURNAL_NAME, Journal
 from auto_router.collect.limits import INTERRUPTED, Budget
 from auto_router.collect.lock import run_lock
 from auto_router.collect.pictures import PictureSource
 from auto_router.collect.preflight import preflight
+from auto_router.collect.ray_engine import WORKERS, endpoints_on_ray
 from auto_router.collect.results import Results
 from auto_router.collect.rows import COLUMNS
 from auto_router.collect.source import Source
@@ -95,6 +99,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     models.add_argument("--dry-run", action="store_true", help="check the data and every endpoint, estimate the cost, and end")
     models.add_argument("--skip-preflight", action="store_true", help="do not ask the endpoints a small question first")
     models.add_argument("--export-only", action="store_true", help="write the JSONs from the journal; ask nothing")
+    add_engine_flags(parser, "requests are sent from", str(WORKERS))
 
     labels = parser.add_argument_group("the labels")
     labels.add_argument(
@@ -140,9 +145,17 @@ def planned(arguments: argparse.Namespace) -> Plan:
 
 
 async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journal: Journal) -> Results | None:
+    """Ask and judge from this process, or from workers on Ray; None after a dry run."""
+    on_ray = arguments.engine == "ray" and not arguments.export_only
+    cluster = endpoints_on_ray(arguments.ray_address, arguments.ray_workers) if on_ray else nullcontext(Endpoint)
+    async with cluster as opened:
+        budget = Budget(arguments.max_cost_usd, journal.spent())
+        settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed, opened)
+        return await asked(arguments, pool, plan, settings)
+
+
+async def asked(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
-    budget = Budget(arguments.max_cost_usd, journal.spent())
-    settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
     collector = Collector(pool, settings, arguments.base_url, arguments.match_only, arguments.graded)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
         print(await preflight(collector.models, collector.judges, plan))
@@ -172,7 +185,8 @@ async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journ
     if settings.stop.reason is not None:
         print(f"stopped early: {settings.stop.reason}; raise the budget and run the same command again to go on")
     if arguments.audit:
-        offline = Collector(pool, Run(journal, offline=True), arguments.base_url, arguments.match_only, arguments.graded)
+        known = Run(settings.journal, offline=True)
+        offline = Collector(pool, known, arguments.base_url, arguments.match_only, arguments.graded)
         path = arguments.output_dir / AUDIT_NAME
         print(f"wrote {await write_page(path, results, plan, offline, arguments.audit, arguments.seed)} cases to {path}")
     return results

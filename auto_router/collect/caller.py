@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +18,14 @@ CONCURRENCY = 64
 
 @dataclass
 class Run:
-    """What all endpoints of a run share. ``offline``: the journal only; nothing is sent."""
+    """What all endpoints of a run share. ``offline``: the journal only; nothing is sent. ``opened`` makes its endpoints."""
 
     journal: Journal
     budget: Budget = field(default_factory=lambda: Budget(None))
     concurrency: int = CONCURRENCY
     offline: bool = False
     retry_failed: bool = False
+    opened: Callable[..., Endpoint] = Endpoint
     stop: Stop = field(default_factory=Stop)
 
     def __post_init__(self) -> None:
@@ -118,7 +120,8 @@ class Caller:
         try:
             answer = await self.endpoint.attempt(request)
         except PassingFailure as failure:
-            self.circuit.failed(failure)
+            if not failure.ours:
+                self.circuit.failed(failure)
             self._run.budget.pay(most if failure.billed else 0.0)
             raise
         if answer.latency_s is None and not (answer.error or "").startswith("content filter"):

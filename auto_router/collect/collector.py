@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from auto_router.collect.caller import Caller, Run
-from auto_router.collect.endpoint import Answer, Endpoint, Messages, user_message
+from auto_router.collect.endpoint import Answer, Messages, user_message
 from auto_router.collect.judge import Verdict, judge_messages, matched, parse_verdict, verdict_id
 from auto_router.collect.limits import INTERRUPTED, NotAsked
 from auto_router.collect.results import TEXT_ONLY, Outcome, Results
@@ -33,7 +33,7 @@ class Collector:
         self._run, self._match_only, self._graded = run, match_only, graded
 
         def caller(model: PoolModel, role: str) -> Caller:
-            return Caller(Endpoint(model, base_url, keyless=run.offline), run, role)
+            return Caller(run.opened(model, base_url, keyless=run.offline), run, role)
 
         self.models = [caller(model, "candidate") for model in pool.models]
         self.judges = [caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only]

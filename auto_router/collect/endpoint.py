@@ -50,11 +50,16 @@ class Answer:
 
 
 class PassingFailure(ProviderError):
-    """An exchange that failed but may succeed later; ``billed``: the endpoint may have answered without our seeing it."""
+    """An exchange that failed but may succeed later; ``billed``: the endpoint may have answered without our seeing it.
 
-    def __init__(self, reason: str, retry_after: float | None = None, billed: bool = False, timed_out: bool = False) -> None:
+    ``ours``: it says nothing about the endpoint.
+    """
+
+    def __init__(
+        self, reason: str, retry_after: float | None = None, billed: bool = False, timed_out: bool = False, ours: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.retry_after, self.billed, self.timed_out = reason, retry_after, billed, timed_out
+        self.reason, self.retry_after, self.billed, self.timed_out, self.ours = reason, retry_after, billed, timed_out, ours
 
 
 class Endpoint:
