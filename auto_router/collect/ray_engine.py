@@ -72,9 +72,9 @@ class Asker:
 class _Lane:
     """One worker that is up: what it is given, and who waits for what."""
 
-    def __init__(self, worker: Any, lost: type[Exception]) -> None:
+    def __init__(self, worker: Any, errors: Any) -> None:
         self.waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._worker, self._lost = worker, lost
+        self._worker, self._errors = worker, errors
         self._calls: list[Call] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -91,8 +91,9 @@ class _Lane:
             calls, self._calls = self._calls, []
             try:
                 await self._worker.send.remote(calls)
-            except self._lost:
-                self.lose([number for number, *_ in calls])
+            except self._errors.RayError as error:
+                bug = isinstance(error, self._errors.RayTaskError)
+                self.lose([number for number, *_ in calls], error if bug else None)
 
     def settle(self, replies: Iterable[Reply]) -> None:
         for number, outcome in replies:
@@ -118,6 +119,7 @@ class Workers:
         self._openings: list[Opening] = []
         self._numbers = count()
         self._lanes: list[_Lane] = []
+        self._needed = len(workers)  # for the first question: what is wrong with any of them is found before anything is paid
         self._lives: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._broken: BaseException | None = None
@@ -136,15 +138,17 @@ class Workers:
             ProviderError: there is no worker.
         """
         self._lives = self._lives or [asyncio.create_task(self._live(worker)) for worker in self._workers]
-        while not self._lanes and self._broken is None:
+        while len(self._lanes) < self._needed and self._broken is None:
             try:
                 await asyncio.wait_for(self._changed.wait(), START_S)
             except TimeoutError as error:
                 raise ProviderError(
-                    f"no worker of the cluster came up in {START_S:g} s; is it busy? try --ray-workers"
+                    f"{len(self._lanes)} of {len(self._workers)} workers came up in {START_S:g} s; is the cluster busy? try "
+                    "--ray-workers"
                 ) from error
         if self._broken is not None:
             raise self._broken
+        self._needed = 1
         lane = min(self._lanes, key=lambda lane: len(lane.waiting))
         return await lane.put((next(self._numbers), endpoint, request))
 
@@ -160,7 +164,7 @@ class Workers:
     async def _serve(self, worker: Any) -> None:
         """Take the replies of a worker from when it is up to when it dies."""
         await worker.open.options(max_task_retries=-1).remote(self._openings)  # waits for one that Ray starts again
-        lane = _Lane(worker, self._errors.RayError)
+        lane = _Lane(worker, self._errors)
         self._lanes.append(lane)
         self._change()
         try:
