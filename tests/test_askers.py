@@ -82,7 +82,7 @@ def with_workers(actors: int, work: Callable[[Workers, list[Actor]], Awaitable[A
         finally:
             await workers.close()
             for actor in made:
-                await actor.asker.open([])
+                await Asker.open(actor.asker, [])
 
     return asyncio.run(run())
 

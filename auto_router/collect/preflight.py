@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,7 +68,6 @@ async def _probe(caller: Caller) -> Probe:
     sees = "image" in caller.model.modalities
     request = caller.endpoint.request(probe_messages(sees))
     for attempt in range(1, TRIES + 1):
-        start = time.perf_counter()
         try:
             answer = await caller.endpoint.attempt(request)
         except PassingFailure as failure:
@@ -80,7 +78,7 @@ async def _probe(caller: Caller) -> Probe:
         # Without an answer's latency it was a refusal; an empty or odd answer still comes from an endpoint that works.
         if answer.latency_s is None:
             return Probe(error=answer.error, lasting=True)
-        return Probe(time.perf_counter() - start, _seen(answer) if sees else "no")
+        return Probe(answer.latency_s, _seen(answer) if sees else "no")
     raise AssertionError("unreachable")
 
 
