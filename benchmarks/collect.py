@@ -69,6 +69,8 @@ class Endpoint(asyncio.Protocol):
         # Every model says something else, or one verdict would do for all of them.
         text = f"{body[10:24]!r} finds it hard to say, but probably the other one"
         content = json.loads(body)["messages"][-1]["content"] if b'"model": "judge"' in body else None
+        if isinstance(content, list):  # beside pictures
+            content = content[0]["text"]
         if isinstance(content, str):
             text = json.dumps({"id": json.loads(content)["id"], "why": "same", "correct": True})
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
