@@ -37,8 +37,8 @@ from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.finish import finish, remember
 from auto_router.learn.device import usable_device
+from auto_router.learn.graph import Layout
 from auto_router.learn.networks import HEADS, Network
-from auto_router.learn.projection import Layout
 from auto_router.learn.search import config_with, random_search
 from auto_router.learn.search_report import plot_trials, trials_table
 from auto_router.learn.stack_fit import drawn, fit_stack

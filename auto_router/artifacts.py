@@ -22,7 +22,7 @@ from auto_router.files import atomic_path
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
 from auto_router.learn.familiar import Familiar
-from auto_router.learn.heads import Rule
+from auto_router.learn.graph import Layout, Rule, served
 from auto_router.learn.networks import Network, build, describe
 from auto_router.learn.stack import StackNetwork
 from auto_router.learn.subset import applied
@@ -59,30 +59,41 @@ class Artifact:
 
     _rule: Rule | None = field(default=None, init=False, repr=False)
 
-    def compile(self) -> None:
-        """Make the network ready for many calls. Raises ConfigError where its tables are damaged."""
-        if isinstance(self.network, StackNetwork):
-            self._rule = self.network.compiled(self.encoder.get("text_dim"))
+    @property
+    def layout(self) -> Layout:
+        """Blocks of an input row. Raises ConfigError where the encoder's widths are none."""
+        return Layout(self.encoder.get("text_dim", 0), self.encoder.get("image_dim", 0), len(self.surface))
 
-    def predict(self, rows: Floats, device: torch.device | str = "cpu") -> Floats:
-        """Return calibrated P(correct) ``[N, M]`` for input rows ``[N, D]``; ``device``: where its network was moved to."""
+    def compile(self) -> None:
+        """Make the router ready for many calls. Raises ConfigError where its tables are damaged."""
+        parts: list[StackNetwork | Familiar] = [self.network] if isinstance(self.network, StackNetwork) else []
+        parts += [] if self.familiar is None else [self.familiar]
+        self._rule = served(lambda graph: [part.add_to(graph) for part in parts], self.layout) if parts else lambda rows: []
+
+    def look(self, rows: Floats, device: torch.device | str = "cpu") -> tuple[Floats, Floats | None]:
+        """Return calibrated P(correct) ``[N, M]`` of input rows ``[N, D]``, and how far each is from all of training, ``[N]``.
+
+        1 is the limit of the familiar; None: not measured. ``device``: where the network was moved to.
+        """
         if self._rule is None:
             self.compile()
-        if self._rule is not None:
-            return self.calibration(self._rule(rows))
-        return self.calibration(applied(self.network, rows, device))
+        assert self._rule is not None
+        found = self._rule(rows)
+        if not isinstance(self.network, StackNetwork):
+            found = [applied(self.network, rows, device), *found]
+        return self.calibration(found[0]), None if self.familiar is None else found[1][:, 0]
+
+    def predict(self, rows: Floats) -> Floats:
+        """Return P(correct) alone, see :meth:`look`."""
+        return self.look(rows)[0]
 
     def expected_costs(self, rows: Floats) -> Floats | None:
         """Return what answers to input rows ``[N, D]`` (or one ``[D]``) are expected to cost, ``[N, M]``; None: not known."""
         return None if self.cost_model is None else self.cost_model(rows)
 
-    def novelty(self, rows: Floats) -> Floats | None:
-        """Return ``[N]`` how far input rows ``[N, D]`` are from all of training, 1 being the limit; None: not measured."""
-        return None if self.familiar is None else self.familiar.novelty(rows[:, : len(self.familiar.mean)])
-
     def unfamiliar(self, rows: Floats) -> npt.NDArray[np.bool_] | None:
         """Return ``[N]``: the rows that go to the guarded default; None where novelty is not measured."""
-        novelty = self.novelty(rows)
+        novelty = self.look(rows)[1]
         return None if novelty is None else novelty > 1.0
 
 
@@ -149,25 +160,34 @@ def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
             raise ConfigError(f"{config.n_models} outputs for the models {names}")
         if content["surface"] not in ([], list(SURFACE)):
             raise ConfigError(f"surface features {content['surface']}, this version computes {list(SURFACE)}")
-        dims = [content["encoder"].get(part, 0) for part in ("text_dim", "image_dim")]
-        if config.input_dim != sum(dims) + len(content["surface"]):
-            raise ConfigError(f"network input {config.input_dim} for embeddings of width {dims} and the surface features")
         fill(network, content["state_dict"])
         calibration = Calibration.from_plain(content["calibration"], len(names))
         points = {name: OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()}
         _check_pool(content["pool"])
-        familiar = Familiar.from_plain(content["familiar"], sum(dims), len(names), dims[0])
+        embedded = config.input_dim - len(content["surface"])
+        familiar = Familiar.from_plain(content["familiar"], embedded, len(names))
         cost_model = CostModel.from_plain(content["cost_model"], config.input_dim, len(names))
         rest = {name: content[name] for name in ("encoder", "surface", "pool", "training")}
         found = Artifact(
             network.eval(), list(names), calibration=calibration, operating_points=points, familiar=familiar,
             cost_model=cost_model, **rest,
         )  # fmt: skip
+        if found.layout.dim != config.input_dim:
+            raise ConfigError(f"network input {config.input_dim} for {found.layout}")
         found.compile()
+        _try(found)
     except (ConfigError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
     return found
+
+
+def _try(artifact: Artifact) -> None:
+    """Raise ConfigError where inputs of a usual size bring no numbers: some of the tables' numbers are beyond all reason."""
+    rows = np.ones((3, artifact.layout.dim), dtype=np.float32) * np.array([[4.0], [-4.0], [4.0]], dtype=np.float32)
+    rows[2, artifact.layout.blocks["image"]] = 0.0
+    if not all(np.isfinite(found).all() for found in artifact.look(rows) if found is not None):
+        raise ConfigError("its network gives no numbers")
 
 
 def _check_pool(pool: Mapping[Any, Any]) -> None:

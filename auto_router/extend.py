@@ -20,9 +20,8 @@ from torch import Tensor
 from auto_router.artifacts import Artifact
 from auto_router.decide.operating_points import CONFIDENCE_95, OperatingPoint, clustered_mean
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn.heads import KernelHead
+from auto_router.learn.graph import Layout, served
 from auto_router.learn.stack import StackNetwork
-from auto_router.learn.trees import TreesHead
 from auto_router.splits import group_folds
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -143,27 +142,25 @@ def _fit_column(network: StackNetwork, inputs: Floats, labels: Floats, groups: I
     from auto_router.learn.kernel_fit import fit_kernel
     from auto_router.learn.stack_fit import non_negative
 
-    projected = network.projection.compiled()(inputs)
+    projected = network.projection(torch.from_numpy(inputs)).numpy()
     views = np.split(projected, np.cumsum(network.columns)[:-1], axis=1)
-    kernels = [head for head in network.heads if isinstance(head, KernelHead)]
     mean = float(labels.mean())
     y = (labels - mean).astype(np.float32)
     target = torch.from_numpy(y[:, None])
     fits = [
         fit_kernel(torch.from_numpy(np.ascontiguousarray(view)), target, groups, head.anchors)
-        for head, view in zip(kernels, views, strict=False)
+        for head, view in zip(network.kernels, views, strict=False)
     ]
-    others = network.deviations()(inputs)
+    others = served(lambda graph: [network.deviations(graph)], Layout(inputs.shape[1]))(inputs)[0]
     centre = others.mean(axis=0)
     relation, relation_out = _ridge(others - centre, y, groups)
     weights = non_negative([*(out.numpy()[:, 0] for _, out in fits), relation_out], y)
     shared = torch.from_numpy((weights[-1] * relation).astype(np.float32))
     columns = [
         head.coefficients @ shared + weight * fit.coefficients[:, 0]
-        for head, weight, (fit, _) in zip(kernels, weights, fits, strict=False)
+        for head, weight, (fit, _) in zip(network.kernels, weights, fits, strict=False)
     ]
-    trees = [head.values @ shared for head in network.heads if isinstance(head, TreesHead)]
-    return [*columns, *trees, torch.tensor([mean - float(centre @ shared.numpy())])]
+    return [*columns, network.trees.values @ shared, torch.tensor([mean - float(centre @ shared.numpy())])]
 
 
 def _ridge(x: Floats, y: Floats, groups: Ints) -> tuple[Floats, Floats]:
@@ -181,12 +178,9 @@ def _ridge(x: Floats, y: Floats, groups: Ints) -> tuple[Floats, Floats]:
 
 def _with_columns(network: StackNetwork, change: Callable[[int, Tensor], Tensor]) -> StackNetwork:
     """Return a copy whose heads have other columns, one a model; ``change`` gets a head's place and its table ``[., M]``."""
-    tables = {
-        f"heads.{place}.{'coefficients' if isinstance(head, KernelHead) else 'values'}": change(
-            place, head.coefficients if isinstance(head, KernelHead) else head.values  # type: ignore[arg-type]
-        )
-        for place, head in enumerate(network.heads)
-    }  # fmt: skip
+    tables = {f"heads.{place}.coefficients": change(place, head.coefficients) for place, head in enumerate(network.kernels)}
+    last = len(tables)
+    tables[f"heads.{last}.values"] = change(last, network.trees.values)
     models = next(iter(tables.values())).shape[1]
     with torch.device("meta"):
         found = StackNetwork(replace(network.config, n_models=models)).eval()

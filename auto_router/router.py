@@ -179,12 +179,11 @@ class ModelRouter:
         """Load what is otherwise loaded at first use: the encoder's models, and the code paths of a decision."""
         pictures = [[blank_picture()]] if self.encoder.image_dim else [None]
         rows = self.cache.fresh(["warm up", "warm up"], [None, *pictures])
-        self.probabilities(rows)
-        self._artifact.novelty(rows)
+        self._artifact.look(rows, self.device)
 
     def probabilities(self, rows: Array) -> Floats:
         """Return P(correct) ``[N, M]`` for the network's input rows: embeddings, and surface features where it uses them."""
-        return self._artifact.predict(rows, self.device)
+        return self._artifact.look(rows, self.device)[0]
 
     def close(self) -> None:
         """Finish what was asked, and give back the encoder's resources. A closed router decides no more."""
@@ -215,7 +214,7 @@ class ModelRouter:
         start = time.perf_counter()
         inputs = self.cache.rows(texts, pictures)
         encoded = time.perf_counter()
-        probabilities, novelty = self.probabilities(inputs), self._artifact.novelty(inputs)
+        probabilities, novelty = self._artifact.look(inputs, self.device)
         predicted = time.perf_counter()
         counts = [len(given or ()) for given in pictures]
         allowed = self._limits.allowed(texts, counts, [one.models for one in asked])

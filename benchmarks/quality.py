@@ -73,10 +73,10 @@ def default_router(
     expected = None if fitted_costs is None else fitted_costs[1]
     points = fit_operating_points(honest, y, costs, groups, data.names, expected=expected)
 
-    rule = fitted.network.compiled()  # as it is served
+    rule = fitted.network.compiled(LAYOUT)  # as it is served
 
     def predict(new: Floats) -> Floats:
-        return calibration(rule(new.astype(np.float32)))
+        return calibration(rule(new.astype(np.float32))[0])
 
     return predict, points, {"ece out of fold": mean_ece(honest, y), "its floor": ece_floor(honest, seed)}
 

@@ -20,7 +20,7 @@ from auto_router.encode.local import LocalEncoder  # noqa: E402
 from auto_router.encode.store import save_array  # noqa: E402
 from auto_router.encode.surface import NAMES, with_surface  # noqa: E402
 from auto_router.files import sha256_of  # noqa: E402
-from auto_router.learn.projection import Layout  # noqa: E402
+from auto_router.learn.graph import Layout  # noqa: E402
 from auto_router.records import Record, group_ids, label_matrix, load_records, model_names  # noqa: E402
 from generate_embeddings import generate_embeddings_for_dataset  # noqa: E402
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,8 @@ import pytest
 import torch
 
 from auto_router.errors import ConfigError
+from auto_router.learn.graph import Layout
 from auto_router.learn.heads import KernelHead
-from auto_router.learn.projection import Layout
 from auto_router.learn.stack import StackNetwork
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.learn.trees import TreesHead
@@ -71,9 +72,13 @@ def by_definition(network: StackNetwork, x: npt.NDArray[np.float32]) -> Doubles:
     return np.asarray(total.clip(0, 1))
 
 
-@pytest.mark.parametrize("always", [None, LAYOUT.text_dim, 0, 99])
-def test_the_compiled_network_is_what_the_formulas_say(network: StackNetwork, always: int | None) -> None:
-    x, rule = rows(60, 1), network.compiled(always)
+@pytest.mark.parametrize("layout", [LAYOUT, Layout(LAYOUT.dim), Layout(0, LAYOUT.dim), Layout(0, 14, 3)])
+def test_the_compiled_network_is_what_the_formulas_say(network: StackNetwork, layout: Layout) -> None:
+    x, compiled = rows(60, 1), network.compiled(layout)
+
+    def rule(given: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
+        return compiled(given)[0]
+
     expected = by_definition(network, x)
     assert np.abs(rule(x) - expected).max() < 2e-6
     singly = np.concatenate([rule(x[i : i + 1]) for i in range(40)])
@@ -94,9 +99,8 @@ def damaged(change: Callable[[TreesHead], None]) -> TreesHead:
 
 
 def test_small_tables_are_followed() -> None:
-    rule = damaged(lambda head: None).compiled()
-    points = np.array([[0.4, 0, 0, 0], [0.5, 0, 0, 0], [0.6, 0, 0, 0]], dtype=np.float32)
-    assert rule(points).tolist() == [[2 + 6, 3 + 7], [2 + 6, 3 + 7], [4 + 6, 5 + 7]]
+    points = torch.tensor([[0.4, 0, 0, 0], [0.5, 0, 0, 0], [0.6, 0, 0, 0]])
+    assert damaged(lambda head: None)(points).tolist() == [[2 + 6, 3 + 7], [2 + 6, 3 + 7], [4 + 6, 5 + 7]]
 
 
 def put(name: str, place: int, value: float) -> Callable[[TreesHead], None]:
@@ -127,7 +131,7 @@ def put(name: str, place: int, value: float) -> Callable[[TreesHead], None]:
 )
 def test_tables_that_lead_astray_are_refused(change: Callable[[TreesHead], None], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        damaged(change).compiled()
+        damaged(change)(torch.zeros(1, 4))
 
 
 def test_a_ring_is_refused() -> None:
@@ -135,9 +139,20 @@ def test_a_ring_is_refused() -> None:
     head.onward = torch.tensor([0, 0, 2, 2, 1, 1, 3, 3])
     head.depth = 60
     with pytest.raises(ConfigError, match="exactly one way"):
-        head.compiled()
+        head(torch.zeros(1, 4))
     ring = TreesHead(dim=4, n_trees=1, n_nodes=5, depth=60, n_models=1)
     # Node 0 is a leaf; 1 and 2 are each other's child, and 3 and 4 hang on them: one way to each, and no way out.
     ring.onward = torch.tensor([0, 0, 2, 3, 1, 4, 3, 3, 4, 4])
     with pytest.raises(ConfigError, match="leads in a ring"):
-        ring.compiled()
+        ring(torch.zeros(1, 4))
+
+
+def test_many_rows_are_what_each_is_alone(network: StackNetwork) -> None:
+    x, rule = rows(1300, 2), network.compiled(LAYOUT)
+    assert rule(x)[0] == pytest.approx(np.concatenate([rule(x[i : i + 1])[0] for i in range(len(x))]), abs=5e-5)
+
+
+def test_what_is_no_number_stays_none(network: StackNetwork) -> None:
+    x = rows(4, 3)
+    x[1, 0] = x[2, -1] = np.nan
+    assert np.isnan(network.compiled(LAYOUT)(x)[0]).all(axis=1).tolist() == [False, True, True, False]

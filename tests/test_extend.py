@@ -21,8 +21,8 @@ from auto_router.errors import ConfigError, DataError, run
 from auto_router.extend import add_model, remove_model, rename_model
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.familiar import fit_familiar
+from auto_router.learn.graph import Layout
 from auto_router.learn.network import NetworkConfig, RouterNetwork
-from auto_router.learn.projection import Layout
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.records import Record, save_records
 from auto_router.routing.feedback import append_feedback

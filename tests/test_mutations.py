@@ -22,7 +22,7 @@ from auto_router.errors import ArtifactError
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
 from auto_router.learn.familiar import fit_familiar
-from auto_router.learn.projection import Layout
+from auto_router.learn.graph import Layout
 from auto_router.learn.stack_fit import fit_stack
 
 LAYOUT = Layout(6, 4, len(SURFACE))
@@ -207,4 +207,13 @@ def test_an_artifact_of_format_1_is_read(whole: bytes, tmp_path: Path) -> None:
     assert old.familiar is None
     torch.save(content | {"format": 3}, path)
     with pytest.raises(ArtifactError, match="format 3, this version reads 1 and 2; install a newer version"):
+        load_artifact(path)
+
+
+@pytest.mark.parametrize("name", ["projection.basis", "heads.0.anchors", "heads.1.anchors"])
+def test_numbers_that_overflow_are_refused(whole: bytes, tmp_path: Path, name: str) -> None:
+    path, content = tmp_path / "nn_router.pth", torch.load(io.BytesIO(whole), weights_only=True)
+    content["state_dict"][name].reshape(-1)[:] = 3e38
+    torch.save(content, path)
+    with pytest.raises(ArtifactError, match="gives no numbers"):
         load_artifact(path)

@@ -9,10 +9,11 @@ import torch
 
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn import stack_fit
-from auto_router.learn.heads import SquaredDistances, similarity
+from auto_router.learn.graph import Layout
+from auto_router.learn.heads import similarity
 from auto_router.learn.kernel_fit import RIDGE, draw_anchors, fit_kernel, leave_group_out
 from auto_router.learn.networks import build, describe
-from auto_router.learn.projection import Layout, View, fit_projection
+from auto_router.learn.projection import View, fit_projection
 from auto_router.learn.stack import StackConfig, StackNetwork
 from auto_router.learn.stack_fit import Fitted, fit_stack
 from auto_router.learn.training import TrainConfig, train_network
@@ -66,7 +67,7 @@ def test_with_every_row_an_anchor_it_is_kernel_ridge() -> None:
     points, y = torch.randn(60, 3), torch.randn(60, 2)
     groups = np.random.default_rng(0).integers(0, 25, 60)
     head, found = fit_kernel(points, y, groups, draw_anchors(points, np.random.default_rng(0)))
-    kernel = torch.from_numpy(similarity(SquaredDistances.to(points.numpy())(points.numpy()))).double()
+    kernel = similarity(points.double(), points.double())
     exact = kernel @ torch.linalg.solve(kernel + RIDGE * torch.eye(60), y.double())
     assert torch.allclose(head(points).double(), exact, atol=1e-2)
     for group in np.unique(groups):

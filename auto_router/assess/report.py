@@ -66,12 +66,12 @@ def report_page(artifact: Artifact, train: Sequence[Record], assessed: Embedded,
     settings = artifact.training.get("policy", {})
     inputs = with_surface(test_rows, [record.prompt for record in test]) if artifact.surface else test_rows
     policy = serve(names, artifact.operating_points, settings.get("model_thresholds"), settings.get("model_costs"))
-    expected, unfamiliar = artifact.expected_costs(inputs), artifact.unfamiliar(inputs)
-    rows = held_out(test, names, artifact.predict(inputs), artifact.pool, policy, expected, unfamiliar)
+    expected, (probabilities, novelty) = artifact.expected_costs(inputs), artifact.look(inputs)
+    unfamiliar = None if novelty is None else novelty > 1
+    rows = held_out(test, names, probabilities, artifact.pool, policy, expected, unfamiliar)
     best_single = names.index(metrics["system"]["best_single_model"])
     explorer = packed(rows, best_single, artifact.operating_points, artifact.training.get("seed", 0))
     explorer |= {"served": settings | {"operating_point": policy.operating_point}}
-    novelty = None if artifact.familiar is None else artifact.familiar.novelty(test_rows)
     return _render(
         metrics=metrics,
         explorer=explorer,

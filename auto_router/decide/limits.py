@@ -48,7 +48,7 @@ class Limits:
             ConfigError: a subset names an unknown model.
         """
         needed = [
-            len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN + count * TOKENS_PER_IMAGE
+            (len(text) if text.isascii() else len(text.encode("utf-8", "replace"))) / BYTES_PER_TOKEN + count * TOKENS_PER_IMAGE
             for text, count in zip(texts, image_counts, strict=True)
         ]
         allowed: Bools = np.array(needed).reshape(-1, 1) <= self.window

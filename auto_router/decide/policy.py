@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from math import isnan
 from typing import Any
 
@@ -56,7 +57,7 @@ class Choices:
         return first
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: setting nine fields of a frozen one takes as long as all the rest of making it
 class Decision:
     """One routing decision, for people and for callers that handle failures themselves."""
 
@@ -114,18 +115,21 @@ def choose(
         tier[open_ & ~qualified] = _ALLOWED
     if fallback is not None:
         tier[tier[:, fallback] == _ALLOWED, fallback] = _FALLBACK
-    if unfamiliar is not None and default is not None:
+    if unfamiliar is not None and default is not None and np.count_nonzero(unfamiliar):
         tier[unfamiliar & open_[:, default], default] = _GUARDED
-    # Beyond the qualified, and without an order among them, P decides. NaN is sorted behind every number.
+    # NaN is sorted behind every number.
+    order: Floats
     if handicaps is not None:
-        order, best = np.where(qualified, handicaps - p, 0.0), BEST_VALUE_QUALIFIED
+        order, best = handicaps - p, BEST_VALUE_QUALIFIED
     elif costs is not None:
-        order, best = np.where(qualified, np.nan_to_num(costs, nan=np.inf), 0.0), CHEAPEST_QUALIFIED
+        order, best = np.broadcast_to(costs, p.shape), CHEAPEST_QUALIFIED
     else:
-        order, best = np.zeros_like(p), MOST_LIKELY_QUALIFIED
+        order, best = -p, MOST_LIKELY_QUALIFIED
+    if thresholds is not None:
+        order = np.where(qualified, order, 0.0)  # beyond the qualified P decides
     ranking = np.lexsort((-p, order, tier), axis=-1)
     names = {_GUARDED: UNFAMILIAR, _QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED, _FORBIDDEN: ""}
-    reasons = [names[number] for number in tier.min(axis=1).tolist()]
+    reasons = [names[number] for number in np.minimum.reduce(tier, axis=1).tolist()]
     if "" in reasons:
         row = reasons.index("")
         raise ConfigError(f"row {row}: no model of the pool may take this input; widen models=, modalities or context")
@@ -158,15 +162,15 @@ def decisions(
         cost = None if prices is None or isnan(prices[chosen]) else prices[chosen]
         made.append(
             Decision(
-                model=names[chosen],
-                probabilities=dict(zip(names, p, strict=True)),
-                qualified=tuple(name for name, fits in zip(names, qualified, strict=True) if fits),
-                reason=choices.reasons[row],
-                ranking=tuple(names[i] for i in ranking if allowed[i]),
-                cost=cost,
-                novelty=distances[row],
-                timings=shared,
-                features=None if features is None else features[row],
+                names[chosen],
+                dict(zip(names, p, strict=True)),
+                tuple(compress(names, qualified)),
+                choices.reasons[row],
+                tuple([names[i] for i in ranking[: allowed.count(True)]]),  # forbidden models come last
+                cost,
+                distances[row],
+                shared,
+                None if features is None else features[row],
             )
         )
     return made

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from auto_router.learn.heads import KernelHead, SquaredDistances, similarity
+from auto_router.learn.heads import KernelHead, similarity
 
 Ints = npt.NDArray[np.int64]
 
@@ -77,18 +77,16 @@ class _Features:
     """The anchors' features Φ of any points."""
 
     anchors: Tensor
-    distances: SquaredDistances
     root: Tensor
 
     @classmethod
     def of(cls, anchors: Tensor) -> _Features:
-        distances = SquaredDistances.to(anchors.numpy())
-        kernel = torch.from_numpy(similarity(distances(anchors.numpy()))).double()
+        kernel = similarity(anchors.double(), anchors.double())
         kernel.diagonal().fill_(1.0 + _JITTER)
-        return cls(anchors, distances, torch.linalg.cholesky((kernel + kernel.T) / 2))
+        return cls(anchors, torch.linalg.cholesky((kernel + kernel.T) / 2))
 
     def __call__(self, points: Tensor) -> Tensor:
-        kernel = torch.from_numpy(similarity(self.distances(points.numpy()))).double()
+        kernel = similarity(points.double(), self.anchors.double())
         phi: Tensor = torch.linalg.solve_triangular(self.root, kernel.T, upper=False).T
         return phi
 

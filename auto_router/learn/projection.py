@@ -12,31 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from auto_router.errors import ConfigError
-from auto_router.learn.heads import ArrayModule, BlockProduct, Floats, Rule
+from auto_router.learn.graph import Affine, Graph, Layout
 
 CLIP = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Widths of the three blocks of an input row."""
-
-    text_dim: int
-    image_dim: int
-    surface_dim: int
-
-    @property
-    def dim(self) -> int:
-        return self.text_dim + self.image_dim + self.surface_dim
-
-    @property
-    def blocks(self) -> dict[str, slice]:
-        """Columns of ``text``, ``image`` and ``surface``."""
-        image, surface = self.text_dim, self.text_dim + self.image_dim
-        return {"text": slice(0, image), "image": slice(image, surface), "surface": slice(surface, self.dim)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +29,7 @@ class View:
     """Are the standardised surface features put behind the components, one column each?"""
 
 
-class Projection(ArrayModule):
+class Projection(nn.Module):
     """``[N, D]`` → ``[N, K]``. All numbers are buffers, set by :func:`fit_projection` or by loading."""
 
     mean: Tensor
@@ -68,31 +48,28 @@ class Projection(ArrayModule):
         """Return the rows centred, surface features standardised and clipped."""
         return ((rows - self.mean) * self.scale).clamp(-self.limit, self.limit)
 
-    def compiled(self, always: int | None = None) -> Rule:
-        """Return ``scaled(rows) @ basis`` as a rule; ``always`` as :class:`BlockProduct` takes it.
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.scaled(rows) @ self.basis
 
-        What is not clipped is linear, so its centre and scale go into the basis and an offset, and zeros add nothing.
+    def add_to(self, graph: Graph) -> Affine:
+        """Return it as a map of the graph's inputs, clipped where they have to be. An input that the graph lacks is all zeros.
 
-        Raises:
-            ConfigError: clipped columns are not the last ones.
+        What is not clipped is linear, so its centre and scale go into the factors and the offset.
         """
-        mean, scale, limit, basis = (t.cpu().numpy() for t in (self.mean, self.scale, self.limit, self.basis))
-        clips = np.isfinite(limit)
-        end = len(clips) - int(clips.sum())
-        if clips[:end].any():
-            raise ConfigError("projection is damaged: its clipped columns are not the last ones")
-        folded = scale[:end, None] * basis[:end]
-        offset = (-mean[:end].astype(np.float64) @ folded).astype(np.float32)
-        linear = BlockProduct(folded, always)
-        centre, factor, most, clipped_basis = mean[end:], scale[end:], limit[end:], np.ascontiguousarray(basis[end:])
-
-        def rule(rows: Floats) -> Floats:
-            # np.clip checks more than it computes on one row.
-            found: Floats = np.maximum(np.minimum((rows[:, end:] - centre) * factor, most), -most) @ clipped_basis
-            found += offset
-            return linear.add_to(found, rows[:, :end])
-
-        return rule
+        mean, scale, limit, basis = (t.double().cpu().numpy() for t in (self.mean, self.scale, self.limit, self.basis))
+        # Of rows of zeros, everything; inputs that are clipped are taken out again.
+        offset = np.clip(-mean * scale, -limit, limit) @ basis
+        sources = []
+        for name, columns in graph.inputs.items():
+            centre, factor, most, rotated = mean[columns], scale[columns], limit[columns], basis[columns]
+            if np.isfinite(most).any():
+                offset -= np.clip(-centre * factor, -most, most) @ rotated
+                scaled = graph.node("Mul", graph.node("Sub", name, graph.constant(centre)), graph.constant(factor))
+                above = graph.node("Max", scaled, graph.constant(-most))
+                sources.append((graph.node("Min", above, graph.constant(most)), rotated))
+            else:
+                sources.append((name, factor[:, None] * rotated))
+        return Affine(sources, offset)
 
 
 def fit_projection(rows: Tensor, layout: Layout, views: Sequence[View]) -> tuple[Projection, list[int]]:

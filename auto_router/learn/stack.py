@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from auto_router.errors import ConfigError
-from auto_router.learn.heads import ArrayModule, Floats, KernelHead, Rule
+from auto_router.learn.graph import Graph, Layout, Rule, served
+from auto_router.learn.heads import KernelHead
 from auto_router.learn.projection import Projection
 from auto_router.learn.trees import TreesHead
 
@@ -39,8 +40,11 @@ class StackConfig:
     def __post_init__(self) -> None:
         sizes = asdict(self)
         numbers = [*sizes.pop("kernel_dims"), *sizes.values()]
-        if any(not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MOST for size in numbers):
-            raise ConfigError(f"stack sizes must be whole numbers from 0 to {_MOST:,}, got {asdict(self)}")
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _MOST for size in numbers)
+        if not whole or not self.kernel_dims:
+            raise ConfigError(
+                f"stack sizes must be whole numbers from 0 to {_MOST:,}, with one kernel or more; got {asdict(self)}"
+            )
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> StackConfig:
@@ -54,7 +58,7 @@ class StackConfig:
         return asdict(self) | {"kernel_dims": list(self.kernel_dims)}
 
 
-class StackNetwork(ArrayModule):
+class StackNetwork(nn.Module):
     """``[B, input_dim]`` → P(correct) ``[B, n_models]`` in 0…1."""
 
     mean: Tensor
@@ -69,24 +73,33 @@ class StackNetwork(ArrayModule):
         self.heads = nn.ModuleList([*kernels, trees])
         self.register_buffer("mean", torch.zeros(config.n_models))
 
-    def compiled(self, always: int | None = None) -> Rule:
-        """Return the network as one rule. ``always``: columns of the input in front of those that many rows have all zero.
+    @property
+    def kernels(self) -> list[KernelHead]:
+        return [head for head in self.heads if isinstance(head, KernelHead)]
 
-        Raises:
-            ConfigError: its tables are damaged.
-        """
-        deviations, mean = self.deviations(always), self.mean.cpu().numpy()
-        return lambda rows: np.asarray(np.minimum(np.maximum(mean + deviations(rows), 0.0), 1.0))
+    @property
+    def trees(self) -> TreesHead:
+        return next(head for head in self.heads if isinstance(head, TreesHead))
 
-    def deviations(self, always: int | None = None) -> Rule:
-        """Return what the heads add to the models' means, as one rule; see :meth:`compiled`."""
-        projection = self.projection.compiled(always)
-        ends = np.cumsum(self.columns).tolist()
-        views = [slice(end - width, end) for end, width in zip(ends, self.columns, strict=True)]
-        heads = [(view, head.compiled()) for view, head in zip(views, self.heads, strict=True) if isinstance(head, ArrayModule)]
+    def forward(self, rows: Tensor) -> Tensor:
+        """Compiles what :meth:`compiled` serves, and runs it: for fits and tests."""
+        rule = self.compiled(Layout(self.config.input_dim))
+        return torch.from_numpy(rule(rows.detach().cpu().numpy())[0]).to(rows.device)
 
-        def rule(rows: Floats) -> Floats:
-            projected = projection(rows)
-            return np.asarray(sum(head(projected[:, view]) for view, head in heads))
+    def compiled(self, layout: Layout) -> Rule:
+        """Return the network as a rule with one output. Raises ConfigError where its tables are damaged."""
+        return served(lambda graph: [self.add_to(graph)], layout)
 
-        return rule
+    def add_to(self, graph: Graph) -> str:
+        """Add the network to a graph of the input's blocks. Raises ConfigError where its tables are damaged."""
+        total, limits = self.deviations(graph), (graph.constant(0.0), graph.constant(1.0))
+        return graph.node("Clip", graph.node("Add", total, graph.constant(self.mean.cpu().numpy())), *limits)
+
+    def deviations(self, graph: Graph) -> str:
+        """Add what the heads together add to the models' means."""
+        projected, ends = self.projection.add_to(graph), np.cumsum(self.columns).tolist()
+        *views, grown = (projected[end - width : end] for end, width in zip(ends, self.columns, strict=True))
+        total = self.trees.add_to(graph, grown.add_to(graph))
+        for kernel, view in zip(self.kernels, views, strict=True):
+            total = kernel.add_to(graph, view, total)
+        return total

@@ -19,17 +19,17 @@ from scipy.optimize import nnls
 from torch import nn
 
 from auto_router.errors import DataError
+from auto_router.learn.graph import Layout
 from auto_router.learn.kernel_fit import draw_anchors, fit_kernel
-from auto_router.learn.projection import Layout, View, fit_projection
+from auto_router.learn.projection import View, fit_projection
 from auto_router.learn.stack import StackConfig, StackNetwork
 from auto_router.learn.tree_fit import fit_trees
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-# The view without text stands first: what text leads to is then one run of columns, which is all that is multiplied by it.
 KERNEL_VIEWS = {
-    "kernel of surface": View({"text": 0.0, "image": 0.05, "surface": 1.0}, components=96),
+    "kernel of surface": View({"text": 0.0, "image": 0.0, "surface": 1.0}, components=96),
     "kernel of meaning": View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=128),
 }
 TREES_VIEW = View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=24, with_surface=True)
