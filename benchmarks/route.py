@@ -62,7 +62,7 @@ BLOCK = 10  # turns of one side before the other's: their operands would drive e
 
 def default_artifact(folder: Path) -> Path:
     """Return the default router of combined5, trained where it is not in the cache."""
-    path = cache_folder() / "benchmarks" / "combined5-router-v5.pth"
+    path = cache_folder() / "benchmarks" / "combined5-router-v6.pth"
     if not path.exists():
         data = DataSet.load(folder)
         x, y = data.rows.astype(np.float32), data.y.astype(np.float32)

@@ -12,7 +12,7 @@ import torch
 
 from auto_router.errors import ConfigError
 from auto_router.learn.graph import Layout
-from auto_router.learn.heads import KernelHead
+from auto_router.learn.heads import BLUNT, KernelHead
 from auto_router.learn.stack import StackNetwork
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.learn.trees import TreesHead
@@ -42,8 +42,8 @@ def doubles(tensor: torch.Tensor) -> Doubles:
 
 
 def kernel_by_definition(head: KernelHead, points: Doubles) -> Doubles:
-    distances = np.linalg.norm(points[:, None] - doubles(head.anchors)[None], axis=2)
-    return np.asarray(np.exp(-distances) @ doubles(head.coefficients))
+    squared = np.square(points[:, None] - doubles(head.anchors)[None]).sum(axis=2)
+    return np.asarray(np.exp(-np.sqrt(squared + BLUNT)) @ doubles(head.coefficients))
 
 
 def trees_by_walking(head: TreesHead, points: Doubles) -> Doubles:

@@ -7,9 +7,12 @@ states. Pictures: global average of the last feature map. CUDA is used where onn
 
 from __future__ import annotations
 
+import os
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +49,8 @@ class LocalEncoder(Encoder):
     def __init__(self, threads: int = 0) -> None:
         """``threads``: cores one call may use; 0 leaves the choice to onnxruntime."""
         self._threads = threads
+        # More at once than there are cores for would only hold more memory, which is never given back.
+        self._turns = BoundedSemaphore(max((os.cpu_count() or 1) // threads, 1) if threads else 1)
         # windows() and embed_texts() both need a prompt's tokens; a chunk of Stage 2 fits.
         self._remembered = lru_cache(maxsize=2048)(self._tokenized)
 
@@ -84,13 +89,17 @@ class LocalEncoder(Encoder):
             ids[row, : len(found)] = found
             mask[row, : len(found)] = 1
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = np.asarray(self._text_session.run(None, inputs)[0])
+        hidden = self._run(self._text_session, inputs)
         weights = mask[:, :, None].astype(np.float32)
         return np.asarray((hidden * weights).sum(axis=1) / weights.sum(axis=1), dtype=np.float32)
 
     def embed_images(self, images: list[bytes]) -> Array:
         prepared = np.stack([_prepare(image) for image in images])
-        return np.asarray(self._image_session.run(None, {"pixels": prepared})[0], dtype=np.float32)
+        return self._run(self._image_session, {"pixels": prepared})
+
+    def _run(self, session: onnxruntime.InferenceSession, inputs: dict[str, Any]) -> Array:
+        with self._turns:
+            return np.asarray(session.run(None, inputs)[0], dtype=np.float32)
 
     def _first_window(self, stretch: str) -> str:
         offsets = self._tokenizer.encode(stretch, add_special_tokens=False).offsets

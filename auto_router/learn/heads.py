@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from auto_router.learn.graph import Affine, Graph
 
+BLUNT = 1e-3  # at an anchor exp(-d) has an edge, where a rounding error of the squared distance would count a thousandfold
+
 
 class KernelHead(nn.Module):
     """A weighted sum of similarities to stored prompts (*anchors*): points ``[B, K]`` → ``[B, M]``."""
@@ -27,12 +29,12 @@ class KernelHead(nn.Module):
         anchors = self.anchors.double().cpu().numpy()
         value = points.add_to(graph)
         # |z - a|² = |z|² - 2z·a + |a|², which rounding may leave below zero.
-        products = points.then(graph, value, -2.0 * anchors.T, (anchors * anchors).sum(axis=1))
+        products = points.then(graph, value, -2.0 * anchors.T, (anchors * anchors).sum(axis=1) + BLUNT)
         squared = graph.node("Relu", graph.node("Add", products, graph.squared_length(value)))
         similar = graph.node("Exp", graph.node("Neg", graph.node("Sqrt", squared)))
         return graph.node("Gemm", similar, graph.constant(self.coefficients.cpu().numpy()), others)
 
 
 def similarity(points: Tensor, anchors: Tensor) -> Tensor:
-    """Return the exponential kernel exp(-d), ``[N, A]``; 1 is the distance of two random prompts."""
-    return torch.exp(-torch.cdist(points, anchors))
+    """Return the exponential kernel exp(-√(d² + ``BLUNT``)), ``[N, A]``; d = 1 is the distance of two random prompts."""
+    return torch.exp(-(torch.cdist(points, anchors).square() + BLUNT).sqrt())

@@ -82,7 +82,7 @@ class _Features:
     @classmethod
     def of(cls, anchors: Tensor) -> _Features:
         kernel = similarity(anchors.double(), anchors.double())
-        kernel.diagonal().fill_(1.0 + _JITTER)
+        kernel.diagonal().add_(_JITTER)
         return cls(anchors, torch.linalg.cholesky((kernel + kernel.T) / 2))
 
     def __call__(self, points: Tensor) -> Tensor:
