@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -183,6 +186,26 @@ def test_picture_weights_are_checked_before_they_are_exported(monkeypatch: pytes
     with pytest.raises(EncoderError, match="not the pinned file"):
         LocalEncoder().embed_images([png((0, 0, 0))])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("threads", "most"), [(1, 3), (2, 1), (0, 1)])
+def test_no_more_runs_at_once_than_cores(monkeypatch: pytest.MonkeyPatch, threads: int, most: int) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    encoder, running, seen = LocalEncoder(threads), [], []
+
+    class Session:
+        def run(self, names: None, inputs: dict[str, npt.NDArray[np.int64]]) -> list[Array]:
+            running.append(1)
+            seen.append(len(running))
+            time.sleep(0.01)  # long enough for the others to come in, where they may
+            running.pop()
+            return [np.ones((*inputs["input_ids"].shape, 384), dtype=np.float32)]
+
+    monkeypatch.setitem(encoder.__dict__, "_text_session", Session())
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(encoder.embed_texts, [[f"prompt {i}"] for i in range(24)]))
+    assert len(seen) == 24
+    assert max(seen) <= most
 
 
 def test_the_environment_and_arguments_choose_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
