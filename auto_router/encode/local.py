@@ -136,6 +136,8 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # It would keep a block for every shape of a batch, and hardly two are alike.
+    options.enable_mem_pattern = False
     # Threads that spin between calls take the cores from decoding, from the router and from everyone else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     usable = ("CUDAExecutionProvider", "CPUExecutionProvider")
