@@ -50,16 +50,17 @@ def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, float]:
 
 def decision_table(decision: Decision) -> str:
     """Show one decision: every model in the order it would be tried."""
-    rest = [name for name in decision.probabilities if name not in decision.ranking]
     rows = [
         [
             "->" if name == decision.model else "",
             name,
             f"{decision.probabilities[name]:.3f}",
-            "yes" if name in decision.qualified else ("cannot take this input" if name in rest else "no"),
+            "yes" if name in decision.qualified else "no",
         ]
-        for name in [*decision.ranking, *rest]
+        for name in decision.ranking
     ]
+    # What the network says of a model that cannot be asked means nothing: it was not asked in training either.
+    rows += [["", name, "-", "cannot take this input"] for name in decision.probabilities if name not in decision.ranking]
     return tabulate(rows, headers=["", "model", "P(correct)", "qualified"], disable_numparse=True)
 
 

@@ -6,7 +6,7 @@ One ``torch.save`` dict of tensors and plain values, read with ``weights_only=Tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from auto_router.decide.operating_points import OperatingPoint
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path
+from auto_router.learn.affine import Part, add_parts
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
-from auto_router.learn.familiar import Familiar
+from auto_router.learn.familiar import Familiar, beyond
 from auto_router.learn.graph import Layout, Rule, served
 from auto_router.learn.networks import Network, build, describe
 from auto_router.learn.stack import StackNetwork
@@ -66,19 +67,22 @@ class Artifact:
 
     def compile(self) -> None:
         """Make the router ready for many calls. Raises ConfigError where its tables are damaged."""
-        parts: list[StackNetwork | Familiar] = [self.network] if isinstance(self.network, StackNetwork) else []
+        parts: list[Part] = [self.network] if isinstance(self.network, StackNetwork) else []
         parts += [] if self.familiar is None else [self.familiar]
-        self._rule = served(lambda graph: [part.add_to(graph) for part in parts], self.layout) if parts else lambda rows: []
+        self._rule = served(lambda graph: add_parts(graph, parts), self.layout) if parts else lambda rows, image_counts=None: []
 
-    def look(self, rows: Floats, device: torch.device | str = "cpu") -> tuple[Floats, Floats | None]:
+    def look(
+        self, rows: Floats, device: torch.device | str = "cpu", image_counts: Sequence[int] | None = None
+    ) -> tuple[Floats, Floats | None]:
         """Return calibrated P(correct) ``[N, M]`` of input rows ``[N, D]``, and how far each is from all of training, ``[N]``.
 
-        1 is the limit of the familiar; None: not measured. ``device``: where the network was moved to.
+        1 is the limit of the familiar; None: not measured. ``device``: where the network was moved to. ``image_counts``:
+        how many pictures each row has, where that is known; else the rows tell.
         """
         if self._rule is None:
             self.compile()
         assert self._rule is not None
-        found = self._rule(rows)
+        found = self._rule(rows, image_counts)
         if not isinstance(self.network, StackNetwork):
             found = [applied(self.network, rows, device), *found]
         return self.calibration(found[0]), None if self.familiar is None else found[1][:, 0]
@@ -92,9 +96,8 @@ class Artifact:
         return None if self.cost_model is None else self.cost_model(rows)
 
     def unfamiliar(self, rows: Floats) -> npt.NDArray[np.bool_] | None:
-        """Return ``[N]``: the rows that go to the guarded default; None where novelty is not measured."""
-        novelty = self.look(rows)[1]
-        return None if novelty is None else novelty > 1.0
+        """Return ``[N]``: the rows that go to the guarded default; None where there are none."""
+        return beyond(self.look(rows)[1])
 
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:

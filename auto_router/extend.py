@@ -20,7 +20,8 @@ from torch import Tensor
 from auto_router.artifacts import Artifact
 from auto_router.decide.operating_points import CONFIDENCE_95, OperatingPoint, clustered_mean
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn.graph import Layout, served
+from auto_router.learn.affine import add_maps
+from auto_router.learn.graph import Graph, Layout, served
 from auto_router.learn.stack import StackNetwork
 from auto_router.splits import group_folds
 
@@ -151,7 +152,11 @@ def _fit_column(network: StackNetwork, inputs: Floats, labels: Floats, groups: I
         fit_kernel(torch.from_numpy(np.ascontiguousarray(view)), target, groups, head.anchors)
         for head, view in zip(network.kernels, views, strict=False)
     ]
-    others = served(lambda graph: [network.deviations(graph)], Layout(inputs.shape[1]))(inputs)[0]
+
+    def deviations(graph: Graph) -> list[str]:
+        return [network.deviations(graph, add_maps(graph, network.maps(graph)))]
+
+    others = served(deviations, Layout(inputs.shape[1]))(inputs)[0]
     centre = others.mean(axis=0)
     relation, relation_out = _ridge(others - centre, y, groups)
     weights = non_negative([*(out.numpy()[:, 0] for _, out in fits), relation_out], y)

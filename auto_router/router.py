@@ -16,11 +16,12 @@ from auto_router.artifacts import load_artifact
 from auto_router.decide.limits import Limits
 from auto_router.decide.policy import Decision, Floats, decisions
 from auto_router.decide.served import Policies, ServedPolicy, choose_each
-from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
 from auto_router.encode.spec import Array
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
 from auto_router.learn.device import usable_device
+from auto_router.learn.familiar import beyond
 from auto_router.routing.cache import RowCache
 from auto_router.routing.drift import DriftMonitor, DriftReport
 from auto_router.routing.explain import Explanation, flips, neighbours
@@ -126,7 +127,7 @@ class ModelRouter:
         ``models`` limits the choice to these names; ``operating_point`` is in force for this prompt instead of the router's.
 
         Raises:
-            DataError: a picture cannot be read.
+            DataError: the prompt is no string, or a picture cannot be read.
             ConfigError: no model may take the input, or ``models`` or ``operating_point`` is unknown.
         """
         return self._decide([_Asked(text, images, models, self.policies.under(operating_point))])[0]
@@ -210,22 +211,24 @@ class ModelRouter:
             raise ConfigError("this router is closed; open another one")
         if not asked:
             return []
+        for row, one in enumerate(asked):
+            check_prompt(row, one.text, one.images)
         texts, pictures = [one.text for one in asked], [one.images for one in asked]
+        counts = [len(given or ()) for given in pictures]
+        allowed = self._limits.allowed(texts, counts, [one.models for one in asked])
         start = time.perf_counter()
         inputs = self.cache.rows(texts, pictures)
         encoded = time.perf_counter()
-        probabilities, novelty = self._artifact.look(inputs, self.device)
+        probabilities, novelty = self._artifact.look(inputs, self.device, counts)
         predicted = time.perf_counter()
-        counts = [len(given or ()) for given in pictures]
-        allowed = self._limits.allowed(texts, counts, [one.models for one in asked])
-        unfamiliar = None if novelty is None or not self._guarded else novelty > 1
+        unfamiliar = beyond(novelty) if self._guarded else None
         expected, policies = self._artifact.expected_costs(inputs), [one.policy for one in asked]
         choices = choose_each(policies, probabilities, allowed, unfamiliar, expected)
         timings = {"encoder": encoded - start, "heads": predicted - encoded, "decision": 0.0}
         costs = expected if policies[0].costs is None else policies[0].costs
         made = decisions(choices, probabilities, self.model_names, costs, novelty, timings, inputs)
         timings["decision"] = time.perf_counter() - predicted
-        self._drift.add(made)
+        self._drift.add(choices, probabilities, novelty)
         self._tell(texts, made)
         return made
 

@@ -212,6 +212,7 @@ def _numbered(file: Path, start: int) -> Iterator[tuple[int, Any]]:
 def _parquet_rows(file: Path, start: int) -> Iterator[tuple[int, Any]]:
     import pyarrow.parquet
 
+    pool = pyarrow.default_memory_pool()
     with pyarrow.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False) as table:
         first, number = 0, 0
         while first < table.num_row_groups and number + table.metadata.row_group(first).num_rows <= start:
@@ -221,6 +222,7 @@ def _parquet_rows(file: Path, start: int) -> Iterator[tuple[int, Any]]:
             for row in batch.to_pylist():
                 yield number, _inline_pictures(row)
                 number += 1
+            pool.release_unused()  # it would keep what row groups before took, in pieces of every size
 
 
 def _inline_pictures(row: dict[str, Any]) -> dict[str, Any]:

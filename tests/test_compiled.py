@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,21 @@ def test_a_ring_is_refused() -> None:
 def test_many_rows_are_what_each_is_alone(network: StackNetwork) -> None:
     x, rule = rows(1300, 2), network.compiled(LAYOUT)
     assert rule(x)[0] == pytest.approx(np.concatenate([rule(x[i : i + 1])[0] for i in range(len(x))]), abs=5e-5)
+
+
+def test_single_rows_of_several_threads_do_not_meet(network: StackNetwork) -> None:
+    """Each thread has memory of its own, and what it is given stays as it is."""
+    x, rule = rows(60, 4), network.compiled(LAYOUT)
+    expected = rule(x)[0]
+    assert np.array_equal(rule(x[:1].astype(np.float64))[0], expected[:1])
+
+    def one_by_one(start: int) -> list[npt.NDArray[np.floating[Any]]]:
+        return [rule(x[i : i + 1])[0] for _ in range(20) for i in range(start, 60, 4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(one_by_one, range(4)))
+    for start, some in enumerate(found):
+        np.testing.assert_allclose(np.concatenate(some), np.tile(expected[start::4], (20, 1)), atol=1e-5)
 
 
 def test_what_is_no_number_stays_none(network: StackNetwork) -> None:

@@ -7,6 +7,7 @@ import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -206,6 +207,27 @@ def test_no_more_runs_at_once_than_cores(monkeypatch: pytest.MonkeyPatch, thread
         list(pool.map(encoder.embed_texts, [[f"prompt {i}"] for i in range(24)]))
     assert len(seen) == 24
     assert max(seen) <= most
+
+
+def test_a_run_of_the_embedded_encoder_holds_few_texts_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, shapes = LocalEncoder(), []
+    whole = encoder._run
+
+    def seen(session: Any, inputs: dict[str, Any]) -> Any:
+        shapes.append(next(iter(inputs.values())).shape)
+        return whole(session, inputs)
+
+    monkeypatch.setattr(encoder, "_run", seen)
+    texts = [" ".join(["word"] * count) for count in (40, 1, 30, 2, 50, 3, 20, 4, 10)]
+    rows = encoder.embed_texts(texts)
+    assert [shape[0] for shape in shapes] == [4, 4, 1]
+    assert [shape[1] for shape in shapes] == sorted(shape[1] for shape in shapes), "short ones are not padded to the longest"
+    assert rows == pytest.approx(np.concatenate([encoder.embed_texts([text]) for text in texts]), abs=1e-5), "in their order"
+    shapes.clear()
+    colours = [png((shade, 0, 0)) for shade in range(0, 180, 20)]
+    pictures = encoder.embed_images(colours)
+    assert [shape[0] for shape in shapes] == [8, 1]
+    assert pictures[8] == pytest.approx(encoder.embed_images(colours[8:])[0], abs=1e-5)
 
 
 def test_the_environment_and_arguments_choose_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:

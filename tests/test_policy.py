@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,6 +20,7 @@ from auto_router.decide.policy import (
     MOST_LIKELY_QUALIFIED,
     NONE_QUALIFIED,
     UNFAMILIAR,
+    Decision,
     choose,
     decisions,
 )
@@ -71,6 +76,22 @@ def test_the_vectorised_rule_is_the_reference(
         assert choices.chosen[i] == reference(p[i], t, None if table is None else table[i], allowed[i], fallback)
         assert sorted(choices.ranking[i].tolist()) == list(range(p.shape[1]))
         assert allowed[i, choices.chosen[i]]
+
+
+@given(situations(), st.booleans(), st.booleans())
+def test_rows_that_are_all_alike_are_ranked_as_all_others(
+    situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], priced: bool, guarded: bool
+) -> None:
+    """Without thresholds, and with all models allowed, the rule takes a shorter way."""
+    p, _, costs, _, fallback = situation
+    handicaps = None if costs is None or not priced else np.nan_to_num(costs)
+    unfamiliar = np.arange(len(p)) < (1 if guarded else 0)
+    short = choose(p, None, costs, None, fallback, handicaps, unfamiliar, 0)
+    long = choose(p, np.zeros(p.shape[1]), costs, np.ones(p.shape, dtype=bool), fallback, handicaps, unfamiliar, 0)
+    assert short.ranking.tolist() == long.ranking.tolist()
+    assert short.reasons == long.reasons
+    assert short.qualified.all()
+    assert long.qualified.all()
 
 
 @given(situations(), st.data())
@@ -180,6 +201,28 @@ def test_no_allowed_model_is_an_error_that_names_the_row() -> None:
         choose(np.zeros((2, 2)), allowed=np.array([[True, False], [False, False]]))
 
 
+def test_decisions_read_their_batch_when_they_are_asked() -> None:
+    p, costs = np.array([[0.2, 0.9, 0.5], [0.8, 0.1, np.nan]]), np.array([3.0, np.nan, 1.0])
+    allowed, features = np.array([[True, True, True], [True, False, True]]), np.arange(2_000_000.0).reshape(2, -1)
+    made = decisions(choose(p, None, None, allowed), p, NAMES, costs, np.array([0.5, 2.0]), {"heads": 1.0}, features)
+    plain = [
+        Decision("mid", dict(zip(NAMES, p[0].tolist(), strict=True)), NAMES, "most_likely_qualified", ("mid", "small", "big"),
+                 None, 0.5, {"heads": 1.0}, features[0]),
+        Decision("big", {"big": 0.8, "mid": 0.1}, ("big", "small"), "most_likely_qualified", ("big", "small"), 3.0, 2.0),
+    ]  # fmt: skip
+    assert made[0] == plain[0]
+    assert made[0].timings == {"heads": 1.0}
+    assert (made[0].features == features[0]).all()
+    for name in ("model", "qualified", "reason", "ranking", "cost", "novelty"):
+        assert getattr(made[1], name) == getattr(plain[1], name)
+    assert replace(made[0], model="big") == replace(plain[0], model="big")
+    assert copy.deepcopy(made[0]) == plain[0]
+    assert len(pickle.dumps(made[1])) < 1.1 * features[0].nbytes, "a decision does not take its batch along"
+    assert pickle.loads(pickle.dumps(made[0])) == plain[0]  # noqa: S301
+    with pytest.raises(AttributeError, match="no 'modle'"):
+        made[0].modle  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_limits_hold_modality_context_and_subset() -> None:
     pool: dict[str, dict[str, object]] = {
         "mid": {"modalities": ["text"]},
@@ -190,6 +233,11 @@ def test_limits_hold_modality_context_and_subset() -> None:
     allowed = limits.allowed(texts, counts)
     assert allowed.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
     assert limits.allowed(texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
+    wide = Limits.of(NAMES, {"mid": {"context_window": 1100}})
+    assert wide.allowed(texts, counts).all(), "none is near a limit"
+    assert wide.allowed(["x" * 301], [1]).tolist() == [[True, False, True]]
+    all_named = Limits.of(NAMES, {name: {"context_window": 100} for name in NAMES})
+    assert all_named.allowed(["short", "x" * 301], [0, 0]).tolist() == [[True] * 3, [False] * 3]
     with pytest.raises(ConfigError, match="unknown model 'tiny'; this router knows big, mid, small"):
         limits.allowed(texts, counts, [["tiny"]])
 

@@ -22,7 +22,7 @@ from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 from auto_router.encode.spec import Array, Spec
 from auto_router.errors import ArtifactError, ConfigError, DataError, EncoderError, run
 from auto_router.learn.network import NetworkConfig, RouterNetwork
-from model_router import Decision, ModelRouter
+from model_router import Decision, ModelRouter, decision_table
 from tests.helpers import HOSTILE_PROMPTS, png
 
 NAMES = ["big", "mid", "small"]
@@ -117,6 +117,26 @@ def test_subset_modality_and_context_limit_the_choice(path: Path) -> None:
         router.route("x", [png((0, 0, 0))], models=["small"])
     with pytest.raises(ConfigError, match="unknown model 'tiny'; this router knows big, mid, small"):
         router.route("x", models=["tiny"])
+    with pytest.raises(ConfigError, match=r"a list of names, got one string; give \['small'\]"):
+        router.route("x", models="small")
+
+
+@pytest.mark.parametrize(
+    ("text", "images", "message"),
+    [
+        (None, None, "row 1: a prompt must be a string, got NoneType"),
+        (b"x", None, "row 1: a prompt must be a string, got bytes"),
+        ("x", Image.new("RGB", (2, 2)), "row 1: pictures must be a list, got Image; put it into a list"),
+        ("x", Path("p.png"), "row 1: pictures must be a list, got PosixPath; put it into a list"),
+        ("x", b"\x89PNG", "row 1: pictures must be a list, got bytes; put it into a list"),
+        ("x", 7, "row 1: pictures must be a list, got int; put it into a list"),
+    ],
+)
+def test_what_is_no_prompt_is_named_and_nothing_is_encoded(path: Path, text: Any, images: Any, message: str) -> None:
+    router = opened(path)
+    with pytest.raises(DataError, match=message):
+        router.decide_batch(["a", text], [None, images])
+    assert router.cache.misses == 0
 
 
 @pytest.mark.parametrize("prompt", HOSTILE_PROMPTS)
@@ -234,3 +254,10 @@ def test_wrong_flags_are_one_line(
     assert code == 2
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_table_says_nothing_of_models_that_cannot_be_asked() -> None:
+    probabilities = {"big": 0.9, "blind": 0.95, "small": 0.2}
+    table = decision_table(Decision("big", probabilities, ("big",), "cheapest_qualified", ("big", "small")))
+    rows = [line.split(maxsplit=2) for line in table.splitlines()[2:]]
+    assert rows == [["->", "big", "0.900         yes"], ["small", "0.200", "no"], ["blind", "-", "cannot take this input"]]

@@ -144,13 +144,20 @@ def test_the_loop_goes_on_while_the_encoder_works(path: Path) -> None:
 
 def test_one_callers_error_is_not_anothers(path: Path) -> None:
     async def ask() -> list[Any]:
-        questions = [("a", None, None), ("b", ["no picture"], None), ("c", None, ["nobody"]), ("x", [png((1, 1, 1))], ["big"])]
+        questions: list[Any] = [
+            ("a", None, None),
+            ("b", ["no picture"], None),
+            ("c", None, ["nobody"]),
+            ("x", [png((1, 1, 1))], ["big"]),
+            (None, None, None),
+        ]
         return await asyncio.gather(*(router.adecide(*question) for question in questions), return_exceptions=True)
 
     with opened(path, CountingEncoder(delay=0.01), guard_unfamiliar=False) as router:
-        good, bad, unknown, limited = asyncio.run(ask())
+        good, bad, unknown, limited, mistaken = asyncio.run(ask())
     assert good.model == "mid"
     assert isinstance(bad, DataError)
+    assert isinstance(mistaken, DataError)
     assert isinstance(unknown, ConfigError)
     assert limited.ranking == ("big",)
 

@@ -37,7 +37,11 @@ def test_an_empty_text_is_all_zeros() -> None:
     assert not surface.surface_features([""]).any()
 
 
-@given(st.text(st.characters(max_codepoint=127)))
+# What the rules look for, side by side as chance would not put it.
+PIECES = st.lists(st.sampled_from([*"\n ()$\\_.AajJkx1?", "for", "def"])).map("".join)
+
+
+@given(st.text(st.characters(max_codepoint=127)) | PIECES)
 def test_ascii_is_counted_alike_by_both_ways(text: str) -> None:
     fast, slow = surface._parts_of_ascii(text), surface._parts(text)
     assert ([w.decode() for w in fast.words], [n.decode() for n in fast.numbers]) == (slow.words, slow.numbers)  # type: ignore[union-attr]

@@ -14,10 +14,10 @@ import torch
 
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import release
-from auto_router.learn import subset
-from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn import subset, training
+from auto_router.learn.network import Dropout, NetworkConfig, RouterNetwork
 from auto_router.learn.search import config_with
-from auto_router.learn.subset import Subset
+from auto_router.learn.subset import Subset, first_not_finite
 from auto_router.learn.training import Array, TrainConfig, Training, batches, class_weights, masked_bce, train_network
 
 SMALL = TrainConfig(hidden_dims=(16, 8), epochs=30, patience=5, batch_size=16, dropout=0.2, learning_rate=0.01)
@@ -161,6 +161,49 @@ def test_training_in_parts_gives_the_weights_of_training_at_once() -> None:
     assert all(torch.equal(a, b) for a, b in zip(parts.trained().network.parameters(), whole.network.parameters(), strict=True))
 
 
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    layer, ones = Dropout(0.3, seed=1), torch.ones(1001, 333)
+    dropped = layer(ones)
+    assert (dropped == 0).float().mean().item() == pytest.approx(77 / 256, abs=0.005)  # 0.3 to 1/256
+    assert sorted(set(dropped.flatten().tolist())) == pytest.approx([0.0, 256 / 179])
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.005)
+    layer.reseed(1)
+    assert torch.equal(layer(ones), dropped)
+    assert not torch.equal(layer(ones), dropped), "each mask is another"
+    for p in (0.0, 0.9999):
+        assert Dropout(p)(ones).isfinite().all(), p
+    assert torch.equal(layer.eval()(ones), ones)
+    gradient = torch.autograd.grad(Dropout(0.5)(values := torch.ones(64, 8, requires_grad=True)).sum(), values)[0]
+    assert set(gradient.flatten().tolist()) == {0.0, 2.0}
+
+
+def test_every_layer_drops_on_its_own() -> None:
+    network, ones = RouterNetwork(NetworkConfig(4, 2, (64, 64))), torch.ones(8, 64)
+    layers = [layer for layer in network.hidden if isinstance(layer, Dropout)]
+    network.reseed(3)
+    masks = [layer(ones) for layer in layers]
+    assert not torch.equal(*masks)
+    network.reseed(3)
+    assert all(torch.equal(layer(ones), mask) for layer, mask in zip(layers, masks, strict=True))
+
+
+def test_a_step_is_that_of_torchs_own_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(torch.optim.AdamW):
+        def __init__(self, network: RouterNetwork, config: TrainConfig) -> None:
+            super().__init__(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            super().step()
+            self.zero_grad()
+
+    config = replace(SMALL, weight_decay=0.1, epochs=3)
+    ours = train_network(learnable(60), learnable(20, 1), config, seed=7)
+    monkeypatch.setattr(training, "_AdamW", Own)
+    theirs = train_network(learnable(60), learnable(20, 1), config, seed=7)
+    for a, b in zip(ours.network.parameters(), theirs.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_graded_labels_are_soft_targets() -> None:
     """A model graded 0.3 everywhere is learned as 0.3, and the loss of a grade is that of its two outcomes, weighted."""
     logits, grade = torch.tensor([[0.7]]), torch.tensor([[0.3]])
@@ -171,6 +214,14 @@ def test_graded_labels_are_soft_targets() -> None:
     trained = train_network((x[:150], y[:150]), (x[150:], y[150:]), replace(SMALL, class_weights=True), seed=0)
     with torch.inference_mode():
         assert (trained.network(torch.from_numpy(x)) - 0.3).abs().mean().item() < 0.05
+
+
+def test_what_is_not_finite_is_counted_and_the_huge_is_finite() -> None:
+    x = np.full((4, 3), 3e38, dtype=np.float32)
+    assert first_not_finite(x) == (-1, 0), "their sum overflows, they do not"
+    x[1, 0], x[3, 1] = np.inf, -np.inf
+    assert first_not_finite(x) == (1, 2)
+    assert first_not_finite(Subset(x, np.array([3, 0]))) == (3, 1)
 
 
 def test_a_diverged_training_says_so() -> None:

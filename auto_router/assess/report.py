@@ -30,6 +30,7 @@ from auto_router.encode.store import Embedded, load_embedded
 from auto_router.encode.surface import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
+from auto_router.learn.familiar import beyond
 from auto_router.records import Record, iter_records
 
 PAGE = Path(__file__).with_name("page")
@@ -67,8 +68,7 @@ def report_page(artifact: Artifact, train: Sequence[Record], assessed: Embedded,
     inputs = with_surface(test_rows, [record.prompt for record in test]) if artifact.surface else test_rows
     policy = serve(names, artifact.operating_points, settings.get("model_thresholds"), settings.get("model_costs"))
     expected, (probabilities, novelty) = artifact.expected_costs(inputs), artifact.look(inputs)
-    unfamiliar = None if novelty is None else novelty > 1
-    rows = held_out(test, names, probabilities, artifact.pool, policy, expected, unfamiliar)
+    rows = held_out(test, names, probabilities, artifact.pool, policy, expected, beyond(novelty))
     best_single = names.index(metrics["system"]["best_single_model"])
     explorer = packed(rows, best_single, artifact.operating_points, artifact.training.get("seed", 0))
     explorer |= {"served": settings | {"operating_point": policy.operating_point}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,25 @@ class Limits:
     window: Floats
     """``[M]`` tokens; infinite where the pool names none."""
 
+    _least: float = field(init=False, repr=False)
+    _all_take_pictures: bool = field(init=False, repr=False)
+    _everything: Bools = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Most prompts are below every limit, which these tell at once.
+        object.__setattr__(self, "_least", float(self.window.min(initial=np.inf)))
+        object.__setattr__(self, "_all_take_pictures", bool(self.takes_pictures.all()))
+        everything = np.ones((1, len(self.names)), dtype=bool)
+        everything.flags.writeable = False
+        object.__setattr__(self, "_everything", everything)
+
     @classmethod
     def of(cls, names: Sequence[str], pool: Mapping[str, Mapping[str, Any]]) -> Limits:
         """Read them from a pool. A model that the pool says nothing about may take everything."""
         facts = [pool.get(name, {}) for name in names]
         pictures = ["image" in fact.get("modalities", ("text", "image")) for fact in facts]
-        windows = [fact.get("context_window") for fact in facts]
-        return cls(tuple(names), np.array(pictures), np.array([np.inf if w is None else w for w in windows]))
+        windows = [np.inf if (window := fact.get("context_window")) is None else window for fact in facts]
+        return cls(tuple(names), np.array(pictures, dtype=bool), np.array(windows, dtype=np.float64))
 
     def allowed(
         self, texts: Sequence[str], image_counts: Sequence[int], subsets: Sequence[Collection[str] | None] = (None,)
@@ -45,17 +57,26 @@ class Limits:
         ``subsets`` limit the choice to these names, one for each prompt or one for all.
 
         Raises:
-            ConfigError: a subset names an unknown model.
+            ConfigError: a subset names an unknown model, or is one name instead of a list.
         """
         needed = [
             (len(text) if text.isascii() else len(text.encode("utf-8", "replace"))) / BYTES_PER_TOKEN + count * TOKENS_PER_IMAGE
             for text, count in zip(texts, image_counts, strict=True)
         ]
-        allowed: Bools = np.array(needed).reshape(-1, 1) <= self.window
-        if any(image_counts):
-            allowed &= self.takes_pictures | (np.array(image_counts).reshape(-1, 1) == 0)
+        some = any(image_counts)
+        allowed: Bools
+        if max(needed, default=0.0) <= self._least and (self._all_take_pictures or not some):
+            if len(needed) == 1 and subsets[0] is None:
+                return self._everything  # most calls; a new array would take longer than all of the above
+            allowed = np.ones((len(needed), len(self.names)), dtype=bool)
+        else:
+            allowed = np.array(needed).reshape(-1, 1) <= self.window
+            if some:
+                allowed &= self.takes_pictures | (np.array(image_counts).reshape(-1, 1) == 0)
         for i, subset in enumerate(subsets):
             if subset is not None:
+                if isinstance(subset, str):
+                    raise ConfigError(f"models= takes a list of names, got one string; give [{subset!r}]")
                 index_of(self.names, subset, "models=")
                 allowed[i if len(subsets) > 1 else slice(None)] &= np.array([name in subset for name in self.names])
         return allowed

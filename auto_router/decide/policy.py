@@ -15,11 +15,11 @@ below every other P.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import compress
 from math import isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,7 @@ UNFAMILIAR = "unfamiliar"
 _GUARDED, _QUALIFIED, _FALLBACK, _ALLOWED, _FORBIDDEN = range(5)
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(NamedTuple):
     """The decisions of ``N`` rows over ``M`` models."""
 
     ranking: Ints
@@ -57,8 +56,33 @@ class Choices:
         return first
 
 
-@dataclass(slots=True)  # not frozen: setting nine fields of a frozen one takes as long as all the rest of making it
-class Decision:
+class _Unread:
+    """The fields of a :class:`Decision` that its batch still holds as arrays: each is made when it is first read.
+
+    Most callers read the model and go on; dicts and tuples for all the rest would take as long as the rule itself.
+    """
+
+    __slots__ = ("_batch", "_row")
+    _batch: _Batch
+    _row: int
+
+    if not TYPE_CHECKING:  # a field that does not exist is still found out before it is run
+
+        def __getattr__(self, name: str) -> Any:  # called for a field that is not set yet
+            made = _FIELDS.get(name)
+            if made is None:
+                raise AttributeError(f"a decision has no {name!r}")
+            value = made(self._batch, self._row)
+            setattr(self, name, value)
+            return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as plain values, without the rest of the batch."""
+        return Decision, tuple(getattr(self, part.name) for part in fields(Decision))
+
+
+@dataclass(slots=True)  # not frozen: its fields are filled when they are read
+class Decision(_Unread):
     """One routing decision, for people and for callers that handle failures themselves."""
 
     model: str
@@ -108,15 +132,6 @@ def choose(
     """
     p = probabilities
     open_ = np.ones(p.shape, dtype=bool) if allowed is None else allowed
-    tier, qualified = np.where(open_, _QUALIFIED, _FORBIDDEN), open_
-    if thresholds is not None:
-        floor = np.nan_to_num(thresholds, nan=0.0)
-        qualified = open_ & ((p >= floor) | (floor <= 0.0))
-        tier[open_ & ~qualified] = _ALLOWED
-    if fallback is not None:
-        tier[tier[:, fallback] == _ALLOWED, fallback] = _FALLBACK
-    if unfamiliar is not None and default is not None and np.count_nonzero(unfamiliar):
-        tier[unfamiliar & open_[:, default], default] = _GUARDED
     # NaN is sorted behind every number.
     order: Floats
     if handicaps is not None:
@@ -125,8 +140,21 @@ def choose(
         order, best = np.broadcast_to(costs, p.shape), CHEAPEST_QUALIFIED
     else:
         order, best = -p, MOST_LIKELY_QUALIFIED
+    if unfamiliar is None or not np.count_nonzero(unfamiliar):
+        default = None
+    if thresholds is None and default is None and np.count_nonzero(open_) == open_.size:
+        # Most prompts: all models qualify, so what follows would say the same, in twice the time.
+        return Choices(np.lexsort((-p, order), axis=-1), open_, open_, [best] * len(p))
+    tier, qualified = np.where(open_, _QUALIFIED, _FORBIDDEN), open_
     if thresholds is not None:
+        floor = np.nan_to_num(thresholds, nan=0.0)
+        qualified = open_ & ((p >= floor) | (floor <= 0.0))
+        tier[open_ & ~qualified] = _ALLOWED
         order = np.where(qualified, order, 0.0)  # beyond the qualified P decides
+    if fallback is not None:
+        tier[tier[:, fallback] == _ALLOWED, fallback] = _FALLBACK
+    if unfamiliar is not None and default is not None:
+        tier[unfamiliar & open_[:, default], default] = _GUARDED
     ranking = np.lexsort((-p, order, tier), axis=-1)
     names = {_GUARDED: UNFAMILIAR, _QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED, _FORBIDDEN: ""}
     reasons = [names[number] for number in np.minimum.reduce(tier, axis=1).tolist()]
@@ -134,6 +162,39 @@ def choose(
         row = reasons.index("")
         raise ConfigError(f"row {row}: no model of the pool may take this input; widen models=, modalities or context")
     return Choices(ranking, qualified, open_, reasons)
+
+
+class _Batch(NamedTuple):
+    """What the decisions of one batch are read from; arguments of :func:`decisions`."""
+
+    choices: Choices
+    probabilities: Floats
+    names: Sequence[str]
+    costs: Floats | None
+    novelty: Floats | None
+    timings: Mapping[str, float]
+    features: Floats | None
+
+    def ranking(self, row: int) -> tuple[str, ...]:
+        count = np.count_nonzero(self.choices.allowed[row])  # forbidden models come last
+        return tuple([self.names[i] for i in self.choices.ranking[row, :count].tolist()])
+
+    def cost(self, row: int) -> float | None:
+        if self.costs is None:
+            return None
+        found = float(np.broadcast_to(self.costs, self.probabilities.shape)[row, self.choices.ranking[row, 0]])
+        return None if isnan(found) else found
+
+
+_FIELDS: dict[str, Callable[[_Batch, int], Any]] = {
+    "probabilities": lambda batch, row: dict(zip(batch.names, batch.probabilities[row].tolist(), strict=True)),
+    "qualified": lambda batch, row: tuple(compress(batch.names, batch.choices.qualified[row].tolist())),
+    "ranking": _Batch.ranking,
+    "cost": _Batch.cost,
+    "novelty": lambda batch, row: None if batch.novelty is None else float(batch.novelty[row]),
+    "timings": lambda batch, _: batch.timings,
+    "features": lambda batch, row: None if batch.features is None else batch.features[row],
+}
 
 
 def decisions(
@@ -145,32 +206,16 @@ def decisions(
     timings: Mapping[str, float] | None = None,
     features: Floats | None = None,
 ) -> list[Decision]:
-    """Return the :class:`Decision` of every row.
+    """Return the :class:`Decision` of every row; they read from these arrays, which must not change any more.
 
     ``costs``: ``[M]`` or ``[N, M]``, to report; ``novelty`` [N] and ``features`` [N, D], where known.
     """
-    priced = [None] * len(probabilities) if costs is None else np.broadcast_to(costs, probabilities.shape).tolist()
-    shared: Mapping[str, float] = timings or {}
-    distances = [None] * len(probabilities) if novelty is None else novelty.tolist()
-    rows = zip(
-        choices.ranking.tolist(), choices.qualified.tolist(), choices.allowed.tolist(), probabilities.tolist(), priced,
-        strict=True,
-    )  # fmt: skip
+    batch = _Batch(choices, probabilities, names, costs, novelty, timings or {}, features)
     made = []
-    for row, (ranking, qualified, allowed, p, prices) in enumerate(rows):
-        chosen = ranking[0]
-        cost = None if prices is None or isnan(prices[chosen]) else prices[chosen]
-        made.append(
-            Decision(
-                names[chosen],
-                dict(zip(names, p, strict=True)),
-                tuple(compress(names, qualified)),
-                choices.reasons[row],
-                tuple([names[i] for i in ranking[: allowed.count(True)]]),  # forbidden models come last
-                cost,
-                distances[row],
-                shared,
-                None if features is None else features[row],
-            )
-        )
+    for row, (chosen, reason) in enumerate(zip(choices.chosen.tolist(), choices.reasons, strict=True)):
+        decision = Decision.__new__(Decision)
+        decision.model, decision.reason = names[chosen], reason
+        unread: _Unread = decision
+        unread._batch, unread._row = batch, row
+        made.append(decision)
     return made

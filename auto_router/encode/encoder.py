@@ -8,7 +8,7 @@ into windows, batching by length, encoding duplicates once, pooling and normalis
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -105,14 +105,17 @@ class EmbeddingGenerator:
             first_row: the number of row 0 in messages, where the prompts are part of a longer list.
 
         Raises:
-            DataError: a picture cannot be read; the message names row and picture.
+            DataError: a prompt is no string, or a picture cannot be read; the message names row and picture.
             EncoderError: the encoder failed or answered with vectors of another shape.
         """
         if images is not None and len(images) != len(texts):
             raise DataError(f"{len(texts)} prompts came with {len(images)} lists of pictures; give one list per prompt")
+        given = images or [None] * len(texts)
+        for row, prompt in enumerate(zip(texts, given, strict=True), first_row):
+            check_prompt(row, *prompt)
         parts = [self.encoder.windows(clean) if (clean := _clean(text)).strip() else [] for text in texts]
         faults = _Faults(first_row, skipped)
-        pictures = [faults.guarded(row, given or ()) for row, given in enumerate(images or [()] * len(texts))]
+        pictures = [faults.guarded(row, some or ()) for row, some in enumerate(given)]
         text_vectors = self._outcomes(parts, self.encoder.embed_texts, _accept, self.text_dim, progress, faults)
         image_vectors = self._outcomes(pictures, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
         halves = unit(pooled(parts, text_vectors, self.text_dim)), pooled(pictures, image_vectors, self.image_dim)
@@ -166,8 +169,6 @@ class _Faults:
 
     def guarded(self, row: int, given: Sequence[ImageLike]) -> list[bytes]:
         """Return the pictures of a row as bytes; of a row that is skipped, none."""
-        if isinstance(given, str | bytes):
-            raise DataError(f"row {row}: pictures must be a list, got {type(given).__name__}; put it into a list")
         pictures = []
         for number, image in enumerate(given):
             try:
@@ -198,6 +199,14 @@ class _Faults:
 def distinct_items(texts: Iterable[str], images: Iterable[Sequence[object]]) -> int:
     """Upper bound of what a progress bar will count: distinct prompts and pictures, long prompts counted once."""
     return len(set(texts)) + sum(len(row) for row in images)
+
+
+def check_prompt(row: int, text: object, images: object) -> None:
+    """Raise DataError, naming the row, unless ``text`` is a string, and ``images`` a list of whatever or None."""
+    if not isinstance(text, str):
+        raise DataError(f"row {row}: a prompt must be a string, got {type(text).__name__}")
+    if images is not None and (isinstance(images, str | bytes) or not isinstance(images, Collection)):
+        raise DataError(f"row {row}: pictures must be a list, got {type(images).__name__}; put it into a list")
 
 
 def _clean(text: str) -> str:

@@ -38,6 +38,9 @@ MAX_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly
 MAX_CHARACTERS = 200_000  # what is longer is not tokenized as a whole (2 s a million): its windows are evenly spaced stretches
 REMEMBERED = 8_192  # characters of the longest text whose tokens are kept
 SIDE = 224
+CUDA = "CUDAExecutionProvider"
+# On a CPU many take as long as few one after the other. Few need less padding, and less memory, which is never given back.
+TEXTS_AT_ONCE, IMAGES_AT_ONCE = 4, 8
 
 
 class LocalEncoder(Encoder):
@@ -49,6 +52,7 @@ class LocalEncoder(Encoder):
     def __init__(self, threads: int = 0) -> None:
         """``threads``: cores one call may use; 0 leaves the choice to onnxruntime."""
         self._threads = threads
+        self._at_once = (self.batch_size, self.batch_size) if CUDA in _providers() else (TEXTS_AT_ONCE, IMAGES_AT_ONCE)
         # More at once than there are cores for would only hold more memory, which is never given back.
         self._turns = BoundedSemaphore(max((os.cpu_count() or 1) // threads, 1) if threads else 1)
         # windows() and embed_texts() both need a prompt's tokens; a chunk of Stage 2 fits.
@@ -83,7 +87,16 @@ class LocalEncoder(Encoder):
 
     def embed_texts(self, texts: list[str]) -> Array:
         tokens = [self._ids(text) for text in texts]
-        ids = np.zeros((len(texts), max(map(len, tokens))), dtype=np.int64)
+        found = np.empty((len(texts), self.text_dim), dtype=np.float32)
+        by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+        for start in range(0, len(texts), self._at_once[0]):
+            places = by_length[start : start + self._at_once[0]]
+            found[places] = self._means([tokens[i] for i in places])
+        return found
+
+    def _means(self, tokens: list[npt.NDArray[np.int64]]) -> Array:
+        """Return the mean of each text's last hidden states."""
+        ids = np.zeros((len(tokens), max(map(len, tokens))), dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, found in enumerate(tokens):
             ids[row, : len(found)] = found
@@ -94,8 +107,10 @@ class LocalEncoder(Encoder):
         return np.asarray((hidden * weights).sum(axis=1) / weights.sum(axis=1), dtype=np.float32)
 
     def embed_images(self, images: list[bytes]) -> Array:
-        prepared = np.stack([_prepare(image) for image in images])
-        return self._run(self._image_session, {"pixels": prepared})
+        parts = [images[start : start + self._at_once[1]] for start in range(0, len(images), self._at_once[1])]
+        return np.concatenate(
+            [self._run(self._image_session, {"pixels": np.stack(list(map(_prepare, part)))}) for part in parts]
+        )
 
     def _run(self, session: onnxruntime.InferenceSession, inputs: dict[str, Any]) -> Array:
         with self._turns:
@@ -140,9 +155,11 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.enable_mem_pattern = False
     # Threads that spin between calls take the cores from decoding, from the router and from everyone else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    usable = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    providers = [name for name in usable if name in onnxruntime.get_available_providers()]
-    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    return onnxruntime.InferenceSession(str(path), options, providers=_providers())
+
+
+def _providers() -> list[str]:
+    return [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
 
 
 def _prepare(image: bytes) -> Array:

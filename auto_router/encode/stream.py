@@ -160,7 +160,8 @@ class _Steps:
     def __init__(self, records: list[Record], progress: Callable[[float], object]) -> None:
         self._progress, self._left = progress, float(len(records))
         items = distinct_items([record.prompt for record in records], [record.images for record in records])
-        self._share = len(records) / max(items, 1)
+        # A multiple of a power of two: sums of it are exact, and a bar does not end a hair past its total.
+        self._share = int(len(records) / max(items, 1) * 2**20) / 2**20
 
     def __call__(self, items: int) -> None:
         step = min(items * self._share, self._left)  # long prompts are more items than were counted

@@ -6,9 +6,10 @@ router add themselves to a :class:`Graph`; :func:`served` makes it a function of
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,8 @@ import numpy.typing as npt
 from auto_router.errors import ConfigError
 
 Floats = npt.NDArray[np.floating[Any]]
-Rule = Callable[[Floats], list[Floats]]
 _Places = npt.NDArray[np.intp] | slice
-_Part = Callable[..., list[Floats]]
+_Bound = tuple[Any, list[tuple[Floats, slice]], list[tuple[Floats, list[Floats]]], list[Floats]]
 
 TREES = "ai.onnx.ml"
 _OPSETS = {"": 18, TREES: 3}
@@ -55,6 +55,7 @@ class Graph:
 
     inputs: dict[str, slice]
     """Blocks of the input row that it is fed: name and columns."""
+    _squared: dict[str, list[str]] = field(default_factory=dict)
     _nodes: list[Any] = field(default_factory=list)
     _constants: list[Any] = field(default_factory=list)
 
@@ -75,18 +76,40 @@ class Graph:
         self._nodes[-1].attribute.extend(ready)
         return name
 
-    def squared_length(self, name: str) -> str:
-        """Add Σ x² of each row, ``[N, 1]``."""
-        return self.node("ReduceSumSquare", name, self.constant([1], np.int64))
+    def split(self, name: str, widths: Sequence[int]) -> list[str]:
+        """Take the columns of ``[N, .]`` apart; return the parts' names."""
+        from onnx import helper
 
-    def rule(self, outputs: Sequence[str]) -> _Part:
-        """Return the function from rows ``[N, D]``, or some of them, to one array ``[N, .]`` for each of ``outputs``."""
+        if len(widths) == 1:
+            return [name]
+        names = [f"value {len(self._nodes)} part {number}" for number in range(len(widths))]
+        self._nodes.append(helper.make_node("Split", [name, self.constant(widths, np.int64)], names, axis=1))
+        return names
+
+    def joined(self, names: Sequence[str]) -> str:
+        """Put columns side by side."""
+        return names[0] if len(names) == 1 else self.node("Concat", *names, axis=1)
+
+    def clip(self, name: str, limit: Floats) -> str:
+        """Keep each column of ``[N, W]`` between -limit and limit, ``[W]``."""
+        if (limit == limit[0]).all():
+            return self.node("Clip", name, self.constant(-limit[0]), self.constant(limit[0]))
+        return self.node("Min", self.node("Max", name, self.constant(-limit)), self.constant(limit))
+
+    def squared_length(self, names: Sequence[str]) -> str:
+        """Return the name of Σ x² over some of the inputs, ``[N, 1]``. NumPy finds it on the way in, in less time."""
+        name = f"squared length of {' and '.join(names)}"
+        self._squared[name] = list(names)
+        return name
+
+    def rule(self, outputs: Sequence[str]) -> _Served:
+        """Compile to a function from rows ``[N, D]``, or some of them, to one array ``[N, .]`` for each of ``outputs``."""
         import onnxruntime  # only when a router is opened or trained: importing the package must stay light
         from onnx import TensorProto, helper
 
         given, found = (
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None]) for name in names]
-            for names in (self.inputs, outputs)
+            for names in ([*self.inputs, *self._squared], outputs)
         )
         whole = helper.make_graph(self._nodes, "router", given, found, self._constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS.items()]
@@ -94,50 +117,68 @@ class Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # so that a batch adds up as single prompts do
         options.log_severity_level = 3
-        options.add_session_config_entry("session.disable_prepacking", "1")  # packed, a matrix is slower for one row
-        session, names = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]), list(outputs)
-        blocks = list(self.inputs.items())
-
-        def run(rows: Floats, some: _Places = slice(None)) -> list[Floats]:
-            given = {name: np.ascontiguousarray(rows[some, columns], dtype=np.float32) for name, columns in blocks}
-            found: list[Floats] = session.run(names, given)
-            return found
-
-        return run
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return _Served(session, self.inputs, self._squared, list(outputs))
 
 
-@dataclass(frozen=True, slots=True)
-class Affine:
-    """Σ source · factors + offset: a linear map of named values of a graph, before it is added to it."""
+class _Served:
+    """A graph as a function of input rows. Threads may call it at once."""
 
-    sources: list[tuple[str, Floats]]
-    """Names of values ``[N, W]``, and float64 factors ``[W, K]``."""
-    offset: Floats
-    """``[K]``."""
+    def __init__(self, session: Any, blocks: dict[str, slice], squared: dict[str, list[str]], outputs: list[str]) -> None:
+        self._session, self._blocks, self._squared, self._outputs = session, blocks, squared, outputs
+        self._of_this_thread = threading.local()
 
-    def __getitem__(self, columns: slice) -> Affine:
-        """Return some columns of it, without the sources that do not lead to them."""
-        some = [(name, factors[:, columns]) for name, factors in self.sources]
-        return Affine([both for both in some if both[1].any()] or some[:1], self.offset[columns])
+    def __call__(self, rows: Floats, some: _Places = slice(None)) -> list[Floats]:
+        if len(rows) == 1:
+            return self._one(rows)
+        given = {name: np.ascontiguousarray(rows[some, columns], dtype=np.float32) for name, columns in self._blocks.items()}
+        for name, parts in self._squared.items():
+            given[name] = _squared_length([given[part] for part in parts])
+        found: list[Floats] = self._session.run(self._outputs, given)
+        return found
 
-    def add_to(self, graph: Graph) -> str:
-        """Add it; each run of columns is made of those sources only that lead there."""
-        led_to = [tuple(bool(factors[:, column].any()) for _, factors in self.sources) for column in range(len(self.offset))]
-        starts = [i for i in range(len(led_to)) if i == 0 or led_to[i] != led_to[i - 1]]
-        parts = []
-        for start, stop in zip(starts, [*starts[1:], len(led_to)], strict=True):
-            part = self[start:stop]
-            found = graph.constant(part.offset)
-            for name, factors in part.sources:
-                found = graph.node("Gemm", name, graph.constant(factors), found)
-            parts.append(found)
-        return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
+    def _one(self, row: Floats) -> list[Floats]:
+        """Run one row ``[1, D]`` in memory that the session knows: it takes a fifth to a third less time than new arrays."""
+        binding, blocks, squared, found = self._bound()
+        for values, columns in blocks:
+            values[:] = row[:, columns]
+        for length, parts in squared:
+            length[:] = _squared_length(parts)
+        self._session.run_with_iobinding(binding)
+        return [values.copy() for values in found]
 
-    def then(self, graph: Graph, value: str, factors: Floats, offset: Floats) -> str:
-        """Add its ``value`` · factors + offset; where the sources are narrower than the value, directly from them."""
-        narrow = sum(len(own) for _, own in self.sources) < len(factors)
-        direct = Affine([(name, own @ factors) for name, own in self.sources], self.offset @ factors + offset)
-        return (direct if narrow else Affine([(value, factors)], offset)).add_to(graph)
+    def _bound(self) -> _Bound:
+        bound: _Bound | None = getattr(self._of_this_thread, "bound", None)
+        if bound is None:
+            widths = {name: columns.stop - columns.start for name, columns in self._blocks.items()}
+            widths |= dict.fromkeys(self._squared, 1)
+            given = {name: np.zeros((1, width), dtype=np.float32) for name, width in widths.items()}
+            found = [np.empty_like(values) for values in self._session.run(self._outputs, given)]
+            binding = self._session.io_binding()
+            for name, values in given.items():
+                binding.bind_input(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
+            for name, values in zip(self._outputs, found, strict=True):
+                binding.bind_output(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
+            blocks = [(given[name], columns) for name, columns in self._blocks.items()]
+            squared = [(given[name], [given[part] for part in parts]) for name, parts in self._squared.items()]
+            self._of_this_thread.bound = bound = binding, blocks, squared, found
+        return bound
+
+
+def _squared_length(parts: Sequence[Floats]) -> Floats:
+    first, *others = [np.vecdot(part, part) for part in parts]
+    whole: Floats = sum(others, first)
+    return whole[:, None]
+
+
+class Rule(Protocol):
+    """A compiled graph."""
+
+    def __call__(self, rows: Floats, image_counts: Sequence[int] | None = None) -> list[Floats]:
+        """Return the graph's outputs, ``[N, .]`` each, for input rows ``[N, D]``.
+
+        ``image_counts``: how many pictures each row has, where the caller knows; else the rows are looked at.
+        """
 
 
 def served(build: Callable[[Graph], Sequence[str]], layout: Layout) -> Rule:
@@ -148,30 +189,31 @@ def served(build: Callable[[Graph], Sequence[str]], layout: Layout) -> Rule:
     """
     blocks = {name: columns for name, columns in layout.blocks.items() if columns.stop > columns.start}
 
-    def made(inputs: dict[str, slice]) -> _Part:
+    def made(inputs: dict[str, slice]) -> _Served:
         graph = Graph(inputs)
         return graph.rule(build(graph))
 
     whole = made(blocks)
-    if "image" not in blocks or len(blocks) == 1:
-        return lambda rows: _in_chunks(whole, rows)
-    image = blocks["image"]
-    plain = made({name: columns for name, columns in blocks.items() if name != "image"})
+    image = blocks.get("image", slice(0, 0))
+    plain = made({name: columns for name, columns in blocks.items() if name != "image"}) if image.start > 0 else whole
 
-    def either(rows: Floats) -> list[Floats]:
-        lengths = np.vecdot(rows[:, image], rows[:, image])
-        count = np.count_nonzero(lengths)
-        if count in (0, len(rows)):
-            return whole(rows) if count else plain(rows)
-        pictured, others = np.flatnonzero(lengths), np.flatnonzero(lengths == 0)
-        back = np.argsort(np.concatenate([pictured, others]))
-        return [np.concatenate(both)[back] for both in zip(whole(rows, pictured), plain(rows, others), strict=True)]
+    def rule(rows: Floats, image_counts: Sequence[int] | None = None) -> list[Floats]:
+        pictured = np.vecdot(rows[:, image], rows[:, image]).tolist() if image_counts is None else image_counts
+        some = any(pictured)
+        if len(rows) <= _MOST and (not some or all(pictured)):
+            return whole(rows) if some else plain(rows)
+        has = np.array(pictured, dtype=bool)
+        pieces = [
+            (part, places[start : start + _MOST])
+            for part, places in ((whole, np.flatnonzero(has)), (plain, np.flatnonzero(~has)))
+            for start in range(0, len(places), _MOST)
+        ]
+        outputs: list[Floats] = []
+        for part, places in pieces:
+            found = part(rows, places)
+            outputs = outputs or [np.empty((len(rows), *values.shape[1:]), values.dtype) for values in found]
+            for output, values in zip(outputs, found, strict=True):
+                output[places] = values
+        return outputs
 
-    return lambda rows: _in_chunks(either, rows)
-
-
-def _in_chunks(rule: Rule, rows: Floats) -> list[Floats]:
-    if len(rows) <= _MOST:
-        return rule(rows)
-    parts = [rule(rows[start : start + _MOST]) for start in range(0, len(rows), _MOST)]
-    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+    return rule

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auto_router.learn.graph import Affine, Graph
+from auto_router.learn.graph import Graph
 
 BLUNT = 1e-3  # at an anchor exp(-d) has an edge, where a rounding error of the squared distance would count a thousandfold
 
@@ -24,13 +25,14 @@ class KernelHead(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         return similarity(points.double(), self.anchors.double()).to(points.dtype) @ self.coefficients
 
-    def add_to(self, graph: Graph, points: Affine, others: str) -> str:
-        """Add the head's share to that of ``others``, ``[B, M]``."""
+    def add_to(self, graph: Graph, points: str, others: str) -> str:
+        """Add the head's share to that of ``others``, ``[B, M]``; ``points`` have a last column of ones."""
         anchors = self.anchors.double().cpu().numpy()
-        value = points.add_to(graph)
-        # |z - a|² = |z|² - 2z·a + |a|², which rounding may leave below zero.
-        products = points.then(graph, value, -2.0 * anchors.T, (anchors * anchors).sum(axis=1) + BLUNT)
-        squared = graph.node("Relu", graph.node("Add", products, graph.squared_length(value)))
+        # |z - a|² = |z|² - 2z·a + |a|², which rounding may leave below zero; the length of the points counts their one.
+        lengths = (anchors * anchors).sum(axis=1) + BLUNT - 1.0
+        onto = graph.constant(np.concatenate([-2.0 * anchors.T, lengths[None]]))
+        own = graph.node("ReduceSumSquare", points, graph.constant([1], np.int64))
+        squared = graph.node("Relu", graph.node("Gemm", points, onto, own))
         similar = graph.node("Exp", graph.node("Neg", graph.node("Sqrt", squared)))
         return graph.node("Gemm", similar, graph.constant(self.coefficients.cpu().numpy()), others)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,12 +42,23 @@ class NetworkConfig:
 
 
 class Dropout(nn.Dropout):
-    """Torch's dropout with a mask of uniform numbers: on a CPU, drawing it takes half the time of torch's own."""
+    """Torch's dropout. On a CPU the mask comes from random bytes, so ``p`` is met to 1/256, in a tenth of the time."""
+
+    def __init__(self, p: float, seed: int = 0) -> None:
+        super().__init__(p)
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Let the masks to come depend on ``seed`` alone; those of a GPU depend on torch's own seed."""
+        self._draws = np.random.SFC64(seed)
 
     def forward(self, values: Tensor) -> Tensor:
-        if not self.training:
-            return values
-        return values * torch.rand_like(values).ge_(self.p).div_(1.0 - self.p)
+        if not self.training or values.device.type != "cpu":
+            return super().forward(values)
+        count, dropped = values.numel(), min(round(256 * self.p), 255)
+        draws = self._draws.random_raw(-(-count // 8)).view(np.uint8)[:count].reshape(values.shape)
+        mask = np.multiply(draws >= dropped, 256 / (256 - dropped), dtype=np.float32)
+        return values * torch.from_numpy(mask)
 
 
 class RouterNetwork(nn.Module):
@@ -62,7 +74,9 @@ class RouterNetwork(nn.Module):
         layers: list[nn.Module] = []
         width = config.input_dim
         for hidden in config.hidden_dims:
-            layers += [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), Dropout(config.dropout)]
+            linear = nn.Linear(width, hidden)
+            linear.bias.requires_grad_(False)  # BatchNorm takes away whatever is added to a column
+            layers += [linear, nn.BatchNorm1d(hidden), nn.ReLU(), Dropout(config.dropout)]
             width = hidden
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(width, config.n_models)
@@ -74,3 +88,9 @@ class RouterNetwork(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         return torch.sigmoid(self.logits(embeddings))
+
+    def reseed(self, seed: int) -> None:
+        """Let the dropout to come depend on ``seed`` alone, each layer's on its own part of it."""
+        layers = [layer for layer in self.hidden if isinstance(layer, Dropout)]
+        for layer, own in zip(layers, np.random.SeedSequence(seed).generate_state(max(len(layers), 1)).tolist(), strict=False):
+            layer.reseed(own)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auto_router.learn.graph import Affine, Graph, Layout
+from auto_router.learn.affine import Affine
+from auto_router.learn.graph import Graph, Layout
 
 CLIP = 4.0
 
@@ -51,7 +52,7 @@ class Projection(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         return self.scaled(rows) @ self.basis
 
-    def add_to(self, graph: Graph) -> Affine:
+    def map(self, graph: Graph) -> Affine:
         """Return it as a map of the graph's inputs, clipped where they have to be. An input that the graph lacks is all zeros.
 
         What is not clipped is linear, so its centre and scale go into the factors and the offset.
@@ -59,16 +60,15 @@ class Projection(nn.Module):
         mean, scale, limit, basis = (t.double().cpu().numpy() for t in (self.mean, self.scale, self.limit, self.basis))
         # Of rows of zeros, everything; inputs that are clipped are taken out again.
         offset = np.clip(-mean * scale, -limit, limit) @ basis
-        sources = []
+        sources = {}
         for name, columns in graph.inputs.items():
             centre, factor, most, rotated = mean[columns], scale[columns], limit[columns], basis[columns]
             if np.isfinite(most).any():
                 offset -= np.clip(-centre * factor, -most, most) @ rotated
                 scaled = graph.node("Mul", graph.node("Sub", name, graph.constant(centre)), graph.constant(factor))
-                above = graph.node("Max", scaled, graph.constant(-most))
-                sources.append((graph.node("Min", above, graph.constant(most)), rotated))
+                sources[graph.clip(scaled, most)] = rotated
             else:
-                sources.append((name, factor[:, None] * rotated))
+                sources[name] = factor[:, None] * rotated
         return Affine(sources, offset)
 
 

@@ -7,7 +7,7 @@ mean of each model → P(correct) ``[B, M]``. Unlike heads err differently, whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from auto_router.errors import ConfigError
+from auto_router.learn.affine import Affine, add_parts
 from auto_router.learn.graph import Graph, Layout, Rule, served
 from auto_router.learn.heads import KernelHead
 from auto_router.learn.projection import Projection
@@ -88,18 +89,26 @@ class StackNetwork(nn.Module):
 
     def compiled(self, layout: Layout) -> Rule:
         """Return the network as a rule with one output. Raises ConfigError where its tables are damaged."""
-        return served(lambda graph: [self.add_to(graph)], layout)
+        return served(lambda graph: add_parts(graph, [self]), layout)
 
-    def add_to(self, graph: Graph) -> str:
-        """Add the network to a graph of the input's blocks. Raises ConfigError where its tables are damaged."""
-        total, limits = self.deviations(graph), (graph.constant(0.0), graph.constant(1.0))
-        return graph.node("Clip", graph.node("Add", total, graph.constant(self.mean.cpu().numpy())), *limits)
-
-    def deviations(self, graph: Graph) -> str:
-        """Add what the heads together add to the models' means."""
-        projected, ends = self.projection.add_to(graph), np.cumsum(self.columns).tolist()
+    def maps(self, graph: Graph) -> list[Affine]:
+        """Return what each head sees of the graph's inputs."""
+        projected, ends = self.projection.map(graph), np.cumsum(self.columns).tolist()
         *views, grown = (projected[end - width : end] for end, width in zip(ends, self.columns, strict=True))
-        total = self.trees.add_to(graph, grown.add_to(graph))
+        return [*(view.with_one() for view in views), grown]
+
+    def add_to(self, graph: Graph, values: Sequence[str]) -> str:
+        """Add the network on its :meth:`maps`. Raises ConfigError where its tables are damaged."""
+        limits = graph.constant(0.0), graph.constant(1.0)
+        return graph.node("Clip", self._total(graph, values, self.mean), *limits)
+
+    def deviations(self, graph: Graph, values: Sequence[str]) -> str:
+        """Add what the heads together add to the models' means."""
+        return self._total(graph, values, torch.zeros_like(self.mean))
+
+    def _total(self, graph: Graph, values: Sequence[str], mean: Tensor) -> str:
+        *views, grown = values
+        total = self.trees.add_to(graph, grown, mean)
         for kernel, view in zip(self.kernels, views, strict=True):
             total = kernel.add_to(graph, view, total)
         return total

@@ -29,8 +29,8 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 KERNEL_VIEWS = {
-    "kernel of surface": View({"text": 0.0, "image": 0.0, "surface": 1.0}, components=96),
-    "kernel of meaning": View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=128),
+    "kernel of surface": View({"text": 0.0, "image": 0.0, "surface": 1.0}, components=32),
+    "kernel of meaning": View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=64),
 }
 TREES_VIEW = View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=24, with_surface=True)
 HEADS = (*KERNEL_VIEWS, "trees")

@@ -89,7 +89,9 @@ def first_not_finite(x: Table) -> tuple[int, int]:
     """Return the number, in the table, of the first row with NaN or infinite values, and their count; (-1, 0) for none."""
     first, count, start = -1, 0, 0
     for part in chunks(x):
-        bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
+        with np.errstate(invalid="ignore", over="ignore"):
+            fine = np.isfinite(part.sum())  # what is not finite stays so in a sum, which is sooner found
+        bad = np.flatnonzero([] if fine else ~np.isfinite(part).all(axis=1))
         first = start + int(bad[0]) if len(bad) and first < 0 else first
         count, start = count + len(bad), start + len(part)
     return int(x.rows[first]) if count and isinstance(x, Subset) else first, count

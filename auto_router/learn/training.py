@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.adamw import adamw
 
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.network import NetworkConfig, RouterNetwork
@@ -91,10 +92,7 @@ class Training:
         with _seeded(seed, 0):
             shape = NetworkConfig(train[0].shape[1], labels.shape[1], tuple(config.hidden_dims), config.dropout)
             self._network = RouterNetwork(shape).to(device)
-        # One pass over the weights instead of a dozen: without it the optimizer takes longer than the network.
-        self._optimizer = torch.optim.AdamW(
-            self._network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self._optimizer = _AdamW(self._network, config)
         self._best_state = copy.deepcopy(self._network.state_dict())
 
     def advance(self, train: Side, validation: Side, epochs: int) -> None:
@@ -142,13 +140,36 @@ class Training:
         self._network.train()
         total = torch.zeros((), device=y.device)
         with _seeded(self.seed, len(self.history) + 1) as generator:
+            self._network.reseed(generator.initial_seed())
             for rows in batches(len(y), max(self.config.batch_size, 2), generator):
                 loss = masked_bce(self._network.logits(x(rows)), y[rows.to(y.device)], self._weights)
-                self._optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._optimizer.step()
                 total += loss.detach() * len(rows)
         return total.item() / len(y)
+
+
+class _AdamW:
+    """``torch.optim.AdamW``, with its defaults, without its hooks and groups, in a quarter less time."""
+
+    def __init__(self, network: RouterNetwork, config: TrainConfig) -> None:
+        self._config = config
+        self._weights: list[Tensor] = [one for one in network.parameters() if one.requires_grad]
+        self._means, self._squares = ([torch.zeros_like(one) for one in self._weights] for _ in range(2))
+        self._steps = [torch.zeros((), device=one.device) for one in self._weights]
+
+    def step(self) -> None:
+        """Go one step down the gradients, and forget them."""
+        gradients = [one.grad for one in self._weights if one.grad is not None]
+        with torch.no_grad():
+            # Fused: one pass over the weights instead of a dozen, without which this takes longer than the network.
+            adamw(
+                self._weights, gradients, self._means, self._squares, [], self._steps, fused=True,
+                lr=self._config.learning_rate, weight_decay=self._config.weight_decay,
+                beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip
+        for one in self._weights:
+            one.grad = None
 
 
 def best_epoch(losses: Sequence[float]) -> int:

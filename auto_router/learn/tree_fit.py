@@ -20,7 +20,7 @@ from auto_router.splits import group_folds
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 
-TREES = 32  # each split is the best of one random cut in every feature; as good as 100 that see 0.4 of the features
+TREES = 24  # each split is the best of one random cut in every feature; as good as 100 that see 0.4 of the features
 DEPTH = 10  # deeper ones measured no better, and each level costs a decision time
 LEAF = 10
 FOLDS = 4

@@ -1,7 +1,7 @@
 """The trees part of a stack: flat tables over all nodes, run by onnxruntime.
 
 The tables are what an artifact holds. They are checked before they are used: a path that leads out of the table or never
-ends would read foreign memory or hang. onnxruntime follows thirty paths of ten steps in a few microseconds.
+ends would read foreign memory or hang. onnxruntime follows two dozen paths of ten steps in a few microseconds.
 """
 
 from __future__ import annotations
@@ -66,13 +66,14 @@ class TreesHead(nn.Module):
             raise ConfigError("trees hold cuts or values that are not finite")
 
     def forward(self, points: Tensor) -> Tensor:
-        rule = served(lambda graph: [self.add_to(graph, *graph.inputs)], Layout(self.dim))
+        base = torch.zeros(self.values.shape[1])
+        rule = served(lambda graph: [self.add_to(graph, next(iter(graph.inputs)), base)], Layout(self.dim))
         return torch.from_numpy(rule(points.detach().cpu().numpy())[0]).to(points.device)
 
-    def add_to(self, graph: Graph, points: str) -> str:
-        """Add the sum of the leaves that the points come to. Raises ConfigError as :meth:`check` does."""
+    def add_to(self, graph: Graph, points: str, base: Tensor) -> str:
+        """Add ``base`` [M] + the sum of the leaves that the points come to. Raises ConfigError as :meth:`check` does."""
         self.check()
-        return graph.node("TreeEnsembleRegressor", points, domain=TREES, ready=self._attributes())
+        return graph.node("TreeEnsembleRegressor", points, domain=TREES, ready=self._attributes(), base_values=base.tolist())
 
     def _leaf(self) -> npt.NDArray[np.bool_]:
         onward = self.onward.cpu().numpy().reshape(-1, 2)

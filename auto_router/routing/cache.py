@@ -12,7 +12,7 @@ import numpy as np
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.spec import Array
 from auto_router.encode.surface import NAMES as SURFACE
-from auto_router.encode.surface import with_surface
+from auto_router.encode.surface import surface_features
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
 
@@ -32,7 +32,7 @@ class RowCache:
             raise ConfigError(f"cache_bytes must be a number of bytes from 0 (no cache), got {most_bytes}")
         self.generator = generator
         self._surface = surface
-        self._dim = generator.dim + (len(SURFACE) if surface else 0)
+        self._size = 4 * (generator.dim + (len(SURFACE) if surface else 0)) + _OVERHEAD  # bytes a row
         self.most_bytes = most_bytes
         self.hits = self.misses = 0
         self._rows: OrderedDict[bytes, Array] = OrderedDict()
@@ -42,10 +42,6 @@ class RowCache:
     def held(self) -> int:
         """Bytes that are held."""
         return len(self._rows) * self._size
-
-    @property
-    def _size(self) -> int:
-        return 4 * self._dim + _OVERHEAD
 
     def rows(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None) -> Array:
         """Return rows ``[N, D]``; arguments and errors are those of :meth:`EmbeddingGenerator.embed_batch`."""
@@ -69,21 +65,26 @@ class RowCache:
 
     def fresh(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None = None) -> Array:
         """Return the rows without looking any up or remembering them."""
-        rows = self.generator.embed_batch(texts, images)
-        return with_surface(rows, texts) if self._surface else rows
+        if not self._surface:
+            return self.generator.embed_batch(texts, images)
+        surface = surface_features(texts)  # before the encoder drives the code of the last decision out of the cache
+        return np.concatenate([self.generator.embed_batch(texts, images), surface], axis=1)
 
     def clear(self) -> None:
         with self._lock:
             self._rows.clear()
 
     def _look_up(self, keys: Sequence[bytes | None]) -> list[Array | None]:
+        found: list[Array | None] = []
         with self._lock:
-            found: list[Array | None] = [None if key is None else self._rows.get(key) for key in keys]
-            for key, row in zip(keys, found, strict=True):
-                if key is not None and row is not None:
+            for key in keys:
+                row = None if key is None else self._rows.get(key)
+                if key is None or row is None:
+                    self.misses += 1
+                else:
+                    self.hits += 1
                     self._rows.move_to_end(key)
-            self.misses += sum(row is None for row in found)
-            self.hits += sum(row is not None for row in found)
+                found.append(row)
         return found
 
     def _remember(self, keys: Sequence[bytes | None], rows: Array) -> None:
@@ -91,7 +92,7 @@ class RowCache:
             for key, row in zip(keys, rows, strict=True):
                 if key is not None:
                     self._rows[key] = row.copy()  # a view would keep the whole batch alive
-            while self.held > self.most_bytes:
+            while len(self._rows) * self._size > self.most_bytes:
                 self._rows.popitem(last=False)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from auto_router.decide.policy import Decision
+from auto_router.decide.policy import Choices, Floats
 
 CLEAR = 3.0  # standard errors
 
@@ -48,11 +48,13 @@ class DriftMonitor:
 
     def __init__(self, names: Sequence[str], reference: Mapping[str, Any], most: int) -> None:
         self._names, self._reference = tuple(names), reference
-        self._last: deque[tuple[str, str, tuple[float, ...], float | None]] = deque(maxlen=most)
+        self._last: deque[tuple[int, str, list[float], float | None]] = deque(maxlen=most)
         self._lock = threading.Lock()
 
-    def add(self, decisions: Sequence[Decision]) -> None:
-        figures = [(d.model, d.reason, tuple(d.probabilities.values()), d.novelty) for d in decisions]
+    def add(self, choices: Choices, probabilities: Floats, novelty: Floats | None) -> None:
+        """Remember decided rows; ``probabilities`` [N, M] and ``novelty`` [N] are what they were decided on."""
+        distances = [None] * len(probabilities) if novelty is None else novelty.tolist()
+        figures = zip(choices.chosen.tolist(), choices.reasons, probabilities.tolist(), distances, strict=True)
         with self._lock:
             self._last.extend(figures)
 
@@ -78,7 +80,7 @@ class DriftMonitor:
             if unfamiliar - usual > CLEAR * error:
                 alarms.append(f"{unfamiliar:.1%} of the prompts are unlike those of training, {usual:.1%} were expected")
         return DriftReport(
-            count, _shares([row[0] for row in last]), _shares([row[1] for row in last]),
+            count, _shares([self._names[row[0]] for row in last]), _shares([row[1] for row in last]),
             dict(zip(self._names, mean.tolist(), strict=True)), expected, unfamiliar, usual, alarms,
         )  # fmt: skip
 

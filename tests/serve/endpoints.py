@@ -17,12 +17,16 @@ from tests.servers import free_port
 
 @dataclass
 class Endpoint:
-    """Answers ``NAME says hello``, or a call of the first tool; with 500 while ``down``. ``bodies`` are what it was asked."""
+    """Answers ``NAME says hello``, or a call of the first tool; with 500 while ``down``.
+
+    ``bodies`` are what it was asked, ``callers`` the address and port that each came from: one connection, one port.
+    """
 
     name: str
     port: int = 0
     down: bool = False
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    callers: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -37,6 +41,7 @@ class Endpoint:
             return await _send(send, 404, {"error": {"message": f"no such path: {scope['path']}", "type": "not_found"}})
         body = json.loads(data)
         self.bodies.append(body)
+        self.callers.append(scope["client"])
         if self.down:
             return await _send(send, 500, {"error": {"message": f"{self.name} is down", "type": "server_error"}})
         if scope["path"] == "/v1/responses":
@@ -93,12 +98,13 @@ class Endpoint:
 
 @contextmanager
 def serving(*names: str) -> Iterator[list[Endpoint]]:
-    """Serve one endpoint a name, each in a thread, while the block runs."""
+    """Serve one endpoint a name, each in a thread, while the block runs.
+
+    Idle connections stay open for a minute: one that closes while a request is on its way fails that request.
+    """
     endpoints = [Endpoint(name, free_port()) for name in names]
-    servers = [
-        uvicorn.Server(uvicorn.Config(endpoint, port=endpoint.port, log_level="error", lifespan="off", ws="none"))
-        for endpoint in endpoints
-    ]
+    fixed: dict[str, Any] = {"log_level": "error", "lifespan": "off", "ws": "none", "timeout_keep_alive": 60}
+    servers = [uvicorn.Server(uvicorn.Config(endpoint, port=endpoint.port, **fixed)) for endpoint in endpoints]
     threads = [threading.Thread(target=server.run, daemon=True) for server in servers]
     for thread in threads:
         thread.start()

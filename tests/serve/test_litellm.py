@@ -22,7 +22,7 @@ if find_spec("litellm") is None:  # not importorskip: importing it asks for pric
     pytest.skip("the LiteLLM proxy is in an environment of its own: make test-litellm", allow_module_level=True)
 
 import yaml
-from openai import APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
+from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
 
 from auto_router.router import ModelRouter
 from tests.checkout import ROOT
@@ -75,6 +75,7 @@ def all_up(endpoints: dict[str, Endpoint]) -> None:
     for endpoint in endpoints.values():
         endpoint.down = False
         endpoint.bodies.clear()
+        endpoint.callers.clear()
 
 
 def ask(client: OpenAI, text: Any, model: str = "auto", **more: Any) -> tuple[Any, dict[str, str]]:
@@ -192,6 +193,16 @@ def test_where_the_first_choice_fails_the_second_answers(
     recovered(client, MATH, "math", endpoints)
 
 
+def test_a_connection_that_idled_is_not_used_again(proxy: Running, endpoints: dict[str, Endpoint]) -> None:
+    """Servers on uvicorn close connections that idled for 5 s; a request on its way then would fail."""
+    body = {"model": "auto", "messages": [{"role": "user", "content": MATH}]}
+    for seconds in (0.0, 0.0, 4.2, 0.0):
+        time.sleep(seconds)
+        assert proxy.ask("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {KEY}"})[0] == 200
+    before, same, after, again = endpoints["math"].callers
+    assert before == same != after == again
+
+
 def test_where_all_fail_the_client_gets_a_proper_error(client: OpenAI, endpoints: dict[str, Endpoint], proxy: Running) -> None:
     before = answers(proxy)
     for endpoint in endpoints.values():
@@ -257,9 +268,13 @@ def test_faults_under_load_are_only_the_documented_ones(proxy: Running, path: Pa
                 while not over.is_set():
                     turn += 1
                     text = f"{MATH} {number} {turn}"
-                    raw = await client.chat.completions.with_raw_response.create(
-                        model="auto", messages=[{"role": "user", "content": text}]
-                    )
+                    try:
+                        raw = await client.chat.completions.with_raw_response.create(
+                            model="auto", messages=[{"role": "user", "content": text}]
+                        )
+                    except APIError as error:
+                        seen[("nobody", str(error))] += 1
+                        continue
                     said = (raw.parse().choices[0].message.content or "").split()[0]
                     seen[(raw.headers["x-auto-router-model"], said)] += 1
 
