@@ -245,8 +245,8 @@ def test_a_broken_replacement_changes_nothing(path: Path, encoder: SwitchedEncod
         for content in (b"junk", save(path.with_name("other"), ["a", "b", "c"]).read_bytes()):
             temporary = path.with_name("new")
             temporary.write_bytes(content)
-            os.replace(temporary, path)
             failed = count(engine, "artifact_loads_total", outcome="failed")
+            os.replace(temporary, path)
             wait_until(lambda before=failed: count(engine, "artifact_loads_total", outcome="failed") > before)  # type: ignore[misc]
             assert decided(engine).model == "big"
             assert engine.live.load_error is not None
