@@ -39,6 +39,11 @@ class _Asked(NamedTuple):
     models: Names
     policy: ServedPolicy
 
+    def checked(self, row: int = 0) -> Self:
+        """Return itself, or raise the error of a prompt that is none: before it waits beside those of others."""
+        check_prompt(row, self.text, self.images)
+        return self
+
 
 class ModelRouter:
     """Routes prompts to the model that should answer them. Its methods may be called from several threads at once.
@@ -130,7 +135,7 @@ class ModelRouter:
             DataError: the prompt is no string, or a picture cannot be read.
             ConfigError: no model may take the input, or ``models`` or ``operating_point`` is unknown.
         """
-        return self._decide([_Asked(text, images, models, self.policies.under(operating_point))])[0]
+        return self._decide([_Asked(text, images, models, self.policies.under(operating_point)).checked()])[0]
 
     def route_batch(self, texts: Sequence[str], images: Sequence[Pictures] | None = None, models: Names = None) -> list[str]:
         """Return one model name per prompt; all prompts are encoded together."""
@@ -145,7 +150,8 @@ class ModelRouter:
         if images is not None and len(images) != len(texts):
             raise ConfigError(f"{len(texts)} prompts came with {len(images)} lists of pictures; give one list per prompt")
         given = [None] * len(texts) if images is None else images
-        return self._decide([_Asked(*both, models, self.policy) for both in zip(texts, given, strict=True)])
+        both = zip(texts, given, strict=True)
+        return self._decide([_Asked(*one, models, self.policy).checked(row) for row, one in enumerate(both)])
 
     async def aroute(self, text: str, images: Pictures = None, models: Names = None) -> str:
         """Like :meth:`route`, without blocking the event loop."""
@@ -155,7 +161,7 @@ class ModelRouter:
         self, text: str, images: Pictures = None, models: Names = None, operating_point: str | None = None
     ) -> Decision:
         """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
-        asked = _Asked(text, images, models, self.policies.under(operating_point))
+        asked = _Asked(text, images, models, self.policies.under(operating_point)).checked()
         return await asyncio.wrap_future(self.batches.submit(asked))
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
@@ -211,8 +217,6 @@ class ModelRouter:
             raise ConfigError("this router is closed; open another one")
         if not asked:
             return []
-        for row, one in enumerate(asked):
-            check_prompt(row, one.text, one.images)
         texts, pictures = [one.text for one in asked], [one.images for one in asked]
         counts = [len(given or ()) for given in pictures]
         allowed = self._limits.allowed(texts, counts, [one.models for one in asked])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import pickle
@@ -136,7 +137,9 @@ def test_what_is_no_prompt_is_named_and_nothing_is_encoded(path: Path, text: Any
     router = opened(path)
     with pytest.raises(DataError, match=message):
         router.decide_batch(["a", text], [None, images])
-    assert router.cache.misses == 0
+    with pytest.raises(DataError, match=message.replace("row 1", "row 0")):
+        asyncio.run(router.adecide(text, images))
+    assert (router.cache.misses, router.batches.served) == (0, 0), "nobody else's batch holds it"
 
 
 @pytest.mark.parametrize("prompt", HOSTILE_PROMPTS)
