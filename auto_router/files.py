@@ -7,7 +7,7 @@ import json
 import mmap
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,13 +29,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     removed and ``path`` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    # mkstemp makes files readable by their owner only; outputs follow the user's umask like any other file.
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary.touch(exist_ok=False)  # not by mkstemp, which lets nobody but the owner read: the user's umask decides
     try:
         yield temporary
         os.replace(temporary, path)

@@ -184,11 +184,11 @@ class LiveRouter:
 
     def _failed(self, error: Exception) -> None:
         message = " ".join(f"{type(error).__name__}: {error}".split())
-        if message != self.load_error:
+        new, self.load_error = message != self.load_error, message  # before it is counted: who sees the count may ask why
+        if new:
             served = "the router before it stays in service" if self.router is not None else "the fallback model is chosen"
             log.error("router artifact cannot be opened; %s: %s", served, message)
             self._on_load("failed")
-        self.load_error = message
         # A damaged file stays damaged; a file that is missing, or an encoder that is down, may come.
         self._again = self._seen is None or isinstance(error, EncoderError)
 

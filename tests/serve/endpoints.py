@@ -109,6 +109,7 @@ def serving(*names: str) -> Iterator[list[Endpoint]]:
     for thread in threads:
         thread.start()
     while not all(server.started for server in servers):
+        assert all(thread.is_alive() for thread in threads), "an endpoint did not start"
         time.sleep(0.01)
     try:
         yield endpoints

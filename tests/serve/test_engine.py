@@ -90,6 +90,10 @@ def count(engine: Engine, name: str, **labels: str) -> float:
     return engine.metrics.registry.get_sample_value(f"auto_router_{name}", labels) or 0.0
 
 
+def loaded(engine: Engine) -> float:
+    return count(engine, "artifact_loads_total", outcome="loaded")
+
+
 def decided(engine: Engine, text: str = "x", *images: Any, **given: Any) -> Any:
     return asyncio.run(engine.decide(Request(text, images, **given))).decision
 
@@ -230,10 +234,11 @@ def test_a_replaced_artifact_comes_into_service_and_nobody_notices(path: Path, e
                     await asyncio.sleep(0.3)
                     names = [f"{name}-{turn}" for name in NAMES]
                     await asyncio.to_thread(save, path, names)
-                    while made[-1].model != f"big-{turn}":  # the test's own time limit ends a wait in vain
+                    # In service, and counted, which is a moment later; the test's own time limit ends a wait in vain.
+                    while not made or made[-1].model != f"big-{turn}" or loaded(engine) < turn + 2:
                         await asyncio.sleep(0.01)
             assert {one.reason for one in made} == {"most_likely_qualified"}
-            assert count(engine, "artifact_loads_total", outcome="loaded") == 4
+            assert loaded(engine) == 4
             assert count(engine, "decision_seconds_count") == len(made)
             assert count(engine, "cache_misses_total") + count(engine, "cache_hits_total") == len(made)
 

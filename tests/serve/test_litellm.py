@@ -59,7 +59,8 @@ def proxy(path: Path, endpoints: dict[str, Endpoint], tmp_path_factory: pytest.T
     config["litellm_settings"]["use_chat_completions_url_for_anthropic_messages"] = True
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {"AUTO_ROUTER_PATH": str(path), "LITELLM_MASTER_KEY": KEY}
-    command = ["examples/litellm/run.sh", str(folder / "config.yaml")]
+    # Connections to the tests' clients outlive every pause between two requests.
+    command = ["examples/litellm/run.sh", str(folder / "config.yaml"), "--keepalive_timeout", "60"]
     with running(command, "/health/liveliness", folder / "log", environment) as found:
         yield found
 
