@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import shutil
@@ -17,6 +18,13 @@ from filelock import FileLock
 # In the background of a shell Ctrl-C is ignored, and processes inherit that: those that tests interrupt, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ImportError):  # the servers' environments have none
+    from hypothesis import HealthCheck, settings
+
+    # On a busy machine any example can take seconds.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN")

@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from tests.servers import LoopbackServer
 
 _PICTURE = re.compile(r"data:image/(png|jpeg|jpg);base64,(.+)", re.DOTALL)
 MODEL = "nvidia/nvclip-vit-h-14"
@@ -74,8 +76,7 @@ class NvclipServer:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
+        self._server = LoopbackServer(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 

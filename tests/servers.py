@@ -12,9 +12,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+
+class LoopbackServer(ThreadingHTTPServer):
+    """Takes a burst of connections: where the queue is full (at 5 by default), one waits for seconds or fails."""
+
+    daemon_threads = True
+    request_queue_size = 256
 
 
 def free_port() -> int:

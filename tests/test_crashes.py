@@ -114,13 +114,16 @@ def test_after_twenty_kills_and_every_fault_the_labels_are_those_of_a_quiet_run(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["prepare_hf_data", "datasets"])
     journal = tmp_path / "out" / JOURNAL_NAME
-    kills = 0
-    with ReplayServer(recording(rows), latency_s=0.01, fault=random_faults(generator)) as server:
+    kills, faults, last = 0, random_faults(generator), float("inf")
+    with ReplayServer(
+        recording(rows), latency_s=0.01, fault=lambda number: Fault(delay_s=1.5) if number >= last else faults(number)
+    ) as server:
         while kills < KILLS:
             before, begin = committed(journal), server.requests
+            enough = begin + generator.randrange(0, 25)
+            last = enough + 3  # from then on nobody is answered in time: however late the kill is, work is left
             process = context.Process(target=prepare_hf_data.main, args=(arguments(tmp_path, server.url, "out"),))
             process.start()
-            enough = begin + generator.randrange(0, 30)
             deadline = time.monotonic() + 60
             while server.requests < enough and process.is_alive() and time.monotonic() < deadline:
                 time.sleep(0.002)
@@ -133,6 +136,7 @@ def test_after_twenty_kills_and_every_fault_the_labels_are_those_of_a_quiet_run(
             assert not before & {request_key(body) for body in server.seen[begin:]}, "a committed answer was asked again"
             assert committed(journal) >= before
             assert written(tmp_path / "out") == {}
+        last = float("inf")
         middle = committed(journal)
         assert 50 < len(middle) < len(rows)
         # The last run goes through with faults; what they left open, one more run without any mends.

@@ -110,8 +110,6 @@ def test_an_empty_journal_exports_an_empty_recording(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_waited_for_and_then_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "PATIENCE_S", 2.5)
-
     async def run(journal: Journal, prompts: range, room: float) -> None:
         full = journal._database.execute("PRAGMA page_count").fetchone()[0]
         journal._database.execute(f"PRAGMA max_page_count = {full}")
@@ -121,6 +119,7 @@ def test_a_full_disk_is_waited_for_and_then_one_error(tmp_path: Path, monkeypatc
     with Journal(tmp_path / "j.sqlite") as journal:
         asyncio.run(run(journal, range(50), room=0.5))
         assert all(journal.get(request(str(n) * 99)) == Answer("x" * 999) for n in range(50))
+        monkeypatch.setattr(journal_module, "PATIENCE_S", 2.5)
         with pytest.raises(DataError, match=r"j\.sqlite cannot be written .*full.*same command"):
             asyncio.run(run(journal, range(100, 150), room=60))
         # All or none, and what was there is still there.

@@ -60,7 +60,7 @@ def test_retry_after_is_a_number_or_a_date(as_date: bool) -> None:
 
     with ChatServer(script) as server:
         assert asked_once(PoolModel("m", model="m", base_url=server.url), user_message("q")).text == "a"
-    assert 0.9 <= times[1] - times[0] < 5
+    assert 0.9 <= times[1] - times[0] < 60, "the server's wait, not the policy's"
 
 
 def test_a_circuit_pauses_probes_and_closes() -> None:
@@ -250,11 +250,11 @@ def test_a_dead_endpoint_is_dropped_and_the_others_go_on(
 def test_a_question_is_not_used_up_by_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caller, "POLICY", QUICK)
     answers = recording(recorded("m", row["prompt"], row["answer"]) for row in ROWS)
-    # Down for the requests 10 to 16: more than one question's tries, fewer than the pauses allow.
+    # Down for the requests 10 to 14: more than one question's tries, fewer than the pauses allow.
     down = Fault(status=503)
-    with ReplayServer(answers, fault=lambda number: down if 10 <= number <= 16 else None) as server:
+    with ReplayServer(answers, fault=lambda number: down if 10 <= number <= 14 else None) as server:
         write_rows(tmp_path / "rows.jsonl", ROWS)
         write_pool(tmp_path / "pool.yaml", [{"name": "m", "concurrency": 1}])
         paths = flags(tmp_path)
         assert stage1(*paths, "--base-url", server.url) == 0
-    assert all(row["model_scores"] == {"m": 1} for row in read_evaluations(tmp_path / "out"))
+    assert [row["model_scores"] for row in read_evaluations(tmp_path / "out")] == [{"m": 1}] * len(ROWS)

@@ -136,10 +136,13 @@ def test_a_wider_search_takes_over_what_a_narrower_one_did(tmp_path: Path) -> No
 
 
 KILLED = """
-import sys
+import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
+from auto_router.learn.trials import TrialJournal
 from tests.test_search import search
+add = TrialJournal.add
+TrialJournal.add = lambda self, trial: (add(self, trial), time.sleep(0.2))  # however late it is killed, work is left
 search(Path({journal!r}), jobs={jobs})
 """
 
@@ -153,7 +156,7 @@ def test_a_killed_search_continues_to_the_same_result(jobs: int, tmp_path: Path)
     code = KILLED.format(root=str(ROOT), journal=str(journal), jobs=jobs)
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         while not (journal.exists() and journal.read_text().count("\n") > 4):
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < until, "nothing was written"

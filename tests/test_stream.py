@@ -209,14 +209,16 @@ def test_a_run_that_is_killed_anywhere_continues_to_the_same_bytes(tmp_path: Pat
     start = time.monotonic()
     subprocess.run([*command, str(tmp_path / "whole")], cwd=ROOT, check=True, capture_output=True)
     needed = time.monotonic() - start
-    rng, done = random.Random(5), []
+    rng, done = random.Random(5), list[int]()
     journal = tmp_path / "killed" / ".hf_train_embeddings.npy.journal"
-    for attempt in range(10):
+    attempt = 0
+    while attempt < 10 or len({rows for rows in done if rows}) < 3:  # the test's own time limit ends this
         process = subprocess.Popen([*command, str(tmp_path / "killed")], cwd=ROOT, stderr=subprocess.DEVNULL, text=True)
         if attempt % 3:  # every third anywhere, imports and validation included; the others while rows are written
             while not journal.exists() and process.poll() is None:
                 time.sleep(0.01)
         time.sleep(rng.uniform(0, needed / (8 if attempt % 3 else 2)))
+        ended, before = process.poll() is not None, done[-1:]
         process.send_signal(signal.SIGKILL)
         process.wait()
         if journal.exists():
@@ -226,6 +228,9 @@ def test_a_run_that_is_killed_anywhere_continues_to_the_same_bytes(tmp_path: Pat
                 except sqlite3.OperationalError:  # killed before the first table
                     found = None
             done.append(found[0] if found else 0)
+        # The machine may be slower now, or faster, than it was for the whole run.
+        needed *= 0.5 if ended else 1.3 if done[-1:] == before else 1.0
+        attempt += 1
     finished = subprocess.run([*command, str(tmp_path / "killed")], cwd=ROOT, check=True, capture_output=True, text=True)
     assert len({rows for rows in done if rows}) >= 3, done
     assert re.search(r"hf_train_embeddings.npy +200", finished.stdout)

@@ -111,6 +111,7 @@ class ReplayServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 256  # where a burst of connections fills the queue (5 by default), some wait for seconds or fail
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves before its answer is no error."""

@@ -167,6 +167,10 @@ def handler(bridge: Bridge) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # where a burst of connections fills the queue (5 by default), some wait for seconds or fail
+
+
 def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "invalid_request_error" if status < 500 else "server_error", "code": status}}
 
@@ -187,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         bridge = Bridge(
             args.name, args.upstream.rstrip("/"), args.upstream_model, lambda data: describer.describe(pixels(data))
         )
-        server = ThreadingHTTPServer((HOST, args.port), handler(bridge))
+        server = _Server((HOST, args.port), handler(bridge))
     except ImportError as error:
         print(f"error: {error}; run: python -m pip install -r examples/local_pool/requirements.txt", file=sys.stderr)
         return 1
