@@ -21,11 +21,11 @@ from typing import Any
 
 from tabulate import tabulate
 
+from auto_router.arrays import Array
 from auto_router.cluster import add_engine_flags
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
 from auto_router.encode.ray_engine import fill_on_ray
-from auto_router.encode.spec import Array
 from auto_router.encode.store import METADATA_NAME, publish
 from auto_router.encode.stream import CHUNK, ON_ERROR, Source, begin, fill, survey
 from auto_router.encode.unfinished import UnfinishedFile

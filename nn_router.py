@@ -23,6 +23,8 @@ import torch
 from tabulate import tabulate
 
 from auto_router import terminal
+from auto_router.arrays import Array
+from auto_router.arrays import Ints as Ints
 from auto_router.artifacts import Artifact
 from auto_router.assess.baselines import BASELINES, predicted_by_baselines
 from auto_router.assess.companion import XGBOOST_NAME, write_xgboost
@@ -44,13 +46,12 @@ from auto_router.learn.search_report import plot_trials, trials_table
 from auto_router.learn.stack_fit import drawn, fit_stack
 from auto_router.learn.subset import Subset, applied
 from auto_router.learn.targets import cost_aware, scaled_costs
-from auto_router.learn.training import Array, TrainConfig, train_network
+from auto_router.learn.training import TrainConfig, train_network
 from auto_router.learn.trials import Trial
 from auto_router.maintain import add_flags, asked, feedback_rows, maintain
 from auto_router.pool import load_pool
 from auto_router.publish import publish
 from auto_router.records import group_ids, label_matrix, model_names
-from auto_router.splits import Indices as Ints
 from auto_router.splits import split_by_group
 
 default_config: dict[str, Any] = {

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from auto_router.arrays import Floats
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
@@ -28,8 +29,6 @@ from auto_router.learn.networks import Network, build, describe
 from auto_router.learn.stack import StackNetwork
 from auto_router.learn.subset import applied
 from auto_router.safe_load import check_plain, fill, load_plain
-
-Floats = npt.NDArray[np.floating[Any]]
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 had no landmarks and expected costs, and kept the lengths of the anchors

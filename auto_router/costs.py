@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.records import Record, cost_matrix
-
-Floats = npt.NDArray[np.floating[Any]]
 
 # Without a record of tokens, an answer is taken to read and to write this many: only the ratios of the prices matter.
 NOMINAL_TOKENS = 500

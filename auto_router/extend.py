@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact
 from auto_router.decide.operating_points import CONFIDENCE_95, OperatingPoint, clustered_mean
 from auto_router.errors import ConfigError, DataError
@@ -24,9 +24,6 @@ from auto_router.learn.affine import add_maps
 from auto_router.learn.graph import Graph, Layout, served
 from auto_router.learn.stack import StackNetwork
 from auto_router.splits import group_folds
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 
 FEWEST = 30
 FOLDS = 5

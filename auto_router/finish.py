@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from auto_router.arrays import Floats
 from auto_router.artifacts import Artifact
 from auto_router.assess.tables import fitted_points_table
 from auto_router.costs import answer_costs
@@ -17,8 +14,6 @@ from auto_router.learn.calibration_fit import fit_calibration
 from auto_router.learn.cost_fit import explained, fit_costs
 from auto_router.learn.familiar import QUANTILE, fit_familiar
 from auto_router.records import Record, group_ids
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 def finish(artifact: Artifact, honest: Floats, inputs: Floats, used: Sequence[Record], labels: Floats, seed: int) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.costs import answer_costs
@@ -22,8 +21,6 @@ from auto_router.files import atomic_path
 from auto_router.pool import load_pool
 from auto_router.records import Record, group_ids, label_matrix
 from auto_router.routing.feedback import Feedback, encoder_digest, load_feedback
-
-Floats = npt.NDArray[np.floating[Any]]
 
 INPUTS = ("train_embeddings", "test_embeddings", "train_json", "test_json")
 

@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from auto_router.arrays import Array
 from auto_router.errors import DataError
 from auto_router.files import json_list
 from auto_router.shards import located_rows
 
 MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

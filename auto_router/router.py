@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from auto_router.arrays import Array, Floats
 from auto_router.artifacts import load_artifact
 from auto_router.decide.limits import Limits
-from auto_router.decide.policy import Decision, Floats, decisions
+from auto_router.decide.policy import Decision, decisions
 from auto_router.decide.served import Policies, ServedPolicy, choose_each
 from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
-from auto_router.encode.spec import Array
 from auto_router.errors import ConfigError
 from auto_router.images import ImageLike
 from auto_router.learn.device import usable_device

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
+from auto_router.arrays import Ints
 from auto_router.errors import DataError
 
-Indices = npt.NDArray[np.int64]
 
-
-def split_by_group(groups: Indices, fraction: float, seed: int, strata: Indices | None = None) -> tuple[Indices, Indices]:
+def split_by_group(groups: Ints, fraction: float, seed: int, strata: Ints | None = None) -> tuple[Ints, Ints]:
     """Return the row indices of two sides.
 
     ``fraction`` of the groups go to the second; neither side is empty. With ``strata`` ``[N]``, about that fraction of the
@@ -38,7 +36,7 @@ def split_by_group(groups: Indices, fraction: float, seed: int, strata: Indices 
     return np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64)
 
 
-def _stratified(strata: Indices, count: int, seed: int) -> Indices:
+def _stratified(strata: Ints, count: int, seed: int) -> Ints:
     """Draw ``count`` of the positions of ``strata``, from each stratum in proportion (largest remainders first)."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(strata))
@@ -50,7 +48,7 @@ def _stratified(strata: Indices, count: int, seed: int) -> Indices:
     return np.concatenate([order[strata[order] == name][:take] for name, take in zip(names, quota, strict=True)])
 
 
-def group_folds(groups: Indices, folds: int, seed: int) -> Indices:
+def group_folds(groups: Ints, folds: int, seed: int) -> Ints:
     """Return ``[N]`` fold numbers 0…folds-1 (fewer where there are fewer groups); a group lies in one fold."""
     folds = min(folds, len(np.unique(groups)))
     number = np.zeros(len(groups), dtype=np.int64)

@@ -23,19 +23,19 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from recorded import LAYOUT, SETS, DataSet  # noqa: E402
+from recorded import LAYOUT, SETS, DataSet
 
-from auto_router.artifacts import Artifact  # noqa: E402
-from auto_router.assess.baselines import Floats, Ints  # noqa: E402
-from auto_router.decide.operating_points import fit_operating_points  # noqa: E402
-from auto_router.decide.served import serve  # noqa: E402
-from auto_router.encode.surface import NAMES as SURFACE  # noqa: E402
-from auto_router.errors import run  # noqa: E402
-from auto_router.extend import add_model  # noqa: E402
-from auto_router.files import write_json  # noqa: E402
-from auto_router.learn.calibration_fit import fit_calibration  # noqa: E402
-from auto_router.learn.stack_fit import fit_stack  # noqa: E402
-from auto_router.splits import split_by_group  # noqa: E402
+from auto_router.arrays import Floats, Ints
+from auto_router.artifacts import Artifact
+from auto_router.decide.operating_points import fit_operating_points
+from auto_router.decide.served import serve
+from auto_router.encode.surface import NAMES as SURFACE
+from auto_router.errors import run
+from auto_router.extend import add_model
+from auto_router.files import write_json
+from auto_router.learn.calibration_fit import fit_calibration
+from auto_router.learn.stack_fit import fit_stack
+from auto_router.splits import split_by_group
 
 MODELS = 6
 WITHIN = 1.0

@@ -20,10 +20,10 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from auto_router.assess.assessment import assess  # noqa: E402
-from auto_router.assess.held_out import HeldOut  # noqa: E402
-from auto_router.errors import run  # noqa: E402
-from auto_router.files import write_json  # noqa: E402
+from auto_router.assess.assessment import assess
+from auto_router.assess.held_out import HeldOut
+from auto_router.errors import run
+from auto_router.files import write_json
 
 TARGETS = {(915, 5): 2.0, (1200, 14): 5.0}  # seconds by (rows, models)
 

@@ -32,8 +32,8 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import prepare_hf_data  # noqa: E402
-from auto_router.collect.collector import Collector  # noqa: E402
+import prepare_hf_data
+from auto_router.collect.collector import Collector
 
 LATENCY_S, CONCURRENCY = 0.2, 64
 MAX_RATIO, MAX_GROWTH = 1.15, 0.10

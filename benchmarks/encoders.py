@@ -21,7 +21,7 @@ from quality import default_router, difference, measured
 from recorded import DATA, DataSet, embedded
 from tabulate import tabulate
 
-from auto_router.assess.baselines import Floats
+from auto_router.arrays import Floats
 from auto_router.assess.metrics import best_single_model
 from auto_router.decide.policy import choose
 from auto_router.encode.efficientnet import cache_folder

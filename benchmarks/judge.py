@@ -22,13 +22,13 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from auto_router.collect.caller import Caller, Run  # noqa: E402
-from auto_router.collect.endpoint import Endpoint  # noqa: E402
-from auto_router.collect.journal import Journal  # noqa: E402
-from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id  # noqa: E402
-from auto_router.collect.rows import Question  # noqa: E402
-from auto_router.pool import PoolModel  # noqa: E402
-from tests.injections import INJECTIONS  # noqa: E402
+from auto_router.collect.caller import Caller, Run
+from auto_router.collect.endpoint import Endpoint
+from auto_router.collect.journal import Journal
+from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
+from auto_router.collect.rows import Question
+from auto_router.pool import PoolModel
+from tests.injections import INJECTIONS
 
 QUESTION = Question(0, "What is the capital of Portugal?", "Lisbon", (), None, "")
 HONEST = {

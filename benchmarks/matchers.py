@@ -23,8 +23,8 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from auto_router.collect.matching import match  # noqa: E402
-from auto_router.collect.stated import final_answer  # noqa: E402
+from auto_router.collect.matching import match
+from auto_router.collect.stated import final_answer
 
 TARGET = 0.97
 HEADERS = ["source", "answers", "right/right", "right/wrong", "wrong/right", "wrong/wrong", "undecided", "agree"]

@@ -34,7 +34,8 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(ROOT))
 
-from auto_router.assess.baselines import BASELINES, Floats, Ints, Predict
+from auto_router.arrays import Floats, Ints
+from auto_router.assess.baselines import BASELINES, Predict
 from auto_router.assess.curves import single_models, sweep
 from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
 from auto_router.decide.operating_points import OperatingPoint, fit_operating_points

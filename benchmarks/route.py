@@ -31,27 +31,26 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from recorded import LAYOUT, DataSet  # noqa: E402
+from recorded import LAYOUT, DataSet
 
-from auto_router.artifacts import Artifact, save_artifact  # noqa: E402
-from auto_router.assess.baselines import Floats  # noqa: E402
-from auto_router.decide.operating_points import fit_operating_points  # noqa: E402
-from auto_router.decide.policy import decisions  # noqa: E402
-from auto_router.encode.efficientnet import cache_folder  # noqa: E402
-from auto_router.encode.encoder import EmbeddingGenerator  # noqa: E402
-from auto_router.encode.factory import open_encoder  # noqa: E402
-from auto_router.encode.spec import Array  # noqa: E402
-from auto_router.encode.surface import NAMES as SURFACE  # noqa: E402
-from auto_router.encode.surface import with_surface  # noqa: E402
-from auto_router.errors import run  # noqa: E402
-from auto_router.files import write_json  # noqa: E402
-from auto_router.learn.calibration_fit import fit_calibration  # noqa: E402
-from auto_router.learn.cost_fit import fit_costs  # noqa: E402
-from auto_router.learn.familiar import beyond, fit_familiar  # noqa: E402
-from auto_router.learn.stack import StackNetwork  # noqa: E402
-from auto_router.learn.stack_fit import fit_stack  # noqa: E402
-from auto_router.records import load_records  # noqa: E402
-from auto_router.router import ModelRouter  # noqa: E402
+from auto_router.arrays import Array, Floats
+from auto_router.artifacts import Artifact, save_artifact
+from auto_router.decide.operating_points import fit_operating_points
+from auto_router.decide.policy import decisions
+from auto_router.encode.efficientnet import cache_folder
+from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.encode.factory import open_encoder
+from auto_router.encode.surface import NAMES as SURFACE
+from auto_router.encode.surface import with_surface
+from auto_router.errors import run
+from auto_router.files import write_json
+from auto_router.learn.calibration_fit import fit_calibration
+from auto_router.learn.cost_fit import fit_costs
+from auto_router.learn.familiar import beyond, fit_familiar
+from auto_router.learn.stack import StackNetwork
+from auto_router.learn.stack_fit import fit_stack
+from auto_router.records import load_records
+from auto_router.router import ModelRouter
 
 Figures = dict[str, float]
 Samples = dict[str, list[float]]

@@ -36,17 +36,18 @@ from train import products
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import generate_embeddings  # noqa: E402
-import nn_router  # noqa: E402
-from auto_router.encode.encoder import EmbeddingGenerator, Encoder  # noqa: E402
-from auto_router.encode.spec import Array, Spec  # noqa: E402
-from auto_router.errors import run  # noqa: E402
-from auto_router.files import write_json  # noqa: E402
-from auto_router.learn.search import config_with  # noqa: E402
-from auto_router.learn.subset import Subset  # noqa: E402
-from auto_router.learn.training import Side, TrainConfig, train_network  # noqa: E402
-from auto_router.records import Record  # noqa: E402
-from auto_router.shards import parquet_shards  # noqa: E402
+import generate_embeddings
+import nn_router
+from auto_router.arrays import Array
+from auto_router.encode.encoder import EmbeddingGenerator, Encoder
+from auto_router.encode.spec import Spec
+from auto_router.errors import run
+from auto_router.files import write_json
+from auto_router.learn.search import config_with
+from auto_router.learn.subset import Subset
+from auto_router.learn.training import Side, TrainConfig, train_network
+from auto_router.records import Record
+from auto_router.shards import parquet_shards
 
 MODELS = [f"model-{number}" for number in range(6)]
 STEPS = ("stages", "training", "growth")

@@ -43,12 +43,12 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from callers import Ask, load, over_http  # noqa: E402
-from made_endpoint import serve  # noqa: E402
+from callers import Ask, load, over_http
+from made_endpoint import serve
 
-from auto_router.errors import run  # noqa: E402
-from auto_router.files import write_json  # noqa: E402
-from auto_router.router import ModelRouter  # noqa: E402
+from auto_router.errors import run
+from auto_router.files import write_json
+from auto_router.router import ModelRouter
 
 GROWTH = 30 * 2**20
 CACHE = 4 * 2**20  # some 600 prompts of the embedded encoder: more than the cached ones, fewer than a warm-up's new ones

@@ -24,13 +24,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from route import default_artifact  # noqa: E402
+from route import default_artifact
 
-from auto_router.decide.policy import Decision  # noqa: E402
-from auto_router.errors import RouterError, run  # noqa: E402
-from auto_router.files import write_json  # noqa: E402
-from auto_router.records import load_records  # noqa: E402
-from auto_router.router import ModelRouter  # noqa: E402
+from auto_router.decide.policy import Decision
+from auto_router.errors import RouterError, run
+from auto_router.files import write_json
+from auto_router.records import load_records
+from auto_router.router import ModelRouter
 
 GROWTH = 100 * 2**20
 PROMPTS = 120

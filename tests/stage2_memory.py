@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import generate_embeddings
+from auto_router.arrays import Array
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
-from auto_router.encode.spec import Array, Spec
+from auto_router.encode.spec import Spec
 from tests.helpers import png
 from tests.picture_storm import peak_mib
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
+from auto_router.arrays import Floats
 from auto_router.decide.operating_points import OperatingPoint, fit_operating_points
 from auto_router.decide.served import serve
 from auto_router.errors import ConfigError
 from auto_router.learn.cost_fit import explained, fit_costs
 from auto_router.learn.cost_model import CostModel
 
-Floats = npt.NDArray[np.floating[Any]]
 NAMES = ["long", "flat", "partly"]
 
 

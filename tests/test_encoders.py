@@ -14,11 +14,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from auto_router.arrays import Array
 from auto_router.encode import efficientnet, local
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import MAX_WINDOWS, WINDOW_TOKENS, LocalEncoder
-from auto_router.encode.spec import Array, Spec
+from auto_router.encode.spec import Spec
 from auto_router.errors import ConfigError, DataError, EncoderError
 from tests.helpers import HOSTILE_PROMPTS, png
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import nn_router
+from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.policy import Decision
@@ -28,12 +28,11 @@ from auto_router.records import Record, save_records
 from auto_router.routing.feedback import append_feedback
 from tests.test_router import LetterEncoder
 
-Floats = npt.NDArray[np.float32]
 LAYOUT = Layout(4, 2, 2)
 NAMES = ["sums", "words"]
 
 
-def data(rows: int, seed: int) -> tuple[Floats, Floats]:
+def data(rows: int, seed: int) -> tuple[Array, Array]:
     """Two kinds of prompts: ``sums`` is right on one, ``words`` on the other; a third model is right where ``words`` is."""
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 2, rows)

@@ -16,6 +16,7 @@ FACES = ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router", 
 PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
 
 FOUNDATIONS = {
+    "arrays",
     "cluster",
     "conversation",
     "costs",

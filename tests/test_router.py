@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 
 import model_router
+from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
-from auto_router.encode.spec import Array, Spec
+from auto_router.encode.spec import Spec
 from auto_router.errors import ArtifactError, ConfigError, DataError, EncoderError, run
 from auto_router.learn.network import NetworkConfig, RouterNetwork
 from model_router import Decision, ModelRouter, decision_table

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.policy import Decision, decisions
 from auto_router.decide.served import serve
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.spec import Array
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.familiar import fit_familiar
 from auto_router.routing.cache import RowCache, content_digest

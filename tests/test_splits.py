@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auto_router.arrays import Ints
 from auto_router.errors import DataError
-from auto_router.splits import Indices, group_folds, split_by_group
+from auto_router.splits import group_folds, split_by_group
 
 GROUPS = st.lists(st.integers(0, 12), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))
 
 
 @given(GROUPS, st.floats(0.01, 0.99), st.integers(0, 5))
-def test_a_split_is_a_partition_of_rows_and_of_groups(groups: Indices, fraction: float, seed: int) -> None:
+def test_a_split_is_a_partition_of_rows_and_of_groups(groups: Ints, fraction: float, seed: int) -> None:
     count = len(np.unique(groups))
     if count < 2:
         with pytest.raises(DataError, match="at least 2 groups"):
@@ -43,7 +44,7 @@ def test_two_groups_always_split(fraction: float) -> None:
 
 
 @given(GROUPS, st.integers(2, 6), st.integers(0, 5))
-def test_folds_hold_whole_groups_and_are_all_used(groups: Indices, folds: int, seed: int) -> None:
+def test_folds_hold_whole_groups_and_are_all_used(groups: Ints, folds: int, seed: int) -> None:
     number = group_folds(groups, folds, seed)
     assert number.shape == groups.shape
     assert all(len(set(number[groups == group])) == 1 for group in np.unique(groups))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
+from auto_router.arrays import Array, Ints
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn import stack_fit
 from auto_router.learn.graph import Layout
@@ -19,12 +19,10 @@ from auto_router.learn.stack_fit import Fitted, fit_stack
 from auto_router.learn.training import TrainConfig, train_network
 from auto_router.learn.tree_fit import _grow, fit_trees
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 LAYOUT = Layout(text_dim=8, image_dim=4, surface_dim=3)
 
 
-def data(rows: int = 120, models: int = 3, seed: int = 0, pictures: bool = True) -> tuple[Floats, Floats, Ints]:
+def data(rows: int = 120, models: int = 3, seed: int = 0, pictures: bool = True) -> tuple[Array, Array, Ints]:
     """Two kinds of prompts, told apart by text and surface; model 0 is right on one kind, model 1 on the other."""
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 2, rows)
@@ -36,13 +34,13 @@ def data(rows: int = 120, models: int = 3, seed: int = 0, pictures: bool = True)
     return x, noisy.astype(np.float32), np.arange(rows)
 
 
-def fitted(x: Floats, y: Floats, groups: Ints) -> Fitted:
+def fitted(x: Array, y: Array, groups: Ints) -> Fitted:
     return fit_stack(x, y, groups, LAYOUT)
 
 
-def predict(found: Fitted, x: Floats) -> Floats:
+def predict(found: Fitted, x: Array) -> Array:
     with torch.inference_mode():
-        result: Floats = found.network(torch.from_numpy(x)).numpy()
+        result: Array = found.network(torch.from_numpy(x)).numpy()
     return result
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from auto_router.arrays import Array
 from auto_router.errors import ConfigError
 from auto_router.learn.targets import cost_aware, scaled_costs
-from auto_router.records import Array, Record
+from auto_router.records import Record
 
 NAMES = ["dear", "middle", "cheap"]
 

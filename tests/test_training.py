@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from auto_router.arrays import Array
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import release
 from auto_router.learn import subset, training
 from auto_router.learn.network import Dropout, NetworkConfig, RouterNetwork
 from auto_router.learn.search import config_with
 from auto_router.learn.subset import Subset, first_not_finite
-from auto_router.learn.training import Array, TrainConfig, Training, batches, class_weights, masked_bce, train_network
+from auto_router.learn.training import TrainConfig, Training, batches, class_weights, masked_bce, train_network
 
 SMALL = TrainConfig(hidden_dims=(16, 8), epochs=30, patience=5, batch_size=16, dropout=0.2, learning_rate=0.01)
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats, Ints
 from auto_router.assess.cost_quality import cost_quality, pool_aiq
 from auto_router.assess.held_out import HeldOut
 from auto_router.assess.intervals import LEVEL, RESAMPLES, GroupBootstrap, percentiles
@@ -32,9 +32,6 @@ from auto_router.assess.pair import recovered
 from auto_router.assess.per_model import per_model
 from auto_router.decide.policy import choose
 from auto_router.errors import DataError
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 
 NO_SOURCE = "(none)"
 

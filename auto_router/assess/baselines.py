@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -18,6 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
 
+from auto_router.arrays import Floats, Ints
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
 from auto_router.learn.stack_fit import drawn, non_negative
 from auto_router.learn.subset import Subset
@@ -25,8 +25,6 @@ from auto_router.learn.training import TrainConfig, train_network
 from auto_router.splits import group_folds, split_by_group
 from auto_router.terminal import bar
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 Predict = Callable[[Floats], Floats]
 Baseline = Callable[[Floats, Floats, Ints, int], Predict]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import joblib
 
+from auto_router.arrays import Array
 from auto_router.assess.baselines import Predict
 from auto_router.files import atomic_path
 from auto_router.learn.boosted import boosted_probabilities, fit_boosted
-from auto_router.learn.training import Array
 
 XGBOOST_NAME = "xgb_multi_router.joblib"
 

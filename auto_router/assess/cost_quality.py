@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.assess.curves import Curve, curve_of, settings, single_models
 from auto_router.assess.held_out import HeldOut
 from auto_router.assess.intervals import GroupBootstrap, percentiles
-
-Floats = npt.NDArray[np.floating[Any]]
 
 MOST_POINTS = 100
 

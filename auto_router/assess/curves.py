@@ -16,16 +16,11 @@ All settings are judged on the rows they are chosen from, so peak, PerfGain and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Bools, Floats, Ints
 from auto_router.assess.metrics import column_means, mean_of
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 # From "only the price counts" to "only P counts"; costs are scaled to a mean of 1, P lies in 0…1.
 LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 120)])

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.assess.held_out import HeldOut
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.served import serve
 
-Floats = npt.NDArray[np.floating[Any]]
 Packed = dict[str, Any]
 
 MOST_BYTES = 400_000  # of the packed tables in the page, base64 included

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.records import Record, content_key, group_ids, label_matrix
-
-Floats = npt.NDArray[np.floating[Any]]
 
 MOST_REASONS = 3
 NORMAL_95 = 1.96

@@ -8,16 +8,12 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Bools, Floats, Ints
 from auto_router.assess.metrics import column_means, taken
 from auto_router.decide.limits import outcomes
 from auto_router.errors import DataError
 from auto_router.records import Record, cost_matrix, group_ids, label_matrix
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 MODALITIES = ("text", "text + image")
 

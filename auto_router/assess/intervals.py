@@ -6,13 +6,10 @@ draws, so that differences between measures are paired.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
+from auto_router.arrays import Floats, Ints
+
 Interval = tuple[float, float]
 
 RESAMPLES = 1000

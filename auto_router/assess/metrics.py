@@ -16,13 +16,10 @@ from math import log2
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats, Ints
 from auto_router.assess.reliability import reliability
 from auto_router.errors import DataError
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 
 NAN = float("nan")
 

@@ -7,12 +7,10 @@ it, PGR, the performance gap recovered, is (quality − weak) / (strong − weak
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
+from auto_router.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True)

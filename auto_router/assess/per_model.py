@@ -7,14 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.assess.held_out import HeldOut
 from auto_router.assess.intervals import GroupBootstrap, Interval, percentiles
 from auto_router.assess.metrics import NAN, ModelMetrics, cuts, mean_of, oracle_gains, placements
 from auto_router.assess.reliability import reliability
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 def per_model(test: HeldOut, measured: Sequence[ModelMetrics], bootstrap: GroupBootstrap) -> dict[str, dict[str, Any]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import atomic_path
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, Any]
 Point = tuple[float, float]
-Floats = npt.NDArray[np.floating[Any]]
 
 # Okabe and Ito's palette: told apart with any colour vision; shapes and line styles differ too.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auto_router.arrays import Bools, Floats
 from auto_router.assess.assessment import assess
-from auto_router.assess.held_out import Bools, Floats, HeldOut
+from auto_router.assess.held_out import HeldOut
 from auto_router.costs import answer_costs
 from auto_router.decide.limits import allowed_for
 from auto_router.decide.operating_points import OperatingPoint

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Z95 = 1.959964
+from auto_router.arrays import Floats
 
-Values = npt.NDArray[np.floating]
+Z95 = 1.959964
 
 
 def wilson_interval(mean: float, count: int, z: float = Z95) -> tuple[float, float]:
@@ -21,7 +21,7 @@ def wilson_interval(mean: float, count: int, z: float = Z95) -> tuple[float, flo
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def cohens_kappa(one: Values, other: Values) -> float:
+def cohens_kappa(one: Floats, other: Floats) -> float:
     """Agreement of two judges beyond chance, (p_o − p_e) / (1 − p_e) (J. Cohen, 1960); grades count as right from 0.5.
 
     Both are [K] without NaN. NaN where nothing can be said: no cases, or both give everything the same verdict.
@@ -33,12 +33,12 @@ def cohens_kappa(one: Values, other: Values) -> float:
     return math.nan if expected >= 1 else float(((first == second).mean() - expected) / (1 - expected))
 
 
-def oracle(scores: Values) -> float:
+def oracle(scores: Floats) -> float:
     """Mean of the best label of each row [N, M]; rows without any are left out. NaN where there are none."""
     return float(_best(scores).mean()) if _known(scores).any() else math.nan
 
 
-def marginal_gain(scores: Values, column: int) -> float:
+def marginal_gain(scores: Floats, column: int) -> float:
     """What the oracle loses without one model; a row that only this model has a label for counts as lost."""
     rows = scores[_known(scores)]
     if len(rows) == 0:
@@ -48,10 +48,10 @@ def marginal_gain(scores: Values, column: int) -> float:
     return float((_best(rows) - without).mean())
 
 
-def _known(scores: Values) -> npt.NDArray[np.bool_]:
+def _known(scores: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray((~np.isnan(scores)).any(axis=1))
 
 
-def _best(scores: Values) -> Values:
-    best: Values = np.nanmax(scores[_known(scores)], axis=1)
+def _best(scores: Floats) -> Floats:
+    best: Floats = np.nanmax(scores[_known(scores)], axis=1)
     return best

@@ -18,11 +18,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from auto_router.arrays import Ints
 from auto_router.collect.rows import Question
 from auto_router.collect.source import Source
 from auto_router.errors import DataError
 from auto_router.images import pixels
-from auto_router.splits import Indices, split_by_group
+from auto_router.splits import split_by_group
 from auto_router.terminal import watched
 
 
@@ -35,11 +36,11 @@ class Plan:
     """
 
     source: Source
-    rows: Indices
+    rows: Ints
     groups: list[str]
     is_test: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    characters: Indices
-    pictures: Indices
+    characters: Ints
+    pictures: Ints
     sources: list[str]
     left_out: int = 0
 
@@ -127,7 +128,7 @@ def _repeats(question: Question, dataset: str) -> set[str]:
     return keys
 
 
-def _joined(keys: list[set[str]]) -> Indices:
+def _joined(keys: list[set[str]]) -> Ints:
     """Return ``[N]`` group numbers: rows that share a key, directly or through others, share one."""
     numbers: dict[str, int] = {}
     pairs = [(row, numbers.setdefault(key, len(numbers))) for row, mine in enumerate(keys) for key in sorted(mine)]

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from auto_router.arrays import Bools, Floats
 from auto_router.errors import ConfigError
 from auto_router.records import Record
-
-Floats = npt.NDArray[np.floating[Any]]
-Bools = npt.NDArray[np.bool_]
 
 BYTES_PER_TOKEN = 3  # on the safe side: English has about 4 UTF-8 bytes a token, code and CJK about 3
 TOKENS_PER_IMAGE = 1000

@@ -19,14 +19,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Bools, Floats, Ints
 from auto_router.decide.policy import choose
 from auto_router.errors import ConfigError
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 NEVER = 2.0  # a margin that no difference of two probabilities reaches
 MARGINS = (0.0, 0.02, 0.05, 0.1, 0.2)

@@ -22,13 +22,9 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Bools, Floats, Ints
 from auto_router.errors import ConfigError
-
-Floats = npt.NDArray[np.floating[Any]]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 CHEAPEST_QUALIFIED = "cheapest_qualified"
 MOST_LIKELY_QUALIFIED = "most_likely_qualified"

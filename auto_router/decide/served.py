@@ -9,9 +9,10 @@ from functools import partial
 
 import numpy as np
 
+from auto_router.arrays import Bools, Floats
 from auto_router.decide.limits import index_of, per_model
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.policy import Bools, Choices, Floats, choose
+from auto_router.decide.policy import Choices, choose
 from auto_router.errors import ConfigError
 
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from auto_router.encode.spec import Array, checked, unit
+from auto_router.arrays import Array
+from auto_router.encode.spec import checked, unit
 from auto_router.errors import DataError
 
 Item = TypeVar("Item", str, bytes)

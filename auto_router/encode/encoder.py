@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
+from auto_router.arrays import Array
 from auto_router.encode.batches import Item, Outcome, encode_distinct, pooled
-from auto_router.encode.spec import Array, Spec, differences, unit
+from auto_router.encode.spec import Spec, differences, unit
 from auto_router.errors import DataError, EncoderError
 from auto_router.images import ImageLike, image_bytes, pixels
 

@@ -20,9 +20,10 @@ import onnxruntime
 from PIL import Image
 from tokenizers import Tokenizer
 
+from auto_router.arrays import Array
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.spec import Array, Spec
+from auto_router.encode.spec import Spec
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
 from auto_router.images import pixels

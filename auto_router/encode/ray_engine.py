@@ -16,9 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from auto_router.arrays import Array
 from auto_router.cluster import RETRIES, fetched, ray_cluster, resources
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.spec import Array, Spec
+from auto_router.encode.spec import Spec
 from auto_router.encode.stream import CHUNK, Encoded, Source, chunks, store
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import EncoderError

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Array
 from auto_router.errors import EncoderError
 
-Array = npt.NDArray[np.float32]
 Spec = dict[str, Any]
 
 PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from auto_router.encode.spec import Array, Spec
+from auto_router.arrays import Array
+from auto_router.encode.spec import Spec
 from auto_router.encode.stream import Source
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from auto_router.arrays import Array
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
-from auto_router.encode.spec import Array
 from auto_router.encode.unfinished import UnfinishedFile
 from auto_router.errors import DataError, EncoderError
 from auto_router.records import Record, iter_records

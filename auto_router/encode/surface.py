@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auto_router.encode.spec import Array
+from auto_router.arrays import Array
 
 _WORD, _NUMBER, _RUN, _OTHER = (re.compile(p) for p in (r"[^\W\d_]+", r"\d+", r"\w+", r"[^\w\s]|_"))
 _KEYWORDS = frozenset(["def", "return", "import", "assert", "for", "while", "class", "print", "lambda", "function"])

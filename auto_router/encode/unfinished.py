@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.encode.spec import Array, differences
+from auto_router.arrays import Array
+from auto_router.encode.spec import differences
 from auto_router.errors import DataError
 
 _SCHEMA = """

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from auto_router.learn.graph import Floats, Graph
+from auto_router.arrays import Floats
+from auto_router.learn.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
+from auto_router.arrays import Floats
 from auto_router.errors import ConfigError, DataError
-
-Floats = npt.NDArray[np.floating[Any]]
 
 COMPONENTS = 192
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.errors import ConfigError
-
-Floats = npt.NDArray[np.floating[Any]]
 
 METHODS = ("none", "sigmoid", "isotonic")
 

@@ -6,18 +6,13 @@ than one standard error: a map that is not needed only adds noise, and moves dec
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from auto_router.arrays import Floats, Ints
 from auto_router.learn.calibration import METHODS, Calibration
 from auto_router.splits import group_folds
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 
 FEWEST = 200  # known labels of a model below which nothing is fitted for it
 FOLDS = 5

@@ -20,13 +20,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from auto_router.arrays import Floats, Ints
 from auto_router.errors import ConfigError
 from auto_router.learn.affine import Affine, add_maps, add_parts
 from auto_router.learn.graph import Graph, Layout, served
 from auto_router.learn.subset import Subset
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 
 LANDMARKS = 1024
 COMPONENTS = 64

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from auto_router.arrays import Floats
 from auto_router.errors import ConfigError
 
-Floats = npt.NDArray[np.floating[Any]]
 _Places = npt.NDArray[np.intp] | slice
 _Bound = tuple[Any, list[tuple[Floats, slice]], list[tuple[Floats, list[Floats]]], list[Floats]]
 

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from auto_router.arrays import Ints
 from auto_router.learn.heads import KernelHead, similarity
-
-Ints = npt.NDArray[np.int64]
 
 ANCHORS = 512
 RIDGE = 3.0

@@ -13,20 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.optimize import nnls
 from torch import nn
 
+from auto_router.arrays import Array, Ints
 from auto_router.errors import DataError
 from auto_router.learn.graph import Layout
 from auto_router.learn.kernel_fit import draw_anchors, fit_kernel
 from auto_router.learn.projection import View, fit_projection
 from auto_router.learn.stack import StackConfig, StackNetwork
 from auto_router.learn.tree_fit import fit_trees
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 KERNEL_VIEWS = {
     "kernel of surface": View({"text": 0.0, "image": 0.0, "surface": 1.0}, components=32),
@@ -45,12 +42,12 @@ class Fitted:
     network: StackNetwork
     rows: Ints
     """Numbers of the training rows that were used: all of them up to ``MOST_ROWS``."""
-    out_of_fold: Floats
+    out_of_fold: Array
     heads: list[dict[str, Any]]
     """Each head's name and the weights that the stack gave it, in plain values."""
 
 
-def fit_stack(rows: Floats, labels: Floats, groups: Ints, layout: Layout, seed: int = 0) -> Fitted:
+def fit_stack(rows: Array, labels: Array, groups: Ints, layout: Layout, seed: int = 0) -> Fitted:
     """Fit to ``rows`` [N, D] and ``labels`` [N, M] (0…1, NaN = unknown); of more than ``MOST_ROWS``, ``seed`` draws a part.
 
     Raises:
@@ -95,28 +92,28 @@ def drawn(count: int, rng: np.random.Generator) -> Ints:
 class _Shares:
     """How deviations ``[N, M]`` are taken apart: ``slope`` [M] says how strongly each model feels a row's level."""
 
-    slope: Floats
+    slope: Array
 
     @classmethod
-    def of(cls, y: Floats) -> _Shares:
+    def of(cls, y: Array) -> _Shares:
         level = y.mean(axis=1)
         spread = float(level @ level)
         slope = level @ y / spread if spread > 1e-9 else np.ones(y.shape[1])
         return cls(np.asarray(slope, dtype=np.float32))
 
-    def apply(self, values: Floats, difference: float, level: float) -> Floats:
+    def apply(self, values: Array, difference: float, level: float) -> Array:
         """Return deviations with the two parts weighted."""
         shared = self.slope * values.mean(axis=1, keepdims=True)
         return np.asarray(difference * (values - shared) + level * shared, dtype=np.float32)
 
-    def weigh(self, predictions: list[Floats], y: Floats) -> list[tuple[float, float]]:
+    def weigh(self, predictions: list[Array], y: Array) -> list[tuple[float, float]]:
         """Return the weight of each head for the differences and for the level, from out-of-fold predictions."""
         difference = non_negative([self.apply(p, 1, 0).ravel() for p in predictions], self.apply(y, 1, 0).ravel())
         level = non_negative([p.mean(axis=1) for p in predictions], y.mean(axis=1))
         return list(zip(difference, level, strict=True))
 
 
-def non_negative(columns: list[Floats], target: Floats) -> list[float]:
+def non_negative(columns: list[Array], target: Array) -> list[float]:
     """Return a weight from 0 for each column: least squares, with a ridge that spreads it over columns that say the same."""
     a, b = np.stack(columns).astype(np.float64), target.astype(np.float64)
     gram = a @ a.T
@@ -127,7 +124,7 @@ def non_negative(columns: list[Floats], target: Floats) -> list[float]:
     return [float(weight) for weight in nnls(root.T, np.linalg.solve(root, a @ b))[0]]
 
 
-def _deviations(labels: Floats) -> tuple[Floats, Floats]:
+def _deviations(labels: Array) -> tuple[Array, Array]:
     """Return the models' means and the labels' deviations from them.
 
     An unknown label is filled with how hard the row was for its known models, as strongly as this model feels that: it
@@ -141,7 +138,7 @@ def _deviations(labels: Floats) -> tuple[Floats, Floats]:
     return mean.astype(np.float32), np.where(known, deviation, slope * level).astype(np.float32)
 
 
-def _check(rows: Floats, labels: Floats, groups: Ints) -> None:
+def _check(rows: Array, labels: Array, groups: Ints) -> None:
     if len(rows) < 2 or len(np.unique(groups)) < 2:
         raise DataError(f"{len(rows)} training rows in {len(np.unique(groups))} group(s); at least 2 of each are needed")
     broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))

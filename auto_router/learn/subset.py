@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from auto_router.arrays import Array, Ints
 from auto_router.files import release
-
-Array = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 CHUNK = 8192  # rows that are looked at together
 HELD = 4096  # rows that are read in no order before their pages are released; the system maps up to 15 more around each

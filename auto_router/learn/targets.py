@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from auto_router.arrays import Array
 from auto_router.costs import answer_costs
 from auto_router.errors import ConfigError
-from auto_router.records import Array, Record
+from auto_router.records import Record
 
 RIGHT = 0.5  # a graded label counts as right from here
 

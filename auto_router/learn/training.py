@@ -12,17 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.adamw import adamw
 
+from auto_router.arrays import Array
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.network import NetworkConfig, RouterNetwork
 from auto_router.learn.subset import CHUNK, Table, first_not_finite, on_device
 
-Array = npt.NDArray[np.float32]
 Rows = tuple[Array, Array]
 """Embeddings ``[N, D]`` and labels ``[N, M]``, 0…1 with NaN = unknown."""
 Side = tuple[Table, Array]

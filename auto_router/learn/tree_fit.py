@@ -7,18 +7,14 @@ most splits would go to how hard a prompt is and few to which model is better at
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
 
+from auto_router.arrays import Floats, Ints
 from auto_router.learn.trees import TreesHead
 from auto_router.splits import group_folds
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 
 TREES = 24  # each split is the best of one random cut in every feature; as good as 100 that see 0.4 of the features
 DEPTH = 10  # deeper ones measured no better, and each level costs a decision time

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from auto_router.arrays import Ints
 from auto_router.errors import ConfigError
 from auto_router.learn.graph import TREES, Graph, Layout, served
-
-Ints = npt.NDArray[np.int64]
 
 MOST_DEPTH = 64
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from auto_router.arrays import Array
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.spec import Array
 from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.encode.surface import surface_features
 from auto_router.errors import ConfigError

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from auto_router.decide.policy import Choices, Floats
+from auto_router.arrays import Floats
+from auto_router.decide.policy import Choices
 
 CLEAR = 3.0  # standard errors
 

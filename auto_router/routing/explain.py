@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from auto_router.decide.policy import UNFAMILIAR, Decision, Floats
+from auto_router.arrays import Floats
+from auto_router.decide.policy import UNFAMILIAR, Decision
 from auto_router.decide.served import ServedPolicy
 from auto_router.learn.familiar import Familiar
 

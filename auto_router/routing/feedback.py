@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from auto_router.decide.policy import Decision, Floats
+from auto_router.arrays import Floats
+from auto_router.decide.policy import Decision
 from auto_router.errors import ConfigError, DataError
 
 _APPENDING = threading.Lock()

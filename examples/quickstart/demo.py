@@ -19,12 +19,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from auto_router.collect.replay import ReplayServer, load_recording  # noqa: E402
-from auto_router.files import atomic_path  # noqa: E402
-from auto_router.images import image_bytes  # noqa: E402
-from auto_router.pool import load_pool  # noqa: E402
-from auto_router.records import Record, load_records  # noqa: E402
-from model_router import ModelRouter, decision_table  # noqa: E402
+from auto_router.collect.replay import ReplayServer, load_recording
+from auto_router.files import atomic_path
+from auto_router.images import image_bytes
+from auto_router.pool import load_pool
+from auto_router.records import Record, load_records
+from model_router import ModelRouter, decision_table
 
 THRESHOLD = 0.6
 HERE = Path(__file__).resolve().parent

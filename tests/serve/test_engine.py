@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.spec import Array
 from auto_router.errors import ArtifactError, ConfigError, EncoderError
 from auto_router.images import pixels
 from auto_router.router import ModelRouter
