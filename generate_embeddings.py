@@ -23,15 +23,15 @@ from tabulate import tabulate
 
 from auto_router.arrays import Array
 from auto_router.cluster import add_engine_flags
+from auto_router.data.embeddings import METADATA_NAME
+from auto_router.data.records import Record, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
-from auto_router.encode.ray_engine import fill_on_ray
-from auto_router.encode.store import METADATA_NAME, publish
-from auto_router.encode.stream import CHUNK, ON_ERROR, Source, begin, fill, survey
-from auto_router.encode.unfinished import UnfinishedFile
+from auto_router.encode.pipeline import CHUNK, ON_ERROR, Source, begin, fill, publish, survey
+from auto_router.encode.ray_backend import fill_on_ray
+from auto_router.encode.resumable import UnfinishedFile
 from auto_router.errors import ConfigError, run
-from auto_router.records import Record, parse_records
-from auto_router.terminal import PARTIAL, add_flags, bar, speaking
+from auto_router.terminal import PARTIAL, add_flags, bar, capture_output
 
 EXAMPLES = """examples:
   python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
@@ -145,7 +145,7 @@ def encoded(
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    with speaking(arguments) as result:
+    with capture_output(arguments) as result:
         result |= encode_all(arguments)
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from auto_router.decide.policy import Decision
+from auto_router.decide.rule import Decision
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, run
-from auto_router.learn.network import RouterNetwork
-from auto_router.router import ModelRouter
-from auto_router.terminal import add_flags, speaking
+from auto_router.learn.mlp import RouterNetwork
+from auto_router.route.router import ModelRouter
+from auto_router.terminal import add_flags, capture_output
 
 __all__ = ["Decision", "EmbeddingGenerator", "ModelRouter", "RouterNetwork"]
 
@@ -80,11 +80,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    with speaking(arguments) as result:
-        result |= routed(arguments)
+    with capture_output(arguments) as result:
+        result |= route(arguments)
 
 
-def routed(arguments: argparse.Namespace) -> dict[str, Any]:
+def route(arguments: argparse.Namespace) -> dict[str, Any]:
     """Route the prompt, show the decision, and return it in plain values."""
     router = ModelRouter(
         arguments.router,
@@ -98,8 +98,7 @@ def routed(arguments: argparse.Namespace) -> dict[str, Any]:
     print(decision_table(decision))
     cost = "" if decision.cost is None else f", cost {decision.cost:g}"
     print(f"{decision.model}  ({decision.reason.replace('_', ' ')}{cost})")
-    shown = ("model", "reason", "probabilities", "qualified", "ranking", "cost", "novelty")
-    return {name: getattr(decision, name) for name in shown}
+    return decision.to_dict()
 
 
 if __name__ == "__main__":

@@ -18,32 +18,24 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from auto_router.cluster import add_engine_flags
 from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
-from auto_router.collect.caller import CONCURRENCY, Run
-from auto_router.collect.collector import Collector
-from auto_router.collect.endpoint import Endpoint
-from auto_router.collect.journal import JOURNAL_NAME, Journal
-from auto_router.collect.limits import INTERRUPTED, Budget
-from auto_router.collect.lock import run_lock
-from auto_router.collect.pictures import PictureSource
+from auto_router.collect.image_source import PictureSource
+from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
+from auto_router.collect.plan import Plan, survey
 from auto_router.collect.preflight import preflight
-from auto_router.collect.ray_engine import WORKERS, endpoints_on_ray
-from auto_router.collect.results import Results
-from auto_router.collect.rows import COLUMNS
-from auto_router.collect.source import Source
-from auto_router.collect.summary import pool_lines, reasons, summary, summary_table, warnings
-from auto_router.collect.survey import Plan, survey
+from auto_router.collect.rate_limits import INTERRUPTED, Budget
+from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table, warnings
+from auto_router.collect.runner import CONCURRENCY, Collector, Run
+from auto_router.collect.source import COLUMNS, Source
+from auto_router.data.formats import OUTPUTS, record_list
+from auto_router.data.pool import Pool, load_pool
 from auto_router.errors import ConfigError, ProviderError, run
-from auto_router.pool import Pool, load_pool
-from auto_router.shards import OUTPUTS, record_list
-from auto_router.terminal import add_flags, speaking
+from auto_router.terminal import add_flags, capture_output
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
 MODEL_IDS = {
@@ -99,7 +91,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     models.add_argument("--dry-run", action="store_true", help="check the data and every endpoint, estimate the cost, and end")
     models.add_argument("--skip-preflight", action="store_true", help="do not ask the endpoints a small question first")
     models.add_argument("--export-only", action="store_true", help="write the JSONs from the journal; ask nothing")
-    add_engine_flags(parser, "requests are sent from", str(WORKERS))
 
     labels = parser.add_argument_group("the labels")
     labels.add_argument(
@@ -122,14 +113,14 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def chosen_pool(path: Path | None, names: list[str] | None) -> Pool:
+def load_candidates(path: Path | None, names: list[str] | None) -> Pool:
     """Return the named models of the pool: by default all of a pool that was given, MODEL_IDS of the default one."""
     if names is None and path is not None:
         return load_pool(path)
     return load_pool(path or DEFAULT_POOL).subset(names or sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name]))
 
 
-def planned(arguments: argparse.Namespace) -> Plan:
+def make_plan(arguments: argparse.Namespace) -> Plan:
     """Read the data set and say what will be asked; what cannot be asked or split is found before anything is paid."""
     hosts = frozenset(host.lower() for host in arguments.allow_host)
     source = Source(
@@ -144,17 +135,7 @@ def planned(arguments: argparse.Namespace) -> Plan:
     return survey(source, arguments.num_samples, arguments.test_fraction, arguments.seed)
 
 
-async def collected(arguments: argparse.Namespace, pool: Pool, plan: Plan, journal: Journal) -> Results | None:
-    """Ask and judge from this process, or from workers on Ray; None after a dry run."""
-    on_ray = arguments.engine == "ray" and not arguments.export_only
-    cluster = endpoints_on_ray(arguments.ray_address, arguments.ray_workers) if on_ray else nullcontext(Endpoint)
-    async with cluster as opened:
-        budget = Budget(arguments.max_cost_usd, journal.spent())
-        settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed, opened)
-        return await asked(arguments, pool, plan, settings)
-
-
-async def asked(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
+async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
     collector = Collector(pool, settings, arguments.base_url, arguments.match_only, arguments.graded)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
@@ -212,7 +193,7 @@ def save_split(results: Results, plan: Plan, folder: Path, output_format: str = 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    with speaking(arguments) as result:
+    with capture_output(arguments) as result:
         if arguments.audit_import is not None:
             print(read_marks(arguments.audit_import))
         else:
@@ -221,8 +202,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the stage and return what came of it, in plain values."""
-    pool = chosen_pool(arguments.pool, arguments.models)
-    plan = planned(arguments)
+    pool = load_candidates(arguments.pool, arguments.models)
+    plan = make_plan(arguments)
     names = [model.name for model in pool.models]
     judge = "matching only" if arguments.match_only or pool.judge is None else f"matching, then {pool.judge.name}"
     print(f"{len(plan)} questions for {', '.join(names)}; judged by {judge}")
@@ -231,7 +212,9 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     for line in [] if arguments.match_only else pool.judges_inside():
         print(f"warning: {line}")
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
-        results = asyncio.run(collected(arguments, pool, plan, journal))
+        budget = Budget(arguments.max_cost_usd, journal.spent())
+        settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
+        results = asyncio.run(ask_models(arguments, pool, plan, settings))
         if results is None:
             return {"stage": 1, "dry run": True, "questions": len(plan)}
         print(summary_table(results))

@@ -42,18 +42,18 @@ def text(path: Path) -> None:
 def picture(path: Path) -> None:
     """Route a prompt with a picture; a model without eyes is never chosen."""
     router = ModelRouter(path)
-    if sees(router):
-        print("picture:", router.route(text="What shape is in this image?", images=[drawn("red")]))
+    if takes_images(router):
+        print("picture:", router.route(text="What shape is in this image?", images=[draw_circle("red")]))
 
 
 def several_pictures(path: Path) -> None:
     """Pictures come as base64, data URI, bytes, a Path or a PIL image; all of them count."""
     router = ModelRouter(path)
-    if sees(router):
+    if takes_images(router):
         buffer = io.BytesIO()
-        drawn("blue").save(buffer, "PNG")
+        draw_circle("blue").save(buffer, "PNG")
         uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-        print("several pictures:", router.route("Which circle is bluer?", images=[drawn("red"), uri]))
+        print("several pictures:", router.route("Which circle is bluer?", images=[draw_circle("red"), uri]))
 
 
 def thresholds(path: Path) -> None:
@@ -122,16 +122,16 @@ def one_endpoint(model: str) -> ReplayServer:
     return ReplayServer(recording([row]))
 
 
-def sees(router: ModelRouter) -> bool:
+def takes_images(router: ModelRouter) -> bool:
     """Does any model of this router take pictures?"""
-    found = any("image" in router.pool.get(name, {}).get("modalities", ["image"]) for name in router.model_names)
+    found = any(name not in router.facts or router.facts[name].takes_images for name in router.model_names)
     if not found:
         print("no model of this router takes pictures")
     return found
 
 
-def drawn(colour: str) -> Image.Image:
-    """A circle."""
+def draw_circle(colour: str) -> Image.Image:
+    """Return a picture of a circle."""
     image = Image.new("RGB", (64, 64), "white")
     ImageDraw.Draw(image).ellipse((16, 16, 48, 48), fill=colour)
     return image

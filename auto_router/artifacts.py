@@ -2,125 +2,139 @@
 
 One ``torch.save`` dict of tensors and plain values, read with ``weights_only=True``: opening one runs no code. The
 ``.joblib`` companions are for people and notebooks; nothing on the routing path reads them.
+
+An artifact that nobody vouches for is checked before torch opens it: every part of the archive whole (CRC), uncompressed (so
+that a small file cannot unpack to a large one), and together no larger than the file.
 """
 
 from __future__ import annotations
 
+import pickle
+import struct
+import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from auto_router.arrays import Floats
+from auto_router.data.dataset import Prediction
+from auto_router.data.embeddings import Spec
+from auto_router.data.pool import ModelFacts
+from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.encode.surface import NAMES as SURFACE
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path
-from auto_router.learn.affine import Part, add_parts
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
-from auto_router.learn.familiar import Familiar, beyond
-from auto_router.learn.graph import Layout, Rule, served
-from auto_router.learn.networks import Network, build, describe
-from auto_router.learn.stack import StackNetwork
-from auto_router.learn.subset import applied
-from auto_router.safe_load import check_plain, fill, load_plain
+from auto_router.learn.mlp import NetworkConfig, RouterNetwork
+from auto_router.learn.novelty import NoveltyDetector
+from auto_router.learn.stack import FeatureLayout, StackConfig, StackNetwork
+
+Network = StackNetwork | RouterNetwork
 
 FORMAT = 2
-READABLE = (1, 2)  # format 1 had no landmarks and expected costs, and kept the lengths of the anchors
+READABLE = (1, 2)  # format 1 had no anchors of novelty and no expected costs, and kept the lengths of the kernels' anchors
+
 _TYPES: dict[str, type] = {
     "state_dict": dict, "network": dict, "model_names": list, "encoder": dict, "surface": list, "calibration": dict,
-    "pool": dict, "operating_points": dict, "training": dict,
-    "familiar": dict, "cost_model": dict,
+    "pool": dict, "operating_points": dict, "training": dict, "familiar": dict, "cost_model": dict,
 }  # fmt: skip
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class TrainingSummary:
+    """How a router was trained, and what came of it on the test set. All of it plain values."""
+
+    seed: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The head's settings."""
+    train_sha256: str = ""
+    test_sha256: str = ""
+    search: Sequence[Mapping[str, Any]] = ()
+    """The trials of a search, the best first."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """``model_thresholds`` and ``model_costs`` that the metrics were taken under."""
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    """What decisions look like on training rows, out of fold: ``probability``, ``spread``, ``unfamiliar``."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    edits: Sequence[str] = ()
+    """What was changed after training."""
+
+    def to_plain(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> TrainingSummary:
+        """Build from :meth:`to_plain`; what is missing is the default. Raises ConfigError where a value has another type."""
+        default, known = cls(), {part.name: values[part.name] for part in fields(cls) if part.name in values}
+        kinds: dict[type, type | tuple[type, ...]] = {dict: dict, tuple: (list, tuple), str: str, int: int}
+        wrong = [name for name, value in known.items() if not isinstance(value, kinds[type(getattr(default, name))])]
+        if wrong:
+            raise ConfigError(f"the summary of training is damaged: {', '.join(wrong)}")
+        return cls(**known)
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A trained router: its network and all that is needed to serve it."""
 
     network: Network
-    model_names: list[str]
-    encoder: dict[str, Any]
-    pool: dict[str, Any] = field(default_factory=dict)
+    model_names: tuple[str, ...]
+    encoder: Spec
+    facts: Mapping[str, ModelFacts] = field(default_factory=dict)
     calibration: Calibration = field(default_factory=Calibration)
-    operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    surface: list[str] = field(default_factory=list)
-    """Names of the surface features that are appended to the embeddings; empty for none."""
-    familiar: Familiar | None = None
-    """Landmarks of the training rows; None where novelty is not to be measured."""
+    operating_points: Mapping[str, OperatingPoint] = field(default_factory=dict)
+    training: TrainingSummary = field(default_factory=TrainingSummary)
+    prompt_features: tuple[str, ...] = ()
+    """Names of the features of the prompt that stand behind its embedding; empty for none."""
+    novelty: NoveltyDetector | None = None
+    """None where novelty is not to be measured."""
     cost_model: CostModel | None = None
-    """Expected cost of each answer by prompt; None where training had no costs, or none that the prompt tells."""
-
-    _rule: Rule | None = field(default=None, init=False, repr=False)
+    """None where training had no costs, or none that the prompt tells."""
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FeatureLayout:
         """Blocks of an input row. Raises ConfigError where the encoder's widths are none."""
-        return Layout(self.encoder.get("text_dim", 0), self.encoder.get("image_dim", 0), len(self.surface))
+        return FeatureLayout(self.encoder.get("text_dim", 0), self.encoder.get("image_dim", 0), len(self.prompt_features))
 
-    def compile(self) -> None:
-        """Make the router ready for many calls. Raises ConfigError where its tables are damaged."""
-        parts: list[Part] = [self.network] if isinstance(self.network, StackNetwork) else []
-        parts += [] if self.familiar is None else [self.familiar]
-        self._rule = served(lambda graph: add_parts(graph, parts), self.layout) if parts else lambda rows, image_counts=None: []
-
-    def look(
-        self, rows: Floats, device: torch.device | str = "cpu", image_counts: Sequence[int] | None = None
-    ) -> tuple[Floats, Floats | None]:
-        """Return calibrated P(correct) ``[N, M]`` of input rows ``[N, D]``, and how far each is from all of training, ``[N]``.
-
-        1 is the limit of the familiar; None: not measured. ``device``: where the network was moved to. ``image_counts``:
-        how many pictures each row has, where that is known; else the rows tell.
-        """
-        if self._rule is None:
-            self.compile()
-        assert self._rule is not None
-        found = self._rule(rows, image_counts)
-        if not isinstance(self.network, StackNetwork):
-            found = [applied(self.network, rows, device), *found]
-        return self.calibration(found[0]), None if self.familiar is None else found[1][:, 0]
-
-    def predict(self, rows: Floats) -> Floats:
-        """Return P(correct) alone, see :meth:`look`."""
-        return self.look(rows)[0]
-
-    def expected_costs(self, rows: Floats) -> Floats | None:
-        """Return what answers to input rows ``[N, D]`` (or one ``[D]``) are expected to cost, ``[N, M]``; None: not known."""
-        return None if self.cost_model is None else self.cost_model(rows)
-
-    def unfamiliar(self, rows: Floats) -> npt.NDArray[np.bool_] | None:
-        """Return ``[N]``: the rows that go to the guarded default; None where there are none."""
-        return beyond(self.look(rows)[1])
+    def predict(self, features: Floats) -> Prediction:
+        """Return what the router says of input rows ``[N, D]``: P(correct), novelty, expected costs."""
+        embeddings = features[:, : self.layout.blocks["prompt"].start]
+        return Prediction(
+            self.calibration(self.network.predict(features)),
+            None if self.novelty is None else self.novelty.novelty(embeddings),
+            None if self.cost_model is None else self.cost_model(features),
+        )
 
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:
     """Write ``artifact``, whole or not at all."""
+    network = artifact.network
     content = {
         "format": FORMAT,
-        "state_dict": {name: tensor.cpu() for name, tensor in artifact.network.state_dict().items()},
-        "network": describe(artifact.network),
+        "state_dict": network.state() if isinstance(network, StackNetwork) else network.state_dict(),
+        "network": {"kind": "stack" if isinstance(network, StackNetwork) else "mlp", **network.config.to_plain()},
         "model_names": list(artifact.model_names),
         "encoder": artifact.encoder,
-        "surface": list(artifact.surface),
+        "surface": list(artifact.prompt_features),
         "calibration": artifact.calibration.to_plain(),
-        "pool": artifact.pool,
+        "pool": {name: facts.to_plain() for name, facts in artifact.facts.items()},
         "operating_points": {name: point.to_plain() for name, point in artifact.operating_points.items()},
-        "training": artifact.training,
-        "familiar": {} if artifact.familiar is None else artifact.familiar.to_plain(),
+        "training": artifact.training.to_plain(),
+        "familiar": {} if artifact.novelty is None else artifact.novelty.to_plain(),
         "cost_model": {} if artifact.cost_model is None else artifact.cost_model.to_plain(),
     }
     with atomic_path(Path(path)) as temporary:
-        torch.save(content, temporary)
+        torch.save(_as_tensors(content), temporary)
 
 
-def load_artifact(path: str | Path) -> Artifact:
-    """Read an artifact; the network comes in eval mode, on CPU.
+def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artifact:
+    """Read an artifact; a sigmoid network comes in eval mode, on ``device``.
 
     Raises:
         ArtifactError: the file is missing, damaged, of another format, or its parts do not fit each other.
@@ -141,7 +155,15 @@ def load_artifact(path: str | Path) -> Artifact:
     wrong = [name for name, type_ in _TYPES.items() if not isinstance(content.get(name), type_)]
     if wrong:
         raise ArtifactError(f"router artifact {path} lacks or has damaged entries {', '.join(wrong)}; train it again")
-    return _build(path, content)
+    try:
+        artifact = _build(content)
+        _try(artifact)
+    except (ConfigError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
+    if isinstance(artifact.network, RouterNetwork):
+        artifact.network.to(device)
+    return artifact
 
 
 def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,50 +172,145 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "state_dict": kept, "familiar": {}, "cost_model": {}}
 
 
-def _build(path: Path, content: Mapping[str, Any]) -> Artifact:
+def _build(content: Mapping[str, Any]) -> Artifact:
+    for entry in _TYPES:
+        check_plain(content[entry], tensors=entry in ("state_dict", "familiar", "cost_model"))
     names = content["model_names"]
-    try:
-        for entry in _TYPES:
-            check_plain(content[entry], tensors=entry in ("state_dict", "familiar", "cost_model"))
-        with torch.device("meta"):
-            network = build(content["network"])
-        config = network.config
-        if config.n_models != len(names) or not all(isinstance(n, str) for n in names) or len(set(names)) != len(names):
-            raise ConfigError(f"{config.n_models} outputs for the models {names}")
-        if content["surface"] not in ([], list(SURFACE)):
-            raise ConfigError(f"surface features {content['surface']}, this version computes {list(SURFACE)}")
-        fill(network, content["state_dict"])
-        calibration = Calibration.from_plain(content["calibration"], len(names))
-        points = {name: OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()}
-        _check_pool(content["pool"])
-        embedded = config.input_dim - len(content["surface"])
-        familiar = Familiar.from_plain(content["familiar"], embedded, len(names))
-        cost_model = CostModel.from_plain(content["cost_model"], config.input_dim, len(names))
-        rest = {name: content[name] for name in ("encoder", "surface", "pool", "training")}
-        found = Artifact(
-            network.eval(), list(names), calibration=calibration, operating_points=points, familiar=familiar,
-            cost_model=cost_model, **rest,
-        )  # fmt: skip
-        if found.layout.dim != config.input_dim:
-            raise ConfigError(f"network input {config.input_dim} for {found.layout}")
-        found.compile()
-        _try(found)
-    except (ConfigError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
-    return found
+    network = _network(content["network"], content["state_dict"])
+    config = network.config
+    if config.n_models != len(names) or not all(isinstance(n, str) for n in names) or len(set(names)) != len(names):
+        raise ConfigError(f"{config.n_models} outputs for the models {names}")
+    if content["surface"] not in ([], list(FEATURE_NAMES)):
+        raise ConfigError(f"features of the prompt {content['surface']}, this version computes {list(FEATURE_NAMES)}")
+    embedded = config.input_dim - len(content["surface"])
+    artifact = Artifact(
+        network,
+        tuple(names),
+        content["encoder"],
+        {str(name): ModelFacts.from_plain(facts) for name, facts in content["pool"].items()},
+        Calibration.from_plain(content["calibration"], len(names)),
+        {str(name): OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()},
+        TrainingSummary.from_plain(content["training"]),
+        tuple(content["surface"]),
+        NoveltyDetector.from_plain(_as_arrays(content["familiar"]), embedded, len(names)),
+        CostModel.from_plain(_as_arrays(content["cost_model"]), config.input_dim, len(names)),
+    )
+    if artifact.layout.dim != config.input_dim:
+        raise ConfigError(f"network input {config.input_dim} for {artifact.layout}")
+    return artifact
+
+
+def _network(described: Mapping[str, Any], state: Mapping[str, Any]) -> Network:
+    """Build the network that ``described`` tells of from its tensors. Raises ConfigError where they do not fit."""
+    settings = {name: value for name, value in described.items() if name != "kind"}
+    kind = described.get("kind", "mlp")  # the first artifacts held nothing else
+    if kind == "stack":
+        return StackNetwork.from_state(StackConfig.from_plain(settings), _as_arrays(state))
+    if kind != "mlp":
+        raise ConfigError(f"network kind {kind!r} is unknown; known are mlp and stack")
+    # Built on no device, so that nothing is allocated for wrong sizes.
+    with torch.device("meta"):
+        network = RouterNetwork(NetworkConfig.from_plain(settings))
+    expected = network.state_dict()
+    if set(state) != set(expected):
+        raise ConfigError(f"missing or unknown tensors: {', '.join(sorted(map(str, set(state) ^ set(expected))))[:200]}")
+    for name, wanted in expected.items():
+        tensor = state[name]
+        if not isinstance(tensor, torch.Tensor):
+            raise ConfigError(f"{name} is not a tensor")
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise ConfigError(f"{name} is {tensor.dtype} {list(tensor.shape)}, not {wanted.dtype} {list(wanted.shape)}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ConfigError(f"{name} holds values that are not finite")
+    network.load_state_dict(dict(state), assign=True)
+    return network.eval()
 
 
 def _try(artifact: Artifact) -> None:
     """Raise ConfigError where inputs of a usual size bring no numbers: some of the tables' numbers are beyond all reason."""
     rows = np.ones((3, artifact.layout.dim), dtype=np.float32) * np.array([[4.0], [-4.0], [4.0]], dtype=np.float32)
     rows[2, artifact.layout.blocks["image"]] = 0.0
-    if not all(np.isfinite(found).all() for found in artifact.look(rows) if found is not None):
+    with np.errstate(over="ignore", invalid="ignore"):
+        prediction = artifact.predict(rows)
+    parts = (prediction.probabilities, prediction.novelty)
+    if not all(np.isfinite(part).all() for part in parts if part is not None):
         raise ConfigError("its network gives no numbers")
 
 
-def _check_pool(pool: Mapping[Any, Any]) -> None:
-    for name, facts in pool.items():
-        window = facts.get("context_window")
-        if not isinstance(window, int | float | None) or isinstance(facts.get("modalities", []), str):
-            raise ConfigError(f"pool entry {name!r} is damaged: {dict(facts)}")
+def _as_tensors(value: Any) -> Any:
+    """Return plain values with a tensor in the place of every array."""
+    if isinstance(value, Mapping):
+        return {name: _as_tensors(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    return value.cpu() if isinstance(value, torch.Tensor) else value
+
+
+def _as_arrays(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with an array in the place of every tensor."""
+    return {str(name): value.numpy() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
+
+
+MAX_BYTES = 2**31
+# What torch's restricted reader answers to damaged pickles.
+_DAMAGED = (
+    *(RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError),
+    *(MemoryError, struct.error, zipfile.BadZipFile),
+)
+
+
+def load_plain(path: Path) -> Any:
+    """Return the content of ``path``, tensors on the CPU.
+
+    Raises:
+        ArtifactError: it is no such archive, is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the restricted reader, about pickles that it goes on to refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to read the file unsafely; that advice must not be passed on.
+        raise ArtifactError(
+            f"router artifact {path} is not one: it holds more than tensors and plain values, or is damaged; nothing in it "
+            "was run. Train it again"
+        ) from error
+    except _DAMAGED as error:
+        lines = str(error).strip().splitlines()
+        reason = lines[0][:200] if lines else type(error).__name__
+        raise ArtifactError(f"router artifact {path} is damaged or not an artifact ({reason}); train it again") from error
+
+
+def _check_archive(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED or part.flag_bits & 1 for part in parts):
+            raise ValueError("its parts are compressed or encrypted")
+        if sum(part.file_size for part in parts) > size or len({part.filename for part in parts}) < len(parts):
+            raise ValueError("its parts are larger than the file, or of one name")
+        broken = archive.testzip()
+        if broken is not None:
+            raise ValueError(f"its part {broken[:80]!r} does not fit its checksum")
+
+
+def check_plain(value: Any, tensors: bool = False) -> None:
+    """Raise ConfigError where ``value`` holds, at any depth, anything but plain values (and tensors, where they may be).
+
+    A tensor in the place of a list may claim a billion elements that no file has.
+    """
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            check_plain(key)
+            check_plain(inside, tensors)
+    elif isinstance(value, list | tuple):
+        for inside in value:
+            check_plain(inside)
+    elif isinstance(value, torch.Tensor) and tensors:
+        if value.layout != torch.strided or not value.is_contiguous():
+            raise ConfigError(f"a tensor of shape {list(value.shape)} is not whole")
+    elif value is not None and not isinstance(value, str | int | float):
+        raise ConfigError(f"a {type(value).__name__} in the place of a plain value")

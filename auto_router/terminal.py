@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def speaking(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def capture_output(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield a dict for the stage to fill; at the end it is printed where ``--json`` asks for it.
 
     Inside the block, what is printed goes nowhere with ``--quiet`` and to stderr with ``--json``. After an error no JSON is
@@ -50,7 +50,7 @@ def speaking(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         print(json.dumps(result, ensure_ascii=True, allow_nan=False))
 
 
-def watched(items: Iterable[Item], description: str, unit: str) -> Iterator[Item]:
+def watch(items: Iterable[Item], description: str, unit: str) -> Iterator[Item]:
     """Yield ``items`` of unknown number under a bar that goes away at the end."""
     with bar(None, description, unit, leave=False) as shown:
         for item in items:

@@ -27,15 +27,15 @@ from recorded import LAYOUT, SETS, DataSet
 
 from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact
+from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.served import serve
-from auto_router.encode.surface import NAMES as SURFACE
+from auto_router.decide.policy import serve
+from auto_router.edit import add_model
+from auto_router.encode.prompt_features import NAMES as SURFACE
 from auto_router.errors import run
-from auto_router.extend import add_model
 from auto_router.files import write_json
-from auto_router.learn.calibration_fit import fit_calibration
+from auto_router.learn.calibration import fit_calibration
 from auto_router.learn.stack_fit import fit_stack
-from auto_router.splits import split_by_group
 
 MODELS = 6
 WITHIN = 1.0

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.assess.assessment import assess
-from auto_router.assess.held_out import HeldOut
+from auto_router.assess.test_set import HeldOut
 from auto_router.errors import run
 from auto_router.files import write_json
 

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import prepare_hf_data
-from auto_router.collect.collector import Collector
+from auto_router.collect.runner import Collector
 
 LATENCY_S, CONCURRENCY = 0.2, 64
 MAX_RATIO, MAX_GROWTH = 1.15, 0.10

@@ -30,13 +30,13 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from auto_router.data.images import image_bytes
+from auto_router.data.records import load_records
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
-from auto_router.encode.stream import begin, fill, survey
+from auto_router.encode.pipeline import begin, fill, survey
 from auto_router.errors import run
 from auto_router.files import write_json
-from auto_router.images import image_bytes
-from auto_router.records import load_records
 
 SETS = ("combined5", "llmrouter14", "replay7", "stage1_inputs")
 PART = 500  # items in a turn

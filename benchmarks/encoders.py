@@ -23,15 +23,15 @@ from tabulate import tabulate
 
 from auto_router.arrays import Floats
 from auto_router.assess.metrics import best_single_model
-from auto_router.decide.policy import choose
+from auto_router.data.records import Record, group_ids, label_matrix, load_records, model_names
+from auto_router.data.splits import split_by_group
+from auto_router.decide.rule import choose
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
-from auto_router.encode.surface import with_surface
+from auto_router.encode.prompt_features import with_surface
 from auto_router.errors import run
 from auto_router.files import atomic_path, sha256_of, write_json
-from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
-from auto_router.splits import split_by_group
 
 WINDOWS = "local: windows, all pictures"
 

@@ -22,13 +22,13 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from auto_router.collect.caller import Caller, Run
 from auto_router.collect.endpoint import Endpoint
 from auto_router.collect.journal import Journal
 from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
-from auto_router.collect.rows import Question
-from auto_router.pool import PoolModel
-from tests.injections import INJECTIONS
+from auto_router.collect.runner import Caller, Run
+from auto_router.collect.source import Question
+from auto_router.data.pool import PoolModel
+from tests.collect.injections import INJECTIONS
 
 QUESTION = Question(0, "What is the capital of Portugal?", "Lisbon", (), None, "")
 HONEST = {

@@ -16,9 +16,9 @@ import numpy as np
 from recorded import DATA, LAYOUT, SETS, DataSet
 from tabulate import tabulate
 
+from auto_router.data.splits import split_by_group
 from auto_router.errors import run
-from auto_router.learn.familiar import fit_familiar
-from auto_router.splits import split_by_group
+from auto_router.learn.novelty import fit_familiar
 
 LEAST_PICTURES, MOST_TEXTS = 0.9, 0.05
 

@@ -36,16 +36,16 @@ sys.path.insert(0, str(ROOT))
 
 from auto_router.arrays import Floats, Ints
 from auto_router.assess.baselines import BASELINES, Predict
-from auto_router.assess.curves import single_models, sweep
+from auto_router.assess.cost_quality import single_models, sweep
 from auto_router.assess.metrics import best_single_model, model_metrics, system_metrics
+from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import OperatingPoint, fit_operating_points
-from auto_router.decide.policy import choose
+from auto_router.decide.rule import choose
 from auto_router.errors import run
 from auto_router.files import write_json
-from auto_router.learn.calibration_fit import fit_calibration
-from auto_router.learn.cost_fit import fit_costs
+from auto_router.learn.calibration import fit_calibration
+from auto_router.learn.cost_model import fit_costs
 from auto_router.learn.stack_fit import fit_stack
-from auto_router.splits import split_by_group
 
 EXTRA = "XGBoost"  # a package of its own, and slow: only where it is named
 DEFAULT = "default router"

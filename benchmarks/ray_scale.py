@@ -24,8 +24,8 @@ from tabulate import tabulate
 sys.path.insert(0, str(ROOT))
 
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.ray_engine import fill_on_ray
-from auto_router.encode.stream import begin, survey
+from auto_router.encode.pipeline import begin, survey
+from auto_router.encode.ray_backend import fill_on_ray
 from auto_router.errors import run
 from auto_router.files import write_json
 

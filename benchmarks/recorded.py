@@ -13,15 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.arrays import Floats, Ints
-from auto_router.costs import answer_costs
+from auto_router.data.embeddings import save_array
+from auto_router.data.records import Record, answer_costs, group_ids, label_matrix, load_records, model_names
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import LocalEncoder
-from auto_router.encode.store import save_array
-from auto_router.encode.surface import NAMES, with_surface
+from auto_router.encode.prompt_features import NAMES, with_surface
 from auto_router.files import sha256_of
 from auto_router.learn.graph import Layout
-from auto_router.records import Record, group_ids, label_matrix, load_records, model_names
 from generate_embeddings import generate_embeddings_for_dataset
 
 SETS = ("combined5", "llmrouter14", "routerbench_sub", "mmlu_pro")

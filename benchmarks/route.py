@@ -35,22 +35,22 @@ from recorded import LAYOUT, DataSet
 
 from auto_router.arrays import Array, Floats
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.data.records import load_records
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import decisions
+from auto_router.decide.rule import decisions
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
-from auto_router.encode.surface import NAMES as SURFACE
-from auto_router.encode.surface import with_surface
+from auto_router.encode.prompt_features import NAMES as SURFACE
+from auto_router.encode.prompt_features import with_surface
 from auto_router.errors import run
 from auto_router.files import write_json
-from auto_router.learn.calibration_fit import fit_calibration
-from auto_router.learn.cost_fit import fit_costs
-from auto_router.learn.familiar import beyond, fit_familiar
+from auto_router.learn.calibration import fit_calibration
+from auto_router.learn.cost_model import fit_costs
+from auto_router.learn.novelty import beyond, fit_familiar
 from auto_router.learn.stack import StackNetwork
 from auto_router.learn.stack_fit import fit_stack
-from auto_router.records import load_records
-from auto_router.router import ModelRouter
+from auto_router.route.router import ModelRouter
 
 Figures = dict[str, float]
 Samples = dict[str, list[float]]

@@ -39,15 +39,15 @@ sys.path.insert(0, str(ROOT))
 import generate_embeddings
 import nn_router
 from auto_router.arrays import Array
+from auto_router.data.embeddings import Spec
+from auto_router.data.formats import parquet_shards
+from auto_router.data.records import Record
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
-from auto_router.encode.spec import Spec
 from auto_router.errors import run
 from auto_router.files import write_json
+from auto_router.learn.memmap import Subset
+from auto_router.learn.mlp import Side, TrainConfig, train_network
 from auto_router.learn.search import config_with
-from auto_router.learn.subset import Subset
-from auto_router.learn.training import Side, TrainConfig, train_network
-from auto_router.records import Record
-from auto_router.shards import parquet_shards
 
 MODELS = [f"model-{number}" for number in range(6)]
 STEPS = ("stages", "training", "growth")

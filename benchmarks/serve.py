@@ -48,7 +48,7 @@ from made_endpoint import serve
 
 from auto_router.errors import run
 from auto_router.files import write_json
-from auto_router.router import ModelRouter
+from auto_router.route.router import ModelRouter
 
 GROWTH = 30 * 2**20
 CACHE = 4 * 2**20  # some 600 prompts of the embedded encoder: more than the cached ones, fewer than a warm-up's new ones

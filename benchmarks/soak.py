@@ -26,11 +26,11 @@ sys.path.insert(0, str(ROOT))
 
 from route import default_artifact
 
-from auto_router.decide.policy import Decision
+from auto_router.data.records import load_records
+from auto_router.decide.rule import Decision
 from auto_router.errors import RouterError, run
 from auto_router.files import write_json
-from auto_router.records import load_records
-from auto_router.router import ModelRouter
+from auto_router.route.router import ModelRouter
 
 GROWTH = 100 * 2**20
 PROMPTS = 120

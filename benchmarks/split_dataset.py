@@ -17,9 +17,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from auto_router.data.records import group_ids, load_records, model_names, save_records
+from auto_router.data.splits import split_by_group
 from auto_router.errors import run
-from auto_router.records import group_ids, load_records, model_names, save_records
-from auto_router.splits import split_by_group
 
 DATA = ROOT.parent / "shared" / "data"
 

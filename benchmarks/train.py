@@ -38,16 +38,14 @@ from torch.utils.data import DataLoader, TensorDataset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from auto_router.data.records import group_ids, label_matrix, load_records, model_names, save_records
+from auto_router.data.splits import split_by_group
 from auto_router.encode.factory import open_encoder
-from auto_router.encode.store import publish
-from auto_router.encode.stream import begin, survey
+from auto_router.encode.pipeline import begin, publish, survey
 from auto_router.errors import run
 from auto_router.files import write_json
-from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.mlp import NetworkConfig, RouterNetwork, Rows, Side, TrainConfig, masked_bce, train_network
 from auto_router.learn.search import config_with
-from auto_router.learn.training import Rows, Side, TrainConfig, masked_bce, train_network
-from auto_router.records import group_ids, label_matrix, load_records, model_names, save_records
-from auto_router.splits import split_by_group
 from nn_router import default_config
 
 SET = "combined5"

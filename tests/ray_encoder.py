@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from auto_router.arrays import Array
+from auto_router.data.embeddings import Spec
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
-from auto_router.encode.spec import Spec
 
 
 def dies_once(marker: Path, number: int) -> int:

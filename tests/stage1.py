@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Any
 
 import prepare_hf_data
-from auto_router.collect.caller import Caller, Run
 from auto_router.collect.endpoint import Answer, Endpoint, Messages, user_message
 from auto_router.collect.journal import Journal
-from auto_router.collect.recording import is_probe
+from auto_router.collect.replay import is_probe
+from auto_router.collect.runner import Caller, Run
+from auto_router.data.pool import PoolModel
 from auto_router.errors import run
-from auto_router.pool import PoolModel
 from tests.servers import LoopbackServer
 
 Reply = tuple[int, dict[str, str], bytes]

@@ -15,10 +15,10 @@ import numpy as np
 
 import generate_embeddings
 from auto_router.arrays import Array
+from auto_router.data.embeddings import Spec
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
-from auto_router.encode.spec import Spec
 from tests.helpers import png
-from tests.picture_storm import peak_mib
+from tests.image_storm import peak_mib
 
 
 class Table(Encoder):

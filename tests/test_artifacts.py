@@ -12,7 +12,7 @@ import torch
 
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.errors import ArtifactError
-from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 
 
 def artifact() -> Artifact:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from auto_router.pool import load_pool
-from auto_router.records import parse_records
+from auto_router.data.pool import load_pool
+from auto_router.data.records import parse_records
 from tests.checkout import PAGES, ROOT, Block, blocks
 
 RUN = {"run", "run: after demo", "run: with endpoints", "run: by every other test"}

@@ -15,33 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent
 FACES = ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router", "router_usage_examples"]
 PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
 
-FOUNDATIONS = {
-    "arrays",
-    "cluster",
-    "conversation",
-    "costs",
-    "errors",
-    "files",
-    "images",
-    "pool",
-    "records",
-    "shards",
-    "splits",
-    "terminal",
-}
+BASE = {"arrays", "cluster", "errors", "files", "terminal"}
+WORK = {"collect", "encode", "learn", "decide"}  # these four do not know each other
 MAY_IMPORT: dict[str, set[str]] = {
-    **dict.fromkeys(FOUNDATIONS, FOUNDATIONS),
-    **{room: FOUNDATIONS | {room} for room in ("collect", "encode", "learn", "decide")},
-    "assess": FOUNDATIONS | {"learn", "decide", "encode", "artifacts", "assess"},
-    "routing": FOUNDATIONS | {"learn", "decide", "encode", "routing"},
-    "safe_load": FOUNDATIONS,
-    "artifacts": FOUNDATIONS | {"learn", "decide", "encode", "safe_load"},
-    "router": FOUNDATIONS | {"learn", "decide", "encode", "artifacts", "routing"},
-    "extend": FOUNDATIONS | {"learn", "decide", "encode", "artifacts"},
-    "publish": FOUNDATIONS | {"encode", "assess", "artifacts"},
-    "finish": FOUNDATIONS | {"learn", "decide", "assess", "artifacts"},
-    "maintain": FOUNDATIONS | {"encode", "artifacts", "extend", "routing"},
-    "serve": FOUNDATIONS | {"decide", "encode", "artifacts", "routing", "router", "serve"},
+    **dict.fromkeys(BASE, BASE),
+    "data": BASE | {"data"},
+    **{room: BASE | {"data", room} for room in WORK},
+    "artifacts": BASE | {"data"} | WORK,
+    "assess": BASE | {"data", "artifacts", "assess"} | WORK,
+    "route": BASE | {"data", "artifacts", "route"} | WORK,
+    "train": BASE | {"data", "artifacts", "assess", "route", "train"} | WORK,
+    "edit": BASE | {"data", "artifacts", "assess", "route", "edit"} | WORK,
+    "serve": BASE | {"data", "artifacts", "assess", "route", "serve"} | WORK,
     "__init__": set(),
 }
 
@@ -123,7 +108,7 @@ print(threads == torch.get_num_threads() and not torch.cuda.is_initialized())
 @pytest.mark.parametrize("path", [*PACKAGE, *ROOT.glob("*.py"), *ROOT.glob("examples/**/*.py"), *ROOT.glob("benchmarks/*.py")],
                          ids=lambda p: str(p.relative_to(ROOT)))  # fmt: skip
 def test_modules_are_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
 def test_the_checkout_is_a_package_that_exports_the_public_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from serve_vision import INSTRUCTION, Bridge, handler
 
 from auto_router.collect.endpoint import Answer
 from auto_router.collect.replay import ReplayServer, recording
-from auto_router.images import pixels
+from auto_router.data.images import pixels
 from tests.servers import free_port
 
 WORDS = "Text in the picture:\nEXIT"

@@ -17,12 +17,12 @@ import torch
 
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.encode.surface import NAMES as SURFACE
+from auto_router.encode.prompt_features import NAMES as SURFACE
 from auto_router.errors import ArtifactError
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
-from auto_router.learn.familiar import fit_familiar
 from auto_router.learn.graph import Layout
+from auto_router.learn.novelty import fit_familiar
 from auto_router.learn.stack_fit import fit_stack
 
 LAYOUT = Layout(6, 4, len(SURFACE))

@@ -20,7 +20,7 @@ from scipy.ndimage import label
 
 from auto_router.collect.matching import match
 from auto_router.collect.replay import load_recording
-from auto_router.pool import load_pool
+from auto_router.data.pool import load_pool
 from tests.checkout import ROOT
 
 QUICKSTART = ROOT / "examples" / "quickstart"

@@ -16,20 +16,20 @@ import pytest
 
 from auto_router.cluster import unordered
 from auto_router.collect import ray_engine
+from auto_router.data.formats import parquet_shards
+from auto_router.data.records import Record, save_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.stream import Source, begin, fill, survey
-from auto_router.encode.unfinished import UnfinishedFile
+from auto_router.encode.pipeline import Source, begin, fill, survey
+from auto_router.encode.resumable import UnfinishedFile
 from auto_router.errors import DataError, EncoderError
-from auto_router.records import Record, save_records
-from auto_router.shards import parquet_shards
+from tests.data.test_formats import MODELS, record
+from tests.learn.test_search import same, search
 from tests.ray_encoder import Opened, dies_once
 from tests.stage1 import ChatServer, Reply, completion, flags, raw, stage1, write_pool, write_rows
-from tests.test_search import same, search
-from tests.test_shards import MODELS, record
 
 ray = pytest.importorskip("ray", reason="needs Ray, in an environment of its own: make test-ray")
 
-from auto_router.encode.ray_engine import fill_on_ray, parts  # noqa: E402
+from auto_router.encode.ray_backend import fill_on_ray, parts  # noqa: E402
 
 SECRET = "sk-nobody-else-knows"
 
@@ -133,8 +133,8 @@ def test_a_worker_of_the_search_that_dies_is_replaced(tmp_path: Path) -> None:
 
 
 def test_parts_cover_the_records_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auto_router.shards.SHARD_ROWS", 40)
-    monkeypatch.setattr("auto_router.shards.GROUP_ROWS", 10)
+    monkeypatch.setattr("auto_router.data.formats.SHARD_ROWS", 40)
+    monkeypatch.setattr("auto_router.data.formats.GROUP_ROWS", 10)
     source = written(tmp_path, 100, "")
     found = list(parts(source.path, 45, 16))
     assert [count for _, count in found] == [16, 16, 3, 16, 4]

@@ -17,8 +17,8 @@ import yaml
 from auto_router.collect.endpoint import Answer, Messages, user_message
 from auto_router.collect.judge import judge_messages, verdict_id
 from auto_router.collect.replay import ReplayServer, recording
-from auto_router.collect.rows import Question
-from auto_router.records import label_matrix, parse_records
+from auto_router.collect.source import Question
+from auto_router.data.records import label_matrix, parse_records
 from prepare_hf_data import MODEL_IDS
 from tests.checkout import ROOT, Block, bash, blocks, copy_of_the_project
 

@@ -10,7 +10,7 @@ import torch
 
 from auto_router.arrays import Array
 from auto_router.errors import DataError
-from auto_router.learn.training import Rows, TrainConfig, Trained, train_network
+from auto_router.learn.mlp import Rows, TrainConfig, Trained, train_network
 
 CONFIG = TrainConfig(hidden_dims=(32, 16), epochs=12, patience=6, batch_size=32, learning_rate=0.005)
 TEXT, IMAGE = 8, 12

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auto_router.collect import pictures
-from auto_router.collect.collector import question_messages
-from auto_router.collect.pictures import PictureSource
-from auto_router.collect.rows import Question
-from auto_router.collect.source import Source
-from auto_router.collect.survey import Plan, normalised, survey
-from auto_router.conversation import CONTEXT_TURNS, Turn, conversation_prompt, turns_of
+from auto_router.collect import image_source as pictures
+from auto_router.collect.image_source import PictureSource
+from auto_router.collect.plan import Plan, normalised, survey
+from auto_router.collect.runner import question_messages
+from auto_router.collect.source import Question, Source
+from auto_router.data.conversation import CONTEXT_TURNS, Turn, conversation_prompt, turns_of
+from auto_router.data.splits import split_by_group
 from auto_router.errors import DataError
-from auto_router.splits import split_by_group
 from tests.helpers import png
 from tests.stage1 import b64, write_rows
 

@@ -16,11 +16,11 @@ import torch
 import generate_embeddings
 import nn_router
 from auto_router.artifacts import load_artifact
-from auto_router.encode.store import load_embedded
+from auto_router.data.embeddings import load_embedded
+from auto_router.data.formats import parquet_shards
+from auto_router.data.records import load_records
 from auto_router.errors import run
 from auto_router.learn import stack_fit
-from auto_router.records import load_records
-from auto_router.shards import parquet_shards
 from generate_embeddings import generate_embeddings_for_dataset, load_embedding_model
 from model_router import ModelRouter, RouterNetwork
 from tests.helpers import png

@@ -17,7 +17,7 @@ import nn_router
 import prepare_hf_data
 from auto_router import terminal
 from auto_router.errors import ConfigError, run
-from tests.reports import MODELS, trained
+from tests.assess.reports import MODELS, trained
 
 STAGES = (prepare_hf_data, generate_embeddings, nn_router, model_router)
 
@@ -37,7 +37,7 @@ def test_help_teaches(stage: ModuleType, capsys: pytest.CaptureFixture[str]) -> 
 def spoken(*flags: str, work: Callable[[], None] = lambda: print("words")) -> None:
     parser = argparse.ArgumentParser()
     terminal.add_flags(parser)
-    with terminal.speaking(parser.parse_args(flags)) as result:
+    with terminal.capture_output(parser.parse_args(flags)) as result:
         work()
         result["answer"] = 42
 
@@ -81,7 +81,7 @@ def test_bars_tell_rate_and_rest_and_are_hidden_when_quiet() -> None:
     assert "answer/s, 0.0100 USD]" in last or "s/answer, 0.0100 USD]" in last
     spoken("--quiet", work=lambda: work(hidden))
     assert hidden.getvalue() == ""
-    assert list(terminal.watched(iter("abc"), "read", "row")) == ["a", "b", "c"]
+    assert list(terminal.watch(iter("abc"), "read", "row")) == ["a", "b", "c"]
 
 
 def test_a_stage_and_a_decision_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import torch
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
-from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 from tests.checkout import copy_of_the_project
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_the_wheel_holds_the_faces_the_package_and_the_licence(installed: Path) 
     (wheel,) = (installed.parent / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     page = [f"auto_router/assess/page/{name}" for name in ("report.html.jinja", "page.css", "page.js", "explorer.js")]
-    for name in ("prepare_hf_data.py", "nn_router.py", "auto_router/decide/policy.py", *page):
+    for name in ("prepare_hf_data.py", "nn_router.py", "auto_router/decide/rule.py", *page):
         assert name in names
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]

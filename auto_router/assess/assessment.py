@@ -3,41 +3,112 @@
 A measure's 95 % interval (percentile bootstrap over groups, the same draws for all) stands beside it as
 ``<measure>_interval``. A measure that is undefined or unknown is None. Differences are paired: they are taken on the rows
 where both labels are known.
+
+What each model's probabilities are worth, with intervals, and what the model is worth to the pool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from auto_router.arrays import Floats, Ints
 from auto_router.assess.cost_quality import cost_quality, pool_aiq
-from auto_router.assess.held_out import HeldOut
-from auto_router.assess.intervals import LEVEL, RESAMPLES, GroupBootstrap, percentiles
+from auto_router.assess.intervals import LEVEL, RESAMPLES, GroupBootstrap, Interval, percentiles
 from auto_router.assess.metrics import (
-    NAN,
     ModelMetrics,
+    cuts,
     gap_parts,
     mean_of,
     model_metrics,
     oracle_costs,
-    oracle_labels,
+    placements,
     rank_score,
+    recover_gap,
+    reliability,
     row_means,
     system_metrics,
 )
-from auto_router.assess.pair import recovered
-from auto_router.assess.per_model import per_model
-from auto_router.decide.policy import choose
+from auto_router.assess.test_set import TestSet
+from auto_router.data.label_stats import NAN, oracle_gains, oracle_labels
+from auto_router.decide.rule import choose
 from auto_router.errors import DataError
+
+
+def measure_models(test: TestSet, measured: Sequence[ModelMetrics], bootstrap: GroupBootstrap) -> dict[str, dict[str, Any]]:
+    """Return what was ``measured`` of every model, by name, and its 95 % interval over groups as ``<measure>_interval``."""
+    thresholds, gains = cuts(test.thresholds, len(test.names)), oracle_gains(test.outcomes)
+    found = {}
+    for j, name in enumerate(test.names):
+        p = test.probabilities[:, j].astype(np.float64)
+        y = np.where(np.isnan(p), NAN, test.labels[:, j])  # what was not predicted cannot be judged
+        costs = np.full(len(y), NAN) if test.costs is None else test.costs[:, j]
+        values = asdict(measured[j]) | {"mean_cost": mean_of(costs), "oracle_gain": mean_of(gains[:, j])}
+        values |= {"threshold": None if test.thresholds is None else float(test.thresholds[j])}
+        values |= _intervals(p, y, float(thresholds[j]), bootstrap)
+        values |= {"mean_cost_interval": bootstrap.interval(costs), "oracle_gain_interval": bootstrap.interval(gains[:, j])}
+        found[name] = values | _calibration(p, y, bootstrap)
+    return found
+
+
+def auc_draws(p: Floats, labels: Floats, bootstrap: GroupBootstrap) -> Floats:
+    """Return the AUC of every draw, to first order: a draw moves the AUC by what it moves the mean placements of the two
+    classes by (DeLong et al. 1988; for rows in groups Obuchowski 1997). So rows are sorted once, not once a draw.
+
+    Args:
+        p: ``[N]``.
+        labels: ``[N]``, right from 0.5, NaN = unknown.
+    """
+    placed = placements(p, labels)
+    draws: Floats = bootstrap.means(placed).sum(axis=1) - mean_of(placed[:, 0])
+    return np.clip(draws, 0.0, 1.0)
+
+
+def _intervals(p: Floats, y: Floats, threshold: float, bootstrap: GroupBootstrap) -> dict[str, Interval]:
+    unknown = np.isnan(y)
+    right, predicted = y >= 0.5, p >= threshold
+    hits, claims = 2.0 * (right & predicted), 1.0 * right + predicted  # F1 = 2 TP / (2 TP + FP + FN)
+    columns = np.stack([(p - y) ** 2, 1.0 * (right == predicted), hits, claims, y], axis=1)
+    columns[unknown] = NAN
+    brier, accuracy, hit, claimed, rate = bootstrap.means(columns).T
+    f1 = np.divide(hit, claimed, out=np.full(len(hit), NAN), where=claimed > 0)
+    draws = {"auc": auc_draws(p, y, bootstrap), "brier": brier, "accuracy": accuracy, "f1": f1, "positive_rate": rate}
+    return {f"{name}_interval": percentiles(values) for name, values in draws.items()}
+
+
+def _calibration(p: Floats, y: Floats, bootstrap: GroupBootstrap) -> dict[str, Any]:
+    """The reliability curve and the interval of its ECE.
+
+    Resampling adds noise to every bin, which raises the ECE of the draws: they are moved back by the mean of that.
+    """
+    known = ~np.isnan(y)
+    curve = reliability(p[known], y[known])
+    inside = np.zeros((len(y), len(curve.counts)), dtype=bool)
+    inside[np.flatnonzero(known), curve.bins] = True
+    gaps = np.where(inside, (p - y)[:, None], 0.0)
+    gaps[~known] = NAN
+    ece = np.abs(bootstrap.means(gaps)).sum(axis=1)
+    observed = bootstrap.means(np.where(inside, y[:, None], NAN))
+    low, high = percentiles(ece - (mean_of(ece) - curve.ece))
+    return {
+        "ece_interval": (max(low, 0.0), high),
+        "reliability": {
+            "predicted": curve.predicted.tolist(),
+            "observed": curve.observed.tolist(),
+            "observed_interval": [percentiles(draws) for draws in observed.T],
+            "count": curve.counts.tolist(),
+        },
+    }
+
 
 NO_SOURCE = "(none)"
 
 
 def assess(
-    test: HeldOut,
+    test: TestSet,
     best_single: int,
     seed: int,
     operating_points: Mapping[str, Ints] | None = None,
@@ -64,16 +135,16 @@ def assess(
                 "groups": len(np.unique(test.groups)),
                 "models": list(test.names),
                 "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "seed": seed},
-                "per_model": per_model(test, measured, bootstrap),
+                "per_model": measure_models(test, measured, bootstrap),
                 "system": _system(test, best_single, bootstrap) | _averages(measured),
                 "cost_quality": cost_quality(test, best_single, bootstrap),
                 "pair": _pair(test, best_single),
                 "operating_points": {
-                    name: decided(test, _shaped(name, chosen, test.chosen), best_single, bootstrap)
+                    name: measure_decisions(test, _check_shape(name, chosen, test.chosen), best_single, bootstrap)
                     for name, chosen in (operating_points or {}).items()
                 },
                 "baselines": {
-                    name: _baseline(test, _shaped(name, p, test.probabilities), best_single, bootstrap)
+                    name: _baseline(test, _check_shape(name, p, test.probabilities), best_single, bootstrap)
                     for name, p in (baselines or {}).items()
                 },
                 "breakdown": {
@@ -85,7 +156,7 @@ def assess(
     )
 
 
-def decided(test: HeldOut, chosen: Ints, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
+def measure_decisions(test: TestSet, chosen: Ints, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
     """Return what the decisions ``chosen`` [N] are worth beside always asking the best single model."""
     labels, single = test.label(chosen), test.outcomes[:, best_single]
     return {
@@ -99,14 +170,14 @@ def decided(test: HeldOut, chosen: Ints, best_single: int, bootstrap: GroupBoots
     }
 
 
-def _system(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
+def _system(test: TestSet, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
     """The served decisions, and what any router must be compared with."""
     router, single, oracle = test.label(test.chosen), test.outcomes[:, best_single], oracle_labels(test.outcomes)
     rows = {"router": router, "best_single": single, "random": row_means(test.outcomes), "oracle": oracle}
     draws = dict(zip(rows, bootstrap.means(np.stack(list(rows.values()), axis=1)).T, strict=True))
     gained, gap = bootstrap.means(np.stack(gap_parts(router, single, oracle), axis=1)).T
     closed = np.divide(gained, gap, out=np.full(len(gap), NAN), where=gap > 0)
-    served = decided(test, test.chosen, best_single, bootstrap)
+    served = measure_decisions(test, test.chosen, best_single, bootstrap)
     found = system_metrics(test.chosen, test.outcomes, best_single, test.names).to_plain()
     found |= {f"{name}_interval": percentiles(values) for name, values in draws.items()}
     found["gap_closed_interval"] = None if found["gap_closed"] is None else percentiles(closed)
@@ -115,7 +186,7 @@ def _system(test: HeldOut, best_single: int, bootstrap: GroupBootstrap) -> dict[
     return found | _costs(test, best_single, found["router"])
 
 
-def _costs(test: HeldOut, best_single: int, accuracy: float) -> dict[str, Any]:
+def _costs(test: TestSet, best_single: int, accuracy: float) -> dict[str, Any]:
     """What an answer costs, USD; the oracle asks the cheapest of the models that are right."""
     costs, known = test.mean_costs, ~np.isnan(test.mean_costs)
     if test.costs is None or not known.any():
@@ -137,9 +208,9 @@ def _costs(test: HeldOut, best_single: int, accuracy: float) -> dict[str, Any]:
     }
 
 
-def _baseline(test: HeldOut, probabilities: Floats, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
+def _baseline(test: TestSet, probabilities: Floats, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
     """Another method's probabilities on the same rows, beside the router's served decisions."""
-    chosen = choose(probabilities, allowed=test.allowed).chosen
+    chosen = choose(probabilities, eligible=test.eligible).chosen
     labels = test.label(chosen)
     difference = labels - test.label(test.chosen)
     return {
@@ -160,20 +231,20 @@ def _averages(measured: Sequence[ModelMetrics]) -> dict[str, float]:
     return {name: mean_of(np.array(values, dtype=np.float64)) for name, values in columns.items()}
 
 
-def _pair(test: HeldOut, best_single: int) -> dict[str, Any] | None:
+def _pair(test: TestSet, best_single: int) -> dict[str, Any] | None:
     """APGR and CPT, for a pool of two models; the strong one is the best single model."""
     if len(test.names) != 2:
         return None
     strong, weak = best_single, 1 - best_single
     advantages = test.probabilities[:, strong] - test.probabilities[:, weak]
-    found = recovered(advantages, test.outcomes[:, strong], test.outcomes[:, weak])
+    found = recover_gap(advantages, test.outcomes[:, strong], test.outcomes[:, weak])
     values: dict[str, float | None] = dict.fromkeys(("apgr", "cpt_50", "cpt_80"))
     if found is not None:
         values = {"apgr": found.apgr, "cpt_50": found.cpt(0.5), "cpt_80": found.cpt(0.8)}
     return {"strong": test.names[strong], "weak": test.names[weak], **values}
 
 
-def _parts(test: HeldOut, keys: Sequence[str | None], best_single: int) -> dict[str, dict[str, Any]]:
+def _parts(test: TestSet, keys: Sequence[str | None], best_single: int) -> dict[str, dict[str, Any]]:
     """The headline on the rows of each key, most rows first; {} where no row has one."""
     if all(key is None for key in keys):
         return {}
@@ -192,19 +263,19 @@ def _parts(test: HeldOut, keys: Sequence[str | None], best_single: int) -> dict[
     return parts
 
 
-def _selection(test: HeldOut, chosen: Ints) -> dict[str, float]:
+def _selection(test: TestSet, chosen: Ints) -> dict[str, float]:
     shares = np.bincount(chosen, minlength=len(test.names)) / len(chosen)
     return dict(zip(test.names, shares.tolist(), strict=True))
 
 
-def _cost_share(test: HeldOut, chosen: Ints, best_single: int) -> float | None:
+def _cost_share(test: TestSet, chosen: Ints, best_single: int) -> float | None:
     """Cost ÷ the best single model's, on the rows where both are known; None where there are none or that is free."""
     cost, single = test.cost(chosen), test.cost(test.always(best_single))
     known = ~np.isnan(cost) & ~np.isnan(single)
     return mean_of(cost[known]) / mean_of(single[known]) if single[known].sum() > 0 else None
 
 
-def _shaped(name: str, values: Any, like: Any) -> Any:
+def _check_shape(name: str, values: Any, like: Any) -> Any:
     if np.shape(values) != like.shape:
         raise DataError(f"{name!r} has shape {np.shape(values)}, expected {like.shape}: one entry a row of the test set")
     return np.asarray(values)

@@ -2,34 +2,100 @@
 
 Every baseline is a function ``(x, y, groups, seed) -> predict`` with ``predict(x) -> [N, M]``. Unknown labels (NaN) are
 filled with the model's mean where a method cannot leave them out.
+
+Gradient-boosted trees: one XGBoost classifier a model, as a companion for people and as a baseline. Nothing routes by it.
+
+The XGBoost companion of a router, for people and notebooks and to compare with. Nothing that routes reads it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from auto_router.arrays import Floats, Ints
-from auto_router.learn.boosted import boosted_probabilities, fit_boosted
-from auto_router.learn.stack_fit import drawn, non_negative
-from auto_router.learn.subset import Subset
-from auto_router.learn.training import TrainConfig, train_network
-from auto_router.splits import group_folds, split_by_group
+from auto_router.arrays import Array, Floats, Ints
+from auto_router.data.dataset import Dataset, draw_rows
+from auto_router.data.splits import group_folds, split_by_group
+from auto_router.errors import ConfigError, DataError
+from auto_router.files import atomic_path
+from auto_router.learn.mlp import TrainConfig, train_network
+from auto_router.learn.stack_fit import MAX_ROWS, non_negative
 from auto_router.terminal import bar
+
+COMPONENTS = 192
+
+
+def fit_boosted(x: Floats, y: Floats, seed: int) -> list[Any]:
+    """Fit one scikit-learn classifier a model on embeddings ``[N, D]`` and the known ones of labels ``[N, M]``.
+
+    Each is a pipeline of ``COMPONENTS`` principal components (one projection, shared by all) and an ``XGBClassifier``; its
+    ``predict_proba(embeddings)`` is ``[N, 2]``, the second column being P(correct). Graded labels count as right from 0.5. A
+    model that was always right or always wrong gets a constant classifier.
+
+    Raises:
+        ConfigError: xgboost is missing.
+        DataError: a model has no known label.
+    """
+    try:
+        from xgboost import XGBClassifier
+    except ImportError as error:
+        raise ConfigError(f"XGBoost needs its package ({error}): pip install 'auto-router[xgboost]'") from error
+    empty = np.flatnonzero(np.isnan(y).all(axis=0)).tolist()
+    if empty:
+        raise DataError(f"models at positions {empty} have no known label; collect some or leave them out")
+    pca = PCA(min(COMPONENTS, *x.shape), svd_solver="randomized", random_state=seed).fit(x)
+    features = pca.transform(x)
+    models = []
+    for labels in y.T:
+        known = ~np.isnan(labels)
+        right = (labels[known] >= 0.5).astype(int)
+        if 0 < right.sum() < len(right):
+            trees = XGBClassifier(n_estimators=150, max_depth=4, learning_rate=0.08, subsample=0.8, random_state=seed)
+            models.append(make_pipeline(pca, trees.fit(features[known], right)))
+        else:
+            # Weights give it both classes to know of, so that its answer has two columns like any other.
+            constant = DummyClassifier(strategy="prior").fit([[0], [0]], [0, 1], sample_weight=[1 - right[0], right[0]])
+            models.append(make_pipeline(pca, constant))
+    return models
+
+
+def boosted_probabilities(models: list[Any], x: Floats) -> Floats:
+    """Return P(correct) ``[N, M]`` of the classifiers of :func:`fit_boosted`."""
+    return np.stack([model.predict_proba(x)[:, 1] for model in models], axis=1)
+
+
+XGBOOST_NAME = "xgb_multi_router.joblib"
+
+
+def write_xgboost(path: Path, names: Sequence[str], x: Array, y: Array, seed: int) -> Predict:
+    """Fit one classifier a model to embeddings ``x`` and labels ``y``, write them to ``path``, and return their prediction.
+
+    The file is a joblib dict: ``model_names``, and ``models``, for each name a classifier whose ``predict_proba(embeddings)``
+    has P(correct) in its second column. Like any pickle, open only one that you made.
+    """
+    models = fit_boosted(x, y, seed)
+    with atomic_path(path) as temporary:
+        joblib.dump({"model_names": list(names), "models": models}, temporary)
+    return partial(boosted_probabilities, models)
+
 
 Predict = Callable[[Floats], Floats]
 Baseline = Callable[[Floats, Floats, Ints, int], Predict]
 
 NEIGHBOURS = (10, 25, 50, 100, 150, 250)
-COMPONENTS = 192
 CLUSTERS = 48
 KNN_MIB = 64  # of distances held at once; no slower than the 1,024 of scikit-learn, which become three times as much
 
@@ -44,7 +110,7 @@ def knn(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
             continue
         near = _neighbours(x[inside], x[outside], max(NEIGHBOURS))
         for k in NEIGHBOURS:
-            p = _filled(y[inside])[near[:, :k]].mean(axis=1)
+            p = _fill(y[inside])[near[:, :k]].mean(axis=1)
             scores[k] += float(np.nansum(np.take_along_axis(y[outside], p.argmax(axis=1)[:, None], axis=1)))
     return knn_of(max(scores, key=lambda k: scores[k]))(x, y, groups, seed)
 
@@ -53,7 +119,7 @@ def knn_of(k: int) -> Baseline:
     """Return kNN with this k."""
 
     def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-        labels = _filled(y)
+        labels = _fill(y)
         return lambda new: labels[_neighbours(x, new, k)].mean(axis=1)
 
     return fit
@@ -62,27 +128,27 @@ def knn_of(k: int) -> Baseline:
 def ridge(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
     """Ridge regression of the labels on ``COMPONENTS`` principal components."""
     pca = _pca(x, seed)
-    model = Ridge(alpha=1.0).fit(pca.transform(x), _filled(y))
+    model = Ridge(alpha=1.0).fit(pca.transform(x), _fill(y))
     return lambda new: np.asarray(model.predict(pca.transform(new))).reshape(len(new), -1)
 
 
 def logistic(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
     """One logistic regression a model on ``COMPONENTS`` principal components; labels count as right from 0.5."""
     pca = _pca(x, seed)
-    return _per_model(pca.transform(x), y, LogisticRegression(C=1.0, max_iter=300), "predict_proba", pca)
+    return _classify(pca.transform(x), y, LogisticRegression(C=1.0, max_iter=300), "predict_proba", pca)
 
 
 def svm(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
     """One linear support vector machine a model on ``COMPONENTS`` principal components, its margin through a sigmoid."""
     pca = _pca(x, seed)
-    return _per_model(pca.transform(x), y, LinearSVC(C=0.1, random_state=seed), "decision_function", pca)
+    return _classify(pca.transform(x), y, LinearSVC(C=0.1, random_state=seed), "decision_function", pca)
 
 
 def clusters(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
     """Mean label of the nearest of ``CLUSTERS`` k-means centres, shrunk towards the global mean by 10 rows."""
     count = min(CLUSTERS, len(x))
     kmeans = KMeans(count, n_init=2, random_state=seed).fit(x)
-    labels, mean = _filled(y), _filled(y).mean(axis=0)
+    labels, mean = _fill(y), _fill(y).mean(axis=0)
     table = np.stack(
         [(labels[kmeans.labels_ == c].sum(axis=0) + 10 * mean) / ((kmeans.labels_ == c).sum() + 10) for c in range(count)]
     )
@@ -98,12 +164,10 @@ def mlp_of(config: TrainConfig) -> Baseline:
     """Return an MLP with these settings."""
 
     def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-        import torch
-
         rows, held_out = split_by_group(groups, 0.15, seed)
         part = [np.asarray(a, dtype=np.float32) for a in (x[rows], y[rows], x[held_out], y[held_out])]
         network = train_network((part[0], part[1]), (part[2], part[3]), config, seed).network
-        return lambda new: network(torch.tensor(np.asarray(new, dtype=np.float32))).detach().numpy()
+        return lambda new: network.predict(np.asarray(new, dtype=np.float32))
 
     return fit
 
@@ -118,8 +182,8 @@ def average(parts: Sequence[Baseline]) -> Baseline:
     """Return the plain mean of several baselines."""
 
     def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-        fitted = [part(x, y, groups, seed) for part in parts]
-        return lambda new: np.mean([predict(new) for predict in fitted], axis=0)
+        fits = [part(x, y, groups, seed) for part in parts]
+        return lambda new: np.mean([predict(new) for predict in fits], axis=0)
 
     return fit
 
@@ -129,20 +193,20 @@ def sketch(parts: Sequence[Baseline], folds: int = 4) -> Baseline:
     fold, their row means averaged."""
 
     def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-        fold, labels = group_folds(groups, folds, seed), _filled(y)
-        honest = [np.empty(y.shape) for _ in parts]
+        fold, labels = group_folds(groups, folds, seed), _fill(y)
+        out_of_fold = [np.empty(y.shape) for _ in parts]
         for number in np.unique(fold):
             inside, outside = fold != number, fold == number
-            for part, found in zip(parts, honest, strict=True):
+            for part, found in zip(parts, out_of_fold, strict=True):
                 found[outside] = part(x[inside], y[inside], groups[inside], seed)(x[outside])
         mean = labels.mean(axis=0)
-        weights = non_negative([_centred(p - mean).ravel() for p in honest], _centred(labels - mean).ravel())
-        fitted = [part(x, y, groups, seed) for part in parts]
+        weights = non_negative([_centre(p - mean).ravel() for p in out_of_fold], _centre(labels - mean).ravel())
+        fits = [part(x, y, groups, seed) for part in parts]
 
         def predict(new: Floats) -> Floats:
-            predicted = [part(new) - mean for part in fitted]
+            predicted = [part(new) - mean for part in fits]
             level = np.mean([p.mean(axis=1, keepdims=True) for p in predicted], axis=0)
-            return np.asarray(mean + level + sum(w * _centred(p) for w, p in zip(weights, predicted, strict=True)))
+            return np.asarray(mean + level + sum(w * _centre(p) for w, p in zip(weights, predicted, strict=True)))
 
         return predict
 
@@ -162,27 +226,24 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def predicted_by_baselines(
-    names: Sequence[str], rows: tuple[Floats, Floats], y: Floats, groups: Ints, seed: int
-) -> dict[str, Floats]:
-    """Fit the named baselines to the training rows and ``y``; return their predictions ``[N, M]`` of the test rows.
+def predict_baselines(names: Sequence[str], train: Dataset, test: Dataset, seed: int) -> dict[str, Array]:
+    """Fit the named baselines to the training embeddings; return their predictions ``[N, M]`` of the test rows.
 
     Of more rows than the default head takes, the same number is drawn by ``seed``.
     """
-    train, test = rows
-    used = drawn(len(train), np.random.default_rng(seed))
-    if len(used) < len(train):
-        print(f"baselines are fitted on {len(used)} of {len(train)} records, drawn at random")
-        train, y, groups = Subset(train, used)[:], y[used], groups[used]
-    found = {}
+    count = len(train)
+    if count > MAX_ROWS:
+        train = train.take(draw_rows(count, MAX_ROWS, np.random.default_rng(seed)))
+        print(f"baselines are fitted on {len(train)} of {count} records, drawn at random")
+    x, found = train.embeddings, {}
     with bar(len(names), "baselines", "method") as shown:
         for name in names:
-            found[name] = BASELINES[name](train, y, groups, seed)(test)
+            found[name] = BASELINES[name](x, train.labels, train.groups, seed)(test.embeddings)
             shown.update()
     return found
 
 
-def _per_model(x: Floats, y: Floats, estimator: Any, method: str, pca: PCA) -> Predict:
+def _classify(x: Floats, y: Floats, estimator: Any, method: str, pca: PCA) -> Predict:
     """Fit one classifier a model on its known labels; a model with one class only keeps its mean."""
     from sklearn.base import clone
 
@@ -207,7 +268,7 @@ def _per_model(x: Floats, y: Floats, estimator: Any, method: str, pca: PCA) -> P
     return predict
 
 
-def _centred(values: Floats) -> Floats:
+def _centre(values: Floats) -> Floats:
     return np.asarray(values - values.mean(axis=1, keepdims=True))
 
 
@@ -221,7 +282,7 @@ def _neighbours(x: Floats, new: Floats, k: int) -> Ints:
         return np.asarray(index.kneighbors(new, return_distance=False), dtype=np.int64)
 
 
-def _filled(y: Floats) -> Floats:
+def _fill(y: Floats) -> Floats:
     known = ~np.isnan(y)
     mean = np.where(known, y, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     return np.where(known, y, mean)

@@ -10,33 +10,34 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.arrays import Floats
-from auto_router.assess.held_out import HeldOut
+from auto_router.assess.test_set import TestSet
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.served import serve
+from auto_router.decide.policy import RouterSettings, resolve_policy
 
 Packed = dict[str, Any]
 
-MOST_BYTES = 400_000  # of the packed tables in the page, base64 included
+MAX_BYTES = 400_000  # of the packed tables in the page, base64 included
 UNKNOWN = 255
 
 
-def packed(test: HeldOut, best_single: int, points: Mapping[str, OperatingPoint], seed: int) -> Packed:
+def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], seed: int) -> Packed:
     """Return the test rows, the operating points and the prices as plain JSON values.
 
     Probabilities are float32 as the router computes them, so the page decides on the same numbers. Where the rows would
-    take more than ``MOST_BYTES``, ``seed`` draws as many as fit; ``rows`` and ``of`` say so.
+    take more than ``MAX_BYTES``, ``seed`` draws as many as fit; ``rows`` and ``of`` say so.
     """
     models = len(test.names)
     costs, by_row = test.costs, _differ_by_row(test.costs)
     graded = bool((~np.isin(test.outcomes[~np.isnan(test.outcomes)], (0.0, 1.0))).any())
-    cell = 4 + (4 if graded else 1) + (4 if by_row else 0) + (0 if test.expected_costs is None else 4) + 1 / 8
-    most = int(MOST_BYTES * 3 / 4 / (cell * models + 4))
+    cell = 4 + (4 if graded else 1) + (4 if by_row else 0) + (0 if test.prediction.expected_costs is None else 4) + 1 / 8
+    most = int(MAX_BYTES * 3 / 4 / (cell * models + 4))
     kept = np.arange(len(test.labels))
     if len(kept) > most:
         kept = np.sort(np.random.default_rng(seed).permutation(len(kept))[:most])
-    allowed = np.ones(test.labels.shape, dtype=bool) if test.allowed is None else test.allowed
-    outcomes, default = test.outcomes[kept], serve(test.names, points).default
-    guarded = None if test.unfamiliar is None or default is None else {"model": default, "rows": test.unfamiliar[kept].tolist()}
+    eligible = np.ones(test.labels.shape, dtype=bool) if test.eligible is None else test.eligible
+    outcomes, default = test.outcomes[kept], resolve_policy(test.names, points, RouterSettings()).default
+    novel = test.prediction.novel
+    guarded = None if novel is None or default is None else {"model": default, "rows": novel[kept].tolist()}
     return {
         "models": list(test.names),
         "rows": len(kept),
@@ -45,9 +46,11 @@ def packed(test: HeldOut, best_single: int, points: Mapping[str, OperatingPoint]
         "probabilities": _text(test.probabilities[kept].astype("<f4")),
         "graded": graded,
         "outcomes": _text(outcomes.astype("<f4") if graded else np.nan_to_num(outcomes, nan=UNKNOWN).astype(np.uint8)),
-        "allowed": _text(np.packbits(allowed[kept].ravel())),
+        "allowed": _text(np.packbits(eligible[kept].ravel())),
         "guarded": guarded,
-        "expected": None if test.expected_costs is None else _text(test.expected_costs[kept].astype("<f4")),
+        "expected": None
+        if test.prediction.expected_costs is None
+        else _text(test.prediction.expected_costs[kept].astype("<f4")),
         "groups": _text(test.groups[kept].astype("<u4")),
         "row_costs": _text(costs[kept].astype("<f4")) if by_row and costs is not None else None,
         "prices": [_known(price) for price in test.mean_costs.tolist()],
@@ -59,7 +62,7 @@ def _point(point: OperatingPoint, names: Sequence[str]) -> Packed:
     settings = {"aim": point.aim, "default": point.default, "margin": point.margin, "cost_weight": point.cost_weight}
     costs = [point.costs[name] for name in names if name in point.costs]
     mean = max(float(np.mean(costs)), 1e-30) if costs else None
-    return settings | {"handicaps": point.handicaps(names).tolist(), "mean_cost": mean}
+    return settings | {"handicaps": point.penalties(names).tolist(), "mean_cost": mean}
 
 
 def _differ_by_row(costs: Floats | None) -> bool:

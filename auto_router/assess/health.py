@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats
-from auto_router.records import Record, content_key, group_ids, label_matrix
+from auto_router.data.records import Record, content_key, group_ids, label_matrix
 
-MOST_REASONS = 3
+MAX_REASONS = 3
 NORMAL_95 = 1.96
 
 
@@ -65,7 +65,7 @@ def _drift(train: Floats, test: Floats) -> dict[str, Any]:
 
 def _reasons(name: str, records: Sequence[Record]) -> list[tuple[str, int]]:
     """The commonest reasons of unknown labels, with their counts."""
-    return Counter(r.model_errors[name][:80] for r in records if name in r.model_errors).most_common(MOST_REASONS)
+    return Counter(r.model_errors[name][:80] for r in records if name in r.model_errors).most_common(MAX_REASONS)
 
 
 def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:

@@ -6,6 +6,13 @@ arXiv 2403.12031, uses the same four). Gap closed = (router - best single) / (or
 both labels are known.
 
 The functions named after a choice return one value a row, whose mean is the measure: intervals resample the same rows.
+
+Do probabilities mean what they say? Reliability curves and the expected calibration error.
+
+Measures of RouteLLM (arXiv 2406.18665), which exist for a pool of two models: one strong, one weak.
+
+Rows are sent to the strong model in the order of what it promises to gain, P(strong) − P(weak). At every share of calls to
+it, PGR, the performance gap recovered, is (quality − weak) / (strong − weak).
 """
 
 from __future__ import annotations
@@ -18,10 +25,8 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats, Ints
-from auto_router.assess.reliability import reliability
+from auto_router.data.label_stats import NAN, oracle_labels
 from auto_router.errors import DataError
-
-NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ def system_metrics(chosen: Ints, labels: Floats, best_single: int, names: Sequen
     rows = int((~np.isnan(labels).all(axis=1)).sum())
     if not rows:
         raise DataError("no row of the test set has a known label; nothing can be assessed")
-    router, single, oracle = taken(labels, chosen), labels[:, best_single], oracle_labels(labels)
+    router, single, oracle = take_chosen(labels, chosen), labels[:, best_single], oracle_labels(labels)
     gained, gap = (mean_of(values) for values in gap_parts(router, single, oracle))
     return SystemMetrics(
         router=mean_of(router),
@@ -131,7 +136,7 @@ def gap_parts(router: Floats, single: Floats, oracle: Floats) -> tuple[Floats, F
     return gained, np.where(np.isnan(gained), NAN, oracle - single)
 
 
-def taken(table: Floats, chosen: Ints) -> Floats:
+def take_chosen(table: Floats, chosen: Ints) -> Floats:
     """Return ``[N]``: the chosen model's entry of each row of ``table`` [N, M]."""
     return np.asarray(np.take_along_axis(table, chosen[:, None], axis=1)[:, 0])
 
@@ -139,28 +144,6 @@ def taken(table: Floats, chosen: Ints) -> Floats:
 def row_means(labels: Floats) -> Floats:
     """Return ``[N]``: what a random choice among the models with a known label is worth; NaN where none is known."""
     return column_means(labels.T)
-
-
-def oracle_labels(labels: Floats) -> Floats:
-    """Return ``[N]``: each row's best known label; NaN where none is known."""
-    best = np.where(np.isnan(labels), -np.inf, labels).max(axis=1)
-    return np.where(np.isinf(best), NAN, best)
-
-
-def oracle_gains(labels: Floats) -> Floats:
-    """Return ``[N, M]``: each row's best label minus the best without model j, whose mean is j's marginal oracle gain.
-
-    NaN where no other model's label is known.
-    """
-    if labels.shape[1] < 2:
-        return np.full(labels.shape, NAN)
-    filled = np.where(np.isnan(labels), -np.inf, labels)
-    ordered = np.sort(filled, axis=1)
-    best, second = ordered[:, -1:], ordered[:, -2:-1]
-    only = np.arange(labels.shape[1]) == filled.argmax(axis=1)[:, None]
-    others = np.where(only, second, best)
-    gains: Floats = np.subtract(best, others, out=np.full(labels.shape, NAN), where=~np.isinf(others))
-    return gains
 
 
 def oracle_costs(labels: Floats, costs: Floats) -> Floats:
@@ -229,3 +212,82 @@ def _one_model(probabilities: Floats, labels: Floats, threshold: float) -> Model
         positive_rate=float(y.mean()),
         known=len(y),
     )
+
+
+BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Rows of similar P, in rising order of P: what was predicted, and what was observed. Empty bins are left out."""
+
+    predicted: Floats
+    """``[B]`` mean P of each bin."""
+    observed: Floats
+    """``[B]`` mean label of each bin."""
+    counts: Ints
+    """``[B]`` rows in each bin."""
+    bins: Ints
+    """``[N]`` the bin of each row."""
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean over rows of |mean P - mean label| of the row's bin (Guo et al. 2017,
+        arXiv 1706.04599; with bins of equal mass, Nixon et al. 2019, arXiv 1904.01685). NaN without rows."""
+        if not len(self.counts):
+            return float("nan")
+        return float(np.average(np.abs(self.predicted - self.observed), weights=self.counts))
+
+
+def reliability(probabilities: Floats, labels: Floats, bins: int = BINS) -> Reliability:
+    """Sort rows into ``bins`` bins of equal mass by P; rows of equal P share a bin, so there may be fewer.
+
+    Args:
+        probabilities: ``[N]``.
+        labels: ``[N]``, 0…1, all known.
+    """
+    if not len(labels):
+        return Reliability(np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    edges = np.quantile(probabilities, np.arange(1, bins) / bins, method="inverted_cdf")
+    _, number = np.unique(np.searchsorted(edges, probabilities, side="left"), return_inverse=True)
+    counts = np.bincount(number)
+    sums = [np.bincount(number, weights=values) for values in (probabilities, labels)]
+    return Reliability(sums[0] / counts, sums[1] / counts, counts, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """PGR at growing shares of calls to the strong model; both ``[K]``, from (0, 0) to (1, 1)."""
+
+    shares: Floats
+    gaps: Floats
+
+    @property
+    def apgr(self) -> float:
+        """Average PGR over all shares (the source averages ten of them); a random router has 0.5."""
+        return float(np.trapezoid(self.gaps, self.shares))
+
+    def cpt(self, gap: float) -> float:
+        """Call-performance threshold: the least share of calls to the strong model that recovers ``gap`` (0…1)."""
+        first = int(np.argmax(self.gaps >= gap))
+        if first == 0:
+            return float(self.shares[0])
+        (x0, x1), (y0, y1) = self.shares[first - 1 : first + 1], self.gaps[first - 1 : first + 1]
+        return float(x0 + (gap - y0) / (y1 - y0) * (x1 - x0))
+
+
+def recover_gap(advantages: Floats, strong: Floats, weak: Floats) -> Recovered | None:
+    """Return PGR by share of calls, or None where the strong model is not better on these rows.
+
+    Args:
+        advantages: ``[N]`` P(strong) − P(weak); rows of equal advantage are sent together.
+        strong, weak: ``[N]`` labels; rows where either is unknown (NaN) are left out.
+    """
+    known = ~np.isnan(strong) & ~np.isnan(weak)
+    gains = (strong - weak)[known].astype(np.float64)
+    if not len(gains) or gains.sum() <= 0:
+        return None
+    _, level = np.unique(-advantages[known], return_inverse=True)
+    rows, gained = np.bincount(level), np.bincount(level, weights=gains)
+    shares, gaps = (np.concatenate([[0.0], np.cumsum(step) / step.sum()]) for step in (rows, gained))
+    return Recovered(shares, gaps)

@@ -20,22 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from auto_router.artifacts import Artifact, load_artifact
-from auto_router.assess.explorer import packed
+from auto_router.assess.error_analysis import find_wrongly_routed
+from auto_router.assess.explorer import pack
 from auto_router.assess.health import data_health
-from auto_router.assess.stage import held_out
 from auto_router.assess.tables import UNKNOWN, number, percent, signed
-from auto_router.assess.wrong import wrongly_routed
-from auto_router.decide.served import serve
-from auto_router.encode.store import Embedded, load_embedded
-from auto_router.encode.surface import with_surface
+from auto_router.assess.test_set import TestSet
+from auto_router.data.dataset import Dataset, load_dataset
+from auto_router.data.records import Record, iter_records
+from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
-from auto_router.learn.familiar import beyond
-from auto_router.records import Record, iter_records
 
 PAGE = Path(__file__).with_name("page")
 REPORT_NAME = "report.html"
-MOST_PARTS = 30  # rows of a breakdown
+MAX_PARTS = 30  # rows of a breakdown
 
 FORMS = {
     "number": number,
@@ -47,38 +45,41 @@ FORMS = {
 }
 
 
-def report_page(artifact: Artifact, train: Sequence[Record], assessed: Embedded, with_prompts: bool = True) -> str:
+def report_page(
+    artifact: Artifact, train: Sequence[Record], held_out: TestSet, test: Dataset, with_prompts: bool = True
+) -> str:
     """Return the page of an artifact whose ``training`` holds its metrics.
 
     Args:
         artifact: as Stage 3 made it.
         train: the training records, slim ones, for the data's health.
-        assessed: the records that the metrics are of, and their embeddings.
-        with_prompts: False leaves out the prompts, answers and pictures of wrongly routed records.
+        held_out: the test rows that were assessed, as they were decided.
+        test: the data set that they are of.
+        with_prompts: False leaves out the prompts, references and images of wrongly routed records.
 
     Raises:
         ConfigError: Bokeh or Jinja is not installed.
-        DataError: the records are not those of the metrics.
+        DataError: the rows are not those of the metrics.
     """
-    metrics, names = artifact.training.get("metrics"), artifact.model_names
-    test, test_rows = assessed.records, assessed.rows
+    metrics, names, training = artifact.training.metrics, list(artifact.model_names), artifact.training
     if not metrics or metrics["rows"] != len(test) or metrics["models"] != names:
         raise DataError("the artifact holds no metrics of these test records and models; train it again with nn_router.py")
-    settings = artifact.training.get("policy", {})
-    inputs = with_surface(test_rows, [record.prompt for record in test]) if artifact.surface else test_rows
-    policy = serve(names, artifact.operating_points, settings.get("model_thresholds"), settings.get("model_costs"))
-    expected, (probabilities, novelty) = artifact.expected_costs(inputs), artifact.look(inputs)
-    rows = held_out(test, names, probabilities, artifact.pool, policy, expected, beyond(novelty))
     best_single = names.index(metrics["system"]["best_single_model"])
-    explorer = packed(rows, best_single, artifact.operating_points, artifact.training.get("seed", 0))
-    explorer |= {"served": settings | {"operating_point": policy.operating_point}}
+    explorer = pack(held_out, best_single, artifact.operating_points, training.seed)
+    explorer |= {"served": {**training.policy, "operating_point": _policy(artifact).operating_point}}
+    read = test.file.read if with_prompts and test.file is not None else None
     return _render(
         metrics=metrics,
         explorer=explorer,
-        wrong=wrongly_routed(rows, test, assessed.whole if with_prompts else None),
-        health=data_health(train, test, names, novelty),
+        wrong=find_wrongly_routed(held_out, test.records, read),
+        health=data_health(train, test.records, names, held_out.prediction.novelty),
         artifact=artifact,
     )
+
+
+def _policy(artifact: Artifact) -> Policy:
+    """Return the policy that the artifact's metrics were taken under."""
+    return resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings.of(artifact.training.policy))
 
 
 def write_report(path: Path, page: str) -> None:
@@ -101,7 +102,7 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         raise ConfigError(f"the report needs Bokeh and Jinja ({error}): pip install 'auto-router[train]'") from error
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
-    trials = artifact.training.get("search", [])
+    trials = artifact.training.search
     figures = charts(metrics, trials)
     items = {place: json_item(figure, ID(place)) for place, figure in figures.items()}
     library = Resources(mode="inline", components=["bokeh"]).js_raw[0]  # the figures use no widgets, tables or formulas
@@ -117,7 +118,7 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         hashes=[_csp_hash(script) for script in scripts],
         style=(PAGE / "page.css").read_text("utf-8"),
         bokeh_version=bokeh.__version__,
-        most_parts=MOST_PARTS,
+        most_parts=MAX_PARTS,
         unknown=UNKNOWN,
         forms=FORMS,
         at=lambda place: _at(metrics, place),
@@ -158,12 +159,16 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     artifact = load_artifact(arguments.artifacts / "nn_router.pth")
-    test = load_embedded(arguments.test_embeddings, "test", arguments.test_json)
-    if artifact.training.get("test_sha256") != test.json_sha256:
+    test = load_dataset(
+        arguments.test_embeddings, "test", arguments.test_json, artifact.model_names, artifact.facts,
+        bool(artifact.prompt_features),
+    )  # fmt: skip
+    if test.file is None or artifact.training.test_sha256 != test.file.sha256:
         raise DataError(f"{arguments.test_json} is not the file this router was assessed on; give that one, or train again")
     path = arguments.output or arguments.artifacts / REPORT_NAME
     train = [record.slim() for record in iter_records(arguments.train_json)]
-    page = report_page(artifact, train, test, not arguments.without_prompts)
+    held_out = TestSet.of(test, artifact.predict(test.features), _policy(artifact))
+    page = report_page(artifact, train, held_out, test, not arguments.without_prompts)
     write_report(path, page)
     print(f"wrote {path.resolve()} ({path.stat().st_size / 1e6:.1f} MB)")
 

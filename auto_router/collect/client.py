@@ -1,7 +1,7 @@
 """The openai package's client, held to one address of the pool: one request out, one bounded reply back.
 
 The low-level ``post`` over the aiohttp transport takes less CPU than ``chat.completions.create``, whose typed answers would be
-no help: endpoints send any JSON. Retries are :mod:`auto_router.collect.caller`'s. Import this with the first request, since
+no help: endpoints send any JSON. Retries are :mod:`auto_router.collect.runner`'s. Import this with the first request, since
 the package takes a second to load.
 """
 

@@ -1,6 +1,6 @@
 """One model behind an OpenAI-compatible chat endpoint: one request goes out, an answer or a reason comes back.
 
-A single exchange, without retries: those are :mod:`auto_router.collect.caller`'s. The wire is
+A single exchange, without retries: those are :mod:`auto_router.collect.runner`'s. The wire is
 :mod:`auto_router.collect.client`'s.
 """
 
@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from auto_router.data.images import data_uri
+from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError, ProviderError
-from auto_router.images import data_uri
-from auto_router.pool import PoolModel
 
 if TYPE_CHECKING:
     from auto_router.collect.client import Client

@@ -5,6 +5,8 @@ pictures digested, and what came: raw text or error, tokens, cost, finish reason
 again, so the same command continues where it stopped, another judge re-judges without asking the candidates, and a new model
 is the only one asked. A judge's verdict is its answer, read again each time. An export of the answered rows is a *recording*,
 which :mod:`auto_router.collect.replay` serves.
+
+One run at a time in a folder.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +26,37 @@ from typing import Any
 from auto_router.collect.endpoint import Answer, digested, fingerprint
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
+
+
+@contextmanager
+def run_lock(journal: Path) -> Iterator[None]:
+    """Hold the folder of a journal for one run: two would pay for the same answers twice.
+
+    The lock is an empty database held in a transaction, so it ends with the process, however that ends.
+
+    Raises:
+        DataError: another run holds it, or the folder cannot be written.
+    """
+    path = journal.with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
+    lock = None
+    try:
+        lock = sqlite3.connect(path, timeout=0)
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.DatabaseError as error:
+        if lock is not None:
+            lock.close()
+        raise DataError(
+            f"{path} cannot be taken ({error}); another run writes to this folder: wait for it, or give another"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.close()
+
 
 JOURNAL_NAME = "hf_journal.sqlite"
 FORMAT = 1

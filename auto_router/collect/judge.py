@@ -19,7 +19,7 @@ from typing import Any
 
 from auto_router.collect.endpoint import Answer, Messages, user_message
 from auto_router.collect.matching import match
-from auto_router.collect.rows import Question
+from auto_router.collect.source import Question
 
 _TASK = (
     "You grade one answer to a question against its reference answer. The user message is a JSON document with the fields "

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from PIL import Image
 from tabulate import tabulate
 
-from auto_router.collect.caller import Caller
 from auto_router.collect.endpoint import Answer, Messages, PassingFailure, user_message
-from auto_router.collect.limits import BYTES_PER_TOKEN, TOKENS_PER_PICTURE
-from auto_router.collect.survey import Plan
+from auto_router.collect.plan import Plan
+from auto_router.collect.rate_limits import BYTES_PER_TOKEN, TOKENS_PER_PICTURE
+from auto_router.collect.runner import Caller
+from auto_router.data.pool import PoolModel
 from auto_router.errors import ProviderError
-from auto_router.pool import PoolModel
 
 TEXT_PROBE = "Reply with the word ready."
 PICTURE_PROBE = "What colour fills this picture? Reply with one word."
@@ -65,7 +65,7 @@ async def preflight(models: Sequence[Caller], judges: Sequence[Caller], plan: Pl
 
 
 async def _probe(caller: Caller) -> Probe:
-    sees = "image" in caller.model.modalities
+    sees = caller.model.facts.takes_images
     request = caller.endpoint.request(probe_messages(sees))
     for attempt in range(1, TRIES + 1):
         try:
@@ -91,7 +91,7 @@ def _table(models: Sequence[Caller], judges: Sequence[Caller], probes: Sequence[
     rows = []
     for number, (caller, probe) in enumerate(zip([*models, *judges], probes, strict=True)):
         model, candidate = caller.model, number < len(models)
-        sees = "image" in model.modalities
+        sees = model.facts.takes_images
         count = len(plan) - (0 if sees else with_pictures) if candidate else len(plan) * len(models)
         usual, most = estimate(model, plan, None if candidate else len(models))
         rows.append(
@@ -115,7 +115,7 @@ def estimate(model: PoolModel, plan: Plan, judged_models: int | None = None) -> 
 
     ``judged_models``: the model is a judge of so many candidates; as a rule of thumb it gets 30 % of their answers.
     """
-    sees = "image" in model.modalities
+    sees = model.facts.takes_images
     times, share, extra = (1, 1.0, 10) if judged_models is None else (judged_models, JUDGED_SHARE, JUDGE_TASK_TOKENS)
     asked = slice(None) if sees or judged_models is not None else plan.pictures == 0
     characters, count = int(plan.characters[asked].sum()), len(plan.characters[asked])

@@ -7,26 +7,73 @@ A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "message
 journal exports them. A question is recognised by its model and its messages, pictures by digest; one that was not
 recorded is answered with 404; the preflight's small question is answered "ready" and counts nowhere. Latency and faults can
 be added to try a client's nerves.
+
+A recording: answers that were given once, found again by their question.
+
+A row is ``{"request": {"model", "messages", …}, "answer": {"text", …}}``, with the ``"address"`` that answered where it is
+known. Sampling settings do not matter; pictures count by digest.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auto_router.collect.endpoint import Answer
+from auto_router.collect.endpoint import Answer, digested, fingerprint
 from auto_router.collect.journal import Journal
-from auto_router.collect.recording import is_probe, load_recording, question_key, recording
+from auto_router.collect.preflight import PICTURE_PROBE, TEXT_PROBE
 from auto_router.errors import ConfigError, DataError, run
+
+
+def load_recording(path: str | Path) -> dict[str, Answer]:
+    """Return ``{key: answer}`` of a recording file. Raises DataError where it is missing or damaged."""
+    path = Path(path)
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            return recording(json.loads(line) for line in file if line.strip())
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
+        raise DataError(f"recording {path} cannot be read ({error!r}); export one from a journal with --export") from error
+
+
+def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Answer]:
+    """Return ``{key: answer}`` of recorded rows.
+
+    Raises:
+        DataError: two addresses answered one question for one model id: no single endpoint said both.
+    """
+    answers: dict[str, Answer] = {}
+    addresses: dict[str, str] = {}
+    for row in rows:
+        key, address = question_key(row["request"]), row.get("address", "")
+        if addresses.setdefault(key, address) != address:
+            raise DataError(
+                f"model {row['request']['model']!r} was asked one question at {addresses[key]} and at {address}; export one of "
+                "them with --address"
+            )
+        answers[key] = Answer(**row["answer"])
+    return answers
+
+
+def is_probe(body: dict[str, Any]) -> bool:
+    """Whether a chat request is the preflight's."""
+    content = body["messages"][-1]["content"]
+    return (content[0].get("text") if isinstance(content, list) and content else content) in (TEXT_PROBE, PICTURE_PROBE)
+
+
+def question_key(request: dict[str, Any]) -> str:
+    return fingerprint([request["model"], digested(request["messages"])])
+
 
 __all__ = ["FAULTS", "Fault", "ReplayServer", "load_recording", "recording"]
 

@@ -1,4 +1,7 @@
-"""What a run found out, as arrays: a few numbers an answer, so that memory does not grow with texts or pictures."""
+"""What a run found out, as arrays: a few numbers an answer, so that memory does not grow with texts or pictures.
+
+The end of Stage 1: what each model did, what the pool is worth, and what to look at before training on it.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ import base64
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 from auto_router.collect.endpoint import Answer
 from auto_router.collect.judge import Verdict
-from auto_router.collect.rows import Question
-from auto_router.records import Record
+from auto_router.collect.source import Question
+from auto_router.data.label_stats import cohens_kappa, marginal_gain, oracle, wilson_interval
+from auto_router.data.records import Record
 
 TEXT_ONLY = "not asked: the model takes no pictures"
 NOT_ASKED = "not asked"
@@ -103,3 +109,115 @@ class Results:
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 12) if value > 1e-9 else float(value)
+
+
+HEADERS = ["model", "asked", "answered", "failed", "unscored", "success rate", "95 %", "marginal", "median s", "tokens", "USD"]
+ENOUGH = 20  # labels below which a warning about a model would be about chance
+
+
+def summary_table(results: Results) -> str:
+    """One line a model. *Failed* has no answer, *unscored* an answer without a verdict; both are null labels.
+
+    *Marginal* is what the oracle would lose without the model: how much of the pool's quality nobody else has.
+    """
+    scores = capable_scores(results)
+    rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
+    return tabulate(rows, headers=HEADERS, disable_numparse=True)
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Return the labels of every model as plain values, for machines; unknown is None."""
+    found = {}
+    for column, name in enumerate(results.names):
+        mean, costs = _mean(results.scores[:, column]), results.costs[:, column]
+        found[name] = {
+            "asked": int(results.asked[:, column].sum()),
+            "answered": int(results.answered[:, column].sum()),
+            "labels": int((~np.isnan(results.scores[:, column])).sum()),
+            "success rate": None if np.isnan(mean) else mean,
+            "usd": None if np.isnan(costs).all() else float(np.nansum(costs)),
+        }
+    return {"questions": len(results.scores), "models": found}
+
+
+def pool_lines(results: Results) -> list[str]:
+    """Return the lines about the pool as a whole: oracle, best single model, who decided, how far two judges agree."""
+    scores = capable_scores(results)
+    means = [_mean(scores[:, column]) for column in range(len(results.names))]
+    lines = []
+    if not np.isnan(means).all():
+        best = int(np.nanargmax(means))
+        lines.append(
+            f"oracle (best model for every prompt) {oracle(scores):.1%}; best single {results.names[best]} {means[best]:.1%}"
+        )
+    decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
+    lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge")
+    both = ~np.isnan(results.scores) & ~np.isnan(results.second)
+    if both.any():
+        one, other = results.scores[both], results.second[both]
+        equal = float(((one >= 0.5) == (other >= 0.5)).mean())
+        kappa = cohens_kappa(one, other)
+        lines.append(f"the two judges agree on {equal:.1%} of {int(both.sum())} cases (Cohen's kappa {kappa:.2f})")
+    return lines
+
+
+def warnings(results: Results) -> list[str]:
+    """Return what makes these labels a poor ground to learn routing from."""
+    scores, found = capable_scores(results), []
+    for column, name in enumerate(results.names):
+        known = results.scores[:, column][~np.isnan(results.scores[:, column])]
+        unscored = int(results.answered[:, column].sum()) - len(known)
+        if len(known) >= ENOUGH and np.ptp(known) == 0:
+            found.append(
+                f"{name} has the same label {known[0]:g} on all of its {len(known)} prompts: nothing can be learned about it"
+            )
+        elif len(results.names) > 1 and len(known) >= ENOUGH and marginal_gain(scores, column) <= 0:
+            found.append(f"{name} adds nothing: whatever it gets right, another model gets right too (it may still be cheaper)")
+        if unscored > 0.2 * max(int(results.answered[:, column].sum()), 1):
+            found.append(f"{name}: {unscored} answers have no verdict; a judge, or another one, would give more labels")
+    return found
+
+
+def reasons(results: Results, most: int = 20) -> list[str]:
+    """Return "model: reason (count)" for why labels are null, the most frequent first."""
+    every = [f"{name}: {reason} ({count})" for name, reason, count in results.reasons()]
+    rest = f"and {len(every) - most} reasons more, in model_errors of the records"
+    return every[:most] + ([rest] if len(every) > most else [])
+
+
+def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Scores [N, M] in which a model that takes no pictures is wrong on prompts with pictures: it cannot be chosen there."""
+    scores = results.scores.copy()
+    rows, columns = np.nonzero(np.isnan(scores) & ~results.asked)
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        if results.reason(row, column) == TEXT_ONLY:
+            scores[row, column] = 0.0
+    return scores
+
+
+def _mean(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _row(results: Results, column: int, gain: float) -> list[str]:
+    asked, answered = int(results.asked[:, column].sum()), int(results.answered[:, column].sum())
+    known = int((~np.isnan(results.scores[:, column])).sum())
+    mean = _mean(results.scores[:, column])
+    low, high = wilson_interval(mean, known)
+    latencies = results.latencies[:, column][results.answered[:, column]]
+    latencies = latencies[~np.isnan(latencies)]
+    costs = results.costs[:, column]
+    return [
+        results.names[column],
+        str(asked),
+        str(answered),
+        str(asked - answered),
+        str(answered - known),
+        f"{mean:.1%}" if known else "-",
+        f"{low:.1%} to {high:.1%}" if known else "-",
+        "-" if np.isnan(gain) else f"{gain:.1%}",
+        f"{np.median(latencies):.2f}" if len(latencies) else "-",
+        f"{int(results.tokens[:, column].sum()):,}",
+        "-" if np.isnan(costs).all() else f"{np.nansum(costs):.4f}",
+    ]

@@ -1,6 +1,6 @@
-"""Operating points: decision settings fitted to a stated aim on honest predictions of labelled rows.
+"""Operating points: decision settings fitted to a stated aim on out-of-fold predictions of labelled rows.
 
-A point ranks models by P - handicap. The handicap of a model is its price, at ``cost_weight`` of probability for one mean
+A point ranks models by P - penalty. The penalty of a model is its price, at ``cost_weight`` of probability for one mean
 cost of the pool, and a head start of ``margin`` for the default model (the best single one on these rows). Fitted are
 
 - ``accuracy``: most right answers, by the least margin whose gain over the default model is clear; where none is, that
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Bools, Floats, Ints
-from auto_router.decide.policy import choose
+from auto_router.decide.rule import choose
 from auto_router.errors import ConfigError
 
 NEVER = 2.0  # a margin that no difference of two probabilities reaches
@@ -47,7 +47,7 @@ class OperatingPoint:
     """Expected cost of each model when it was fitted, any one unit; empty where costs do not count."""
     evidence: dict[str, float] = field(default_factory=dict)
 
-    def handicaps(self, names: Sequence[str], costs: Floats | None = None, expected: Floats | None = None) -> Floats:
+    def penalties(self, names: Sequence[str], costs: Floats | None = None, expected: Floats | None = None) -> Floats:
         """Return ``[M]`` or ``[N, M]``, in units of P. An unknown cost (NaN) counts as the highest known of its row.
 
         Args:
@@ -59,13 +59,13 @@ class OperatingPoint:
         return self.pricing(names, costs)(given if expected is None else expected)
 
     def pricing(self, names: Sequence[str], costs: Floats | None = None) -> Callable[[Floats], Floats]:
-        """Return the map from expected costs, ``[M]`` or ``[N, M]``, to handicaps; ``costs`` as for :meth:`handicaps`."""
+        """Return the map from expected costs, ``[M]`` or ``[N, M]``, to penalties; ``costs`` as for :meth:`penalties`."""
         means = self._means(names) if costs is None else costs
         known = self.cost_weight > 0 and not np.isnan(means).all()
         unit = self.cost_weight / max(float(np.nanmean(means)), 1e-30) if known else 0.0
         head_start = np.array([self.margin if name == self.default else 0.0 for name in names])
 
-        def handicaps(costs: Floats) -> Floats:
+        def penalties(costs: Floats) -> Floats:
             if not known:
                 return np.broadcast_to(-head_start, costs.shape)
             costs = np.asarray(costs, dtype=np.float64)
@@ -74,7 +74,7 @@ class OperatingPoint:
                 costs = np.where(missing, np.nan_to_num(np.fmax.reduce(costs, axis=-1, keepdims=True)), costs)
             return np.asarray(unit * costs - head_start)
 
-        return handicaps
+        return penalties
 
     def _means(self, names: Sequence[str]) -> Floats:
         return np.array([self.costs.get(name, np.nan) for name in names])
@@ -116,7 +116,7 @@ def fit_operating_points(
     costs: Floats | None,
     groups: Ints,
     names: Sequence[str],
-    allowed: Bools | None = None,
+    eligible: Bools | None = None,
     expected: Floats | None = None,
 ) -> dict[str, OperatingPoint]:
     """Fit all points; those that trade cost only where ``costs`` are known for every model.
@@ -127,7 +127,7 @@ def fit_operating_points(
         costs: ``[N, M]`` of each answer (NaN = unknown), or ``[M]``; None: unknown.
         groups: ``[N]``.
         names: of the models.
-        allowed: ``[N, M]``: may the model take the row? None: all may.
+        eligible: ``[N, M]``: may the model take the row? None: all may.
         expected: ``[N, M]`` what each answer is expected to cost when it is decided; None: each model's mean.
     """
     known = ~np.isnan(labels)
@@ -136,8 +136,8 @@ def fit_operating_points(
     table = None if means is None or costs is None else np.where(np.isnan(costs), means, costs)
 
     def trial(margin: float, weight: float) -> _Trial:
-        point = OperatingPoint("", names[best], margin, weight, _named(names, means))
-        chosen = choose(probabilities, allowed=allowed, handicaps=point.handicaps(names, expected=expected)).chosen
+        point = OperatingPoint("", names[best], margin, weight, _by_name(names, means))
+        chosen = choose(probabilities, eligible=eligible, penalties=point.penalties(names, expected=expected)).chosen
         return _measure(margin, weight, chosen, labels, table, groups, best)
 
     stay = trial(NEVER, 0.0)
@@ -156,7 +156,7 @@ def fit_operating_points(
             "economy": (f"{ECONOMY:.0%} of {same} at the least cost", _least(close)),
         }
     return {
-        name: OperatingPoint(aim, names[best], t.margin, t.weight, _named(names, means), _evidence(t, len(labels)))
+        name: OperatingPoint(aim, names[best], t.margin, t.weight, _by_name(names, means), _evidence(t, len(labels)))
         for name, (aim, t) in points.items()
     }
 
@@ -198,7 +198,7 @@ def _means(costs: Floats | None, models: int) -> Floats | None:
     return found
 
 
-def _named(names: Sequence[str], means: Floats | None) -> dict[str, float]:
+def _by_name(names: Sequence[str], means: Floats | None) -> dict[str, float]:
     return {} if means is None else dict(zip(names, means.tolist(), strict=True))
 
 

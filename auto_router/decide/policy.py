@@ -1,217 +1,211 @@
-"""The decision rule, stated once and vectorised; training's assessment and every server call this one.
-
-A row's models are put in the order in which they should be tried; the first is chosen:
-
-0. in a row that is *unfamiliar* (unlike everything the router was trained on), the default model, where it is allowed;
-1. the *qualified* (allowed, and P at or above their threshold): lowest cost first, ties by higher P; without costs,
-   highest P first; with handicaps (of an operating point, which says what a right answer may cost), highest P - handicap
-   first;
-2. the fallback model, where it is allowed and not qualified;
-3. the other allowed ones: highest P first.
-
-Models that are not allowed are never chosen. A P of NaN counts as "not known to be able": below every threshold and
-below every other P.
-"""
+"""The settings of a router, and the policy that they come to with an artifact's operating points."""
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from itertools import compress
-from math import isnan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
-from auto_router.arrays import Bools, Floats, Ints
+from auto_router.arrays import Bools, Floats
+from auto_router.data.dataset import Prediction
+from auto_router.decide.eligibility import index_of, per_model
+from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.rule import Choices, choose
 from auto_router.errors import ConfigError
 
-CHEAPEST_QUALIFIED = "cheapest_qualified"
-MOST_LIKELY_QUALIFIED = "most_likely_qualified"
-BEST_VALUE_QUALIFIED = "best_value_qualified"
-FALLBACK = "fallback"
-NONE_QUALIFIED = "none_qualified"
-UNFAMILIAR = "unfamiliar"
-
-_GUARDED, _QUALIFIED, _FALLBACK, _ALLOWED, _FORBIDDEN = range(5)
+PREFIX = "AUTO_ROUTER_"
+DEFAULT_PATH = "router_artifacts/nn_router.pth"
 
 
-class Choices(NamedTuple):
-    """The decisions of ``N`` rows over ``M`` models."""
-
-    ranking: Ints
-    """``[N, M]`` model indices, the one to ask first in column 0. Forbidden models come last."""
-    qualified: Bools
-    allowed: Bools
-    reasons: list[str]
-
-    @property
-    def chosen(self) -> Ints:
-        """``[N]`` index of the chosen model."""
-        first: Ints = self.ranking[:, 0]
-        return first
-
-
-class _Unread:
-    """The fields of a :class:`Decision` that its batch still holds as arrays: each is made when it is first read.
-
-    Most callers read the model and go on; dicts and tuples for all the rest would take as long as the rule itself.
-    """
-
-    __slots__ = ("_batch", "_row")
-    _batch: _Batch
-    _row: int
-
-    if not TYPE_CHECKING:  # a field that does not exist is still found out before it is run
-
-        def __getattr__(self, name: str) -> Any:  # called for a field that is not set yet
-            made = _FIELDS.get(name)
-            if made is None:
-                raise AttributeError(f"a decision has no {name!r}")
-            value = made(self._batch, self._row)
-            setattr(self, name, value)
-            return value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as plain values, without the rest of the batch."""
-        return Decision, tuple(getattr(self, part.name) for part in fields(Decision))
-
-
-@dataclass(slots=True)  # not frozen: its fields are filled when they are read
-class Decision(_Unread):
-    """One routing decision, for people and for callers that handle failures themselves."""
-
-    model: str
-    probabilities: dict[str, float]
-    """Calibrated P(correct) of every model, 0…1."""
-    qualified: tuple[str, ...]
-    reason: str
-    """``cheapest_qualified``, ``most_likely_qualified``, ``best_value_qualified``, ``fallback``, ``none_qualified`` or
-    ``unfamiliar``."""
-    ranking: tuple[str, ...]
-    """Allowed models in the order to try; the chosen one first."""
-    cost: float | None = None
-    """What the answer is expected to cost, in the unit of the given costs, else of those recorded in training; None where
-    unknown."""
-    novelty: float | None = None
-    """Distance from what the router was trained on, 1 being the limit of the familiar; None where it was not measured."""
-    timings: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """Seconds spent on ``encoder``, ``heads`` and ``decision`` by the batch in which this was decided."""
-    features: Floats | None = field(default=None, compare=False, repr=False)
-    """The network's input row of the prompt, for :meth:`ModelRouter.explain` and :meth:`ModelRouter.record`."""
-
-
-def choose(
-    probabilities: Floats,
-    thresholds: Floats | None = None,
-    costs: Floats | None = None,
-    allowed: Bools | None = None,
-    fallback: int | None = None,
-    handicaps: Floats | None = None,
-    unfamiliar: Bools | None = None,
-    default: int | None = None,
-) -> Choices:
-    """Decide ``N`` rows at once.
-
-    Args:
-        probabilities: calibrated ``[N, M]``.
-        thresholds: ``[M]``; a model with threshold 0 or NaN always qualifies. None: all qualify.
-        costs: ``[M]`` or ``[N, M]``, any one unit; NaN = unknown, dearer than every known cost. None: P decides.
-        allowed: ``[N, M]``; None: all are.
-        fallback: index of the model to prefer where none qualifies.
-        handicaps: ``[M]`` or ``[N, M]``, in units of P; the qualified are then ranked by P - handicap, not by cost.
-        unfamiliar: ``[N]``: rows that go to ``default`` where it is allowed.
-        default: index of the guarded default model; None: rows are decided as if familiar.
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """The settings of a router, in the library and in every server: the one list of them.
 
     Raises:
-        ConfigError: a row has no allowed model.
+        ConfigError: a value is impossible by itself. Whether models and points exist is found when the artifact is open.
     """
-    p = probabilities
-    open_ = np.ones(p.shape, dtype=bool) if allowed is None else allowed
-    # NaN is sorted behind every number.
-    order: Floats
-    if handicaps is not None:
-        order, best = handicaps - p, BEST_VALUE_QUALIFIED
-    elif costs is not None:
-        order, best = np.broadcast_to(costs, p.shape), CHEAPEST_QUALIFIED
-    else:
-        order, best = -p, MOST_LIKELY_QUALIFIED
-    if unfamiliar is None or not np.count_nonzero(unfamiliar):
-        default = None
-    if thresholds is None and default is None and b"\0" not in open_.tobytes():  # for one row, sooner than open_.all()
-        # Most prompts: all models qualify, so what follows would say the same, in twice the time.
-        return Choices(np.lexsort((-p, order), axis=-1), open_, open_, [best] * len(p))
-    tier, qualified = np.where(open_, _QUALIFIED, _FORBIDDEN), open_
-    if thresholds is not None:
-        floor = np.nan_to_num(thresholds, nan=0.0)
-        qualified = open_ & ((p >= floor) | (floor <= 0.0))
-        tier[open_ & ~qualified] = _ALLOWED
-        order = np.where(qualified, order, 0.0)  # beyond the qualified P decides
-    if fallback is not None:
-        tier[tier[:, fallback] == _ALLOWED, fallback] = _FALLBACK
-    if unfamiliar is not None and default is not None:
-        tier[unfamiliar & open_[:, default], default] = _GUARDED
-    ranking = np.lexsort((-p, order, tier), axis=-1)
-    names = {_GUARDED: UNFAMILIAR, _QUALIFIED: best, _FALLBACK: FALLBACK, _ALLOWED: NONE_QUALIFIED, _FORBIDDEN: ""}
-    reasons = [names[number] for number in np.minimum.reduce(tier, axis=1).tolist()]
-    if "" in reasons:
-        row = reasons.index("")
-        raise ConfigError(f"row {row}: no model of the pool may take this input; widen models=, modalities or context")
-    return Choices(ranking, qualified, open_, reasons)
+
+    router_path: str = DEFAULT_PATH
+    """The artifact that ``nn_router.py`` wrote."""
+    model_thresholds: Mapping[str, float] = field(default_factory=dict)
+    """``{model: 0…1}``; models left out always qualify."""
+    model_costs: Mapping[str, float] = field(default_factory=dict)
+    """``{model: cost}`` in any one unit. Without thresholds the artifact's ``balanced`` operating point says what a right
+    answer may cost; where it has none, costs are only reported."""
+    device: str | None = None
+    """``cuda``, ``cuda:0``, … or ``cpu``, for ``--head mlp`` (the default network always computes on the CPU); None: CUDA where
+    there is a GPU. A missing GPU falls back to CPU with a warning."""
+    verbose: bool = False
+    """Print every decision."""
+    fallback_model: str | None = None
+    """Chosen where no model qualifies and it may take the input, and by servers where nothing can be decided."""
+    operating_point: str | None = None
+    """One that the artifact holds: ``accuracy`` (the default without thresholds and costs), ``quality``, ``balanced`` or
+    ``economy``. Thresholds may be given beside it."""
+    guard_unfamiliar: bool = True
+    """False: prompts unlike everything in training are decided like any other."""
+    encoder: str | None = None
+    """The encoder's back end; None: the one that the artifact names."""
+    clip_server: str | None = None
+    """``HOST:PORT`` for a router trained on a clip-server's embeddings."""
+    threads: int | None = None
+    """Cores that one call of the embedded encoder may use; None leaves the choice to it."""
+    cache_bytes: int = 64 * 2**20
+    """How much memory embeddings of recent prompts may take; 0 for none."""
+    drift_window: int = 1000
+    """Decisions that ``drift_report`` looks back on."""
+    timeout_s: float = 10.0
+    """Servers: how long one decision may take before the fallback is chosen instead."""
+    log_prompts: bool = False
+    """Servers: put the beginning of every prompt into the log."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "router_path", os.fspath(self.router_path))
+        if not self.timeout_s > 0:
+            raise ConfigError(f"timeout_s must be a number of seconds above 0, got {self.timeout_s!r}")
+        for name in ("cache_bytes", "drift_window"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads must be at least 1, got {self.threads}")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RouterSettings:
+        """Return the settings that ``values`` name; None means the default. Raises ConfigError for an unknown name."""
+        known = [part.name for part in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"router settings have unknown names {unknown}; allowed are {sorted(known)}")
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+    @classmethod
+    def from_environment(cls, values: Mapping[str, Any]) -> RouterSettings:
+        """Return the settings that ``values`` name; what is left out comes from the environment, else is the default.
+
+        Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
+        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``.
+        """
+        found: dict[str, Any] = {}
+        for name in ("router_path", "operating_point", "fallback_model"):
+            found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
+        for name in ("threads", "cache_bytes"):
+            number = os.environ.get(PREFIX + name.upper(), "")
+            if number and not number.isdecimal():
+                raise ConfigError(f"{PREFIX}{name.upper()} must be a whole number, got {number!r}")
+            found[name] = int(number) if number else None
+        return cls.of(found | {name: value for name, value in values.items() if value is not None})
+
+    @property
+    def known_models(self) -> tuple[str, ...]:
+        """The models that these settings name, for the time when no artifact says more; the fallback first."""
+        fallback = [self.fallback_model] if self.fallback_model else []
+        return tuple(dict.fromkeys([*fallback, *self.model_costs, *self.model_thresholds]))
 
 
-class _Batch(NamedTuple):
-    """What the decisions of one batch are read from; arguments of :func:`decisions`."""
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything that the rule needs beside the prompt."""
 
-    choices: Choices
-    probabilities: Floats
-    names: Sequence[str]
-    costs: Floats | None
-    novelty: Floats | None
-    timings: Mapping[str, float]
-    features: Floats | None
+    thresholds: Floats | None = None
+    costs: Floats | None = None
+    """``[M]`` as the caller gave them."""
+    fallback: int | None = None
+    operating_point: str | None = None
+    """Name of the fitted point in force; None where the caller's thresholds and costs decide alone."""
+    penalties: Floats | None = None
+    default: int | None = None
+    """The guarded default: the best single model of training, which novel rows go to."""
+    pricing: Callable[[Floats], Floats] | None = None
+    """From expected costs in the recorded unit to penalties; None where no point, or the caller's own costs, are in force."""
+    guard: bool = True
 
-    def ranking(self, row: int) -> tuple[str, ...]:
-        count = np.count_nonzero(self.choices.allowed[row])  # forbidden models come last
-        return tuple([self.names[i] for i in self.choices.ranking[row, :count].tolist()])
+    def with_costs(self, expected: Floats | None) -> Policy:
+        """Return the policy for rows whose answers are expected to cost ``[N, M]`` (one row: ``[M]``), in the recorded unit."""
+        if expected is None or self.pricing is None:
+            return self
+        return replace(self, penalties=self.pricing(expected))
 
-    def cost(self, row: int) -> float | None:
-        if self.costs is None:
-            return None
-        found = float(np.broadcast_to(self.costs, self.probabilities.shape)[row, self.choices.ranking[row, 0]])
-        return None if isnan(found) else found
-
-
-_FIELDS: dict[str, Callable[[_Batch, int], Any]] = {
-    "probabilities": lambda batch, row: dict(zip(batch.names, batch.probabilities[row].tolist(), strict=True)),
-    "qualified": lambda batch, row: tuple(compress(batch.names, batch.choices.qualified[row].tolist())),
-    "ranking": _Batch.ranking,
-    "cost": _Batch.cost,
-    "novelty": lambda batch, row: None if batch.novelty is None else float(batch.novelty[row]),
-    "timings": lambda batch, _: batch.timings,
-    "features": lambda batch, row: None if batch.features is None else batch.features[row],
-}
+    def choose(self, prediction: Prediction, eligible: Bools | None = None) -> Choices:
+        """Decide every row of ``prediction``. Raises ConfigError where a row has no eligible model."""
+        priced = self.with_costs(prediction.expected_costs)
+        return choose(
+            prediction.probabilities, self.thresholds, self.costs, eligible, self.fallback, priced.penalties,
+            prediction.novel if self.guard else None, self.default,
+        )  # fmt: skip
 
 
-def decisions(
-    choices: Choices,
-    probabilities: Floats,
-    names: Sequence[str],
-    costs: Floats | None,
-    novelty: Floats | None = None,
-    timings: Mapping[str, float] | None = None,
-    features: Floats | None = None,
-) -> list[Decision]:
-    """Return the :class:`Decision` of every row; they read from these arrays, which must not change any more.
+def resolve_policy(names: Sequence[str], points: Mapping[str, OperatingPoint], settings: RouterSettings) -> Policy:
+    """Return the policy that these settings come to.
 
-    ``costs``: ``[M]`` or ``[N, M]``, to report; ``novelty`` [N] and ``features`` [N, D], where known.
+    Named, an operating point is in force. Else thresholds decide where there are any; else costs bring ``balanced``, and
+    nothing at all brings ``accuracy``, where the artifact has them.
+
+    Raises:
+        ConfigError: a model or an operating point is unknown, or a value is impossible.
     """
-    batch = _Batch(choices, probabilities, names, costs, novelty, timings or {}, features)
-    made = []
-    for row, (chosen, reason) in enumerate(zip(choices.chosen.tolist(), choices.reasons, strict=True)):
-        decision = Decision.__new__(Decision)
-        decision.model, decision.reason = names[chosen], reason
-        unread: _Unread = decision
-        unread._batch, unread._row = batch, row
-        made.append(decision)
-    return made
+    thresholds = per_model(names, settings.model_thresholds, "model_thresholds")
+    costs = per_model(names, settings.model_costs, "model_costs")
+    fallback = None if settings.fallback_model is None else index_of(names, [settings.fallback_model], "fallback_model")[0]
+    name = settings.operating_point
+    if name is not None and name not in points:
+        raise ConfigError(f"operating_point {name!r} is not in this artifact; it has {', '.join(points) or 'none'}")
+    if name is None and thresholds is None:
+        name = _default_point(points, costs)
+    # Costs alone must not decide: the cheapest model would answer everything.
+    penalties: Floats | None = np.zeros(len(names)) if thresholds is None and costs is not None else None
+    pricing = None
+    if name is not None:
+        penalties = points[name].penalties(names, costs)
+        pricing = points[name].pricing(names) if costs is None else None
+    best = next((point.default for point in points.values()), None)
+    default = names.index(best) if best in names else None
+    return Policy(thresholds, costs, fallback, name, penalties, default, pricing, settings.guard_unfamiliar)
+
+
+def _default_point(points: Mapping[str, OperatingPoint], costs: Floats | None) -> str | None:
+    name = "accuracy" if costs is None or "balanced" not in points else "balanced"
+    if costs is not None and name != "balanced":
+        warnings.warn(
+            "model_costs without model_thresholds would always choose the cheapest model, and this artifact has no "
+            "'balanced' operating point: costs are reported, the highest probability decides. Give model_thresholds, or "
+            "train with recorded costs or prices (nn_router.py --pool).",
+            stacklevel=4,
+        )
+    return name if name in points else None
+
+
+class Policies:
+    """The policy in force, and those of other operating points beside the same thresholds, costs and fallback.
+
+    Takes the arguments of :func:`resolve_policy`, and raises what it raises.
+    """
+
+    def __init__(self, names: Sequence[str], points: Mapping[str, OperatingPoint], settings: RouterSettings) -> None:
+        self._names, self._points, self._settings = names, points, settings
+        self._known: dict[str | None, Policy] = {None: resolve_policy(names, points, settings)}
+
+    def at(self, point: str | None) -> Policy:
+        """Return the policy at an operating point; None: the one in force. Raises ConfigError for an unknown one."""
+        if point not in self._known:
+            self._known[point] = resolve_policy(self._names, self._points, replace(self._settings, operating_point=point))
+        return self._known[point]
+
+
+def choose_each(policies: Sequence[Policy], prediction: Prediction, eligible: Bools) -> Choices:
+    """Decide every row under its own policy, ``policies[i]`` for row i; the rows of one policy are decided at once."""
+    distinct = {id(policy): policy for policy in policies}
+    if len(distinct) == 1:
+        return policies[0].choose(prediction, eligible)
+    ranking, qualified = np.empty(eligible.shape, dtype=np.int64), np.empty(eligible.shape, dtype=bool)
+    reasons = [""] * len(policies)
+    for number, policy in distinct.items():
+        rows = [row for row, given in enumerate(policies) if id(given) == number]
+        part = policy.choose(prediction.take(rows), eligible[rows])
+        ranking[rows], qualified[rows] = part.ranking, part.qualified
+        for row, reason in zip(rows, part.reasons, strict=True):
+            reasons[row] = reason
+    return Choices(ranking, qualified, eligible, reasons)

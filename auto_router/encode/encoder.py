@@ -3,20 +3,140 @@
 A back end says how *one list* of short texts and *one list* of decodable pictures become vectors. Cutting long prompts
 into windows, batching by length, encoding duplicates once, pooling and normalising happen here, once, in
 :class:`EmbeddingGenerator`, which Stage 2 and ``ModelRouter`` both use: what is trained on is what is routed on.
+
+What makes vectors comparable: an encoder's spec, a probe where no digest can name the model, and their comparison.
+
+Distinct items to unit vectors: similar sizes together, several batches in flight, a bad item named and not the batch.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.encode.batches import Item, Outcome, encode_distinct, pooled
-from auto_router.encode.spec import Spec, differences, unit
+from auto_router.data.embeddings import Spec
+from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.errors import DataError, EncoderError
-from auto_router.images import ImageLike, image_bytes, pixels
+
+PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
+PROBE_TOLERANCE = 0.02
+
+
+def probe(encode: Callable[[list[str]], Array]) -> list[float]:
+    """Return the first values of a fixed text's unit vector: tells models apart that no digest can name."""
+    return [round(float(value), 3) for value in unit(encode([PROBE_TEXT]))[0, :8]]
+
+
+def differences(found: Spec, expected: Spec) -> list[str]:
+    """Return the names of what differs between two specs; none where they describe the same vectors."""
+    names = [name for name in {*found, *expected} - {"probe"} if found.get(name) != expected.get(name)]
+    return sorted([*names, *([] if _probes_agree(found, expected) else ["probe"])])
+
+
+def unit(vectors: Array) -> Array:
+    """Return rows scaled to length 1; rows of zeros stay."""
+    norms = np.sqrt(np.vecdot(vectors, vectors))
+    norms[norms == 0] = 1.0
+    return np.asarray(vectors / norms[:, None], dtype=np.float32)
+
+
+def checked(vectors: Array, count: int, dim: int) -> Array:
+    """Return what an encoder answered as float32 ``[count, dim]``. Raises EncoderError where it is anything else."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.shape != (count, dim):
+        raise EncoderError(
+            f"encoder answered with shape {list(vectors.shape)}, expected {[count, dim]}; was the server restarted with "
+            "another model?"
+        )
+    if not np.isfinite(vectors).all():
+        raise EncoderError("encoder answered with NaN or infinite values; check its model and its input")
+    return vectors
+
+
+def _probes_agree(a: Spec, b: Spec) -> bool:
+    first, second = a.get("probe", []), b.get("probe", [])
+    return len(first) == len(second) and bool(np.allclose(first, second, atol=PROBE_TOLERANCE))
+
+
+Item = TypeVar("Item", str, bytes)
+Outcome = Array | DataError
+
+
+def encode_distinct(
+    items: Iterable[Item],
+    encode: Callable[[list[Item]], Array],
+    check: Callable[[Item], object],
+    *,
+    dim: int,
+    size: int,
+    parallel: int = 1,
+) -> Iterator[dict[Item, Outcome]]:
+    """Encode every distinct item once and yield ``{item: unit vector}`` batch by batch.
+
+    An item that cannot be encoded gets its DataError instead of a vector; the rest of its batch is encoded all the same.
+
+    Args:
+        items: texts or pictures, in any order and number.
+        encode: ``[N, dim]`` for a list; raises DataError where one of them is bad.
+        check: raises DataError for an item that is bad by itself.
+        dim: width of the vectors.
+        size: items in a batch.
+        parallel: batches in flight. One is prepared while another is computed or on its way.
+    """
+    # dict, not set: the order of a set of strings changes from process to process, and with it the batches.
+    unique = sorted(dict.fromkeys(items), key=len)
+    batches = [unique[start : start + size] for start in range(0, len(unique), size)]
+
+    def encoded(batch: list[Item]) -> dict[Item, Outcome]:
+        return _encoded(batch, encode, check, dim)
+
+    if parallel == 1 or len(batches) < 2:
+        yield from map(encoded, batches)
+        return
+    with ThreadPoolExecutor(parallel) as pool:
+        try:
+            yield from pool.map(encoded, batches)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def pooled(rows: Sequence[Sequence[Item]], outcomes: dict[Item, Outcome], dim: int) -> Array:
+    """Return ``[N, dim]``: the mean of each row's vectors, zeros for a row without items, NaN where one has none."""
+    means = np.zeros((len(rows), dim), dtype=np.float32)
+    for i, row in enumerate(rows):
+        if row:
+            vectors = [vector for item in row if not isinstance(vector := outcomes[item], DataError)]
+            if len(vectors) < len(row):
+                means[i] = np.nan
+            else:
+                means[i] = vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0)
+    return means
+
+
+def _encoded(
+    batch: list[Item], encode: Callable[[list[Item]], Array], check: Callable[[Item], object], dim: int
+) -> dict[Item, Outcome]:
+    try:
+        return dict(zip(batch, unit(checked(encode(batch), len(batch), dim)), strict=True))
+    except DataError:
+        errors = {item: error for item in batch if (error := _error(check, item)) is not None}
+        if not errors:
+            raise
+    good = [item for item in batch if item not in errors]
+    return errors | (_encoded(good, encode, check, dim) if good else {})
+
+
+def _error(check: Callable[[Item], object], item: Item) -> DataError | None:
+    try:
+        check(item)
+    except DataError as error:
+        return error
+    return None
 
 
 class Encoder(ABC):
@@ -100,7 +220,7 @@ class EmbeddingGenerator:
 
         Args:
             texts: ``N`` prompts.
-            images: the pictures of each prompt, in any form of :mod:`auto_router.images`; None for no pictures.
+            images: the pictures of each prompt, in any form of :mod:`auto_router.data.images`; None for no pictures.
             progress: called with the number of windows and pictures just encoded.
             skipped: where given, a row with an unreadable picture becomes NaN and ``{i: reason}`` is put here.
             first_row: the number of row 0 in messages, where the prompts are part of a longer list.

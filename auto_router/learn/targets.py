@@ -9,21 +9,18 @@ that model are worth e⁻¹ ≈ 0.37 where a free one is right too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from auto_router.arrays import Array
-from auto_router.costs import answer_costs
+from auto_router.arrays import Array, Floats
 from auto_router.errors import ConfigError
-from auto_router.records import Record
 
 RIGHT = 0.5  # a graded label counts as right from here
 
 
 def cost_aware(labels: Array, costs: Array, weight: float) -> Array:
-    """Return soft targets ``[N, M]`` for ``labels`` (0…1, NaN = unknown, which stays) and ``costs`` of :func:`scaled_costs`.
+    """Return soft targets ``[N, M]`` for ``labels`` (0…1, NaN = unknown, which stays) and ``costs`` of :func:`scale_costs`.
 
     A graded label is scaled like a right one. It is never raised, and a row where no model is right keeps its labels.
     """
@@ -33,16 +30,15 @@ def cost_aware(labels: Array, costs: Array, weight: float) -> Array:
     return np.asarray(labels * np.exp(-weight * extra), dtype=np.float32)
 
 
-def scaled_costs(records: Sequence[Record], names: Sequence[str], pool: Mapping[str, Mapping[str, Any]]) -> Array:
-    """Return ``[N, M]`` costs, 1 being the mean of the model that is dearest on average.
+def scale_costs(costs: Floats | None, names: Sequence[str], rows: int) -> Array:
+    """Return ``[rows, M]`` costs, 1 being the mean of the model that is dearest on average.
 
     A missing one is its model's mean.
 
     Raises:
         ConfigError: a model has neither, or every model is free.
     """
-    recorded = answer_costs(records, names, pool)
-    costs = np.full((len(records), len(names)), np.nan) if recorded is None else recorded
+    costs = np.full((rows, len(names)), np.nan) if costs is None else costs
     known = ~np.isnan(costs)
     missing = [names[j] for j in np.flatnonzero(~known.any(axis=0)).tolist()]
     if missing:

@@ -11,7 +11,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-MOST_BYTES = 32 * 2**20
+MAX_BYTES = 32 * 2**20
 READ = 4
 
 
@@ -20,28 +20,28 @@ class _TooLarge(Exception):
 
 
 class BodyLimit:
-    """ASGI middleware: refuses bodies over ``most_bytes``, by their stated length or, without one, as they arrive.
+    """ASGI middleware: refuses bodies over ``max_bytes``, by their stated length or, without one, as they arrive.
 
     A client that is still sending would not see the refusal, so what it sends is read, and forgotten, up to ``READ`` times the
     limit.
     """
 
-    def __init__(self, app: App, most_bytes: int = MOST_BYTES) -> None:
-        self.app, self.most_bytes = app, most_bytes
+    def __init__(self, app: App, max_bytes: int = MAX_BYTES) -> None:
+        self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if length.isdigit() and int(length) > self.most_bytes:
-            return await self._refuse(receive if int(length) <= READ * self.most_bytes else None, send)
+        if length.isdigit() and int(length) > self.max_bytes:
+            return await self._refuse(receive if int(length) <= READ * self.max_bytes else None, send)
         got, more, started = 0, True, False
 
         async def counted() -> Message:
             nonlocal got, more
             message = await receive()
             got, more = got + len(message.get("body", b"")), message.get("more_body", False)
-            if got > self.most_bytes:
+            if got > self.max_bytes:
                 raise _TooLarge
             return message
 
@@ -57,12 +57,12 @@ class BodyLimit:
                 await self._refuse(receive if more else None, send)
 
     async def _refuse(self, receive: Receive | None, send: Send) -> None:
-        left, more = READ * self.most_bytes, receive is not None
+        left, more = READ * self.max_bytes, receive is not None
         while receive is not None and more and left > 0:
             message = await receive()
             left, more = left - len(message.get("body", b"")), message.get("more_body", False)
         said = {
-            "message": f"the body is too large: at most {self.most_bytes:,} bytes are taken",
+            "message": f"the body is too large: at most {self.max_bytes:,} bytes are taken",
             "type": "invalid_request_error",
             "code": "body_too_large",
         }

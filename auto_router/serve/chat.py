@@ -1,17 +1,16 @@
 """A chat request as clients send it, and a decision as they get it: the only place that knows either form.
 
-What is embedded of a conversation is :func:`auto_router.conversation.conversation_input`'s decision, here as in Stage 1.
+What is embedded of a conversation is :func:`auto_router.data.conversation.conversation_input`'s decision, here as in Stage 1.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auto_router.conversation import conversation_input, turns_of
-from auto_router.decide.policy import Decision
+from auto_router.data.conversation import conversation_input, turns_of
+from auto_router.decide.rule import Decision
 from auto_router.errors import DataError
 
 AUTO = "auto"
@@ -63,18 +62,9 @@ def as_chat(body: Any) -> dict[str, Any]:
     raise DataError("the body has no messages: give a chat request, or text and images")
 
 
-def decision_plain(decision: Decision, unseen_pictures: int = 0) -> dict[str, Any]:
-    """Return a decision as JSON values; numbers that are not finite are null."""
-    return {
-        "model": decision.model,
-        "reason": decision.reason,
-        "probabilities": {name: _finite(p) for name, p in decision.probabilities.items()},
-        "qualified": list(decision.qualified),
-        "ranking": list(decision.ranking),
-        "cost": _finite(decision.cost),
-        "novelty": _finite(decision.novelty),
-        "unseen_pictures": unseen_pictures,
-    }
+def decision_plain(decision: Decision, unseen_images: int = 0) -> dict[str, Any]:
+    """Return a decision as JSON values, and how many of the request's images could not be looked at."""
+    return decision.to_dict() | {"unseen_pictures": unseen_images}
 
 
 def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +75,3 @@ def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(f"operating_point must be one of {', '.join(POINTS)}, got {str(point)[:40]!r}")
     parts = [{"type": "text", "text": text}, *({"type": "image", "image": image} for image in images)]
     return {"messages": [{"role": "user", "content": parts}], "model": f"{AUTO}-{point}" if point else AUTO}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -23,11 +23,11 @@ from fastapi.responses import JSONResponse, Response
 from litellm.integrations.custom_logger import CustomLogger
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError, DataError
-from auto_router.serve.body_limit import MOST_BYTES, BodyLimit
+from auto_router.serve.body_limit import MAX_BYTES, BodyLimit
 from auto_router.serve.chat import ALIASES, Request, decision_plain, request_of
-from auto_router.serve.engine import INTERNAL_ERROR, NO_PROMPT, Engine, Served
-from auto_router.serve.options import options_from
+from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +39,19 @@ ROUTED = {"acompletion": "metadata", "aresponses": "litellm_metadata", "anthropi
 class RouterHook(CustomLogger):
     """Routes requests for the model names in ``aliases`` (``auto``, ``auto-economy``, …; name → operating point).
 
-    ``settings`` are those of :class:`auto_router.serve.options.Options`.
+    ``settings`` are those of :class:`auto_router.decide.policy.RouterSettings`.
 
     Raises:
-        ConfigError, ArtifactError, EncoderError: see :meth:`Engine.open`; the proxy then does not start.
+        ConfigError, ArtifactError, EncoderError: see :meth:`DecisionService.open`; the proxy then does not start.
     """
 
     def __init__(
-        self, *, aliases: Mapping[str, str | None] = ALIASES, max_body_bytes: int = MOST_BYTES, **settings: Any
+        self, *, aliases: Mapping[str, str | None] = ALIASES, max_body_bytes: int = MAX_BYTES, **settings: Any
     ) -> None:
         super().__init__()
         self.aliases = aliases
-        self.engine = Engine(options_from(settings))
-        self.engine.open()
+        self.service = DecisionService(RouterSettings.from_environment(settings))
+        self.service.open()
         if not logging.getLogger("auto_router").hasHandlers():
             show_log()
         proxy = sys.modules.get("litellm.proxy.proxy_server")
@@ -100,7 +100,7 @@ class RouterHook(CustomLogger):
             return None
         told = bucket[KEY]
         answered = "none" if response is None else getattr(data.get("deployment"), "model_name", "unknown")
-        self.engine.metrics.answers.labels(told["model"], answered).inc()
+        self.service.metrics.answers.labels(told["model"], answered).inc()
         p = told["probability"]
         return {
             "x-auto-router-model": _header(told["model"]),
@@ -110,26 +110,26 @@ class RouterHook(CustomLogger):
 
     async def health(self) -> JSONResponse:
         """Tell whether decisions are the router's own."""
-        good, told = await self.engine.health()
+        good, told = await self.service.health()
         return JSONResponse(told, status_code=200 if good else 503)
 
     async def metrics(self) -> Response:
         """Return the process's measures."""
-        return Response(self.engine.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        return Response(self.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _served(self, data: dict[str, Any]) -> Served:
+    async def _served(self, data: dict[str, Any]) -> ServedDecision:
         point = self.aliases[data["model"]]
         try:
             asked = request_of(data)
-            return await self.engine.decide(Request(asked.text, asked.images, point), offered_models())
+            return await self.service.decide(Request(asked.text, asked.images, point), offered_models())
         except DataError:
-            return self.engine.refused(NO_PROMPT)
+            return self.service.refused(NO_PROMPT)
         except ConfigError as error:
             raise HTTPException(400, {"error": str(error)}) from error
         # The proxy makes a 500 of whatever a callback raises; a request that could be answered must be.
         except Exception:
             log.exception("the router failed; the fallback model is chosen")
-            return self.engine.refused(INTERNAL_ERROR)
+            return self.service.refused(INTERNAL_ERROR)
 
 
 def offered_models() -> frozenset[str]:

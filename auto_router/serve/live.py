@@ -11,14 +11,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from auto_router.artifacts import load_artifact
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.encode.factory import open_encoder
 from auto_router.errors import ConfigError, EncoderError, RouterError
-from auto_router.router import ModelRouter
-from auto_router.routing.opening import open_pinned
-from auto_router.serve.options import Options
+from auto_router.route.router import ModelRouter
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ class LiveRouter:
     ``on_load`` is called with ``loaded`` or ``failed`` after every attempt to open an artifact.
     """
 
-    def __init__(self, options: Options, on_load: Callable[[str], object] = lambda outcome: None) -> None:
-        self.options = options
+    def __init__(self, settings: RouterSettings, on_load: Callable[[str], object] = lambda outcome: None) -> None:
+        self.settings = settings
         self.router: ModelRouter | None = None
         self.loaded_at: float | None = None  # seconds since the epoch
         self.load_error: str | None = None
@@ -60,9 +61,9 @@ class LiveRouter:
         except ConfigError:
             raise
         except RouterError as error:
-            if self.options.fallback_model is None:
+            if self.settings.fallback_model is None:
                 raise
-            self._failed(error)
+            self._note_failure(error)
         self._thread.start()
 
     def close(self) -> None:
@@ -112,7 +113,7 @@ class LiveRouter:
         while not self._stop.is_set():
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
-            changed, due = _signature(self.options.router_path) not in (None, self._seen), time.monotonic() >= retry_at
+            changed, due = _signature(self.settings.router_path) not in (None, self._seen), time.monotonic() >= retry_at
             if self._stop.is_set() or not (changed or due):
                 continue
             if changed or self._again:
@@ -125,18 +126,18 @@ class LiveRouter:
         try:
             self._load()
         except RouterError as error:
-            self._failed(error)
+            self._note_failure(error)
         # A bug in opening one file must not end the watch over the next.
         except Exception as error:  # noqa: BLE001
-            self._failed(error)
+            self._note_failure(error)
 
     def _load(self) -> None:
         """Open the artifact, warm it up and put it in service."""
-        path, given = Path(self.options.router_path), self.options
+        path = Path(self.settings.router_path)
         self._seen, self._again = _signature(path), True  # before reading: a file replaced meanwhile is read again
-        encoder = self._fitting(load_artifact(path).encoder)
+        encoder = self._encoder_for(load_artifact(path).encoder)
         try:
-            router = self._opened(path, given, encoder)
+            router = self._open_router(encoder)
         except RouterError:
             if encoder is not self._encoder:
                 encoder.close()
@@ -156,21 +157,13 @@ class LiveRouter:
         if before is not None and before is not encoder:
             before.close()
 
-    @staticmethod
-    def _opened(path: Path, given: Options, encoder: EmbeddingGenerator) -> ModelRouter:
-        router = ModelRouter(
-            path,
-            model_thresholds=dict(given.model_thresholds),
-            model_costs=dict(given.model_costs),
-            fallback_model=given.fallback_model,
-            operating_point=given.operating_point,
-            cache_bytes=given.cache_bytes,
-            encoder=encoder,
-        )
+    def _open_router(self, encoder: EmbeddingGenerator) -> ModelRouter:
+        settings = {part.name: getattr(self.settings, part.name) for part in fields(self.settings)} | {"encoder": encoder}
+        router = ModelRouter(**settings)
         router.warm_up()
         return router
 
-    def _fitting(self, spec: dict[str, object]) -> EmbeddingGenerator:
+    def _encoder_for(self, spec: dict[str, object]) -> EmbeddingGenerator:
         """Return the open encoder where it is the artifact's, else open that one."""
         if self._encoder is not None:
             try:
@@ -179,10 +172,10 @@ class LiveRouter:
                 log.warning("the new artifact was trained on another encoder, which is opened now")
             else:
                 return self._encoder
-        backend = self.options.encoder or str(spec.get("backend"))
-        return open_pinned(backend, self.options.clip_server, self.options.threads)
+        backend = self.settings.encoder or str(spec.get("backend"))
+        return open_encoder(backend, self.settings.clip_server, threads=self.settings.threads)
 
-    def _failed(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception) -> None:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         new, self.load_error = message != self.load_error, message  # before it is counted: who sees the count may ask why
         if new:

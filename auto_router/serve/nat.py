@@ -10,35 +10,30 @@ The toolkit logs the input of a function that raises, prompts included: so these
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_type_hints
 
 from nat.data_models.api_server import ChatRequest, ChatResponse, ChatResponseChunk, Usage
 from nat.plugin_api import Builder, FunctionBaseConfig, FunctionInfo, FunctionRef, register_function
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
+from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError, DataError
-from auto_router.serve.body_limit import MOST_BYTES
+from auto_router.serve.body_limit import MAX_BYTES
 from auto_router.serve.chat import AUTO, decision_plain, request_of
-from auto_router.serve.engine import NO_PROMPT, Engine
-from auto_router.serve.options import Options, options_from
+from auto_router.serve.service import NO_PROMPT, DecisionService
 
-ENGINES: list[Engine] = []
-"""The engines that are open in this process, for ``/health``."""
+SERVICES: list[DecisionService] = []
+"""The services that are open in this process, for ``/health``."""
 
 
-class ObjectiveConfig(FunctionBaseConfig, name="nn_objective_fn"):
-    """Settings of :class:`Options`; what is left out comes from the environment, else is the default."""
-
-    router_path: str | None = Field(default=None, description="The artifact that nn_router.py wrote.")
-    model_thresholds: dict[str, float] = Field(default_factory=dict, description="Least P(correct) by model, 0 to 1.")
-    model_costs: dict[str, float] = Field(default_factory=dict, description="Cost by model, in any one unit.")
-    operating_point: str | None = Field(default=None, description="accuracy, quality, balanced or economy.")
-    fallback_model: str | None = Field(default=None, description="Chosen where none qualifies or nothing can be decided.")
-    encoder: str | None = Field(default=None, description="Encoder back end; by default the one the artifact names.")
-    threads: int | None = Field(default=None, description="Cores that one call of the embedded encoder may use.")
-    cache_bytes: int | None = Field(default=None, description="Memory for embeddings of recent prompts.")
-    timeout_s: float | None = Field(default=None, description="Seconds until the fallback is chosen instead.")
-    log_prompts: bool = Field(default=False, description="Put the beginning of every prompt into the log.")
+# The one list of settings stands in RouterSettings; what is left out comes from the environment, else is the default.
+ObjectiveConfig: Any = create_model(
+    "ObjectiveConfig",
+    __base__=FunctionBaseConfig,
+    __cls_kwargs__={"name": "nn_objective_fn"},
+    **{name: (kind | None, None) for name, kind in get_type_hints(RouterSettings).items()},
+)
 
 
 class RouterConfig(FunctionBaseConfig, name="sfc_router"):
@@ -46,11 +41,11 @@ class RouterConfig(FunctionBaseConfig, name="sfc_router"):
 
     objective_fn: FunctionRef = Field(description="The function that decides: one that returns a RouteDecision.")
     path: str = Field(default="/sfc_router", description="Prefix of its HTTP routes.")
-    max_body_bytes: int = Field(default=MOST_BYTES, gt=0, description="Larger request bodies are refused with 413.")
+    max_body_bytes: int = Field(default=MAX_BYTES, gt=0, description="Larger request bodies are refused with 413.")
 
 
 class RouteDecision(BaseModel):
-    """One decision: the fields of :class:`auto_router.decide.policy.Decision`, and ``error`` where the request was wrong."""
+    """One decision: the fields of :class:`auto_router.decide.rule.Decision`, and ``error`` where the request was wrong."""
 
     model: str
     reason: str
@@ -64,26 +59,26 @@ class RouteDecision(BaseModel):
 
 
 @register_function(config_type=ObjectiveConfig)
-async def nn_objective_fn(config: ObjectiveConfig, builder: Builder) -> AsyncGenerator[FunctionInfo, None]:
+async def nn_objective_fn(config: FunctionBaseConfig, builder: Builder) -> AsyncGenerator[FunctionInfo, None]:
     """Open the router; give a function from a chat request to a :class:`RouteDecision`."""
-    given = {name: getattr(config, name) for name in Options.__dataclass_fields__ if hasattr(config, name)}
-    engine = Engine(options_from(given))
-    await asyncio.to_thread(engine.open)
+    given = {part.name: getattr(config, part.name) for part in fields(RouterSettings)}
+    service = DecisionService(RouterSettings.from_environment(given))
+    await asyncio.to_thread(service.open)
 
     async def decide(request: ChatRequest) -> RouteDecision:
         error = None
         try:
-            served = await engine.decide(request_of({"messages": plain_messages(request), "model": request.model}))
+            served = await service.decide(request_of({"messages": plain_messages(request), "model": request.model}))
         except (DataError, ConfigError) as reason:
-            served, error = engine.refused(NO_PROMPT), str(reason)
+            served, error = service.refused(NO_PROMPT), str(reason)
         return RouteDecision(**decision_plain(served.decision, served.unseen), error=error)
 
-    ENGINES.append(engine)
+    SERVICES.append(service)
     try:
         yield FunctionInfo.from_fn(decide, description="Decide which model should answer a chat request.")
     finally:
-        ENGINES.remove(engine)
-        await asyncio.to_thread(engine.close)
+        SERVICES.remove(service)
+        await asyncio.to_thread(service.close)
 
 
 @register_function(config_type=RouterConfig)

@@ -25,7 +25,7 @@ from auto_router.errors import DataError
 from auto_router.serve.body_limit import BodyLimit
 from auto_router.serve.chat import as_chat, request_of
 from auto_router.serve.metrics import process_metrics
-from auto_router.serve.nat import ENGINES, RouterConfig
+from auto_router.serve.nat import SERVICES, RouterConfig
 
 CONCURRENCY = 256  # requests under way in a router; the toolkit's own limit of 8 would keep batches small
 
@@ -36,7 +36,7 @@ class RouterWorker(FastApiFrontEndPluginWorker):
     def build_app(self) -> FastAPI:
         app = super().build_app()
         limits = [config.max_body_bytes for config in self._routers().values()]
-        app.add_middleware(BodyLimit, **({"most_bytes": max(limits)} if limits else {}))
+        app.add_middleware(BodyLimit, **({"max_bytes": max(limits)} if limits else {}))
         return app
 
     async def add_routes(self, app: FastAPI, builder: WorkflowBuilder) -> None:
@@ -99,7 +99,7 @@ class Handlers:
 
 async def health() -> JSONResponse:
     """Tell whether every open router decides by itself."""
-    found = [await engine.health() for engine in ENGINES]
+    found = [await service.health() for service in SERVICES]
     good = bool(found) and all(one for one, _ in found)
     return JSONResponse(
         {"status": "healthy" if good else "degraded", "routers": [told for _, told in found]}, status_code=200 if good else 503

@@ -46,7 +46,7 @@ def check_model(path: Path, sha256: str | None) -> None:
 def check_port(port: int) -> None:
     """Raise ServeError when something listens on ``port`` already."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the engine does: a port that is only waiting out its last connections (TIME_WAIT) is free.
+        # As the service does: a port that is only waiting out its last connections (TIME_WAIT) is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -64,13 +64,13 @@ def load_engine() -> Any:
 
 def start_server(args: argparse.Namespace) -> Any:
     """Load the model and open the port; the returned object serves for as long as it is referenced."""
-    engine = load_engine()
-    params = engine.CommonParams()
+    service = load_engine()
+    params = service.CommonParams()
     params.model.path = str(args.model)
     params.model_alias = {args.name}
     params.hostnames = [HOST]
     params.port = args.port
-    # The engine shares its context out among the slots; --ctx is what each request gets.
+    # The service shares its context out among the slots; --ctx is what each request gets.
     params.n_ctx = args.ctx * args.parallel
     params.n_parallel = args.parallel
     params.offline = True
@@ -79,9 +79,9 @@ def start_server(args: argparse.Namespace) -> Any:
         params.cpuparams.n_threads = args.threads
         params.cpuparams_batch.n_threads = args.threads
     try:
-        return engine.Server(params)
-    except Exception as error:  # the engine's own exception types are not public
-        raise ServeError(f"the engine could not serve {args.model}: {error}") from error
+        return service.Server(params)
+    except Exception as error:  # the service's own exception types are not public
+        raise ServeError(f"the service could not serve {args.model}: {error}") from error
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -99,7 +99,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=positive, required=True)
     parser.add_argument("--sha256", help="refuse to load a file with another SHA-256")
     parser.add_argument("--ctx", type=positive, default=2048, help="context of one request, in tokens (default 2048)")
-    parser.add_argument("--threads", type=positive, help="CPU threads (default: the engine's choice)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: the service's choice)")
     parser.add_argument("--parallel", type=positive, default=1, help="requests answered at once (default 1)")
     return parser.parse_args(argv)
 

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from describe import EYES, Describer
 
+from auto_router.data.images import image_bytes, pixels
 from auto_router.errors import DataError, EncoderError
-from auto_router.images import image_bytes, pixels
 
 HOST = "127.0.0.1"
 MAX_BODY = 64 * 2**20

@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.collect.replay import ReplayServer, load_recording
+from auto_router.data.images import image_bytes
+from auto_router.data.pool import load_pool
+from auto_router.data.records import Record, load_records
 from auto_router.files import atomic_path
-from auto_router.images import image_bytes
-from auto_router.pool import load_pool
-from auto_router.records import Record, load_records
 from model_router import ModelRouter, decision_table
 
 THRESHOLD = 0.6

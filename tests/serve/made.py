@@ -15,7 +15,7 @@ from auto_router.artifacts import Artifact, save_artifact
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
-from auto_router.learn.network import NetworkConfig, RouterNetwork
+from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 
 MATH = "Calculate 38 * 47 - 219. Answer with just the number."
 POEM = "Write a short poem about autumn rain on a quiet lake."

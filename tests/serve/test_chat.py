@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from auto_router.collect.source import Source
-from auto_router.conversation import conversation_input, turns_of
-from auto_router.decide.policy import Decision
+from auto_router.data.conversation import conversation_input, turns_of
+from auto_router.data.images import image_bytes
+from auto_router.decide.rule import Decision
 from auto_router.errors import DataError
-from auto_router.images import image_bytes
 from auto_router.serve.chat import ALIASES, Request, as_chat, decision_plain, request_of
 from tests.serve.test_engine import BLACK
 from tests.test_shapes import say

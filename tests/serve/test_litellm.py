@@ -24,7 +24,7 @@ if find_spec("litellm") is None:  # not importorskip: importing it asks for pric
 import yaml
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
 
-from auto_router.router import ModelRouter
+from auto_router.route.router import ModelRouter
 from tests.checkout import ROOT
 from tests.serve.endpoints import Endpoint, serving
 from tests.serve.made import MATH, POEM, local_encoder, save_made

@@ -28,7 +28,7 @@ from nat.utils.data_models.schema_validator import validate_schema
 from openai import BadRequestError, OpenAI
 from PIL import Image
 
-from auto_router.router import ModelRouter
+from auto_router.route.router import ModelRouter
 from auto_router.serve.chat import decision_plain
 from tests.checkout import ROOT
 from tests.helpers import HOSTILE_PROMPTS, png

@@ -1,0 +1,124 @@
+"""The model card, ``README.md`` beside every artifact: what it is, what of, how good, its limits, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tabulate import tabulate
+
+from auto_router.artifacts import Artifact
+from auto_router.assess.tables import interval, number, percent, signed, usd
+from auto_router.data.pool import ModelFacts
+
+CARD_NAME = "README.md"
+
+CARD = """# Router for {count} models
+
+`nn_router.pth` predicts, from a prompt and its pictures alone, which of {count} models would answer right, and sends it to
+the one that the settings prefer. `report.html`, beside this card, shows the same and more; `metrics.json` holds every measure.
+
+## How to load it
+
+```python
+from model_router import ModelRouter
+
+router = ModelRouter("nn_router.pth")
+print(router.route("Explain quantum computing"))
+```
+
+The file holds tensors and plain values, and opening it runs no code. It needs the encoder it was trained with:
+{encoder}. The `.joblib` files are for people and notebooks: open them only if you made them.
+
+## Data and labels
+
+{records} test records in {groups} groups, held out by group; sha256 of the training data `{train}`, of the test data `{test}`;
+seed {seed}. A label is how right a model's answer was, 0 to 1; unknown ones count nowhere.
+
+{labels}
+
+## How good it is
+
+On the test set, with 95 % intervals by bootstrap over groups:
+
+{headline}
+
+The router minus the best single model: {difference}. Mean AUC {auc}, mean ECE {ece}; calibration: {calibration}.
+
+{points}
+## Limits
+
+- It knows prompts like those it was trained on. Most others are detected and go to `{default}` (reason `unfamiliar`).
+- It ranks models by how they were labelled: mistakes of the judge and of the references are learned too.
+- A model that changes behind its name makes the numbers above untrue; collect new labels and train again.
+- Costs are those of training time{costs}.
+- It says nothing about speed, safety or tone of the answers.
+"""
+
+
+def model_card(artifact: Artifact) -> str:
+    """Return the card as Markdown, from what the artifact itself holds."""
+    training = artifact.training
+    metrics, system = training.metrics, training.metrics["system"]
+    encoder = artifact.encoder
+    known = {key: encoder[key] for key in ("backend", "model", "text_dim", "image_dim") if encoder.get(key) is not None}
+    return CARD.format(
+        count=len(artifact.model_names),
+        encoder=", ".join(f"{key} `{value}`" for key, value in known.items()),
+        records=f"{metrics['rows']:,}",
+        groups=f"{metrics['groups']:,}",
+        train=training.train_sha256[:16],
+        test=training.test_sha256[:16],
+        seed=training.seed,
+        labels=_labels(artifact, metrics),
+        headline=_headline(system),
+        difference=f"{signed(system['router_minus_best_single'])} "
+        f"{interval(system['router_minus_best_single_interval'], signed)}",
+        auc=number(system["mean_auc"]),
+        ece=number(system["mean_ece"]),
+        calibration=artifact.calibration.method,
+        points=_points(artifact, metrics),
+        default=system["best_single_model"],
+        costs="" if system["costs"] else "; none were known",
+    )
+
+
+def _labels(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
+    rows = []
+    for name, model in metrics["per_model"].items():
+        takes = ", ".join(artifact.facts.get(name, ModelFacts()).modalities or ["not stated"])
+        cost = None if model["mean_cost"] is None else 1000 * model["mean_cost"]
+        rows.append([name, takes, model["known"], number(model["positive_rate"]), usd(cost), number(model["auc"])])
+    headers = ["model", "takes", "labels", "share right", "USD per 1,000 prompts", "AUC of P"]
+    return _markdown(rows, headers)
+
+
+def _headline(system: dict[str, Any]) -> str:
+    costs = system["costs"] or {}
+    kinds = [("router", "router"), (f"best single ({system['best_single_model']})", "best_single"), ("random", "random")]
+    rows = [
+        [title, number(system[key]), interval(system[f"{key}_interval"]), usd(_thousand(costs.get(key)))]
+        for title, key in [*kinds, ("oracle", "oracle")]
+    ]
+    return _markdown(rows, ["who answers", "accuracy", "95 %", "USD per 1,000 prompts"])
+
+
+def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
+    found = metrics["operating_points"]
+    if not found:
+        return ""
+    rows = [
+        [f"`{name}`", artifact.operating_points[name].aim, number(point["accuracy"]), percent(point["cost_share"])]
+        for name, point in found.items()
+    ]
+    return _markdown(rows, ["operating point", "aim", "accuracy", "of the best single model's cost"]) + "\n\n"
+
+
+def _thousand(value: float | None) -> float | None:
+    return None if value is None else 1000 * value
+
+
+def _markdown(rows: list[list[Any]], headers: list[str]) -> str:
+    """A table; a name's own bars must not end its cell."""
+    safe = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return str(tabulate(safe, headers=headers, tablefmt="pipe", disable_numparse=True))

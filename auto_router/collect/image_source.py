@@ -1,0 +1,109 @@
+"""The pictures of a data set's row: inside it, in a folder that was named, or at hosts that were named.
+
+A data set is untrusted: what looks like a path is opened only below ``folder``, and a URL is fetched only from ``hosts``,
+once, into ``cache``. Without these, both are refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from auto_router.data.images import MAX_BYTES, image_bytes
+from auto_router.errors import DataError
+from auto_router.files import atomic_path
+
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """Where pictures may come from besides the row itself."""
+
+    folder: Path | None = None
+    hosts: frozenset[str] = frozenset()
+    cache: Path | None = None
+
+    def read(self, value: Any) -> tuple[bytes, ...]:
+        """Return the bytes of every picture in a cell: none, one, or a list. Raises DataError for what is no picture."""
+        return tuple(image_bytes(self._given(item)) for item in _items(value))
+
+    def _given(self, item: Any) -> Any:
+        if isinstance(item, dict):
+            if item.get("bytes") is not None:
+                return item["bytes"]
+            item = item.get("path")
+            if not isinstance(item, str) or self.folder is None:
+                raise DataError(f"only a path ({item}); save the data set with its pictures inside, or name --picture-folder")
+            return self._below(item)
+        if isinstance(item, str) and item.lower().startswith(("http://", "https://")) and self.hosts:
+            return self._fetched(item)
+        if isinstance(item, str) and self.folder is not None and len(item) < 1024 and not item.startswith("data:"):
+            return self._below(item)
+        return item
+
+    def _below(self, name: str) -> Path:
+        assert self.folder is not None
+        root = self.folder.resolve()
+        try:
+            path = (root / name).resolve()
+        except (OSError, ValueError) as error:  # a NUL, or a loop of links
+            raise DataError(f"{name!r} is no path ({error})") from error
+        if not path.is_relative_to(root):
+            raise DataError(f"{name!r} lies outside of --picture-folder {root}; nothing outside is opened")
+        return path
+
+    def _fetched(self, url: str) -> Path:
+        assert self.cache is not None
+        check_host(url, self.hosts)
+        path = self.cache / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+        if not path.is_file():
+            data = fetch(url, self.hosts)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(data)
+        return path
+
+
+def fetch(url: str, hosts: frozenset[str]) -> bytes:
+    """Return what a URL holds. Raises DataError unless it, and whatever it redirects to, is at one of ``hosts``."""
+    opener = urllib.request.build_opener(_Redirects(hosts))
+    check_host(url, hosts)
+    try:
+        with opener.open(urllib.request.Request(url, headers={"User-Agent": "auto-router"}), timeout=TIMEOUT_S) as reply:
+            data: bytes = reply.read(MAX_BYTES + 1)
+            return data
+    except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
+        raise DataError(f"picture {url[:200]!r} cannot be fetched ({error}); run again, or drop the row") from error
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def __init__(self, hosts: frozenset[str]) -> None:
+        self._hosts = hosts
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        check_host(newurl, self._hosts)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def check_host(url: str, hosts: frozenset[str]) -> None:
+    """Raise DataError unless ``url`` is at one of ``hosts``, whatever a user name before an @ pretends."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError as error:
+        raise DataError(f"picture {url[:200]!r} is no URL ({error})") from error
+    if parts.scheme not in ("http", "https") or host not in hosts:
+        raise DataError(f"picture {url[:200]!r} is at host {host!r}, which no --allow-host names; nothing is fetched from it")
+
+
+def _items(value: Any) -> Iterator[Any]:
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if item is not None:
+            yield item

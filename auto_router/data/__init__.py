@@ -1,0 +1,1 @@
+"""What passes between the stages: records and their files, embeddings, images, conversations, the pool."""

@@ -1,0 +1,203 @@
+"""What Stages 3 and 4 pass on: labelled rows (:class:`Dataset`) and what a router says of rows (:class:`Prediction`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from auto_router.arrays import Array, Bools, Floats, Ints
+from auto_router.data.embeddings import Spec, read_embeddings
+from auto_router.data.formats import records_sha256
+from auto_router.data.pool import ModelFacts
+from auto_router.data.prompt_features import append_prompt_features
+from auto_router.data.records import Record, answer_costs, group_ids, iter_records, label_matrix, model_names
+from auto_router.errors import DataError
+from auto_router.files import release
+
+HELD = 4096  # rows that are read before their pages are released; the system maps up to 15 more around each
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a router says of ``N`` rows, over ``M`` models."""
+
+    probabilities: Floats
+    """``[N, M]``: calibrated P(correct)."""
+    novelty: Floats | None = None
+    """``[N]``: how far each row is from all of training; above 1 it is unlike everything seen. None: not measured."""
+    expected_costs: Floats | None = None
+    """``[N, M]``: what each answer is expected to cost, in the unit of the recorded costs; None: not known."""
+
+    @property
+    def novel(self) -> Bools | None:
+        """``[N]``: the rows that are unlike all of training; None where none is, or where novelty was not measured."""
+        return None if self.novelty is None or not (self.novelty > 1).any() else np.asarray(self.novelty > 1)
+
+    def take(self, rows: Ints | Sequence[int]) -> Prediction:
+        """Return some of the rows."""
+        parts = (self.probabilities, self.novelty, self.expected_costs)
+        return Prediction(self.probabilities[rows], *(None if part is None else part[rows] for part in parts[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFile:
+    """The evaluation file that rows came from."""
+
+    path: Path
+    sha256: str
+    places: Ints
+    """``[N]``: which record of the file each row belongs to."""
+    skipped: int = 0
+    """Records of the file that Stage 2 skipped: they have no row."""
+    left_out: int = 0
+    """Records of the file that were not drawn."""
+
+    def read(self, rows: Sequence[int]) -> list[Record]:
+        """Return the whole records of these rows, with images and references; reads the file once more.
+
+        Raises:
+            DataError: the file is another one by now.
+        """
+        wanted = dict.fromkeys(self.places[list(rows)].tolist())
+        found = {place: record for place, record in enumerate(iter_records(self.path)) if place in wanted}
+        if len(found) < len(wanted):
+            raise DataError(f"evaluation file {self.path} became shorter while it was used; make the report again")
+        return [found[place] for place in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """``N`` labelled rows over the ``M`` models ``names``."""
+
+    records: Sequence[Record]
+    """Slim ones: without images and references."""
+    features: Array
+    """``[N, D]``: what a network takes, the embedding first. A memory map of the file where nothing stands behind that."""
+    labels: Array
+    """``[N, M]``: 0…1, NaN = unknown."""
+    groups: Ints
+    """``[N]``: rows of one group are not independent."""
+    costs: Floats | None
+    """``[N, M]``: USD of each answer, NaN = unknown; None where nothing is known of any."""
+    names: tuple[str, ...]
+    encoder: Spec
+    facts: Mapping[str, ModelFacts] = field(default_factory=dict)
+    file: RecordFile | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def embeddings(self) -> Array:
+        """``[N, D_t + D_i]``: the features without those of the prompt."""
+        return self.features[:, : self.encoder["text_dim"] + self.encoder["image_dim"]]
+
+    @property
+    def prompt_dim(self) -> int:
+        """How many features of the prompt stand behind its embedding."""
+        return int(self.features.shape[1] - self.embeddings.shape[1])
+
+    @property
+    def prompts(self) -> list[str]:
+        return [record.prompt for record in self.records]
+
+    @property
+    def image_counts(self) -> list[int]:
+        return [len(record.images) for record in self.records]
+
+    def take(self, rows: Ints) -> Dataset:
+        """Return some of the rows, copied."""
+        file = None if self.file is None else replace(self.file, places=self.file.places[rows])
+        costs = None if self.costs is None else self.costs[rows]
+        records = [self.records[row] for row in rows.tolist()]
+        return replace(
+            self, records=records, features=copy_rows(self.features, rows), labels=self.labels[rows],
+            groups=self.groups[rows], costs=costs, file=file,
+        )  # fmt: skip
+
+    def extend(self, records: Sequence[Record], features: Array, labels: Array) -> Dataset:
+        """Return these rows with others behind them, whose costs are unknown and which no file holds."""
+        whole = [*self.records, *records]
+        unknown = np.full((len(records), len(self.names)), np.nan)
+        return replace(
+            self, records=whole, features=np.concatenate([self.features, features]), groups=group_ids(whole),
+            labels=np.concatenate([self.labels, labels]), file=None,
+            costs=None if self.costs is None else np.concatenate([self.costs, unknown]),
+        )  # fmt: skip
+
+
+def load_dataset(
+    npy: str | Path,
+    part: str,
+    json_path: str | Path,
+    names: Sequence[str] | None = None,
+    facts: Mapping[str, ModelFacts] | None = None,
+    with_prompt_features: bool = True,
+    max_rows: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Read records and their embeddings, and check that these were made from those.
+
+    Args:
+        npy: the ``.npy`` file; its metadata lies beside it.
+        part: ``train`` or ``test``.
+        json_path: the evaluation file, or the folder or glob of shards, that the rows must belong to.
+        names: of the models; None: every model that occurs in the records.
+        facts: what the pool says of models.
+        with_prompt_features: put the features of each prompt behind its embedding.
+        max_rows: of more rows, ``seed`` draws so many; None: all.
+
+    Raises:
+        DataError: a file is missing or damaged, or the rows do not belong to the records.
+    """
+    npy, json_path = Path(npy), Path(json_path)
+    records = [record.slim() for record in iter_records(json_path)]
+    file = read_embeddings(npy, part)
+    if len(file.rows) != len(records) or file.json_sha256 != records_sha256(json_path):
+        raise DataError(
+            f"embeddings {npy} {list(file.rows.shape)} were not made from {json_path} ({len(records)} records): run "
+            "generate_embeddings.py again on this file"
+        )
+    kept = np.array([row not in file.skipped for row in range(len(records))], dtype=bool)
+    bad = np.flatnonzero(kept & ~finite_rows(file.rows))
+    if len(bad):
+        raise DataError(f"embeddings {npy} hold NaN or infinite values in row {bad[0]} ({len(bad)} rows); make them again")
+    places, names = np.flatnonzero(kept), tuple(model_names(records) if names is None else names)
+    count = len(places)
+    if max_rows is not None and count > max_rows:
+        places = places[draw_rows(count, max_rows, np.random.default_rng(seed))]
+    used = [records[place] for place in places.tolist()]
+    rows = file.rows if len(places) == len(records) else copy_rows(file.rows, places)
+    rows = rows.astype(np.float32, copy=False)
+    source = RecordFile(json_path, file.json_sha256, places, len(records) - count, count - len(places))
+    return Dataset(
+        used, append_prompt_features(rows, [record.prompt for record in used]) if with_prompt_features else rows,
+        label_matrix(used, names), group_ids(used), answer_costs(used, names, facts or {}), names, file.encoder,
+        dict(facts or {}), source,
+    )  # fmt: skip
+
+
+def draw_rows(count: int, max_rows: int, rng: np.random.Generator) -> Ints:
+    """Return the numbers, in order, of the rows that stand for all ``count``: at most ``max_rows``, drawn at random."""
+    return np.sort(rng.permutation(count)[:max_rows])
+
+
+def copy_rows(table: Array, rows: Ints) -> Array:
+    """Return a copy of some rows of a table that may be a memory map; its pages do not stay."""
+    found = np.empty((len(rows), table.shape[1]), dtype=table.dtype)
+    for start in range(0, len(rows), HELD):
+        found[start : start + HELD] = table[rows[start : start + HELD]]
+        release(table)
+    return found
+
+
+def finite_rows(rows: Array) -> Bools:
+    """Return ``[N]``: whether every value of a row is a finite number."""
+    found = np.empty(len(rows), dtype=bool)
+    for start in range(0, len(rows), HELD):
+        found[start : start + HELD] = np.isfinite(rows[start : start + HELD]).all(axis=1)
+        release(rows)
+    return found

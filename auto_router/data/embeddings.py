@@ -1,0 +1,70 @@
+"""The embedding files: ``.npy`` rows and the metadata that ties them to the records and the encoder they came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auto_router.arrays import Array
+from auto_router.errors import DataError
+from auto_router.files import atomic_path
+
+Spec = dict[str, Any]
+
+
+METADATA_NAME = "hf_embeddings_metadata.json"
+
+
+def save_array(path: Path, rows: Array) -> None:
+    """Write float32 rows as ``.npy``, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(rows, dtype=np.float32), allow_pickle=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingFile:
+    """Embeddings as Stage 2 left them: rows, and what they were made from."""
+
+    rows: Array
+    """``[N, D]``, a read-only memory map."""
+    encoder: Spec
+    json_sha256: str
+    skipped: frozenset[int]
+    """Numbers of the rows that Stage 2 skipped: nothing is in them."""
+
+
+def read_embeddings(npy: Path, part: str) -> EmbeddingFile:
+    """Open the rows of ``part`` (``train`` or ``test``); their metadata lies beside them.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    metadata = _metadata(npy.with_name(METADATA_NAME))
+    try:
+        rows = np.load(npy, mmap_mode="r", allow_pickle=False)
+        sha256 = str(metadata["inputs"][part]["sha256"])
+        encoder, dim = dict(metadata["encoder"]), int(metadata["embedding_dim"])
+        skipped = frozenset(int(row) for row in metadata.get("skipped", {}).get(part, {}))
+    except FileNotFoundError as error:
+        raise DataError(f"embedding file {npy} does not exist; make it with generate_embeddings.py") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise DataError(f"embedding file {npy} or its metadata is damaged ({error!r}); make both again") from error
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise DataError(f"embedding file {npy} has shape {list(rows.shape)}, its metadata says {dim} columns; make both again")
+    return EmbeddingFile(rows, encoder, sha256, skipped)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; generate_embeddings.py writes it beside the .npy files") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); run generate_embeddings.py again") from error
+    if not isinstance(metadata, dict):
+        raise DataError(f"{path} is damaged (not an object); run generate_embeddings.py again")
+    return metadata

@@ -1,0 +1,239 @@
+"""The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
+
+A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
+``source``, ``model_costs`` and ``model_errors``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and folders or globs
+of them are read too (:mod:`auto_router.data.formats`).
+Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
+in the label matrix and is masked everywhere, never taken for 0.
+
+What an answer of each model costs: as recorded, else as the pool's prices say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auto_router.arrays import Array, Floats, Ints
+from auto_router.data.formats import json_list, located_rows
+from auto_router.data.pool import ModelFacts
+from auto_router.data.splits import connect
+from auto_router.errors import DataError
+
+MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One prompt, its pictures (base64 or data URI) and what each model scored on it (0…1, None = unknown)."""
+
+    idx: int
+    prompt: str
+    answer: str = ""
+    images: tuple[str, ...] = ()
+    model_scores: Mapping[str, float | None] = field(default_factory=dict)
+    group: str | None = None
+    source: str | None = None
+    model_costs: Mapping[str, float | None] = field(default_factory=dict)
+    model_errors: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON values; optional fields only where they say something."""
+        row: dict[str, Any] = {
+            "idx": self.idx,
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "images": list(self.images),
+            "model_scores": {model: _plain(score) for model, score in self.model_scores.items()},
+        }
+        optional: dict[str, Any] = {"group": self.group, "source": self.source}
+        optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
+        return row | {name: value for name, value in optional.items() if value}
+
+    def slim(self) -> Record:
+        """Return what training and assessment need: a digest for each picture, no answer."""
+        return replace(self, answer="", images=tuple(content_key("", [image]) for image in self.images))
+
+
+def load_records(path: str | Path) -> list[Record]:
+    """Read and validate an evaluation file.
+
+    Raises:
+        DataError: the file is missing, of an unknown format, not parsable, empty, or a row is not a valid record.
+    """
+    return list(iter_records(path))
+
+
+def iter_records(path: str | Path, start: int = 0) -> Iterator[Record]:
+    """Read and validate an evaluation file, or a folder or glob of shards, record by record from record ``start`` on.
+
+    Memory does not grow with the file.
+
+    Raises:
+        DataError: as :func:`load_records`, when the reader gets there.
+    """
+    for where, position, row in located_rows(Path(path), start):
+        yield _parse(row, position, where)
+
+
+def parse_records(rows: Iterable[Any], where: str = "evaluation data") -> list[Record]:
+    """Validate plain rows (as read from JSON) into records; ``where`` names their origin in errors."""
+    if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
+        raise DataError(f"{where}: expected a list of records, got {type(rows).__name__}")
+    records = [_parse(row, position, where) for position, row in enumerate(rows)]
+    if not records:
+        raise DataError(f"{where} holds no records; at least one is needed")
+    return records
+
+
+def save_records(path: str | Path, records: Iterable[Record]) -> None:
+    """Write records as a JSON list, whole or not at all."""
+    with json_list(Path(path)) as append:
+        for record in records:
+            append(record.to_json())
+
+
+def model_names(records: Iterable[Record]) -> list[str]:
+    """Return every model that occurs, in order of first appearance: the column order of the label matrix."""
+    return list(dict.fromkeys(name for record in records for name in record.model_scores))
+
+
+def label_matrix(records: Sequence[Record], names: Sequence[str]) -> Array:
+    """Return the scores as float32 ``[N, M]`` in 0…1; NaN where unknown."""
+    return _matrix([record.model_scores for record in records], names)
+
+
+def cost_matrix(records: Sequence[Record], names: Sequence[str]) -> Array:
+    """Return the recorded costs in USD as float32 ``[N, M]``; NaN where unknown."""
+    return _matrix([record.model_costs for record in records], names)
+
+
+def group_ids(records: Sequence[Record]) -> Ints:
+    """Return ``[N]`` integers: rows of one group share one. Rows without ``group`` share one if they ask the same question."""
+    return connect(
+        [{f"group {r.group}"} if r.group is not None else question_keys(r.prompt, map(_digest, r.images)) for r in records]
+    )
+
+
+def normalize_prompt(prompt: str) -> str:
+    """Fold what does not make another question: Unicode form and width, case, white space, punctuation at the ends."""
+    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split()).strip(" .?!:;,\"'“”‘’*`")
+
+
+def question_keys(prompt: str, image_digests: Iterable[str] = ()) -> set[str]:
+    """Return what two rows share that ask the same question: the text, or where there are images, one of these.
+
+    (Equal texts about different images are different questions.)
+    """
+    keys = {f"image {digest}" for digest in image_digests}
+    return keys or {f"text {_digest(normalize_prompt(prompt))}"}
+
+
+def content_key(prompt: str, images: Iterable[str | bytes] = ()) -> str:
+    """Digest of a prompt, as far as it makes another question, and of its pictures as they are given."""
+    digest = hashlib.sha256(normalize_prompt(prompt).encode("utf-8", "surrogatepass"))
+    for image in images:
+        digest.update(b"\0" + (image if isinstance(image, bytes) else image.encode("utf-8", "surrogatepass")))
+    return digest.hexdigest()[:16]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _matrix(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Array:
+    matrix = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        for j, name in enumerate(names):
+            value = row.get(name)
+            if value is not None:
+                matrix[i, j] = value
+    return matrix
+
+
+def _plain(score: float | None) -> float | None:
+    """Whole scores are written as the integers 0 and 1 that people expect to see."""
+    return int(score) if score is not None and float(score).is_integer() else score
+
+
+def _parse(row: Any, position: int, where: str) -> Record:
+    def fail(what: str) -> DataError:
+        return DataError(f"{where}, record {position}: {what}")
+
+    if isinstance(row, Record):
+        return row
+    if not isinstance(row, Mapping):
+        raise fail(f"expected an object, got {type(row).__name__}")
+    prompt = row.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise fail(f"'prompt' must be a non-empty string, got {_short(prompt)}; fix or drop the record")
+    idx = row.get("idx", position)
+    if isinstance(idx, bool) or not isinstance(idx, int):
+        raise fail(f"'idx' must be an integer, got {_short(idx)}")
+    images = row.get("images") or []
+    if not isinstance(images, Sequence) or isinstance(images, str) or not all(isinstance(i, str) for i in images):
+        raise fail("'images' must be a list of base64 strings or data URIs; use [] for none")
+    errors = row.get("model_errors") or {}
+    if not isinstance(errors, Mapping):
+        raise fail(f"'model_errors' must be an object of model: reason, got {type(errors).__name__}")
+    answer = row.get("answer")
+    return Record(
+        idx=idx,
+        prompt=prompt,
+        answer="" if answer is None else str(answer),
+        images=tuple(images),
+        model_scores=_numbers(row, "model_scores", 1.0, fail),
+        group=_text(row.get("group")),
+        source=_text(row.get("source")),
+        model_costs=_numbers(row, "model_costs", MAX_USD, fail),
+        model_errors={str(k): str(v) for k, v in errors.items() if v is not None},
+    )
+
+
+def _text(value: Any) -> str | None:
+    """An empty ``group`` or ``source`` says nothing, as none at all."""
+    return None if value is None or value == "" else str(value)
+
+
+def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any) -> dict[str, float | None]:
+    values = row.get(name) or {}
+    if not isinstance(values, Mapping):
+        raise fail(f"'{name}' must be an object of model: number, got {type(values).__name__}")
+    numbers: dict[str, float | None] = {}
+    for model, value in values.items():
+        if isinstance(value, bool):
+            value = int(value)
+        if value is not None and (not isinstance(value, int | float) or not 0.0 <= value <= highest):
+            allowed = "a number from 0 to 1" if highest == 1.0 else f"a number of USD from 0 to {MAX_USD:g}"
+            raise fail(f"'{name}' of {model!r} must be {allowed}, or null for unknown; got {_short(value)}")
+        numbers[sys.intern(str(model))] = value  # one copy of each name, however many records there are
+    return numbers
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+# Without a record of tokens, an answer is taken to read and to write this many: only the ratios of the prices matter.
+NOMINAL_TOKENS = 500
+
+
+def answer_costs(records: Sequence[Record], names: Sequence[str], facts: Mapping[str, ModelFacts]) -> Floats | None:
+    """Return USD of each answer ``[N, M]``, NaN where unknown; None where nothing is known of any.
+
+    They are the records' ``model_costs``; where no record has one, the pool's prices for ``NOMINAL_TOKENS`` read and as
+    many written, the same for every prompt.
+    """
+    costs = cost_matrix(records, names).astype(np.float64)
+    if np.isnan(costs).all():
+        prices = [facts.get(name, ModelFacts()).price(NOMINAL_TOKENS, NOMINAL_TOKENS) for name in names]
+        costs[:] = [np.nan if price is None else price for price in prices]
+    return None if np.isnan(costs).all() else costs

@@ -1,0 +1,78 @@
+"""Splits that never put two rows of one group on different sides."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from auto_router.arrays import Ints
+from auto_router.errors import DataError
+
+
+def split_by_group(groups: Ints, fraction: float, seed: int, strata: Ints | None = None) -> tuple[Ints, Ints]:
+    """Return the row indices of two sides.
+
+    ``fraction`` of the groups go to the second; neither side is empty. With ``strata`` ``[N]``, about that fraction of the
+    groups of every stratum; a group belongs to the stratum of its first row.
+
+    Raises:
+        DataError: fewer than two groups, so that one side would be empty.
+    """
+    distinct, first = np.unique(groups, return_index=True)
+    count = len(distinct)
+    if count < 2:
+        raise DataError(
+            f"{len(groups)} rows form {count} group(s); a split needs at least 2 groups: add records "
+            "or check their 'group' field"
+        )
+    held_out = min(max(math.ceil(fraction * count), 1), count - 1)
+    if strata is not None and len(np.unique(strata[first])) > 1:
+        taken = np.isin(groups, distinct[_stratified(strata[first], held_out, seed)])
+        return np.flatnonzero(~taken), np.flatnonzero(taken)
+    from sklearn.model_selection import GroupShuffleSplit  # for training only; routing must not import it
+
+    splitter = GroupShuffleSplit(n_splits=1, test_size=held_out, random_state=seed)
+    train, test = next(splitter.split(groups, groups=groups))
+    return np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64)
+
+
+def connect(keys: Sequence[Iterable[str]]) -> Ints:
+    """Return ``[N]`` group numbers: rows that share a key, directly or through others, share one."""
+    from scipy.sparse import coo_array  # not for routing, which must stay light
+    from scipy.sparse.csgraph import connected_components
+
+    numbers: dict[str, int] = {}
+    pairs = [(row, numbers.setdefault(key, len(numbers))) for row, own in enumerate(keys) for key in sorted(own)]
+    counts = Counter(column for _, column in pairs)
+    edges = np.array([(row, column) for row, column in pairs if counts[column] > 1], dtype=np.int64).reshape(-1, 2)
+    size = len(keys) + len(numbers)
+    graph = coo_array((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1] + len(keys))), shape=(size, size))
+    return np.asarray(connected_components(graph, directed=False)[1][: len(keys)], dtype=np.int64)
+
+
+def _stratified(strata: Ints, count: int, seed: int) -> Ints:
+    """Draw ``count`` of the positions of ``strata``, from each stratum in proportion (largest remainders first)."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(strata))
+    names, sizes = np.unique(strata, return_counts=True)
+    share = sizes * count / len(strata)
+    quota = np.floor(share).astype(np.int64)
+    largest = np.argsort(-(share - quota), kind="stable")[: count - int(quota.sum())]
+    quota[largest] += 1
+    return np.concatenate([order[strata[order] == name][:take] for name, take in zip(names, quota, strict=True)])
+
+
+def group_folds(groups: Ints, folds: int, seed: int) -> Ints:
+    """Return ``[N]`` fold numbers 0…folds-1 (fewer where there are fewer groups); a group lies in one fold."""
+    folds = min(folds, len(np.unique(groups)))
+    number = np.zeros(len(groups), dtype=np.int64)
+    if folds < 2:
+        return number
+    from sklearn.model_selection import GroupKFold
+
+    for fold, (_, held_out) in enumerate(GroupKFold(folds, shuffle=True, random_state=seed).split(groups, groups=groups)):
+        number[held_out] = fold
+    return number

@@ -1,0 +1,219 @@
+"""Stage 2's stream: records of any number from a file into rows of a file, chunk by chunk, continuing where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auto_router.arrays import Array
+from auto_router.data.embeddings import METADATA_NAME, Spec
+from auto_router.data.formats import records_sha256
+from auto_router.data.records import Record, iter_records
+from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
+from auto_router.encode.resumable import UnfinishedFile
+from auto_router.errors import DataError, EncoderError
+from auto_router.files import write_json
+
+CHUNK = 1024  # records that are encoded, written and journalled together
+CHUNK_CHARACTERS = 64 * 2**20  # of prompts and pictures: what a chunk of large pictures may hold
+ON_ERROR = ("fail", "skip")
+
+Encoded = tuple[Array, Sequence[tuple[bytes, ...]], dict[int, str]]
+"""Rows ``[n, D]``, what each can be found by later, and ``{i: reason}`` for those that were skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An evaluation file, or a folder or glob of shards, that was read through once: its digest, and how much there is."""
+
+    path: Path
+    sha256: str
+    records: int
+    pictures: int
+
+
+def survey(path: Path, progress: Callable[[int], object] | None = None) -> Source:
+    """Validate every record of a file before anything is encoded. Raises DataError as :func:`iter_records`."""
+    records = pictures = 0
+    for record in iter_records(path):
+        records += 1
+        pictures += len(record.images)
+        if progress is not None:
+            progress(1)
+    return Source(path, records_sha256(path), records, pictures)
+
+
+def begin(
+    generator: EmbeddingGenerator, source: Source, target: Path, chunk: int = CHUNK, engine: str = "local"
+) -> UnfinishedFile:
+    """Open the file that ``target`` is made in, with what an earlier run of the same job left.
+
+    ``chunk`` and ``engine`` are part of the job: batches, and with them the last bits of a row, depend on them.
+    """
+    job = {"input": source.sha256, "chunk": chunk, "engine": engine, "encoder": generator.spec}
+    return UnfinishedFile(target, job, (source.records, generator.dim))
+
+
+def fill(
+    generator: EmbeddingGenerator,
+    source: Source,
+    file: UnfinishedFile,
+    chunk: int = CHUNK,
+    on_error: str = "fail",
+    progress: Callable[[float], object] = lambda _: None,
+) -> None:
+    """Encode the records that ``file`` does not hold yet. It is not moved into place.
+
+    Args:
+        generator: the open encoder.
+        source: what :func:`survey` returned.
+        file: what :func:`begin` returned for both.
+        chunk: as given there.
+        on_error: ``fail`` stops at a picture that cannot be read; ``skip`` leaves that row NaN and keeps the reason.
+        progress: called with the number of records just finished, in part inside a chunk.
+
+    Raises:
+        DataError: a picture cannot be read (``fail``), or the input changed meanwhile.
+        EncoderError: the encoder failed. Finished chunks are kept.
+    """
+    store(source, file, on_error, _encoded_chunks(generator, source, file, chunk, on_error == "skip", progress))
+
+
+def store(source: Source, file: UnfinishedFile, on_error: str, encoded: Iterable[Encoded]) -> None:
+    """Put encoded records, which come in their order, into ``file``; keep what is done where encoding fails."""
+    try:
+        _refuse_skipped(file, on_error)
+        for rows, keys, skipped in encoded:
+            file.add(rows, keys, skipped)
+    except BaseException as error:
+        kept = file.done
+        file.close() if kept else file.discard()
+        if isinstance(error, EncoderError) and kept:
+            raise EncoderError(f"{error} ({kept:,} of {source.records:,} rows are kept: the same command continues)") from error
+        if isinstance(error, DataError):
+            raise DataError(f"{source.path}, {error}") from error
+        raise
+    if file.done != source.records:
+        file.discard()
+        raise DataError(f"{source.path} changed while it was encoded; run again")
+
+
+def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Yield lists of at most ``size`` records, fewer where their pictures are large; the same for the same file."""
+    held: list[Record] = []
+    characters = 0
+    for record in records:
+        held.append(record)
+        characters += len(record.prompt) + sum(map(len, record.images))
+        if len(held) == size or characters >= CHUNK_CHARACTERS:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held
+
+
+def _encoded_chunks(
+    generator: EmbeddingGenerator,
+    source: Source,
+    file: UnfinishedFile,
+    chunk: int,
+    skip: bool,
+    progress: Callable[[float], object],
+) -> Iterator[Encoded]:
+    """Yield what :func:`store` takes, a chunk at a time."""
+    for records in chunks(iter_records(source.path, file.done), chunk):
+        steps = _Steps(records, progress)
+        keys, skipped = [_keys(record) for record in records], dict[int, str]()
+        rows = _encoded(generator, records, keys, file, skipped if skip else None, steps)
+        yield rows, [() if i in skipped else row_keys for i, row_keys in enumerate(keys)], skipped
+        steps.finish()
+
+
+def _encoded(
+    generator: EmbeddingGenerator,
+    records: list[Record],
+    keys: list[tuple[bytes, ...]],
+    file: UnfinishedFile,
+    skipped: dict[int, str] | None,
+    steps: Callable[[int], object],
+) -> Array:
+    """Encode a chunk; halves that an earlier chunk holds are copied."""
+    earlier = file.seen(list({key for row_keys in keys for key in row_keys}))
+    texts = ["" if key[0] in earlier else record.prompt for key, record in zip(keys, records, strict=True)]
+    images = [() if set(key[1:]) & earlier.keys() else record.images for key, record in zip(keys, records, strict=True)]
+    rows = generator.embed_batch(texts, images, steps, skipped, file.done)
+    width = generator.text_dim
+    for i, row_keys in enumerate(keys):
+        if skipped and i in skipped:
+            continue
+        for half, key in zip((slice(0, width), slice(width, None)), row_keys, strict=False):
+            if key in earlier:
+                rows[i, half] = earlier[key][half]
+    return np.ascontiguousarray(rows)
+
+
+class _Steps:
+    """Tells progress inside a chunk: items are encoded in order of size, so records finish in part."""
+
+    def __init__(self, records: list[Record], progress: Callable[[float], object]) -> None:
+        self._progress, self._left = progress, float(len(records))
+        items = distinct_items([record.prompt for record in records], [record.images for record in records])
+        # A multiple of a power of two: sums of it are exact, and a bar does not end a hair past its total.
+        self._share = int(len(records) / max(items, 1) * 2**20) / 2**20
+
+    def __call__(self, items: int) -> None:
+        step = min(items * self._share, self._left)  # long prompts are more items than were counted
+        self._left -= step
+        self._progress(step)
+
+    def finish(self) -> None:
+        self._progress(self._left)
+
+
+def _keys(record: Record) -> tuple[bytes, ...]:
+    """Digests of the prompt and, where there are any, of the list of pictures."""
+    prompt = hashlib.sha256(b"text\0" + record.prompt.encode("utf-8", "surrogatepass")).digest()[:16]
+    if not record.images:
+        return (prompt,)
+    pictures = hashlib.sha256(b"images")
+    for image in record.images:
+        pictures.update(b"\0" + image.encode("utf-8", "surrogatepass"))
+    return prompt, pictures.digest()[:16]
+
+
+def _refuse_skipped(file: UnfinishedFile, on_error: str) -> None:
+    if on_error == "fail" and file.skipped:
+        row, reason = next(iter(file.skipped.items()))
+        raise DataError(f"row {row}, {reason} (skipped by an earlier run)")
+
+
+def publish(folder: Path, encoder: Spec, parts: Mapping[str, tuple[Source, UnfinishedFile]]) -> None:
+    """Move finished files into place, and last the metadata that says they belong together.
+
+    Args:
+        folder: where ``hf_embeddings_metadata.json`` goes; the ``.npy`` files know their own places.
+        encoder: the generator's spec.
+        parts: ``train`` and ``test``: the input and the finished file of each.
+    """
+    text_dim, image_dim = encoder["text_dim"], encoder["image_dim"]
+    metadata: dict[str, Any] = {
+        "train_samples": parts["train"][0].records,
+        "test_samples": parts["test"][0].records,
+        "text_dim": text_dim,
+        "image_dim": image_dim,
+        "combined_dim": text_dim + image_dim,
+        "embedding_dim": text_dim + image_dim,
+        "embedding_structure": f"[text({text_dim}), image({image_dim})]; the image part is zeros without a picture",
+        "encoder": encoder,
+        "inputs": {part: {"file": source.path.name, "sha256": source.sha256} for part, (source, _) in parts.items()},
+        "skipped": {part: {str(row): why for row, why in file.skipped.items()} for part, (_, file) in parts.items()},
+    }
+    (folder / METADATA_NAME).unlink(missing_ok=True)  # old metadata must not vouch for new rows
+    for _, file in parts.values():
+        file.move_into_place()
+    write_json(folder / METADATA_NAME, metadata)

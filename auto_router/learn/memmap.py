@@ -1,0 +1,83 @@
+"""Some rows of a table that may be larger than memory: a memory map is read where it is used, and never copied whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auto_router.arrays import Array, Ints
+from auto_router.data.dataset import HELD, copy_rows
+from auto_router.files import release
+
+CHUNK = 8192  # rows that are looked at together
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Rows ``rows`` [n] of ``table`` [N, D], in that order."""
+
+    table: Array
+    rows: Ints
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.table.shape[1]
+
+    def __getitem__(self, places: slice) -> Array:
+        """Return a copy of some of them; ``[:]`` copies all."""
+        return copy_rows(self.table, self.rows[places])
+
+
+Table = Array | Subset
+
+
+def chunks(x: Table) -> Iterator[Array]:
+    """Yield all rows, ``CHUNK`` at a time; of no rows, one empty part."""
+    for start in range(0, max(len(x), 1), CHUNK):
+        yield x[start : start + CHUNK]
+        release(x.table if isinstance(x, Subset) else x)
+
+
+def on_device(x: Table, device: str) -> Callable[[Tensor], Tensor]:
+    """Return a function from row numbers, a tensor on the CPU, to those rows on ``device``.
+
+    A CPU copies batches out of the table where it lies; a GPU is given all of it at once.
+    """
+    if torch.device(device).type != "cpu":
+        held = torch.cat([torch.from_numpy(np.array(part)).to(device) for part in chunks(x)])
+        return lambda places: held[places.to(device)]
+    table, rows = (x.table, x.rows) if isinstance(x, Subset) else (x, None)
+    read = 0
+
+    def batch(places: Tensor) -> Tensor:
+        nonlocal read
+        # Into torch's own memory: a map may be read-only and at any address, and products of unaligned rows round differently.
+        found = torch.empty(len(places), table.shape[1])
+        numbers = places.numpy() if rows is None else rows[places.numpy()]
+        np.take(table, numbers, axis=0, out=found.numpy(), mode="clip")  # "raise" would fill a buffer of its own first
+        read += len(places)
+        if read >= HELD:
+            release(table)
+            read = 0
+        return found
+
+    return batch
+
+
+def first_not_finite(x: Table) -> tuple[int, int]:
+    """Return the number, in the table, of the first row with NaN or infinite values, and their count; (-1, 0) for none."""
+    first, count, start = -1, 0, 0
+    for part in chunks(x):
+        with np.errstate(invalid="ignore", over="ignore"):
+            fine = np.isfinite(part.sum())  # what is not finite stays so in a sum, which is sooner found
+        bad = np.flatnonzero([] if fine else ~np.isfinite(part).all(axis=1))
+        first = start + int(bad[0]) if len(bad) and first < 0 else first
+        count, start = count + len(bad), start + len(part)
+    return int(x.rows[first]) if count and isinstance(x, Subset) else first, count

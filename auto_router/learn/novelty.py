@@ -1,0 +1,162 @@
+"""What a router was trained on, kept small: how far a prompt is from it, and which training prompts are nearest.
+
+Up to ``MAX_ANCHORS`` training rows (*anchors*) stand for all. A row is described by its ``COMPONENTS`` main directions and by
+the length of the rest; the squared distance of two rows is taken to be that of their components plus that of their rests, which
+is what it is on average where the rests point anywhere. A prompt with an image, for a router that never saw one, is all rest.
+
+*Novelty* is the distance to the nearest anchor over the limit: the ``QUANTILE`` of that distance over the training rows
+themselves, each without its own group. It looks at the first ``COARSE`` directions only: they tell the unlike as well as all
+of them, and are sooner read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from auto_router.arrays import Floats, Ints
+from auto_router.errors import ConfigError
+from auto_router.learn.memmap import Subset
+
+MAX_ANCHORS = 1024
+COMPONENTS = 64
+COARSE = 16
+QUANTILE = 0.99
+NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is unlike
+_CHUNK = 256  # rows at once: what is computed on the way stays in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class NoveltyDetector:
+    """Anchors of the training rows. Prompts themselves are kept only where that was asked for."""
+
+    mean: Floats
+    basis: Floats
+    """``[D, K]``."""
+    points: Floats
+    """``[A, K + 1]``: components, and the length of the rest."""
+    limit: float
+    idx: Ints
+    """``[A]``: ``idx`` of the training records."""
+    outcomes: Floats
+    """``[A, M]``: their labels, NaN = unknown."""
+    prompts: list[str] = field(default_factory=list)
+    """Their prompts; empty where they are not kept."""
+
+    coarse: int = COARSE
+    """How many of the components novelty looks at."""
+
+    def novelty(self, rows: Floats) -> Floats:
+        """Return ``[N]`` for embeddings ``[N, D]``: above 1 is unlike everything seen."""
+        parts = [self._squared_distances(rows[i : i + _CHUNK]).min(axis=1) for i in range(0, max(len(rows), 1), _CHUNK)]
+        return np.asarray(np.sqrt(np.maximum(np.concatenate(parts), 0.0)) / np.float32(self.limit))
+
+    def _squared_distances(self, rows: Floats) -> Floats:
+        """Return the squared distances ``[N, A]`` to the anchors; rounding may leave them below zero."""
+        centred = rows - self.mean
+        squared: Floats = (centred @ self.basis[:, : self.coarse]) @ (-2.0 * self.points[:, :-1][:, : self.coarse].T)
+        squared += np.vecdot(centred, centred)[:, None]
+        squared += np.vecdot(self.points, self.points)
+        return squared
+
+    def nearest(self, row: Floats, count: int) -> list[tuple[int, float]]:
+        """Return the positions and distances of the nearest anchors of one embedding ``[D]``, the nearest first."""
+        centred = row - self.mean
+        point = centred @ self.basis
+        rest = max(float(centred @ centred - point @ point), 0.0)
+        distances = np.sqrt(np.square(self.points[:, :-1] - point).sum(axis=1) + np.square(self.points[:, -1]) + rest)
+        order = np.argsort(distances, kind="stable")[:count]
+        return [(int(place), float(distances[place])) for place in order]
+
+    def without_column(self, column: int) -> NoveltyDetector:
+        """Return the same anchors without the outcomes of one model."""
+        return replace(self, outcomes=np.delete(self.outcomes, column, axis=1))
+
+    def with_column(self, values: Floats) -> NoveltyDetector:
+        """Return the same anchors with the outcomes ``[A]`` of one more model."""
+        return replace(self, outcomes=np.concatenate([self.outcomes, values[:, None]], axis=1))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return arrays and plain values; the points as float16, which is finer than they are meaningful."""
+        plain = {name: getattr(self, name) for name in ("limit", "prompts", "coarse")}
+        for name in ("mean", "basis", "points", "outcomes"):
+            plain[name] = np.asarray(getattr(self, name), dtype=np.float16)
+        return plain | {"idx": self.idx}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any], dim: int, n_models: int) -> NoveltyDetector | None:
+        """Build from :meth:`to_plain`; None from an empty mapping. Raises ConfigError where the values do not fit."""
+        if not values:
+            return None
+        names = ("mean", "basis", "points", "outcomes", "idx")
+        bad = [name for name in names if not isinstance(values.get(name), np.ndarray)]
+        if bad or not isinstance(values.get("prompts"), list):
+            raise ConfigError(f"anchors are damaged ({', '.join(bad)})")
+        try:
+            arrays = {name: values[name].astype(np.float32) for name in ("mean", "basis", "points", "outcomes")}
+            found = cls(
+                limit=float(values["limit"]),
+                idx=values["idx"],
+                prompts=list(values["prompts"]),
+                # An artifact that does not say was made when novelty looked at all of them.
+                coarse=int(values.get("coarse", arrays["basis"].shape[-1])),
+                **arrays,
+            )
+        except (TypeError, KeyError, AttributeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"anchors are not valid ({error})") from error
+        count, components = len(found.points), found.basis.shape[-1]
+        shapes = {"mean": (dim,), "basis": (dim, components), "points": (count, components + 1), "outcomes": (count, n_models)}
+        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+        if found.idx.dtype != np.int64 or found.idx.shape != (count,):
+            wrong.append("idx")
+        if found.prompts and (len(found.prompts) != count or not all(isinstance(p, str) for p in found.prompts)):
+            wrong.append("prompts")
+        finite = all(np.isfinite(arrays[name]).all() for name in ("mean", "basis", "points"))
+        if wrong or not count or not finite or not 0 < found.limit < np.inf or found.coarse < 0:
+            raise ConfigError(f"anchors are damaged ({', '.join(wrong) or 'impossible numbers'})")
+        return found
+
+
+def fit_novelty(
+    rows: Floats, labels: Floats, groups: Ints, idx: Sequence[int], prompts: Sequence[str] = (), seed: int = 0
+) -> NoveltyDetector:
+    """Fit to embeddings ``[N, D]`` of the training records, their ``labels`` [N, M], groups and ``idx``.
+
+    ``prompts`` are stored in clear where they are given.
+    """
+    from sklearn.utils.extmath import randomized_svd  # for training only; routing must not import it
+
+    rng = np.random.default_rng(seed)
+    part = rng.permutation(len(rows))[: 4 * MAX_ANCHORS]
+    sample = Subset(rows, part)[:]
+    mean = sample.mean(axis=0)
+    _, _, directions = randomized_svd(sample - mean, min(COMPONENTS, *sample.shape), random_state=seed)
+    chosen = np.sort(part[:MAX_ANCHORS])
+    basis = np.ascontiguousarray(directions.T, dtype=np.float32)
+    stored = [prompts[i] for i in chosen.tolist()] if prompts else []
+    numbers = np.array([idx[i] for i in chosen.tolist()], dtype=np.int64)
+    centred = Subset(rows, chosen)[:] - mean
+    components, lengths = centred @ basis, np.vecdot(centred, centred)
+    rest = np.sqrt(np.maximum(lengths - np.vecdot(components, components), 0.0))
+    points = np.concatenate([components, rest[:, None]], axis=1, dtype=np.float32)
+    detector = NoveltyDetector(mean.astype(np.float32), basis, points, 1.0, numbers, labels[chosen], stored)
+    known = _distances_to_other_groups(detector, sample, groups[part], groups[chosen])
+    # Training rows that all have a twin say nothing of how far training reaches, and distances are not exact.
+    least = max(NEAR * float(2.0 * lengths.mean()) ** 0.5, NEAR)
+    limit = float(np.quantile(known, QUANTILE)) if len(known) else 1.0
+    return replace(detector, limit=max(limit, least))
+
+
+def _distances_to_other_groups(detector: NoveltyDetector, rows: Floats, groups: Ints, theirs: Ints) -> Floats:
+    """Return how far each row is from the nearest anchor of another group; rows without one are left out."""
+    nearest = []
+    for start in range(0, len(rows), _CHUNK):
+        places = slice(start, start + _CHUNK)
+        squared = detector._squared_distances(rows[places])
+        squared[groups[places][:, None] == theirs] = np.inf
+        nearest.append(squared.min(axis=1))
+    squared = np.concatenate(nearest)
+    return np.asarray(np.sqrt(np.maximum(squared[np.isfinite(squared)], 0.0)))

@@ -1,0 +1,113 @@
+"""The network's input rows of recent prompts: an LRU cache by content, bounded in bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from auto_router.arrays import Array
+from auto_router.data.images import ImageLike
+from auto_router.data.prompt_features import FEATURE_NAMES, prompt_features
+from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.errors import ConfigError
+
+_OVERHEAD = 200  # bytes of a key and its place in the table, about
+
+
+class RowCache:
+    """``embed_batch`` of a generator, with the features of the prompt behind it where they are asked for; only
+    what is not remembered is encoded. May be used by several threads.
+
+    The key is a digest of the prompt and of its pictures as they were given. Prompts whose pictures are ``Path`` or PIL
+    objects are encoded each time: what is behind those may change.
+    """
+
+    def __init__(self, generator: EmbeddingGenerator, max_bytes: int, with_prompt_features: bool = False) -> None:
+        if max_bytes < 0:
+            raise ConfigError(f"cache_bytes must be a number of bytes from 0 (no cache), got {max_bytes}")
+        self.generator = generator
+        self._with_prompt_features = with_prompt_features
+        self._size = 4 * (generator.dim + (len(FEATURE_NAMES) if with_prompt_features else 0)) + _OVERHEAD  # bytes a row
+        self.max_bytes = max_bytes
+        self.hits = self.misses = 0
+        self._rows: OrderedDict[bytes, Array] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        return len(self._rows) * self._size
+
+    def rows(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None) -> Array:
+        """Return rows ``[N, D]``; arguments and errors are those of :meth:`EmbeddingGenerator.embed_batch`."""
+        if self.max_bytes < self._size or (images is not None and len(images) != len(texts)):
+            return self.fresh(texts, images)
+        pictures = [None] * len(texts) if images is None else images
+        keys = [content_digest(text, given) for text, given in zip(texts, pictures, strict=True)]
+        found = self._look_up(keys)
+        missing = [i for i, row in enumerate(found) if row is None]
+        if missing:
+            # All prompts, not only the missing ones, where nothing is known: errors then name the caller's own rows.
+            whole = len(missing) == len(texts)
+            part = images if whole or images is None else [images[i] for i in missing]
+            made = self.fresh(texts if whole else [texts[i] for i in missing], part)
+            self._remember([keys[i] for i in missing], made)
+            if whole:
+                return made
+            for place, row in zip(missing, made, strict=True):
+                found[place] = row
+        return np.stack([row for row in found if row is not None])
+
+    def fresh(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None = None) -> Array:
+        """Return the rows without looking any up or remembering them."""
+        if not self._with_prompt_features:
+            return self.generator.embed_batch(texts, images)
+        of_prompts = prompt_features(texts)  # before the encoder drives the code of the last decision out of the cache
+        return np.concatenate([self.generator.embed_batch(texts, images), of_prompts], axis=1)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._rows.clear()
+
+    def _look_up(self, keys: Sequence[bytes | None]) -> list[Array | None]:
+        found: list[Array | None] = []
+        with self._lock:
+            for key in keys:
+                row = None if key is None else self._rows.get(key)
+                if key is None or row is None:
+                    self.misses += 1
+                else:
+                    self.hits += 1
+                    self._rows.move_to_end(key)
+                found.append(row)
+        return found
+
+    def _remember(self, keys: Sequence[bytes | None], rows: Array) -> None:
+        with self._lock:
+            for key, row in zip(keys, rows, strict=True):
+                if key is not None:
+                    self._rows[key] = row.copy()  # a view would keep the whole batch alive
+            while len(self._rows) * self._size > self.max_bytes:
+                self._rows.popitem(last=False)
+
+
+def content_digest(text: str, images: Sequence[ImageLike] | None) -> bytes | None:
+    """Return a digest of a prompt and its pictures as given; None where a picture is not plain text or bytes."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24)
+    if isinstance(images, str | bytes):
+        return None  # a mistake that the encoder will name
+    for image in images or ():
+        if isinstance(image, str):
+            data, kind = image.encode("utf-8", "surrogatepass"), b"\0text"
+        elif isinstance(image, bytes):
+            data, kind = image, b"\0bytes"
+        else:
+            return None
+        # Its length stands before each part, so that no two inputs read as one.
+        digest.update(kind + len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.digest()

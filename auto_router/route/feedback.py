@@ -1,0 +1,144 @@
+"""Feedback: how answers turned out, kept for Stage 3 as further labelled rows.
+
+A line of the JSONL holds the network's input row, not the prompt: nobody can read a question from it, and Stage 3 need not
+encode it again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auto_router.arrays import Array, Floats
+from auto_router.data.dataset import Dataset
+from auto_router.data.records import Record
+from auto_router.decide.rule import Decision
+from auto_router.errors import ConfigError, DataError
+
+_APPENDING = threading.Lock()
+
+
+def encoder_digest(spec: Mapping[str, Any]) -> str:
+    """Return a short name for an encoder: feedback of another one does not fit."""
+    named = {name: value for name, value in spec.items() if name != "probe"}
+    return hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def append_feedback(
+    path: Path, decision: Decision, outcome: float, encoder: Mapping[str, Any], model: str | None = None
+) -> None:
+    """Append one line: ``outcome`` 0…1 of the answer of ``model`` (None: the chosen one).
+
+    Raises:
+        ConfigError: the outcome is not a number from 0 to 1, or the decision does not know the model or its features.
+    """
+    model = decision.model if model is None else model
+    if isinstance(outcome, complex | str) or not math.isfinite(outcome) or not 0 <= outcome <= 1:
+        raise ConfigError(f"outcome must be a number from 0 (wrong) to 1 (right), got {outcome!r}")
+    if model not in decision.probabilities:
+        raise ConfigError(f"feedback for unknown model {model!r}; this decision knows {', '.join(decision.probabilities)}")
+    if decision.features is None:
+        raise ConfigError("this decision has no features to learn from; record decisions that a ModelRouter made")
+    features = base64.b64encode(np.asarray(decision.features, dtype="<f4").tobytes()).decode("ascii")
+    row = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": model,
+        "outcome": float(outcome),
+        "chosen": decision.model,
+        "reason": decision.reason,
+        "encoder": encoder_digest(encoder),
+        "features": features,
+    }
+    line = json.dumps(row, ensure_ascii=False) + "\n"
+    with _APPENDING:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One unbuffered write of one line: what several processes append does not mix.
+        with path.open("ab", buffering=0) as file:
+            file.write(line.encode("utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Labelled rows of a feedback file: one label a row, all others unknown."""
+
+    features: Floats
+    """``[N, D]``, as the network takes them."""
+    labels: Floats
+    """``[N, M]``."""
+    groups: list[str]
+    """Rows of the same prompt share one."""
+
+    @property
+    def weights(self) -> Floats:
+        """Return ``[N]`` in 0…1: rows of a model weigh the less, the more often the router chose it.
+
+        A router asks mostly the models it trusts, so its feedback says more about these than a sample of prompts would.
+        Weighted, the rows of each model come to what the model with the fewest rows has.
+        """
+        known = ~np.isnan(self.labels)
+        counts = known.sum(axis=0)
+        least = counts[counts > 0].min() if known.any() else 1
+        return np.asarray(least / np.maximum(counts[known.argmax(axis=1)], 1), dtype=np.float64)
+
+
+def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], dim: int) -> Feedback:
+    """Read a feedback file; rows of models that are not in ``names`` are left out. A torn last line is left out, too.
+
+    Raises:
+        DataError: the file is missing, a line is damaged, or its rows were made by another encoder or head.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"feedback file {path} cannot be read ({error}); ModelRouter.record writes one") from error
+    expected = encoder_digest(encoder)
+    rows: list[npt.NDArray[np.float32]] = []
+    labels, groups = [], []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            row = json.loads(line)
+            data, model, outcome = base64.b64decode(row["features"], validate=True), str(row["model"]), float(row["outcome"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"feedback file {path}, line {number} is damaged ({error!r}); drop the line") from error
+        if row.get("encoder") != expected or len(data) != 4 * dim or not 0 <= outcome <= 1:
+            raise DataError(
+                f"feedback file {path}, line {number} has an outcome that is not 0 to 1, or was recorded by a router with "
+                "another encoder or head than these embeddings; train on the feedback of this one"
+            )
+        if model in names:
+            rows.append(np.frombuffer(data, dtype="<f4").astype(np.float32))
+            labels.append([outcome if name == model else np.nan for name in names])
+            groups.append(row["features"])
+    matrix = np.array(rows, dtype=np.float32).reshape(len(rows), dim)
+    return Feedback(matrix, np.array(labels, dtype=np.float32).reshape(len(rows), len(names)), groups)
+
+
+def feedback_rows(path: Path, data: Dataset, seed: int) -> tuple[list[Record], Array, Array]:
+    """Read feedback for the models of ``data`` and draw from it, each row with the probability of its weight.
+
+    Returns records, features and labels, for :meth:`Dataset.extend`. The records say which model was right and whether there
+    were images; prompts are not known.
+    """
+    given = load_feedback(path, data.names, data.encoder, data.features.shape[1])
+    drawn = np.flatnonzero(np.random.default_rng(seed).random(len(given.labels)) < given.weights)
+    features = np.asarray(given.features[drawn], dtype=np.float32)
+    print(f"feedback: {len(drawn)} of {len(given.labels)} rows drawn, fewer of the models that the router chose most")
+    text, width = data.encoder["text_dim"], data.encoder["text_dim"] + data.encoder["image_dim"]
+    with_image: list[bool] = np.any(features[:, text:width] != 0, axis=1).tolist()
+    groups = [given.groups[i] for i in drawn.tolist()]
+    records = [
+        Record(-1 - i, "(feedback)", images=("(feedback)",) if image else (), group=f"feedback {group}")
+        for i, (image, group) in enumerate(zip(with_image, groups, strict=True))
+    ]
+    return records, features, np.asarray(given.labels[drawn], dtype=np.float32)

@@ -1,1 +1,0 @@
-"""What surrounds the decision in production: cached embeddings, micro-batches, explanations, drift and feedback."""

