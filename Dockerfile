@@ -23,7 +23,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/cache /opt/cache
 COPY configs /app/configs
 WORKDIR /app
-ENV PATH="/opt/venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HOME=/tmp AUTO_ROUTER_CACHE=/opt/cache NAT_TELEMETRY_ENABLED=0
+ENV PATH="/opt/venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HOME=/tmp AUTO_ROUTER_CACHE=/opt/cache NAT_TELEMETRY_ENABLED=0 ORT_DISABLE_TELEMETRY=1
 USER 10001:10001
 EXPOSE 8000
 # 200 only while the artifact is loaded and the encoder answers; urlopen raises for 503.

@@ -11,6 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
 define install
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed; set PYTHON=")'
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install --quiet --no-compile --upgrade pip
 	$(1)/bin/python -m pip install --quiet --no-compile $(2)
@@ -45,6 +46,7 @@ check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
+	for system in darwin win32; do $(VENV)/bin/mypy --platform $$system auto_router *.py || exit 1; done
 
 # The pipeline and the servers can be tested side by side (make -j2), as .ci/run does.
 test: test-pipeline test-serving

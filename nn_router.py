@@ -18,18 +18,21 @@ from typing import Any
 
 import torch
 
-from auto_router import edit, terminal
-from auto_router.assess.baselines import BASELINES
+from auto_router import terminal
 from auto_router.assess.tables import report
 from auto_router.cluster import add_engine_flags
 from auto_router.data.dataset import load_dataset
 from auto_router.data.pool import load_pool
-from auto_router.errors import ConfigError, DataError, run
+from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.learn.mlp import TrainConfig
-from auto_router.learn.search import config_with
-from auto_router.learn.stack_fit import MAX_ROWS
 from auto_router.route.feedback import feedback_rows
-from auto_router.train import HEADS, FitSettings, assess_router, calibrate, fit, fit_baselines, save
+
+with needs_extra("train"):
+    from auto_router import edit
+    from auto_router.assess.baselines import BASELINES
+    from auto_router.learn.search import config_with
+    from auto_router.learn.stack_fit import MAX_ROWS
+    from auto_router.train import HEADS, FitSettings, assess_router, calibrate, fit, fit_baselines, save
 
 default_config: dict[str, Any] = {
     "hidden_dims": [512, 256, 128],

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
 from auto_router.collect.image_source import PictureSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
-from auto_router.collect.plan import Plan, survey
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, Budget
 from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table, warnings
@@ -34,8 +31,12 @@ from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.source import COLUMNS, Source
 from auto_router.data.formats import OUTPUTS, record_list
 from auto_router.data.pool import Pool, load_pool
-from auto_router.errors import ConfigError, ProviderError, run
-from auto_router.terminal import add_flags, capture_output
+from auto_router.errors import ConfigError, ProviderError, needs_extra, run
+from auto_router.terminal import add_flags, capture_output, on_signals
+
+with needs_extra("collect"):
+    from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
+    from auto_router.collect.plan import Plan, survey
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
 MODEL_IDS = {
@@ -150,16 +151,11 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
             task.cancel()
         settings.stop.set(INTERRUPTED)
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
-    try:
-        await task
-    except asyncio.CancelledError:
-        settings.stop.set(INTERRUPTED)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    with on_signals(end):
+        try:
+            await task
+        except asyncio.CancelledError:
+            settings.stop.set(INTERRUPTED)
     if settings.stop.reason == INTERRUPTED:
         print("\nwhat had arrived is in the journal; run the same command again to go on", file=sys.stderr)
         raise KeyboardInterrupt

@@ -13,8 +13,10 @@ stderr and exit code 2 (:func:`run`).
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class RouterError(Exception):
@@ -41,12 +43,31 @@ class ArtifactError(RouterError):
     """A router artifact is missing, damaged, of an unknown format or made for another encoder."""
 
 
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Let an import inside the block that finds no package say how to get it: ``pip install 'auto-router[EXTRA]'``.
+
+    Raises:
+        ModuleNotFoundError: with that advice.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "auto_router":
+            raise
+        advice = f"this needs the package {error.name}, which is missing: pip install 'auto-router[{extra}]'"
+        raise ModuleNotFoundError(advice, name=error.name) from error
+
+
 def run(main: Callable[[], None]) -> int:
     """Run a command's ``main`` and return its exit code: 0 done, 2 a :class:`RouterError`, 130 interrupted.
 
     A :class:`RouterError` is printed as one line without a traceback; any other exception is a bug and keeps its
     traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that has no λ must not end a stage
     try:
         main()
     except RouterError as error:

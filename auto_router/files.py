@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,10 +50,32 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def reserve_space(path: Path, size: int) -> None:
+    """Take ``size`` bytes of disk for a file where the system can (Linux); elsewhere only look whether they are free.
+
+    Raises:
+        OSError: there is no room for them.
+    """
+    allocate: Callable[[int, int, int], None] | None = getattr(os, "posix_fallocate", None)
+    if allocate is not None:
+        try:
+            with path.open("r+b") as file:
+                allocate(file.fileno(), 0, size)
+        except OSError as error:
+            # Network file systems and some others cannot.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+        else:
+            return
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def release(table: npt.NDArray[Any]) -> None:
     """Give the pages of a read-only memory map back to the system; of another array, do nothing.
 
     Pages that were read count as this process's memory until then. The system may keep them, and hand them out again at once.
     """
-    if isinstance(table, np.memmap) and table.mode == "r" and isinstance(table.base, mmap.mmap):
+    mapped = isinstance(table, np.memmap) and table.mode == "r"
+    if sys.platform != "win32" and mapped and isinstance(table.base, mmap.mmap):  # Windows has no such call
         table.base.madvise(mmap.MADV_DONTNEED)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -48,6 +50,26 @@ def capture_output(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield result
     if arguments.json:
         print(json.dumps(result, ensure_ascii=True, allow_nan=False))
+
+
+@contextlib.contextmanager
+def on_signals(call: Callable[[], object]) -> Iterator[None]:
+    """Call ``call`` in the running event loop at Ctrl-C or SIGTERM, instead of what they would do."""
+    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, call)
+    except NotImplementedError:  # loops on Windows
+        for number in numbers:
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(call))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def watch(items: Iterable[Item], description: str, unit: str) -> Iterator[Item]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 from tabulate import tabulate
 
 from auto_router.arrays import Array, Ints

@@ -27,11 +27,11 @@ from recorded import LAYOUT, SETS, DataSet
 
 from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact
+from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import serve
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.edit import add_model
-from auto_router.encode.prompt_features import NAMES as SURFACE
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.calibration import fit_calibration
@@ -41,7 +41,7 @@ MODELS = 6
 WITHIN = 1.0
 
 
-def trained(data: DataSet, rows: Ints, columns: Sequence[int], seed: int) -> Artifact:
+def train_router(data: DataSet, rows: Ints, columns: Sequence[int], seed: int) -> Artifact:
     """Return what nn_router.py would for these rows and models."""
     names, y, groups = (
         [data.names[j] for j in columns],
@@ -53,12 +53,15 @@ def trained(data: DataSet, rows: Ints, columns: Sequence[int], seed: int) -> Art
     costs = None if data.costs is None else np.broadcast_to(data.costs, data.y.shape)[np.ix_(rows, np.array(columns))]
     points = fit_operating_points(calibration(fitted.out_of_fold), y, costs, groups, names)
     encoder = {"text_dim": LAYOUT.text_dim, "image_dim": LAYOUT.image_dim}
-    return Artifact(fitted.network, names, encoder, calibration=calibration, operating_points=points, surface=list(SURFACE))
+    return Artifact(
+        fitted.network, tuple(names), encoder, calibration=calibration, operating_points=points, prompt_features=FEATURE_NAMES
+    )
 
 
 def accuracy(artifact: Artifact, rows: Floats, y: Floats) -> float:
     """Return the mean label of the chosen models, in points; ``y`` has the artifact's columns."""
-    chosen = serve(artifact.model_names, artifact.operating_points).choose(artifact.predict(rows)).chosen
+    policy = resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings())
+    chosen = policy.choose(artifact.predict(rows)).chosen
     return 100 * float(np.nanmean(np.take_along_axis(y, chosen[:, None], axis=1)))
 
 
@@ -66,7 +69,7 @@ def compare(data: DataSet, labels: int, seed: int) -> dict[str, float]:
     train, test = split_by_group(data.groups, 0.2, seed)
     best = np.sort(np.argsort(-np.nanmean(data.y[train], axis=0))[:MODELS])
     old, new = best[:-1].tolist(), int(best[-1])
-    without, scratch = trained(data, train, old, seed), trained(data, train, [*old, new], seed)
+    without, scratch = train_router(data, train, old, seed), train_router(data, train, [*old, new], seed)
     part = np.random.default_rng(seed).permutation(train)[:labels]
     inputs, groups = data.rows[part].astype(np.float32), data.groups[part]
     cost = None if data.costs is None else float(np.nanmean(np.broadcast_to(data.costs, data.y.shape)[part, new]))

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from auto_router.assess.assessment import assess
-from auto_router.assess.test_set import HeldOut
+from auto_router.assess.test_set import TestSet
+from auto_router.data.dataset import Prediction
 from auto_router.errors import run
 from auto_router.files import write_json
 
@@ -35,7 +36,8 @@ def seconds(rows: int, models: int, rounds: int) -> list[float]:
     labels = (rng.random((rows, models)) < p).astype(np.float32)
     costs = rng.random((rows, models)) * np.geomspace(1e-4, 1e-2, models)
     names, chosen = [f"model {j}" for j in range(models)], p.argmax(axis=1)
-    test = HeldOut(names, p, chosen, labels, np.arange(rows), costs, sources=[f"source {i % 9}" for i in range(rows)])
+    sources = [f"source {i % 9}" for i in range(rows)]
+    test = TestSet(names, Prediction(p), chosen, labels, np.arange(rows), costs, sources=sources)
     points = dict.fromkeys(("quality", "balanced", "economy"), chosen)
     baselines = {f"baseline {k}": rng.random((rows, models)) for k in range(8)}
     taken = []

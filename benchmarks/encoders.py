@@ -18,18 +18,18 @@ from pathlib import Path
 
 import numpy as np
 from quality import default_router, difference, measured
-from recorded import DATA, DataSet, embedded
+from recorded import DATA, DataSet, load_embeddings
 from tabulate import tabulate
 
-from auto_router.arrays import Floats
+from auto_router.arrays import Array
 from auto_router.assess.metrics import best_single_model
+from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, group_ids, label_matrix, load_records, model_names
 from auto_router.data.splits import split_by_group
 from auto_router.decide.rule import choose
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
-from auto_router.encode.prompt_features import with_surface
 from auto_router.errors import run
 from auto_router.files import atomic_path, sha256_of, write_json
 
@@ -43,15 +43,15 @@ class CutEncoder(LocalEncoder):
         return super().windows(text)[:1]
 
 
-def windowed(records: list[Record], encoder: LocalEncoder) -> list[bool]:
+def has_windows(records: list[Record], encoder: LocalEncoder) -> list[bool]:
     return [len(encoder.windows(record.prompt)) > 1 for record in records]
 
 
-def variants(path: Path, records: list[Record]) -> dict[str, Floats]:
+def variants(path: Path, records: list[Record]) -> dict[str, Array]:
     """Return each variant's rows; only what differs from the cached rows is encoded."""
-    plain = embedded(path, records)
+    plain = load_embeddings(path, records)
     cut, local = EmbeddingGenerator(CutEncoder()), EmbeddingGenerator(LocalEncoder())
-    long = windowed(records, LocalEncoder())
+    long = has_windows(records, LocalEncoder())
     several = [len(record.images) > 1 for record in records]
     print(f"{len(records)} records: {sum(long)} have more than one window, {sum(several)} more than one picture")
     no_pictures = plain.copy()
@@ -67,8 +67,8 @@ def variants(path: Path, records: list[Record]) -> dict[str, Floats]:
 
 
 def _changed(
-    path: Path, name: str, records: list[Record], plain: Floats, where: list[bool], generator: EmbeddingGenerator
-) -> Floats:
+    path: Path, name: str, records: list[Record], plain: Array, where: list[bool], generator: EmbeddingGenerator
+) -> Array:
     cached = cache_folder() / "benchmarks" / f"{path.parent.name}-{sha256_of(path)[:16]}-{name}.npy"
     if not cached.exists():
         chosen = [record for record, differs in zip(records, where, strict=True) if differs]
@@ -102,12 +102,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     prompts = [record.prompt for record in records]
     found: dict[str, list[dict[str, float]]] = {}
     for name, plain in variants(path, records).items():
-        data = DataSet(names, groups, y, None, plain, with_surface(plain.astype(np.float32), prompts))
+        data = DataSet(names, groups, y, None, plain, append_prompt_features(plain, prompts))
         for seed in arguments.seeds:
             train, test = split_by_group(groups, 0.2, seed)
             predict, fitted, _ = default_router(data, train, y[train], seed)
             p, best = predict(data.rows[test]), best_single_model(y[train])
-            chosen = choose(p, handicaps=fitted["accuracy"].handicaps(names)).chosen
+            chosen = choose(p, penalties=fitted["accuracy"].penalties(names)).chosen
             found.setdefault(name, []).append(measured(p, chosen, y[test], best, names, None, None))
     table = []
     for name, results in found.items():

@@ -18,9 +18,9 @@ from tabulate import tabulate
 
 from auto_router.data.splits import split_by_group
 from auto_router.errors import run
-from auto_router.learn.novelty import fit_familiar
+from auto_router.learn.novelty import fit_novelty
 
-LEAST_PICTURES, MOST_TEXTS = 0.9, 0.05
+MIN_IMAGES, MAX_TEXTS = 0.9, 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for seed in arguments.seeds:
         groups = np.unique(data.groups[texts], return_inverse=True)[1]
         train, held_out = (texts[part] for part in split_by_group(groups, 0.2, seed))
-        familiar = fit_familiar(data.plain[train], data.y[train], data.groups[train], train.tolist())
-        flagged = [float((familiar.novelty(data.plain[rows]) > 1).mean()) for rows in (pictures, held_out)]
+        detector = fit_novelty(data.plain[train], data.y[train], data.groups[train], train.tolist())
+        flagged = [float((detector.novelty(data.plain[rows]) > 1).mean()) for rows in (pictures, held_out)]
         table.append([seed, len(train), *flagged])
     headers = ["seed", "texts learned", f"of {len(pictures)} pictures flagged", "of held-out texts flagged"]
     print(tabulate(table, headers=headers, floatfmt=("", "", ".1%", ".1%")))
-    if arguments.check and any(found < LEAST_PICTURES or false > MOST_TEXTS for _, _, found, false in table):
+    if arguments.check and any(found < MIN_IMAGES or false > MAX_TEXTS for _, _, found, false in table):
         sys.exit(1)
 
 

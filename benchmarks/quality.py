@@ -74,10 +74,8 @@ def default_router(
     expected = None if fitted_costs is None else fitted_costs[1]
     points = fit_operating_points(honest, y, costs, groups, data.names, expected=expected)
 
-    rule = fitted.network.compiled(LAYOUT)  # as it is served
-
     def predict(new: Floats) -> Floats:
-        return calibration(rule(new.astype(np.float32))[0])
+        return calibration(fitted.network.predict(new.astype(np.float32)))
 
     return predict, points, {"ece out of fold": mean_ece(honest, y), "its floor": ece_floor(honest, seed)}
 
@@ -108,7 +106,7 @@ def measured(
 
 def served(p: Floats, point: OperatingPoint, data: DataSet, test: Ints, best: int, expected: Floats | None) -> dict[str, float]:
     """Return accuracy points over best single, and the share of its cost, under a fitted operating point."""
-    chosen = choose(p, handicaps=point.handicaps(data.names, expected=expected)).chosen[:, None]
+    chosen = choose(p, penalties=point.penalties(data.names, expected=expected)).chosen[:, None]
     gain = np.take_along_axis(data.y[test], chosen, 1)[:, 0] - data.y[test][:, best]
     found = {"gain": 100 * float(np.nanmean(gain))}
     if data.costs is not None:
@@ -138,7 +136,7 @@ def compare(folder: Path, seeds: Sequence[int], methods: Sequence[str], flip: fl
                 predict, points, figures = default_router(data, train, labels, seed)
                 p = predict(data.rows[test])
                 figures["floor"] = ece_floor(p, seed)
-                chosen = choose(p, handicaps=points["accuracy"].handicaps(data.names)).chosen
+                chosen = choose(p, penalties=points["accuracy"].penalties(data.names)).chosen
             else:
                 groups = np.unique(data.groups[train], return_inverse=True)[1]
                 p = BASELINES[method](data.plain[train], labels, groups, seed)(data.plain[test])

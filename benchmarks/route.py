@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/route.py [--repeats 200] [--batches 1 8 64 1024] [--json FILE] [--check]
 
 The default router is trained on ``combined5`` once and kept in the cache folder. For each batch size, prompts of that set are
-decided: *features* (of the prompt's surface), *heads* (network, calibration and novelty) and *decision* (limits and rule),
+decided: *features* (of the prompt), *heads* (network, calibration, novelty, costs) and *decision* (eligibility and rule),
 with the encoder's vectors at hand; *total* is the last two. In the same loop, in turns, run the *bare* products of the heads:
 rows times basis, points times anchors, similarities times coefficients; for novelty, rows times directions, components
-times landmarks. Rows with pictures come as in the set (37 %). Text prompts are also decided from end to end, with the
+times anchors. Rows with pictures come as in the set (37 %). Text prompts are also decided from end to end, with the
 embedding cache *cold* and *warm*, beside the *bare encoder*; *cold over* is a decision beyond its own encoder call.
 At last 64 callers of ``adecide`` work through prompts, beside ``decide_batch`` on the same ones.
 
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,21 +32,20 @@ sys.path.insert(0, str(ROOT))
 
 from recorded import LAYOUT, DataSet
 
-from auto_router.arrays import Array, Floats
+from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.data.prompt_features import FEATURE_NAMES, append_prompt_features
 from auto_router.data.records import load_records
 from auto_router.decide.operating_points import fit_operating_points
 from auto_router.decide.rule import decisions
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
-from auto_router.encode.prompt_features import NAMES as SURFACE
-from auto_router.encode.prompt_features import with_surface
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.calibration import fit_calibration
 from auto_router.learn.cost_model import fit_costs
-from auto_router.learn.novelty import beyond, fit_familiar
+from auto_router.learn.novelty import fit_novelty
 from auto_router.learn.stack import StackNetwork
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.route.router import ModelRouter
@@ -61,25 +59,26 @@ BLOCK = 10  # turns of one side before the other's, for few rows: their operands
 
 def default_artifact(folder: Path) -> Path:
     """Return the default router of combined5, trained where it is not in the cache."""
-    path = cache_folder() / "benchmarks" / "combined5-router-v7.pth"
+    path = cache_folder() / "benchmarks" / "combined5-router-v8.pth"
     if not path.exists():
         data = DataSet.load(folder)
         x, y = data.rows.astype(np.float32), data.y.astype(np.float32)
         fitted = fit_stack(x, y, data.groups, LAYOUT)
         calibration = fit_calibration(fitted.out_of_fold, y, data.groups, 0)
-        honest, costs = calibration(fitted.out_of_fold), None if data.costs is None else fit_costs(x, data.costs, data.groups)
-        points = fit_operating_points(
-            honest, y, data.costs, data.groups, data.names, expected=None if costs is None else costs[1]
-        )
-        familiar = fit_familiar(data.plain, y, data.groups, list(range(len(y))))
-        spec = open_encoder("local").spec
-        save_artifact(path, Artifact(fitted.network, data.names, spec, calibration=calibration, operating_points=points,
-                                     surface=list(SURFACE), familiar=familiar,
-                                     cost_model=None if costs is None else costs[0]))  # fmt: skip
+        out_of_fold = calibration(fitted.out_of_fold)
+        costs = None if data.costs is None else fit_costs(x, data.costs, data.groups)
+        cost_model, expected = (None, None) if costs is None else costs
+        points = fit_operating_points(out_of_fold, y, data.costs, data.groups, data.names, expected=expected)
+        artifact = Artifact(
+            fitted.network, tuple(data.names), open_encoder("local").spec, calibration=calibration, operating_points=points,
+            prompt_features=FEATURE_NAMES, novelty=fit_novelty(data.plain, y, data.groups, list(range(len(y)))),
+            cost_model=cost_model,
+        )  # fmt: skip
+        save_artifact(path, artifact)
     return path
 
 
-def timed(work: Callable[[], object]) -> float:
+def measure_seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -89,19 +88,19 @@ def spread(values: Sequence[float]) -> Figures:
     return {"p50": 1e6 * float(np.median(values)), "p99": 1e6 * float(np.percentile(values, 99))}
 
 
-def bare_products(artifact: Artifact, rows: Floats) -> Callable[[], object]:
+def bare_products(artifact: Artifact, rows: Array) -> Callable[[], object]:
     """Return the matrix products that the heads cannot do without, on their own operands."""
-    network, familiar = artifact.network, artifact.familiar
+    network, detector = artifact.network, artifact.novelty
     assert isinstance(network, StackNetwork)
-    assert familiar is not None
-    basis = network.projection.basis.numpy()
-    views = np.split(network.projection.scaled(torch.from_numpy(rows)).numpy() @ basis, np.cumsum(network.columns)[:-1], axis=1)
+    assert detector is not None
+    basis = network.projection.basis
     operands = [
-        (np.ascontiguousarray(view), np.ascontiguousarray(head.anchors.numpy().T), head.coefficients.numpy())
-        for head, view in zip(network.kernels, views, strict=False)
+        (np.ascontiguousarray(view), np.ascontiguousarray(kernel.anchors.T), kernel.coefficients)
+        for kernel, view in zip(network.kernels, network.views(rows), strict=False)
     ]
-    directions, landmarks = familiar.basis[:, : familiar.coarse].copy(), familiar.points[:, : familiar.coarse].T.copy()
-    embedded, components = rows[:, : len(directions)].copy(), np.zeros((len(rows), len(landmarks)), dtype=np.float32)
+    directions = detector.basis[:, : detector.coarse].copy()
+    known = detector.points[:, :-1][:, : detector.coarse].T.copy()
+    embeddings, components = rows[:, : len(directions)].copy(), np.zeros((len(rows), len(known)), dtype=np.float32)
     similar = np.random.default_rng(0).random((len(rows), operands[0][1].shape[1]), dtype=np.float32)
 
     def products() -> None:
@@ -109,27 +108,26 @@ def bare_products(artifact: Artifact, rows: Floats) -> Callable[[], object]:
         for points, anchors, coefficients in operands:
             _ = points @ anchors
             _ = similar @ coefficients
-        _ = embedded @ directions
-        _ = components @ landmarks
+        _ = embeddings @ directions
+        _ = components @ known
 
     return products
 
 
-def heads_seconds(router: ModelRouter, plain: Floats, texts: list[str], size: int, repeats: int, found: Samples) -> None:
+def heads_seconds(router: ModelRouter, plain: Array, texts: list[str], size: int, repeats: int, found: Samples) -> None:
     """Time everything but the encoder on ``size`` prompts of the set, against the bare products, turn by turn."""
-    rng, artifact, limits = np.random.default_rng(len(found["bare"])), router._artifact, router._limits
+    rng, artifact, eligibility = np.random.default_rng(len(found["bare"])), router._artifact, router._eligibility
     parts = [rng.permutation(len(texts))[:size] for _ in range(repeats)]
     for turn, part in enumerate(parts):
         rows, some = plain[part], [texts[i] for i in part.tolist()]
         counts = rows[:, LAYOUT.text_dim :].any(axis=1).astype(int).tolist()
         clock = [time.perf_counter()]
-        inputs = with_surface(rows, some)
+        inputs = append_prompt_features(rows, some)
         clock.append(time.perf_counter())
-        p, novelty = artifact.look(inputs, image_counts=counts)
+        prediction = artifact.predict(inputs)
         clock.append(time.perf_counter())
-        allowed, expected = limits.allowed(some, counts), artifact.expected_costs(inputs)
-        choices = router.policy.priced(expected).choose(p, allowed, beyond(novelty))
-        decisions(choices, p, router.model_names, expected, novelty, {}, inputs)
+        choices = router.policy.choose(prediction, eligibility.eligible(some, counts))
+        decisions(choices, prediction, router.model_names, router.policy.costs, inputs)
         clock.append(time.perf_counter())
         for name, seconds in zip(found, np.diff(clock).tolist(), strict=False):
             found[name].append(seconds)
@@ -138,7 +136,7 @@ def heads_seconds(router: ModelRouter, plain: Floats, texts: list[str], size: in
         if turn % block == block - 1 or turn == repeats - 1:
             products = bare_products(artifact, inputs)
             for _ in range(block):
-                found["bare"].append(timed(products))
+                found["bare"].append(measure_seconds(products))
 
 
 class TimedGenerator(EmbeddingGenerator):
@@ -165,11 +163,11 @@ def end_to_end(path: Path, texts: list[str], size: int, repeats: int) -> dict[st
         some = [f"{texts[i]} {turn}" for i in rng.permutation(len(texts))[:size].tolist()]
         order = [("bare encoder", lambda: bare.embed_batch(some)), ("cold", lambda: router.decide_batch(some))]  # noqa: B023
         for name, work in order if turn % 2 else order[::-1]:
-            found[name].append(timed(work))
+            found[name].append(measure_seconds(work))
         start, encoder.seconds = time.perf_counter(), 0.0
         router.decide_batch([f"{text} again" for text in some])
         found["cold over"].append(time.perf_counter() - start - encoder.seconds)
-        found["warm"].append(timed(lambda: router.decide_batch(some)))  # noqa: B023
+        found["warm"].append(measure_seconds(lambda: router.decide_batch(some)))  # noqa: B023
     return {name: spread(values) for name, values in found.items()}
 
 
@@ -189,8 +187,8 @@ def throughput(path: Path, texts: list[str], rounds: int) -> Figures:
         best: Figures = {"adecide": 0.0, "decide_batch": 0.0}
         for _ in range(3):
             batches = [some[start : start + CALLERS] for start in range(0, len(some), CALLERS)]
-            whole = timed(lambda: [router.decide_batch(batch) for batch in batches])  # noqa: B023
-            gathered = timed(lambda: asyncio.run(callers(router)))
+            whole = measure_seconds(lambda: [router.decide_batch(batch) for batch in batches])  # noqa: B023
+            gathered = measure_seconds(lambda: asyncio.run(callers(router)))
             best = {"adecide": max(best["adecide"], len(some) / gathered),
                     "decide_batch": max(best["decide_batch"], len(some) / whole)}  # fmt: skip
     return best

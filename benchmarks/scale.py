@@ -164,6 +164,7 @@ def training(x: Array, rows: int, rounds: int) -> dict[str, float]:
     config = config_with(TrainConfig(), {**nn_router.default_config, "epochs": EPOCHS, "patience": EPOCHS})
     train, validation = sides(x, rows)
     bare = products(config, train, validation, first_input=True)
+    train_network(*sides(x, 256), config, seed=0)  # torch loads its optimizers at first use, which is no part of an epoch
     epochs, alone = [], []
     for _ in range(rounds):
         alone += seconds(bare, 1)

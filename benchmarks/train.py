@@ -31,7 +31,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from recorded import embedded
+from recorded import load_embeddings
 from tabulate import tabulate
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -58,7 +58,7 @@ def write_stages(folder: Path, data: Path) -> Rows:
     """Write what Stages 1 and 2 would have into ``folder``; return the training rows and labels."""
     path = data / SET / "data.json.gz"
     records = load_records(path)
-    x, names = embedded(path, records), model_names(records)
+    x, names = load_embeddings(path, records), model_names(records)
     parts = dict(zip(("train", "test"), split_by_group(group_ids(records), 0.2, seed=0), strict=True))
     generator, files = open_encoder("local"), {}
     for part, rows in parts.items():

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 TIMEOUT = 300  # seconds for one cell
 
 
-def executed(path: Path) -> nbformat.NotebookNode:
+def run_notebook(path: Path) -> nbformat.NotebookNode:
     """Return the notebook as it comes out of a run; a cell that fails raises, with its traceback."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -27,7 +27,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
 
 def main(paths: Sequence[str]) -> None:
     for path in map(Path, paths or sorted(map(str, HERE.glob("*.ipynb")))):
-        notebook = executed(path)
+        notebook = run_notebook(path)
         for cell in notebook.cells:
             # Progress bars and the time of each cell say nothing to a reader, and differ in every run.
             cell.metadata.pop("execution", None)

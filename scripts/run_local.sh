@@ -10,5 +10,5 @@ if [ ! -x "$environment/bin/nat" ]; then
   echo "error: NeMo Agent Toolkit is not installed in $environment; run: make setup-nat" >&2
   exit 2
 fi
-export NAT_TELEMETRY_ENABLED=${NAT_TELEMETRY_ENABLED:-0}
+export NAT_TELEMETRY_ENABLED=${NAT_TELEMETRY_ENABLED:-0} ORT_DISABLE_TELEMETRY=1
 exec "$environment/bin/nat" serve --config_file "$config" "$@"

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BARE_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    """Copy what a clone would hold (files that git tracks or would) into ``folder``."""
+    """Copy what a clone would hold (files that git tracks or would) into ``folder``, and lend it this environment."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
     )
@@ -22,14 +23,21 @@ def copy_of_the_project(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(sys.prefix)  # what "make setup" makes
     return folder
 
 
 def bash(commands: str, cwd: Path) -> str:
-    """Run commands as a user of this environment would and return what they printed; fail the test where they fail."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """Run commands as README's reader would, and return what they printed; fail the test where they fail.
+
+    The shell knows the system's commands alone, as a new one does, and first runs the line by which README says to activate
+    the environment.
+    """
+    (activation,) = blocks("run: first")
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PATH": BARE_PATH}
+    whole = f"{activation.body}\n{commands}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        ["bash", "-euo", "pipefail", "-c", whole], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{commands}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout

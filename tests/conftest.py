@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(folder.cleanup)
     os.environ["HF_HOME"] = folder.name
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime themselves
 
 
 def is_local(address: Any) -> bool:
@@ -93,7 +94,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             text = bash("python examples/quickstart/demo.py", copy_of_the_project(first / "project"))
             printed.write_text(text, encoding="utf-8")
     folder = tmp_path_factory.mktemp("demo") / "project"
-    shutil.copytree(first / "project", folder)
+    shutil.copytree(first / "project", folder, symlinks=True)
     return folder, printed.read_text(encoding="utf-8")
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from auto_router.artifacts import Artifact, load_artifact, save_artifact
+from auto_router.artifacts import Artifact, TrainingSummary, load_artifact, save_artifact
+from auto_router.data.pool import ModelFacts
 from auto_router.errors import ArtifactError
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 
@@ -18,17 +21,19 @@ from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 def artifact() -> Artifact:
     torch.manual_seed(0)
     network = RouterNetwork(NetworkConfig(6, 2, (4,), 0.1)).eval()
-    return Artifact(network, ["a", "b"], {"backend": "tiny", "text_dim": 4, "image_dim": 2}, {"a": {"modalities": ["text"]}})
+    facts = {"a": ModelFacts(modalities=("text",))}
+    return Artifact(network, ("a", "b"), {"backend": "tiny", "text_dim": 4, "image_dim": 2}, facts)
 
 
 def test_round_trip(tmp_path: Path) -> None:
     saved, path = artifact(), tmp_path / "deep" / "nn_router.pth"
     save_artifact(path, saved)
     loaded = load_artifact(path)
-    x = torch.randn(5, 6)
-    assert torch.equal(loaded.network(x), saved.network(x))
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    assert (loaded.network.predict(x) == saved.network.predict(x)).all()
+    assert isinstance(loaded.network, RouterNetwork)
     assert not loaded.network.training
-    assert (loaded.model_names, loaded.encoder, loaded.pool) == (saved.model_names, saved.encoder, saved.pool)
+    assert (loaded.model_names, loaded.encoder, loaded.facts) == (saved.model_names, saved.encoder, saved.facts)
     assert [p.name for p in path.parent.iterdir()] == ["nn_router.pth"]
 
 
@@ -100,8 +105,7 @@ def test_a_failed_write_leaves_the_old_artifact(tmp_path: Path) -> None:
     path = tmp_path / "nn_router.pth"
     save_artifact(path, artifact())
     before = path.read_bytes()
-    broken = artifact()
-    broken.training = {"unpicklable": lambda: None}
+    broken = replace(artifact(), training=TrainingSummary(config={"unpicklable": lambda: None}))
     with pytest.raises((AttributeError, pickle.PicklingError)):
         save_artifact(path, broken)
     assert path.read_bytes() == before

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nn_router
+from auto_router import edit
 from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
+from auto_router.data.pool import ModelFacts
+from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, save_records
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.rule import Decision
 from auto_router.edit import add_model, remove_model, rename_model
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.pipeline import begin, publish, survey
-from auto_router.encode.prompt_features import with_surface
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.learn.calibration import Calibration
-from auto_router.learn.graph import Layout
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
-from auto_router.learn.novelty import fit_familiar
+from auto_router.learn.novelty import fit_novelty
+from auto_router.learn.stack import FeatureLayout
 from auto_router.learn.stack_fit import fit_stack
 from auto_router.route.feedback import append_feedback
-from tests.route.test_router import LetterEncoder
+from tests.fakes import LetterEncoder
 
-LAYOUT = Layout(4, 2, 2)
-NAMES = ["sums", "words"]
+LAYOUT = FeatureLayout(4, 2, 2)
+NAMES = ("sums", "words")
+TEXT_ONLY = ModelFacts(modalities=("text",))
 
 
 def data(rows: int, seed: int) -> tuple[Array, Array]:
@@ -47,32 +51,32 @@ def artifact() -> Artifact:
     network = fit_stack(x, y[:, :2], np.arange(300), LAYOUT).network
     points = {"accuracy": OperatingPoint("", "sums", 0.02, costs={"sums": 1.0, "words": 2.0})}
     return Artifact(
-        network, NAMES, {"text_dim": 4, "image_dim": 2}, {"words": {"modalities": ["text"]}},
+        network, NAMES, {"text_dim": 4, "image_dim": 2}, {"words": TEXT_ONLY},
         Calibration("sigmoid", [([0.0, 1.0], [0.0, 1.0])] * 2), points,
-        familiar=fit_familiar(x[:, :6], y[:, :2], np.arange(300), list(range(300))),
+        novelty=fit_novelty(x[:, :6], y[:, :2], np.arange(300), list(range(300))),
     )  # fmt: skip
 
 
 def test_an_added_model_is_known_from_few_labels(artifact: Artifact) -> None:
     x, y = data(60, 1)
     new, truth = data(400, 2)
-    found = add_model(artifact, "third", x, y[:, 2], np.arange(60), {"modalities": ["text"]}, 3.0)
-    assert found.model_names == [*NAMES, "third"]
-    p = found.predict(new)
-    assert p[:, :2] == pytest.approx(artifact.predict(new), abs=1e-6), "the others are as they were"
+    found = add_model(artifact, "third", x, y[:, 2], np.arange(60), TEXT_ONLY, 3.0)
+    assert found.model_names == (*NAMES, "third")
+    p = found.predict(new).probabilities
+    assert p[:, :2] == pytest.approx(artifact.predict(new).probabilities, abs=1e-6), "the others are as they were"
     assert ((p[:, 2] > 0.5) == truth[:, 2]).mean() > 0.85
     assert found.operating_points["accuracy"].costs == {"sums": 1.0, "words": 2.0, "third": 3.0}
-    assert found.pool["third"] == {"modalities": ["text"]}
+    assert found.facts["third"] == TEXT_ONLY
     assert artifact.model_names == NAMES, "the one it was made from is unchanged"
 
 
 def test_an_added_model_goes_through_a_file(artifact: Artifact, tmp_path: Path) -> None:
     x, y = data(60, 1)
     found = add_model(artifact, "third", x, y[:, 2], np.arange(60))
-    found.surface, found.encoder = [], {"text_dim": 6, "image_dim": 2}
-    found.familiar = None
+    found = replace(found, prompt_features=(), encoder={"text_dim": 6, "image_dim": 2}, novelty=None)
     save_artifact(tmp_path / "r.pth", found)
-    assert load_artifact(tmp_path / "r.pth").predict(x) == pytest.approx(found.predict(x), abs=1e-6)
+    again = load_artifact(tmp_path / "r.pth")
+    assert again.predict(x).probabilities == pytest.approx(found.predict(x).probabilities, abs=1e-6)
 
 
 def test_a_clearly_better_model_becomes_the_default_and_no_other(artifact: Artifact) -> None:
@@ -87,7 +91,7 @@ def test_unknown_labels_are_left_out_and_too_few_are_refused(artifact: Artifact)
     y[60:, 2] = np.nan
     some = add_model(artifact, "third", x, y[:, 2], np.arange(100))
     same = add_model(artifact, "third", x[:60], y[:60, 2], np.arange(60))
-    assert some.predict(x) == pytest.approx(same.predict(x), abs=1e-6)
+    assert some.predict(x).probabilities == pytest.approx(same.predict(x).probabilities, abs=1e-6)
     y[20:, 2] = np.nan
     with pytest.raises(DataError, match="20 known labels of 'third'; at least 30"):
         add_model(artifact, "third", x, y[:, 2], np.arange(100))
@@ -98,11 +102,11 @@ def test_unknown_labels_are_left_out_and_too_few_are_refused(artifact: Artifact)
 def test_a_removed_model_is_gone_and_the_others_are_as_they_were(artifact: Artifact) -> None:
     x, _ = data(50, 3)
     found = remove_model(artifact, "sums")
-    assert found.model_names == ["words"]
-    assert found.predict(x) == pytest.approx(artifact.predict(x)[:, 1:], abs=1e-6)
+    assert found.model_names == ("words",)
+    assert found.predict(x).probabilities == pytest.approx(artifact.predict(x).probabilities[:, 1:], abs=1e-6)
     assert (found.operating_points["accuracy"].default, found.operating_points["accuracy"].costs) == ("words", {"words": 2.0})
-    assert found.familiar is not None
-    assert found.familiar.outcomes.shape[1] == 1
+    assert found.novelty is not None
+    assert found.novelty.outcomes.shape[1] == 1
     with pytest.raises(ConfigError, match="only model"):
         remove_model(found, "words")
     with pytest.raises(ConfigError, match="unknown model 'nobody'; this router has sums, words"):
@@ -112,9 +116,9 @@ def test_a_removed_model_is_gone_and_the_others_are_as_they_were(artifact: Artif
 def test_a_renamed_model_is_the_same(artifact: Artifact) -> None:
     x, _ = data(50, 3)
     found = rename_model(artifact, "words", "prose")
-    assert (found.predict(x) == artifact.predict(x)).all()
-    assert found.model_names == ["sums", "prose"]
-    assert found.pool == {"prose": {"modalities": ["text"]}}
+    assert (found.predict(x).probabilities == artifact.predict(x).probabilities).all()
+    assert found.model_names == ("sums", "prose")
+    assert found.facts == {"prose": TEXT_ONLY}
     assert found.operating_points["accuracy"].costs == {"sums": 1.0, "prose": 2.0}
     for new in ("sums", ""):
         with pytest.raises(ConfigError, match="empty or taken"):
@@ -165,19 +169,34 @@ def training(folder: Path) -> list[str]:
     return [*flags, f"--output-dir={folder}/out", "--baselines"]
 
 
+def test_the_commands_change_the_router_that_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, late = f"--output-dir={folder}/out", folder / "late"
+    edit.main([out, "add", "late", f"--train-embeddings={late}/train.npy", f"--train-json={late}/train.json"])
+    assert load_artifact(folder / "out" / "nn_router.pth").model_names == (*NAMES, "late")
+    edit.main([out, "remove", "words"])
+    edit.main([out, "rename", "late", "new=er"])
+    found = load_artifact(folder / "out" / "nn_router.pth")
+    assert found.model_names == ("sums", "new=er")
+    assert found.training.edits == ["added late", "removed words", "renamed late to new=er"]
+    assert "now routes to sums, new=er" in capsys.readouterr().out
+    assert run(lambda: edit.main([out, "remove", "nobody"])) == 2
+    assert capsys.readouterr().err == "error: unknown model 'nobody'; this router has sums, new=er\n"
+
+
 def test_the_flags_change_the_router_that_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that Stage 3 had before there was a command of its own."""
     out, late = f"--output-dir={folder}/out", folder / "late"
     before = load_artifact(folder / "out" / "nn_router.pth")
-    assert before.familiar is not None
-    assert before.familiar.prompts == []
-    assert set(before.training["reference"]["probability"]) == set(NAMES)
+    assert before.novelty is not None
+    assert before.novelty.prompts == []
+    assert set(before.training.reference["probability"]) == set(NAMES)
     nn_router.main([out, "--add-model=late", f"--train-embeddings={late}/train.npy", f"--train-json={late}/train.json"])
     added = load_artifact(folder / "out" / "nn_router.pth")
-    assert added.model_names == [*NAMES, "late"]
+    assert added.model_names == (*NAMES, "late")
     nn_router.main([out, "--remove-model=words", "--rename-model=late=new=er"])
     found = load_artifact(folder / "out" / "nn_router.pth")
-    assert found.model_names == ["sums", "new=er"]
-    assert found.training["edits"] == ["added late", "removed words", "renamed late to new=er"]
+    assert found.model_names == ("sums", "new=er")
+    assert found.training.edits == ["added late", "removed words", "renamed late to new=er"]
     assert "now routes to sums, new=er" in capsys.readouterr().out
 
 
@@ -203,14 +222,15 @@ def test_feedback_is_learned_from_and_prompts_are_kept_when_asked(folder: Path, 
     path = folder / "out" / "nn_router.pth"
     before, spec = load_artifact(path), EmbeddingGenerator(LetterEncoder()).spec
     prompts = [f"a question {i} train" for i in range(300)]
-    rows = with_surface(EmbeddingGenerator(LetterEncoder()).embed_batch(prompts), prompts)
+    rows = append_prompt_features(EmbeddingGenerator(LetterEncoder()).embed_batch(prompts), prompts)
     for row in rows:
-        made = Decision("sums", dict.fromkeys(NAMES, 0.5), (), "", tuple(NAMES), features=row)
+        made = Decision("sums", dict.fromkeys(NAMES, 0.5), (), "", NAMES, features=row)
         append_feedback(folder / "feedback.jsonl", made, 0.0, spec)
     nn_router.main([*training(folder), f"--feedback={folder}/feedback.jsonl", "--store-prompts"])
     assert "feedback: 300 of 300 rows drawn" in capsys.readouterr().out
     after = load_artifact(path)
-    assert after.predict(rows)[:, 0].mean() < before.predict(rows)[:, 0].mean() - 0.3
-    assert after.familiar is not None
-    assert "a question 1 train" in after.familiar.prompts
+    means = [one.predict(rows).probabilities[:, 0].mean() for one in (after, before)]
+    assert means[0] < means[1] - 0.3
+    assert after.novelty is not None
+    assert "a question 1 train" in after.novelty.prompts
     assert json.loads((folder / "out" / "metrics.json").read_text())

@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 import torch
 
-from auto_router.artifacts import Artifact, load_artifact, save_artifact
+from auto_router.artifacts import Artifact, TrainingSummary, load_artifact, save_artifact
+from auto_router.data.pool import ModelFacts
+from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.encode.prompt_features import NAMES as SURFACE
 from auto_router.errors import ArtifactError
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
-from auto_router.learn.graph import Layout
-from auto_router.learn.novelty import fit_familiar
+from auto_router.learn.novelty import fit_novelty
+from auto_router.learn.stack import FeatureLayout
 from auto_router.learn.stack_fit import fit_stack
 
-LAYOUT = Layout(6, 4, len(SURFACE))
+LAYOUT = FeatureLayout(6, 4, len(FEATURE_NAMES))
 COUNT = 1000
-MOST_GROWTH = 300 * 2**20
+MAX_GROWTH = 300 * 2**20
 Content = dict[str, Any]
 
 
@@ -49,11 +50,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     y = (x[:, :3] > 0).astype(np.float32)
     network = fit_stack(x, y, np.arange(60), LAYOUT).network
     artifact = Artifact(
-        network, ["a", "b", "c"], {"backend": "tiny", "text_dim": 6, "image_dim": 4},
-        pool={"a": {"modalities": ["text"], "context_window": 100}},
+        network, ("a", "b", "c"), {"backend": "tiny", "text_dim": 6, "image_dim": 4},
+        facts={"a": ModelFacts(modalities=("text",), context_window=100)},
         calibration=Calibration("sigmoid", [([0.0, 1.0], [0.1, 0.9])] * 3),
         operating_points={"accuracy": OperatingPoint("", "a", 0.1, 0.2, {"a": 1.0, "b": 2.0, "c": 3.0})},
-        training={"seed": 0}, surface=list(SURFACE), familiar=fit_familiar(x[:, :10], y, np.arange(60), list(range(60))),
+        training=TrainingSummary(), prompt_features=FEATURE_NAMES,
+        novelty=fit_novelty(x[:, :10], y, np.arange(60), list(range(60))),
         cost_model=CostModel(np.ones((LAYOUT.dim, 3), dtype=np.float32), *np.ones((3, 3), dtype=np.float32)),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("whole") / "nn_router.pth"
@@ -155,7 +157,7 @@ def test_a_thousand_mutations(whole: bytes, tmp_path: Path) -> None:
     kinds = [flipped, cut, flipped_inside, swapped, strange, giant, bent_tables, with_code]
     rng, rows = random.Random(0), np.random.default_rng(1).normal(size=(3, LAYOUT.dim)).astype(np.float32)
     path.write_bytes(whole)
-    expected, loaded = load_artifact(path).predict(rows), 0
+    expected, loaded = load_artifact(path).predict(rows).probabilities, 0
     before = peak_memory()
     for number in range(COUNT):
         kind = kinds[number % len(kinds)]
@@ -165,14 +167,14 @@ def test_a_thousand_mutations(whole: bytes, tmp_path: Path) -> None:
         except ArtifactError:
             continue
         loaded += 1
-        p = found.predict(rows)
+        p = found.predict(rows).probabilities
         assert p.shape == expected.shape
         assert not np.isnan(p).any(), kind.__name__
         if kind in (flipped, cut):
             assert p == pytest.approx(expected), "a flip outside of what the checksums cover changes nothing"
     assert not proof.exists()
     assert 0 < loaded < COUNT // 2
-    assert peak_memory() - before < MOST_GROWTH
+    assert peak_memory() - before < MAX_GROWTH
 
 
 def peak_memory() -> int:
@@ -203,8 +205,8 @@ def test_an_artifact_of_format_1_is_read(whole: bytes, tmp_path: Path) -> None:
     torch.save(content | {"format": 1}, path)
     old = load_artifact(path)
     rows = np.ones((2, LAYOUT.dim), dtype=np.float32)
-    assert (old.predict(rows) == now.predict(rows)).all()
-    assert old.familiar is None
+    assert (old.predict(rows).probabilities == now.predict(rows).probabilities).all()
+    assert (old.novelty, old.cost_model) == (None, None)
     torch.save(content | {"format": 3}, path)
     with pytest.raises(ArtifactError, match="format 3, this version reads 1 and 2; install a newer version"):
         load_artifact(path)

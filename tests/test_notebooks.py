@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from execute import executed
+from execute import run_notebook
 
 from tests.checkout import ROOT
 
@@ -59,4 +59,4 @@ def test_the_notebooks_run_and_print_what_is_committed(demo: tuple[Path, str], t
     shutil.copytree(demo[0], folder, ignore=shutil.ignore_patterns("notebook"))
     for name in NOTEBOOKS:
         committed = nbformat.read(ROOT / "notebooks" / name, as_version=4)
-        assert told(executed(folder / "notebooks" / name)) == told(committed), name
+        assert told(run_notebook(folder / "notebooks" / name)) == told(committed), name

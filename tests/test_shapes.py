@@ -15,12 +15,14 @@ import pytest
 
 from auto_router.collect import image_source as pictures
 from auto_router.collect.image_source import PictureSource
-from auto_router.collect.plan import Plan, normalised, survey
+from auto_router.collect.plan import Plan, survey
 from auto_router.collect.runner import question_messages
 from auto_router.collect.source import Question, Source
 from auto_router.data.conversation import CONTEXT_TURNS, Turn, conversation_prompt, turns_of
+from auto_router.data.records import normalize_prompt
 from auto_router.data.splits import split_by_group
 from auto_router.errors import DataError
+from tests.fakes import say
 from tests.helpers import png
 from tests.stage1 import b64, write_rows
 
@@ -33,10 +35,6 @@ def questions(folder: Path, rows: list[dict[str, Any]], **options: Any) -> list[
 
 def planned(folder: Path, rows: list[dict[str, Any]], fraction: float = 0.5, **options: Any) -> Plan:
     return survey(Source(str(write_rows(folder / "rows.jsonl", rows)), **options), None, fraction, 0)
-
-
-def say(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": text}
 
 
 def test_one_user_turn_is_the_prompt_as_it_stands() -> None:
@@ -194,9 +192,9 @@ def test_given_groups_are_kept_and_joined_by_what_repeats(tmp_path: Path) -> Non
 
 
 def test_normalising_keeps_what_makes_another_question() -> None:
-    assert normalised(" What IS\tit?") == normalised("what is it")
-    assert normalised("ｆｕｌｌ") == normalised("full")
-    assert len({normalised(text) for text in ("2+2", "2-2", "2*2", "x = (1)", "x = [1]", "No. 1", "No. 2")}) == 7
+    assert normalize_prompt(" What IS\tit?") == normalize_prompt("what is it")
+    assert normalize_prompt("ｆｕｌｌ") == normalize_prompt("full")
+    assert len({normalize_prompt(text) for text in ("2+2", "2-2", "2*2", "x = (1)", "x = [1]", "No. 1", "No. 2")}) == 7
 
 
 def test_the_split_is_stratified_by_source_and_seeded(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_the_wheel_routes_from_another_directory(installed: Path, tmp_path: Path
     with torch.no_grad():
         network.output.weight.zero_()
         network.output.bias.copy_(torch.tensor([2.0, -2.0]))
-    save_artifact(tmp_path / "router.pth", Artifact(network, ["good", "bad"], spec))
+    save_artifact(tmp_path / "router.pth", Artifact(network, ("good", "bad"), spec))
     code = f"""
 import model_router, auto_router
 assert model_router.__file__.startswith({str(installed)!r}), model_router.__file__

@@ -13,8 +13,10 @@ Three shapes are known: columns of their own (``prompt``, ``answer``, ``images``
 from __future__ import annotations
 
 import logging
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from typing import Any
 from auto_router.collect.image_source import PictureSource
 from auto_router.data.conversation import Turn, conversation_input, turns_of
 from auto_router.data.records import content_key
-from auto_router.errors import DataError
+from auto_router.errors import DataError, needs_extra
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "problem", "query"),
@@ -263,7 +265,8 @@ class ParquetRows:
 
 def _load(dataset: str, config: str | None, split: str) -> Any:
     """Return the rows of one split: streamed from files, mapped from disk else; pictures stay bytes of their files."""
-    import datasets  # a heavy import that only this function needs
+    with needs_extra("collect"):
+        import datasets  # a heavy import that only this function needs
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # what fails is told once
@@ -273,7 +276,7 @@ def _load(dataset: str, config: str | None, split: str) -> Any:
         raise DataError(
             f"data set {dataset} does not exist here, and is no hub id (owner/name); give the path of one that does"
         )
-    with _explained(dataset):
+    with _explained(dataset), _offline(datasets.config, path.exists()):
         if path.is_dir() and any((path / name).exists() for name in ("dataset_info.json", "dataset_dict.json", "state.json")):
             loaded = datasets.load_from_disk(dataset)
         elif path.is_file():
@@ -282,7 +285,7 @@ def _load(dataset: str, config: str | None, split: str) -> Any:
             suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
             if suffix not in _BUILDERS:
                 raise DataError(f"data set file {path} has an unknown format; allowed are {', '.join(_BUILDERS)} (or .gz)")
-            loaded = datasets.load_dataset(_BUILDERS[suffix], data_files=str(path), split="train", streaming=True)
+            loaded = _stream(datasets, _BUILDERS[suffix], str(path))
         else:
             loaded = datasets.load_dataset(dataset, config, streaming=path.is_dir())
     if isinstance(loaded, Mapping):
@@ -290,6 +293,23 @@ def _load(dataset: str, config: str | None, split: str) -> Any:
             raise DataError(f"data set {dataset!r} has no split {split!r}; it has {', '.join(loaded)}: choose with --split")
         loaded = loaded[split]
     return _undecoded(loaded)
+
+
+def _stream(datasets: Any, builder: str, path: str) -> Any:
+    # What the library would keep in the home folder, which need not be writable, is a lock and no data.
+    with tempfile.TemporaryDirectory() as cache:
+        return datasets.load_dataset(builder, data_files=path, split="train", streaming=True, cache_dir=cache)
+
+
+@contextmanager
+def _offline(config: Any, local: bool) -> Iterator[None]:
+    """Look nothing up on the hub for what lies here: the library would ask it even about a local file."""
+    before = config.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = before or local
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE = before
 
 
 def _undecoded(rows: Any) -> Any:

@@ -13,9 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from auto_router.errors import ConfigError
+from auto_router.errors import ConfigError, needs_extra
 
 MODALITIES = ("text", "image")
 RESERVED_PARAMETERS = ("model", "messages", "stream", "n")  # these make the request what it is
@@ -158,6 +156,9 @@ def load_pool(path: str | Path) -> Pool:
     Raises:
         ConfigError: the file is missing or not YAML, or an entry has an unknown, missing or impossible value.
     """
+    with needs_extra("collect"):
+        import yaml  # not for routing, which knows no pool file
+
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

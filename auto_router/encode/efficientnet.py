@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from auto_router.encode.onnx_runtime import open_session
 from auto_router.errors import EncoderError
 from auto_router.files import atomic_path, sha256_of
 
@@ -29,8 +30,14 @@ def onnx_file() -> Path:
     """Return the exported network (input ``pixels`` [N, 3, 224, 224], output [N, 1280]); make it where absent."""
     path = cache_folder() / f"efficientnet-lite0-{WEIGHTS_SHA256[:12]}-v{_VERSION}.onnx"
     if not path.exists():
-        with atomic_path(path) as temporary:
-            _export(temporary)
+        try:
+            with atomic_path(path) as temporary:
+                _export(temporary)
+        except OSError as error:
+            raise EncoderError(
+                f"the image encoder cannot be kept in {path.parent} ({error.strerror}); name a folder that can be written in "
+                "AUTO_ROUTER_CACHE"
+            ) from error
     return path
 
 
@@ -55,9 +62,7 @@ def _export(path: Path) -> None:
             input_names=["pixels"], output_names=["features"], dynamic_axes={"pixels": {0: "n"}, "features": {0: "n"}},
         )  # fmt: skip
         expected = network(example).numpy()
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_session(path)
     found = np.asarray(session.run(None, {"pixels": example.numpy()})[0])
     if not np.allclose(found, expected, atol=1e-3):
         raise EncoderError(

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from PIL import Image
 from tokenizers import Tokenizer
 
@@ -25,6 +24,7 @@ from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
 from auto_router.encode.encoder import Encoder
+from auto_router.encode.onnx_runtime import CUDA, open_session, providers
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
 
@@ -39,7 +39,6 @@ MAX_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly
 MAX_CHARACTERS = 200_000  # what is longer is not tokenized as a whole (2 s a million): its windows are evenly spaced stretches
 REMEMBERED = 8_192  # characters of the longest text whose tokens are kept
 SIDE = 224
-CUDA = "CUDAExecutionProvider"
 # On a CPU many take as long as few one after the other. Few need less padding, and less memory, which is never given back.
 TEXTS_AT_ONCE, IMAGES_AT_ONCE = 4, 8
 
@@ -53,11 +52,11 @@ class LocalEncoder(Encoder):
     def __init__(self, threads: int = 0) -> None:
         """``threads``: cores one call may use; 0 leaves the choice to onnxruntime."""
         self._threads = threads
-        self._at_once = (self.batch_size, self.batch_size) if CUDA in _providers() else (TEXTS_AT_ONCE, IMAGES_AT_ONCE)
+        self._at_once = (self.batch_size, self.batch_size) if CUDA in providers() else (TEXTS_AT_ONCE, IMAGES_AT_ONCE)
         # More at once than there are cores for would only hold more memory, which is never given back.
         self._turns = BoundedSemaphore(max((os.cpu_count() or 1) // threads, 1) if threads else 1)
         # windows() and embed_texts() both need a prompt's tokens; a chunk of Stage 2 fits.
-        self._remembered = lru_cache(maxsize=2048)(self._tokenized)
+        self._remembered = lru_cache(maxsize=2048)(self._tokenize)
 
     @property
     def spec(self) -> Spec:
@@ -113,7 +112,7 @@ class LocalEncoder(Encoder):
             [self._run(self._image_session, {"pixels": np.stack(list(map(_prepare, part)))}) for part in parts]
         )
 
-    def _run(self, session: onnxruntime.InferenceSession, inputs: dict[str, Any]) -> Array:
+    def _run(self, session: Any, inputs: dict[str, Any]) -> Array:
         with self._turns:
             return np.asarray(session.run(None, inputs)[0], dtype=np.float32)
 
@@ -122,9 +121,9 @@ class LocalEncoder(Encoder):
         return stretch[: offsets[: WINDOW_TOKENS - 2][-1][1]] if offsets else stretch[:1]
 
     def _ids(self, text: str) -> npt.NDArray[np.int64]:
-        return self._remembered(text) if len(text) <= REMEMBERED else self._tokenized(text)
+        return self._remembered(text) if len(text) <= REMEMBERED else self._tokenize(text)
 
-    def _tokenized(self, text: str) -> npt.NDArray[np.int64]:
+    def _tokenize(self, text: str) -> npt.NDArray[np.int64]:
         return np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
 
     @cached_property
@@ -135,32 +134,17 @@ class LocalEncoder(Encoder):
         return tokenizer
 
     @cached_property
-    def _text_session(self) -> onnxruntime.InferenceSession:
-        return _session(_package_file(*TEXT_MODEL, TEXT_SHA256), self._threads)
+    def _text_session(self) -> Any:
+        return open_session(_package_file(*TEXT_MODEL, TEXT_SHA256), self._threads)
 
     @cached_property
-    def _image_session(self) -> onnxruntime.InferenceSession:
-        return _session(onnx_file(), self._threads)
+    def _image_session(self) -> Any:
+        return open_session(onnx_file(), self._threads)
 
 
 def _spread(last: int) -> npt.NDArray[np.int64]:
     """Return the starts of ``MAX_WINDOWS`` windows, evenly spaced from 0 to ``last``."""
     return np.linspace(0, last, MAX_WINDOWS).round().astype(np.int64)
-
-
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # It would keep a block for every shape of a batch, and hardly two are alike.
-    options.enable_mem_pattern = False
-    # Threads that spin between calls take the cores from decoding, from the router and from everyone else.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=_providers())
-
-
-def _providers() -> list[str]:
-    return [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
 
 
 def _prepare(image: bytes) -> Array:

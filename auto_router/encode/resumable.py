@@ -19,6 +19,7 @@ import numpy as np
 from auto_router.arrays import Array
 from auto_router.encode.encoder import differences
 from auto_router.errors import DataError
+from auto_router.files import reserve_space
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (job TEXT NOT NULL, done INTEGER NOT NULL);
@@ -109,8 +110,7 @@ class UnfinishedFile:
         """Take the room on disk now: writing a map of a file with holes on a full disk would kill the process."""
         size = self._part.stat().st_size
         try:
-            with self._part.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+            reserve_space(self._part, size)
         except OSError as error:
             self.discard()
             raise DataError(f"{self.target} needs {size:,} bytes of disk ({error.strerror}); make room") from error

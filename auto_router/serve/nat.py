@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from nat.data_models.api_server import ChatRequest, ChatResponse, ChatResponseChunk, Usage
 from nat.plugin_api import Builder, FunctionBaseConfig, FunctionInfo, FunctionRef, register_function
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError, DataError
@@ -27,16 +27,26 @@ SERVICES: list[DecisionService] = []
 """The services that are open in this process, for ``/health``."""
 
 
+class _Config(FunctionBaseConfig):
+    @model_validator(mode="before")
+    @classmethod
+    def check_names(cls, values: Any) -> Any:
+        """Refuse a misspelt setting: the toolkit would let it pass, and it would do nothing."""
+        known = {"_type", *cls.model_fields}
+        unknown = sorted(set(values) - known) if isinstance(values, Mapping) else []
+        if unknown:
+            raise ValueError(f"{cls.static_type()} has unknown settings {unknown}; allowed are {sorted(known)}")
+        return values
+
+
 # The one list of settings stands in RouterSettings; what is left out comes from the environment, else is the default.
+_SETTINGS: dict[str, Any] = {name: (kind | None, None) for name, kind in get_type_hints(RouterSettings).items()}
 ObjectiveConfig: Any = create_model(
-    "ObjectiveConfig",
-    __base__=FunctionBaseConfig,
-    __cls_kwargs__={"name": "nn_objective_fn"},
-    **{name: (kind | None, None) for name, kind in get_type_hints(RouterSettings).items()},
+    "ObjectiveConfig", __base__=_Config, __cls_kwargs__={"name": "nn_objective_fn"}, **_SETTINGS
 )
 
 
-class RouterConfig(FunctionBaseConfig, name="sfc_router"):
+class RouterConfig(_Config, name="sfc_router"):
     """A router over an objective function, and where it answers over HTTP."""
 
     objective_fn: FunctionRef = Field(description="The function that decides: one that returns a RouteDecision.")

@@ -15,7 +15,7 @@ import numpy as np
 TORCH = "torch==2.13.0"
 LONGEST_S = 1800.0
 HERE = Path(__file__).parent
-ROOT = HERE.parent
+ROOT = HERE.parents[1]
 # What each needs, and what its routers import where its own list does not install: package, then those, and an import to time.
 PEERS: dict[str, tuple[list[str], list[str], str]] = {
     "auto-router": ([TORCH, str(ROOT)], [], "model_router"),

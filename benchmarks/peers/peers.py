@@ -39,7 +39,7 @@ from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from auto_router.assess.metrics import best_single_model, recovered
+from auto_router.assess.metrics import best_single_model, recover_gap
 from auto_router.data.records import load_records
 from auto_router.data.splits import split_by_group
 from auto_router.decide.rule import choose
@@ -111,10 +111,10 @@ def quality(data: DataSet, seed: int, peers: dict[str, Figures], environments: P
     start = time.perf_counter()
     predict, points, _ = default_router(data, train, data.y[train], seed)
     fit_s = time.perf_counter() - start
-    handicaps = points["accuracy"].handicaps(data.names)
+    penalties = points["accuracy"].penalties(data.names)
     p = predict(data.rows[test])
-    figures = timed(predict, lambda p: choose(p, handicaps=handicaps), data.rows[test])
-    add("default router", p, choose(p, handicaps=handicaps).chosen, {"train s": fit_s} | figures)
+    figures = timed(predict, lambda p: choose(p, penalties=penalties), data.rows[test])
+    add("default router", p, choose(p, penalties=penalties).chosen, {"train s": fit_s} | figures)
     start = time.perf_counter()
     reference = original(plain[train], data.y[train], seed)
     fit_s = time.perf_counter() - start
@@ -153,7 +153,7 @@ def pair(data: DataSet, seed: int, peers: dict[str, Figures], environments: Path
         advantages["RouteLLM MF"] = its["wins"], float(its["train_s"])
     found = {}
     for name, (advantage, seconds) in advantages.items():
-        gaps = recovered(advantage, two.y[test][:, 0], two.y[test][:, 1])
+        gaps = recover_gap(advantage, two.y[test][:, 0], two.y[test][:, 1])
         if gaps is not None:
             found[name] = {"APGR": gaps.apgr, "CPT(50 %)": gaps.cpt(0.5), "CPT(80 %)": gaps.cpt(0.8), "train s": seconds}
     return found

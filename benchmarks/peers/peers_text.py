@@ -41,7 +41,12 @@ def from_prompts(
     for kind in [kind for _ in range(ROUNDS) for kind in KINDS]:
         if "error" in peers[kind]:
             continue
-        command = [str(environments / kind / "bin" / "python"), str(ROOT / "benchmarks" / "peer_text.py"), kind, str(folder)]
+        command = [
+            str(environments / kind / "bin" / "python"),
+            str(ROOT / "benchmarks" / "peers" / "peer_text.py"),
+            kind,
+            str(folder),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, cwd=folder)
         if done.returncode:
             print(f"{kind} does not run: {(done.stderr.strip().splitlines() or ['?'])[-1][:300]}")

@@ -17,6 +17,7 @@ fi
 # Nothing is fetched at the start: price lists, headers and presets come with the package.
 export LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS=True LITELLM_LOCAL_AUTOROUTER_PRESETS=True
 export LITELLM_LOCAL_BLOG_POSTS=True LITELLM_LOCAL_POLICY_TEMPLATES=True LITELLM_TELEMETRY=False
+export ORT_DISABLE_TELEMETRY=1
 # Less than the 5 s after which uvicorn, and so most local model servers, close an idle connection: a request that is on its way
 # in that moment would fail, and with it the last model of a ranking.
 export AIOHTTP_KEEPALIVE_TIMEOUT=${AIOHTTP_KEEPALIVE_TIMEOUT:-4}

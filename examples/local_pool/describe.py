@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,6 +109,7 @@ class Describer:
 
     @cached_property
     def _ocr(self) -> Any:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it loads onnxruntime, which reports to its maker otherwise
         engine = importlib.import_module("rapidocr").RapidOCR
         threads = {"EngineConfig.onnxruntime.intra_op_num_threads": self._threads}
         return engine(params={"Global.log_level": "error", **threads})

@@ -33,11 +33,11 @@ def records(count: int, seed: int) -> tuple[list[Record], np.ndarray[Any, Any]]:
         scores: dict[str, float | None] = dict(zip(MODELS, right, strict=True))
         if i % 13 == 0:
             scores[MODELS[0]] = None
-        pictures = (base64.b64encode(png((i % 256, 90, 200), (64, 40))).decode(),) if kind == 2 else ()
+        images = (base64.b64encode(png((i % 256, 90, 200), (64, 40))).decode(),) if kind == 2 else ()
         prompt = f"{BREAK_OUT} prompt {seed} {i} of kind {kind}: \ud800 and 中文 \u2028 {'x' * 500}"
         errors = {MODELS[0]: f"HTTP 500 {BREAK_OUT}"} if scores[MODELS[0]] is None else {}
         cost = {name: 0.001 * (j + 1) * (1 + i % 3) for j, name in enumerate(MODELS)}
-        made.append(Record(i, prompt, BREAK_OUT, pictures, scores, None, f"kind {kind} {BREAK_OUT}", cost, errors))
+        made.append(Record(i, prompt, BREAK_OUT, images, scores, None, f"kind {kind} {BREAK_OUT}", cost, errors))
     return made, rows
 
 

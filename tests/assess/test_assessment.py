@@ -11,42 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auto_router.assess import test_set
 from auto_router.assess.assessment import NO_SOURCE, assess
-from auto_router.assess.test_set import HeldOut
-from auto_router.data.records import Record
+from auto_router.data.dataset import Dataset, Prediction
+from auto_router.data.pool import ModelFacts
+from auto_router.data.records import NOMINAL_TOKENS, Record, answer_costs, group_ids, label_matrix
+from auto_router.decide.policy import Policy
 from auto_router.decide.rule import choose
 from auto_router.errors import DataError
-
-NAN = float("nan")
-FOUR = HeldOut(
-    names=["weak", "strong"],
-    probabilities=np.array([[0.9, 0.8], [0.2, 0.7], [0.6, 0.9], [0.4, 0.25]]),
-    chosen=np.array([0, 1, 1, 0]),
-    labels=np.array([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]),
-    groups=np.arange(4),
-    costs=np.array([[1.0, 4.0]] * 4),
-    sources=["x", "x", None, "y"],
-    image_counts=np.array([0, 0, 2, 0]),
-)
-
-
-def made(count: int, models: int, seed: int, unknown: float = 0.0) -> HeldOut:
-    """Rows whose labels follow P, with a cost that grows with the model's number."""
-    rng = np.random.default_rng(seed)
-    p = rng.random((count, models)).round(2)
-    labels = (rng.random((count, models)) < p).astype(float)
-    labels[rng.random((count, models)) < unknown] = NAN
-    labels[0] = 1.0
-    return HeldOut(
-        names=[f"m{j}" for j in range(models)],
-        probabilities=p,
-        chosen=p.argmax(axis=1),
-        labels=labels,
-        groups=rng.integers(0, max(count // 2, 1), count),
-        costs=np.tile(0.001 * (1.0 + np.arange(models)), (count, 1)),
-        sources=rng.choice(["x", "y", "z"], count).tolist(),
-        image_counts=rng.integers(0, 2, count),
-    )
+from tests.fakes import FOUR, NAN, POOR, make_test_set
 
 
 def test_four_rows_by_hand() -> None:
@@ -105,7 +78,7 @@ def test_the_pair_of_four_rows_by_hand() -> None:
     assert (pair["strong"], pair["weak"]) == ("strong", "weak")
     assert pair["apgr"] == pytest.approx(0.25 * (0.5 + 1.5 + 2.0 + 1.5))
     assert (pair["cpt_50"], pair["cpt_80"]) == (pytest.approx(0.125), pytest.approx(0.2))
-    assert assess(made(20, 3, 0), 0, 0)["pair"] is None
+    assert assess(make_test_set(20, 3, 0), 0, 0)["pair"] is None
 
 
 def test_breakdowns_of_four_rows_by_hand() -> None:
@@ -121,7 +94,7 @@ def test_breakdowns_of_four_rows_by_hand() -> None:
 
 def test_operating_points_and_baselines() -> None:
     """The best single model as an operating point ties with itself; the router as a baseline too."""
-    test = made(300, 4, 1)
+    test = make_test_set(300, 4, 1)
     points = {"best": test.always(3), "served": test.chosen}
     found = assess(test, 3, 0, points, {"itself": test.probabilities, "inverted": 1 - test.probabilities})
     best, served = found["operating_points"]["best"], found["operating_points"]["served"]
@@ -141,11 +114,11 @@ def test_operating_points_and_baselines() -> None:
 
 
 def test_what_may_not_be_asked_is_chosen_by_no_method() -> None:
-    test = made(100, 3, 2)
-    allowed = np.ones((100, 3), dtype=bool)
-    allowed[:, 0] = False
-    served = choose(test.probabilities, allowed=allowed).chosen
-    found = assess(replace(test, allowed=allowed, chosen=served), 2, 0, baselines={"b": test.probabilities})
+    test = make_test_set(100, 3, 2)
+    eligible = np.ones((100, 3), dtype=bool)
+    eligible[:, 0] = False
+    served = choose(test.probabilities, eligible=eligible).chosen
+    found = assess(replace(test, eligible=eligible, chosen=served), 2, 0, baselines={"b": test.probabilities})
     assert found["baselines"]["b"]["minus_router"] == 0.0
     assert found["cost_quality"]["curve"][0][0] == pytest.approx(0.002)  # model 1 is the cheapest that may be asked
 
@@ -173,12 +146,12 @@ def rounded(value: Any) -> Any:
 @given(st.integers(2, 5), st.integers(0, 10_000))
 def test_unknown_labels_do_not_matter(models: int, seed: int) -> None:
     """Rows with nothing known change no measure; P and the decision on them may be anything."""
-    test = made(60, models, seed, unknown=0.2)
+    test = make_test_set(60, models, seed, unknown=0.2)
     rng, nothing = np.random.default_rng(seed), np.full((20, models), NAN)
     assert test.costs is not None
-    more = HeldOut(
+    more = test_set.TestSet(
         names=test.names,
-        probabilities=np.concatenate([test.probabilities, rng.random((20, models))]),
+        prediction=Prediction(np.concatenate([test.probabilities, rng.random((20, models))])),
         chosen=np.concatenate([test.chosen, rng.integers(0, models, 20)]),
         labels=np.concatenate([test.labels, nothing]),
         groups=np.concatenate([test.groups, np.arange(1000, 1020)]),
@@ -190,10 +163,10 @@ def test_unknown_labels_do_not_matter(models: int, seed: int) -> None:
 @settings(deadline=None, max_examples=10)
 @given(st.integers(2, 6), st.integers(0, 10_000))
 def test_always_the_best_single_model_has_qnc_1_and_closes_nothing(models: int, seed: int) -> None:
-    test = made(50, models, seed)
+    test = make_test_set(50, models, seed)
     best = int(test.labels.mean(axis=0).argmax())
     only = np.tile(np.arange(models) == best, (50, 1)).astype(float)
-    found = assess(replace(test, probabilities=only, chosen=test.always(best)), best, 0)
+    found = assess(replace(test, prediction=Prediction(only), chosen=test.always(best)), best, 0)
     assert found["cost_quality"]["qnc"] == pytest.approx(1.0)
     assert found["cost_quality"]["cost_save"] == pytest.approx(0.0)
     assert found["cost_quality"]["perf_gain"] == pytest.approx(0.0)
@@ -205,7 +178,7 @@ def test_always_the_best_single_model_has_qnc_1_and_closes_nothing(models: int, 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(1, 6), st.integers(5, 80), st.integers(0, 10_000))
 def test_measures_stay_within_bounds(models: int, count: int, seed: int) -> None:
-    found = assess(made(count, models, seed, unknown=0.3), 0, seed)
+    found = assess(make_test_set(count, models, seed, unknown=0.3), 0, seed)
     system, curve = found["system"], found["cost_quality"]
     assert system["random"] <= system["oracle"]
     assert 0 <= (system["best_single"] or 0) <= 1
@@ -225,7 +198,7 @@ def test_no_more_than_the_whole_gap_is_closed_where_labels_are_unknown() -> None
     """The gap is taken on the rows where the chosen and the best single model's labels are known."""
     labels = np.array([[1.0, 0.0], [NAN, 0.0], [NAN, 0.0]])
     test = replace(
-        FOUR, probabilities=np.array([[0.9, 0.1]] * 3), chosen=np.zeros(3, dtype=np.int64), labels=labels,
+        FOUR, prediction=Prediction(np.array([[0.9, 0.1]] * 3)), chosen=np.zeros(3, dtype=np.int64), labels=labels,
         groups=np.arange(3), costs=None, sources=None, image_counts=None,
     )  # fmt: skip
     system = assess(test, 1, 0)["system"]
@@ -234,7 +207,7 @@ def test_no_more_than_the_whole_gap_is_closed_where_labels_are_unknown() -> None
 
 
 def test_parts_add_up_to_the_whole() -> None:
-    found = assess(made(200, 3, 7), 1, 0)
+    found = assess(make_test_set(200, 3, 7), 1, 0)
     for parts in found["breakdown"].values():
         for name in ("router", "best_single", "random", "oracle"):
             whole = sum(part["rows"] * part[name] for part in parts.values()) / 200
@@ -242,42 +215,17 @@ def test_parts_add_up_to_the_whole() -> None:
 
 
 def test_a_better_router_than_the_zero_router_is_told_from_one_that_is_not() -> None:
-    test = made(400, 3, 8)
+    test = make_test_set(400, 3, 8)
     clever = assess(test, 2, 0)["cost_quality"]
     assert clever["aiq_minus_zero_router_interval"][0] > 0
-    blind = assess(replace(test, probabilities=np.random.default_rng(0).random((400, 3))), 2, 0)["cost_quality"]
+    chance = Prediction(np.random.default_rng(0).random((400, 3)))
+    blind = assess(replace(test, prediction=chance), 2, 0)["cost_quality"]
     assert blind["aiq_minus_zero_router_interval"][0] < 0
-
-
-ONE_ROW = replace(
-    FOUR, probabilities=FOUR.probabilities[:1], chosen=FOUR.chosen[:1], labels=FOUR.labels[:1], groups=FOUR.groups[:1],
-    costs=None, sources=["x"], image_counts=np.zeros(1, dtype=np.int64),
-)  # fmt: skip
-POOR = {
-    "no costs": replace(FOUR, costs=None, sources=None, image_counts=None),
-    "no known cost": replace(FOUR, costs=np.full((4, 2), NAN)),
-    "free": replace(FOUR, costs=np.zeros((4, 2))),
-    "one price": replace(FOUR, costs=np.ones((4, 2))),
-    "a model without a cost": replace(FOUR, costs=np.array([[NAN, 4.0]] * 4)),
-    "a model without labels": replace(FOUR, labels=np.array([[NAN, 1.0], [NAN, 0.0], [NAN, 1.0], [NAN, 1.0]])),
-    "the best single model without labels": replace(FOUR, labels=np.array([[1.0, NAN], [0.0, NAN], [1.0, NAN], [1.0, NAN]])),
-    "nothing known of the chosen": replace(FOUR, labels=np.array([[NAN, 1.0], [0.0, NAN], [1.0, NAN], [NAN, 1.0]])),
-    "one class": replace(FOUR, labels=np.ones((4, 2))),
-    "never right": replace(FOUR, labels=np.zeros((4, 2))),
-    "one group": replace(FOUR, groups=np.zeros(4, dtype=np.int64)),
-    "one row": ONE_ROW,
-    "graded": replace(FOUR, labels=np.array([[0.5, 0.2], [0.4, 0.9], [0.1, 1.0], [0.7, 0.0]])),
-    "NaN in P": replace(FOUR, probabilities=np.where(FOUR.probabilities == 0.6, NAN, FOUR.probabilities)),
-    "one model": replace(
-        FOUR, names=["only"], probabilities=FOUR.probabilities[:, :1], chosen=np.zeros(4, dtype=np.int64),
-        labels=FOUR.labels[:, :1], costs=np.ones((4, 1)),
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("test", POOR.values(), ids=POOR)
 @pytest.mark.filterwarnings("error")
-def test_what_is_undefined_is_null(test: HeldOut) -> None:
+def test_what_is_undefined_is_null(test: test_set.TestSet) -> None:
     """No NaN, no warning, whatever is missing."""
     best = len(test.names) - 1
     found = assess(test, best, 0, {"p": test.chosen}, {"b": test.probabilities})
@@ -297,6 +245,10 @@ def test_wrong_shapes_are_refused() -> None:
         replace(FOUR, chosen=np.zeros(3, dtype=np.int64))
     with pytest.raises(DataError, match=r"costs .* expected \(4, 2\)"):
         replace(FOUR, costs=np.zeros(2))
+    for part in ("probabilities", "expected_costs", "novelty"):
+        prediction = replace(FOUR.prediction, **{part: np.zeros((3, 2))})
+        with pytest.raises(DataError, match=rf"{part} of the held-out rows: shape \(3, 2\), expected \(4,"):
+            replace(FOUR, prediction=prediction)
     with pytest.raises(DataError, match="nothing can be assessed"):
         replace(FOUR, labels=np.full((4, 2), NAN))
     with pytest.raises(DataError, match=r"'economy' has shape \(2,\)"):
@@ -305,21 +257,37 @@ def test_wrong_shapes_are_refused() -> None:
         assess(FOUR, 0, 0, baselines={"kNN": np.zeros((4, 3))})
 
 
-def test_held_out_rows_come_from_records() -> None:
+def test_held_out_rows_come_from_a_data_set() -> None:
+    """The policy decides on what may be asked: the second model takes no image."""
     records = [
         Record(0, "a", model_scores={"x": 1, "y": None}, model_costs={"x": 0.5}, source="s", group="g", images=("p",)),
         Record(1, "b", model_scores={"x": 0}, group="g"),
     ]
-    p, chosen = np.full((2, 2), 0.5), np.array([0, 1])
-    test = HeldOut.of(records, ["x", "y"], p, chosen, costs=np.array([9.0, 9.0]))
+    names, facts = ("x", "y"), {"y": ModelFacts(9.0, 9.0, ("text",))}
+    prediction = Prediction(np.array([[0.4, 0.6], [0.4, 0.6]]))
+
+    def held_out(records: list[Record], facts: dict[str, ModelFacts]) -> test_set.TestSet:
+        data = Dataset(
+            records, np.zeros((2, 3), dtype=np.float32), label_matrix(records, names), group_ids(records),
+            answer_costs(records, names, facts), names, {"text_dim": 3, "image_dim": 0}, facts,
+        )  # fmt: skip
+        return test_set.TestSet.of(data, prediction, Policy(thresholds=np.array([NAN, 0.5])))
+
+    test = held_out(records, facts)
     assert np.array_equal(test.labels, [[1, NAN], [0, NAN]], equal_nan=True)
+    assert np.array_equal(test.outcomes, [[1.0, 0.0], [0.0, NAN]], equal_nan=True)
     assert test.costs is not None
     assert np.array_equal(test.costs, [[0.5, NAN], [NAN, NAN]], equal_nan=True)
     assert test.groups[0] == test.groups[1]
     assert test.sources == ["s", None]
     assert test.modalities == ["text + image", "text"]
+    assert test.eligible is not None
+    assert test.eligible.tolist() == [[True, False], [True, True]]
+    assert test.chosen.tolist() == [0, 1]
+    assert test.thresholds is not None
+    assert np.array_equal(test.thresholds, [NAN, 0.5], equal_nan=True)
     plain = [replace(record, model_costs={}) for record in records]
-    priced = HeldOut.of(plain, ["x", "y"], p, chosen, costs=np.array([9.0, 7.0]))
+    priced = held_out(plain, {"x": ModelFacts(1.0, 2.0), "y": ModelFacts(3.0, 4.0)})
     assert priced.costs is not None
-    assert priced.costs.tolist() == [[9, 7], [9, 7]]
-    assert HeldOut.of(plain, ["x", "y"], p, chosen).costs is None
+    assert priced.costs * 1e6 / NOMINAL_TOKENS == pytest.approx(np.array([[3.0, 7.0]] * 2))
+    assert held_out(plain, {}).costs is None

@@ -1,4 +1,4 @@
-"""The explorer's arithmetic is the router's: JavaScript beside ``serve``, ``choose`` and the measures, on random settings."""
+"""The explorer's arithmetic is the router's: JavaScript beside ``Policy`` and the measures, on random settings."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import playwright
 import pytest
 
-from auto_router.assess import explorer
-from auto_router.assess.assessment import decided
-from auto_router.assess.explorer import packed
+from auto_router.assess import explorer, test_set
+from auto_router.assess.assessment import measure_decisions
+from auto_router.assess.explorer import pack
 from auto_router.assess.intervals import GroupBootstrap
-from auto_router.assess.test_set import HeldOut
+from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint, clustered_mean
-from auto_router.decide.policy import serve
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from tests.checkout import ROOT
 
 # Playwright brings a Node.js of its own: this test needs no browser.
@@ -36,27 +36,27 @@ process.stdout.write(JSON.stringify(settings.map(given => {
 KINDS = ("prices", "recorded costs", "graded", "no costs")
 
 
-def made(kind: str, rows: int = 150) -> HeldOut:
-    """Rows full of ties, unknowns and forbidden models."""
+def make_rows(kind: str, rows: int = 150) -> test_set.TestSet:
+    """Rows full of ties, unknowns and models that may not take them."""
     rng = np.random.default_rng(KINDS.index(kind))
     shape = (rows, len(MODELS))
     p = rng.integers(0, 21, shape).astype(np.float32) / np.float32(20)
     labels = rng.integers(0, 5 if kind == "graded" else 2, shape).astype(np.float32) / (4 if kind == "graded" else 1)
     p[rng.random(shape) < 0.03] = np.nan
     labels[rng.random(shape) < 0.1] = np.nan
-    allowed = rng.random(shape) < 0.8
-    allowed[:, 0] |= ~allowed.any(axis=1)
+    eligible = rng.random(shape) < 0.8
+    eligible[:, 0] |= ~eligible.any(axis=1)
     costs: Any = np.broadcast_to(np.array([0.001, 0.002, 0.02, 0.002, np.nan]), shape)
     if kind == "recorded costs":
         costs = (rng.random(shape) * np.array([1, 2, 20, 2, 5]) / 1000).astype(np.float32)
         costs[rng.random(shape) < 0.1] = np.nan
-    expected = unfamiliar = None
+    expected = novelty = None
     if kind == "recorded costs":
         expected = (rng.random(shape) * np.array([1, 2, 20, 2, np.nan])).astype(np.float32)
-        unfamiliar = rng.random(rows) < 0.1
+        novelty = np.where(rng.random(rows) < 0.1, 1.5, 0.5)
     groups = rng.integers(0, rows // 2, rows)
     chosen, known = np.zeros(rows, dtype=np.int64), None if kind == "no costs" else costs
-    return HeldOut(MODELS, p, chosen, labels, groups, known, allowed=allowed, expected_costs=expected, unfamiliar=unfamiliar)
+    return test_set.TestSet(MODELS, Prediction(p, novelty, expected), chosen, labels, groups, known, eligible=eligible)
 
 
 def points(rng: np.random.Generator) -> dict[str, OperatingPoint]:
@@ -101,20 +101,19 @@ def same(shown: float | None, expected: float | None) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fifty_random_settings_of_each_kind_come_to_the_same_in_the_page(kind: str) -> None:
-    rng, test = np.random.default_rng(7), made(kind)
+    rng, test = np.random.default_rng(7), make_rows(kind)
     fitted, tried = points(rng), [settings(rng) for _ in range(50)]
-    shown = computed_in_js({"packed": packed(test, BEST, fitted, 0), "settings": tried})
+    shown = computed_in_js({"packed": pack(test, BEST, fitted, 0), "settings": tried})
     bootstrap = GroupBootstrap(test.groups, 0)
     distinct = set()
     for given, found in zip(tried, shown, strict=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            policy = serve(MODELS, fitted, **given)
-        priced = policy.priced(test.expected_costs)
-        chosen = priced.choose(test.probabilities, test.allowed, test.unfamiliar).chosen
+            policy = resolve_policy(MODELS, fitted, RouterSettings(**given))
+        chosen = policy.choose(test.prediction, test.eligible).chosen
         distinct.add(chosen.tobytes())
         assert found["chosen"] == chosen.tolist(), given
-        expected = decided(test, chosen, BEST, bootstrap)
+        expected = measure_decisions(test, chosen, BEST, bootstrap)
         for name in ("accuracy", "minus_best_single", "cost", "cost_share"):
             assert same(found[name], expected[name]), (name, given)
         assert found["shares"] == pytest.approx(list(expected["selection"].values()))
@@ -126,8 +125,8 @@ def test_fifty_random_settings_of_each_kind_come_to_the_same_in_the_page(kind: s
 
 
 def test_other_prices_move_recorded_costs_in_proportion() -> None:
-    test = made("recorded costs")
-    content = packed(test, BEST, {}, 0)
+    test = make_rows("recorded costs")
+    content = pack(test, BEST, {}, 0)
     given = [{"model_thresholds": {"a": 0.5}}]
     (before,) = computed_in_js({"packed": content, "settings": given})
     doubled = [None if price is None else 2 * price for price in content["prices"]]
@@ -137,8 +136,8 @@ def test_other_prices_move_recorded_costs_in_proportion() -> None:
 
 
 def test_a_large_test_set_is_drawn_from_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorer, "MOST_BYTES", 3000)
-    content = packed(made("recorded costs"), BEST, {}, 0)
+    monkeypatch.setattr(explorer, "MAX_BYTES", 3000)
+    content = pack(make_rows("recorded costs"), BEST, {}, 0)
     assert content["of"] == 150
     assert 20 < content["rows"] < 100
     assert sum(len(value) for value in content.values() if isinstance(value, str)) <= 3100
@@ -147,6 +146,6 @@ def test_a_large_test_set_is_drawn_from_and_says_so(monkeypatch: pytest.MonkeyPa
 
 
 def test_one_price_a_model_is_packed_once() -> None:
-    assert packed(made("prices"), BEST, {}, 0)["row_costs"] is None
-    assert packed(made("no costs"), BEST, {}, 0)["prices"] == [None] * 5
-    assert packed(made("recorded costs"), BEST, {}, 0)["row_costs"] is not None
+    assert pack(make_rows("prices"), BEST, {}, 0)["row_costs"] is None
+    assert pack(make_rows("no costs"), BEST, {}, 0)["prices"] == [None] * 5
+    assert pack(make_rows("recorded costs"), BEST, {}, 0)["row_costs"] is not None

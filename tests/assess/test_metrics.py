@@ -13,7 +13,7 @@ from auto_router.assess.metrics import (
     model_metrics,
     oracle_costs,
     rank_score,
-    recovered,
+    recover_gap,
     reliability,
     row_means,
     system_metrics,
@@ -160,7 +160,7 @@ def test_rank_score_by_hand() -> None:
 def test_pgr_by_hand() -> None:
     """Strong 3 of 4, weak 1 of 4: a gap of 2. In order of advantage the gains are 1, 1, -1, 1."""
     strong, weak = np.array([1.0, 1.0, 0.0, 1.0, NAN]), np.array([0.0, 0.0, 1.0, 0.0, 1.0])
-    found = recovered(np.array([0.9, 0.5, 0.1, -0.4, 0.9]), strong, weak)
+    found = recover_gap(np.array([0.9, 0.5, 0.1, -0.4, 0.9]), strong, weak)
     assert found is not None
     assert found.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert found.gaps.tolist() == [0, 0.5, 1, 0.5, 1]
@@ -171,9 +171,9 @@ def test_pgr_by_hand() -> None:
 
 
 def test_pgr_of_equal_advantages_is_that_of_chance() -> None:
-    found = recovered(np.zeros(4), np.array([1.0, 1.0, 0.0, 1.0]), np.zeros(4))
+    found = recover_gap(np.zeros(4), np.array([1.0, 1.0, 0.0, 1.0]), np.zeros(4))
     assert found is not None
     assert found.apgr == 0.5
     assert found.cpt(0.8) == pytest.approx(0.8)
-    assert recovered(np.zeros(2), np.zeros(2), np.ones(2)) is None
-    assert recovered(np.zeros(1), np.array([NAN]), np.ones(1)) is None
+    assert recover_gap(np.zeros(2), np.zeros(2), np.ones(2)) is None
+    assert recover_gap(np.zeros(1), np.array([NAN]), np.ones(1)) is None

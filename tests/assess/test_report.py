@@ -90,7 +90,7 @@ def test_the_page_is_small_and_loads_nothing(artifacts: Path, page: Page) -> Non
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|https?://", source), script
 
 
-def test_wrongly_routed_prompts_are_those_and_carry_small_pictures(artifacts: Path, page: Page) -> None:
+def test_wrongly_routed_prompts_are_those_and_carry_small_images(artifacts: Path, page: Page) -> None:
     test = json.loads((artifacts.parent / "hf_evaluations_test.json").read_text(encoding="utf-8"))
     rows = page.data["wrong"]["rows"]
     assert len(rows) == page.data["wrong"]["of"] > 3
@@ -143,7 +143,7 @@ def test_the_searchs_trials_are_shown(tmp_path: Path, monkeypatch: pytest.Monkey
     made = Page((trained(tmp_path, *flags) / report.REPORT_NAME).read_text(encoding="utf-8"))
     assert "trials" in made.data["charts"]
     assert "learning_rate" in made.texts
-    trials = load_artifact(tmp_path / "router_artifacts" / "nn_router.pth").training["search"]
+    trials = load_artifact(tmp_path / "router_artifacts" / "nn_router.pth").training.search
     assert len(trials) == 3
     assert trials[0]["best_loss"] == min(t["best_loss"] for t in trials)
 

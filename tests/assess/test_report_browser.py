@@ -15,12 +15,11 @@ import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from auto_router.artifacts import Artifact, load_artifact
-from auto_router.assess.assessment import decided
+from auto_router.assess import test_set
+from auto_router.assess.assessment import measure_decisions
 from auto_router.assess.intervals import GroupBootstrap
-from auto_router.assess.test_set import HeldOut, held_out
-from auto_router.data.embeddings import load_embedded
-from auto_router.decide.policy import serve
-from auto_router.encode.prompt_features import with_surface
+from auto_router.data.dataset import load_dataset
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from tests.assess.reports import trained
 
 pytestmark = pytest.mark.slow
@@ -80,24 +79,22 @@ def report(demo: tuple[Path, str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def assessed(demo: tuple[Path, str]) -> tuple[Artifact, HeldOut]:
+def assessed(demo: tuple[Path, str]) -> tuple[Artifact, test_set.TestSet]:
     """The demo's artifact and test rows, for Python to decide on."""
     artifact, folder = load_artifact(demo[0] / "router_artifacts" / "nn_router.pth"), demo[0] / "demo"
-    test = load_embedded(folder / "hf_test_embeddings.npy", "test", folder / "hf_evaluations_test.json")
-    rows = with_surface(test.rows, [record.prompt for record in test.records])
-    policy = serve(artifact.model_names, artifact.operating_points)
-    expected, unfamiliar = artifact.expected_costs(rows), artifact.unfamiliar(rows)
-    predicted = artifact.predict(rows)
-    return artifact, held_out(test.records, artifact.model_names, predicted, artifact.pool, policy, expected, unfamiliar)
+    names, facts = artifact.model_names, artifact.facts
+    data = load_dataset(folder / "hf_test_embeddings.npy", "test", folder / "hf_evaluations_test.json", names, facts)
+    policy = resolve_policy(names, artifact.operating_points, RouterSettings())
+    return artifact, test_set.TestSet.of(data, artifact.predict(data.features), policy)
 
 
-def assert_shown(visit: Visit, assessed: tuple[Artifact, HeldOut], **settings: Any) -> None:
+def assert_shown(visit: Visit, assessed: tuple[Artifact, test_set.TestSet], **settings: Any) -> None:
     """The page shows what Python makes of these settings of ModelRouter."""
     artifact, test = assessed
-    best = artifact.model_names.index(artifact.training["metrics"]["system"]["best_single_model"])
-    policy = serve(test.names, artifact.operating_points, **settings).priced(test.expected_costs)
-    chosen = policy.choose(test.probabilities, test.allowed, test.unfamiliar).chosen
-    expected = decided(test, chosen, best, GroupBootstrap(test.groups, 0))
+    best = artifact.model_names.index(artifact.training.metrics["system"]["best_single_model"])
+    policy = resolve_policy(test.names, artifact.operating_points, RouterSettings(**settings))
+    chosen = policy.choose(test.prediction, test.eligible).chosen
+    expected = measure_decisions(test, chosen, best, GroupBootstrap(test.groups, 0))
     visit.settle()
     assert visit.number("x-accuracy") == pytest.approx(expected["accuracy"])
     assert visit.number("x-cost") == pytest.approx(1000 * expected["cost"], rel=1e-5)
@@ -118,11 +115,11 @@ def eval_call(code: str) -> dict[str, Any]:
 
 
 def test_the_explorer_obeys_mouse_and_keyboard_and_shows_what_python_computes(
-    browser: Browser, report: Path, assessed: tuple[Artifact, HeldOut]
+    browser: Browser, report: Path, assessed: tuple[Artifact, test_set.TestSet]
 ) -> None:
     visit, (artifact, test) = Visit(browser, report), assessed
     page, names = visit.page, artifact.model_names
-    metrics = artifact.training["metrics"]
+    metrics = artifact.training.metrics
     assert visit.number("x-accuracy") == pytest.approx(metrics["system"]["router"])
     assert visit.number("x-cost") == pytest.approx(1000 * metrics["system"]["costs"]["router"], rel=1e-5)
     for name in artifact.operating_points:
@@ -165,7 +162,7 @@ def test_the_explorer_obeys_mouse_and_keyboard_and_shows_what_python_computes(
 
 
 def test_prices_of_ones_own_count_in_the_decision_and_in_the_bill(
-    browser: Browser, report: Path, assessed: tuple[Artifact, HeldOut]
+    browser: Browser, report: Path, assessed: tuple[Artifact, test_set.TestSet]
 ) -> None:
     visit, (artifact, test) = Visit(browser, report), assessed
     names = artifact.model_names
@@ -175,8 +172,9 @@ def test_prices_of_ones_own_count_in_the_decision_and_in_the_bill(
     visit.page.keyboard.press("Tab")
     visit.settle()
     costs = dict(zip(names, (1000 * test.mean_costs).tolist(), strict=True)) | {names[dear]: 0.0}
-    policy = serve(names, artifact.operating_points, dict.fromkeys(names, 0.5), costs)
-    chosen = policy.choose(test.probabilities, test.allowed, test.unfamiliar).chosen
+    settings = RouterSettings(model_thresholds=dict.fromkeys(names, 0.5), model_costs=costs)
+    policy = resolve_policy(names, artifact.operating_points, settings)
+    chosen = policy.choose(test.prediction, test.eligible).chosen
     assert visit.shares() == pytest.approx((np.bincount(chosen, minlength=len(names)) / len(chosen)).tolist())
     # The demo's costs are recorded answer by answer: those of the other models stay what they were.
     paid = np.where(chosen == dear, 0.0, test.cost(chosen).astype(np.float64))

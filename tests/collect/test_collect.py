@@ -52,8 +52,8 @@ RECORDED = [
 
 def test_the_same_labels_as_shards(tmp_path: Path) -> None:
     with ReplayServer(recording(RECORDED)) as server:
-        assert served(tmp_path, server.url, QUESTIONS, [SEEING, READING], "--output-format", "parquet") == 0
-        assert served(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
+        assert run_on(tmp_path, server.url, QUESTIONS, [SEEING, READING], "--output-format", "parquet") == 0
+        assert run_on(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
     for part in ("train", "test"):
         folder = tmp_path / "out" / f"hf_evaluations_{part}"
         assert [file.suffix for file in folder.iterdir()] == [".parquet"]
@@ -64,11 +64,11 @@ def test_the_same_labels_as_shards(tmp_path: Path) -> None:
         ]
 
 
-def asked(server: ReplayServer) -> Counter[str]:
+def count_requests(server: ReplayServer) -> Counter[str]:
     return Counter(str(body["model"]) for body in server.seen)
 
 
-def served(folder: Path, url: str, rows: list[dict[str, Any]], models: list[dict[str, Any]], *more: str, **pool: Any) -> int:
+def run_on(folder: Path, url: str, rows: list[dict[str, Any]], models: list[dict[str, Any]], *more: str, **pool: Any) -> int:
     """Write the inputs and run Stage 1 on one server."""
     write_rows(folder / "rows.jsonl", rows)
     write_pool(folder / "pool.yaml", models, **pool)
@@ -85,7 +85,7 @@ def served(folder: Path, url: str, rows: list[dict[str, Any]], models: list[dict
 
 def test_labels_costs_reasons_and_table_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ReplayServer(recording(RECORDED)) as server:
-        assert served(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
+        assert run_on(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
     rows = read_evaluations(tmp_path / "out")
     assert [row["prompt"] for row in rows] == [row["prompt"] for row in QUESTIONS]
     assert [row["answer"] for row in rows] == ["42", "Paris", "red", "yes"]
@@ -109,12 +109,13 @@ def test_labels_costs_reasons_and_table_by_hand(tmp_path: Path, capsys: pytest.C
     out = capsys.readouterr().out
     table = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("seeing", "reading"))}
     # asked, answered, failed, unscored, success rate, its interval, marginal gain, median seconds, tokens, USD
+    # Without seeing, rows 0 and 2 (which reading cannot take) are lost, row 3 is not, and of row 1 nothing would be known.
     assert [*table["seeing"][:9], *table["seeing"][10:]] == [
-        *("4", "3", "1", "0", "100.0%", "43.9%", "to", "100.0%", "75.0%"),
+        *("4", "3", "1", "0", "100.0%", "43.9%", "to", "100.0%", "66.7%"),
         *("36", "0.0001"),
     ]  # fmt: skip
     assert [*table["reading"][:9], *table["reading"][10:]] == [
-        *("3", "3", "0", "1", "50.0%", "9.5%", "to", "90.5%", "25.0%"),
+        *("3", "3", "0", "1", "50.0%", "9.5%", "to", "90.5%", "0.0%"),
         *("36", "-"),
     ]  # fmt: skip
     assert "oracle (best model for every prompt) 100.0%; best single seeing 100.0%" in out
@@ -123,14 +124,14 @@ def test_labels_costs_reasons_and_table_by_hand(tmp_path: Path, capsys: pytest.C
     assert len(load_records(tmp_path / "out" / "hf_evaluations_train.json")) == 3
 
 
-def test_text_and_pictures_go_out_in_one_user_message_and_only_to_models_that_see(tmp_path: Path) -> None:
+def test_text_and_images_go_out_in_one_user_message_and_only_to_models_that_see(tmp_path: Path) -> None:
     with ReplayServer(recording(RECORDED)) as server:
         assert (
-            served(tmp_path, server.url, QUESTIONS, [SEEING, READING | {"system_prompt": "Be brief.", "temperature": 0.5}]) == 0
+            run_on(tmp_path, server.url, QUESTIONS, [SEEING, READING | {"system_prompt": "Be brief.", "temperature": 0.5}]) == 0
         )
-    assert asked(server) == {"seeing": 4, "reading": 3}
-    (picture,) = [body for body in server.seen if "Which colour?" in json.dumps(body)]
-    assert picture == {
+    assert count_requests(server) == {"seeing": 4, "reading": 3}
+    (image,) = [body for body in server.seen if "Which colour?" in json.dumps(body)]
+    assert image == {
         "model": "seeing",
         "max_tokens": 1024,
         "messages": [
@@ -152,10 +153,10 @@ def test_text_and_pictures_go_out_in_one_user_message_and_only_to_models_that_se
 
 def test_the_same_command_asks_nothing_twice_and_writes_the_same_bytes(tmp_path: Path) -> None:
     with ReplayServer(recording(RECORDED)) as server:
-        assert served(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
+        assert run_on(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
         before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.json")}
         assert server.requests == 7
-        assert served(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
+        assert run_on(tmp_path, server.url, QUESTIONS, [SEEING, READING]) == 0
         # The one question that failed is tried again; no other is.
         assert server.requests == 8
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.json")} == before
@@ -164,13 +165,13 @@ def test_the_same_command_asks_nothing_twice_and_writes_the_same_bytes(tmp_path:
 
 def test_a_new_model_and_new_rows_are_all_that_is_asked(tmp_path: Path) -> None:
     with ReplayServer(recording(RECORDED)) as server:
-        assert served(tmp_path, server.url, QUESTIONS[:2], [SEEING, READING], "--models", "reading") == 0
-        assert asked(server) == {"reading": 2}
+        assert run_on(tmp_path, server.url, QUESTIONS[:2], [SEEING, READING], "--models", "reading") == 0
+        assert count_requests(server) == {"reading": 2}
         assert all(set(row["model_scores"]) == {"reading"} for row in read_evaluations(tmp_path / "out"))
-        assert served(tmp_path, server.url, QUESTIONS[:2], [SEEING, READING]) == 0
-        assert asked(server) == {"reading": 2, "seeing": 2}
-        assert served(tmp_path, server.url, QUESTIONS[:3], [SEEING, READING]) == 0
-        assert asked(server) == {"reading": 2, "seeing": 3}
+        assert run_on(tmp_path, server.url, QUESTIONS[:2], [SEEING, READING]) == 0
+        assert count_requests(server) == {"reading": 2, "seeing": 2}
+        assert run_on(tmp_path, server.url, QUESTIONS[:3], [SEEING, READING]) == 0
+        assert count_requests(server) == {"reading": 2, "seeing": 3}
     assert [row["model_scores"] for row in read_evaluations(tmp_path / "out")] == [
         {"seeing": 1, "reading": 0},
         {"seeing": 1, "reading": None},
@@ -181,7 +182,7 @@ def test_a_new_model_and_new_rows_are_all_that_is_asked(tmp_path: Path) -> None:
 def test_equal_rows_of_one_run_are_asked_once_and_stay_together(tmp_path: Path) -> None:
     rows = [QUESTIONS[0]] * 8 + [QUESTIONS[1]]
     with ReplayServer(recording(RECORDED), latency_s=0.05) as server:
-        assert served(tmp_path, server.url, rows, [SEEING]) == 0
+        assert run_on(tmp_path, server.url, rows, [SEEING]) == 0
     assert server.requests == 2
     sizes = {len(load_records(tmp_path / "out" / f"hf_evaluations_{part}.json")) for part in ("train", "test")}
     assert sizes == {8, 1}
@@ -231,7 +232,7 @@ PASSING = [Fault(status=429, retry_after=0.01), Fault(status=500, retry_after=0.
 @pytest.mark.parametrize("fault", PASSING, ids=["429", "500", "disconnect"])
 def test_passing_faults_leave_no_trace_in_the_labels(tmp_path: Path, fault: Fault) -> None:
     with ReplayServer(recording(RECORDED), fault=lambda number: fault if number % 3 == 0 else None) as server:
-        assert served(tmp_path, server.url, QUESTIONS[:3], [SEEING]) == 0
+        assert run_on(tmp_path, server.url, QUESTIONS[:3], [SEEING]) == 0
     assert [row["model_scores"] for row in read_evaluations(tmp_path / "out")] == [{"seeing": 1}] * 3
     # 3 answers and the retries: every third request fails, from the first on.
     assert server.requests == 3 + len(range(0, server.requests, 3))
@@ -274,17 +275,17 @@ def test_what_is_no_answer_is_null_with_a_reason_and_the_run_goes_on(tmp_path: P
         return NO_ANSWERS[number][0] if body["model"] == "reading" else completion("42")
 
     with ChatServer(script) as server:
-        assert served(tmp_path, server.url, rows, [SEEING, READING], "--match-only") == 0
+        assert run_on(tmp_path, server.url, rows, [SEEING, READING], "--match-only") == 0
         assert server.asked == {"seeing": len(rows), "reading": len(rows)}
         for row, (_, reason) in zip(read_evaluations(tmp_path / "out"), NO_ANSWERS, strict=True):
             assert row["model_scores"] == {"seeing": 1, "reading": None}
             assert re.match(reason, row["model_errors"]["reading"])
         # What may succeed later is asked again the next time; what was refused for good, or paid and empty, only on request.
         before = server.asked
-        assert served(tmp_path, server.url, rows, [SEEING, READING], "--match-only") == 0
+        assert run_on(tmp_path, server.url, rows, [SEEING, READING], "--match-only") == 0
         open_questions = sum(not reason.startswith(("HTTP 400", "empty")) for _, reason in NO_ANSWERS)
         assert server.asked - before == {"reading": open_questions}
-        assert served(tmp_path, server.url, rows, [SEEING, READING], "--match-only", "--retry-failed") == 0
+        assert run_on(tmp_path, server.url, rows, [SEEING, READING], "--match-only", "--retry-failed") == 0
         assert server.asked - before == {"reading": open_questions + len(rows)}
 
 
@@ -305,7 +306,7 @@ def test_strange_usage_costs_the_cost_and_not_the_answer(tmp_path: Path) -> None
         return raw({"choices": [{"message": {"content": "42"}, "finish_reason": 7}], "usage": usage})
 
     with ChatServer(script) as server:
-        assert served(tmp_path, server.url, rows, [SEEING]) == 0
+        assert run_on(tmp_path, server.url, rows, [SEEING]) == 0
     for row in read_evaluations(tmp_path / "out"):
         assert row["model_scores"] == {"seeing": 1}
         assert "model_costs" not in row
@@ -313,8 +314,8 @@ def test_strange_usage_costs_the_cost_and_not_the_answer(tmp_path: Path) -> None
 
 def test_match_only_never_asks_the_judge(tmp_path: Path) -> None:
     with ReplayServer(recording(RECORDED)) as server:
-        assert served(tmp_path, server.url, QUESTIONS[:2], [READING], "--match-only", judge=JUDGE) == 0
-    assert asked(server) == {"reading": 2}
+        assert run_on(tmp_path, server.url, QUESTIONS[:2], [READING], "--match-only", judge=JUDGE) == 0
+    assert count_requests(server) == {"reading": 2}
     assert [row["model_scores"]["reading"] for row in read_evaluations(tmp_path / "out")] == [0, 0]
 
 
@@ -347,17 +348,17 @@ def test_the_judge_decides_what_the_rules_cannot_and_an_unclear_verdict_is_null(
         return completion(VERDICTS[int(document["reference"].split()[1])].replace("ID", document["id"]))
 
     with ChatServer(script) as server:
-        assert served(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
+        assert run_on(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
         assert server.asked == {"m": 6, "judge-1": 5}
         judged = [body for body in server.bodies if body["model"] == "judge-1"]
         assert {body["temperature"] for body in judged} == {0}
         # Never which model it was: only the question, the reference and the answer.
         assert all(set(judged_document(body)) == {"id", "question", "reference", "answer"} for body in judged)
         # Verdicts are journalled too: even the empty one was paid, and is not asked again.
-        assert served(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
+        assert run_on(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
         assert server.asked == {"m": 6, "judge-1": 5}
         # Another judge judges anew, and no candidate is asked again.
-        assert served(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE | {"model": "judge-2"}) == 0
+        assert run_on(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE | {"model": "judge-2"}) == 0
         assert server.asked == {"m": 6, "judge-1": 5, "judge-2": 5}
     result = read_evaluations(tmp_path / "out")
     assert [row["model_scores"]["m"] for row in result] == [1, 0, None, None, None, 1]
@@ -378,13 +379,13 @@ def test_an_answer_that_instructs_the_judge_stays_data(tmp_path: Path) -> None:
 
     with ChatServer(script) as server:
         rows = [{"prompt": f"Name a city, {n}", "answer": "Paris"} for n in range(2)]
-        assert served(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
+        assert run_on(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
         assert server.asked == {"m": 2, "judge-1": 2}
     assert [row["model_scores"]["m"] for row in read_evaluations(tmp_path / "out")] == [0, 0]
 
 
 @pytest.mark.parametrize(("modalities", "shown"), [(["text"], False), (["text", "image"], True)])
-def test_a_judge_is_shown_pictures_only_if_it_takes_them(tmp_path: Path, modalities: list[str], shown: bool) -> None:
+def test_a_judge_is_shown_images_only_if_it_takes_them(tmp_path: Path, modalities: list[str], shown: bool) -> None:
     blue = base64.b64encode(png((0, 0, 255))).decode()
     rows = [QUESTIONS[2], {"prompt": "And this?", "answer": "blue", "images": [blue]}]
 
@@ -394,7 +395,7 @@ def test_a_judge_is_shown_pictures_only_if_it_takes_them(tmp_path: Path, modalit
         return completion(json.dumps({"id": judged_document(body)["id"], "correct": True}))
 
     with ChatServer(script) as server:
-        assert served(tmp_path, server.url, rows, [SEEING], judge=JUDGE | {"modalities": modalities}) == 0
+        assert run_on(tmp_path, server.url, rows, [SEEING], judge=JUDGE | {"modalities": modalities}) == 0
         judged = [json.dumps(body) for body in server.bodies if body["model"] == "judge-1"]
     assert sorted(RED_TEXT in body or blue in body for body in judged) == [shown, shown]
     assert [row["model_scores"]["seeing"] for row in read_evaluations(tmp_path / "out")] == [1, 1]
@@ -407,8 +408,8 @@ def test_a_recorded_judge_is_replayed(tmp_path: Path) -> None:
         "answer": {"text": json.dumps({"id": verdict_id(question, "the city of light"), "correct": True})},
     }
     with ReplayServer(recording([*RECORDED, verdict])) as server:
-        assert served(tmp_path, server.url, QUESTIONS[:2], [READING], judge=JUDGE) == 0
-    assert asked(server) == {"reading": 2, "judge-1": 1}
+        assert run_on(tmp_path, server.url, QUESTIONS[:2], [READING], judge=JUDGE) == 0
+    assert count_requests(server) == {"reading": 2, "judge-1": 1}
     assert [row["model_scores"]["reading"] for row in read_evaluations(tmp_path / "out")] == [0, 1]
 
 
@@ -485,7 +486,7 @@ def test_groups_stay_on_one_side_and_the_seed_decides(tmp_path: Path) -> None:
     sides = []
     with ReplayServer(recording(recorded("m", row["prompt"], row["answer"]) for row in rows)) as server:
         for seed in ("0", "0", "1"):
-            assert served(tmp_path, server.url, rows, [{"name": "m"}], "--seed", seed, "--test-fraction", "0.3") == 0
+            assert run_on(tmp_path, server.url, rows, [{"name": "m"}], "--seed", seed, "--test-fraction", "0.3") == 0
             parts = [load_records(tmp_path / "out" / f"hf_evaluations_{part}.json") for part in ("train", "test")]
             assert [len(part) for part in parts] == [21, 9]
             train, test = ({record.group for record in part} for part in parts)
@@ -498,7 +499,7 @@ def test_groups_stay_on_one_side_and_the_seed_decides(tmp_path: Path) -> None:
 def test_a_sample_is_all_that_is_asked(tmp_path: Path) -> None:
     rows = [{"prompt": f"What is {n}+0?", "answer": str(n)} for n in range(30)]
     with ReplayServer(recording(recorded("m", row["prompt"], row["answer"]) for row in rows)) as server:
-        assert served(tmp_path, server.url, rows, [{"name": "m"}], "--num-samples", "5") == 0
+        assert run_on(tmp_path, server.url, rows, [{"name": "m"}], "--num-samples", "5") == 0
         assert server.requests == 5
     result = read_evaluations(tmp_path / "out")
     assert len(result) == 5
@@ -506,7 +507,7 @@ def test_a_sample_is_all_that_is_asked(tmp_path: Path) -> None:
 
 
 def test_real_recorded_answers_get_their_known_labels(tmp_path: Path, shared_data: Path) -> None:
-    """40 questions, half with a picture, and the recorded answers of up to seven models, through the whole of Stage 1."""
+    """40 questions, half with an image, and the recorded answers of up to seven models, through the whole of Stage 1."""
     with gzip.open(shared_data / "replay7" / "data.json.gz", "rt", encoding="utf-8") as file:
         every = json.load(file)
     rows = [row for row in every if not row["images"]][:20] + [row for row in every if row["images"]][:20]
@@ -520,7 +521,7 @@ def test_real_recorded_answers_get_their_known_labels(tmp_path: Path, shared_dat
     questions = [{"prompt": row["asked_prompt"], "answer": row["answer"], "images": row["images"]} for row in rows]
     models = [{"name": name, "modalities": ["text", "image"]} for name in names]
     with ReplayServer(recording(answers)) as server:
-        assert served(tmp_path, server.url, questions, models) == 0
+        assert run_on(tmp_path, server.url, questions, models) == 0
         assert server.requests == len(rows) * len(names)
     agreed = []
     for row, result in zip(rows, read_evaluations(tmp_path / "out"), strict=True):

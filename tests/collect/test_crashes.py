@@ -43,9 +43,9 @@ def prompt(number: int) -> str:
 
 
 def dataset() -> list[dict[str, Any]]:
-    """Every fifth row has a picture; the references are words, so that the judge has work to do."""
-    pictures = {n: [b64(png((n, 2 * n, 3)))] if n % 5 == 0 else [] for n in range(QUESTIONS)}
-    return [{"prompt": prompt(n), "answer": f"thing {n}", "images": pictures[n]} for n in range(QUESTIONS)]
+    """Every fifth row has an image; the references are words, so that the judge has work to do."""
+    images = {n: [b64(png((n, 2 * n, 3)))] if n % 5 == 0 else [] for n in range(QUESTIONS)}
+    return [{"prompt": prompt(n), "answer": f"thing {n}", "images": images[n]} for n in range(QUESTIONS)]
 
 
 def answers() -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ def test_a_failure_is_kept_until_an_answer_takes_its_place(tmp_path: Path) -> No
         assert database.execute("SELECT count(*), sum(tries), sum(lost_usd) FROM exchanges").fetchone() == (1, 2, 0.5)
 
 
-def test_pictures_are_kept_as_digests_and_told_apart(tmp_path: Path) -> None:
+def test_images_are_kept_as_digests_and_told_apart(tmp_path: Path) -> None:
     red, blue = ({"model": "m", "messages": user_message("q", [png(c)])} for c in ((255, 0, 0), (0, 0, 255)))
     with Journal(tmp_path / "j.sqlite") as journal:
         journal.put(Exchange(red, Answer("red")))

@@ -122,10 +122,10 @@ def test_what_people_read_is_not_escaped() -> None:
     assert all(word in user["content"] for word in ("何ですか", "猫 è", "ein Kätzchen 🐈"))
 
 
-def test_the_judge_sees_pictures_only_when_given_and_never_the_model() -> None:
-    picture = png((255, 0, 0))
-    question = Question(0, "Colour?", "red", (picture,), None, "g")
+def test_the_judge_sees_images_only_when_given_and_never_the_model() -> None:
+    red = png((255, 0, 0))
+    question = Question(0, "Colour?", "red", (red,), None, "g")
     assert isinstance(judge_messages(question, "red")[1]["content"], str)
     text, image = judge_messages(question, "crimson", question.images)[1]["content"]
     assert set(document(text["text"])) == {"id", "question", "reference", "answer"}
-    assert image["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    assert image["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(red).decode()}"

@@ -59,7 +59,7 @@ def test_a_dry_run_asks_each_endpoint_once_and_shows_the_cost(tmp_path: Path, ca
     assert (table["a"][5], table["a"][6]) == ("yes", "31")
     assert (table["b"][5], table["b"][6]) == ("no", "30")
     assert "taken, not recognised" in " ".join(table["j"])
-    # 30 prompts of 12 or 13 characters and a picture at 1 USD, 250 tokens of answer each at 2 USD per million.
+    # 30 prompts of 12 or 13 characters and an image at 1 USD, 250 tokens of answer each at 2 USD per million.
     assert float(table["a"][7]) == pytest.approx(0.02, abs=0.011)
     assert float(table["a"][8]) == pytest.approx(31 * 1024 * 2e-6, abs=0.01)
     assert outputs(tmp_path) == {}
@@ -194,7 +194,9 @@ def test_measures_by_hand() -> None:
     assert np.isnan(cohens_kappa(np.ones(5), np.ones(5)))
     scores = np.array([[1.0, 0.0], [0.0, 1.0], [np.nan, 1.0], [np.nan, np.nan]])
     assert oracle(scores) == 1.0
-    assert [marginal_gain(scores, column) for column in (0, 1)] == pytest.approx([1 / 3, 2 / 3])
+    # Of row 2 nothing would be known without the second model.
+    assert [marginal_gain(scores, column) for column in (0, 1)] == pytest.approx([1 / 3, 1 / 2])
+    assert np.isnan(marginal_gain(np.array([[1.0, np.nan]]), 0)), "no row tells what it adds"
 
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)>" onmouseover="alert(3) {{ 7*7 }} ]]> </pre>\u202e'

@@ -167,7 +167,7 @@ def test_a_budget_is_never_passed_and_waits_for_what_may_be_cheaper() -> None:
     run_async(work())
 
 
-def test_the_worst_case_counts_bytes_pictures_and_the_longest_answer() -> None:
+def test_the_worst_case_counts_bytes_images_and_the_longest_answer() -> None:
     request = {"messages": user_message("é" * 100, [])}
     assert most_tokens(request, PoolModel("m", max_tokens=7)) == (100 + 2 + 20, 7)
     assert most_tokens(request, PoolModel("m", parameters={"max_completion_tokens": 9}))[1] == 9

@@ -68,12 +68,12 @@ def test_what_was_not_recorded_is_404() -> None:
             assert (status, reply["error"]["code"]) == (404, "not_recorded")
 
 
-def test_sampling_settings_do_not_matter_but_pictures_do() -> None:
+def test_sampling_settings_do_not_matter_but_images_do() -> None:
     red, blue = png((255, 0, 0)), png((0, 0, 255))
     answers = recording([recorded("m", "q", "red", [red]), recorded("m", "q", "blue", [blue])])
     with ReplayServer(answers) as server:
-        for picture, colour in ((red, "red"), (blue, "blue")):
-            body = {"model": "m", "messages": user_message("q", [picture]), "max_tokens": 99, "temperature": 1}
+        for image, colour in ((red, "red"), (blue, "blue")):
+            body = {"model": "m", "messages": user_message("q", [image]), "max_tokens": 99, "temperature": 1}
             assert post(server, json.dumps(body).encode())[1]["choices"][0]["message"]["content"] == colour
 
 

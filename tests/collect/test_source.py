@@ -1,4 +1,4 @@
-"""Questions from any data set: formats, columns, pictures, samples, and every way a data set can be wrong."""
+"""Questions from any data set: formats, columns, images, samples, and every way a data set can be wrong."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_sample_is_seeded_sorted_and_keeps_its_row_numbers(tmp_path: Path) -> 
     assert len(survey(Source(dataset), 500, 0.2, 0)) == 50
 
 
-def test_pictures_in_json_are_base64_or_data_uris(tmp_path: Path) -> None:
+def test_images_in_json_are_base64_or_data_uris(tmp_path: Path) -> None:
     text = base64.b64encode(RED).decode()
     rows = [
         {"prompt": "p", "answer": "a", "images": [text, f"data:image/png;base64,{text}"]},
@@ -119,7 +119,7 @@ def test_pictures_in_json_are_base64_or_data_uris(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_pictures_of_an_image_column_keep_their_file(tmp_path: Path, many: bool) -> None:
+def test_images_of_an_image_column_keep_their_file(tmp_path: Path, many: bool) -> None:
     import datasets
 
     jpeg = io.BytesIO()
@@ -145,7 +145,7 @@ def test_pil_images_put_into_a_data_set_come_back(tmp_path: Path) -> None:
     assert pixels(question.images[0]).getpixel((0, 0)) == (1, 2, 3)
 
 
-PICTURE_ERRORS = [
+IMAGE_ERRORS = [
     ("cat.png", "not base64"),
     ("https://example.com/cat.png", "nothing is fetched"),
     (base64.b64encode(RED[:40]).decode(), "cannot be decoded"),
@@ -154,9 +154,9 @@ PICTURE_ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("picture", "says"), PICTURE_ERRORS)
-def test_a_bad_picture_is_named_with_its_row_before_anything_is_asked(tmp_path: Path, picture: Any, says: str) -> None:
-    dataset = str(write_rows(tmp_path / "a.jsonl", [{"prompt": "p", "answer": "a", "images": [picture]}]))
+@pytest.mark.parametrize(("image", "says"), IMAGE_ERRORS)
+def test_a_bad_image_is_named_with_its_row_before_anything_is_asked(tmp_path: Path, image: Any, says: str) -> None:
+    dataset = str(write_rows(tmp_path / "a.jsonl", [{"prompt": "p", "answer": "a", "images": [image]}]))
     with pytest.raises(DataError, match=f"row 0, pictures: .*{says}"):
         survey(Source(dataset), None, 0.2, 0)
 

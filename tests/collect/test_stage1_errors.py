@@ -92,9 +92,9 @@ CASES: dict[str, Case] = {
     "misnamed column": (nothing, {"images_column": "pics"}, "no column 'pics' for the images"),
     "row without prompt": (rows(GOOD, {"prompt": " ", "answer": "a"}), {}, "row 1: column 'prompt' holds no prompt"),
     "null prompt": (rows(GOOD, {"prompt": None, "answer": "a"}), {}, "row 1"),
-    "truncated picture": (rows(GOOD | {"images": [TRUNCATED]}), {}, "row 0, pictures: .*cannot be decoded"),
-    "picture that is a path": (rows(GOOD | {"images": ["/etc/passwd"]}), {}, "row 0, pictures: .*not base64"),
-    "picture that is a URL": (rows(GOOD | {"images": ["http://127.0.0.1/x.png"]}), {}, "nothing is fetched"),
+    "truncated image": (rows(GOOD | {"images": [TRUNCATED]}), {}, "row 0, pictures: .*cannot be decoded"),
+    "image that is a path": (rows(GOOD | {"images": ["/etc/passwd"]}), {}, "row 0, pictures: .*not base64"),
+    "image that is a URL": (rows(GOOD | {"images": ["http://127.0.0.1/x.png"]}), {}, "nothing is fetched"),
     "one row": (rows(GOOD), {}, "at least 2 groups"),
     "one group": (rows(*(row | {"group": "g"} for row in ROWS)), {}, "4 rows form 1 group"),
     "missing pool": (nothing, {"pool": "none.yaml"}, "pool file .* cannot be read"),
@@ -157,7 +157,7 @@ def test_a_journal_that_is_none_is_not_overwritten(folder: Path, capfd: pytest.C
     assert (folder / "out" / JOURNAL_NAME).read_bytes() == b"my diary " * 500
 
 
-@pytest.mark.parametrize("case", ["truncated picture", "missing key variable"])
+@pytest.mark.parametrize("case", ["truncated image", "missing key variable"])
 def test_the_script_itself_ends_with_code_2_and_no_traceback(folder: Path, case: str) -> None:
     prepare, changed, _ = CASES[case]
     prepare(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 from dataclasses import replace
@@ -16,25 +15,16 @@ from auto_router.data import formats as shards
 from auto_router.data.formats import files_of, parquet_shards, records_sha256
 from auto_router.data.records import Record, content_key, group_ids, iter_records, load_records
 from auto_router.errors import DataError
-from tests.helpers import png
-
-MODELS = ["a/b", "c d"]
-
-
-def record(i: int) -> Record:
-    picture = base64.b64encode(png((i % 256, 0, 0))).decode()
-    costs = {"a/b": 1e-7 * i} if i else {}
-    return Record(i, f"prompt {i} é", "42", (picture,) * (i % 3), {"a/b": i % 2, "c d": None if i % 4 else 0.25},
-                  f"g{i // 2}", "s" if i else None, costs, {"c d": "timeout"} if i % 4 else {})  # fmt: skip
+from tests.fakes import RECORD_MODELS, make_record
 
 
 def write(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch | None = None) -> None:
     if monkeypatch is not None:
         monkeypatch.setattr(shards, "SHARD_ROWS", 6)
         monkeypatch.setattr(shards, "GROUP_ROWS", 3)
-    with parquet_shards(folder, MODELS) as append:
+    with parquet_shards(folder, RECORD_MODELS) as append:
         for i in range(count):
-            append(record(i).to_json())
+            append(make_record(i).to_json())
 
 
 def known(row: Record) -> Record:
@@ -46,7 +36,7 @@ def test_shards_give_back_what_was_written_from_any_record_on(tmp_path: Path, mo
     write(tmp_path / "train", 20, monkeypatch)
     assert [file.name for file in files_of(tmp_path / "train")] == [f"train-0000{i}-of-00004.parquet" for i in range(4)]
     assert list(tmp_path.iterdir()) == [tmp_path / "train"]
-    expected = [record(i) for i in range(20)]
+    expected = [make_record(i) for i in range(20)]
     for start in (0, 1, 3, 5, 6, 11, 12, 19):
         assert list(map(known, iter_records(tmp_path / "train", start))) == expected[start:]
     assert list(iter_records(tmp_path / "train", 20)) == []
@@ -67,7 +57,7 @@ def test_records_before_the_start_are_not_read(tmp_path: Path, monkeypatch: pyte
     assert len(read) == 3, "the row group's two before it, and itself"
 
 
-def test_the_data_set_library_reads_them_with_their_pictures(tmp_path: Path) -> None:
+def test_the_data_set_library_reads_them_with_their_images(tmp_path: Path) -> None:
     write(tmp_path / "hf_evaluations_train", 5)
     (name,) = datasets.load_dataset(str(tmp_path / "hf_evaluations_train")).keys()
     rows = datasets.load_dataset(str(tmp_path / "hf_evaluations_train"), split=name)
@@ -79,10 +69,10 @@ def test_the_data_set_library_reads_them_with_their_pictures(tmp_path: Path) -> 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json"])
 def test_shards_of_lines_count_as_one_list(tmp_path: Path, suffix: str) -> None:
     for number, rows in enumerate(([0, 1, 2], [], [3, 4])):
-        plain = [record(i).to_json() for i in rows]
+        plain = [make_record(i).to_json() for i in rows]
         text = json.dumps(plain) if suffix == ".json" else "\n".join(map(json.dumps, plain))
         (tmp_path / f"{number}{suffix}").write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
-    assert load_records(tmp_path) == [record(i) for i in range(5)]
+    assert load_records(tmp_path) == [make_record(i) for i in range(5)]
     for start in (2, 3, 4):
         assert [row.idx for row in iter_records(tmp_path, start)] == list(range(start, 5))
 
@@ -104,7 +94,7 @@ def test_the_digest_is_of_the_contents_in_order(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_shards_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "train", 20, monkeypatch)
-    with pytest.raises(KeyError), parquet_shards(tmp_path / "train", MODELS) as append:
+    with pytest.raises(KeyError), parquet_shards(tmp_path / "train", RECORD_MODELS) as append:
         append({})
     assert [row.idx for row in load_records(tmp_path / "train")] == list(range(20))
     write(tmp_path / "train", 2)
@@ -115,7 +105,10 @@ def test_a_failed_write_leaves_the_old_shards_and_nothing_else(tmp_path: Path, m
 def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "thesis.docx").write_text("years of work")
-    with pytest.raises(DataError, match=r"holds thesis\.docx, which is no shard"), parquet_shards(tmp_path / "train", MODELS):
+    with (
+        pytest.raises(DataError, match=r"holds thesis\.docx, which is no shard"),
+        parquet_shards(tmp_path / "train", RECORD_MODELS),
+    ):
         pass
     assert (tmp_path / "train" / "thesis.docx").exists()
 
@@ -139,14 +132,14 @@ def test_what_is_no_list_of_shards_is_named(tmp_path: Path) -> None:
 def test_a_model_without_a_column_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(DataError, match="record 7 scores e; the shards are for"),
-        parquet_shards(tmp_path / "t", MODELS) as append,
+        parquet_shards(tmp_path / "t", RECORD_MODELS) as append,
     ):
         append(Record(7, "p", model_scores={"e": 1}).to_json())
     assert not list(tmp_path.iterdir())
 
 
 def test_text_without_a_utf8_form_is_written_without_it(tmp_path: Path) -> None:
-    with parquet_shards(tmp_path / "train", MODELS) as append:
+    with parquet_shards(tmp_path / "train", RECORD_MODELS) as append:
         append(Record(0, "lone \ud800 here", model_scores={"a/b": 1}, model_errors={"c d": "\udfff"}).to_json())
     (row,) = load_records(tmp_path / "train")
     assert row.prompt == "lone ? here"
@@ -154,12 +147,12 @@ def test_text_without_a_utf8_form_is_written_without_it(tmp_path: Path) -> None:
 
 
 def test_a_slim_record_keeps_what_training_needs() -> None:
-    rows = [record(i) for i in range(6)]
+    rows = [make_record(i) for i in range(6)]
     bare = [Record(r.idx, r.prompt, r.answer, r.images, r.model_scores) for r in [*rows, *rows]]
     slim = [row.slim() for row in bare]
     assert group_ids(slim).tolist() == group_ids(bare).tolist()
     assert [len(row.images) for row in slim] == [len(row.images) for row in bare]
-    assert {len(picture) for row in slim for picture in row.images} == {16}, "a digest"
+    assert {len(image) for row in slim for image in row.images} == {16}, "a digest"
     keys = [[content_key(row.prompt, row.images) for row in part] for part in (slim, bare)]
     assert [keys[0].index(key) for key in keys[0]] == [keys[1].index(key) for key in keys[1]], "the same are repeated"
     assert [row.group for row in map(Record.slim, rows)] == [row.group for row in rows]

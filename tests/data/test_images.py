@@ -1,4 +1,4 @@
-"""A picture in any accepted form, and nothing else: no path, no URL, no bomb, no surprise from a decoder."""
+"""An image in any accepted form, and nothing else: no path, no URL, no bomb, no surprise from a decoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def two(left: Any, right: Any, mode: str = "RGB") -> Image.Image:
-    """A picture of two pixels side by side."""
+    """An image of two pixels side by side."""
     image = Image.new(mode, (2, 1))
     image.putpixel((0, 0), left)
     image.putpixel((1, 0), right)
@@ -107,7 +107,7 @@ def test_too_many_bytes_are_refused(tmp_path: Path) -> None:
             image_bytes(form)
 
 
-def test_an_error_quotes_little_of_the_picture() -> None:
+def test_an_error_quotes_little_of_the_image() -> None:
     with pytest.raises(DataError) as caught:
         image_bytes("secret " * 10_000 + "!")
     assert len(str(caught.value)) < 300
@@ -121,7 +121,7 @@ def test_lossless_files_give_their_pixels(kind: str) -> None:
     assert colours(image) == [RED, BLUE]
 
 
-def test_one_pixel_is_a_picture() -> None:
+def test_one_pixel_is_an_image() -> None:
     assert colours(pixels(encoded(Image.new("RGB", (1, 1), RED)))) == [RED]
 
 
@@ -214,7 +214,7 @@ def test_random_bytes_decode_or_raise_a_data_error(data: bytes) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "ICO"])
 @given(places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6), end=st.floats(0.3, 1))
 @example(places=[], end=1.0)
-def test_a_mutilated_picture_decodes_or_raises_a_data_error(kind: str, places: list[tuple[float, int]], end: float) -> None:
+def test_a_mutilated_image_decodes_or_raises_a_data_error(kind: str, places: list[tuple[float, int]], end: float) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "words"
     options = {"exif": exif} if kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}
@@ -239,7 +239,7 @@ def test_known_traps_of_the_decoders() -> None:
     assert described in jpeg
     avif = encoded(Image.new("RGB", (8, 8)), "AVIF")
     assert b"iloc" in avif
-    # A text where EXIF keeps the width: struct.error when the turned picture's EXIF is packed again. No item: RuntimeError.
+    # A text where EXIF keeps the width: struct.error when the turned image's EXIF is packed again. No item: RuntimeError.
     for trap in (jpeg.replace(described, width), avif.replace(b"iloc", b"xxxx")):
         with pytest.raises(DataError, match="cannot be decoded"):
             pixels(trap)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.data.pool import PoolModel, load_pool
+from auto_router.data.pool import ModelFacts, PoolModel, load_pool
 from auto_router.errors import ConfigError
-from prepare_hf_data import DEFAULT_POOL, MODEL_IDS, chosen_pool
+from prepare_hf_data import DEFAULT_POOL, MODEL_IDS, load_candidates
 
 FULL = """
 models:
@@ -34,14 +35,14 @@ judge: {name: judge, temperature: 0}
 """
 
 
-def written(folder: Path, text: str) -> Path:
+def write(folder: Path, text: str) -> Path:
     path = folder / "pool.yaml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def test_every_field_is_read_and_null_means_the_default(tmp_path: Path) -> None:
-    pool = load_pool(written(tmp_path, FULL))
+    pool = load_pool(write(tmp_path, FULL))
     assert pool.models == (
         PoolModel(
             name="big",
@@ -63,21 +64,19 @@ def test_every_field_is_read_and_null_means_the_default(tmp_path: Path) -> None:
 
 
 def test_a_router_learns_prices_and_limits_and_no_address(tmp_path: Path) -> None:
-    facts = load_pool(written(tmp_path, FULL)).facts()
-    assert facts == {
+    facts = load_pool(write(tmp_path, FULL)).facts
+    plain: dict[str, dict[str, Any]] = {
         "big": {
             "input_usd_per_mtok": 2,
             "output_usd_per_mtok": 10.0,
             "modalities": ["text", "image"],
             "context_window": 1000,
         },
-        "small": {
-            "input_usd_per_mtok": None,
-            "output_usd_per_mtok": None,
-            "modalities": ["text"],
-            "context_window": None,
-        },
+        "small": {"modalities": ["text"]},
     }
+    assert {name: one.to_plain() for name, one in facts.items()} == plain
+    assert {name: ModelFacts.from_plain(values) for name, values in plain.items()} == facts
+    assert facts["small"] == ModelFacts(None, None, ("text",), None)
 
 
 def test_cost_is_tokens_times_price() -> None:
@@ -90,7 +89,7 @@ def test_cost_is_tokens_times_price() -> None:
 
 
 def test_a_subset_keeps_the_asked_order_and_the_judge(tmp_path: Path) -> None:
-    pool = load_pool(written(tmp_path, FULL))
+    pool = load_pool(write(tmp_path, FULL))
     part = pool.subset(["small", "big", "small"])
     assert [model.name for model in part.models] == ["small", "big"]
     assert part.judge == pool.judge
@@ -99,8 +98,8 @@ def test_a_subset_keeps_the_asked_order_and_the_judge(tmp_path: Path) -> None:
 
 
 def test_the_default_pool_serves_the_models_of_the_script() -> None:
-    assert [model.name for model in chosen_pool(None, None).models] == sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name])
-    assert [model.name for model in chosen_pool(None, ["gpt-5-chat"]).models] == ["gpt-5-chat"]
+    assert [model.name for model in load_candidates(None, None).models] == sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name])
+    assert [model.name for model in load_candidates(None, ["gpt-5-chat"]).models] == ["gpt-5-chat"]
     judge = load_pool(DEFAULT_POOL).judge
     assert judge is not None
     assert judge.model not in {model.model for model in load_pool(DEFAULT_POOL).models}
@@ -141,7 +140,7 @@ def test_the_default_pool_serves_the_models_of_the_script() -> None:
     ],
 )
 def test_a_wrong_file_is_refused_and_says_where(tmp_path: Path, text: str, says: str) -> None:
-    path = written(tmp_path, text)
+    path = write(tmp_path, text)
     with pytest.raises(ConfigError, match=says) as caught:
         load_pool(path)
     assert str(path) in str(caught.value)

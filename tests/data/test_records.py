@@ -207,6 +207,8 @@ def test_groups_are_the_named_ones_and_equal_content() -> None:
         Record(5, "What is 2+2?", images=("BBBB",)),
     ]
     assert list(group_ids(records)) == [0, 0, 1, 2, 2, 3]
+    records += [Record(6, "Else?", images=("BBBB", "CCCC")), Record(7, "More?", images=("CCCC",)), Record(8, "“what is 2+2”")]
+    assert list(group_ids(records)) == [0, 0, 1, 2, 2, 3, 3, 3, 0], "an image that they share, directly or through others"
 
 
 def test_an_empty_group_is_no_group() -> None:
@@ -215,7 +217,7 @@ def test_an_empty_group_is_no_group() -> None:
     assert list(group_ids(records)) == [0, 1]
 
 
-def test_content_keys_separate_prompt_from_pictures() -> None:
+def test_content_keys_separate_prompt_from_images() -> None:
     keys = {
         content_key("a"),
         content_key("a", [b"x"]),

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from auto_router.data.dataset import Prediction
+from auto_router.data.pool import ModelFacts
 from auto_router.data.records import NOMINAL_TOKENS, Record, answer_costs
-from auto_router.decide.eligibility import outcomes
+from auto_router.decide.eligibility import outcomes_of
 from auto_router.decide.operating_points import NEVER, OperatingPoint, clustered_mean, fit_operating_points
-from auto_router.decide.policy import serve
+from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 from auto_router.decide.rule import BEST_VALUE_QUALIFIED, CHEAPEST_QUALIFIED, choose
 from auto_router.errors import ConfigError
 
@@ -29,8 +31,8 @@ def population(rows: int, seed: int, skill: float = 1.0) -> tuple[Floats, Floats
     return p, (rng.random((rows, 2)) < truth).astype(np.float64)
 
 
-def decided(point: OperatingPoint, p: Floats) -> npt.NDArray[np.int64]:
-    return choose(p, handicaps=point.handicaps(NAMES)).chosen
+def choose_at(point: OperatingPoint, p: Floats) -> npt.NDArray[np.int64]:
+    return choose(p, penalties=point.penalties(NAMES)).chosen
 
 
 def test_every_point_keeps_its_aim_on_new_rows() -> None:
@@ -38,8 +40,8 @@ def test_every_point_keeps_its_aim_on_new_rows() -> None:
     points = fit_operating_points(p, y, COSTS, np.arange(4000), NAMES)
     assert list(points) == ["accuracy", "quality", "balanced", "economy"]
     new, truth = population(4000, 1)
-    accuracy = {name: np.take_along_axis(truth, decided(point, new)[:, None], 1).mean() for name, point in points.items()}
-    cost = {name: COSTS[decided(point, new)].mean() for name, point in points.items()}
+    accuracy = {name: np.take_along_axis(truth, choose_at(point, new)[:, None], 1).mean() for name, point in points.items()}
+    cost = {name: COSTS[choose_at(point, new)].mean() for name, point in points.items()}
     assert accuracy["accuracy"] >= truth[:, 0].mean() - 0.02
     assert accuracy["balanced"] >= truth[:, 0].mean() - 0.02
     assert accuracy["economy"] >= 0.97 * truth[:, 0].mean() - 0.02
@@ -53,7 +55,7 @@ def test_where_nothing_can_be_told_the_best_single_model_is_never_left() -> None
     points = fit_operating_points(noisy, y, COSTS, np.arange(2000), NAMES)
     for name in ("accuracy", "quality"):
         assert points[name].margin == NEVER
-        assert (decided(points[name], noisy) == 0).all()
+        assert (choose_at(points[name], noisy) == 0).all()
         assert points[name].evidence["gain"] == 0.0
 
 
@@ -82,11 +84,11 @@ def test_the_standard_error_counts_groups_not_rows() -> None:
     assert clustered_mean(np.array([np.nan]), np.arange(1)) == (0.0, float("inf"))
 
 
-def test_handicaps_are_prices_in_units_of_probability() -> None:
+def test_penalties_are_prices_in_units_of_probability() -> None:
     point = OperatingPoint("", "big", margin=0.1, cost_weight=0.2, costs={"big": 3.0, "small": 1.0})
-    assert point.handicaps(NAMES).tolist() == pytest.approx([0.2 * 1.5 - 0.1, 0.2 * 0.5])
-    assert point.handicaps(NAMES, np.array([300.0, 100.0])) == pytest.approx(point.handicaps(NAMES)), "any one unit"
-    unknown = point.handicaps(NAMES, expected=np.array([[3.0, np.nan], [np.nan, np.nan]]))
+    assert point.penalties(NAMES).tolist() == pytest.approx([0.2 * 1.5 - 0.1, 0.2 * 0.5])
+    assert point.penalties(NAMES, np.array([300.0, 100.0])) == pytest.approx(point.penalties(NAMES)), "any one unit"
+    unknown = point.penalties(NAMES, expected=np.array([[3.0, np.nan], [np.nan, np.nan]]))
     assert unknown[0].tolist() == pytest.approx([0.2 * 1.5 - 0.1, 0.2 * 1.5])
     assert unknown[1].tolist() == pytest.approx([-0.1, 0.0]), "nothing known of a row: no price"
     again = OperatingPoint.from_plain(point.to_plain())
@@ -102,37 +104,42 @@ def test_damaged_points_are_refused(change: dict[str, Any]) -> None:
 POINTS = {name: OperatingPoint(name, "big", margin=0.3 if name == "accuracy" else 0.0) for name in ("accuracy", "balanced")}
 
 
+def resolve(points: dict[str, OperatingPoint] = POINTS, **settings: Any) -> Policy:
+    return resolve_policy(NAMES, points, RouterSettings(**settings))
+
+
 def test_which_policy_is_in_force() -> None:
-    assert serve(NAMES, POINTS).operating_point == "accuracy"
-    assert serve(NAMES, POINTS, model_costs={"big": 1.0, "small": 0.1}).operating_point == "balanced"
-    assert serve(NAMES, POINTS, operating_point="balanced").operating_point == "balanced"
-    own = serve(NAMES, POINTS, {"big": 0.5}, {"big": 1.0, "small": 0.1})
-    assert (own.operating_point, own.handicaps) == (None, None)
-    assert own.choose(np.array([[0.9, 0.8]])).reasons == [CHEAPEST_QUALIFIED]
-    guarded = serve(NAMES, POINTS).choose(np.array([[0.5, 0.7], [0.5, 0.9]]))
+    costs = {"big": 1.0, "small": 0.1}
+    assert resolve().operating_point == "accuracy"
+    assert resolve(model_costs=costs).operating_point == "balanced"
+    assert resolve(operating_point="balanced").operating_point == "balanced"
+    own = resolve(model_thresholds={"big": 0.5}, model_costs=costs)
+    assert (own.operating_point, own.penalties) == (None, None)
+    assert own.choose(Prediction(np.array([[0.9, 0.8]]))).reasons == [CHEAPEST_QUALIFIED]
+    guarded = resolve().choose(Prediction(np.array([[0.5, 0.7], [0.5, 0.9]])))
     assert guarded.chosen.tolist() == [0, 1]
     assert guarded.reasons == [BEST_VALUE_QUALIFIED] * 2
     with pytest.raises(ConfigError, match="'cheap' is not in this artifact; it has accuracy, balanced"):
-        serve(NAMES, POINTS, operating_point="cheap")
+        resolve(operating_point="cheap")
     with pytest.warns(UserWarning, match="always choose the cheapest"):
-        bare = serve(NAMES, {}, model_costs={"big": 1.0, "small": 0.1})
-    assert bare.choose(np.array([[0.9, 0.8]])).chosen.tolist() == [0]
+        bare = resolve({}, model_costs=costs)
+    assert bare.choose(Prediction(np.array([[0.9, 0.8]]))).chosen.tolist() == [0]
 
 
 def test_a_model_that_may_not_take_a_row_fails_it() -> None:
     labels = np.array([[1.0, np.nan], [np.nan, 1.0]])
-    allowed = np.array([[True, False], [True, True]])
-    assert np.array_equal(outcomes(labels, allowed), [[1.0, 0.0], [np.nan, 1.0]], equal_nan=True)
+    eligible = np.array([[True, False], [True, True]])
+    assert np.array_equal(outcomes_of(labels, eligible), [[1.0, 0.0], [np.nan, 1.0]], equal_nan=True)
 
 
 def test_costs_are_recorded_ones_or_prices() -> None:
     plain = Record(0, "p", "a", (), {"big": 1.0})
-    priced = {"big": {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 3.0}, "small": {"input_usd_per_mtok": 1.0}}
-    found = answer_costs([plain], NAMES, priced)
+    facts = {"big": ModelFacts(1.0, 3.0), "small": ModelFacts(input_usd_per_mtok=1.0)}
+    found = answer_costs([plain], NAMES, facts)
     assert found is not None
     assert np.array_equal(found, [[4.0 * NOMINAL_TOKENS / 1e6, np.nan]], equal_nan=True)
     assert answer_costs([plain], NAMES, {}) is None
     paid = Record(0, "p", "a", (), {"big": 1.0}, model_costs={"small": 0.25})
-    recorded = answer_costs([paid, plain], NAMES, priced)
+    recorded = answer_costs([paid, plain], NAMES, facts)
     assert recorded is not None
     assert np.array_equal(recorded, [[np.nan, 0.25], [np.nan, np.nan]], equal_nan=True)

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_router.decide.eligibility import Limits, per_model
+from auto_router.data.dataset import Prediction
+from auto_router.data.pool import ModelFacts
+from auto_router.decide.eligibility import Eligibility, per_model
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.rule import (
     CHEAPEST_QUALIFIED,
@@ -30,15 +32,15 @@ Floats = npt.NDArray[np.float64]
 NAMES = ("big", "mid", "small")
 
 
-def reference(p: Floats, t: Floats, c: Floats | None, allowed: npt.NDArray[np.bool_], fallback: int | None) -> int:
+def reference(p: Floats, t: Floats, c: Floats | None, eligible: npt.NDArray[np.bool_], fallback: int | None) -> int:
     """The rule in words, for one row."""
-    able = [j for j in range(len(p)) if allowed[j]]
+    able = [j for j in range(len(p)) if eligible[j]]
     value = [-np.inf if np.isnan(x) else x for x in p]
     qualified = [j for j in able if t[j] <= 0 or value[j] >= t[j]]
     if qualified:
         price = [0.0] * len(p) if c is None else [np.inf if np.isnan(x) else x for x in c]
         return min(qualified, key=lambda j: (price[j], -value[j], j))
-    if fallback is not None and allowed[fallback]:
+    if fallback is not None and eligible[fallback]:
         return fallback
     return min(able, key=lambda j: (-value[j], j))
 
@@ -59,9 +61,9 @@ def situations(draw: st.DrawFn) -> tuple[Floats, Floats, Floats | None, npt.NDAr
     t = matrix(grid, models)
     c = draw(st.sampled_from([None, (models,), (rows, models)]))
     costs = None if c is None else matrix(st.one_of(grid, st.just(np.nan)), *c)
-    allowed = np.array(draw(st.lists(st.booleans(), min_size=rows * models, max_size=rows * models))).reshape(rows, models)
-    allowed[np.arange(rows), draw(st.lists(st.integers(0, models - 1), min_size=rows, max_size=rows))] = True
-    return p, t, costs, allowed, draw(st.one_of(st.none(), st.integers(0, models - 1)))
+    eligible = np.array(draw(st.lists(st.booleans(), min_size=rows * models, max_size=rows * models))).reshape(rows, models)
+    eligible[np.arange(rows), draw(st.lists(st.integers(0, models - 1), min_size=rows, max_size=rows))] = True
+    return p, t, costs, eligible, draw(st.one_of(st.none(), st.integers(0, models - 1)))
 
 
 @given(situations())
@@ -69,25 +71,25 @@ def situations(draw: st.DrawFn) -> tuple[Floats, Floats, Floats | None, npt.NDAr
 def test_the_vectorised_rule_is_the_reference(
     situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None],
 ) -> None:
-    p, t, c, allowed, fallback = situation
-    choices = choose(p, t, c, allowed, fallback)
+    p, t, c, eligible, fallback = situation
+    choices = choose(p, t, c, eligible, fallback)
     table = None if c is None else np.broadcast_to(c, p.shape)
     for i in range(len(p)):
-        assert choices.chosen[i] == reference(p[i], t, None if table is None else table[i], allowed[i], fallback)
+        assert choices.chosen[i] == reference(p[i], t, None if table is None else table[i], eligible[i], fallback)
         assert sorted(choices.ranking[i].tolist()) == list(range(p.shape[1]))
-        assert allowed[i, choices.chosen[i]]
+        assert eligible[i, choices.chosen[i]]
 
 
 @given(situations(), st.booleans(), st.booleans())
 def test_rows_that_are_all_alike_are_ranked_as_all_others(
     situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], priced: bool, guarded: bool
 ) -> None:
-    """Without thresholds, and with all models allowed, the rule takes a shorter way."""
+    """Without thresholds, and with all models eligible, the rule takes a shorter way."""
     p, _, costs, _, fallback = situation
-    handicaps = None if costs is None or not priced else np.nan_to_num(costs)
-    unfamiliar = np.arange(len(p)) < (1 if guarded else 0)
-    short = choose(p, None, costs, None, fallback, handicaps, unfamiliar, 0)
-    long = choose(p, np.zeros(p.shape[1]), costs, np.ones(p.shape, dtype=bool), fallback, handicaps, unfamiliar, 0)
+    penalties = None if costs is None or not priced else np.nan_to_num(costs)
+    novel = np.arange(len(p)) < (1 if guarded else 0)
+    short = choose(p, None, costs, None, fallback, penalties, novel, 0)
+    long = choose(p, np.zeros(p.shape[1]), costs, np.ones(p.shape, dtype=bool), fallback, penalties, novel, 0)
     assert short.ranking.tolist() == long.ranking.tolist()
     assert short.reasons == long.reasons
     assert short.qualified.all()
@@ -99,13 +101,13 @@ def test_rows_that_are_all_alike_are_ranked_as_all_others(
 def test_lowering_a_threshold_never_makes_a_qualified_decision_dearer(
     situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], data: st.DataObject
 ) -> None:
-    p, t, c, allowed, fallback = situation
+    p, t, c, eligible, fallback = situation
     if c is None or np.isnan(c).any():
         return
     lower = t.copy()
     j = data.draw(st.integers(0, len(t) - 1))
     lower[j] = data.draw(st.sampled_from([0.0, t[j] / 2]))
-    before, after = choose(p, t, c, allowed, fallback), choose(p, lower, c, allowed, fallback)
+    before, after = choose(p, t, c, eligible, fallback), choose(p, lower, c, eligible, fallback)
     price = np.broadcast_to(c, p.shape)
     for i in np.flatnonzero(before.qualified.any(axis=1)):
         assert price[i, after.chosen[i]] <= price[i, before.chosen[i]]
@@ -116,41 +118,41 @@ def test_lowering_a_threshold_never_makes_a_qualified_decision_dearer(
 def test_raising_a_models_cost_never_makes_it_more_chosen(
     situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], data: st.DataObject
 ) -> None:
-    p, t, c, allowed, fallback = situation
+    p, t, c, eligible, fallback = situation
     if c is None:
         return
     j = data.draw(st.integers(0, p.shape[1] - 1))
     dearer = c.copy()
     dearer[..., j] = np.where(np.isnan(dearer[..., j]), np.nan, dearer[..., j] + 0.3)
-    before, after = choose(p, t, c, allowed, fallback), choose(p, t, dearer, allowed, fallback)
+    before, after = choose(p, t, c, eligible, fallback), choose(p, t, dearer, eligible, fallback)
     assert not ((after.chosen == j) & (before.chosen != j)).any()
 
 
-def valued(p: Floats, t: Floats, h: Floats, allowed: npt.NDArray[np.bool_], fallback: int | None, guarded: int | None) -> int:
-    """The rule with handicaps in words, for one row; ``guarded``: the default model, where the row is unfamiliar."""
-    if guarded is not None and allowed[guarded]:
+def valued(p: Floats, t: Floats, h: Floats, eligible: npt.NDArray[np.bool_], fallback: int | None, guarded: int | None) -> int:
+    """The rule with penalties in words, for one row; ``guarded``: the default model, where the row is novel."""
+    if guarded is not None and eligible[guarded]:
         return guarded
     value = [-np.inf if np.isnan(x) else x for x in p]
-    qualified = [j for j in range(len(p)) if allowed[j] and (t[j] <= 0 or value[j] >= t[j])]
+    qualified = [j for j in range(len(p)) if eligible[j] and (t[j] <= 0 or value[j] >= t[j])]
     if qualified:
         return min(qualified, key=lambda j: (h[j] - value[j], -value[j], j))
-    return reference(p, t, None, allowed, fallback)
+    return reference(p, t, None, eligible, fallback)
 
 
 @given(situations(), st.data())
 @settings(max_examples=300)
-def test_the_rule_with_handicaps_and_unfamiliar_rows_is_the_reference(
+def test_the_rule_with_penalties_and_novel_rows_is_the_reference(
     situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], data: st.DataObject
 ) -> None:
-    p, t, c, allowed, fallback = situation
-    handicaps = np.array(data.draw(st.lists(grid, min_size=p.shape[1], max_size=p.shape[1])))
-    unfamiliar = np.array(data.draw(st.lists(st.booleans(), min_size=len(p), max_size=len(p))))
+    p, t, c, eligible, fallback = situation
+    penalties = np.array(data.draw(st.lists(grid, min_size=p.shape[1], max_size=p.shape[1])))
+    novel = np.array(data.draw(st.lists(st.booleans(), min_size=len(p), max_size=len(p))))
     default = data.draw(st.integers(0, p.shape[1] - 1))
-    choices = choose(p, t, c, allowed, fallback, handicaps, unfamiliar, default)
+    choices = choose(p, t, c, eligible, fallback, penalties, novel, default)
     for i in range(len(p)):
-        guarded = default if unfamiliar[i] else None
-        assert choices.chosen[i] == valued(p[i], t, handicaps, allowed[i], fallback, guarded)
-        assert (choices.reasons[i] == UNFAMILIAR) == bool(unfamiliar[i] and allowed[i, default])
+        guarded = default if novel[i] else None
+        assert choices.chosen[i] == valued(p[i], t, penalties, eligible[i], fallback, guarded)
+        assert (choices.reasons[i] == UNFAMILIAR) == bool(novel[i] and eligible[i, default])
         assert sorted(choices.ranking[i].tolist()) == list(range(p.shape[1]))
 
 
@@ -159,35 +161,35 @@ def test_the_rule_with_handicaps_and_unfamiliar_rows_is_the_reference(
 def test_raising_a_price_or_a_cost_under_a_point_never_makes_a_model_more_chosen(
     situation: tuple[Floats, Floats, Floats | None, npt.NDArray[np.bool_], int | None], data: st.DataObject
 ) -> None:
-    p, t, _, allowed, fallback = situation
+    p, t, _, eligible, fallback = situation
     models = p.shape[1]
     names = [f"model {j}" for j in range(models)]
     costs = np.array(data.draw(st.lists(st.sampled_from([0.1, 0.25, 0.5, 1.0]), min_size=models, max_size=models)))
     j = data.draw(st.integers(0, models - 1))
-    handicaps = OperatingPoint("", names[0], 0.1, 0.2).handicaps(names, costs)
-    dearer = handicaps.copy()
+    penalties = OperatingPoint("", names[0], 0.1, 0.2).penalties(names, costs)
+    dearer = penalties.copy()
     dearer[j] += data.draw(st.sampled_from([0.01, 0.3]))
-    before = choose(p, t, None, allowed, fallback, handicaps)
-    after = choose(p, t, None, allowed, fallback, dearer)
+    before = choose(p, t, None, eligible, fallback, penalties)
+    after = choose(p, t, None, eligible, fallback, dearer)
     assert not ((after.chosen == j) & (before.chosen != j)).any()
     subset = np.zeros(models, dtype=bool)
     subset[j] = True
-    alone = allowed & subset
+    alone = eligible & subset
     if alone.any(axis=1).all():
-        assert (choose(p, t, None, alone, fallback, handicaps).chosen == j).all(), "a subset of one is that one"
+        assert (choose(p, t, None, alone, fallback, penalties).chosen == j).all(), "a subset of one is that one"
 
 
 def test_each_rule_says_its_reason() -> None:
     p = np.array([[0.9, 0.8, 0.6]])
     t, c = np.array([0.7, 0.7, 0.7]), np.array([1.0, 0.3, 0.1])
     assert choose(p).reasons == [MOST_LIKELY_QUALIFIED]
-    cheap = decisions(choose(p, t, c), p, NAMES, c)[0]
+    cheap = decisions(choose(p, t, c), Prediction(p), NAMES, c)[0]
     assert (cheap.model, cheap.reason, cheap.cost) == ("mid", CHEAPEST_QUALIFIED, 0.3)
     assert cheap.qualified == ("big", "mid")
     assert cheap.ranking == ("mid", "big", "small")
     high = np.array([0.95, 0.95, 0.95])
-    assert decisions(choose(p, high, c), p, NAMES, c)[0].reason == NONE_QUALIFIED
-    fallback = decisions(choose(p, high, c, fallback=2), p, NAMES, c)[0]
+    assert decisions(choose(p, high, c), Prediction(p), NAMES, c)[0].reason == NONE_QUALIFIED
+    fallback = decisions(choose(p, high, c, fallback=2), Prediction(p), NAMES, c)[0]
     assert (fallback.model, fallback.reason, fallback.ranking) == ("small", FALLBACK, ("small", "big", "mid"))
 
 
@@ -196,15 +198,16 @@ def test_a_model_without_a_threshold_always_qualifies() -> None:
     assert choices.qualified.tolist() == [[True, False]]
 
 
-def test_no_allowed_model_is_an_error_that_names_the_row() -> None:
+def test_no_eligible_model_is_an_error_that_names_the_row() -> None:
     with pytest.raises(ConfigError, match="row 1"):
-        choose(np.zeros((2, 2)), allowed=np.array([[True, False], [False, False]]))
+        choose(np.zeros((2, 2)), eligible=np.array([[True, False], [False, False]]))
 
 
-def test_decisions_read_their_batch_when_they_are_asked() -> None:
+def test_decisions_hold_what_was_decided_and_no_other_row() -> None:
     p, costs = np.array([[0.2, 0.9, 0.5], [0.8, 0.1, np.nan]]), np.array([3.0, np.nan, 1.0])
-    allowed, features = np.array([[True, True, True], [True, False, True]]), np.arange(2_000_000.0).reshape(2, -1)
-    made = decisions(choose(p, None, None, allowed), p, NAMES, costs, np.array([0.5, 2.0]), {"heads": 1.0}, features)
+    eligible, features = np.array([[True, True, True], [True, False, True]]), np.arange(2_000_000.0).reshape(2, -1)
+    prediction = Prediction(p, novelty=np.array([0.5, 2.0]))
+    made = decisions(choose(p, None, None, eligible), prediction, NAMES, costs, features, {"heads": 1.0})
     plain = [
         Decision("mid", dict(zip(NAMES, p[0].tolist(), strict=True)), NAMES, "most_likely_qualified", ("mid", "small", "big"),
                  None, 0.5, {"heads": 1.0}, features[0]),
@@ -219,27 +222,27 @@ def test_decisions_read_their_batch_when_they_are_asked() -> None:
     assert copy.deepcopy(made[0]) == plain[0]
     assert len(pickle.dumps(made[1])) < 1.1 * features[0].nbytes, "a decision does not take its batch along"
     assert pickle.loads(pickle.dumps(made[0])) == plain[0]  # noqa: S301
-    with pytest.raises(AttributeError, match="no 'modle'"):
+    with pytest.raises(AttributeError, match="no attribute 'modle'"):
         made[0].modle  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_limits_hold_modality_context_and_subset() -> None:
-    pool: dict[str, dict[str, object]] = {
-        "mid": {"modalities": ["text"]},
-        "small": {"modalities": ["text", "image"], "context_window": 100},
+def test_eligibility_holds_modality_context_and_subset() -> None:
+    facts = {
+        "mid": ModelFacts(modalities=("text",)),
+        "small": ModelFacts(modalities=("text", "image"), context_window=100),
     }
     texts, counts = ["short", "short", "x" * 301], [0, 1, 0]
-    limits = Limits.of(NAMES, pool)
-    allowed = limits.allowed(texts, counts)
-    assert allowed.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
-    assert limits.allowed(texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
-    wide = Limits.of(NAMES, {"mid": {"context_window": 1100}})
-    assert wide.allowed(texts, counts).all(), "none is near a limit"
-    assert wide.allowed(["x" * 301], [1]).tolist() == [[True, False, True]]
-    all_named = Limits.of(NAMES, {name: {"context_window": 100} for name in NAMES})
-    assert all_named.allowed(["short", "x" * 301], [0, 0]).tolist() == [[True] * 3, [False] * 3]
+    eligibility = Eligibility.of(NAMES, facts)
+    eligible = eligibility.eligible(texts, counts)
+    assert eligible.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
+    assert eligibility.eligible(texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
+    wide = Eligibility.of(NAMES, {"mid": ModelFacts(context_window=1100)})
+    assert wide.eligible(texts, counts).all(), "none is near a limit"
+    assert wide.eligible(["x" * 301], [1]).tolist() == [[True, False, True]]
+    all_named = Eligibility.of(NAMES, {name: ModelFacts(context_window=100) for name in NAMES})
+    assert all_named.eligible(["short", "x" * 301], [0, 0]).tolist() == [[True] * 3, [False] * 3]
     with pytest.raises(ConfigError, match="unknown model 'tiny'; this router knows big, mid, small"):
-        limits.allowed(texts, counts, [["tiny"]])
+        eligibility.eligible(texts, counts, [["tiny"]])
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,14 @@ def generator(server: str) -> EmbeddingGenerator:
     return open_encoder(clip_server=server)
 
 
-def test_texts_and_pictures_arrive_typed(generator: EmbeddingGenerator) -> None:
+def test_texts_and_images_arrive_typed(generator: EmbeddingGenerator) -> None:
     rows = generator.embed_batch(["abc", "abc"], [[], [png((0, 0, 0), (4, 2))]])
     assert rows.shape == (2, 1024)
     text = np.array([3, 1]) / np.hypot(3, 1)
-    picture = np.array([4, 0, 1]) / np.hypot(4, 1)
+    image = np.array([4, 0, 1]) / np.hypot(4, 1)
     assert rows[0, :2] == pytest.approx(text)
     assert not rows[0, 512:].any()
-    assert rows[1, 512:515] == pytest.approx(picture)
+    assert rows[1, 512:515] == pytest.approx(image)
 
 
 @pytest.mark.parametrize("prompt", HOSTILE_PROMPTS)
@@ -71,7 +71,7 @@ def test_it_works_in_threads(generator: EmbeddingGenerator) -> None:
     assert found == {size: pytest.approx(size, rel=1e-4) for size in range(1, 6)}
 
 
-def test_an_undecodable_picture_is_named_before_the_server_sees_it(generator: EmbeddingGenerator) -> None:
+def test_an_undecodable_image_is_named_before_the_server_sees_it(generator: EmbeddingGenerator) -> None:
     with pytest.raises(DataError, match="cannot be decoded"):
         generator.embed("x", [b"nothing"])
 

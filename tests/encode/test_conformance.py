@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,12 +77,12 @@ def test_order_is_kept(generator: EmbeddingGenerator) -> None:
 
 
 def test_halves_are_unit_vectors_or_zeros(generator: EmbeddingGenerator) -> None:
-    picture, other = png((255, 0, 0)), png((0, 9, 200), (90, 33))
-    rows = generator.embed_batch(["", " \n", "text", ""], [[], [picture], [], [picture, other]])
+    red, other = png((255, 0, 0)), png((0, 9, 200), (90, 33))
+    rows = generator.embed_batch(["", " \n", "text", ""], [[], [red], [], [red, other]])
     text, image = np.split(rows, [generator.text_dim], axis=1)
     assert np.linalg.norm(text, axis=1) == pytest.approx([0, 0, 1, 0], abs=1e-5)
     assert np.linalg.norm(image[:3], axis=1) == pytest.approx([0, 1, 0], abs=1e-5)
-    alone = generator.embed_batch(["", ""], [[picture], [other]])[:, generator.text_dim :]
+    alone = generator.embed_batch(["", ""], [[red], [other]])[:, generator.text_dim :]
     assert image[3] == pytest.approx(alone.mean(axis=0), abs=1e-4)
 
 
@@ -99,7 +100,7 @@ def test_the_end_of_a_long_prompt_counts(generator: EmbeddingGenerator) -> None:
     assert generator.spec["text_window"]
 
 
-def test_a_bad_picture_is_named_or_skipped(generator: EmbeddingGenerator) -> None:
+def test_a_bad_image_is_named_or_skipped(generator: EmbeddingGenerator) -> None:
     images = [[png((0, 0, 0))], [png((1, 0, 0)), b"no picture"], [png((2, 0, 0))]]
     with pytest.raises(DataError, match=r"row 1, picture 1: picture of 10 bytes cannot be decoded"):
         generator.embed_batch(["a", "b", "c"], images)
@@ -243,7 +244,7 @@ def test_nvclip_answers_of_another_form_are_refused(answer: dict[str, object]) -
             encoder.embed_texts(["x"])
 
 
-def test_nvclip_pictures_are_shrunk_below_the_limit() -> None:
+def test_nvclip_images_are_shrunk_below_the_limit() -> None:
     import io
 
     from PIL import Image
@@ -280,7 +281,7 @@ def test_keys_come_from_the_environment_and_go_to_their_service_only(monkeypatch
         ({"backend": "open_clip", "model": "/"}, "cannot be loaded"),
     ],
 )
-def test_wrong_settings_are_one_clear_error(arguments: dict[str, str], error: str) -> None:
+def test_wrong_settings_are_one_clear_error(arguments: dict[str, Any], error: str) -> None:
     with pytest.raises((ConfigError, EncoderError), match=error):
         open_encoder(**arguments)
 

@@ -15,38 +15,13 @@ import pytest
 from PIL import Image
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
 from auto_router.encode import efficientnet, local
-from auto_router.encode.encoder import EmbeddingGenerator, Encoder
+from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import MAX_WINDOWS, WINDOW_TOKENS, LocalEncoder
 from auto_router.errors import ConfigError, DataError, EncoderError
+from tests.fakes import CountingEncoder
 from tests.helpers import HOSTILE_PROMPTS, png
-
-
-class CountingEncoder(Encoder):
-    """Vectors that can be computed by hand; remembers what it was asked."""
-
-    text_dim, image_dim, batch_size = 2, 3, 2
-
-    def __init__(self) -> None:
-        self.texts: list[list[str]] = []
-        self.images: list[list[bytes]] = []
-
-    @property
-    def spec(self) -> Spec:
-        return {"backend": "counting"}
-
-    def windows(self, text: str) -> list[str]:
-        return text.split("|")
-
-    def embed_texts(self, texts: list[str]) -> Array:
-        self.texts.append(texts)
-        return np.array([[3.0, 0.0] if text.startswith("x") else [0.0, 5.0] for text in texts], dtype=np.float32)
-
-    def embed_images(self, images: list[bytes]) -> Array:
-        self.images.append(images)
-        return np.array([[len(image), 0, 0] for image in images], dtype=np.float32)
 
 
 def test_rows_are_text_then_image_with_zeros_where_there_is_nothing() -> None:
@@ -62,7 +37,7 @@ def test_windows_are_pooled_and_scaled_to_unit_length() -> None:
     assert row[:2] == pytest.approx([0.5**0.5, 0.5**0.5])
 
 
-def test_all_pictures_count() -> None:
+def test_all_images_count() -> None:
     class ByLength(CountingEncoder):
         def embed_images(self, images: list[bytes]) -> Array:
             return np.eye(3, dtype=np.float32)[[len(image) for image in images]] * 7
@@ -93,7 +68,7 @@ def test_wrong_answers_of_an_encoder_are_refused(wrong: Array, message: str) -> 
         EmbeddingGenerator(Wrong()).embed("x")
 
 
-def test_bad_pictures_name_row_and_picture() -> None:
+def test_bad_images_name_row_and_image() -> None:
     generator = EmbeddingGenerator(CountingEncoder())
     with pytest.raises(DataError, match=r"row 1, picture 2: picture 'http://127\.0\.0\.1:1/x\.png' looks like a URL"):
         generator.embed_batch(["x", "y"], [[], [b"1", b"2", "http://127.0.0.1:1/x.png"]])
@@ -156,7 +131,7 @@ def test_long_prompts_are_seen_whole_and_bounded(generator: EmbeddingGenerator) 
     assert np.abs(tail - generator.embed("filler " * 400)).max() > 0.01
 
 
-def test_pictures_are_told_apart(generator: EmbeddingGenerator) -> None:
+def test_images_are_told_apart(generator: EmbeddingGenerator) -> None:
     red, red_again, noise = (generator.embed("", [image])[384:] for image in (png((255, 0, 0)), png((250, 5, 0)), _noise()))
     assert red @ red_again > red @ noise
 
@@ -168,9 +143,9 @@ def _noise() -> bytes:
     return buffer.getvalue()
 
 
-def test_undecodable_pictures_are_a_data_error(generator: EmbeddingGenerator) -> None:
+def test_undecodable_images_are_a_data_error(generator: EmbeddingGenerator) -> None:
     with pytest.raises(DataError, match="cannot be decoded"):
-        generator.embed("x", [b"not a picture"])
+        generator.embed("x", [b"not an image"])
 
 
 def test_weights_are_checked_before_they_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +157,7 @@ def test_weights_are_checked_before_they_are_loaded(monkeypatch: pytest.MonkeyPa
         LocalEncoder().embed_texts(["x"])
 
 
-def test_picture_weights_are_checked_before_they_are_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_image_weights_are_checked_before_they_are_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTO_ROUTER_CACHE", str(tmp_path))
     monkeypatch.setattr(efficientnet, "WEIGHTS_SHA256", hashlib.sha256(b"other").hexdigest())
     with pytest.raises(EncoderError, match="not the pinned file"):
@@ -226,9 +201,9 @@ def test_a_run_of_the_embedded_encoder_holds_few_texts_of_one_length(monkeypatch
     assert rows == pytest.approx(np.concatenate([encoder.embed_texts([text]) for text in texts]), abs=1e-5), "in their order"
     shapes.clear()
     colours = [png((shade, 0, 0)) for shade in range(0, 180, 20)]
-    pictures = encoder.embed_images(colours)
+    images = encoder.embed_images(colours)
     assert [shape[0] for shape in shapes] == [8, 1]
-    assert pictures[8] == pytest.approx(encoder.embed_images(colours[8:])[0], abs=1e-5)
+    assert images[8] == pytest.approx(encoder.embed_images(colours[8:])[0], abs=1e-5)
 
 
 def test_the_environment_and_arguments_choose_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:

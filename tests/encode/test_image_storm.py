@@ -1,4 +1,4 @@
-"""At least 200 generated hostile or odd pictures: each is encoded or a DataError; none crashes, hangs or takes much memory."""
+"""At least 200 generated hostile or odd images: each is encoded or a DataError; none crashes, hangs or takes much memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.checkout import ROOT
 
 
 @pytest.mark.slow
-def test_generated_pictures_are_encoded_or_refused() -> None:
+def test_generated_images_are_encoded_or_refused() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "tests.image_storm", "7", "240"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

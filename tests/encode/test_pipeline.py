@@ -19,42 +19,43 @@ import numpy as np
 import pytest
 
 import generate_embeddings
-from auto_router.data.embeddings import Spec, load_embedded
+from auto_router.data.dataset import load_dataset
+from auto_router.data.embeddings import Spec
 from auto_router.data.records import load_records, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.pipeline import Source, begin, chunks, fill, publish, survey
 from auto_router.encode.resumable import UnfinishedFile
 from auto_router.errors import DataError, EncoderError
 from tests.checkout import ROOT
-from tests.encode.test_encoders import CountingEncoder
+from tests.fakes import CountingEncoder
 from tests.helpers import png
 
 Rows = list[dict[str, Any]]
 
 
-def picture(number: int) -> str:
+def image(number: int) -> str:
     return base64.b64encode(png((number % 256, 0, 0), (8 + number % 3, 8))).decode()
 
 
 def some_rows(count: int) -> Rows:
-    """Prompts of many lengths, every third a repeat, some with pictures."""
+    """Prompts of many lengths, every third a repeat, some with images."""
     return [
         {
             "idx": i,
             "prompt": f"Question {i - i % 3}: " + "why so long? " * (i * 7 % 23),
-            "images": [picture(i + k) for k in range(i % 3 if i % 5 == 0 else 0)],
+            "images": [image(i + k) for k in range(i % 3 if i % 5 == 0 else 0)],
             "model_scores": {"a": i % 2},
         }
         for i in range(count)
     ]
 
 
-def written(path: Path, rows: Rows) -> Source:
+def write(path: Path, rows: Rows) -> Source:
     path.write_text(json.dumps(rows))
     return survey(path)
 
 
-def encoded(encoder: CountingEncoder, source: Source, target: Path, chunk: int, on_error: str = "fail") -> UnfinishedFile:
+def encode(encoder: CountingEncoder, source: Source, target: Path, chunk: int, on_error: str = "fail") -> UnfinishedFile:
     generator = EmbeddingGenerator(encoder)
     file = begin(generator, source, target, chunk)
     fill(generator, source, file, chunk, on_error)
@@ -77,7 +78,7 @@ class Failing(CountingEncoder):
 
 def test_the_rows_are_those_of_one_batch(tmp_path: Path) -> None:
     rows = some_rows(50)
-    file = encoded(CountingEncoder(), written(tmp_path / "a.json", rows), tmp_path / "a.npy", 7)
+    file = encode(CountingEncoder(), write(tmp_path / "a.json", rows), tmp_path / "a.npy", 7)
     file.move_into_place()
     whole = EmbeddingGenerator(CountingEncoder()).embed_batch([r["prompt"] for r in rows], [r["images"] for r in rows])
     assert np.load(tmp_path / "a.npy").tolist() == whole.tolist()
@@ -85,22 +86,22 @@ def test_the_rows_are_those_of_one_batch(tmp_path: Path) -> None:
 
 
 def test_a_failed_run_continues_behind_its_last_chunk(tmp_path: Path) -> None:
-    source = written(tmp_path / "a.json", some_rows(30))
+    source = write(tmp_path / "a.json", some_rows(30))
     with pytest.raises(EncoderError, match=r"died \(10 of 30 rows are kept: the same command continues\)"):
-        encoded(Failing(6), source, tmp_path / "a.npy", 5)
+        encode(Failing(6), source, tmp_path / "a.npy", 5)
     assert not (tmp_path / "a.npy").exists()
     again = CountingEncoder()
-    encoded(again, source, tmp_path / "a.npy", 5).move_into_place()
-    encoded(CountingEncoder(), source, tmp_path / "b.npy", 5).move_into_place()
+    encode(again, source, tmp_path / "a.npy", 5).move_into_place()
+    encode(CountingEncoder(), source, tmp_path / "b.npy", 5).move_into_place()
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
     assert not any("Question 0" in text or "Question 6" in text for batch in again.texts for text in batch)
 
 
 @pytest.mark.parametrize("change", ["input", "chunk", "encoder"])
 def test_work_on_another_job_is_thrown_away(tmp_path: Path, change: str) -> None:
-    source = written(tmp_path / "a.json", some_rows(30))
+    source = write(tmp_path / "a.json", some_rows(30))
     with pytest.raises(EncoderError):
-        encoded(Failing(6), source, tmp_path / "a.npy", 5)
+        encode(Failing(6), source, tmp_path / "a.npy", 5)
 
     class Other(CountingEncoder):
         @property
@@ -108,16 +109,16 @@ def test_work_on_another_job_is_thrown_away(tmp_path: Path, change: str) -> None
             return {"backend": "other"}
 
     if change == "input":
-        source = written(tmp_path / "a.json", some_rows(31)[1:])
+        source = write(tmp_path / "a.json", some_rows(31)[1:])
     generator = EmbeddingGenerator(Other() if change == "encoder" else CountingEncoder())
     assert begin(generator, source, tmp_path / "a.npy", 6 if change == "chunk" else 5).done == 0
 
 
 def test_repeats_of_earlier_chunks_are_copied(tmp_path: Path) -> None:
-    pictures = [[], [picture(1)], [picture(1), picture(2)]]
-    rows: Rows = [{"prompt": f"x{i % 4}", "images": pictures[i % 3]} for i in range(48)]
+    images = [[], [image(1)], [image(1), image(2)]]
+    rows: Rows = [{"prompt": f"x{i % 4}", "images": images[i % 3]} for i in range(48)]
     encoder = CountingEncoder()
-    file = encoded(encoder, written(tmp_path / "a.json", rows), tmp_path / "a.npy", 12)
+    file = encode(encoder, write(tmp_path / "a.json", rows), tmp_path / "a.npy", 12)
     file.move_into_place()
     assert sorted(text for batch in encoder.texts for text in batch) == ["x0", "x1", "x2", "x3"]
     assert sum(map(len, encoder.images)) == 2
@@ -126,8 +127,8 @@ def test_repeats_of_earlier_chunks_are_copied(tmp_path: Path) -> None:
 
 def test_skipped_rows_are_kept_in_place_reported_and_masked(tmp_path: Path) -> None:
     rows = some_rows(12)
-    rows[3]["images"], rows[8]["images"] = [picture(0), "aGVsbG8="], ["/etc/passwd"]
-    source = written(tmp_path / "a.json", rows)
+    rows[3]["images"], rows[8]["images"] = [image(0), "aGVsbG8="], ["/etc/passwd"]
+    source = write(tmp_path / "a.json", rows)
 
     class Decoding(CountingEncoder):
         def embed_images(self, images: list[bytes]) -> Any:
@@ -136,37 +137,38 @@ def test_skipped_rows_are_kept_in_place_reported_and_masked(tmp_path: Path) -> N
             return super().embed_images(images)
 
     with pytest.raises(DataError, match=r"a\.json, row 3, picture 1: picture of 5 bytes cannot be decoded"):
-        encoded(Decoding(), source, tmp_path / "a.npy", 2)
-    parts = {part: (source, encoded(Decoding(), source, tmp_path / f"{part}.npy", 5, "skip")) for part in ("train", "test")}
+        encode(Decoding(), source, tmp_path / "a.npy", 2)
+    parts = {part: (source, encode(Decoding(), source, tmp_path / f"{part}.npy", 5, "skip")) for part in ("train", "test")}
     skipped = parts["train"][1].skipped
     assert list(skipped) == [3, 8]
     assert "picture 1: picture of 5 bytes cannot be decoded" in skipped[3]
     assert "picture 0: picture '/etc/passwd' is not base64" in skipped[8]
     publish(tmp_path, EmbeddingGenerator(Decoding()).spec, parts)
-    made = load_embedded(tmp_path / "train.npy", "train", source.path)
-    assert made.left_out == 2
-    assert [record.prompt for record in made.records] == [row["prompt"] for i, row in enumerate(rows) if i not in skipped]
+    data = load_dataset(tmp_path / "train.npy", "train", source.path)
+    assert data.file is not None
+    assert (data.file.skipped, data.file.left_out) == (2, 0)
+    assert data.prompts == [row["prompt"] for i, row in enumerate(rows) if i not in skipped]
     assert np.flatnonzero(np.isnan(np.load(tmp_path / "train.npy")).any(axis=1)).tolist() == [3, 8]
     good = [i for i in range(12) if i not in skipped]
     whole = EmbeddingGenerator(CountingEncoder()).embed_batch(
         [rows[i]["prompt"] for i in good], [rows[i]["images"] for i in good]
     )
-    assert made.rows.tolist() == whole.tolist()
-    assert [list(record.images) for record in made.whole([9, 3, 2])] == [rows[good[row]]["images"] for row in (9, 3, 2)]
+    assert data.embeddings.tolist() == whole.tolist()
+    assert [list(record.images) for record in data.file.read([9, 3, 2])] == [rows[good[row]]["images"] for row in (9, 3, 2)]
 
 
 def test_a_skipping_run_that_is_continued_without_it_says_what_was_skipped(tmp_path: Path) -> None:
     rows = some_rows(12)
     rows[0]["images"] = ["/etc/passwd"]
-    source = written(tmp_path / "a.json", rows)
+    source = write(tmp_path / "a.json", rows)
     with pytest.raises(EncoderError):
-        encoded(Failing(2), source, tmp_path / "a.npy", 2, "skip")
+        encode(Failing(2), source, tmp_path / "a.npy", 2, "skip")
     with pytest.raises(DataError, match=r"row 0, picture 0: .*\(skipped by an earlier run\)"):
-        encoded(CountingEncoder(), source, tmp_path / "a.npy", 2)
+        encode(CountingEncoder(), source, tmp_path / "a.npy", 2)
 
 
 def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
-    source = written(tmp_path / "a.json", some_rows(3))
+    source = write(tmp_path / "a.json", some_rows(3))
     held = begin(EmbeddingGenerator(CountingEncoder()), source, tmp_path / "a.npy")
     with pytest.raises(DataError, match="another run may be writing it"):
         begin(EmbeddingGenerator(CountingEncoder()), source, tmp_path / "a.npy")
@@ -179,18 +181,18 @@ def test_a_full_disk_is_told_before_anything_is_encoded(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DataError, match=r"needs [\d,]+ bytes of disk \(No space left on device\); make room"):
-        begin(EmbeddingGenerator(CountingEncoder()), written(tmp_path / "a.json", some_rows(3)), tmp_path / "a.npy")
+        begin(EmbeddingGenerator(CountingEncoder()), write(tmp_path / "a.json", some_rows(3)), tmp_path / "a.npy")
     assert os.listdir(tmp_path) == ["a.json"]
 
 
 def test_an_input_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
-    source = written(tmp_path / "a.json", some_rows(9))
-    written(tmp_path / "a.json", some_rows(8))
+    source = write(tmp_path / "a.json", some_rows(9))
+    write(tmp_path / "a.json", some_rows(8))
     with pytest.raises(DataError, match="changed while it was encoded"):
-        encoded(CountingEncoder(), source, tmp_path / "a.npy", 4)
+        encode(CountingEncoder(), source, tmp_path / "a.npy", 4)
 
 
-def test_chunks_of_large_pictures_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_large_images_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auto_router.encode.pipeline.CHUNK_CHARACTERS", 100)
     records = parse_records([{"prompt": "x", "images": ["A" * size]} for size in (10, 99, 200, 1, 1, 1)])
     assert [len(chunk) for chunk in chunks(records, 2)] == [2, 1, 2, 1]
@@ -200,8 +202,8 @@ def test_chunks_of_large_pictures_are_small(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.timeout(600)
 def test_a_run_that_is_killed_anywhere_continues_to_the_same_bytes(tmp_path: Path) -> None:
     """kill -9 at 10 random moments, from the first import to the last chunk, on the real command and encoder."""
-    written(tmp_path / "train.json", some_rows(200))
-    written(tmp_path / "test.json", some_rows(20))
+    write(tmp_path / "train.json", some_rows(200))
+    write(tmp_path / "test.json", some_rows(20))
     files = ["--train-json", str(tmp_path / "train.json"), "--test-json", str(tmp_path / "test.json"), "--chunk", "8"]
     command = [sys.executable, "generate_embeddings.py", *files, "--output-dir"]
 
@@ -256,9 +258,9 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path, suffix: str) -> N
 
 def test_the_public_function_and_the_stream_agree(tmp_path: Path) -> None:
     rows = some_rows(10)
-    written(tmp_path / "a.json", rows)
+    write(tmp_path / "a.json", rows)
     generator = EmbeddingGenerator(CountingEncoder())
     whole = generate_embeddings.generate_embeddings_for_dataset(generator, load_records(tmp_path / "a.json"))
-    file = encoded(CountingEncoder(), survey(tmp_path / "a.json"), tmp_path / "a.npy", 3)
+    file = encode(CountingEncoder(), survey(tmp_path / "a.json"), tmp_path / "a.npy", 3)
     file.move_into_place()
     assert np.load(tmp_path / "a.npy").tolist() == whole.tolist()

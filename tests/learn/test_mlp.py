@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from auto_router.arrays import Array
+from auto_router.data import dataset
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import release
-from auto_router.learn import memmap, mlp
+from auto_router.learn import memmap
 from auto_router.learn.memmap import Subset, first_not_finite
 from auto_router.learn.mlp import (
-    Dropout,
     NetworkConfig,
     RouterNetwork,
     TrainConfig,
@@ -29,16 +28,9 @@ from auto_router.learn.mlp import (
     train_network,
 )
 from auto_router.learn.search import config_with
+from tests.fakes import learnable
 
 SMALL = TrainConfig(hidden_dims=(16, 8), epochs=30, patience=5, batch_size=16, dropout=0.2, learning_rate=0.01)
-
-
-def learnable(rows: int, seed: int = 0, models: int = 3) -> tuple[Array, Array]:
-    """Labels that follow from the sign of one dimension, with 15 % of them flipped."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, 12)).astype(np.float32)
-    y = (x[:, :models] > 0) ^ (rng.random((rows, models)) < 0.15)
-    return x, y.astype(np.float32)
 
 
 def test_the_returned_network_is_the_best_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,49 +163,6 @@ def test_training_in_parts_gives_the_weights_of_training_at_once() -> None:
     assert all(torch.equal(a, b) for a, b in zip(parts.trained().network.parameters(), whole.network.parameters(), strict=True))
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    layer, ones = Dropout(0.3, seed=1), torch.ones(1001, 333)
-    dropped = layer(ones)
-    assert (dropped == 0).float().mean().item() == pytest.approx(77 / 256, abs=0.005)  # 0.3 to 1/256
-    assert sorted(set(dropped.flatten().tolist())) == pytest.approx([0.0, 256 / 179])
-    assert dropped.mean().item() == pytest.approx(1.0, abs=0.005)
-    layer.reseed(1)
-    assert torch.equal(layer(ones), dropped)
-    assert not torch.equal(layer(ones), dropped), "each mask is another"
-    for p in (0.0, 0.9999):
-        assert Dropout(p)(ones).isfinite().all(), p
-    assert torch.equal(layer.eval()(ones), ones)
-    gradient = torch.autograd.grad(Dropout(0.5)(values := torch.ones(64, 8, requires_grad=True)).sum(), values)[0]
-    assert set(gradient.flatten().tolist()) == {0.0, 2.0}
-
-
-def test_every_layer_drops_on_its_own() -> None:
-    network, ones = RouterNetwork(NetworkConfig(4, 2, (64, 64))), torch.ones(8, 64)
-    layers = [layer for layer in network.hidden if isinstance(layer, Dropout)]
-    network.reseed(3)
-    masks = [layer(ones) for layer in layers]
-    assert not torch.equal(*masks)
-    network.reseed(3)
-    assert all(torch.equal(layer(ones), mask) for layer, mask in zip(layers, masks, strict=True))
-
-
-def test_a_step_is_that_of_torchs_own_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Own(torch.optim.AdamW):
-        def __init__(self, network: RouterNetwork, config: TrainConfig) -> None:
-            super().__init__(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-
-        def step(self, closure: Any = None) -> None:  # type: ignore[override]
-            super().step()
-            self.zero_grad()
-
-    config = replace(SMALL, weight_decay=0.1, epochs=3)
-    ours = train_network(learnable(60), learnable(20, 1), config, seed=7)
-    monkeypatch.setattr(mlp, "_AdamW", Own)
-    theirs = train_network(learnable(60), learnable(20, 1), config, seed=7)
-    for a, b in zip(ours.network.parameters(), theirs.network.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-
-
 def test_graded_labels_are_soft_targets() -> None:
     """A model graded 0.3 everywhere is learned as 0.3, and the loss of a grade is that of its two outcomes, weighted."""
     logits, grade = torch.tensor([[0.7]]), torch.tensor([[0.3]])
@@ -272,7 +221,7 @@ def test_rows_of_a_memory_map_train_as_a_copy_of_them_does(tmp_path: Path) -> No
 
 def test_a_validation_in_chunks_has_the_loss_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train_network(learnable(120), learnable(60, 1), SMALL, seed=0)
-    for module in ("training", "subset"):
+    for module in ("mlp", "memmap"):
         monkeypatch.setattr(f"auto_router.learn.{module}.CHUNK", 17)
     parts = train_network(learnable(120), learnable(60, 1), SMALL, seed=0)
     assert [v for _, v in parts.history] == pytest.approx([v for _, v in whole.history], abs=1e-6)
@@ -290,8 +239,9 @@ def test_pages_of_a_map_are_released_and_read_again(tmp_path: Path, monkeypatch:
         release(of)
         released.append(before - mapped_mib())
 
-    monkeypatch.setattr(memmap, "HELD", 256)
-    monkeypatch.setattr(memmap, "release", counted)
+    for module in (dataset, memmap):
+        monkeypatch.setattr(module, "HELD", 256)
+        monkeypatch.setattr(module, "release", counted)
     assert np.array_equal(Subset(mapped, rows)[:], table[rows])
     batch = memmap.on_device(Subset(mapped, rows), "cpu")
     for places in torch.split(torch.arange(2000), 100):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from auto_router.arrays import Array
-from auto_router.data.records import Record
+from auto_router.data.pool import ModelFacts
+from auto_router.data.records import Record, answer_costs
 from auto_router.errors import ConfigError
-from auto_router.learn.targets import cost_aware, scaled_costs
+from auto_router.learn.targets import cost_aware, scale_costs
 
 NAMES = ["dear", "middle", "cheap"]
 
@@ -45,8 +46,10 @@ def test_graded_labels_are_scaled_and_never_raised() -> None:
     np.testing.assert_allclose(cost_aware(labels, costs, 1.0), [[0.8 * exp(-0.6), 0.6, 0.2], [0.4, 0.4, 0.4]], rtol=1e-6)
 
 
-def records(costs: list[dict[str, float | None]]) -> list[Record]:
-    return [Record(i, "?", model_costs=row) for i, row in enumerate(costs)]
+def scale(costs: list[dict[str, float | None]], facts: dict[str, ModelFacts]) -> Array:
+    """Scale what records with these costs, and a pool with these facts, tell of the models' costs."""
+    records = [Record(i, "?", model_costs=row) for i, row in enumerate(costs)]
+    return scale_costs(answer_costs(records, NAMES, facts), NAMES, len(records))
 
 
 def test_recorded_costs_are_scaled_by_the_dearest_model_whatever_the_unit() -> None:
@@ -55,26 +58,24 @@ def test_recorded_costs_are_scaled_by_the_dearest_model_whatever_the_unit() -> N
         {"dear": 0.1, "middle": None, "cheap": 0},
     ]
     for unit in (1.0, 1e-6):
-        found = scaled_costs(records([{n: None if c is None else c * unit for n, c in row.items()} for row in rows]), NAMES, {})
+        found = scale([{n: None if c is None else c * unit for n, c in row.items()} for row in rows], {})
         np.testing.assert_allclose(found, [[1.5, 0.5, 0.1], [0.5, 0.5, 0.0]], rtol=1e-5)
 
 
 def test_prices_of_the_pool_stand_in_where_nothing_is_recorded() -> None:
-    pool = {
-        name: {"input_usd_per_mtok": price / 4, "output_usd_per_mtok": price * 3 / 4}
-        for name, price in (("dear", 20.0), ("middle", 5.0), ("cheap", 1.0))
-    }
-    np.testing.assert_allclose(scaled_costs(records([{}, {}]), NAMES, pool), [[1.0, 0.25, 0.05]] * 2, rtol=1e-6)
+    prices = {"dear": 20.0, "middle": 5.0, "cheap": 1.0}
+    facts = {name: ModelFacts(price / 4, price * 3 / 4) for name, price in prices.items()}
+    np.testing.assert_allclose(scale([{}, {}], facts), [[1.0, 0.25, 0.05]] * 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("costs", "pool", "message"),
+    ("costs", "facts", "message"),
     [
         ([{"dear": 0.1}], {}, "none is known of middle, cheap"),
-        ([{}], {"dear": {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": None}}, "none is known of dear, middle, cheap"),
+        ([{}], {"dear": ModelFacts(input_usd_per_mtok=1.0)}, "none is known of dear, middle, cheap"),
         ([dict.fromkeys(NAMES, 0.0)], {}, "every model costs 0"),
     ],
 )
-def test_costs_that_are_not_known_are_an_error(costs: Any, pool: Any, message: str) -> None:
+def test_costs_that_are_not_known_are_an_error(costs: Any, facts: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        scaled_costs(records(costs), NAMES, pool)
+        scale(costs, facts)

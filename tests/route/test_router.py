@@ -9,60 +9,31 @@ import pickle
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import model_router
-from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
-from auto_router.data.embeddings import Spec
+from auto_router.data.pool import ModelFacts
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 from auto_router.errors import ArtifactError, ConfigError, DataError, EncoderError, run
-from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 from model_router import Decision, ModelRouter, decision_table
+from tests.fakes import NAMES, LetterEncoder, network
 from tests.helpers import HOSTILE_PROMPTS, png
-
-NAMES = ["big", "mid", "small"]
-PROBABILITIES = [0.9, 0.8, 0.6]
-
-
-class LetterEncoder(Encoder):
-    """Text ``a…`` is [1, 0], any other [0, 1]; a picture is [1]."""
-
-    text_dim, image_dim = 2, 1
-
-    @property
-    def spec(self) -> Spec:
-        return {"backend": "letters"}
-
-    def embed_texts(self, texts: list[str]) -> Array:
-        return np.array([[text[0] == "a", text[0] != "a"] for text in texts], dtype=np.float32)
-
-    def embed_images(self, images: list[bytes]) -> Array:
-        return np.ones((len(images), 1), dtype=np.float32)
-
-
-def network(input_dim: int) -> RouterNetwork:
-    """PROBABILITIES for every input, except that texts on ``a`` swap the first two models."""
-    built = RouterNetwork(NetworkConfig(input_dim, 3, (), 0.0)).eval()
-    with torch.no_grad():
-        logits = torch.logit(torch.tensor(PROBABILITIES))
-        built.output.weight.zero_()
-        built.output.bias.copy_(logits)
-        built.output.weight[:2, 0] = logits[[1, 0]] - logits[:2]
-    return built
+from tests.serve.made import MATH, every_setting, save_made
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     generator = EmbeddingGenerator(LetterEncoder())
-    pool = {"small": {"modalities": ["text"], "context_window": 1000}}
-    artifact = Artifact(network(3), NAMES, generator.spec, pool)
+    facts = {"small": ModelFacts(modalities=("text",), context_window=1000)}
+    artifact = Artifact(network(3), NAMES, generator.spec, facts)
     save_artifact(tmp_path / "nn_router.pth", artifact)
     return tmp_path / "nn_router.pth"
 
@@ -140,7 +111,7 @@ def test_what_is_no_prompt_is_named_and_nothing_is_encoded(path: Path, text: Any
         router.decide_batch(["a", text], [None, images])
     with pytest.raises(DataError, match=message.replace("row 1", "row 0")):
         asyncio.run(router.adecide(text, images))
-    assert (router.cache.misses, router.batches.served) == (0, 0), "nobody else's batch holds it"
+    assert (router.cache.misses, router.batches.finished) == (0, 0), "nobody else's batch holds it"
 
 
 @pytest.mark.parametrize("prompt", HOSTILE_PROMPTS)
@@ -193,6 +164,20 @@ def test_misspelt_models_are_refused(path: Path, option: str) -> None:
         opened(path, **{option: {"bigg": 0.5}})
     with pytest.raises(ConfigError, match="fallback_model names unknown model 'bigg'"):
         opened(path, fallback_model="bigg")
+
+
+def test_an_unknown_setting_is_refused_with_the_known_ones(path: Path) -> None:
+    known = sorted(part.name for part in fields(RouterSettings))
+    with pytest.raises(ConfigError) as caught:
+        opened(path, fallbak_model="small")
+    assert str(caught.value) == f"router settings have unknown names ['fallbak_model']; allowed are {known}"
+
+
+def test_every_setting_is_in_force(tmp_path: Path) -> None:
+    given = every_setting(save_made(tmp_path / "made.pth"))
+    with ModelRouter(**given) as router:
+        assert router.settings == RouterSettings(**given)
+        assert router.route(MATH) == "poet", "economy asks the cheapest"
 
 
 def test_a_decision_can_be_sent_to_another_process(path: Path) -> None:

@@ -20,19 +20,20 @@ from hypothesis import strategies as st
 
 from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.policy import serve
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.decide.rule import Decision, decisions
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn.novelty import fit_familiar
+from auto_router.learn.novelty import fit_novelty
 from auto_router.route.batching import MicroBatcher
 from auto_router.route.cache import RowCache, content_digest
 from auto_router.route.explain import flips
 from auto_router.route.feedback import load_feedback
 from model_router import ModelRouter
+from tests.fakes import NAMES, LetterEncoder, network
 from tests.helpers import png
-from tests.route.test_router import NAMES, LetterEncoder, network
 
 
 class CountingEncoder(LetterEncoder):
@@ -56,12 +57,12 @@ def path(tmp_path: Path) -> Path:
     """A router trained on texts alone: [1, 0, 0] and [0, 1, 0]."""
     rows = np.tile(np.eye(3, dtype=np.float32)[:2], (20, 1))
     labels = np.tile(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, np.nan]], dtype=np.float32), (20, 1))
-    familiar = fit_familiar(rows, labels, np.arange(40), list(range(100, 140)), [f"prompt {i}" for i in range(40)])
+    novelty = fit_novelty(rows, labels, np.arange(40), list(range(100, 140)), [f"prompt {i}" for i in range(40)])
     points = {"accuracy": OperatingPoint("", "small", margin=0.05)}
     generator = EmbeddingGenerator(LetterEncoder())
     save_artifact(
         tmp_path / "nn_router.pth",
-        Artifact(network(3), NAMES, generator.spec, operating_points=points, familiar=familiar),
+        Artifact(network(3), NAMES, generator.spec, operating_points=points, novelty=novelty),
     )
     return tmp_path / "nn_router.pth"
 
@@ -89,7 +90,7 @@ def test_the_cache_keeps_to_its_bytes_and_forgets_the_longest_unused() -> None:
     cache = RowCache(EmbeddingGenerator(encoder), 3 * (4 * 3 + 200))
     for text in ("1", "2", "3", "1", "4"):
         cache.rows([text], None)
-    assert cache.held <= cache.most_bytes
+    assert cache.held <= cache.max_bytes
     assert len(encoder.calls) == 4
     cache.rows(["1", "3", "4"], None)
     assert len(encoder.calls) == 4
@@ -192,7 +193,7 @@ def test_who_comes_late_can_tell_how_long_it_will_take() -> None:
         assert going.wait(60)
         return items
 
-    batches: MicroBatcher[int, int] = MicroBatcher(work, most=1)
+    batches: MicroBatcher[int, int] = MicroBatcher(work, max_batch=1)
     assert batches.expected_wait() == 0
     going.set()
     for item in range(5):
@@ -200,11 +201,11 @@ def test_who_comes_late_can_tell_how_long_it_will_take() -> None:
     going.clear()
     waiting = [batches.submit(item) for item in range(11)]
     assert batches.expected_wait() > 10 * 0.05 / 2  # a mean of five that began at nothing
-    assert batches.served <= 5
+    assert batches.finished <= 5
     going.set()
     assert [future.result(timeout=10) for future in waiting] == list(range(11))
     batches.close()
-    assert batches.served == 16
+    assert batches.finished == 16
     assert batches.expected_wait() == 0
 
 
@@ -304,10 +305,11 @@ def test_a_flip_is_where_the_choice_flips(
     points = {"accuracy": OperatingPoint("", "big", 0.07), "balanced": OperatingPoint("", "big", 0.07, 0.1)} if point else {}
     if costs is not None and thresholds is None and not points:
         return
-    policy = serve(NAMES, points, limits, prices, operating_point="balanced" if point else None)
-    row = np.array([p])
+    given: dict[str, Any] = {"model_thresholds": limits, "model_costs": prices}
+    settled = RouterSettings.of(given | {"operating_point": "balanced" if point else None})
+    policy, row = resolve_policy(NAMES, points, settled), Prediction(np.array([p]))
     decision = decisions(policy.choose(row), row, NAMES, policy.costs)[0]
-    table = {"threshold": "thresholds", "cost": "costs", "price": "handicaps"}
+    table = {"threshold": "thresholds", "cost": "costs", "price": "penalties"}
 
     def chosen(**changes: Any) -> str:
         return NAMES[int(replace(policy, **changes).choose(row).chosen[0])]

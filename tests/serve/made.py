@@ -6,12 +6,15 @@ Under ``economy`` the cheap ``poet`` answers everything that it may.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.data.pool import ModelFacts
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
@@ -19,7 +22,17 @@ from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 
 MATH = "Calculate 38 * 47 - 219. Answer with just the number."
 POEM = "Write a short poem about autumn rain on a quiet lake."
-NAMES = ["math", "poet", "eyes"]
+NAMES = ("math", "poet", "eyes")
+
+
+def every_setting(path: Path) -> dict[str, Any]:
+    """Return a value for every field of ``RouterSettings``, none the default; the artifact at ``path`` takes them all."""
+    return {
+        "router_path": str(path), "model_thresholds": {"math": 0.1}, "model_costs": {"math": 1.0, "poet": 0.2, "eyes": 2.0},
+        "device": "cpu", "verbose": True, "fallback_model": "poet", "operating_point": "economy", "guard_unfamiliar": False,
+        "encoder": "local", "clip_server": "127.0.0.1:1", "threads": 1, "cache_bytes": 10_000, "drift_window": 7,
+        "timeout_s": 9.0, "log_prompts": True,
+    }  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -27,9 +40,9 @@ def local_encoder() -> EmbeddingGenerator:
     return open_encoder("local")
 
 
-def save_made(path: Path, names: list[str] | None = None, encoder: EmbeddingGenerator | None = None) -> Path:
+def save_made(path: Path, names: Sequence[str] | None = None, encoder: EmbeddingGenerator | None = None) -> Path:
     """Write the artifact; with ``names``, those stand for ``NAMES``, in that order."""
-    encoder, named = encoder or local_encoder(), names or NAMES
+    encoder, named = encoder or local_encoder(), tuple(names or NAMES)
     rows = encoder.embed_batch([MATH, POEM])
     towards = torch.from_numpy(rows[0] - rows[1])
     network = RouterNetwork(NetworkConfig(encoder.dim, len(named), (), 0.0)).eval()
@@ -37,11 +50,11 @@ def save_made(path: Path, names: list[str] | None = None, encoder: EmbeddingGene
         network.output.weight.zero_()
         network.output.weight[0], network.output.weight[1] = 3 * towards, -3 * towards
         network.output.bias.copy_(torch.tensor([0.5, 0.5, -1.0]))
-    pool = {name: {"modalities": ["text", "image"] if place == 2 else ["text"]} for place, name in enumerate(named)}
+    facts = {name: ModelFacts(modalities=("text", "image") if place == 2 else ("text",)) for place, name in enumerate(named)}
     costs = dict(zip(named, [1.0, 0.1, 2.0], strict=True))
     points = {
         "accuracy": OperatingPoint("", named[0]),
         "economy": OperatingPoint("", named[0], cost_weight=1.5, costs=costs),
     }
-    save_artifact(path, Artifact(network, named, encoder.spec, pool, operating_points=points))
+    save_artifact(path, Artifact(network, named, encoder.spec, facts, operating_points=points))
     return path

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Storm:
             process.kill()
             process.wait()
 
-    def save(self, names: list[str] = NAMES) -> None:
+    def save(self, names: Sequence[str] = NAMES) -> None:
         save_made(self.path, names, open_encoder("nvclip", url=self.url))
 
     async def blow(self, base_url: str, key: str, told: Callable[[Any], Told], first: Any, names: list[str]) -> Counter[Told]:

@@ -15,8 +15,7 @@ from auto_router.data.images import image_bytes
 from auto_router.decide.rule import Decision
 from auto_router.errors import DataError
 from auto_router.serve.chat import ALIASES, Request, as_chat, decision_plain, request_of
-from tests.serve.test_engine import BLACK
-from tests.test_shapes import say
+from tests.fakes import BLACK, say
 
 
 def user(*parts: dict[str, Any]) -> dict[str, Any]:

@@ -24,10 +24,13 @@ if find_spec("litellm") is None:  # not importorskip: importing it asks for pric
 import yaml
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
 
+from auto_router.decide.policy import RouterSettings
+from auto_router.errors import ConfigError
 from auto_router.route.router import ModelRouter
+from auto_router.serve.chat import Request
 from tests.checkout import ROOT
 from tests.serve.endpoints import Endpoint, serving
-from tests.serve.made import MATH, POEM, local_encoder, save_made
+from tests.serve.made import MATH, POEM, every_setting, local_encoder, save_made
 from tests.serve.processes import Running, running
 
 KEY = "sk-for-tests-only"
@@ -98,6 +101,22 @@ def test_a_prompt_is_answered_by_the_model_the_router_chose(client: OpenAI, path
         assert headers["x-litellm-model-group"] == name
     assert re.search(r"model=math reason=\w+ p=0\.\d+", proxy.log)
     assert MATH not in proxy.log
+
+
+def test_the_hook_takes_every_setting_and_no_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    from auto_router.serve.litellm_hook import RouterHook
+
+    given = every_setting(path)
+    hook = RouterHook(**given)
+    try:
+        assert hook.service.settings == RouterSettings(**given)
+        served = asyncio.run(hook.service.decide(Request(MATH)))
+        assert (served.decision.model, served.decision.reason) == ("poet", "best_value_qualified")
+    finally:
+        hook.service.close()
+    with pytest.raises(ConfigError, match=r"unknown names \['fallback'\]; allowed are .*'fallback_model'"):
+        RouterHook(router_path=str(path), fallback="poet")
 
 
 def test_operating_points_have_names(client: OpenAI) -> None:

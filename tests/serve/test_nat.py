@@ -28,11 +28,13 @@ from nat.utils.data_models.schema_validator import validate_schema
 from openai import BadRequestError, OpenAI
 from PIL import Image
 
+from auto_router.decide.policy import RouterSettings
 from auto_router.route.router import ModelRouter
 from auto_router.serve.chat import decision_plain
+from auto_router.serve.nat import SERVICES
 from tests.checkout import ROOT
 from tests.helpers import HOSTILE_PROMPTS, png
-from tests.serve.made import MATH, NAMES, POEM, local_encoder, save_made
+from tests.serve.made import MATH, NAMES, POEM, every_setting, local_encoder, save_made
 from tests.serve.processes import Running, running
 
 CHAT = "/sfc_router/chat/completions"
@@ -180,7 +182,7 @@ def test_large_bodies_and_prompts(client: OpenAI, server: Running, router: Model
 def test_health_and_metrics_tell_the_truth(server: Running, client: OpenAI) -> None:
     status, said, _ = server.ask("GET", "/health")
     (told,) = json.loads(said)["routers"]
-    assert (status, told["artifact"]["models"], told["encoder"]) == (200, NAMES, {"answers": True, "error": None})
+    assert (status, told["artifact"]["models"], told["encoder"]) == (200, list(NAMES), {"answers": True, "error": None})
     before = sample_sum(server, "auto_router_decisions_total")
     for text in (MATH, POEM, "What now?", "What now?"):
         chosen(client, user(text))
@@ -228,8 +230,8 @@ workflow: {{_type: sfc_router, objective_fn: nn_objective_fn}}
 """
 
 
-def ask_in_process(config: str, text: str) -> ChatResponse:
-    """Build a workflow from YAML text and ask its router function once."""
+def ask_in_process(config: str, text: str, settings: list[RouterSettings] | None = None) -> ChatResponse:
+    """Build a workflow from YAML text and ask its router function once; note the settings that its services run under."""
 
     async def asked() -> ChatResponse:
         discover_and_register_plugins(PluginTypes.CONFIG_OBJECT)
@@ -242,6 +244,8 @@ def ask_in_process(config: str, text: str) -> ChatResponse:
             response: ChatResponse = await function.ainvoke(request, to_type=ChatResponse)
             assert await function.ainvoke(request, to_type=str) == response.choices[0].message.content
             assert chunks[0].choices[0].delta.content == response.choices[0].message.content
+            if settings is not None:
+                settings.extend(service.settings for service in SERVICES)
             return response
 
     return asyncio.run(asked())
@@ -254,6 +258,19 @@ def test_the_configuration_of_a_workflow_works_as_written(path: Path, router: Mo
         told = ask_in_process(config, text)
         same(told.auto_router, expected(limited, text))
         assert told.choices[0].message.content == limited.route(text)
+
+
+def test_the_configuration_takes_every_setting_and_no_other(path: Path, tmp_path: Path) -> None:
+    given, found = every_setting(path), list[RouterSettings]()
+    config = yaml.safe_load(MISSION.format(path=path, math="math", more=""))
+    config["functions"]["nn_objective_fn"] |= given
+    told = ask_in_process(yaml.safe_dump(config), MATH, found)
+    assert (told.auto_router["model"], found) == ("poet", [RouterSettings(**given)])
+    for name, misspelt in (("nn_objective_fn", "model_treshold"), ("sfc_router_fn", "pfad")):
+        wrong = yaml.safe_load(MISSION.format(path=path, math="math", more=""))
+        wrong["functions"][name][misspelt] = None
+        with pytest.raises(Exception, match=rf"has unknown settings \['{misspelt}'\]; allowed are .*'middleware'"):
+            ask_in_process(yaml.safe_dump(wrong), MATH)
 
 
 def test_a_broken_artifact_degrades_to_the_fallback(tmp_path: Path) -> None:

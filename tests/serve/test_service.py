@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,19 @@ from prometheus_client import CollectorRegistry
 from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.images import pixels
+from auto_router.data.pool import ModelFacts
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ArtifactError, ConfigError, EncoderError
 from auto_router.route.router import ModelRouter
 from auto_router.serve import live
 from auto_router.serve.chat import Request
-from auto_router.serve.service import DecisionService
 from auto_router.serve.metrics import Metrics
-from auto_router.decide.policy import RouterSettings
-from tests.helpers import png
-from tests.route.test_router import NAMES, LetterEncoder, network
+from auto_router.serve.service import DecisionService
+from tests.fakes import BLACK, NAMES, LetterEncoder, network
+from tests.serve.made import MATH, every_setting, save_made
 
-POOL = {"small": {"modalities": ["text"]}, "mid": {"modalities": ["text"]}}
-BLACK = "data:image/png;base64," + base64.b64encode(png((0, 0, 0))).decode()
+FACTS = {name: ModelFacts(modalities=("text",)) for name in ("small", "mid")}
 
 
 class SwitchedEncoder(LetterEncoder):
@@ -59,8 +59,8 @@ class SwitchedEncoder(LetterEncoder):
         self.closed += 1
 
 
-def save(path: Path, names: list[str] | None = None) -> Path:
-    save_artifact(path, Artifact(network(3), names or NAMES, EmbeddingGenerator(LetterEncoder()).spec, POOL))
+def save(path: Path, names: Sequence[str] | None = None) -> Path:
+    save_artifact(path, Artifact(network(3), tuple(names or NAMES), EmbeddingGenerator(LetterEncoder()).spec, FACTS))
     return path
 
 
@@ -72,7 +72,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> SwitchedEncoder:
     made = SwitchedEncoder()
-    monkeypatch.setattr(live, "open_encoder", lambda *given: EmbeddingGenerator(made))
+    monkeypatch.setattr(live, "open_encoder", lambda *given, **more: EmbeddingGenerator(made))
     return made
 
 
@@ -284,6 +284,25 @@ def test_settings_that_do_not_fit_stop_the_start(path: Path, encoder: SwitchedEn
         RouterSettings.from_environment({"thresholds": {}})
     with pytest.raises(ConfigError, match="timeout_s"):
         RouterSettings(timeout_s=0)
+
+
+def test_every_setting_reaches_the_router_in_service(tmp_path: Path) -> None:
+    given, default = every_setting(save_made(tmp_path / "made.pth")), asdict(RouterSettings())
+    assert {name: value for name, value in default.items() if given.get(name, value) == value} == {}, "each has another value"
+    settings = RouterSettings.from_environment(given)
+    assert asdict(settings) == given
+    service = DecisionService(settings, Metrics(CollectorRegistry()))
+    service.open()
+    try:
+        for number in range(8):
+            assert decided(service, f"{MATH} {number}").model == "poet", "economy asks the cheapest"
+        router = service.live.router
+        assert router is not None
+        assert router.settings == replace(settings, encoder=None), "it is given the service's own encoder"
+        assert (router.policy.guard, router.policy.operating_point, router.device.type) == (False, "economy", "cpu")
+        assert router.drift_report().decisions == 7
+    finally:
+        service.close()
 
 
 def test_options_come_from_the_environment_where_they_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,134 @@
+"""Systems that lack what Linux has: the stages run without it. (mypy looks for such names, too: ``make check``.)"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auto_router.errors import needs_extra
+from auto_router.files import reserve_space
+from auto_router.terminal import on_signals
+from tests.checkout import ROOT
+from tests.test_sends_nothing import COLLECT, few_prompts
+
+MISSING = {
+    "posix_fallocate": "import os; del os.posix_fallocate",
+    "posix_fallocate on a network file system": """
+import errno, os
+def refuse(*_): raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+os.posix_fallocate = refuse
+""",
+    "signal handlers of the event loop": """
+import asyncio
+def refuse(*_): raise NotImplementedError
+asyncio.SelectorEventLoop.add_signal_handler = asyncio.SelectorEventLoop.remove_signal_handler = refuse
+""",
+    "fcntl": "import sys; sys.modules['fcntl'] = None",
+}
+RUN = """
+import runpy, sys
+sys.path.insert(0, ".")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", MISSING)
+def test_the_stages_run_without(what: str, tmp_path: Path) -> None:
+    few_prompts(tmp_path / "prompts.jsonl")
+    prelude = MISSING[what] + RUN
+    # The child of the replaying process is Stage 1, and gets the prelude too.
+    collect = COLLECT.replace('"prepare_hf_data.py"', f'"-c", {prelude!r}, "prepare_hf_data.py"')
+    jsons = [f"--{part}-json={tmp_path}/hf_evaluations_{part}.json" for part in ("train", "test")]
+    rows = [f"--{part}-embeddings={tmp_path}/hf_{part}_embeddings.npy" for part in ("train", "test")]
+    for command in (
+        [collect, str(tmp_path / "prompts.jsonl"), str(tmp_path)],
+        [prelude, "generate_embeddings.py", *jsons, f"--output-dir={tmp_path}"],
+        [prelude, "nn_router.py", *rows, *jsons, "--baselines", f"--output-dir={tmp_path}/artifacts"],
+    ):
+        done = subprocess.run([sys.executable, "-c", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_signals_reach_the_loop_where_it_takes_no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "remove_signal_handler", refuse)
+
+    async def interrupted() -> None:
+        called = asyncio.Event()
+        with on_signals(called.set):
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.wait_for(called.wait(), 30)
+
+    before = signal.getsignal(signal.SIGINT)
+    asyncio.run(interrupted())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_an_allocation_call_the_free_space_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    path = tmp_path / "file"
+    path.touch()
+    reserve_space(path, 10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 95, 5))
+    with pytest.raises(OSError, match="No space left") as raised:
+        reserve_space(path, 10)
+    assert raised.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.py"), ROOT / "auto_router" / "__init__.py"], ids=lambda path: path.name)
+def test_an_older_python_comes_to_the_message(path: Path) -> None:
+    """What is read before it must be syntax that Python 3.9 knows."""
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def test_an_older_python_is_told_so() -> None:
+    code = "import sys; sys.version_info = (3, 10, 4); import auto_router"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: auto-router needs Python 3.11 or newer; this is 3.10.4")
+
+
+@pytest.mark.parametrize(
+    ("face", "package", "extra"), [("prepare_hf_data", "jinja2", "collect"), ("nn_router", "joblib", "train")]
+)
+def test_a_missing_extra_is_named(face: str, package: str, extra: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import {face}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"needs the package {package}, which is missing: pip install 'auto-router[{extra}]'" in done.stderr.splitlines()[-1]
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_bug() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'auto_router\.nothing'$"), needs_extra("train"):
+        __import__("auto_router.nothing")
+
+
+def test_a_home_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
+    few_prompts(tmp_path / "prompts.jsonl")
+    environment = {"PATH": os.environ["PATH"], "HOME": os.devnull}
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = run("-c", COLLECT, str(tmp_path / "prompts.jsonl"), str(tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+    jsons = [f"--{part}-json={tmp_path}/hf_evaluations_{part}.json" for part in ("train", "test")]
+    done = run("generate_embeddings.py", *jsons, f"--output-dir={tmp_path}")
+    assert done.returncode == 2
+    assert "AUTO_ROUTER_CACHE" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
