@@ -27,9 +27,9 @@ from auto_router.data.embeddings import METADATA_NAME
 from auto_router.data.records import Record, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
-from auto_router.encode.pipeline import CHUNK, ON_ERROR, Source, begin, fill, publish, survey
+from auto_router.encode.pipeline import CHUNK_RECORDS, ON_ERROR, RecordSource, begin, fill, publish, survey_records
 from auto_router.encode.ray_backend import fill_on_ray
-from auto_router.encode.resumable import UnfinishedFile
+from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import ConfigError, run
 from auto_router.terminal import PARTIAL, add_flags, bar, capture_output
 
@@ -105,7 +105,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a picture that cannot be read: stop (default), or skip its record, which stays in place as NaN and is reported",
     )
     add_flags(parser)
-    parser.add_argument("--chunk", type=int, default=CHUNK, help=f"records encoded and saved at a time (default {CHUNK})")
+    saved = f"records encoded and saved at a time (default {CHUNK_RECORDS})"
+    parser.add_argument("--chunk", type=int, default=CHUNK_RECORDS, help=saved)
     add_engine_flags(parser, "records are encoded")
     arguments = parser.parse_args(argv)
     if arguments.chunk < 1:
@@ -118,15 +119,15 @@ def encoder_of(arguments: argparse.Namespace) -> tuple[str | None, ...]:
     return arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url
 
 
-def checked(part: str, path: Path) -> Source:
+def survey_file(part: str, path: Path) -> RecordSource:
     """Read a file through before anything is encoded: a bad record at its end is told at once."""
     with bar(None, f"check {part}", "record", leave=False) as shown:
-        return survey(path, shown.update)
+        return survey_records(path, shown.update)
 
 
-def encoded(
-    model: EmbeddingGenerator, part: str, source: Source, arguments: argparse.Namespace
-) -> tuple[UnfinishedFile, list[Any]]:
+def encode(
+    model: EmbeddingGenerator, part: str, source: RecordSource, arguments: argparse.Namespace
+) -> tuple[ResumableFile, list[Any]]:
     """Encode one file; return it and its line of the summary."""
     target = arguments.output_dir / f"hf_{part}_embeddings.npy"
     file = begin(model, source, target, arguments.chunk, arguments.engine)
@@ -140,7 +141,7 @@ def encoded(
             fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
     seconds = time.perf_counter() - start
     rate = (source.records - earlier) / seconds
-    return file, [target.name, source.records, model.dim, source.pictures, len(file.skipped), earlier, seconds, rate]
+    return file, [target.name, source.records, model.dim, source.images, len(file.skipped), earlier, seconds, rate]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -151,12 +152,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
     """Encode both files and return what was done, in plain values."""
-    sources = {part: checked(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()}
+    sources = {
+        part: survey_file(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()
+    }
     model = load_embedding_model(*encoder_of(arguments))
     print(f"encoder: {model.spec}")
     parts, table = {}, []
     for part, source in sources.items():
-        file, line = encoded(model, part, source, arguments)
+        file, line = encode(model, part, source, arguments)
         parts[part] = (source, file)
         table.append(line)
     for part, (_, file) in parts.items():

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.collect.image_source import PictureSource
+from auto_router.collect.image_source import ImageSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, Budget
@@ -36,7 +36,7 @@ from auto_router.terminal import add_flags, capture_output, on_signals
 
 with needs_extra("collect"):
     from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
-    from auto_router.collect.plan import Plan, survey
+    from auto_router.collect.plan import Plan, make_plan
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
 MODEL_IDS = {
@@ -121,7 +121,7 @@ def load_candidates(path: Path | None, names: list[str] | None) -> Pool:
     return load_pool(path or DEFAULT_POOL).subset(names or sorted(MODEL_IDS, key=lambda name: MODEL_IDS[name]))
 
 
-def make_plan(arguments: argparse.Namespace) -> Plan:
+def plan_run(arguments: argparse.Namespace) -> Plan:
     """Read the data set and say what will be asked; what cannot be asked or split is found before anything is paid."""
     hosts = frozenset(host.lower() for host in arguments.allow_host)
     source = Source(
@@ -129,11 +129,11 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         arguments.config,
         arguments.split,
         {role: getattr(arguments, f"{role}_column") for role in COLUMNS},
-        PictureSource(arguments.picture_folder, hosts, arguments.output_dir / "hf_pictures"),
+        ImageSource(arguments.picture_folder, hosts, arguments.output_dir / "hf_pictures"),
         arguments.test_split,
         arguments.split_column,
     )
-    return survey(source, arguments.num_samples, arguments.test_fraction, arguments.seed)
+    return make_plan(source, arguments.num_samples, arguments.test_fraction, arguments.seed)
 
 
 async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
@@ -176,7 +176,7 @@ def save_split(results: Results, plan: Plan, folder: Path, output_format: str = 
     train_list, test_list = (record_list(folder / name, results.names) for name in names.values())
     with train_list as train, test_list as test:
         for row, question in enumerate(plan.questions()):
-            if results.touched(row):
+            if results.has_answers(row):
                 part, append = ("test", test) if plan.is_test[row] else ("train", train)
                 append(results.record(row, question).to_json())
                 counts[part] += 1
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the stage and return what came of it, in plain values."""
     pool = load_candidates(arguments.pool, arguments.models)
-    plan = make_plan(arguments)
+    plan = plan_run(arguments)
     names = [model.name for model in pool.models]
     judge = "matching only" if arguments.match_only or pool.judge is None else f"matching, then {pool.judge.name}"
     print(f"{len(plan)} questions for {', '.join(names)}; judged by {judge}")

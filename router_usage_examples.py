@@ -46,7 +46,7 @@ def picture(path: Path) -> None:
         print("picture:", router.route(text="What shape is in this image?", images=[draw_circle("red")]))
 
 
-def several_pictures(path: Path) -> None:
+def several_images(path: Path) -> None:
     """Pictures come as base64, data URI, bytes, a Path or a PIL image; all of them count."""
     router = ModelRouter(path)
     if takes_images(router):
@@ -115,10 +115,10 @@ def explain_and_failover(path: Path) -> None:
 
 def one_endpoint(model: str) -> ReplayServer:
     """An OpenAI-compatible endpoint on this machine that knows one model and one question."""
-    from auto_router.collect.endpoint import Answer, user_message
+    from auto_router.collect.endpoint import Response, user_message
     from auto_router.collect.replay import ReplayServer, recording
 
-    row = {"request": {"model": model, "messages": user_message(QUESTION)}, "answer": Answer("56").to_plain()}
+    row = {"request": {"model": model, "messages": user_message(QUESTION)}, "answer": Response("56").to_plain()}
     return ReplayServer(recording([row]))
 
 
@@ -143,7 +143,7 @@ def tell(title: str, decision: Decision) -> None:
 
 
 EXAMPLES: tuple[Callable[[Path], None], ...] = (
-    text, picture, several_pictures, thresholds, costs, batch, in_an_event_loop, explain_and_failover,
+    text, picture, several_images, thresholds, costs, batch, in_an_event_loop, explain_and_failover,
 )  # fmt: skip
 
 

@@ -251,7 +251,7 @@ def _as_arrays(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): value.numpy() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
 
 
-MAX_BYTES = 2**31
+MAX_ARTIFACT_BYTES = 2**31
 # What torch's restricted reader answers to damaged pickles.
 _DAMAGED = (
     *(RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError),
@@ -284,8 +284,8 @@ def load_plain(path: Path) -> Any:
 
 def _check_archive(path: Path) -> None:
     size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+    if size > MAX_ARTIFACT_BYTES:
+        raise ValueError(f"{size:,} bytes, at most {MAX_ARTIFACT_BYTES:,} are read")
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if any(part.compress_type != zipfile.ZIP_STORED or part.flag_bits & 1 for part in parts):

@@ -67,7 +67,9 @@ def resources(ray: Any, workers: int | None, gpus: bool = True) -> tuple[int, di
     return workers or cpus, {"num_cpus": min(1.0, cpus / (workers or cpus))}
 
 
-def unordered(ray: Any, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int | None) -> Iterator[Any]:
+def map_unordered(
+    ray: Any, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int | None
+) -> Iterator[Any]:
     """Yield what ``function`` returns for each of ``calls``, as each is done; at most ``workers`` work at a time.
 
     Where a worker dies, its call is made again.
@@ -84,12 +86,12 @@ def unordered(ray: Any, function: Callable[..., Any], calls: Iterable[tuple[Any,
             return
         (done,), waiting = ray.wait(waiting, num_returns=1)
         try:
-            yield fetched(ray, done)
+            yield fetch_result(ray, done)
         except ray.exceptions.WorkerCrashedError as error:
             raise RouterError(f"a worker of the cluster died {RETRIES + 1} times over the same work ({error})") from error
 
 
-def fetched(ray: Any, reference: Any) -> Any:
+def fetch_result(ray: Any, reference: Any) -> Any:
     """Return a result of the cluster; an error of the work itself is raised as if it had happened here."""
     try:
         return ray.get(reference)

@@ -22,7 +22,6 @@ from typing import Any
 import joblib
 import numpy as np
 
-from auto_router import terminal
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.data.dataset import load_dataset
@@ -33,10 +32,11 @@ from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
 from auto_router.learn.stack import StackNetwork
 from auto_router.route.feedback import encoder_digest
+from auto_router.terminal import add_flags, capture_output
 
 TITLE = "Change the router in --output-dir without training it anew; a copy of the folder is the way back."
-MIN_LABELS = 30
-FOLDS = 5
+MIN_NEW_LABELS = 30
+RELATION_FOLDS = 5
 
 
 def add_model(
@@ -67,9 +67,9 @@ def add_model(
     if name in artifact.model_names:
         raise ConfigError(f"this router already has a model {name!r}; remove it first, or give the new one another name")
     known = ~np.isnan(labels)
-    if known.sum() < MIN_LABELS:
+    if known.sum() < MIN_NEW_LABELS:
         raise DataError(
-            f"{int(known.sum())} known labels of {name!r}; at least {MIN_LABELS} are needed, some hundred are better"
+            f"{int(known.sum())} known labels of {name!r}; at least {MIN_NEW_LABELS} are needed, some hundred are better"
         )
     inputs, labels, groups = inputs[known], labels[known], np.unique(groups[known], return_inverse=True)[1]
     *columns, own_mean = _fit_column(network, inputs, labels, groups)
@@ -172,7 +172,7 @@ def _fit_relation(x: Floats, y: Floats, groups: Ints) -> tuple[Floats, Floats]:
     from sklearn.linear_model import RidgeCV
 
     model = RidgeCV(alphas=np.logspace(-2, 3, 16), fit_intercept=False)
-    found, fold = np.zeros_like(y), group_folds(groups, FOLDS, 0)
+    found, fold = np.zeros_like(y), group_folds(groups, RELATION_FOLDS, 0)
     for number in np.unique(fold):
         inside, outside = fold != number, fold == number
         if inside.any():
@@ -227,7 +227,7 @@ EXAMPLES = """examples:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m auto_router.edit", description=TITLE, epilog=EXAMPLES)
-    terminal.add_flags(parser)
+    add_flags(parser)
     parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"), help="folder of nn_router.pth")
     actions = parser.add_subparsers(dest="action", required=True)
     add = actions.add_parser("add", help="add a model, from some hundred labels of it (default head)")
@@ -245,7 +245,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    with terminal.capture_output(arguments) as result:
+    with capture_output(arguments) as result:
         artifact = load_artifact(arguments.output_dir / "nn_router.pth")
         if arguments.action == "add":
             artifact = _add(artifact, arguments.name, arguments.train_embeddings, arguments.train_json, arguments.pool)

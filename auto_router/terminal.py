@@ -19,7 +19,7 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaini
 PARTIAL = BAR.replace("{n_fmt}/{total_fmt}", "{n:.0f}/{total:.0f}")  # for items that finish in part
 
 _hidden = False
-Item = TypeVar("Item")
+Thing = TypeVar("Thing")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,7 @@ def on_signals(call: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def watch(items: Iterable[Item], description: str, unit: str) -> Iterator[Item]:
+def watch(items: Iterable[Thing], description: str, unit: str) -> Iterator[Thing]:
     """Yield ``items`` of unknown number under a bar that goes away at the end."""
     with bar(None, description, unit, leave=False) as shown:
         for item in items:

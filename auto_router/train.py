@@ -33,14 +33,12 @@ from auto_router.errors import ConfigError
 from auto_router.files import atomic_path, write_json
 from auto_router.learn.calibration import fit_calibration
 from auto_router.learn.cost_model import explained_variance, fit_costs
-from auto_router.learn.device import usable_device
 from auto_router.learn.memmap import Subset
-from auto_router.learn.mlp import TrainConfig, train_network
+from auto_router.learn.mlp import TrainConfig, cost_aware, scale_costs, train_network, usable_device
 from auto_router.learn.novelty import QUANTILE, fit_novelty
 from auto_router.learn.search import Trial, random_search, trials_table
 from auto_router.learn.stack import FeatureLayout
 from auto_router.learn.stack_fit import fit_stack
-from auto_router.learn.targets import cost_aware, scale_costs
 
 HEADS = ("stack", "mlp")
 

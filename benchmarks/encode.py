@@ -34,7 +34,7 @@ from auto_router.data.images import image_bytes
 from auto_router.data.records import load_records
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
-from auto_router.encode.pipeline import begin, fill, survey
+from auto_router.encode.pipeline import begin, fill, survey_records
 from auto_router.errors import run
 from auto_router.files import write_json
 
@@ -97,7 +97,7 @@ def stage2(generator: EmbeddingGenerator, rows: list[dict[str, Any]]) -> float:
         path = Path(name) / "records.json"
         path.write_text(json.dumps(rows), encoding="utf-8")
         start = time.perf_counter()
-        source = survey(path)
+        source = survey_records(path)
         file = begin(generator, source, path.with_name("rows.npy"))
         fill(generator, source, file)
         file.move_into_place()

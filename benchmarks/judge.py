@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from auto_router.collect.endpoint import Endpoint
 from auto_router.collect.journal import Journal
 from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
-from auto_router.collect.runner import Caller, Run
+from auto_router.collect.runner import EndpointClient, Run
 from auto_router.collect.source import Question
 from auto_router.data.pool import PoolModel
 from tests.collect.injections import INJECTIONS
@@ -42,7 +42,7 @@ HONEST = {
 }
 
 
-async def verdicts(caller: Caller, answers: Sequence[str]) -> Counter[str]:
+async def verdicts(caller: EndpointClient, answers: Sequence[str]) -> Counter[str]:
     """Return how often the judge said correct, incorrect, or nothing readable."""
 
     async def one(answer: str) -> str:
@@ -54,7 +54,7 @@ async def verdicts(caller: Caller, answers: Sequence[str]) -> Counter[str]:
 
 async def run(model: PoolModel, path: Path | None) -> dict[str, Counter[str]]:
     with tempfile.TemporaryDirectory() as folder, Journal(path or Path(folder) / "journal.sqlite") as journal:
-        caller = Caller(Endpoint(model), Run(journal), "judge")
+        caller = EndpointClient(Endpoint(model), Run(journal), "judge")
         try:
             return {name: await verdicts(caller, given) for name, given in {**HONEST, "injections": INJECTIONS}.items()}
         finally:

@@ -24,7 +24,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(ROOT))
 
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.pipeline import begin, survey
+from auto_router.encode.pipeline import begin, survey_records
 from auto_router.encode.ray_backend import fill_on_ray
 from auto_router.errors import run
 from auto_router.files import write_json
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder.mkdir()
         write(folder, arguments.records)
         start = time.perf_counter()
-        source = survey(folder)
+        source = survey_records(folder)
         print(f"{source.records:,} records checked in {time.perf_counter() - start:.0f} s", flush=True)
         opener = partial(opened, arguments.dim)
         generator = opener()

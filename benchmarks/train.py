@@ -41,7 +41,7 @@ sys.path.insert(0, str(ROOT))
 from auto_router.data.records import group_ids, label_matrix, load_records, model_names, save_records
 from auto_router.data.splits import split_by_group
 from auto_router.encode.factory import open_encoder
-from auto_router.encode.pipeline import begin, publish, survey
+from auto_router.encode.pipeline import begin, publish, survey_records
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork, Rows, Side, TrainConfig, masked_bce, train_network
@@ -63,7 +63,7 @@ def write_stages(folder: Path, data: Path) -> Rows:
     generator, files = open_encoder("local"), {}
     for part, rows in parts.items():
         save_records(folder / f"{part}.json", [records[i] for i in rows])
-        source = survey(folder / f"{part}.json")
+        source = survey_records(folder / f"{part}.json")
         file = begin(generator, source, folder / f"{part}.npy")
         file.add(x[rows], [()] * len(rows), {})
         files[part] = source, file

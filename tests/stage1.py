@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 
 import prepare_hf_data
-from auto_router.collect.endpoint import Answer, Endpoint, Messages, user_message
+from auto_router.collect.endpoint import Endpoint, Messages, Response, user_message
 from auto_router.collect.journal import Journal
 from auto_router.collect.replay import is_probe
-from auto_router.collect.runner import Caller, Run
+from auto_router.collect.runner import EndpointClient, Run
 from auto_router.data.pool import PoolModel
 from auto_router.errors import run
 from tests.servers import LoopbackServer
@@ -120,12 +120,12 @@ def recorded(model: str, prompt: str, text: str, images: Sequence[bytes] = (), *
     return {"request": {"model": model, "messages": user_message(prompt, images)}, "answer": {"text": text, **answer}}
 
 
-def asked_once(model: PoolModel, messages: Messages, **settings: Any) -> Answer:
+def asked_once(model: PoolModel, messages: Messages, **settings: Any) -> Response:
     """Ask one question as a run does, with a journal of its own."""
 
-    async def asked(folder: str) -> Answer:
+    async def asked(folder: str) -> Response:
         with Journal(Path(folder) / "j.sqlite") as journal:
-            caller = Caller(Endpoint(model), Run(journal, **settings))
+            caller = EndpointClient(Endpoint(model), Run(journal, **settings))
             try:
                 return await caller.ask(messages)
             finally:

@@ -20,7 +20,7 @@ from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.rule import Decision
 from auto_router.edit import add_model, remove_model, rename_model
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.pipeline import begin, publish, survey
+from auto_router.encode.pipeline import begin, publish, survey_records
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
@@ -138,7 +138,7 @@ def write(folder: Path, parts: dict[str, list[Record]]) -> None:
     files = {}
     for part, records in parts.items():
         save_records(folder / f"{part}.json", records)
-        source = survey(folder / f"{part}.json")
+        source = survey_records(folder / f"{part}.json")
         file = begin(generator, source, folder / f"{part}.npy")
         file.add(generator.embed_batch([record.prompt for record in records]), [()] * len(records), {})
         files[part] = source, file

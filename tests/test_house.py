@@ -119,7 +119,7 @@ SAME_NAME = {
 }
 # Irregular participles and odd words that stood for functions once; regular ones are found by their ending.
 PARTICIPLES = re.compile(
-    r"_*(\w+ed|asked|drawn|told|beyond|look|kept|made|found|given|said|shown|taken|sent|chosen|speaking|opening|seen|known|held)"
+    r"_*([a-z]+ed|asked|drawn|told|beyond|look|kept|made|found|given|said|shown|taken|sent|chosen|speaking|opening|seen|known|held)"
 )
 # Properties and fields read as adjectives, and these are verbs.
 VERBS = {"embed", "_embed", "seed", "_embed_batch"}

@@ -19,7 +19,7 @@ from describe import Describer, Line, ink_of, main_colours, nearest_colours, row
 from PIL import Image
 from serve_vision import INSTRUCTION, Bridge, handler
 
-from auto_router.collect.endpoint import Answer
+from auto_router.collect.endpoint import Response
 from auto_router.collect.replay import ReplayServer, recording
 from auto_router.data.images import pixels
 from tests.servers import free_port
@@ -36,7 +36,7 @@ def picture(colour: str = "green") -> str:
 
 def said(content: str, text: str) -> dict[str, Any]:
     messages = [{"role": "user", "content": content}]
-    return {"request": {"model": "text", "messages": messages}, "answer": Answer(text, 40, 2, "stop").to_plain()}
+    return {"request": {"model": "text", "messages": messages}, "answer": Response(text, 40, 2, "stop").to_plain()}
 
 
 @dataclass

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auto_router.cluster import unordered
+from auto_router.cluster import map_unordered
 from auto_router.data.formats import parquet_shards
 from auto_router.data.records import Record, save_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.pipeline import Source, begin, fill, survey
-from auto_router.encode.resumable import UnfinishedFile
+from auto_router.encode.pipeline import RecordSource, begin, fill, survey_records
+from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import DataError, EncoderError
 from tests.fakes import RECORD_MODELS, make_record, same, search
 from tests.ray_encoder import Opened, dies_once
@@ -37,24 +37,26 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def written(folder: Path, count: int, suffix: str) -> Source:
+def written(folder: Path, count: int, suffix: str) -> RecordSource:
     if suffix:
         save_records(folder / f"train{suffix}", map(make_record, range(count)))
     else:
         with parquet_shards(folder / "train", RECORD_MODELS) as append:
             for i in range(count):
                 append(make_record(i).to_json())
-    return survey(folder / f"train{suffix}")
+    return survey_records(folder / f"train{suffix}")
 
 
-def on_ray(opened: Callable[[], EmbeddingGenerator], source: Source, target: Path, chunk: int, **more: Any) -> UnfinishedFile:
+def on_ray(
+    opened: Callable[[], EmbeddingGenerator], source: RecordSource, target: Path, chunk: int, **more: Any
+) -> ResumableFile:
     generator = opened()
     file = begin(generator, source, target, chunk, "ray")
     fill_on_ray(opened, source, file, generator.spec, chunk, workers=2, **more)
     return file
 
 
-def alone(folder: Path, source: Source) -> Any:
+def alone(folder: Path, source: RecordSource) -> Any:
     generator = Opened(folder / "alone.log")()
     file = begin(generator, source, folder / "alone.npy", 32)
     fill(generator, source, file, 32)
@@ -106,7 +108,7 @@ def test_records_that_kill_every_worker_end_the_run_and_keep_the_rest(tmp_path: 
 def test_errors_come_back_as_they_are_in_one_process(tmp_path: Path) -> None:
     rows = [Record(i, f"prompt {i}", images=("/etc/passwd",) if i == 70 else ()) for i in range(100)]
     save_records(tmp_path / "train.json", rows)
-    source = survey(tmp_path / "train.json")
+    source = survey_records(tmp_path / "train.json")
     with pytest.raises(DataError, match=r"train\.json, row 70, picture 0"):
         on_ray(Opened(tmp_path / "log"), source, tmp_path / "a.npy", 16)
     file = on_ray(Opened(tmp_path / "log"), source, tmp_path / "a.npy", 16, on_error="skip")
@@ -121,7 +123,7 @@ def test_the_search_finds_the_same_trial(tmp_path: Path) -> None:
 
 def test_a_worker_of_the_search_that_dies_is_replaced(tmp_path: Path) -> None:
     calls = [(tmp_path / "marker", number) for number in range(5)]
-    assert sorted(unordered(ray, dies_once, calls, workers=2)) == [0, 2, 4, 6, 8]
+    assert sorted(map_unordered(ray, dies_once, calls, workers=2)) == [0, 2, 4, 6, 8]
     assert (tmp_path / "marker").exists()
 
 

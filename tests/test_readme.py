@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from auto_router.collect.endpoint import Answer, Messages, user_message
+from auto_router.collect.endpoint import Messages, Response, user_message
 from auto_router.collect.judge import judge_messages, verdict_id
 from auto_router.collect.replay import ReplayServer, recording
 from auto_router.collect.source import Question
@@ -80,7 +80,7 @@ def test_the_examples_run(demo: tuple[Path, str]) -> None:
 
 def said(model: str, messages: Messages, text: str) -> dict[str, Any]:
     """One row of a recording."""
-    return {"request": {"model": model, "messages": messages}, "answer": Answer(text, 9, 3, "stop").to_plain()}
+    return {"request": {"model": model, "messages": messages}, "answer": Response(text, 9, 3, "stop").to_plain()}
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from auto_router.collect import image_source as pictures
-from auto_router.collect.image_source import PictureSource
-from auto_router.collect.plan import Plan, survey
+from auto_router.collect.image_source import ImageSource
+from auto_router.collect.plan import Plan, make_plan
 from auto_router.collect.runner import question_messages
 from auto_router.collect.source import Question, Source
 from auto_router.data.conversation import CONTEXT_TURNS, Turn, conversation_prompt, turns_of
@@ -34,7 +34,7 @@ def questions(folder: Path, rows: list[dict[str, Any]], **options: Any) -> list[
 
 
 def planned(folder: Path, rows: list[dict[str, Any]], fraction: float = 0.5, **options: Any) -> Plan:
-    return survey(Source(str(write_rows(folder / "rows.jsonl", rows)), **options), None, fraction, 0)
+    return make_plan(Source(str(write_rows(folder / "rows.jsonl", rows)), **options), None, fraction, 0)
 
 
 def test_one_user_turn_is_the_prompt_as_it_stands() -> None:
@@ -111,7 +111,7 @@ def test_paths_are_opened_below_the_named_folder_only(tmp_path: Path) -> None:
     (tmp_path / "pics" / "red.png").write_bytes(RED)
     (tmp_path / "secret.png").write_bytes(BLUE)
     (tmp_path / "pics" / "link.png").symlink_to(tmp_path / "secret.png")
-    source = PictureSource(folder=tmp_path / "pics")
+    source = ImageSource(folder=tmp_path / "pics")
     assert source.read("red.png") == source.read([{"bytes": None, "path": "red.png"}]) == (RED,)
     for name in ("../secret.png", str(tmp_path / "secret.png"), "link.png"):
         with pytest.raises(DataError, match="lies outside of --picture-folder"):
@@ -119,7 +119,7 @@ def test_paths_are_opened_below_the_named_folder_only(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no path"):
         source.read("a\0b")
     with pytest.raises(DataError, match="not base64"):
-        PictureSource().read("red.png")
+        ImageSource().read("red.png")
     assert source.read(f"data:image/png;base64,{b64(BLUE)}") == (BLUE,)
 
 
@@ -149,13 +149,13 @@ def web() -> Iterator[tuple[str, list[str]]]:
 
 def test_urls_are_fetched_once_and_from_named_hosts_only(tmp_path: Path, web: tuple[str, list[str]]) -> None:
     url, asked = web
-    allowed = PictureSource(hosts=frozenset({"127.0.0.1"}), cache=tmp_path / "cache")
+    allowed = ImageSource(hosts=frozenset({"127.0.0.1"}), cache=tmp_path / "cache")
     assert allowed.read([f"{url}/red.png"] * 2) == (RED, RED)
     assert asked == ["/red.png"]
     with pytest.raises(DataError, match=r"host 'elsewhere\.invalid', which no --allow-host names"):
         allowed.read(f"{url}/away")
     asked.clear()
-    for source in (PictureSource(), PictureSource(hosts=frozenset({"example.org"}), cache=tmp_path / "cache")):
+    for source in (ImageSource(), ImageSource(hosts=frozenset({"example.org"}), cache=tmp_path / "cache")):
         for bad in (f"{url}/red.png", url.replace("127.0.0.1", "example.org@127.0.0.1") + "/red.png", "file:///etc/passwd"):
             with pytest.raises(DataError):
                 source.read(bad)
@@ -202,7 +202,7 @@ def test_the_split_is_stratified_by_source_and_seeded(tmp_path: Path) -> None:
     one, same = planned(tmp_path, rows, 0.2), planned(tmp_path, rows, 0.2)
     assert one.is_test.tolist() == same.is_test.tolist()
     assert [int(one.is_test[:10].sum()), int(one.is_test[10:].sum())] == [2, 18]
-    other = survey(Source(str(tmp_path / "rows.jsonl")), None, 0.2, 1)
+    other = make_plan(Source(str(tmp_path / "rows.jsonl")), None, 0.2, 1)
     assert other.is_test.tolist() != one.is_test.tolist()
 
 
@@ -236,7 +236,7 @@ def test_a_split_of_the_data_set_can_be_the_test(tmp_path: Path) -> None:
         "final": [{"prompt": "c", "answer": "3"}],
     }
     datasets.DatasetDict({name: datasets.Dataset.from_list(rows) for name, rows in parts.items()}).save_to_disk(tmp_path / "d")
-    plan = survey(Source(str(tmp_path / "d"), test_split="final"), None, 0.2, 0)
+    plan = make_plan(Source(str(tmp_path / "d"), test_split="final"), None, 0.2, 0)
     assert [(q.idx, q.prompt) for q in plan.questions()] == [(0, "a"), (1, "b"), (2, "c")]
     assert plan.is_test.tolist() == [False, False, True]
 

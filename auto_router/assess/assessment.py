@@ -17,14 +17,18 @@ import numpy as np
 
 from auto_router.arrays import Floats, Ints
 from auto_router.assess.cost_quality import cost_quality, pool_aiq
-from auto_router.assess.intervals import LEVEL, RESAMPLES, GroupBootstrap, Interval, percentiles
 from auto_router.assess.metrics import (
+    LEVEL,
+    RESAMPLES,
+    GroupBootstrap,
+    Interval,
     ModelMetrics,
     cuts,
     gap_parts,
     mean_of,
     model_metrics,
     oracle_costs,
+    percentiles,
     placements,
     rank_score,
     recover_gap,

@@ -35,7 +35,7 @@ from auto_router.learn.mlp import TrainConfig, train_network
 from auto_router.learn.stack_fit import MAX_ROWS, non_negative
 from auto_router.terminal import bar
 
-COMPONENTS = 192
+BASELINE_COMPONENTS = 192
 
 
 def fit_boosted(x: Floats, y: Floats, seed: int) -> list[Any]:
@@ -56,7 +56,7 @@ def fit_boosted(x: Floats, y: Floats, seed: int) -> list[Any]:
     empty = np.flatnonzero(np.isnan(y).all(axis=0)).tolist()
     if empty:
         raise DataError(f"models at positions {empty} have no known label; collect some or leave them out")
-    pca = PCA(min(COMPONENTS, *x.shape), svd_solver="randomized", random_state=seed).fit(x)
+    pca = PCA(min(BASELINE_COMPONENTS, *x.shape), svd_solver="randomized", random_state=seed).fit(x)
     features = pca.transform(x)
     models = []
     for labels in y.T:
@@ -273,7 +273,7 @@ def _centre(values: Floats) -> Floats:
 
 
 def _pca(x: Floats, seed: int) -> PCA:
-    return PCA(min(COMPONENTS, *x.shape), svd_solver="randomized", random_state=seed).fit(x)
+    return PCA(min(BASELINE_COMPONENTS, *x.shape), svd_solver="randomized", random_state=seed).fit(x)
 
 
 def _neighbours(x: Floats, new: Floats, k: int) -> Ints:

@@ -22,27 +22,27 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-Values = Mapping[str, Any]
+MetricValues = Mapping[str, Any]
 Figures = dict[str, Any]
 
 COLOURS = ("blue", "orange", "green", "red", "sky", "purple", "yellow", "grey")
 HATCHES = (" ", "/", ".", "x", "-", "\\", "o", "+")
 WIDE = 10.0  # a cost range of more than this factor is drawn on a logarithmic axis
-MOST_PARTS = 25
+MAX_CHART_PARTS = 25
 PER_1000 = 1000.0
 
 
-def charts(metrics: Values, trials: Sequence[Values] = ()) -> Figures:
+def charts(metrics: MetricValues, trials: Sequence[MetricValues] = ()) -> Figures:
     """Return the figures by the id of their place in the page; those that have nothing to show are left out."""
     found: Figures = {}
     if metrics["cost_quality"] is not None:
-        found["cost-quality"] = cost_quality(metrics)
+        found["cost-quality"] = cost_quality_chart(metrics)
     found["explorer-chart"] = explorer_chart()
     if len(metrics["per_model"]) > 1:
         found["marginal"] = marginal(metrics)
     for number, (name, model) in enumerate(metrics["per_model"].items()):
         if model["known"]:
-            found[f"reliability-{number}"] = reliability(name, model)
+            found[f"reliability-{number}"] = reliability_chart(name, model)
     for by, parts in metrics["breakdown"].items():
         if parts:
             found[f"selection-{by}"] = selection(parts, metrics["models"])
@@ -51,7 +51,7 @@ def charts(metrics: Values, trials: Sequence[Values] = ()) -> Figures:
     return found
 
 
-def cost_quality(metrics: Values) -> figure:
+def cost_quality_chart(metrics: MetricValues) -> figure:
     """Accuracy against cost: the router's settings and their hull, every model, the zero router, oracle and points."""
     found, system = metrics["cost_quality"], metrics["system"]
     singles = {name: place for name, place in found["single_models"].items() if None not in place}
@@ -70,7 +70,7 @@ def cost_quality(metrics: Values) -> figure:
     ):
         line = [*corners, [max(last, corners[-1][0]), corners[-1][1]]] if corners else []
         source = _source({f"{cost:.9g}": (cost, quality) for cost, quality in line})
-        _tagged(plot.line("x", "y", source=source, line_width=2, line_dash=dash, legend_label=name), f"line:{colour}")
+        _tag(plot.line("x", "y", source=source, line_width=2, line_dash=dash, legend_label=name), f"line:{colour}")
     curve = {f"a setting of the router ({i})": place for i, place in enumerate(found["curve"])}
     for label, places, marker, size, colour in (
         ("each setting", curve, "dot", 10, "blue"),
@@ -81,7 +81,7 @@ def cost_quality(metrics: Values) -> figure:
     ):
         if places:
             drawn = plot.scatter("x", "y", source=_source(places), marker=marker, size=size, legend_label=label)
-            _tagged(drawn, f"fill:{colour}", "line:ink")
+            _tag(drawn, f"fill:{colour}", "line:ink")
             _hover(plot, drawn, [("", "@name"), ("accuracy", "@y{0.000}"), ("USD per 1,000", "@x{0.[0000]}")])
     _tagged_text(plot, singles)
     _legend_below(plot)
@@ -95,9 +95,9 @@ def explorer_chart() -> figure:
     singles = ColumnDataSource({"x": [], "y": [], "name": [], "side": [], "away": []}, name="explorer-singles")
     here = ColumnDataSource({"x": [], "y": [], "name": []}, name="explorer-here")
     drawn = plot.scatter("x", "y", source=singles, size=10, legend_label="single models")
-    _tagged(drawn, "fill:orange", "line:ink")
+    _tag(drawn, "fill:orange", "line:ink")
     now = plot.scatter("x", "y", source=here, marker="square_pin", size=18, legend_label="these settings")
-    _tagged(now, "fill:blue", "line:ink")
+    _tag(now, "fill:blue", "line:ink")
     for renderer in (drawn, now):
         _hover(plot, renderer, [("", "@name"), ("accuracy", "@y{0.000}"), ("USD per 1,000", "@x{0.[0000]}")])
     plot.text("x", "y", "name", source=singles, x_offset="away", y_offset=4, text_align="side", text_font_size="11px")
@@ -105,7 +105,7 @@ def explorer_chart() -> figure:
     return plot
 
 
-def marginal(metrics: Values) -> figure:
+def marginal(metrics: MetricValues) -> figure:
     """What each model adds to the oracle: right answers of the pool that no other model gives."""
     models = sorted(metrics["per_model"].items(), key=lambda item: item[1]["oracle_gain"] or 0.0)
     names = [name for name, _ in models]
@@ -117,19 +117,19 @@ def marginal(metrics: Values) -> figure:
     )
     source = ColumnDataSource({"name": names, "gain": gains, "low": low, "high": high})
     bars = plot.hbar("name", right="gain", height=0.6, source=source)
-    _tagged(bars, "fill:sky", "line:ink")
-    _tagged(plot.segment("low", "name", "high", "name", source=source, line_width=2), "line:ink")
+    _tag(bars, "fill:sky", "line:ink")
+    _tag(plot.segment("low", "name", "high", "name", source=source, line_width=2), "line:ink")
     _hover(plot, bars, [("", "@name"), ("adds", "@gain{0.00} points"), ("95 %", "@low{0.00} to @high{0.00}")])
     return plot
 
 
-def reliability(name: str, model: Values) -> figure:
+def reliability_chart(name: str, model: MetricValues) -> figure:
     """Predicted P against the observed share, with 95 % intervals: on the dashed line, P means what it says."""
     curve = model["reliability"]
     bounds = [b or (o, o) for b, o in zip(curve["observed_interval"], curve["observed"], strict=True)]
     plot = _figure(240, "predicted P(correct)", "observed", x_range=(-0.02, 1.02), y_range=(-0.02, 1.02))
     plot.title = name if len(name) <= 34 else name[:33] + "…"
-    _tagged(plot.line([0, 1], [0, 1], line_dash="dashed"), "line:grey")
+    _tag(plot.line([0, 1], [0, 1], line_dash="dashed"), "line:grey")
     source = ColumnDataSource(
         {
             "x": curve["predicted"],
@@ -139,18 +139,18 @@ def reliability(name: str, model: Values) -> figure:
             "rows": curve["count"],
         }
     )
-    _tagged(plot.segment("x", "low", "x", "high", source=source, line_width=2, line_alpha=0.6), "line:sky")
-    _tagged(plot.line("x", "y", source=source), "line:blue")
+    _tag(plot.segment("x", "low", "x", "high", source=source, line_width=2, line_alpha=0.6), "line:sky")
+    _tag(plot.line("x", "y", source=source), "line:blue")
     dots = plot.scatter("x", "y", source=source, size=6)
-    _tagged(dots, "fill:blue", "line:ink")
+    _tag(dots, "fill:blue", "line:ink")
     _hover(plot, dots, [("predicted", "@x{0.000}"), ("observed", "@y{0.000}"), ("rows", "@rows")])
     plot.xaxis.ticker = plot.yaxis.ticker = BasicTicker(desired_num_ticks=3)
     return plot
 
 
-def selection(parts: Mapping[str, Values], models: Sequence[str]) -> figure:
+def selection(parts: Mapping[str, MetricValues], models: Sequence[str]) -> figure:
     """Which model the router chose, by part of the test set, the largest part on top; rare models are one."""
-    largest = dict(list(parts.items())[:MOST_PARTS])
+    largest = dict(list(parts.items())[:MAX_CHART_PARTS])
     total = sum(part["rows"] for part in largest.values())
     weight = {m: sum(part["rows"] * part["selection"][m] for part in largest.values()) / total for m in models}
     often = sorted((m for m in models if weight[m] > 0), key=lambda m: -weight[m])
@@ -166,14 +166,14 @@ def selection(parts: Mapping[str, Values], models: Sequence[str]) -> figure:
         source = ColumnDataSource({"part": names, "left": left, "right": right, "share": shares, "model": [model] * len(names)})
         bars = plot.hbar("part", left="left", right="right", height=0.75, source=source, legend_label=model[:40],
                          hatch_pattern=HATCHES[number], hatch_scale=8)  # fmt: skip
-        _tagged(bars, f"fill:{COLOURS[number]}", "line:paper", "hatch:ink")
+        _tag(bars, f"fill:{COLOURS[number]}", "line:paper", "hatch:ink")
         _hover(plot, bars, [("", "@part"), ("", "@model"), ("share", "@share{0.0} %")])
         left = right
     _legend_below(plot)
     return plot
 
 
-def search(trials: Sequence[Values]) -> figure:
+def search(trials: Sequence[MetricValues]) -> figure:
     """Validation loss of every epoch of every trial, the best one thick."""
     plot = _figure(320, "epoch", "validation loss")
     for number, trial in enumerate(trials):
@@ -185,7 +185,7 @@ def search(trials: Sequence[Values]) -> figure:
         label = ("best", "discarded", "the others")[("red", "grey", "sky").index(colour)]
         dash = "dotted" if colour == "grey" else "solid"
         line = plot.line("x", "y", source=source, line_width=3 if number == 0 else 1, line_dash=dash, legend_label=label)
-        _tagged(line, f"line:{colour}")
+        _tag(line, f"line:{colour}")
         _hover(plot, line, [("", "@name"), ("epoch", "@x"), ("loss", "@y{0.0000}")])
     _legend_below(plot)
     plot.yaxis.formatter = PrintfTickFormatter(format="%.3f")
@@ -220,7 +220,7 @@ def _source(places: Mapping[str, Sequence[float]]) -> ColumnDataSource:
     return ColumnDataSource(columns)
 
 
-def _tagged(renderer: Any, *tags: str) -> None:
+def _tag(renderer: Any, *tags: str) -> None:
     renderer.glyph.tags = list(tags)
 
 

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Bools, Floats, Ints
-from auto_router.assess.intervals import GroupBootstrap, percentiles
-from auto_router.assess.metrics import column_means, mean_of
+from auto_router.assess.metrics import GroupBootstrap, column_means, mean_of, percentiles
 from auto_router.assess.test_set import TestSet
 
 # From "only the price counts" to "only P counts"; costs are scaled to a mean of 1, P lies in 0…1.
@@ -150,7 +149,7 @@ def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float
     return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
 
 
-MOST_POINTS = 100
+MAX_POINTS = 100
 
 
 def pool_range(zero: Curve) -> tuple[float, float] | None:
@@ -198,7 +197,7 @@ def cost_quality(test: TestSet, best_single: int, bootstrap: GroupBootstrap) -> 
         "qnc": _share(curve.cost_of(quality), cost),
         "perf_gain": curve.peak() / quality - 1.0 if quality > 0 else None,
         "cost_save": None if cheapest_setting is None else 1.0 - cheapest_setting,
-        "curve": _points(*curve.points(MOST_POINTS)),
+        "curve": _points(*curve.points(MAX_POINTS)),
         "hull": _points(*curve.hull()),
         "zero_router_hull": _points(*zero.hull()),
         "single_models": {name: [zero.costs[j], zero.qualities[j]] for j, name in enumerate(test.names)},

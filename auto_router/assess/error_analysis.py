@@ -14,8 +14,8 @@ from auto_router.data.images import image_bytes, pixels
 from auto_router.data.records import Record
 from auto_router.errors import DataError
 
-MAX_ROWS = 150
-MAX_CHARACTERS = 300
+MAX_SHOWN = 150
+MAX_SHOWN_CHARACTERS = 300
 THUMBNAIL_SIDE = 120  # pixels
 THUMBNAIL_BYTES = 250_000  # of all thumbnails of a page
 
@@ -35,12 +35,12 @@ def find_wrongly_routed(
     got, best = test.label(test.chosen), np.nan_to_num(test.outcomes, nan=-1.0).max(axis=1)
     lost = np.flatnonzero(~np.isnan(got) & (got < best))
     p = np.take_along_axis(test.probabilities, test.chosen[:, None], axis=1)[:, 0]
-    shown = lost[np.argsort(-np.nan_to_num(p[lost], nan=-1.0), kind="stable")][:MAX_ROWS]
+    shown = lost[np.argsort(-np.nan_to_num(p[lost], nan=-1.0), kind="stable")][:MAX_SHOWN]
     left, rows = THUMBNAIL_BYTES, [_row(test, i, records[i]) for i in shown.tolist()]
     for row, record in zip(rows, [] if whole is None else whole(shown.tolist()), strict=False):
-        pictures = [uri for uri in map(thumbnail, record.images[:2]) if uri is not None and len(uri) <= left]
-        left -= sum(map(len, pictures))
-        row |= {"prompt": _short(record.prompt), "answer": _short(record.answer), "pictures": pictures}
+        images = [uri for uri in map(thumbnail, record.images[:2]) if uri is not None and len(uri) <= left]
+        left -= sum(map(len, images))
+        row |= {"prompt": _short(record.prompt), "answer": _short(record.answer), "pictures": images}
     return {"rows": rows, "of": len(lost)}
 
 
@@ -64,7 +64,7 @@ def thumbnail(image: str) -> str | None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
 
 
 def _plain(value: float) -> float | None:

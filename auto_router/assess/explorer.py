@@ -16,8 +16,8 @@ from auto_router.decide.policy import RouterSettings, resolve_policy
 
 Packed = dict[str, Any]
 
-MAX_BYTES = 400_000  # of the packed tables in the page, base64 included
-UNKNOWN = 255
+MAX_PACKED_BYTES = 400_000  # of the packed tables in the page, base64 included
+UNKNOWN_BYTE = 255
 
 
 def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], seed: int) -> Packed:
@@ -30,7 +30,7 @@ def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], 
     costs, by_row = test.costs, _differ_by_row(test.costs)
     graded = bool((~np.isin(test.outcomes[~np.isnan(test.outcomes)], (0.0, 1.0))).any())
     cell = 4 + (4 if graded else 1) + (4 if by_row else 0) + (0 if test.prediction.expected_costs is None else 4) + 1 / 8
-    most = int(MAX_BYTES * 3 / 4 / (cell * models + 4))
+    most = int(MAX_PACKED_BYTES * 3 / 4 / (cell * models + 4))
     kept = np.arange(len(test.labels))
     if len(kept) > most:
         kept = np.sort(np.random.default_rng(seed).permutation(len(kept))[:most])
@@ -45,7 +45,7 @@ def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], 
         "best_single": best_single,
         "probabilities": _text(test.probabilities[kept].astype("<f4")),
         "graded": graded,
-        "outcomes": _text(outcomes.astype("<f4") if graded else np.nan_to_num(outcomes, nan=UNKNOWN).astype(np.uint8)),
+        "outcomes": _text(outcomes.astype("<f4") if graded else np.nan_to_num(outcomes, nan=UNKNOWN_BYTE).astype(np.uint8)),
         "allowed": _text(np.packbits(eligible[kept].ravel())),
         "guarded": guarded,
         "expected": None
@@ -53,7 +53,7 @@ def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], 
         else _text(test.prediction.expected_costs[kept].astype("<f4")),
         "groups": _text(test.groups[kept].astype("<u4")),
         "row_costs": _text(costs[kept].astype("<f4")) if by_row and costs is not None else None,
-        "prices": [_known(price) for price in test.mean_costs.tolist()],
+        "prices": [_or_none(price) for price in test.mean_costs.tolist()],
         "points": {name: _point(point, test.names) for name, point in points.items()},
     }
 
@@ -74,5 +74,5 @@ def _text(values: npt.NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
 
 
-def _known(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else value

@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
-from auto_router.assess.tables import interval, number, percent, signed, usd
+from auto_router.assess.tables import format_interval, format_number, format_percent, format_signed, format_usd
 from auto_router.data.pool import ModelFacts
 
 CARD_NAME = "README.md"
@@ -72,10 +72,10 @@ def model_card(artifact: Artifact) -> str:
         seed=training.seed,
         labels=_labels(artifact, metrics),
         headline=_headline(system),
-        difference=f"{signed(system['router_minus_best_single'])} "
-        f"{interval(system['router_minus_best_single_interval'], signed)}",
-        auc=number(system["mean_auc"]),
-        ece=number(system["mean_ece"]),
+        difference=f"{format_signed(system['router_minus_best_single'])} "
+        f"{format_interval(system['router_minus_best_single_interval'], format_signed)}",
+        auc=format_number(system["mean_auc"]),
+        ece=format_number(system["mean_ece"]),
         calibration=artifact.calibration.method,
         points=_points(artifact, metrics),
         default=system["best_single_model"],
@@ -88,7 +88,8 @@ def _labels(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
     for name, model in metrics["per_model"].items():
         takes = ", ".join(artifact.facts.get(name, ModelFacts()).modalities or ["not stated"])
         cost = None if model["mean_cost"] is None else 1000 * model["mean_cost"]
-        rows.append([name, takes, model["known"], number(model["positive_rate"]), usd(cost), number(model["auc"])])
+        rate, auc = format_number(model["positive_rate"]), format_number(model["auc"])
+        rows.append([name, takes, model["known"], rate, format_usd(cost), auc])
     headers = ["model", "takes", "labels", "share right", "USD per 1,000 prompts", "AUC of P"]
     return _markdown(rows, headers)
 
@@ -97,18 +98,23 @@ def _headline(system: dict[str, Any]) -> str:
     costs = system["costs"] or {}
     kinds = [("router", "router"), (f"best single ({system['best_single_model']})", "best_single"), ("random", "random")]
     rows = [
-        [title, number(system[key]), interval(system[f"{key}_interval"]), usd(_thousand(costs.get(key)))]
+        [title, format_number(system[key]), format_interval(system[f"{key}_interval"]), format_usd(_thousand(costs.get(key)))]
         for title, key in [*kinds, ("oracle", "oracle")]
     ]
     return _markdown(rows, ["who answers", "accuracy", "95 %", "USD per 1,000 prompts"])
 
 
 def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
-    found = metrics["operating_points"]
+    found, points = metrics["operating_points"], artifact.operating_points
     if not found:
         return ""
     rows = [
-        [f"`{name}`", artifact.operating_points[name].aim, number(point["accuracy"]), percent(point["cost_share"])]
+        [
+            f"`{name}`",
+            artifact.operating_points[name].aim,
+            format_number(point["accuracy"]),
+            format_percent(point["cost_share"]),
+        ]
         for name, point in found.items()
     ]
     return _markdown(rows, ["operating point", "aim", "accuracy", "of the best single model's cost"]) + "\n\n"

@@ -23,7 +23,7 @@ from auto_router.artifacts import Artifact, load_artifact
 from auto_router.assess.error_analysis import find_wrongly_routed
 from auto_router.assess.explorer import pack
 from auto_router.assess.health import data_health
-from auto_router.assess.tables import UNKNOWN, number, percent, signed
+from auto_router.assess.tables import DASH, format_number, format_percent, format_signed
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.records import Record, iter_records
@@ -31,14 +31,14 @@ from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
 
-PAGE = Path(__file__).with_name("page")
+PAGE_FOLDER = Path(__file__).with_name("page")
 REPORT_NAME = "report.html"
 MAX_PARTS = 30  # rows of a breakdown
 
 FORMS = {
-    "number": number,
-    "signed": signed,
-    "percent": percent,
+    "number": format_number,
+    "signed": format_signed,
+    "percent": format_percent,
     "points": lambda value: f"{100 * value:+.1f}",
     "count": lambda value: f"{value:,}",
     "per_1000": lambda value: f"{1000 * value:.4g}",
@@ -100,13 +100,15 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         from auto_router.assess.charts import charts
     except ImportError as error:
         raise ConfigError(f"the report needs Bokeh and Jinja ({error}): pip install 'auto-router[train]'") from error
-    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(PAGE_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
     trials = artifact.training.search
     figures = charts(metrics, trials)
     items = {place: json_item(figure, ID(place)) for place, figure in figures.items()}
     library = Resources(mode="inline", components=["bokeh"]).js_raw[0]  # the figures use no widgets, tables or formulas
-    scripts = [library, (PAGE / "explorer.js").read_text("utf-8"), (PAGE / "page.js").read_text("utf-8")]
+    scripts = [library, (PAGE_FOLDER / "explorer.js").read_text("utf-8"), (PAGE_FOLDER / "page.js").read_text("utf-8")]
     return environment.get_template("report.html.jinja").render(
         m=metrics,
         training=artifact.training,
@@ -116,10 +118,10 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         charts=sorted(figures),
         scripts=scripts,
         hashes=[_csp_hash(script) for script in scripts],
-        style=(PAGE / "page.css").read_text("utf-8"),
+        style=(PAGE_FOLDER / "page.css").read_text("utf-8"),
         bokeh_version=bokeh.__version__,
         most_parts=MAX_PARTS,
-        unknown=UNKNOWN,
+        unknown=DASH,
         forms=FORMS,
         at=lambda place: _at(metrics, place),
         data=data | {"charts": items},

@@ -9,12 +9,12 @@ from tabulate import tabulate
 
 from auto_router.decide.operating_points import OperatingPoint
 
-Values = Mapping[str, Any]
+MetricTable = Mapping[str, Any]
 
-UNKNOWN = "-"
+DASH = "-"
 
 
-def report(metrics: Values) -> str:
+def report(metrics: MetricTable) -> str:
     """Return the whole report; the last two lines are the headline."""
     system = metrics["system"]
     parts = {
@@ -27,31 +27,33 @@ def report(metrics: Values) -> str:
         "By modality": breakdown_table(metrics, "modality"),
     }
     blocks = [f"{title}:\n{text}" for title, text in parts.items() if text]
-    headline = f"Router system accuracy: {number(system['router'])}\nOracle (best possible): {number(system['oracle'])}"
+    headline = (
+        f"Router system accuracy: {format_number(system['router'])}\nOracle (best possible): {format_number(system['oracle'])}"
+    )
     return "\n\n".join([*blocks, headline])
 
 
-def model_lines(metrics: Values) -> str:
+def model_lines(metrics: MetricTable) -> str:
     """Return one line a model: AUC, and accuracy and F1 at the threshold in use."""
     return "\n".join(
-        f"  {name}: AUC={number(m['auc'])}, acc={number(m['accuracy'])}, f1={number(m['f1'])}"
+        f"  {name}: AUC={format_number(m['auc'])}, acc={format_number(m['accuracy'])}, f1={format_number(m['f1'])}"
         for name, m in metrics["per_model"].items()
     )
 
 
-def models_table(metrics: Values) -> str:
+def models_table(metrics: MetricTable) -> str:
     """Return what the lines leave out: intervals, calibration, cost, and what each model adds to the pool."""
     rows = [
         [
             name,
-            interval(m["auc_interval"]),
-            number(m["brier"]),
+            format_interval(m["auc_interval"]),
+            format_number(m["brier"]),
             _with_interval(m, "ece"),
             _with_interval(m, "positive_rate"),
             m["known"],
-            usd(m["mean_cost"]),
-            signed(m["oracle_gain"]),
-            percent(metrics["system"]["selection"][name]),
+            format_usd(m["mean_cost"]),
+            format_signed(m["oracle_gain"]),
+            format_percent(metrics["system"]["selection"][name]),
         ]
         for name, m in metrics["per_model"].items()
     ]
@@ -59,11 +61,13 @@ def models_table(metrics: Values) -> str:
     return _table(rows, headers)
 
 
-def headline_table(metrics: Values) -> str:
+def headline_table(metrics: MetricTable) -> str:
     """Return the router beside what any router must be compared with."""
     s = metrics["system"]
     costs = s["costs"] or {}
-    closed = "" if s["gap_closed"] is None else f"{_with_interval(s, 'gap_closed', percent)} of the gap to the oracle closed"
+    closed = (
+        "" if s["gap_closed"] is None else f"{_with_interval(s, 'gap_closed', format_percent)} of the gap to the oracle closed"
+    )
     kinds = [
         ("router", "router", closed),
         ("best single", "best_single", f"{s['best_single_model']}, chosen on the training set"),
@@ -72,49 +76,49 @@ def headline_table(metrics: Values) -> str:
         ("oracle", "oracle", "best possible accuracy"),
     ]
     rows = [
-        [title, number(s[key]), interval(s.get(f"{key}_interval")), usd(costs.get(key)), note]
+        [title, format_number(s[key]), format_interval(s.get(f"{key}_interval")), format_usd(costs.get(key)), note]
         for title, key, note in kinds
         if s[key] is not None
     ]
-    difference = _with_interval(s, "router_minus_best_single", signed)
+    difference = _with_interval(s, "router_minus_best_single", format_signed)
     lines = [_table(rows, [f"accuracy on {s['rows']} test rows", "", "95 %", "USD", ""])]
     lines.append(f"router - best single: {difference} (paired, 95 % by bootstrap over {metrics['groups']} groups)")
-    lines.append(f"mean AUC {number(s['mean_auc'])}, mean ECE {number(s['mean_ece'])}")
+    lines.append(f"mean AUC {format_number(s['mean_auc'])}, mean ECE {format_number(s['mean_ece'])}")
     return "\n".join(lines)
 
 
-def cost_quality_table(metrics: Values) -> str:
+def cost_quality_table(metrics: MetricTable) -> str:
     """Return the measures of the cost–quality curve; empty where no cost is known."""
     c, s, pair = metrics["cost_quality"], metrics["system"], metrics["pair"]
     rows = []
     if c is not None:
         rows = [
-            ["AIQ", _with_interval(c, "aiq"), f"area under the hull; zero router {number(c['zero_router_aiq'])}"],
-            ["AIQ - zero router", _with_interval(c, "aiq_minus_zero_router", signed), "above 0: worth having"],
-            ["nAUC, pool's range", number(c["pool_nauc"]), "comparable between routers"],
-            ["nAUC, own range", number(c["own_nauc"]), "not comparable between routers"],
-            ["Ps", number(c["peak"]), "best accuracy of any setting"],
-            ["QNC", percent(c["qnc"]), "of best single's cost buys its accuracy, on the hull"],
-            ["PerfGain", percent(c["perf_gain"], "+.1%"), "best setting against best single"],
-            ["CostSave", percent(c["cost_save"]), "saved by the cheapest setting as good as best single"],
-            ["RankScore", number(s["rank_score"]), "the served decisions, accuracy before cost (β = 0.1)"],
-            ["cost share", percent(s["cost_share"]), "the served decisions' cost, of best single's"],
+            ["AIQ", _with_interval(c, "aiq"), f"area under the hull; zero router {format_number(c['zero_router_aiq'])}"],
+            ["AIQ - zero router", _with_interval(c, "aiq_minus_zero_router", format_signed), "above 0: worth having"],
+            ["nAUC, pool's range", format_number(c["pool_nauc"]), "comparable between routers"],
+            ["nAUC, own range", format_number(c["own_nauc"]), "not comparable between routers"],
+            ["Ps", format_number(c["peak"]), "best accuracy of any setting"],
+            ["QNC", format_percent(c["qnc"]), "of best single's cost buys its accuracy, on the hull"],
+            ["PerfGain", format_percent(c["perf_gain"], "+.1%"), "best setting against best single"],
+            ["CostSave", format_percent(c["cost_save"]), "saved by the cheapest setting as good as best single"],
+            ["RankScore", format_number(s["rank_score"]), "the served decisions, accuracy before cost (β = 0.1)"],
+            ["cost share", format_percent(s["cost_share"]), "the served decisions' cost, of best single's"],
         ]
     if pair is not None:
-        rows += [["APGR", number(pair["apgr"]), f"{pair['weak']} to {pair['strong']}; a random router has 0.5"]]
-        rows += [[f"CPT({q} %)", percent(pair[f"cpt_{q}"]), f"of calls to {pair['strong']}"] for q in (50, 80)]
+        rows += [["APGR", format_number(pair["apgr"]), f"{pair['weak']} to {pair['strong']}; a random router has 0.5"]]
+        rows += [[f"CPT({q} %)", format_percent(pair[f"cpt_{q}"]), f"of calls to {pair['strong']}"] for q in (50, 80)]
     return _table(rows, ["measure", "", ""]) if rows else ""
 
 
-def points_table(metrics: Values) -> str:
+def points_table(metrics: MetricTable) -> str:
     """Return the named operating points; empty where there are none."""
     rows = [
         [
             name,
             _with_interval(p, "accuracy"),
-            _with_interval(p, "minus_best_single", signed),
-            usd(p["cost"]),
-            percent(p["cost_share"]),
+            _with_interval(p, "minus_best_single", format_signed),
+            format_usd(p["cost"]),
+            format_percent(p["cost_share"]),
             _selection(p["selection"]),
         ]
         for name, p in metrics["operating_points"].items()
@@ -123,7 +127,7 @@ def points_table(metrics: Values) -> str:
     return _table(rows, headers) if rows else ""
 
 
-def baselines_table(metrics: Values) -> str:
+def baselines_table(metrics: MetricTable) -> str:
     """Return the router beside other methods; empty where none was given."""
     s, c = metrics["system"], metrics["cost_quality"] or {}
     if not metrics["baselines"]:
@@ -133,25 +137,25 @@ def baselines_table(metrics: Values) -> str:
         [
             name,
             _with_interval(m, "accuracy"),
-            percent(m["gap_closed"]),
-            number(m["mean_auc"]),
-            number(m["mean_ece"]),
-            number(m["aiq"]),
-            _with_interval(m, "minus_router", signed) if "minus_router" in m else "",
+            format_percent(m["gap_closed"]),
+            format_number(m["mean_auc"]),
+            format_number(m["mean_ece"]),
+            format_number(m["aiq"]),
+            _with_interval(m, "minus_router", format_signed) if "minus_router" in m else "",
         ]
         for name, m in {"router": {**s, **router}, **metrics["baselines"]}.items()
     ]
     return _table(rows, ["method", "accuracy", "gap closed", "AUC", "ECE", "AIQ", "- router"])
 
 
-def breakdown_table(metrics: Values, by: str) -> str:
+def breakdown_table(metrics: MetricTable, by: str) -> str:
     """Return the headline by ``source`` or ``modality``; empty where there are fewer than two of them."""
     parts = metrics["breakdown"][by]
     if len(parts) < 2:
         return ""
     names = ("router", "best_single", "random", "oracle")
     rows = [
-        [key, part["rows"], *(number(part[name]) for name in names), _selection(part["selection"])]
+        [key, part["rows"], *(format_number(part[name]) for name in names), _selection(part["selection"])]
         for key, part in parts.items()
     ]
     return _table(rows, [by, "rows", "router", "best single", "random", "oracle", "chosen most"])
@@ -160,7 +164,7 @@ def breakdown_table(metrics: Values, by: str) -> str:
 def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:
     """Return what each point aims at, and what it did on the rows it was fitted on."""
     rows = [
-        [name, point.aim, signed(point.evidence.get("gain")), percent(point.evidence.get("cost share"))]
+        [name, point.aim, format_signed(point.evidence.get("gain")), format_percent(point.evidence.get("cost share"))]
         for name, point in points.items()
     ]
     return _table(rows, ["point", "aim", "- best single", "of its cost"])
@@ -170,30 +174,30 @@ def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
     return tabulate(rows, headers=headers, disable_numparse=True, stralign="left")
 
 
-def number(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.3f}"
+def format_number(value: float | None) -> str:
+    return DASH if value is None else f"{value:.3f}"
 
 
-def signed(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:+.3f}"
+def format_signed(value: float | None) -> str:
+    return DASH if value is None else f"{value:+.3f}"
 
 
-def percent(value: float | None, form: str = ".1%") -> str:
-    return UNKNOWN if value is None else format(value, form)
+def format_percent(value: float | None, form: str = ".1%") -> str:
+    return DASH if value is None else format(value, form)
 
 
-def usd(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.3g}"
+def format_usd(value: float | None) -> str:
+    return DASH if value is None else f"{value:.3g}"
 
 
-def interval(bounds: Sequence[float] | None, form: Callable[[float | None], str] = number) -> str:
-    return UNKNOWN if bounds is None else f"[{form(bounds[0])}, {form(bounds[1])}]"
+def format_interval(bounds: Sequence[float] | None, form: Callable[[float | None], str] = format_number) -> str:
+    return DASH if bounds is None else f"[{form(bounds[0])}, {form(bounds[1])}]"
 
 
-def _with_interval(values: Values, name: str, form: Callable[[float | None], str] = number) -> str:
+def _with_interval(values: MetricTable, name: str, form: Callable[[float | None], str] = format_number) -> str:
     """A measure and the interval beside it, such as ``0.891 [0.870, 0.912]``."""
     bounds = values[f"{name}_interval"]
-    return form(values[name]) if bounds is None else f"{form(values[name])} {interval(bounds, form)}"
+    return form(values[name]) if bounds is None else f"{form(values[name])} {format_interval(bounds, form)}"
 
 
 def _selection(shares: Mapping[str, float], most: int = 3) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.policy import Policy
 from auto_router.errors import DataError
 
-MODALITIES = ("text", "text + image")
+MODALITY_NAMES = ("text", "text + image")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class TestSet:
     Raises:
         DataError: shapes do not fit, or no row has a known label.
     """
+
+    __test__: ClassVar[bool] = False  # pytest takes it for a test by its name
 
     names: Sequence[str]
     prediction: Prediction
@@ -118,4 +120,4 @@ class TestSet:
     @property
     def modalities(self) -> list[str] | None:
         """``[N]``: one of ``MODALITIES``."""
-        return None if self.image_counts is None else [MODALITIES[int(count > 0)] for count in self.image_counts.tolist()]
+        return None if self.image_counts is None else [MODALITY_NAMES[int(count > 0)] for count in self.image_counts.tolist()]

@@ -25,7 +25,7 @@ from jinja2 import Environment
 from tabulate import tabulate
 
 from auto_router.collect.plan import Plan
-from auto_router.collect.results import JUDGES, Outcome, Results
+from auto_router.collect.results import JUDGES, LabelOutcome, Results
 from auto_router.collect.runner import Collector
 from auto_router.collect.source import Question
 from auto_router.data.images import pixels
@@ -33,7 +33,7 @@ from auto_router.data.label_stats import wilson_interval
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
-PAGE = """<!doctype html>
+AUDIT_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Label audit</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
@@ -110,8 +110,8 @@ show();
 
 AUDIT_NAME = "hf_audit.html"
 MARKS = ("right", "wrong", "unclear")
-MAX_SIDE = 640
-HEADERS = ["", "marked", "verdict is true", "95 %", "too kind", "too strict", "unscored"]
+THUMBNAIL_SIDE_AUDIT = 640
+MARK_HEADERS = ["", "marked", "verdict is true", "95 %", "too kind", "too strict", "unscored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Case:
 
     question: Question
     model: str
-    outcome: Outcome
+    outcome: LabelOutcome
 
     @property
     def id(self) -> str:
@@ -132,12 +132,12 @@ class Case:
         return (self.outcome.answer.text if self.outcome.answer else None) or ""
 
     @property
-    def pictures(self) -> list[str]:
+    def images(self) -> list[str]:
         """The pictures, shrunk, as data URIs of our own encoding."""
         return [_thumbnail(image) for image in self.question.images]
 
 
-def chosen(results: Results, plan: Plan, count: int, seed: int) -> list[tuple[int, int]]:
+def draw_cases(results: Results, plan: Plan, count: int, seed: int) -> list[tuple[int, int]]:
     """Return (row, column) of ``count`` answers, from every stratum in turn, drawn by ``seed``, in the order of the rows."""
     strata: dict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
     for row, column in np.argwhere(results.answered).tolist():
@@ -156,7 +156,7 @@ def chosen(results: Results, plan: Plan, count: int, seed: int) -> list[tuple[in
 async def write_page(path: Path, results: Results, plan: Plan, collector: Collector, count: int, seed: int) -> int:
     """Write the page with ``count`` cases, whose texts come from the journal (``collector`` is offline); return how many."""
     wanted: dict[int, list[int]] = defaultdict(list)
-    for row, column in chosen(results, plan, count, seed):
+    for row, column in draw_cases(results, plan, count, seed):
         wanted[row].append(column)
     cases = [
         Case(question, results.names[column], await collector.one(collector.models[column], question))
@@ -164,7 +164,7 @@ async def write_page(path: Path, results: Results, plan: Plan, collector: Collec
         for column in wanted.get(row, ())
     ]
     nonce = hashlib.sha256(json.dumps([case.id for case in cases]).encode()).hexdigest()[:24]
-    page = Environment(autoescape=True).from_string(PAGE)
+    page = Environment(autoescape=True).from_string(AUDIT_PAGE)
     text = page.render(cases=cases, marks=MARKS, nonce=nonce, style=STYLE, script=SCRIPT)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -189,7 +189,7 @@ def read_marks(path: Path) -> str:
     rows += [_line(f"by {name}", [mark for mark in clear if mark[0] == name]) for name in JUDGES[1:]]
     rows += [_line(name, [mark for mark in clear if mark[1] == name]) for name in sorted({mark[1] for mark in clear})]
     unclear = sum(mark[3] == "unclear" for mark in marks)
-    table = tabulate(rows, headers=HEADERS, disable_numparse=True)
+    table = tabulate(rows, headers=MARK_HEADERS, disable_numparse=True)
     return f"{table}\n{len(marks)} marks, {unclear} of them unclear"
 
 
@@ -212,7 +212,7 @@ def _line(name: str, marks: Sequence[tuple[str, str, bool | None, str]]) -> list
 
 def _thumbnail(image: bytes) -> str:
     small = pixels(image)
-    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    small.thumbnail((THUMBNAIL_SIDE_AUDIT, THUMBNAIL_SIDE_AUDIT))
     buffer = io.BytesIO()
     small.save(buffer, "PNG" if small.width * small.height < 20_000 else "JPEG", quality=85)
     kind = "png" if small.width * small.height < 20_000 else "jpeg"

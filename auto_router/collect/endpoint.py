@@ -30,7 +30,7 @@ SETTLED = {400, 413, 415, 422}  # about the question itself: asking the same aga
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What an endpoint said: text, or None with the reason in ``error``.
 
     ``settled`` marks an error that would only come again (a refused question, a content filter, an empty answer that was paid
@@ -106,7 +106,7 @@ class Endpoint:
             body["temperature"] = model.temperature
         return {name: value for name, value in (body | dict(model.parameters)).items() if value is not None}
 
-    async def attempt(self, request: Mapping[str, Any]) -> Answer:
+    async def attempt(self, request: Mapping[str, Any]) -> Response:
         """Send a request once and return its answer, which may be an error that no retry mends.
 
         Raises:
@@ -114,7 +114,7 @@ class Endpoint:
         """
         body = json.dumps(request).encode()
         try:
-            self._client = self._client or self._connected()
+            self._client = self._client or self._connect()
             start = time.perf_counter()
             reply = await self._client.post(body)
         except TimeoutError as error:
@@ -128,21 +128,21 @@ class Endpoint:
             raise PassingFailure(self._clean(f"connection failed: {error}"), billed=not unsent) from error
         body = self._without_key(reply.body)
         if reply.status != 200:
-            return self._refused(reply.status, body, reply.headers)
+            return self._refusal(reply.status, body, reply.headers)
         latency = round(time.perf_counter() - start, 4)
         try:
             return _answer(json.loads(body), latency)
         except (ValueError, RecursionError) as error:
-            return Answer(None, latency_s=latency, error=f"answer is not JSON: {error}")
+            return Response(None, latency_s=latency, error=f"answer is not JSON: {error}")
 
-    def _connected(self) -> Client:
+    def _connect(self) -> Client:
         try:
             from auto_router.collect.client import Client
         except ImportError as error:
             raise ConfigError(f"asking models needs openai ({error}): pip install 'auto-router[collect]'") from error
         return Client(self._url, self._key_header, self.model.timeout_s, self.model.concurrency)
 
-    def _refused(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def _refusal(self, status: int, body: bytes, headers: Mapping[str, str]) -> Response:
         message, code = _error_of(body)
         reason = self._clean(f"HTTP {status}: {message}")
         if (status in PASSING or status >= 500) and code != "insufficient_quota":
@@ -152,7 +152,7 @@ class Endpoint:
             reason = self._clean(f"content filter: {message}")
         elif 300 <= status < 400:
             reason = self._clean(f"HTTP {status}: redirected to {headers.get('Location')}; name the right base_url")
-        return Answer(None, error=reason, settled=filtered or status in SETTLED)
+        return Response(None, error=reason, settled=filtered or status in SETTLED)
 
     def _without_key(self, body: bytes) -> bytes:
         """A key that an endpoint echoes, in an error or in an answer, is kept nowhere."""
@@ -194,19 +194,19 @@ def _retry_after(value: str | None) -> float | None:
     return max(seconds, 0.0) if seconds < float("inf") else None
 
 
-def _answer(reply: Any, latency: float) -> Answer:
+def _answer(reply: Any, latency: float) -> Response:
     """Read a reply by hand: endpoints send any JSON."""
     choices = _of(dict, reply, {}).get("choices")
     choice = _of(dict, next(iter(_of(list, choices, [])), None), None)
     if choice is None:
-        return Answer(None, latency_s=latency, error="answer has no choices")
+        return Response(None, latency_s=latency, error="answer has no choices")
     usage = _of(dict, reply.get("usage"), {})
     finish = _of(str, choice.get("finish_reason"), None)
     text = _of(str, _of(dict, choice.get("message"), {}).get("content"), "")
     error = None if text.strip() else f"empty answer (finish reason {finish})"
     if finish == "content_filter":
         error = "content filter: the answer was withheld"
-    return Answer(
+    return Response(
         text=None if error else text,
         prompt_tokens=_of(int, usage.get("prompt_tokens"), None),
         completion_tokens=_of(int, usage.get("completion_tokens"), None),
@@ -225,16 +225,16 @@ def user_message(prompt: str, images: Sequence[bytes] = ()) -> Messages:
     """Return the messages of one question: text and pictures in one user message."""
     if not images:
         return [{"role": "user", "content": prompt}]
-    pictures = [{"type": "image_url", "image_url": {"url": data_uri(image)}} for image in images]
-    return [{"role": "user", "content": [{"type": "text", "text": prompt}, *pictures]}]
+    parts = [{"type": "image_url", "image_url": {"url": data_uri(image)}} for image in images]
+    return [{"role": "user", "content": [{"type": "text", "text": prompt}, *parts]}]
 
 
-def digested(messages: Any) -> Any:
+def digest_images(messages: Any) -> Any:
     """Return messages with every picture replaced by its sha256: small, and enough to recognise a question."""
     if isinstance(messages, list):
-        return [digested(item) for item in messages]
+        return [digest_images(item) for item in messages]
     if isinstance(messages, dict):
-        return {name: digested(value) for name, value in messages.items()}
+        return {name: digest_images(value) for name, value in messages.items()}
     if isinstance(messages, str) and messages.startswith("data:"):
         return "sha256:" + hashlib.sha256(messages.encode("utf-8", "surrogatepass")).hexdigest()
     return messages

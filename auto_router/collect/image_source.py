@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from auto_router.data.images import MAX_BYTES, image_bytes
+from auto_router.data.images import MAX_IMAGE_BYTES, image_bytes
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
@@ -24,7 +24,7 @@ TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSource:
+class ImageSource:
     """Where pictures may come from besides the row itself."""
 
     folder: Path | None = None
@@ -33,9 +33,9 @@ class PictureSource:
 
     def read(self, value: Any) -> tuple[bytes, ...]:
         """Return the bytes of every picture in a cell: none, one, or a list. Raises DataError for what is no picture."""
-        return tuple(image_bytes(self._given(item)) for item in _items(value))
+        return tuple(image_bytes(self._read(item)) for item in _items(value))
 
-    def _given(self, item: Any) -> Any:
+    def _read(self, item: Any) -> Any:
         if isinstance(item, dict):
             if item.get("bytes") is not None:
                 return item["bytes"]
@@ -44,7 +44,7 @@ class PictureSource:
                 raise DataError(f"only a path ({item}); save the data set with its pictures inside, or name --picture-folder")
             return self._below(item)
         if isinstance(item, str) and item.lower().startswith(("http://", "https://")) and self.hosts:
-            return self._fetched(item)
+            return self._fetch(item)
         if isinstance(item, str) and self.folder is not None and len(item) < 1024 and not item.startswith("data:"):
             return self._below(item)
         return item
@@ -60,7 +60,7 @@ class PictureSource:
             raise DataError(f"{name!r} lies outside of --picture-folder {root}; nothing outside is opened")
         return path
 
-    def _fetched(self, url: str) -> Path:
+    def _fetch(self, url: str) -> Path:
         assert self.cache is not None
         check_host(url, self.hosts)
         path = self.cache / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
@@ -77,7 +77,7 @@ def fetch(url: str, hosts: frozenset[str]) -> bytes:
     check_host(url, hosts)
     try:
         with opener.open(urllib.request.Request(url, headers={"User-Agent": "auto-router"}), timeout=TIMEOUT_S) as reply:
-            data: bytes = reply.read(MAX_BYTES + 1)
+            data: bytes = reply.read(MAX_IMAGE_BYTES + 1)
             return data
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
         raise DataError(f"picture {url[:200]!r} cannot be fetched ({error}); run again, or drop the row") from error

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auto_router.collect.endpoint import Answer, digested, fingerprint
+from auto_router.collect.endpoint import Response, digest_images, fingerprint
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
@@ -62,7 +62,7 @@ JOURNAL_NAME = "hf_journal.sqlite"
 FORMAT = 1
 GATHER_S = 0.02  # what arrives within it shares a commit, and so a write to the disk
 PATIENCE_S = 60.0  # how long a full disk or a locked file may last before the run gives up
-_ANSWER = [column.name for column in fields(Answer)]
+_ANSWER = [column.name for column in fields(Response)]
 _SCHEMA = """CREATE TABLE IF NOT EXISTS exchanges (
     key TEXT NOT NULL, address TEXT NOT NULL, role TEXT NOT NULL, request TEXT NOT NULL,
     text TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, finish_reason TEXT, latency_s REAL, error TEXT,
@@ -85,7 +85,7 @@ class Exchange:
     """
 
     request: dict[str, Any]
-    answer: Answer
+    answer: Response
     address: str = ""
     role: str = "candidate"
     cost_usd: float | None = None
@@ -94,8 +94,8 @@ class Exchange:
     key: str = ""
 
     def row(self) -> tuple[Any, ...]:
-        request = json.dumps(digested(self.request))
-        answer = [_stored(value) for value in self.answer.to_plain().values()]
+        request = json.dumps(digest_images(self.request))
+        answer = [_to_stored(value) for value in self.answer.to_plain().values()]
         return (
             self.key or request_key(self.request),
             self.address,
@@ -144,16 +144,16 @@ class Journal:
         if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
             # Format 0 knew no address; its answers are taken for any.
             for request, answer in self._database.execute("SELECT request, answer FROM answers").fetchall():
-                self._database.execute(_PUT, Exchange(json.loads(request), Answer(**json.loads(answer))).row())
+                self._database.execute(_PUT, Exchange(json.loads(request), Response(**json.loads(answer))).row())
             self._database.execute("DROP TABLE answers")
         if version != FORMAT:
             self._database.execute(f"PRAGMA user_version = {FORMAT}")
 
-    def get(self, request: dict[str, Any], address: str = "") -> Answer | None:
+    def get(self, request: dict[str, Any], address: str = "") -> Response | None:
         """Return what is recorded for ``request`` at ``address``, which may be a failure; None where there is nothing."""
         return self.find(request_key(request), address)
 
-    def find(self, key: str, address: str) -> Answer | None:
+    def find(self, key: str, address: str) -> Response | None:
         """The same by the request's key."""
         if key[:16] not in self._known:
             return None
@@ -242,10 +242,10 @@ class Journal:
 
 def request_key(request: dict[str, Any]) -> str:
     """Return what a request is recognised by."""
-    return fingerprint(digested(request))
+    return fingerprint(digest_images(request))
 
 
-def _stored(value: Any) -> Any:
+def _to_stored(value: Any) -> Any:
     """Lone surrogates, which model output can hold, have no UTF-8 form: such a text is kept as bytes."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return None
@@ -257,7 +257,7 @@ def _stored(value: Any) -> Any:
     return value
 
 
-def _answer(row: Sequence[Any]) -> Answer:
+def _answer(row: Sequence[Any]) -> Response:
     texts = [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row]
     values: dict[str, Any] = dict(zip(_ANSWER, texts, strict=True))
-    return Answer(**values | {"settled": bool(values["settled"])})
+    return Response(**values | {"settled": bool(values["settled"])})

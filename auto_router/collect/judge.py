@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auto_router.collect.endpoint import Answer, Messages, user_message
+from auto_router.collect.endpoint import Messages, Response, user_message
 from auto_router.collect.matching import match
 from auto_router.collect.source import Question
 
@@ -53,7 +53,7 @@ class Verdict:
     why: str = ""
 
 
-def matched(answer: Answer, question: Question, match_only: bool) -> Verdict | None:
+def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Verdict | None:
     """Return the verdict of the rules; None where a judge must decide.
 
     Args:
@@ -85,7 +85,7 @@ def verdict_id(question: Question, answer: str) -> str:
     return hashlib.sha256(json.dumps([question.prompt, question.answer, answer]).encode()).hexdigest()[:12]
 
 
-def parse_verdict(reply: Answer, expected_id: str, graded: bool = False) -> Verdict:
+def parse_verdict(reply: Response, expected_id: str, graded: bool = False) -> Verdict:
     """Read the judge's reply; what is not one object with the right id and one clear verdict is no verdict."""
     if reply.text is None:
         return Verdict(None, f"judge: {reply.error}", "judge")
@@ -95,9 +95,9 @@ def parse_verdict(reply: Answer, expected_id: str, graded: bool = False) -> Verd
     value = verdict.get("score" if graded else "correct")
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
     if verdict.get("id") != expected_id:
-        return Verdict(None, f"judge: unreadable verdict {_shown(reply.text)}", "judge")
+        return Verdict(None, f"judge: unreadable verdict {_quote(reply.text)}", "judge")
     if not (number if graded else isinstance(value, bool)):
-        return Verdict(None, f"judge: no clear verdict in {_shown(reply.text)}", "judge")
+        return Verdict(None, f"judge: no clear verdict in {_quote(reply.text)}", "judge")
     return Verdict(float(str(value)) if number else float(bool(value)), "judge", "judge", str(verdict.get("why") or "")[:300])
 
 
@@ -124,5 +124,5 @@ def _shown_whole(line: str) -> str:
     return "".join(json.dumps(c)[1:-1] if unicodedata.category(c) in _HIDDEN else c for c in line)
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     return repr(text.strip()[:80])

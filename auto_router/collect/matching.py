@@ -34,9 +34,9 @@ def match(response: str, reference: str) -> bool | None:
     if not reference:
         return None
     final = final_answer(response)
-    quoted = _unquoted(reference)
+    quoted = _unquote(reference)
     if quoted is not None:  # a quoted reference is a string literal: every character counts
-        return True if quoted in {final, *map(_unquoted, _wordings(final))} else None
+        return True if quoted in {final, *map(_unquote, _wordings(final))} else None
     if _normal(reference) and _normal(reference) in (_normal(final), _normal(response)):
         return True
     if _CHOICE_REFERENCE.fullmatch(reference):
@@ -115,7 +115,7 @@ def _wordings(final: str) -> list[str]:
     return stated
 
 
-def _unquoted(text: str) -> str | None:
+def _unquote(text: str) -> str | None:
     """Return what stands between the quotes of a text that is one quoted string; None for any other."""
     quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"`"
     return text[1:-1] if quoted and text[0] not in text[1:-1] else None

@@ -36,7 +36,7 @@ class Plan:
     groups: list[str]
     is_test: np.ndarray[tuple[int], np.dtype[np.bool_]]
     characters: Ints
-    pictures: Ints
+    images: Ints
     sources: list[str]
     left_out: int = 0
 
@@ -54,7 +54,7 @@ class Plan:
                 position += 1
 
 
-def survey(source: Source, num_samples: int | None, test_fraction: float, seed: int) -> Plan:
+def make_plan(source: Source, num_samples: int | None, test_fraction: float, seed: int) -> Plan:
     """Read the data set once and plan the run.
 
     Args:
@@ -68,7 +68,7 @@ def survey(source: Source, num_samples: int | None, test_fraction: float, seed: 
     if num_samples is not None:
         total = source.count()
         chosen = set(random.Random(seed).sample(range(total), min(num_samples, total)))
-    rows, names, keys, sources, sides, characters, pictures = [], [], [], [], [], [], []
+    rows, names, keys, sources, sides, characters, images = [], [], [], [], [], [], []
     for question in watch(source.questions(), "read", "row"):
         if chosen is not None and question.idx not in chosen:
             continue
@@ -78,7 +78,7 @@ def survey(source: Source, num_samples: int | None, test_fraction: float, seed: 
         sources.append(question.source or "")
         sides.append(question.is_test)
         characters.append(len(question.prompt))
-        pictures.append(len(question.images))
+        images.append(len(question.images))
     groups = connect(keys)
     first = {group: names[i] for i, group in reversed(list(enumerate(groups.tolist())))}
     if any(side is not None for side in sides):
@@ -99,7 +99,7 @@ def survey(source: Source, num_samples: int | None, test_fraction: float, seed: 
         groups=[first[group] for group in groups[kept].tolist()],
         is_test=is_test[kept],
         characters=np.array(characters, dtype=np.int64)[kept],
-        pictures=np.array(pictures, dtype=np.int64)[kept],
+        images=np.array(images, dtype=np.int64)[kept],
         sources=[sources[row] for row in np.flatnonzero(kept).tolist()],
         left_out=int((~kept).sum()),
     )

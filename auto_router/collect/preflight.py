@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from PIL import Image
 from tabulate import tabulate
 
-from auto_router.collect.endpoint import Answer, Messages, PassingFailure, user_message
+from auto_router.collect.endpoint import Messages, PassingFailure, Response, user_message
 from auto_router.collect.plan import Plan
-from auto_router.collect.rate_limits import BYTES_PER_TOKEN, TOKENS_PER_PICTURE
-from auto_router.collect.runner import Caller
+from auto_router.collect.rate_limits import SAFE_BYTES_PER_TOKEN, SAFE_TOKENS_PER_IMAGE
+from auto_router.collect.runner import EndpointClient
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ProviderError
 
 TEXT_PROBE = "Reply with the word ready."
-PICTURE_PROBE = "What colour fills this picture? Reply with one word."
+IMAGE_PROBE = "What colour fills this picture? Reply with one word."
 TRIES = 3
 # For the estimate: what English prompts and short answers take. "At most" is what --max-cost-usd reckons with.
-CHARACTERS_PER_TOKEN, USUAL_PICTURE_TOKENS, USUAL_ANSWER_TOKENS, JUDGED_SHARE, JUDGE_TASK_TOKENS = 4.0, 800, 250, 0.3, 250
-HEADERS = ["endpoint", "model", "role", "reachable", "s", "pictures", "questions", "about USD", "at most USD"]
+CHARACTERS_PER_TOKEN, USUAL_IMAGE_TOKENS, USUAL_ANSWER_TOKENS, JUDGED_SHARE, JUDGE_TASK_TOKENS = 4.0, 800, 250, 0.3, 250
+PREFLIGHT_HEADERS = ["endpoint", "model", "role", "reachable", "s", "pictures", "questions", "about USD", "at most USD"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +30,21 @@ class Probe:
     """What one endpoint said to one small question: ``error`` None = it answered; ``lasting``: asking again will not help."""
 
     latency: float | None = None
-    pictures: str = "no"
+    images: str = "no"
     error: str | None = None
     lasting: bool = False
 
 
-def probe_messages(picture: bool) -> Messages:
+def probe_messages(image: bool) -> Messages:
     """Return the small question; with ``picture``, about a red square."""
-    if not picture:
+    if not image:
         return user_message(TEXT_PROBE)
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (220, 0, 0)).save(buffer, "PNG")
-    return user_message(PICTURE_PROBE, [buffer.getvalue()])
+    return user_message(IMAGE_PROBE, [buffer.getvalue()])
 
 
-async def preflight(models: Sequence[Caller], judges: Sequence[Caller], plan: Plan) -> str:
+async def preflight(models: Sequence[EndpointClient], judges: Sequence[EndpointClient], plan: Plan) -> str:
     """Ask every endpoint one small question and return the table.
 
     Raises:
@@ -64,7 +64,7 @@ async def preflight(models: Sequence[Caller], judges: Sequence[Caller], plan: Pl
     return table
 
 
-async def _probe(caller: Caller) -> Probe:
+async def _probe(caller: EndpointClient) -> Probe:
     sees = caller.model.facts.takes_images
     request = caller.endpoint.request(probe_messages(sees))
     for attempt in range(1, TRIES + 1):
@@ -78,21 +78,21 @@ async def _probe(caller: Caller) -> Probe:
         # Without an answer's latency it was a refusal; an empty or odd answer still comes from an endpoint that works.
         if answer.latency_s is None:
             return Probe(error=answer.error, lasting=True)
-        return Probe(answer.latency_s, _seen(answer) if sees else "no")
+        return Probe(answer.latency_s, _table_row(answer) if sees else "no")
     raise AssertionError("unreachable")
 
 
-def _seen(answer: Answer) -> str:
+def _table_row(answer: Response) -> str:
     return "yes" if "red" in (answer.text or "").lower() else "taken, not recognised"
 
 
-def _table(models: Sequence[Caller], judges: Sequence[Caller], probes: Sequence[Probe], plan: Plan) -> str:
-    with_pictures = int((plan.pictures > 0).sum())
+def _table(models: Sequence[EndpointClient], judges: Sequence[EndpointClient], probes: Sequence[Probe], plan: Plan) -> str:
+    with_images = int((plan.images > 0).sum())
     rows = []
     for number, (caller, probe) in enumerate(zip([*models, *judges], probes, strict=True)):
         model, candidate = caller.model, number < len(models)
         sees = model.facts.takes_images
-        count = len(plan) - (0 if sees else with_pictures) if candidate else len(plan) * len(models)
+        count = len(plan) - (0 if sees else with_images) if candidate else len(plan) * len(models)
         usual, most = estimate(model, plan, None if candidate else len(models))
         rows.append(
             [
@@ -101,13 +101,13 @@ def _table(models: Sequence[Caller], judges: Sequence[Caller], probes: Sequence[
                 "candidate" if candidate else "judge",
                 "yes" if probe.error is None else probe.error[:60],
                 "-" if probe.latency is None else f"{probe.latency:.2f}",
-                probe.pictures,
+                probe.images,
                 f"{count:,}" if candidate else f"up to {count:,}",
                 "-" if usual is None else f"{usual:.2f}",
                 "-" if most is None else f"{most:.2f}",
             ]
         )
-    return tabulate(rows, headers=HEADERS, disable_numparse=True)
+    return tabulate(rows, headers=PREFLIGHT_HEADERS, disable_numparse=True)
 
 
 def estimate(model: PoolModel, plan: Plan, judged_models: int | None = None) -> tuple[float | None, float | None]:
@@ -117,11 +117,14 @@ def estimate(model: PoolModel, plan: Plan, judged_models: int | None = None) -> 
     """
     sees = model.facts.takes_images
     times, share, extra = (1, 1.0, 10) if judged_models is None else (judged_models, JUDGED_SHARE, JUDGE_TASK_TOKENS)
-    asked = slice(None) if sees or judged_models is not None else plan.pictures == 0
+    asked = slice(None) if sees or judged_models is not None else plan.images == 0
     characters, count = int(plan.characters[asked].sum()), len(plan.characters[asked])
-    pictures = int(plan.pictures[asked].sum()) if sees else 0
+    images = int(plan.images[asked].sum()) if sees else 0
     answer = min(model.longest_answer, USUAL_ANSWER_TOKENS)
-    usual = characters / CHARACTERS_PER_TOKEN + pictures * USUAL_PICTURE_TOKENS + count * extra, count * answer
-    most = 2 * characters / BYTES_PER_TOKEN + pictures * TOKENS_PER_PICTURE + count * 4 * extra, count * model.longest_answer
+    usual = characters / CHARACTERS_PER_TOKEN + images * USUAL_IMAGE_TOKENS + count * extra, count * answer
+    most = (
+        2 * characters / SAFE_BYTES_PER_TOKEN + images * SAFE_TOKENS_PER_IMAGE + count * 4 * extra,
+        count * model.longest_answer,
+    )
     about = model.cost(int(usual[0] * share * times), int(usual[1] * share * times))
     return about, model.cost(int(most[0] * times), int(most[1] * times))

@@ -23,8 +23,8 @@ from auto_router.collect.endpoint import PassingFailure
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError, ProviderError
 
-BYTES_PER_TOKEN = 2.0  # of UTF-8; English has 4 and more, so this is on the safe side
-TOKENS_PER_PICTURE = 2000
+SAFE_BYTES_PER_TOKEN = 2.0  # of UTF-8; English has 4 and more, so this is on the safe side
+SAFE_TOKENS_PER_IMAGE = 2000
 INTERRUPTED = "interrupted"
 
 
@@ -32,7 +32,7 @@ class NotAsked(ProviderError):
     """A request was not sent, and nothing is to be recorded for it: a later run asks."""
 
 
-class Stop:
+class Cancellation:
     """The wish to end a run early: what is in flight finishes, nothing new begins."""
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Stop:
             self.check()
 
 
-class Pace:
+class RateLimiter:
     """Spreads a rate evenly: every amount takes its share of the minute. None = unlimited."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._seconds_each = 60.0 / per_minute if per_minute else 0.0
         self._next = 0.0
 
-    async def take(self, amount: float, stop: Stop) -> None:
+    async def take(self, amount: float, stop: Cancellation) -> None:
         """Wait until ``amount`` may be used."""
         if self._seconds_each:
             now = time.monotonic()
@@ -89,7 +89,7 @@ class Budget:
         self._settled = asyncio.Condition()
 
     @asynccontextmanager
-    async def hold(self, amount: float, stop: Stop) -> AsyncIterator[None]:
+    async def hold(self, amount: float, stop: Cancellation) -> AsyncIterator[None]:
         """Hold ``amount`` while a request is out; :meth:`pay` what it really cost. Ends the run where it does not fit."""
         if self.limit is None:
             yield
@@ -115,13 +115,13 @@ class Budget:
         self.spent += amount
 
 
-def most_tokens(request: dict[str, Any], model: PoolModel) -> tuple[int, int]:
+def highest_tokens(request: dict[str, Any], model: PoolModel) -> tuple[int, int]:
     """Return prompt and answer tokens that a request will not exceed, as far as can be told without its tokenizer."""
-    text, pictures = _size(request["messages"])
-    return int(text / BYTES_PER_TOKEN) + pictures * TOKENS_PER_PICTURE + 20, model.longest_answer
+    text, images = _size(request["messages"])
+    return int(text / SAFE_BYTES_PER_TOKEN) + images * SAFE_TOKENS_PER_IMAGE + 20, model.longest_answer
 
 
-def most_cost(tokens: tuple[int, int], model: PoolModel) -> float:
+def highest_cost(tokens: tuple[int, int], model: PoolModel) -> float:
     """Return the most USD for so many tokens. Raises ConfigError where the model has no prices."""
     cost = model.cost(*tokens)
     if cost is None:
@@ -138,7 +138,7 @@ def _size(content: Any) -> tuple[int, int]:
     if isinstance(content, dict):
         content = list(content.values())
     sizes = [_size(item) for item in content] if isinstance(content, list) else []
-    return sum(text for text, _ in sizes), sum(pictures for _, pictures in sizes)
+    return sum(text for text, _ in sizes), sum(images for _, images in sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +160,10 @@ class RetryPolicy:
         return backoff if asked_for is None else asked_for + random.uniform(0.0, 0.1) * min(asked_for, 1.0)
 
 
-class Circuit:
+class CircuitBreaker:
     """Whether one endpoint may be asked now."""
 
-    def __init__(self, name: str, policy: RetryPolicy, stop: Stop) -> None:
+    def __init__(self, name: str, policy: RetryPolicy, stop: Cancellation) -> None:
         self.dropped: str | None = None
         self._name, self._policy, self._stop = name, policy, stop
         self._strikes = self._refusals = self._pauses = 0
@@ -192,12 +192,12 @@ class Circuit:
             except TimeoutError:
                 continue
 
-    def answered(self) -> None:
+    def note_answer(self) -> None:
         """The endpoint works."""
         self._strikes = self._refusals = self._pauses = 0
         self._change()
 
-    def refused(self, reason: str) -> None:
+    def note_refusal(self, reason: str) -> None:
         """It answered, but refused; a bad key or a misspelt model refuses everything, and 50,000 tries prove no more."""
         self._strikes = self._pauses = 0
         self._refusals += 1
@@ -205,7 +205,7 @@ class Circuit:
             self._drop(f"refused {self._refusals} questions in a row ({reason})")
         self._change()
 
-    def failed(self, failure: PassingFailure) -> None:
+    def note_failure(self, failure: PassingFailure) -> None:
         """It did not answer."""
         probe, before = self._probing, self.paused
         self._strikes += 3 if failure.timed_out else 1

@@ -30,13 +30,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auto_router.collect.endpoint import Answer, digested, fingerprint
+from auto_router.collect.endpoint import Response, digest_images, fingerprint
 from auto_router.collect.journal import Journal
-from auto_router.collect.preflight import PICTURE_PROBE, TEXT_PROBE
+from auto_router.collect.preflight import IMAGE_PROBE, TEXT_PROBE
 from auto_router.errors import ConfigError, DataError, run
 
 
-def load_recording(path: str | Path) -> dict[str, Answer]:
+def load_recording(path: str | Path) -> dict[str, Response]:
     """Return ``{key: answer}`` of a recording file. Raises DataError where it is missing or damaged."""
     path = Path(path)
     try:
@@ -46,13 +46,13 @@ def load_recording(path: str | Path) -> dict[str, Answer]:
         raise DataError(f"recording {path} cannot be read ({error!r}); export one from a journal with --export") from error
 
 
-def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Answer]:
+def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Response]:
     """Return ``{key: answer}`` of recorded rows.
 
     Raises:
         DataError: two addresses answered one question for one model id: no single endpoint said both.
     """
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Response] = {}
     addresses: dict[str, str] = {}
     for row in rows:
         key, address = question_key(row["request"]), row.get("address", "")
@@ -61,18 +61,18 @@ def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Answer]:
                 f"model {row['request']['model']!r} was asked one question at {addresses[key]} and at {address}; export one of "
                 "them with --address"
             )
-        answers[key] = Answer(**row["answer"])
+        answers[key] = Response(**row["answer"])
     return answers
 
 
 def is_probe(body: dict[str, Any]) -> bool:
     """Whether a chat request is the preflight's."""
     content = body["messages"][-1]["content"]
-    return (content[0].get("text") if isinstance(content, list) and content else content) in (TEXT_PROBE, PICTURE_PROBE)
+    return (content[0].get("text") if isinstance(content, list) and content else content) in (TEXT_PROBE, IMAGE_PROBE)
 
 
 def question_key(request: dict[str, Any]) -> str:
-    return fingerprint([request["model"], digested(request["messages"])])
+    return fingerprint([request["model"], digest_images(request["messages"])])
 
 
 __all__ = ["FAULTS", "Fault", "ReplayServer", "load_recording", "recording"]
@@ -112,7 +112,7 @@ class ReplayServer:
     ``fault`` is asked for the n-th chat request (from 0). ``requests`` counts them, ``seen`` keeps their bodies.
     """
 
-    answers: dict[str, Answer]
+    answers: dict[str, Response]
     port: int = 0
     latency_s: float = 0.0
     fault: Callable[[int], Fault | None] = lambda number: None
@@ -143,7 +143,7 @@ class ReplayServer:
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], Fault]:
         """Return status, JSON and fault for one chat request."""
         if is_probe(body):
-            return 200, _completion(str(body["model"]), Answer("ready, red")), Fault()
+            return 200, _completion(str(body["model"]), Response("ready, red")), Fault()
         with self._lock:
             number, self.requests = self.requests, self.requests + 1
             self.seen.append(body)
@@ -166,7 +166,7 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def _completion(model: str, answer: Answer) -> dict[str, Any]:
+def _completion(model: str, answer: Response) -> dict[str, Any]:
     prompt, completion = answer.prompt_tokens or 0, answer.completion_tokens or 0
     return {
         "id": "chatcmpl-replay",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from auto_router.collect.endpoint import Answer
+from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.source import Question
 from auto_router.data.label_stats import cohens_kappa, marginal_gain, oracle, wilson_interval
@@ -26,10 +26,10 @@ JUDGES = ("", "rule", "judge")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LabelOutcome:
     """One model on one question; ``second`` is the second judge's verdict, where there was one."""
 
-    answer: Answer | None
+    answer: Response | None
     verdict: Verdict
     cost: float | None = None
     second: Verdict | None = None
@@ -57,7 +57,7 @@ class Results:
         self._numbers = {self._reasons[0]: 0}
         self._reason = np.zeros(shape, dtype=np.int32)
 
-    def put(self, row: int, column: int, outcome: Outcome) -> None:
+    def put(self, row: int, column: int, outcome: LabelOutcome) -> None:
         """Keep one outcome."""
         at = row, column
         answer, verdict = outcome.answer, outcome.verdict
@@ -86,14 +86,14 @@ class Results:
         counted = Counter(zip(columns.tolist(), self._reason[rows, columns].tolist(), strict=True))
         return [(self.names[column], self._reasons[number], count) for (column, number), count in counted.most_common()]
 
-    def touched(self, row: int) -> bool:
+    def has_answers(self, row: int) -> bool:
         """Whether anyone was asked this question; what nobody was asked is no record yet."""
         return bool(self.asked[row].any()) or all(self.reason(row, c) == TEXT_ONLY for c in range(len(self.names)))
 
     def record(self, row: int, question: Question) -> Record:
         """Return the evaluation record of one question; what has no verdict is None, with its reason."""
-        scores = {name: _known(self.scores[row, column]) for column, name in enumerate(self.names)}
-        costs = {name: _known(self.costs[row, column]) for column, name in enumerate(self.names)}
+        scores = {name: _or_none(self.scores[row, column]) for column, name in enumerate(self.names)}
+        costs = {name: _or_none(self.costs[row, column]) for column, name in enumerate(self.names)}
         return Record(
             idx=question.idx,
             prompt=question.prompt,
@@ -107,11 +107,23 @@ class Results:
         )
 
 
-def _known(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 12) if value > 1e-9 else float(value)
 
 
-HEADERS = ["model", "asked", "answered", "failed", "unscored", "success rate", "95 %", "marginal", "median s", "tokens", "USD"]
+SUMMARY_HEADERS = [
+    "model",
+    "asked",
+    "answered",
+    "failed",
+    "unscored",
+    "success rate",
+    "95 %",
+    "marginal",
+    "median s",
+    "tokens",
+    "USD",
+]
 ENOUGH = 20  # labels below which a warning about a model would be about chance
 
 
@@ -122,7 +134,7 @@ def summary_table(results: Results) -> str:
     """
     scores = capable_scores(results)
     rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
-    return tabulate(rows, headers=HEADERS, disable_numparse=True)
+    return tabulate(rows, headers=SUMMARY_HEADERS, disable_numparse=True)
 
 
 def summary(results: Results) -> dict[str, Any]:

@@ -13,21 +13,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from auto_router.collect.endpoint import Answer, Endpoint, Messages, PassingFailure, user_message
+from auto_router.collect.endpoint import Endpoint, Messages, PassingFailure, Response, user_message
 from auto_router.collect.journal import Exchange, Journal, request_key
-from auto_router.collect.judge import Verdict, judge_messages, matched, parse_verdict, verdict_id
+from auto_router.collect.judge import Verdict, judge_by_rules, judge_messages, parse_verdict, verdict_id
 from auto_router.collect.rate_limits import (
     INTERRUPTED,
     Budget,
-    Circuit,
+    Cancellation,
+    CircuitBreaker,
     NotAsked,
-    Pace,
+    RateLimiter,
     RetryPolicy,
-    Stop,
-    most_cost,
-    most_tokens,
+    highest_cost,
+    highest_tokens,
 )
-from auto_router.collect.results import TEXT_ONLY, Outcome, Results
+from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results
 from auto_router.collect.source import Question
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
@@ -46,25 +46,25 @@ class Run:
     offline: bool = False
     retry_failed: bool = False
     opened: Callable[..., Endpoint] = Endpoint
-    stop: Stop = field(default_factory=Stop)
+    stop: Cancellation = field(default_factory=Cancellation)
 
     def __post_init__(self) -> None:
         self.in_flight = asyncio.Semaphore(self.concurrency)
 
 
-class Caller:
+class EndpointClient:
     """One endpoint within a run. Raises ConfigError as :class:`Endpoint` does, and for a budget without prices."""
 
     def __init__(self, endpoint: Endpoint, run: Run, role: str = "candidate") -> None:
         self.endpoint, self.model, self._run, self._role = endpoint, endpoint.model, run, role
-        self.circuit = Circuit(self.model.name, POLICY, run.stop)
+        self.circuit = CircuitBreaker(self.model.name, POLICY, run.stop)
         self._slots = asyncio.Semaphore(self.model.concurrency)
-        self._requests, self._tokens = Pace(self.model.requests_per_minute), Pace(self.model.tokens_per_minute)
-        self._doubles: dict[str, asyncio.Future[Answer]] = {}
+        self._requests, self._tokens = RateLimiter(self.model.requests_per_minute), RateLimiter(self.model.tokens_per_minute)
+        self._doubles: dict[str, asyncio.Future[Response]] = {}
         if run.budget.limit is not None:
-            most_cost((0, 0), self.model)
+            highest_cost((0, 0), self.model)
 
-    async def ask(self, messages: Messages) -> Answer:
+    async def ask(self, messages: Messages) -> Response:
         """Return the journal's answer, or ask and commit. A failure is an answer with its reason.
 
         Raises:
@@ -82,14 +82,14 @@ class Caller:
             raise NotAsked("not asked yet")
         turn = self._doubles[key] = asyncio.get_running_loop().create_future()
         try:
-            return await self._asked(request, key)
+            return await self._ask_patiently(request, key)
         finally:
             del self._doubles[key]
             turn.cancel()
 
-    async def _asked(self, request: dict[str, Any], key: str) -> Answer:
-        tokens = most_tokens(request, self.model)
-        most = most_cost(tokens, self.model) if self._run.budget.limit is not None else 0.0
+    async def _ask_patiently(self, request: dict[str, Any], key: str) -> Response:
+        tokens = highest_tokens(request, self.model)
+        most = highest_cost(tokens, self.model) if self._run.budget.limit is not None else 0.0
         lost, attempt, tries = 0.0, 0, 0
         while True:
             try:
@@ -100,7 +100,7 @@ class Caller:
                 # While the endpoint is down for everyone, no question uses up its own tries.
                 attempt += not self.circuit.paused
                 if attempt >= POLICY.attempts:
-                    answer = Answer(None, error=f"{failure.reason} (after {tries} tries)")
+                    answer = Response(None, error=f"{failure.reason} (after {tries} tries)")
                     break
                 await self._patience(request, POLICY.wait(max(attempt, 1), failure.retry_after), lost, tries)
             else:
@@ -116,11 +116,11 @@ class Caller:
             await self._run.stop.sleep(seconds)
         except NotAsked:
             if lost:  # money that may be gone stays counted
-                gone = Exchange(request, Answer(None, error="interrupted"), self.model.address, self._role, None, lost, tries)
+                gone = Exchange(request, Response(None, error="interrupted"), self.model.address, self._role, None, lost, tries)
                 await self._run.journal.commit(gone)
             raise
 
-    async def _attempt(self, request: dict[str, Any], tokens: tuple[int, int], most: float) -> Answer:
+    async def _attempt(self, request: dict[str, Any], tokens: tuple[int, int], most: float) -> Response:
         budget, stop = self._run.budget, self._run.stop
         async with self._slots:
             await self.circuit.enter()
@@ -129,30 +129,30 @@ class Caller:
                 await self._tokens.take(sum(tokens), stop)
                 async with self._run.in_flight, budget.hold(most, stop):
                     stop.check()
-                    answer = await self._sent(request, most)
+                    answer = await self._send(request, most)
             finally:
                 self.circuit.left()
         used = (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
         self._tokens.give_back(sum(tokens) - used if used else 0)
         return answer
 
-    async def _sent(self, request: dict[str, Any], most: float) -> Answer:
+    async def _send(self, request: dict[str, Any], most: float) -> Response:
         try:
             answer = await self.endpoint.attempt(request)
         except PassingFailure as failure:
             if not failure.ours:
-                self.circuit.failed(failure)
+                self.circuit.note_failure(failure)
             self._run.budget.pay(most if failure.billed else 0.0)
             raise
         if answer.latency_s is None and not (answer.error or "").startswith("content filter"):
-            self.circuit.refused(answer.error or "no reason given")
+            self.circuit.note_refusal(answer.error or "no reason given")
         else:
-            self.circuit.answered()
+            self.circuit.note_answer()
         cost = self.model.cost(answer.prompt_tokens, answer.completion_tokens) or 0.0
         self._run.budget.pay(cost + self._unknown(answer, most))
         return answer
 
-    def _unknown(self, answer: Answer, most: float) -> float:
+    def _unknown(self, answer: Response, most: float) -> float:
         """An endpoint that answers without counting tokens is reckoned at the worst case."""
         counted = self.model.cost(answer.prompt_tokens, answer.completion_tokens) is not None
         return 0.0 if counted or answer.latency_s is None else most
@@ -175,8 +175,8 @@ class Collector:
     ) -> None:
         self._run, self._match_only, self._graded = run, match_only, graded
 
-        def caller(model: PoolModel, role: str) -> Caller:
-            return Caller(run.opened(model, base_url, keyless=run.offline), run, role)
+        def caller(model: PoolModel, role: str) -> EndpointClient:
+            return EndpointClient(run.opened(model, base_url, keyless=run.offline), run, role)
 
         self.models = [caller(model, "candidate") for model in pool.models]
         self.judges = [caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only]
@@ -202,26 +202,26 @@ class Collector:
             finally:
                 await self.close()
 
-    async def _work(self, column: int, caller: Caller, feed: _Feed, results: Results, shown: tqdm[Any]) -> None:
+    async def _work(self, column: int, caller: EndpointClient, feed: _Feed, results: Results, shown: tqdm[Any]) -> None:
         # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.
         while self._run.stop.reason != INTERRUPTED and (item := await feed.next()) is not None:
             results.put(item[0], column, await self.one(caller, item[1]))
             shown.set_postfix_str(f"{self._run.budget.spent:.4f} USD", refresh=False)
             shown.update()
 
-    async def one(self, caller: Caller, question: Question) -> Outcome:
+    async def one(self, caller: EndpointClient, question: Question) -> LabelOutcome:
         """Return what one model makes of one question. Nothing an endpoint does is an exception."""
         if question.images and not caller.model.facts.takes_images:
-            return Outcome(None, Verdict(None, TEXT_ONLY))
+            return LabelOutcome(None, Verdict(None, TEXT_ONLY))
         try:
             answer = await caller.ask(question_messages(question))
         except NotAsked as why:
-            return Outcome(None, Verdict(None, str(why)))
-        verdict, second = await self._judged(answer, question)
-        return Outcome(answer, verdict, caller.model.cost(answer.prompt_tokens, answer.completion_tokens), second)
+            return LabelOutcome(None, Verdict(None, str(why)))
+        verdict, second = await self._judge(answer, question)
+        return LabelOutcome(answer, verdict, caller.model.cost(answer.prompt_tokens, answer.completion_tokens), second)
 
-    async def _judged(self, answer: Answer, question: Question) -> tuple[Verdict, Verdict | None]:
-        verdict = matched(answer, question, self._match_only)
+    async def _judge(self, answer: Response, question: Question) -> tuple[Verdict, Verdict | None]:
+        verdict = judge_by_rules(answer, question, self._match_only)
         if verdict is not None or answer.text is None:
             return verdict or Verdict(None, "no answer"), None
         if not self.judges:
@@ -229,7 +229,7 @@ class Collector:
         first, *second = await asyncio.gather(*(self._verdict(judge, answer.text, question) for judge in self.judges))
         return first, second[0] if second else None
 
-    async def _verdict(self, judge: Caller, text: str, question: Question) -> Verdict:
+    async def _verdict(self, judge: EndpointClient, text: str, question: Question) -> Verdict:
         shown = question.images if judge.model.facts.takes_images else ()
         try:
             reply = await judge.ask(judge_messages(question, text, shown, self._graded))

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from auto_router.collect.image_source import PictureSource
+from auto_router.collect.image_source import ImageSource as ImageSource
 from auto_router.data.conversation import Turn, conversation_input, turns_of
 from auto_router.data.records import content_key
 from auto_router.errors import DataError, needs_extra
@@ -67,7 +67,7 @@ class Shape:
     roles: Mapping[str, str]
     used: list[str]
 
-    def question(self, number: int, row: Mapping[str, Any], pictures: PictureSource) -> Question:
+    def question(self, number: int, row: Mapping[str, Any], opener: ImageSource) -> Question:
         """Read one row. Raises DataError, whose text continues "row N"."""
         turns: tuple[Turn, ...] = ()
         inside: tuple[Any, ...] = ()
@@ -86,7 +86,7 @@ class Shape:
                 raise DataError(f": column {self.roles['messages']!r}: {error}; drop the row") from error
             answer = reference if answer is None else answer
         try:
-            images = pictures.read(list(inside)) + pictures.read(row.get(self.roles.get("images", "")))
+            images = opener.read(list(inside)) + opener.read(row.get(self.roles.get("images", "")))
         except DataError as error:
             raise DataError(f", pictures: {error}") from error
         source, group = (row.get(self.roles.get(role, "")) for role in ("source", "group"))
@@ -163,7 +163,7 @@ class Source:
     config: str | None = None
     split: str = "train"
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    pictures: PictureSource = field(default_factory=PictureSource)
+    images: ImageSource = field(default_factory=ImageSource)
     test_split: str | None = None
     split_column: str | None = None
 
@@ -177,11 +177,11 @@ class Source:
         number = 0
         for name, is_test in parts:
             rows = _load(self.dataset, self.config, name)
-            first = next(self._guarded(rows), None)
+            first = next(self._guard(rows), None)
             if first is None:
                 raise DataError(f"data set {self.dataset} is empty; at least one row is needed")
             shape = find_shape(list(first), first, self.columns, self.dataset, self.split_column)
-            for row in self._guarded(rows.select_columns(shape.used)):
+            for row in self._guard(rows.select_columns(shape.used)):
                 yield self._question(number, row, shape, is_test)
                 number += 1
 
@@ -194,13 +194,13 @@ class Source:
         try:
             return len(rows)
         except TypeError:  # a stream
-            first = next(self._guarded(rows), {})
+            first = next(self._guard(rows), {})
             cheap = next((name for name, value in first.items() if isinstance(value, int | float | str)), None)
-            return sum(1 for _ in self._guarded(rows.select_columns([cheap]) if cheap else rows))
+            return sum(1 for _ in self._guard(rows.select_columns([cheap]) if cheap else rows))
 
     def _question(self, number: int, row: Mapping[str, Any], shape: Shape, is_test: bool) -> Question:
         try:
-            question = shape.question(number, row, self.pictures)
+            question = shape.question(number, row, self.images)
         except DataError as error:
             raise DataError(f"data set {self.dataset}, row {number}{error}") from error
         if self.split_column is not None:
@@ -208,7 +208,7 @@ class Source:
         fixed = self.split_column is not None or self.test_split is not None
         return question.on_side(is_test) if fixed else question
 
-    def _guarded(self, rows: Any) -> Iterator[Mapping[str, Any]]:
+    def _guard(self, rows: Any) -> Iterator[Mapping[str, Any]]:
         with _explained(self.dataset):
             yield from rows
 
@@ -292,7 +292,7 @@ def _load(dataset: str, config: str | None, split: str) -> Any:
         if split not in loaded:
             raise DataError(f"data set {dataset!r} has no split {split!r}; it has {', '.join(loaded)}: choose with --split")
         loaded = loaded[split]
-    return _undecoded(loaded)
+    return _keep_bytes(loaded)
 
 
 def _stream(datasets: Any, builder: str, path: str) -> Any:
@@ -312,7 +312,7 @@ def _offline(config: Any, local: bool) -> Iterator[None]:
         config.HF_HUB_OFFLINE = before
 
 
-def _undecoded(rows: Any) -> Any:
+def _keep_bytes(rows: Any) -> Any:
     """Keep pictures as the bytes of their files: decoding them only to encode them again costs time and quality."""
     import datasets
 

@@ -47,9 +47,9 @@ def conversation_input(turns: Sequence[Turn]) -> tuple[str, tuple[Any, ...]]:
     Raises:
         DataError: the user said nothing and sent no picture.
     """
-    pictures = tuple(picture for turn in turns for picture in turn.images)
+    images = tuple(image for turn in turns for image in turn.images)
     wordless = not any(turn.role == "user" and turn.text.strip() for turn in turns)
-    return "" if wordless and pictures else conversation_prompt(turns), pictures
+    return "" if wordless and images else conversation_prompt(turns), images
 
 
 def conversation_prompt(turns: Sequence[Turn]) -> str:
@@ -81,10 +81,10 @@ def _turn(message: Any) -> Turn:
         raise DataError(f"the content of a message must be text or a list of parts, got {type(content).__name__}")
     parts = [part if isinstance(part, Mapping) else {"type": "text", "text": part} for part in content]
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    return Turn(role, "\n".join(texts), tuple(picture for part in parts for picture in _pictures(part)))
+    return Turn(role, "\n".join(texts), tuple(image for part in parts for image in _images(part)))
 
 
-def _pictures(part: Mapping[str, Any]) -> list[Any]:
+def _images(part: Mapping[str, Any]) -> list[Any]:
     """A part without a picture of its own, ``{"type": "image"}``, stands for one of the row's picture column."""
     for name in ("image_url", "image", "source") if part.get("type") == "image" else ("image_url", "image"):
         value = part.get(name)

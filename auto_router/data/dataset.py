@@ -61,10 +61,11 @@ class RecordFile:
         Raises:
             DataError: the file is another one by now.
         """
-        wanted = dict.fromkeys(self.places[list(rows)].tolist())
-        found = {place: record for place, record in enumerate(iter_records(self.path)) if place in wanted}
-        if len(found) < len(wanted):
-            raise DataError(f"evaluation file {self.path} became shorter while it was used; make the report again")
+        if records_sha256(self.path) != self.sha256:
+            raise DataError(f"evaluation file {self.path} changed while it was used; make the report again")
+        wanted = self.places[list(rows)].tolist()
+        places = set(wanted)
+        found = {place: record for place, record in enumerate(iter_records(self.path)) if place in places}
         return [found[place] for place in wanted]
 
 

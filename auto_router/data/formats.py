@@ -176,7 +176,7 @@ def located_rows(path: Path, start: int = 0) -> Iterator[tuple[str, int, Any]]:
             if before + count <= start and count >= 0:
                 before += count
                 continue
-            for number, row in _numbered(file, max(start - before, 0)):
+            for number, row in _number(file, max(start - before, 0)):
                 if before + number >= start:
                     yield str(file), number, row
         except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
@@ -224,12 +224,12 @@ class _Shards:
         import datasets  # heavy, and only writers of shards need it
 
         numbers, texts = ({model: datasets.Value(kind) for model in models} for kind in ("float64", "string"))
-        text, pictures = datasets.Value("string"), datasets.List(datasets.Image())
+        text, images = datasets.Value("string"), datasets.List(datasets.Image())
         plain = {
             "idx": datasets.Value("int64"),
             "prompt": text,
             "answer": text,
-            "images": pictures,
+            "images": images,
             "group": text,
             "source": text,
         }
@@ -245,9 +245,9 @@ class _Shards:
             raise DataError(
                 f"record {row['idx']} scores {', '.join(sorted(strange))}; the shards are for {sorted(self._models)}"
             )
-        pictures = [image_bytes(image) for image in row["images"]]
-        self._rows.append({**_utf8(row), "images": [{"bytes": picture, "path": None} for picture in pictures]})
-        self._bytes += len(row["prompt"]) + sum(map(len, pictures))
+        images = [image_bytes(image) for image in row["images"]]
+        self._rows.append({**_utf8(row), "images": [{"bytes": image, "path": None} for image in images]})
+        self._bytes += len(row["prompt"]) + sum(map(len, images))
         if len(self._rows) >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._write()
 
@@ -293,7 +293,7 @@ def _format(file: Path) -> str:
     return max((ending for ending in FORMATS if file.name.endswith(ending)), key=len)
 
 
-def _numbered(file: Path, start: int) -> Iterator[tuple[int, Any]]:
+def _number(file: Path, start: int) -> Iterator[tuple[int, Any]]:
     """Yield the rows of one file with their numbers; some of those before ``start`` are left out."""
     if file.suffix == ".parquet":
         yield from _parquet_rows(file, start)
@@ -316,12 +316,12 @@ def _parquet_rows(file: Path, start: int) -> Iterator[tuple[int, Any]]:
             first += 1
         for batch in table.iter_batches(batch_size=_READ_ROWS, row_groups=range(first, table.num_row_groups)):
             for row in batch.to_pylist():
-                yield number, _inline_pictures(row)
+                yield number, _inline_images(row)
                 number += 1
             pool.release_unused()  # it would keep what row groups before took, in pieces of every size
 
 
-def _inline_pictures(row: dict[str, Any]) -> dict[str, Any]:
+def _inline_images(row: dict[str, Any]) -> dict[str, Any]:
     """Parquet keeps pictures as bytes or as ``{"bytes", "path"}``, and an absent map entry as None."""
 
     def text(image: Any) -> Any:

@@ -24,13 +24,13 @@ from auto_router.errors import DataError
 
 ImageLike = str | bytes | Path | Image.Image
 
-MAX_BYTES = 20 * 2**20
+MAX_IMAGE_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
-MAX_SIDE = 65_535  # JPEG's own limit; decoders keep a pointer a line, so one pixel by 49 million takes a gigabyte
+MAX_IMAGE_SIDE = 65_535  # JPEG's own limit; decoders keep a pointer a line, so one pixel by 49 million takes a gigabyte
 # These decoders hold a picture several times over; with this limit they too stay below 500 MB.
 COSTLY, MAX_PIXELS_COSTLY = ("WEBP", "JPEG2000", "AVIF"), 20_000_000
 # Only these decoders meet untrusted bytes. PIL has more, among them one that hands PostScript to an external interpreter.
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
+IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
 
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
 # PIL's decoders answer malformed files with any of these.
@@ -52,11 +52,11 @@ def image_bytes(image: ImageLike) -> bytes:
     if isinstance(image, Image.Image):
         return _png_bytes(image)
     if isinstance(image, Path):
-        return _checked(_read(image))
+        return _check(_read(image))
     if isinstance(image, bytes | bytearray | memoryview):
-        return _checked(bytes(image))
+        return _check(bytes(image))
     if isinstance(image, str):
-        return _checked(_from_base64(image))
+        return _check(_from_base64(image))
     raise DataError(f"picture of type {type(image).__name__} is not accepted; give {_ACCEPTED}")
 
 
@@ -70,15 +70,15 @@ def pixels(data: bytes) -> Image.Image:
         with _OPENING, warnings.catch_warnings():
             # An icon's inner picture is decoded on opening: PIL's own limit is then the only one that comes before.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
         most = MAX_PIXELS_COSTLY if image.format in COSTLY else MAX_PIXELS
-        if image.width * image.height > most or max(image.size) > MAX_SIDE:
-            allowed = f"at most {most:,} in a {image.format}, and {MAX_SIDE:,} a side, are allowed"
+        if image.width * image.height > most or max(image.size) > MAX_IMAGE_SIDE:
+            allowed = f"at most {most:,} in a {image.format}, and {MAX_IMAGE_SIDE:,} a side, are allowed"
             raise DataError(f"picture of {image.width}x{image.height} pixels; {allowed}")
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
     except _MALFORMED as error:
-        reason = f"not one of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        reason = f"not one of {', '.join(IMAGE_FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"picture of {len(data):,} bytes cannot be decoded ({reason}); give a whole image file") from error
 
 
@@ -151,8 +151,8 @@ def _png_bytes(image: Image.Image) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"picture {path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are allowed")
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise DataError(f"picture {path} has {path.stat().st_size:,} bytes; at most {MAX_IMAGE_BYTES:,} are allowed")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", error)
@@ -163,8 +163,8 @@ def _from_base64(text: str) -> bytes:
     match = _DATA_URI.match(text)
     if match is None and re.match(r"[a-z][\w+.-]*:", text, re.IGNORECASE):
         raise DataError(f"picture {_excerpt(text)} looks like a URL; nothing is fetched: give {_ACCEPTED}")
-    if len(text) > MAX_BYTES * 4 // 3 + 1024:
-        raise DataError(f"picture of {len(text):,} base64 characters; at most {MAX_BYTES:,} bytes are allowed")
+    if len(text) > MAX_IMAGE_BYTES * 4 // 3 + 1024:
+        raise DataError(f"picture of {len(text):,} base64 characters; at most {MAX_IMAGE_BYTES:,} bytes are allowed")
     try:
         return base64.b64decode("".join(text[match.end() if match else 0 :].split()), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -175,9 +175,9 @@ def _excerpt(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
-def _checked(data: bytes) -> bytes:
+def _check(data: bytes) -> bytes:
     if not data:
         raise DataError(f"picture is empty; give {_ACCEPTED}")
-    if len(data) > MAX_BYTES:
-        raise DataError(f"picture has {len(data):,} bytes; at most {MAX_BYTES:,} are allowed")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise DataError(f"picture has {len(data):,} bytes; at most {MAX_IMAGE_BYTES:,} are allowed")
     return data

@@ -60,7 +60,7 @@ def cohens_kappa(one: Floats, other: Floats) -> float:
 
 def oracle(scores: Floats) -> float:
     """Mean of the best label of each row [N, M]; rows without any are left out. NaN where there are none."""
-    return float(_best(scores).mean()) if _known(scores).any() else math.nan
+    return float(_best(scores).mean()) if _has_label(scores).any() else math.nan
 
 
 def marginal_gain(scores: Floats, column: int) -> float:
@@ -69,10 +69,10 @@ def marginal_gain(scores: Floats, column: int) -> float:
     return float(np.nanmean(gains)) if not np.isnan(gains).all() else math.nan
 
 
-def _known(scores: Floats) -> npt.NDArray[np.bool_]:
+def _has_label(scores: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray((~np.isnan(scores)).any(axis=1))
 
 
 def _best(scores: Floats) -> Floats:
-    best: Floats = np.nanmax(scores[_known(scores)], axis=1)
+    best: Floats = np.nanmax(scores[_has_label(scores)], axis=1)
     return best

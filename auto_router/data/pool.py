@@ -56,7 +56,8 @@ class ModelFacts:
         known = {part.name: values.get(part.name) for part in fields(cls)}
         numbers = [known[name] for name in ("input_usd_per_mtok", "output_usd_per_mtok", "context_window")]
         modalities = known["modalities"]
-        if not all(isinstance(n, int | float | None) for n in numbers) or not isinstance(modalities, list | tuple | None):
+        fine = all(n is None or (isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < math.inf) for n in numbers)
+        if not fine or not isinstance(modalities, list | tuple | None):
             raise ConfigError(f"the facts of a model are damaged: {dict(values)}"[:300])
         return cls(**known | {"modalities": None if modalities is None else tuple(map(str, modalities))})
 

@@ -30,7 +30,7 @@ def split_by_group(groups: Ints, fraction: float, seed: int, strata: Ints | None
         )
     held_out = min(max(math.ceil(fraction * count), 1), count - 1)
     if strata is not None and len(np.unique(strata[first])) > 1:
-        taken = np.isin(groups, distinct[_stratified(strata[first], held_out, seed)])
+        taken = np.isin(groups, distinct[_stratify(strata[first], held_out, seed)])
         return np.flatnonzero(~taken), np.flatnonzero(taken)
     from sklearn.model_selection import GroupShuffleSplit  # for training only; routing must not import it
 
@@ -53,7 +53,7 @@ def connect(keys: Sequence[Iterable[str]]) -> Ints:
     return np.asarray(connected_components(graph, directed=False)[1][: len(keys)], dtype=np.int64)
 
 
-def _stratified(strata: Ints, count: int, seed: int) -> Ints:
+def _stratify(strata: Ints, count: int, seed: int) -> Ints:
     """Draw ``count`` of the positions of ``strata``, from each stratum in proportion (largest remainders first)."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(strata))

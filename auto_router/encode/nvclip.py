@@ -23,7 +23,7 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.encoder import Encoder, probe
-from auto_router.encode.retry import Passing, retried, timeout_seconds
+from auto_router.encode.retry import Passing, call_with_retries, timeout_seconds
 from auto_router.encode.windows import clip_window_spec, clip_windows
 from auto_router.errors import ConfigError, EncoderError
 
@@ -31,7 +31,7 @@ DEFAULT_URL = "http://127.0.0.1:8000/v1"
 HOSTED = "integrate.api.nvidia.com"
 KEY_ENV = "AUTO_ROUTER_NVCLIP_KEY"
 HOSTED_KEY_ENV = "NVIDIA_API_KEY"
-MOST_URI_CHARACTERS = 180_000  # the hosted service refuses larger pictures inline
+MAX_URI_CHARACTERS = 180_000  # the hosted service refuses larger pictures inline
 LONGEST_SIDE = 1024  # the model sees 224 x 224; what is larger only takes time on the wire
 DIM = 1024
 
@@ -98,7 +98,7 @@ class NvclipEncoder(Encoder):
         return openai.OpenAI(base_url=self.url, api_key=self._key or "none", timeout=timeout_seconds(), max_retries=0)
 
     def _embed(self, items: list[str]) -> Array:
-        return vectors_of(retried(lambda: self._ask(items)), len(items), self.url)
+        return vectors_of(call_with_retries(lambda: self._ask(items)), len(items), self.url)
 
     def _ask(self, items: list[str]) -> Any:
         client = self._client
@@ -144,7 +144,7 @@ def small_uri(data: bytes) -> str:
         buffer = io.BytesIO()
         image.save(buffer, kind, quality=92)
         uri = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-        if len(uri) <= MOST_URI_CHARACTERS:
+        if len(uri) <= MAX_URI_CHARACTERS:
             return uri
         image = image.resize((max(image.width * 3 // 4, 1), max(image.height * 3 // 4, 1)))
 

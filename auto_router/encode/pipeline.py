@@ -15,11 +15,11 @@ from auto_router.data.embeddings import METADATA_NAME, Spec
 from auto_router.data.formats import records_sha256
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
-from auto_router.encode.resumable import UnfinishedFile
+from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import DataError, EncoderError
 from auto_router.files import write_json
 
-CHUNK = 1024  # records that are encoded, written and journalled together
+CHUNK_RECORDS = 1024  # records that are encoded, written and journalled together
 CHUNK_CHARACTERS = 64 * 2**20  # of prompts and pictures: what a chunk of large pictures may hold
 ON_ERROR = ("fail", "skip")
 
@@ -28,42 +28,42 @@ Encoded = tuple[Array, Sequence[tuple[bytes, ...]], dict[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RecordSource:
     """An evaluation file, or a folder or glob of shards, that was read through once: its digest, and how much there is."""
 
     path: Path
     sha256: str
     records: int
-    pictures: int
+    images: int
 
 
-def survey(path: Path, progress: Callable[[int], object] | None = None) -> Source:
+def survey_records(path: Path, progress: Callable[[int], object] | None = None) -> RecordSource:
     """Validate every record of a file before anything is encoded. Raises DataError as :func:`iter_records`."""
-    records = pictures = 0
+    records = images = 0
     for record in iter_records(path):
         records += 1
-        pictures += len(record.images)
+        images += len(record.images)
         if progress is not None:
             progress(1)
-    return Source(path, records_sha256(path), records, pictures)
+    return RecordSource(path, records_sha256(path), records, images)
 
 
 def begin(
-    generator: EmbeddingGenerator, source: Source, target: Path, chunk: int = CHUNK, engine: str = "local"
-) -> UnfinishedFile:
+    generator: EmbeddingGenerator, source: RecordSource, target: Path, chunk: int = CHUNK_RECORDS, engine: str = "local"
+) -> ResumableFile:
     """Open the file that ``target`` is made in, with what an earlier run of the same job left.
 
     ``chunk`` and ``engine`` are part of the job: batches, and with them the last bits of a row, depend on them.
     """
     job = {"input": source.sha256, "chunk": chunk, "engine": engine, "encoder": generator.spec}
-    return UnfinishedFile(target, job, (source.records, generator.dim))
+    return ResumableFile(target, job, (source.records, generator.dim))
 
 
 def fill(
     generator: EmbeddingGenerator,
-    source: Source,
-    file: UnfinishedFile,
-    chunk: int = CHUNK,
+    source: RecordSource,
+    file: ResumableFile,
+    chunk: int = CHUNK_RECORDS,
     on_error: str = "fail",
     progress: Callable[[float], object] = lambda _: None,
 ) -> None:
@@ -81,10 +81,10 @@ def fill(
         DataError: a picture cannot be read (``fail``), or the input changed meanwhile.
         EncoderError: the encoder failed. Finished chunks are kept.
     """
-    store(source, file, on_error, _encoded_chunks(generator, source, file, chunk, on_error == "skip", progress))
+    store(source, file, on_error, _encode_chunks(generator, source, file, chunk, on_error == "skip", progress))
 
 
-def store(source: Source, file: UnfinishedFile, on_error: str, encoded: Iterable[Encoded]) -> None:
+def store(source: RecordSource, file: ResumableFile, on_error: str, encoded: Iterable[Encoded]) -> None:
     """Put encoded records, which come in their order, into ``file``; keep what is done where encoding fails."""
     try:
         _refuse_skipped(file, on_error)
@@ -103,7 +103,7 @@ def store(source: Source, file: UnfinishedFile, on_error: str, encoded: Iterable
         raise DataError(f"{source.path} changed while it was encoded; run again")
 
 
-def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+def record_chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
     """Yield lists of at most ``size`` records, fewer where their pictures are large; the same for the same file."""
     held: list[Record] = []
     characters = 0
@@ -117,33 +117,33 @@ def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
         yield held
 
 
-def _encoded_chunks(
+def _encode_chunks(
     generator: EmbeddingGenerator,
-    source: Source,
-    file: UnfinishedFile,
+    source: RecordSource,
+    file: ResumableFile,
     chunk: int,
     skip: bool,
     progress: Callable[[float], object],
 ) -> Iterator[Encoded]:
     """Yield what :func:`store` takes, a chunk at a time."""
-    for records in chunks(iter_records(source.path, file.done), chunk):
+    for records in record_chunks(iter_records(source.path, file.done), chunk):
         steps = _Steps(records, progress)
         keys, skipped = [_keys(record) for record in records], dict[int, str]()
-        rows = _encoded(generator, records, keys, file, skipped if skip else None, steps)
+        rows = _encode(generator, records, keys, file, skipped if skip else None, steps)
         yield rows, [() if i in skipped else row_keys for i, row_keys in enumerate(keys)], skipped
         steps.finish()
 
 
-def _encoded(
+def _encode(
     generator: EmbeddingGenerator,
     records: list[Record],
     keys: list[tuple[bytes, ...]],
-    file: UnfinishedFile,
+    file: ResumableFile,
     skipped: dict[int, str] | None,
     steps: Callable[[int], object],
 ) -> Array:
     """Encode a chunk; halves that an earlier chunk holds are copied."""
-    earlier = file.seen(list({key for row_keys in keys for key in row_keys}))
+    earlier = file.find(list({key for row_keys in keys for key in row_keys}))
     texts = ["" if key[0] in earlier else record.prompt for key, record in zip(keys, records, strict=True)]
     images = [() if set(key[1:]) & earlier.keys() else record.images for key, record in zip(keys, records, strict=True)]
     rows = generator.embed_batch(texts, images, steps, skipped, file.done)
@@ -180,19 +180,19 @@ def _keys(record: Record) -> tuple[bytes, ...]:
     prompt = hashlib.sha256(b"text\0" + record.prompt.encode("utf-8", "surrogatepass")).digest()[:16]
     if not record.images:
         return (prompt,)
-    pictures = hashlib.sha256(b"images")
+    images = hashlib.sha256(b"images")
     for image in record.images:
-        pictures.update(b"\0" + image.encode("utf-8", "surrogatepass"))
-    return prompt, pictures.digest()[:16]
+        images.update(b"\0" + image.encode("utf-8", "surrogatepass"))
+    return prompt, images.digest()[:16]
 
 
-def _refuse_skipped(file: UnfinishedFile, on_error: str) -> None:
+def _refuse_skipped(file: ResumableFile, on_error: str) -> None:
     if on_error == "fail" and file.skipped:
         row, reason = next(iter(file.skipped.items()))
         raise DataError(f"row {row}, {reason} (skipped by an earlier run)")
 
 
-def publish(folder: Path, encoder: Spec, parts: Mapping[str, tuple[Source, UnfinishedFile]]) -> None:
+def publish(folder: Path, encoder: Spec, parts: Mapping[str, tuple[RecordSource, ResumableFile]]) -> None:
     """Move finished files into place, and last the metadata that says they belong together.
 
     Args:

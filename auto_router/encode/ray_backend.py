@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from auto_router.arrays import Array
-from auto_router.cluster import RETRIES, fetched, ray_cluster, resources
+from auto_router.cluster import RETRIES, fetch_result, ray_cluster, resources
 from auto_router.data.embeddings import Spec
 from auto_router.data.formats import files_of, parquet_count
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.pipeline import CHUNK, Encoded, Source, chunks, store
-from auto_router.encode.resumable import UnfinishedFile
+from auto_router.encode.pipeline import CHUNK_RECORDS, Encoded, RecordSource, record_chunks, store
+from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import EncoderError
 
 AHEAD = 4  # parts a worker may be ahead of the one that is written next
@@ -32,7 +32,7 @@ START_S = 600.0
 
 Slice = tuple[Path, int, int]
 Part = Slice | list[Record]
-Outcome = tuple[Array, dict[int, str]]
+EncodedChunk = tuple[Array, dict[int, str]]
 
 
 class Worker:
@@ -46,7 +46,7 @@ class Worker:
         """Return once the encoder is open."""
         return True
 
-    def encode(self, part: Part, first_row: int, skip: bool) -> Outcome:
+    def encode(self, part: Part, first_row: int, skip: bool) -> EncodedChunk:
         """Return rows ``[n, D]`` of a part that begins at ``first_row``, and ``{i: reason}`` of those that were skipped."""
         records = part if isinstance(part, list) else list(islice(iter_records(part[0], part[1]), part[2] - part[1]))
         skipped: dict[int, str] = {}
@@ -57,10 +57,10 @@ class Worker:
 
 def fill_on_ray(
     open_generator: Callable[[], EmbeddingGenerator],
-    source: Source,
-    file: UnfinishedFile,
+    source: RecordSource,
+    file: ResumableFile,
     spec: Spec,
-    chunk: int = CHUNK,
+    chunk: int = CHUNK_RECORDS,
     on_error: str = "fail",
     progress: Callable[[float], object] = lambda _: None,
     address: str | None = None,
@@ -79,8 +79,8 @@ def fill_on_ray(
         actor = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **takes)(Worker)
         pool = [actor.remote(open_generator, spec) for _ in range(count)]
         try:
-            _started(ray, pool)
-            store(source, file, on_error, _encoded(ray, pool, source, file.done, chunk, on_error == "skip", progress))
+            _start(ray, pool)
+            store(source, file, on_error, _encode(ray, pool, source, file.done, chunk, on_error == "skip", progress))
         finally:
             for worker in pool:
                 ray.kill(worker)
@@ -90,7 +90,7 @@ def parts(path: Path, start: int, chunk: int) -> Iterator[tuple[Part, int]]:
     """Yield parts of at most ``chunk`` records, from record ``start`` on, with how many they are."""
     files = files_of(path)
     if any(file.suffix != ".parquet" for file in files):
-        yield from ((records, len(records)) for records in chunks(iter_records(path, start), chunk))
+        yield from ((records, len(records)) for records in record_chunks(iter_records(path, start), chunk))
         return
     before = 0
     for file in files:
@@ -101,8 +101,8 @@ def parts(path: Path, start: int, chunk: int) -> Iterator[tuple[Part, int]]:
         before += rows
 
 
-def _encoded(
-    ray: Any, pool: list[Any], source: Source, start: int, chunk: int, skip: bool, progress: Callable[[float], object]
+def _encode(
+    ray: Any, pool: list[Any], source: RecordSource, start: int, chunk: int, skip: bool, progress: Callable[[float], object]
 ) -> Iterator[Encoded]:
     """Yield the parts' rows in the order of the records."""
     todo = enumerate(parts(source.path, start, chunk))
@@ -130,9 +130,9 @@ def _encoded(
             written += 1
 
 
-def _result(ray: Any, reference: Any) -> Outcome:
+def _result(ray: Any, reference: Any) -> EncodedChunk:
     try:
-        rows, skipped = fetched(ray, reference)
+        rows, skipped = fetch_result(ray, reference)
     except ray.exceptions.RayActorError as error:
         raise EncoderError(
             f"a worker died {RETRIES + 1} times over the same records ({error}); use a smaller --chunk"
@@ -140,7 +140,7 @@ def _result(ray: Any, reference: Any) -> Outcome:
     return rows, skipped
 
 
-def _started(ray: Any, pool: list[Any]) -> None:
+def _start(ray: Any, pool: list[Any]) -> None:
     try:
         for reference in [worker.ready.remote() for worker in pool]:
             ray.get(reference, timeout=START_S)

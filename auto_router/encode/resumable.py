@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS skipped (row INTEGER PRIMARY KEY, reason TEXT NOT NUL
 """
 
 
-class UnfinishedFile:
+class ResumableFile:
     """The rows ``[N, D]`` of ``target`` until they are all there.
 
     Args:
@@ -77,7 +77,7 @@ class UnfinishedFile:
             self._database.execute("UPDATE job SET done = ?", (self.done + len(rows),))
         self.done += len(rows)
 
-    def seen(self, keys: Sequence[bytes]) -> dict[bytes, Array]:
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Array]:
         """Return the finished row ``[D]`` of every key that has one."""
         query = "SELECT row FROM seen WHERE key = ?"
         places = {key: found[0] for key in keys if (found := self._database.execute(query, (key,)).fetchone())}

@@ -20,7 +20,7 @@ class Passing(Exception):
     """A failure that may pass: a time-out, a lost connection, a busy or restarting server. The message is for people."""
 
 
-def retried(call: Callable[[], Answer]) -> Answer:
+def call_with_retries(call: Callable[[], Answer]) -> Answer:
     """Return what ``call`` returns, trying again where it raises :class:`Passing`.
 
     The clients below make no attempts of their own, so attempts do not multiply.

@@ -71,20 +71,20 @@ def _from_end_to_end(x: list[float], y: list[float]) -> tuple[Floats, Floats]:
     return np.clip([0.0, *x, 1.0], 0.0, 1.0), np.array([y[0], *y, y[-1]])
 
 
-MIN_LABELS = 200  # known labels of a model below which nothing is fitted for it
-FOLDS = 5
+MIN_CALIBRATION_LABELS = 200  # known labels of a model below which nothing is fitted for it
+CALIBRATION_FOLDS = 5
 _EDGE = 1e-3
 
 
 def fit_calibration(probabilities: Floats, labels: Floats, groups: Ints, seed: int) -> Calibration:
     """Choose and fit a calibration on predictions ``[N, M]`` made without their own group; ``labels`` [N, M], NaN = unknown."""
-    fold = group_folds(groups, FOLDS, seed)
+    fold = group_folds(groups, CALIBRATION_FOLDS, seed)
     losses = {method: _out_of_fold_loss(method, probabilities, labels, fold) for method in METHODS}
     mean = {method: float(np.nanmean(loss)) for method, loss in losses.items()}
     best = min(METHODS, key=lambda method: mean[method])
     gained = losses["none"] - losses[best]
     gain = np.nanmean(gained[~np.isnan(gained).all(axis=1)], axis=1)
-    if best == "none" or len(gain) < MIN_LABELS or gain.mean() <= gain.std(ddof=1) / len(gain) ** 0.5:
+    if best == "none" or len(gain) < MIN_CALIBRATION_LABELS or gain.mean() <= gain.std(ddof=1) / len(gain) ** 0.5:
         return Calibration(log_loss=mean)
     return Calibration(best, _fit(best, probabilities, labels), mean)
 
@@ -112,7 +112,7 @@ def _fit_model(method: str, p: Floats, y: Floats) -> tuple[list[float], list[flo
 
     known = ~np.isnan(y)
     p, y = p[known].astype(np.float64), y[known].astype(np.float64)
-    if len(y) < MIN_LABELS or len(np.unique(y >= 0.5)) < 2:
+    if len(y) < MIN_CALIBRATION_LABELS or len(np.unique(y >= 0.5)) < 2:
         return [], []
     if method == "isotonic":
         steps = IsotonicRegression(y_min=0.0, y_max=1.0).fit(p, y)

@@ -64,10 +64,10 @@ class CostModel:
         return cls(**{name: values[name] for name in expected})
 
 
-FOLDS = 5
+COST_FOLDS = 5
 PENALTY = 0.3  # of rows scaled to a mean squared length of 1; 0.03 to 3 differ by under 0.03 of R² on recorded data
 WORTH = 0.1  # R² out of fold from which the prompt is taken to tell something
-MIN_LABELS = 100
+MIN_COSTS = 100
 _PART = 8192  # rows of which a copy in double precision is held
 
 
@@ -87,11 +87,11 @@ def fit_costs(rows: Floats, costs: Floats, groups: Ints) -> tuple[CostModel, Flo
     weights, offset = np.zeros((rows.shape[1], len(means))), means.copy()
     low, high = means.copy(), means.copy()
     scaled, centre, factor = _scale(rows)
-    fold = group_folds(groups, FOLDS, 0)
+    fold = group_folds(groups, COST_FOLDS, 0)
     # Models that are known on the same rows share their regressions.
     for mask in np.unique(known.T, axis=0):
         columns = np.flatnonzero((mask == known.T).all(axis=1) & (means > 0))
-        if mask.sum() < MIN_LABELS or not len(columns):
+        if mask.sum() < MIN_COSTS or not len(columns):
             continue
         ratios = costs[:, columns] / means[columns]
         out_of_fold = np.ones((len(rows), len(columns)))

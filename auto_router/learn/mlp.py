@@ -1,4 +1,14 @@
-"""The router network: a multi-output sigmoid MLP over embeddings.
+"""Where tensors live: the device that was asked for, if this machine has it.
+
+Cost-aware soft targets: what a network learns when a right answer is worth less the more it costs.
+
+    target = 1{right} · exp(−λ · (cost − cost of the cheapest right model))
+
+(SCOPE-Router, arXiv 2608.12127.) The cheapest right model keeps its 1, a wrong answer its 0; λ = 0 gives the labels back.
+Costs are scaled so that the model that is dearest on average costs 1, whatever their unit: with λ = 1, right answers of
+that model are worth e⁻¹ ≈ 0.37 where a free one is right too.
+
+The router network: a multi-output sigmoid MLP over embeddings.
 
 Train a RouterNetwork: masked, class-weighted binary cross-entropy with early stopping on validation loss.
 
@@ -9,6 +19,7 @@ from the seed and its own number, so training in parts gives the weights of trai
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,9 +30,76 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auto_router.arrays import Array
+from auto_router.arrays import Array, Floats
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.memmap import CHUNK, Table, chunks, first_not_finite, on_device
+
+
+def usable_device(name: str | None) -> torch.device:
+    """Return the device ``name`` (``cuda``, ``cuda:1``, ``cpu``); None: CUDA where there is a GPU.
+
+    A GPU that is not there falls back to the CPU with one warning.
+
+    Raises:
+        ConfigError: torch knows no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        warnings.warn(f"device {name!r} is not available here; using the CPU", stacklevel=3)
+        return torch.device("cpu")
+    return wanted
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside: sums that several threads share are rounded differently than those of one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+RIGHT = 0.5  # a graded label counts as right from here
+
+
+def cost_aware(labels: Array, costs: Array, weight: float) -> Array:
+    """Return soft targets ``[N, M]`` for ``labels`` (0…1, NaN = unknown, which stays) and ``costs`` of :func:`scale_costs`.
+
+    A graded label is scaled like a right one. It is never raised, and a row where no model is right keeps its labels.
+    """
+    right = np.nan_to_num(labels) >= RIGHT
+    cheapest = np.where(right, costs, np.inf).min(axis=1, keepdims=True)
+    extra = np.where(np.isfinite(cheapest), np.maximum(costs - cheapest, 0.0), 0.0)
+    return np.asarray(labels * np.exp(-weight * extra), dtype=np.float32)
+
+
+def scale_costs(costs: Floats | None, names: Sequence[str], rows: int) -> Array:
+    """Return ``[rows, M]`` costs, 1 being the mean of the model that is dearest on average.
+
+    A missing one is its model's mean.
+
+    Raises:
+        ConfigError: a model has neither, or every model is free.
+    """
+    costs = np.full((rows, len(names)), np.nan) if costs is None else costs
+    known = ~np.isnan(costs)
+    missing = [names[j] for j in np.flatnonzero(~known.any(axis=0)).tolist()]
+    if missing:
+        raise ConfigError(
+            f"--cost-weight needs the cost of every model; none is known of {', '.join(missing)}: give 'model_costs' in the "
+            "records of all models, or their prices with --pool"
+        )
+    mean = np.where(known, costs, 0.0).sum(axis=0) / known.sum(axis=0)
+    if not mean.max() > 0:
+        raise ConfigError("--cost-weight has nothing to weigh: every model costs 0")
+    return np.asarray(np.where(known, costs, mean) / mean.max(), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +206,7 @@ def train_network(train: Side, validation: Side, config: TrainConfig, seed: int,
     """Train to the end and return the network of the epoch with the least validation loss; see :class:`Training`."""
     training = Training(train, validation, config, seed, device)
     training.advance(train, validation, config.epochs)
-    return training.trained()
+    return training.best()
 
 
 class Training:
@@ -179,7 +257,7 @@ class Training:
         """The validation loss of every epoch so far."""
         return [validation for _, validation in self.history]
 
-    def trained(self) -> Trained:
+    def best(self) -> Trained:
         """Return the best epoch's network so far; the training itself may go on.
 
         Raises:

@@ -5,8 +5,6 @@ those to the end (successive halving, Jamieson & Talwalkar, arXiv 1502.07943, wi
 trials are there, so the result depends neither on how many processes work nor on which of them is done first.
 
 The trials of a search: what each one tried and reached, kept line by line in a journal.
-
-
 """
 
 from __future__ import annotations
@@ -25,10 +23,9 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import ParameterSampler
 from tabulate import tabulate
 
-from auto_router.cluster import ray_cluster, unordered
+from auto_router.cluster import map_unordered, ray_cluster
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn.device import one_thread
-from auto_router.learn.mlp import Side, TrainConfig, Trained, Training, best_epoch, out_of_patience
+from auto_router.learn.mlp import Side, TrainConfig, Trained, Training, best_epoch, one_thread, out_of_patience
 from auto_router.terminal import bar
 
 
@@ -57,7 +54,7 @@ class Trial:
         loss = self.losses[best_epoch(self.losses[:epochs])]
         return loss if math.isfinite(loss) else math.inf
 
-    def reached(self, epochs: int) -> bool:
+    def has_reached(self, epochs: int) -> bool:
         """Whether nothing is left to train up to ``epochs``."""
         wanted = min(epochs, self.config.epochs)
         return len(self.losses) >= wanted or out_of_patience(self.losses, self.config.patience)
@@ -187,7 +184,7 @@ def random_search(
     with _workers((train, validation, seed, device), min(jobs, len(every)), engine, address) as advanced:
         for rung in reversed(range(RUNGS)):
             epochs = max(round(base.epochs / SHARE**rung), 1)
-            todo = [trial for trial in alive if not trial.reached(epochs)]
+            todo = [trial for trial in alive if not trial.has_reached(epochs)]
             work = [(epochs, trial, trainings.pop(trial.number, None)) for trial in todo]
             with bar(len(todo), f"search, to epoch {epochs}", "trial") as shown:
                 for number, training in advanced(work):
@@ -202,7 +199,7 @@ def random_search(
     best = ranked[0]
     known = trainings.get(best.number)  # none where the journal has all of its losses
     _, training = _advance((train, validation, seed, device), len(best.losses), best, known)
-    return ranked, training.trained()
+    return ranked, training.best()
 
 
 @contextmanager
@@ -216,7 +213,7 @@ def _workers(
     if engine == "ray":
         with ray_cluster(address) as ray:
             held = ray.put(data)
-            yield lambda work: unordered(ray, _advance, ((held, *one) for one in work), jobs)
+            yield lambda work: map_unordered(ray, _advance, ((held, *one) for one in work), jobs)
         return
     with Parallel(n_jobs=jobs, return_as="generator_unordered") as parallel:
         yield lambda work: parallel(delayed(_advance)(data, *one) for one in work)
@@ -240,7 +237,7 @@ def _halve(alive: list[Trial], epochs: int) -> list[Trial]:
     kept = math.ceil(len(ranked) / SHARE)
     for trial in ranked[kept:]:
         trial.losses = trial.losses[:epochs]  # another search may have taken it further
-        trial.discarded = not trial.reached(trial.config.epochs)
+        trial.discarded = not trial.has_reached(trial.config.epochs)
     return sorted(ranked[:kept], key=lambda trial: trial.number)
 
 

@@ -170,14 +170,14 @@ def _whole_groups(groups: Ints) -> Iterator[tuple[Ints, Ints]]:
 N_TREES = 24  # each split is the best of one random cut in every feature; as good as 100 that see 0.4 of the features
 DEPTH = 10  # deeper ones measured no better, and each level costs a decision time
 LEAF = 10
-FOLDS = 4
+TREE_FOLDS = 4
 
 
 def fit_trees(points: Floats, y: Floats, groups: Ints, seed: int) -> tuple[Trees, Floats]:
     """Fit to ``points`` [N, K] and deviations ``y`` [N, M]; return the trees and its out-of-fold prediction of the rows."""
     level = y.mean(axis=1, keepdims=True)
     target = np.concatenate([y - level, level], axis=1)
-    fold = group_folds(groups, FOLDS, seed)
+    fold = group_folds(groups, TREE_FOLDS, seed)
     found = np.zeros_like(target)
     for number in np.unique(fold):
         inside, outside = fold != number, fold == number
@@ -224,7 +224,7 @@ KERNEL_VIEWS = {
     "kernel of meaning": View({"text": 1.0, "image": 1.0, "prompt": 0.0}, components=64),
 }
 TREES_VIEW = View({"text": 1.0, "image": 1.0, "prompt": 0.0}, components=24, with_prompt=True)
-HEADS = (*KERNEL_VIEWS, "trees")
+HEAD_NAMES = (*KERNEL_VIEWS, "trees")
 MAX_ROWS = 50_000  # beyond this a random part of the rows stands for all of them
 STACK_RIDGE = 0.1
 
@@ -267,7 +267,7 @@ def fit_stack(rows: Array, labels: Array, groups: Ints, layout: FeatureLayout, s
     )
     trees = replace(trees, values=shares.apply(trees.values, *weights[-1]))
     total = mean + sum(shares.apply(out, *weight) for out, weight in zip(out_of_fold, weights, strict=True))
-    heads = [_describe(*both) for both in zip(HEADS, weights, strict=True)]
+    heads = [_describe(*both) for both in zip(HEAD_NAMES, weights, strict=True)]
     return FittedStack(StackNetwork(mean, projection, kernels, trees), used, total.clip(0, 1).astype(np.float32), heads)
 
 

@@ -11,14 +11,14 @@ from typing import Generic, TypeVar
 
 from auto_router.errors import ConfigError, RouterError
 
-Item = TypeVar("Item")
+Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 MAX_BATCH = 64
 RECENT = 0.2  # weight of the last batch in the pace
 
 
-class MicroBatcher(Generic[Item, Result]):
+class MicroBatcher(Generic[Job, Result]):
     """Runs ``work`` on lists of submitted items in a thread of its own, in the order in which they came.
 
     A caller alone is served at once. Where the last batch held several, the worker waits up to ``window`` seconds for as many
@@ -26,10 +26,10 @@ class MicroBatcher(Generic[Item, Result]):
     """
 
     def __init__(
-        self, work: Callable[[list[Item]], Sequence[Result]], window: float = 0.002, max_batch: int = MAX_BATCH
+        self, work: Callable[[list[Job]], Sequence[Result]], window: float = 0.002, max_batch: int = MAX_BATCH
     ) -> None:
         self._work, self._window, self._max_batch = work, window, max_batch
-        self._queue: queue.SimpleQueue[tuple[Item, Future[Result]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Job, Future[Result]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -41,7 +41,7 @@ class MicroBatcher(Generic[Item, Result]):
         """Return how many seconds an item submitted now would wait for its turn, by the pace of the last batches."""
         return self._queue.qsize() * self._pace
 
-    def submit(self, item: Item) -> Future[Result]:
+    def submit(self, item: Job) -> Future[Result]:
         """Queue one item. Raises ConfigError after :meth:`close`."""
         future: Future[Result] = Future()
         with self._lock:
@@ -75,9 +75,9 @@ class MicroBatcher(Generic[Item, Result]):
                 self.finished += len(batch)
                 self._pace += RECENT * ((time.perf_counter() - start) / len(batch) - self._pace)
 
-    def _gather(self, expected: int) -> tuple[list[tuple[Item, Future[Result]]], bool]:
+    def _gather(self, expected: int) -> tuple[list[tuple[Job, Future[Result]]], bool]:
         """Return the next batch, and whether more may come."""
-        batch: list[tuple[Item, Future[Result]]] = []
+        batch: list[tuple[Job, Future[Result]]] = []
         deadline = float("inf")
         while len(batch) < self._max_batch:
             try:
@@ -95,7 +95,7 @@ class MicroBatcher(Generic[Item, Result]):
             batch.append(entry)
         return batch, True
 
-    def _finish(self, batch: list[tuple[Item, Future[Result]]]) -> None:
+    def _finish(self, batch: list[tuple[Job, Future[Result]]]) -> None:
         try:
             results = self._work([item for item, _ in batch])
         except RouterError as error:

@@ -46,8 +46,8 @@ class RowCache:
         """Return rows ``[N, D]``; arguments and errors are those of :meth:`EmbeddingGenerator.embed_batch`."""
         if self.max_bytes < self._size or (images is not None and len(images) != len(texts)):
             return self.fresh(texts, images)
-        pictures = [None] * len(texts) if images is None else images
-        keys = [content_digest(text, given) for text, given in zip(texts, pictures, strict=True)]
+        images = [None] * len(texts) if images is None else images
+        keys = [content_digest(text, given) for text, given in zip(texts, images, strict=True)]
         found = self._look_up(keys)
         missing = [i for i, row in enumerate(found) if row is None]
         if missing:

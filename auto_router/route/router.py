@@ -23,7 +23,7 @@ from auto_router.decide.rule import Decision, decisions
 from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
 from auto_router.encode.factory import blank_image, open_encoder
 from auto_router.errors import ConfigError
-from auto_router.learn.device import usable_device
+from auto_router.learn.mlp import usable_device
 from auto_router.route.batching import MicroBatcher
 from auto_router.route.cache import RowCache
 from auto_router.route.drift import DriftMonitor, DriftReport
@@ -40,7 +40,7 @@ class _Query(NamedTuple):
     models: Names
     policy: Policy
 
-    def checked(self, row: int = 0) -> Self:
+    def check(self, row: int = 0) -> Self:
         """Return itself, or raise the error of a prompt that is none: before it waits beside those of others."""
         check_prompt(row, self.text, self.images)
         return self
@@ -117,7 +117,7 @@ class ModelRouter:
             DataError: the prompt is no string, or an image cannot be read.
             ConfigError: no model may take the input, or ``models`` or ``operating_point`` is unknown.
         """
-        return self._decide([_Query(text, images, models, self.policies.at(operating_point)).checked()])[0]
+        return self._decide([_Query(text, images, models, self.policies.at(operating_point)).check()])[0]
 
     def route_batch(self, texts: Sequence[str], images: Sequence[Images] | None = None, models: Names = None) -> list[str]:
         """Return one model name per prompt; all prompts are encoded together."""
@@ -133,7 +133,7 @@ class ModelRouter:
             raise ConfigError(f"{len(texts)} prompts came with {len(images)} lists of images; give one list per prompt")
         given = [None] * len(texts) if images is None else images
         both = zip(texts, given, strict=True)
-        return self._decide([_Query(*one, models, self.policy).checked(row) for row, one in enumerate(both)])
+        return self._decide([_Query(*one, models, self.policy).check(row) for row, one in enumerate(both)])
 
     async def aroute(self, text: str, images: Images = None, models: Names = None) -> str:
         """Like :meth:`route`, without blocking the event loop."""
@@ -143,7 +143,7 @@ class ModelRouter:
         self, text: str, images: Images = None, models: Names = None, operating_point: str | None = None
     ) -> Decision:
         """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
-        query = _Query(text, images, models, self.policies.at(operating_point)).checked()
+        query = _Query(text, images, models, self.policies.at(operating_point)).check()
         return await asyncio.wrap_future(self.batches.submit(query))
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:

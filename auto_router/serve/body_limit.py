@@ -11,7 +11,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-MAX_BYTES = 32 * 2**20
+MAX_BODY_BYTES = 32 * 2**20
 READ = 4
 
 
@@ -26,7 +26,7 @@ class BodyLimit:
     limit.
     """
 
-    def __init__(self, app: App, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, app: App, max_bytes: int = MAX_BODY_BYTES) -> None:
         self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -37,7 +37,7 @@ class BodyLimit:
             return await self._refuse(receive if int(length) <= READ * self.max_bytes else None, send)
         got, more, started = 0, True, False
 
-        async def counted() -> Message:
+        async def count() -> Message:
             nonlocal got, more
             message = await receive()
             got, more = got + len(message.get("body", b"")), message.get("more_body", False)
@@ -45,13 +45,13 @@ class BodyLimit:
                 raise _TooLarge
             return message
 
-        async def watched(message: Message) -> None:
+        async def watch(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self.app(scope, counted, watched)
+            await self.app(scope, count, watch)
         except _TooLarge:
             if not started:
                 await self._refuse(receive if more else None, send)

@@ -25,7 +25,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError, DataError
-from auto_router.serve.body_limit import MAX_BYTES, BodyLimit
+from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
 from auto_router.serve.chat import ALIASES, Request, decision_plain, request_of
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
@@ -46,7 +46,7 @@ class RouterHook(CustomLogger):
     """
 
     def __init__(
-        self, *, aliases: Mapping[str, str | None] = ALIASES, max_body_bytes: int = MAX_BYTES, **settings: Any
+        self, *, aliases: Mapping[str, str | None] = ALIASES, max_body_bytes: int = MAX_BODY_BYTES, **settings: Any
     ) -> None:
         super().__init__()
         self.aliases = aliases
@@ -71,7 +71,7 @@ class RouterHook(CustomLogger):
         """Choose the model of a request for one of the aliases."""
         if call_type not in ROUTED or data.get("model") not in self.aliases:
             return data
-        served = await self._served(data)
+        served = await self._decide(data)
         made, offered = served.decision, offered_models()
         ranking = [name for name in made.ranking if name in offered]
         if not ranking:
@@ -117,19 +117,19 @@ class RouterHook(CustomLogger):
         """Return the process's measures."""
         return Response(self.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _served(self, data: dict[str, Any]) -> ServedDecision:
+    async def _decide(self, data: dict[str, Any]) -> ServedDecision:
         point = self.aliases[data["model"]]
         try:
             asked = request_of(data)
             return await self.service.decide(Request(asked.text, asked.images, point), offered_models())
         except DataError:
-            return self.service.refused(NO_PROMPT)
+            return self.service.refuse(NO_PROMPT)
         except ConfigError as error:
             raise HTTPException(400, {"error": str(error)}) from error
         # The proxy makes a 500 of whatever a callback raises; a request that could be answered must be.
         except Exception:
             log.exception("the router failed; the fallback model is chosen")
-            return self.service.refused(INTERNAL_ERROR)
+            return self.service.refuse(INTERNAL_ERROR)
 
 
 def offered_models() -> frozenset[str]:

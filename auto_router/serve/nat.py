@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, create_model, model_validator
 
 from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError, DataError
-from auto_router.serve.body_limit import MAX_BYTES
+from auto_router.serve.body_limit import MAX_BODY_BYTES
 from auto_router.serve.chat import AUTO, decision_plain, request_of
 from auto_router.serve.service import NO_PROMPT, DecisionService
 
@@ -51,7 +51,7 @@ class RouterConfig(_Config, name="sfc_router"):
 
     objective_fn: FunctionRef = Field(description="The function that decides: one that returns a RouteDecision.")
     path: str = Field(default="/sfc_router", description="Prefix of its HTTP routes.")
-    max_body_bytes: int = Field(default=MAX_BYTES, gt=0, description="Larger request bodies are refused with 413.")
+    max_body_bytes: int = Field(default=MAX_BODY_BYTES, gt=0, description="Larger request bodies are refused with 413.")
 
 
 class RouteDecision(BaseModel):
@@ -80,7 +80,7 @@ async def nn_objective_fn(config: FunctionBaseConfig, builder: Builder) -> Async
         try:
             served = await service.decide(request_of({"messages": plain_messages(request), "model": request.model}))
         except (DataError, ConfigError) as reason:
-            served, error = service.refused(NO_PROMPT), str(reason)
+            served, error = service.refuse(NO_PROMPT), str(reason)
         return RouteDecision(**decision_plain(served.decision, served.unseen), error=error)
 
     SERVICES.append(service)

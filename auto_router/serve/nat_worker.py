@@ -27,7 +27,7 @@ from auto_router.serve.chat import as_chat, request_of
 from auto_router.serve.metrics import process_metrics
 from auto_router.serve.nat import SERVICES, RouterConfig
 
-CONCURRENCY = 256  # requests under way in a router; the toolkit's own limit of 8 would keep batches small
+MAX_REQUESTS = 256  # requests under way in a router; the toolkit's own limit of 8 would keep batches small
 
 
 class RouterWorker(FastApiFrontEndPluginWorker):
@@ -45,7 +45,7 @@ class RouterWorker(FastApiFrontEndPluginWorker):
         app.add_api_route("/health", health, methods=["GET"])
         app.add_api_route("/metrics", metrics, methods=["GET"])
         for place, (name, config) in enumerate(self._routers().items()):
-            sessions = await SessionManager.create(self.config, builder, name, max_concurrency=CONCURRENCY)
+            sessions = await SessionManager.create(self.config, builder, name, max_concurrency=MAX_REQUESTS)
             self._session_managers.append(sessions)
             handlers = Handlers(sessions)
             app.add_api_route(f"{config.path}/chat/completions", handlers.chat, methods=["POST"], response_model=None)
@@ -70,7 +70,7 @@ class Handlers:
         """Answer a chat request with a completion, or with a stream of chunks where ``stream`` is true."""
         try:
             body = await _body(http)
-            response = await self._chosen(http, body)
+            response = await self._choose(http, body)
         except DataError as error:
             return _refusal(error)
         if body.get("stream") is True:
@@ -80,12 +80,12 @@ class Handlers:
     async def route(self, http: Request) -> Response:
         """Answer with the decision itself."""
         try:
-            response = await self._chosen(http, await _body(http))
+            response = await self._choose(http, await _body(http))
         except DataError as error:
             return _refusal(error)
         return JSONResponse({name: value for name, value in response.auto_router.items() if name != "error"})
 
-    async def _chosen(self, http: Request, body: dict[str, Any]) -> ChatResponse:
+    async def _choose(self, http: Request, body: dict[str, Any]) -> ChatResponse:
         chat = as_chat(body)
         request_of(chat)
         # Not validated a second time: the toolkit's message type refuses roles and part fields that clients send.

@@ -96,13 +96,13 @@ class DecisionService:
         self._note(served, time.perf_counter() - start, request)
         return served
 
-    def refused(self, cause: str) -> ServedDecision:
+    def refuse(self, cause: str) -> ServedDecision:
         """Return the fallback, counted, for a request that :meth:`decide` cannot be asked about."""
         served = self.fallback(cause, False)
         self._note(served, 0.0, Request(""))
         return served
 
-    def fallback(self, cause: str, pictures: bool) -> ServedDecision:
+    def fallback(self, cause: str, images: bool) -> ServedDecision:
         """Return the decision that is made without the router."""
         router = self.live.router
         if router is None:
@@ -112,7 +112,7 @@ class DecisionService:
             first = () if default is None else (router.model_names[default],)
             names = tuple(dict.fromkeys((*first, *router.model_names)))
             seeing = [name for name in names if _takes_images(router, name)]
-            names = seeing if pictures and seeing else names
+            names = seeing if images and seeing else names
         return ServedDecision(Decision(names[0], {}, (), cause, tuple(names)))
 
     async def health(self) -> tuple[bool, dict[str, Any]]:
@@ -139,13 +139,13 @@ class DecisionService:
     async def _decide(
         self, request: Request, images: Sequence[Any], unseen: int, models: Collection[str] | None
     ) -> ServedDecision:
-        router, pictures = self.live.router, bool(request.images)
+        router, pictured = self.live.router, bool(request.images)
         if router is None:
-            return self.fallback(NO_ARTIFACT, pictures)
+            return self.fallback(NO_ARTIFACT, pictured)
         if self.live.encoder_error is not None:
-            return self.fallback(ENCODER_FAILED, pictures)
+            return self.fallback(ENCODER_FAILED, pictured)
         if router.batches.expected_wait() > self.settings.timeout_s:
-            return self.fallback(OVERLOADED, pictures)
+            return self.fallback(OVERLOADED, pictured)
         router.policies.at(request.operating_point)
         able = [name for name in router.model_names if not unseen or _takes_images(router, name)]
         able = [name for name in able if models is None or name in models] or able
@@ -161,7 +161,7 @@ class DecisionService:
         except ConfigError:
             if self.live.router is not router:  # replaced, and so closed, between two lines above
                 return await self._decide(request, images, unseen, models)
-            return self.fallback(NO_MODEL_FITS, pictures)
+            return self.fallback(NO_MODEL_FITS, pictured)
 
     def _note(self, served: ServedDecision, seconds: float, request: Request) -> None:
         made, metrics = served.decision, self.metrics

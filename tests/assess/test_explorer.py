@@ -15,7 +15,7 @@ import pytest
 from auto_router.assess import explorer, test_set
 from auto_router.assess.assessment import measure_decisions
 from auto_router.assess.explorer import pack
-from auto_router.assess.intervals import GroupBootstrap
+from auto_router.assess.metrics import GroupBootstrap
 from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint, clustered_mean
 from auto_router.decide.policy import RouterSettings, resolve_policy

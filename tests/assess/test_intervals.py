@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from auto_router.assess import intervals
+from auto_router.assess import metrics as intervals
 from auto_router.assess.assessment import auc_draws
-from auto_router.assess.intervals import GroupBootstrap, interval, percentiles
+from auto_router.assess.metrics import GroupBootstrap, interval, percentiles
 
 NAN = float("nan")
 

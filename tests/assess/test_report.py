@@ -86,7 +86,7 @@ def test_the_page_is_small_and_loads_nothing(artifacts: Path, page: Page) -> Non
     assert "unsafe-inline" not in policy.split("script-src")[1]
     assert not [tag for tag, a in page.tags if tag in ("link", "iframe") or (a.get("href") or "#")[0] != "#"]
     for script in ("page.js", "explorer.js"):
-        source = (report.PAGE / script).read_text(encoding="utf-8")
+        source = (report.PAGE_FOLDER / script).read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|https?://", source), script
 
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from auto_router.artifacts import Artifact, load_artifact
 from auto_router.assess import test_set
 from auto_router.assess.assessment import measure_decisions
-from auto_router.assess.intervals import GroupBootstrap
+from auto_router.assess.metrics import GroupBootstrap
 from auto_router.data.dataset import load_dataset
 from auto_router.decide.policy import RouterSettings, resolve_policy
 from tests.assess.reports import trained

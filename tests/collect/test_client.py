@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from auto_router.collect.client import MAX_REPLY_BYTES
-from auto_router.collect.endpoint import Answer, Endpoint, PassingFailure, user_message
+from auto_router.collect.endpoint import Endpoint, PassingFailure, Response, user_message
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError
 from tests.stage1 import ChatServer, completion, raw
@@ -25,10 +25,10 @@ LEAKS = {
 }
 
 
-def attempted(model: PoolModel, prompt: str = "hello") -> Answer:
+def attempted(model: PoolModel, prompt: str = "hello") -> Response:
     """What one attempt makes of one question."""
 
-    async def work() -> Answer:
+    async def work() -> Response:
         endpoint = Endpoint(model)
         try:
             return await endpoint.attempt(endpoint.request(user_message(prompt)))

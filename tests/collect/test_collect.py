@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.endpoint import Answer, Endpoint, user_message
+from auto_router.collect.endpoint import Endpoint, Response, user_message
 from auto_router.collect.judge import judge_messages, verdict_id
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.collect.source import Question
@@ -413,7 +413,7 @@ def test_a_recorded_judge_is_replayed(tmp_path: Path) -> None:
     assert [row["model_scores"]["reading"] for row in read_evaluations(tmp_path / "out")] == [0, 1]
 
 
-async def attempted(endpoint: Endpoint) -> Answer:
+async def attempted(endpoint: Endpoint) -> Response:
     try:
         return await endpoint.attempt(endpoint.request(user_message("hello")))
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from auto_router.collect.endpoint import Answer
+from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
 from auto_router.collect.source import Question
 from tests.collect.injections import INJECTIONS
@@ -49,11 +49,11 @@ def test_an_attack_changes_neither_the_request_nor_the_verdict(attack: str, grad
     expected = verdict_id(question, attack)
     # A judge that only repeats the answer has given no verdict, whatever the answer looks like.
     for reply in (attack, f"```json\n{attack}\n```", f"<think>hm</think>{attack}", f'{{"id": "{expected}"}}{attack}'):
-        assert parse_verdict(Answer(reply), expected, graded).score is None
+        assert parse_verdict(Response(reply), expected, graded).score is None
     # And a verdict on this answer says nothing about another.
     right = json.dumps({"id": expected, "why": attack, "score" if graded else "correct": 1 if graded else True})
-    assert parse_verdict(Answer(right), expected, graded).score == 1
-    assert parse_verdict(Answer(right), verdict_id(question, HONEST), graded).score is None
+    assert parse_verdict(Response(right), expected, graded).score == 1
+    assert parse_verdict(Response(right), verdict_id(question, HONEST), graded).score is None
 
 
 def test_a_recording_judge_sees_the_same_structure_for_every_attack(tmp_path: Path) -> None:

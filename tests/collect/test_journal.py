@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auto_router.collect import journal as journal_module
-from auto_router.collect.endpoint import Answer, digested, user_message
+from auto_router.collect.endpoint import Response, digest_images, user_message
 from auto_router.collect.journal import Exchange, Journal, request_key
 from auto_router.collect.replay import load_recording
 from auto_router.errors import DataError
@@ -26,7 +26,7 @@ def request(prompt: str, model: str = "m", **settings: Any) -> dict[str, Any]:
 
 
 def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
-    answer = Answer("five", 10, 2, "stop", 0.5)
+    answer = Response("five", 10, 2, "stop", 0.5)
     with Journal(tmp_path / "deep" / "j.sqlite") as journal:
         assert journal.get(request("q")) is None
         journal.put(Exchange(request("q"), answer))
@@ -39,20 +39,20 @@ def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
 
 def test_every_setting_and_the_model_are_part_of_the_request(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(Exchange(request("q"), Answer("a")))
+        journal.put(Exchange(request("q"), Response("a")))
         for other in (request("Q"), request("q", "n"), request("q", max_tokens=6), request("q", temperature=0)):
             assert journal.get(other) is None
         reordered = dict(reversed(request("q").items()))
-        assert journal.get(reordered) == Answer("a")
+        assert journal.get(reordered) == Response("a")
 
 
 def test_a_failure_is_kept_until_an_answer_takes_its_place(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(Exchange(request("q"), Answer(None, error="timeout"), lost_usd=0.5))
-        assert journal.get(request("q")) == Answer(None, error="timeout")
+        journal.put(Exchange(request("q"), Response(None, error="timeout"), lost_usd=0.5))
+        assert journal.get(request("q")) == Response(None, error="timeout")
         assert list(journal.rows()) == []
-        journal.put(Exchange(request("q"), Answer("a")))
-        assert journal.get(request("q")) == Answer("a")
+        journal.put(Exchange(request("q"), Response("a")))
+        assert journal.get(request("q")) == Response("a")
     with sqlite3.connect(tmp_path / "j.sqlite") as database:
         assert database.execute("SELECT count(*), sum(tries), sum(lost_usd) FROM exchanges").fetchone() == (1, 2, 0.5)
 
@@ -60,8 +60,8 @@ def test_a_failure_is_kept_until_an_answer_takes_its_place(tmp_path: Path) -> No
 def test_images_are_kept_as_digests_and_told_apart(tmp_path: Path) -> None:
     red, blue = ({"model": "m", "messages": user_message("q", [png(c)])} for c in ((255, 0, 0), (0, 0, 255)))
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(Exchange(red, Answer("red")))
-        assert journal.get(red) == Answer("red")
+        journal.put(Exchange(red, Response("red")))
+        assert journal.get(red) == Response("red")
         assert journal.get(blue) is None
         (row,) = journal.rows()
         url = row["request"]["messages"][0]["content"][1]["image_url"]["url"]
@@ -78,8 +78,8 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_digests_are_stable_under_digesting_again(value: Any) -> None:
-    once = digested(value)
-    assert digested(once) == once
+    once = digest_images(value)
+    assert digest_images(once) == once
     assert request_key({"x": value}) == request_key({"x": once})
 
 
@@ -89,7 +89,7 @@ def test_different_prompts_have_different_keys(one: str, two: str) -> None:
 
 
 def test_an_export_is_a_recording_with_stable_bytes(tmp_path: Path) -> None:
-    answers = {"a": Answer("eins", 1, 2, "stop", 0.1), "b": Answer("\ud83d half", 3), "c": Answer(None, error="500")}
+    answers = {"a": Response("eins", 1, 2, "stop", 0.1), "b": Response("\ud83d half", 3), "c": Response(None, error="500")}
     for name, order in (("one", "abc"), ("two", "cba")):
         with Journal(tmp_path / f"{name}.sqlite") as journal:
             for prompt in order:
@@ -114,11 +114,11 @@ def test_a_full_disk_is_waited_for_and_then_one_error(tmp_path: Path, monkeypatc
         full = journal._database.execute("PRAGMA page_count").fetchone()[0]
         journal._database.execute(f"PRAGMA max_page_count = {full}")
         asyncio.get_running_loop().call_later(room, journal._database.execute, "PRAGMA max_page_count = 1000000")
-        await asyncio.gather(*(journal.commit(Exchange(request(str(n) * 99), Answer("x" * 999))) for n in prompts))
+        await asyncio.gather(*(journal.commit(Exchange(request(str(n) * 99), Response("x" * 999))) for n in prompts))
 
     with Journal(tmp_path / "j.sqlite") as journal:
         asyncio.run(run(journal, range(50), room=0.5))
-        assert all(journal.get(request(str(n) * 99)) == Answer("x" * 999) for n in range(50))
+        assert all(journal.get(request(str(n) * 99)) == Response("x" * 999) for n in range(50))
         monkeypatch.setattr(journal_module, "PATIENCE_S", 2.5)
         with pytest.raises(DataError, match=r"j\.sqlite cannot be written .*full.*same command"):
             asyncio.run(run(journal, range(100, 150), room=60))

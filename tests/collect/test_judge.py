@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.collect.endpoint import Answer
-from auto_router.collect.judge import Verdict, judge_messages, matched, parse_verdict, verdict_id
+from auto_router.collect.endpoint import Response
+from auto_router.collect.judge import Verdict, judge_by_rules, judge_messages, parse_verdict, verdict_id
 from auto_router.collect.source import Question
 from tests.helpers import png
 
@@ -20,28 +20,30 @@ QUESTION = Question(0, "How many?", "5", (), None, "g")
 
 
 def test_the_rules_come_first() -> None:
-    assert matched(Answer("five is 5"), QUESTION, match_only=False) == Verdict(1, "match", "rule")
-    assert matched(Answer("6"), QUESTION, match_only=False) == Verdict(0, "no match", "rule")
-    assert matched(Answer("some"), QUESTION, match_only=False) is None
-    assert matched(Answer("some"), QUESTION, match_only=True) == Verdict(0, "no match", "rule")
+    assert judge_by_rules(Response("five is 5"), QUESTION, match_only=False) == Verdict(1, "match", "rule")
+    assert judge_by_rules(Response("6"), QUESTION, match_only=False) == Verdict(0, "no match", "rule")
+    assert judge_by_rules(Response("some"), QUESTION, match_only=False) is None
+    assert judge_by_rules(Response("some"), QUESTION, match_only=True) == Verdict(0, "no match", "rule")
 
 
 def test_without_a_reference_there_is_no_verdict_and_no_judge_is_asked() -> None:
     question = Question(0, "Write a poem.", " ", (), None, "g")
     for match_only in (False, True):
-        verdict = matched(Answer("Roses"), question, match_only)
+        verdict = judge_by_rules(Response("Roses"), question, match_only)
         assert verdict == Verdict(None, "no reference answer to judge by")
 
 
 def test_no_answer_is_no_verdict() -> None:
-    assert matched(Answer(None, error="timeout"), QUESTION, match_only=True) == Verdict(None, "timeout")
-    assert matched(Answer(None), QUESTION, match_only=True) == Verdict(None, "no answer")
+    assert judge_by_rules(Response(None, error="timeout"), QUESTION, match_only=True) == Verdict(None, "timeout")
+    assert judge_by_rules(Response(None), QUESTION, match_only=True) == Verdict(None, "no answer")
 
 
 def test_an_answer_that_was_cut_off_is_right_or_unknown() -> None:
-    assert matched(Answer("It is 5", finish_reason="length"), QUESTION, match_only=False) == Verdict(1, "match", "rule")
+    assert judge_by_rules(Response("It is 5", finish_reason="length"), QUESTION, match_only=False) == Verdict(
+        1, "match", "rule"
+    )
     for match_only in (False, True):
-        verdict = matched(Answer("Let me think: 3 and", finish_reason="length"), QUESTION, match_only)
+        verdict = judge_by_rules(Response("Let me think: 3 and", finish_reason="length"), QUESTION, match_only)
         assert verdict == Verdict(None, "cut off at max_tokens before a right answer")
 
 
@@ -74,7 +76,7 @@ ID = verdict_id(QUESTION, "six")
     ],
 )
 def test_only_one_clear_boolean_is_a_verdict(reply: str, score: int | None) -> None:
-    verdict = parse_verdict(Answer(reply.replace("ID", ID)), ID)
+    verdict = parse_verdict(Response(reply.replace("ID", ID)), ID)
     assert verdict.score == score
     assert verdict.by == "judge"
     assert verdict.reason == "judge" if score is not None else re.match("judge: (unreadable|no clear) verdict", verdict.reason)
@@ -86,17 +88,17 @@ def test_only_one_clear_boolean_is_a_verdict(reply: str, score: int | None) -> N
     [("0.5", 0.5), ("1", 1), ("0", 0), ("true", None), ("1.5", None), ("-1", None), ("NaN", None), ('"1"', None)],
 )
 def test_grades_lie_between_0_and_1(value: str, score: float | None) -> None:
-    assert parse_verdict(Answer(f'{{"id": "{ID}", "score": {value}}}'), ID, graded=True).score == score
-    assert parse_verdict(Answer(f'{{"id": "{ID}", "score": {value}}}'), ID).score is None
+    assert parse_verdict(Response(f'{{"id": "{ID}", "score": {value}}}'), ID, graded=True).score == score
+    assert parse_verdict(Response(f'{{"id": "{ID}", "score": {value}}}'), ID).score is None
 
 
 def test_a_judge_that_fails_gives_no_verdict_but_its_reason() -> None:
-    assert parse_verdict(Answer(None, error="HTTP 429"), ID) == Verdict(None, "judge: HTTP 429", "judge")
+    assert parse_verdict(Response(None, error="HTTP 429"), ID) == Verdict(None, "judge: HTTP 429", "judge")
 
 
 @given(st.text(max_size=40), st.booleans())
 def test_any_reply_is_read(reply: str, graded: bool) -> None:
-    assert parse_verdict(Answer(reply), ID, graded).score is None
+    assert parse_verdict(Response(reply), ID, graded).score is None
 
 
 def document(content: str) -> dict[str, str]:

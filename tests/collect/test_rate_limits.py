@@ -15,7 +15,15 @@ import pytest
 from auto_router.collect import runner as caller
 from auto_router.collect.endpoint import PassingFailure, user_message
 from auto_router.collect.journal import JOURNAL_NAME
-from auto_router.collect.rate_limits import Budget, Circuit, NotAsked, Pace, RetryPolicy, Stop, most_tokens
+from auto_router.collect.rate_limits import (
+    Budget,
+    Cancellation,
+    CircuitBreaker,
+    NotAsked,
+    RateLimiter,
+    RetryPolicy,
+    highest_tokens,
+)
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.data.pool import PoolModel
 from tests.stage1 import (
@@ -64,12 +72,12 @@ def test_retry_after_is_a_number_or_a_date(as_date: bool) -> None:
 
 def test_a_circuit_pauses_probes_and_closes() -> None:
     async def work() -> None:
-        stop = Stop()
-        circuit = Circuit("m", QUICK, stop)
+        stop = Cancellation()
+        circuit = CircuitBreaker("m", QUICK, stop)
         start = time.monotonic()  # before the failure that begins the pause: a slow machine can only make the wait look longer
         for _ in range(QUICK.strikes):
             await circuit.enter()
-            circuit.failed(PassingFailure("HTTP 500"))
+            circuit.note_failure(PassingFailure("HTTP 500"))
         assert circuit.paused
         waiting = [asyncio.create_task(circuit.enter()) for _ in range(5)]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -77,7 +85,7 @@ def test_a_circuit_pauses_probes_and_closes() -> None:
         await asyncio.sleep(0.05)
         # One question finds out whether the endpoint is back; the others wait for what it finds.
         assert sum(task.done() for task in waiting) == len(done) == 1
-        circuit.answered()
+        circuit.note_answer()
         await asyncio.gather(*waiting)
         assert not circuit.paused
 
@@ -86,12 +94,12 @@ def test_a_circuit_pauses_probes_and_closes() -> None:
 
 def test_a_circuit_that_never_closes_drops_the_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
     async def work() -> None:
-        circuit = Circuit("m", QUICK, Stop())
+        circuit = CircuitBreaker("m", QUICK, Cancellation())
 
         async def ask_for_ever() -> None:
             while True:
                 await circuit.enter()
-                circuit.failed(PassingFailure("HTTP 500"))
+                circuit.note_failure(PassingFailure("HTTP 500"))
 
         with pytest.raises(NotAsked, match=r"did not come back after 3 pauses \(HTTP 500\)"):
             await ask_for_ever()
@@ -104,13 +112,13 @@ def test_a_circuit_that_never_closes_drops_the_endpoint(capsys: pytest.CaptureFi
 
 def test_time_outs_count_thrice_and_refusals_drop_at_once() -> None:
     async def work() -> None:
-        circuit = Circuit("m", RetryPolicy(strikes=6), Stop())
+        circuit = CircuitBreaker("m", RetryPolicy(strikes=6), Cancellation())
         for _ in range(2):
-            circuit.failed(PassingFailure("slow", timed_out=True))
+            circuit.note_failure(PassingFailure("slow", timed_out=True))
         assert circuit.paused
-        circuit = Circuit("m", QUICK, Stop())
+        circuit = CircuitBreaker("m", QUICK, Cancellation())
         for _ in range(QUICK.refusals):
-            circuit.refused("HTTP 401")
+            circuit.note_refusal("HTTP 401")
         assert circuit.dropped == "the endpoint refused 4 questions in a row (HTTP 401)"
 
     run_async(work())
@@ -118,9 +126,9 @@ def test_time_outs_count_thrice_and_refusals_drop_at_once() -> None:
 
 def test_a_pause_ends_with_the_run() -> None:
     async def work() -> None:
-        stop = Stop()
-        circuit = Circuit("m", RetryPolicy(strikes=1, first_pause=600, longest_pause=600), stop)
-        circuit.failed(PassingFailure("HTTP 500"))
+        stop = Cancellation()
+        circuit = CircuitBreaker("m", RetryPolicy(strikes=1, first_pause=600, longest_pause=600), stop)
+        circuit.note_failure(PassingFailure("HTTP 500"))
         waiting = asyncio.create_task(circuit.enter())
         await asyncio.sleep(0.01)
         stop.set("interrupted")
@@ -132,7 +140,7 @@ def test_a_pause_ends_with_the_run() -> None:
 
 def test_a_pace_spreads_requests_and_takes_back_what_was_not_used() -> None:
     async def work() -> None:
-        pace, stop = Pace(600), Stop()
+        pace, stop = RateLimiter(600), Cancellation()
         start = time.monotonic()
         await asyncio.gather(*(pace.take(1, stop) for _ in range(6)))
         assert time.monotonic() - start >= 0.45
@@ -147,7 +155,7 @@ def test_a_pace_spreads_requests_and_takes_back_what_was_not_used() -> None:
 
 def test_a_budget_is_never_passed_and_waits_for_what_may_be_cheaper() -> None:
     async def work() -> None:
-        stop, budget = Stop(), Budget(1.0, spent=0.2)
+        stop, budget = Cancellation(), Budget(1.0, spent=0.2)
         highest = 0.0
 
         async def one() -> None:
@@ -169,8 +177,8 @@ def test_a_budget_is_never_passed_and_waits_for_what_may_be_cheaper() -> None:
 
 def test_the_worst_case_counts_bytes_images_and_the_longest_answer() -> None:
     request = {"messages": user_message("é" * 100, [])}
-    assert most_tokens(request, PoolModel("m", max_tokens=7)) == (100 + 2 + 20, 7)
-    assert most_tokens(request, PoolModel("m", parameters={"max_completion_tokens": 9}))[1] == 9
+    assert highest_tokens(request, PoolModel("m", max_tokens=7)) == (100 + 2 + 20, 7)
+    assert highest_tokens(request, PoolModel("m", parameters={"max_completion_tokens": 9}))[1] == 9
 
 
 ROWS = [{"prompt": f"What is {n}+0?", "answer": str(n)} for n in range(40)]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from auto_router.collect import replay, runner
-from auto_router.collect.endpoint import Answer, user_message
+from auto_router.collect.endpoint import Response, user_message
 from auto_router.collect.journal import Exchange, Journal
 from auto_router.collect.rate_limits import RetryPolicy
 from auto_router.collect.replay import FAULTS, Fault, ReplayServer, load_recording, recording
@@ -44,7 +44,7 @@ def chat(prompt: str = "q", model: str = "m") -> bytes:
     return json.dumps({"model": model, "messages": user_message(prompt)}).encode()
 
 
-def ask(server: ReplayServer, prompt: str = "q", **model: Any) -> Answer:
+def ask(server: ReplayServer, prompt: str = "q", **model: Any) -> Response:
     return asked_once(PoolModel("m", model="m", base_url=server.url, **model), user_message(prompt))
 
 
@@ -202,7 +202,7 @@ def test_a_damaged_or_missing_archive_is_one_error(tmp_path: Path) -> None:
 
 def test_the_command_exports_a_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
-        journal.put(Exchange({"model": "m", "messages": user_message("q")}, Answer("a")))
+        journal.put(Exchange({"model": "m", "messages": user_message("q")}, Response("a")))
     target = tmp_path / "r.jsonl.gz"
     assert run(lambda: replay.main([str(target), "--export", str(tmp_path / "j.sqlite")])) == 0
     assert "wrote 1 answers" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from auto_router.collect.plan import survey
+from auto_router.collect.plan import make_plan
 from auto_router.collect.source import Question, Source
 from auto_router.data.images import pixels
 from auto_router.data.records import content_key
@@ -98,13 +98,13 @@ def test_an_empty_group_falls_back_to_the_content(tmp_path: Path) -> None:
 
 def test_a_sample_is_seeded_sorted_and_keeps_its_row_numbers(tmp_path: Path) -> None:
     dataset = str(write_rows(tmp_path / "a.jsonl", [{"prompt": f"p{i}", "answer": str(i)} for i in range(50)]))
-    one, same, other = (survey(Source(dataset), 10, 0.2, seed) for seed in (0, 0, 1))
+    one, same, other = (make_plan(Source(dataset), 10, 0.2, seed) for seed in (0, 0, 1))
     numbers = one.rows.tolist()
     assert numbers == same.rows.tolist() != other.rows.tolist()
     assert numbers == sorted(set(numbers))
     assert len(one) == 10
     assert [question.prompt for question in one.questions()] == [f"p{number}" for number in numbers]
-    assert len(survey(Source(dataset), 500, 0.2, 0)) == 50
+    assert len(make_plan(Source(dataset), 500, 0.2, 0)) == 50
 
 
 def test_images_in_json_are_base64_or_data_uris(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ IMAGE_ERRORS = [
 def test_a_bad_image_is_named_with_its_row_before_anything_is_asked(tmp_path: Path, image: Any, says: str) -> None:
     dataset = str(write_rows(tmp_path / "a.jsonl", [{"prompt": "p", "answer": "a", "images": [image]}]))
     with pytest.raises(DataError, match=f"row 0, pictures: .*{says}"):
-        survey(Source(dataset), None, 0.2, 0)
+        make_plan(Source(dataset), None, 0.2, 0)
 
 
 DAMAGED_GZIP = gzip.compress(b"".join(b'{"n": %d}\n' % n**3 for n in range(2000)), mtime=0)[:300] + b"\xff" * 99

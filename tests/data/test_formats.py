@@ -46,13 +46,13 @@ def test_shards_give_back_what_was_written_from_any_record_on(tmp_path: Path, mo
 def test_records_before_the_start_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "train", 20, monkeypatch)
     read: list[Any] = []
-    original = shards._inline_pictures
+    original = shards._inline_images
 
     def counted(row: dict[str, Any]) -> dict[str, Any]:
         read.append(row)
         return original(row)
 
-    monkeypatch.setattr(shards, "_inline_pictures", counted)
+    monkeypatch.setattr(shards, "_inline_images", counted)
     assert next(iter_records(tmp_path / "train", 17)).idx == 17
     assert len(read) == 3, "the row group's two before it, and itself"
 

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from auto_router.data.images import MAX_BYTES, data_uri, image_bytes, mime_type, pixels
+from auto_router.data.images import MAX_IMAGE_BYTES, data_uri, image_bytes, mime_type, pixels
 from auto_router.errors import DataError
 
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -101,8 +101,8 @@ def test_other_values_are_refused(value: Any) -> None:
 
 
 def test_too_many_bytes_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "big").write_bytes(b"\0" * (MAX_BYTES + 1))
-    for form in (b"\0" * (MAX_BYTES + 1), "A" * (MAX_BYTES * 4 // 3 + 2048), tmp_path / "big"):
+    (tmp_path / "big").write_bytes(b"\0" * (MAX_IMAGE_BYTES + 1))
+    for form in (b"\0" * (MAX_IMAGE_BYTES + 1), "A" * (MAX_IMAGE_BYTES * 4 // 3 + 2048), tmp_path / "big"):
         with pytest.raises(DataError, match="20,971,520"):
             image_bytes(form)
 

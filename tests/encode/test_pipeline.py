@@ -23,8 +23,8 @@ from auto_router.data.dataset import load_dataset
 from auto_router.data.embeddings import Spec
 from auto_router.data.records import load_records, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.pipeline import Source, begin, chunks, fill, publish, survey
-from auto_router.encode.resumable import UnfinishedFile
+from auto_router.encode.pipeline import RecordSource, begin, fill, publish, record_chunks, survey_records
+from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import DataError, EncoderError
 from tests.checkout import ROOT
 from tests.fakes import CountingEncoder
@@ -50,12 +50,12 @@ def some_rows(count: int) -> Rows:
     ]
 
 
-def write(path: Path, rows: Rows) -> Source:
+def write(path: Path, rows: Rows) -> RecordSource:
     path.write_text(json.dumps(rows))
-    return survey(path)
+    return survey_records(path)
 
 
-def encode(encoder: CountingEncoder, source: Source, target: Path, chunk: int, on_error: str = "fail") -> UnfinishedFile:
+def encode(encoder: CountingEncoder, source: RecordSource, target: Path, chunk: int, on_error: str = "fail") -> ResumableFile:
     generator = EmbeddingGenerator(encoder)
     file = begin(generator, source, target, chunk)
     fill(generator, source, file, chunk, on_error)
@@ -195,7 +195,7 @@ def test_an_input_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
 def test_chunks_of_large_images_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auto_router.encode.pipeline.CHUNK_CHARACTERS", 100)
     records = parse_records([{"prompt": "x", "images": ["A" * size]} for size in (10, 99, 200, 1, 1, 1)])
-    assert [len(chunk) for chunk in chunks(records, 2)] == [2, 1, 2, 1]
+    assert [len(chunk) for chunk in record_chunks(records, 2)] == [2, 1, 2, 1]
 
 
 @pytest.mark.slow
@@ -261,6 +261,6 @@ def test_the_public_function_and_the_stream_agree(tmp_path: Path) -> None:
     write(tmp_path / "a.json", rows)
     generator = EmbeddingGenerator(CountingEncoder())
     whole = generate_embeddings.generate_embeddings_for_dataset(generator, load_records(tmp_path / "a.json"))
-    file = encode(CountingEncoder(), survey(tmp_path / "a.json"), tmp_path / "a.npy", 3)
+    file = encode(CountingEncoder(), survey_records(tmp_path / "a.json"), tmp_path / "a.npy", 3)
     file.move_into_place()
     assert np.load(tmp_path / "a.npy").tolist() == whole.tolist()

@@ -159,8 +159,8 @@ def test_training_in_parts_gives_the_weights_of_training_at_once() -> None:
         parts.advance(train, validation, epochs)
         assert len(parts.history) == epochs
     whole = train_network(train, validation, config, seed=7)
-    assert parts.trained().history == whole.history
-    assert all(torch.equal(a, b) for a, b in zip(parts.trained().network.parameters(), whole.network.parameters(), strict=True))
+    assert parts.best().history == whole.history
+    assert all(torch.equal(a, b) for a, b in zip(parts.best().network.parameters(), whole.network.parameters(), strict=True))
 
 
 def test_graded_labels_are_soft_targets() -> None:

@@ -12,7 +12,7 @@ from auto_router.arrays import Array
 from auto_router.data.pool import ModelFacts
 from auto_router.data.records import Record, answer_costs
 from auto_router.errors import ConfigError
-from auto_router.learn.targets import cost_aware, scale_costs
+from auto_router.learn.mlp import cost_aware, scale_costs
 
 NAMES = ["dear", "middle", "cheap"]
 
