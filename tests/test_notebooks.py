@@ -56,7 +56,7 @@ def test_committed_outputs_are_whole(name: str) -> None:
 
 def test_the_notebooks_run_and_print_what_is_committed(demo: tuple[Path, str], tmp_path: Path) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(demo[0], folder, ignore=shutil.ignore_patterns("notebook"))
+    shutil.copytree(demo[0], folder, symlinks=True, ignore=shutil.ignore_patterns("notebook"))
     for name in NOTEBOOKS:
         committed = nbformat.read(ROOT / "notebooks" / name, as_version=4)
         assert told(run_notebook(folder / "notebooks" / name)) == told(committed), name

@@ -105,7 +105,7 @@ def _headline(system: dict[str, Any]) -> str:
 
 
 def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
-    found, points = metrics["operating_points"], artifact.operating_points
+    found = metrics["operating_points"]
     if not found:
         return ""
     rows = [

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from math import isnan, nan
+from math import isfinite, isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,16 +77,20 @@ class Decision:
     """The network's input row of the prompt, for :meth:`ModelRouter.explain` and :meth:`ModelRouter.record`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was decided and on what, as JSON takes it: no features, and None for a P that is not known."""
+        """Return what was decided and on what, as JSON takes it: no features, and None for what is no finite number."""
         return {
             "model": self.model,
             "reason": self.reason,
-            "probabilities": {name: None if isnan(p) else p for name, p in self.probabilities.items()},
+            "probabilities": {name: _finite(p) for name, p in self.probabilities.items()},
             "qualified": list(self.qualified),
             "ranking": list(self.ranking),
-            "cost": self.cost,
-            "novelty": self.novelty,
+            "cost": _finite(self.cost),
+            "novelty": _finite(self.novelty),
         }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
 
 
 def choose(

@@ -136,7 +136,7 @@ def test_other_prices_move_recorded_costs_in_proportion() -> None:
 
 
 def test_a_large_test_set_is_drawn_from_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorer, "MAX_BYTES", 3000)
+    monkeypatch.setattr(explorer, "MAX_PACKED_BYTES", 3000)
     content = pack(make_rows("recorded costs"), BEST, {}, 0)
     assert content["of"] == 150
     assert 20 < content["rows"] < 100

@@ -79,7 +79,7 @@ def test_pooled_groups_give_the_same_width(monkeypatch: pytest.MonkeyPatch) -> N
     rng = np.random.default_rng(2)
     values, groups = rng.normal(size=6000), np.arange(6000)
     low, high = interval(values, groups, seed=0)
-    monkeypatch.setattr(intervals, "MOST_UNITS", 500)
+    monkeypatch.setattr(intervals, "MAX_UNITS", 500)
     pooled_low, pooled_high = interval(values, groups, seed=0)
     assert pooled_high - pooled_low == pytest.approx(high - low, rel=0.15)
 

@@ -83,7 +83,7 @@ def test_taken_rows_still_find_their_records_in_the_file(tmp_path: Path) -> None
     assert part.file is not None
     assert part.file.read([2, 0]) == [records()[4], records()[7]]
     save_records(path, records()[:5])
-    with pytest.raises(DataError, match="became shorter while it was used"):
+    with pytest.raises(DataError, match="changed while it was used"):
         part.file.read([0])
 
 
