@@ -18,7 +18,7 @@ from PIL import Image
 from prompt_record import Prompt
 from scipy.ndimage import label
 
-from auto_router.collect.matching import match
+from auto_router.collect.matching.verdict import match
 from auto_router.collect.replay import load_recording
 from auto_router.data.pool import load_pool
 from tests.checkout import ROOT

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auto_router.collect.endpoint import Messages, Response, user_message
-from auto_router.collect.matching import match
+from auto_router.collect.matching.verdict import match
 from auto_router.collect.source import Question
 
 _TASK = (

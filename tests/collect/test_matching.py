@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections import defaultdict
-from pathlib import Path
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.collect.matching import match
-from auto_router.collect.numbers import last_quantity, quantity
-from auto_router.collect.stated import chosen_letter, chosen_letters, final_answer
+from auto_router.collect.matching.choices import Rejected, read_letter, read_letters
+from auto_router.collect.matching.expressions import evaluate, same_expression
+from auto_router.collect.matching.final_answer import clip, find_statements, strip_reasoning
+from auto_router.collect.matching.quantities import parse_quantity
+from auto_router.collect.matching.verdict import match
 
 TRUE, FALSE, UNKNOWN = True, False, None
 
@@ -33,7 +35,7 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("Option C: because", "C", TRUE),
         ("The answer is B", "C", FALSE),
         ("(A)", "B", FALSE),
-        ("Either (A) or (B).", "A", UNKNOWN),
+        ("Either (A) or (B).", "A", FALSE),
         ("a cat", "A", UNKNOWN),
         ("I do not know.", "C", UNKNOWN),
         ("", "A", UNKNOWN),
@@ -51,9 +53,9 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("1e3", "1000", TRUE),
         ("The area is 12 cm^2", "12", TRUE),
         ("12 m²", "12", TRUE),
-        ("so x^2 = 9 and x = 3", "3", TRUE),
+        ("so x^2 = 9 and x = 3", "3", UNKNOWN),
         ("41", "42", FALSE),
-        ("forty-two", "42", UNKNOWN),
+        ("forty-two", "42", TRUE),
         ("1/0", "0", UNKNOWN),
         ("50%", "0.5", TRUE),
         ("0.5", "50%", TRUE),
@@ -62,7 +64,7 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("60%", "0.5", FALSE),
         ("5 km", "5 km", TRUE),
         ("5", "5 km", TRUE),
-        ("5000 m", "5 km", UNKNOWN),
+        ("5000 m", "5 km", TRUE),
         ("7 kilometers", "5 km", FALSE),
         ("5000", "5 km", UNKNOWN),
         ("$18", "18", TRUE),
@@ -79,9 +81,9 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("2, -1", "2", UNKNOWN),
         ("x = 3 or x = 4", "4", UNKNOWN),
         ("\\frac{ \\sqrt{3} }{2}", "\\frac{\\sqrt{3}}{2}", TRUE),
-        ("(A) and (B)", "A", UNKNOWN),
-        ("A, B", "A", UNKNOWN),
-        ("B and C are both right", "B", UNKNOWN),
+        ("(A) and (B)", "A", FALSE),
+        ("A, B", "A", FALSE),
+        ("Both B and C are right", "B", FALSE),
         ("I, as a model, cannot say", "I", UNKNOWN),
         ("(M)", "(M)", TRUE),
         # several choices, and lists
@@ -106,20 +108,20 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("The statement is **True**.", "true", TRUE),
         ("False", "true", FALSE),
         ("yes and no", "yes", UNKNOWN),
-        ("maybe", "no", UNKNOWN),
+        ("maybe", "no", FALSE),
         # wording: a difference proves nothing
         ("Paris", "paris.", TRUE),
         ("The capital is Paris.", "Paris", TRUE),
         ("It is called **Paris**, in France", "Paris", TRUE),
         ("the Eiffel tower", "Eiffel Tower", TRUE),
         ("Lyon", "Paris", UNKNOWN),
-        ("not Paris", "Paris", UNKNOWN),
+        ("not Paris", "Paris", FALSE),
         ("2025-08-21", "2025-08-21", TRUE),
         ("20:38", "20:38", TRUE),
         # code: brackets and quotes are part of the value
         ("[]", "[]", TRUE),
         ("{}", "[]", UNKNOWN),
-        ("(1, 2)", "[1, 2]", UNKNOWN),
+        ("(1, 2)", "[1, 2]", FALSE),
         ("[1,2]", "[1, 2]", TRUE),
         ("'abc'", "'abc'", TRUE),
         ('"abc"', "'abc'", TRUE),
@@ -136,98 +138,231 @@ def test_verdicts_computed_by_hand(response: str, reference: str, expected: bool
 
 
 @pytest.mark.parametrize(
-    ("response", "final"),
+    ("response", "stated"),
     [
         ('```json\n{"reasoning": "x = {1}", "answer": "7"}\n```', "7"),
         ('{"reasoning": "\\(x\\)", "answer": "\\\\frac{1}{2}"}', "\\frac{1}{2}"),
         ('{"answer": 7}', "7"),
-        ('{"answer": [7]}', '{"answer": [7]}'),
-        ('{"answer": null}', '{"answer": null}'),
-        ("\\boxed{1} and \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-        ("\\boxed{never closed", "\\boxed{never closed"),
+        ('{"reason": "…", "final_answer": "B"}', "B"),
+        ("<answer>B</answer> as said", "B"),
+        ("\\boxed{1} and \\boxed{\\frac{1}{2}}", "1, \\frac{1}{2}"),
+        ("\\boxed{3}, doubled: \\boxed{6}", "6"),
+        ("So she needs #### 18 more of the 72", "18 more of the 72"),
         ("First the answer is 3. Then the answer is 4.", "4."),
-        ("Answer: B\nbecause it is so", "B"),
+        ("Answer: C. A common incorrect answer is B.", "C. A common incorrect answer is B."),
+        ("If the answer is 5, then 6 is odd. The answer is 7.", "7."),
+        ("**Answer:** B\nbecause it is so", "B"),
+        ("The answer is\n\nB", "B"),
         ("  short  ", "short"),
-        ("The answer is:", "The answer is:"),
     ],
 )
-def test_the_final_answer_is_what_the_response_states_last(response: str, final: str) -> None:
-    assert final_answer(response) == final
+def test_the_strongest_statement_comes_first(response: str, stated: str) -> None:
+    assert find_statements(response)[0].text == stated
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("5", "5"),
+        ("<think>6? 7?</think>\n5", "5"),
+        ("6? 7?\n</think>\n\n5", "5"),
+        ("<think>6</think>7<think>8</think>5", "5"),
+        ("<THINKING>6</THINKING> 5", "5"),
+        ("<reasoning>6</reasoning><answer>5</answer>", "<answer>5</answer>"),
+        ("<answer>5</answer>\n<reasoning>not 6</reasoning>", "<answer>5</answer>"),
+        ("[THINK]6[/THINK]5", "5"),
+        ("◁think▷6◁/think▷5", "5"),
+        ("<|channel|>analysis<|message|>6<|end|><|start|>assistant<|channel|>final<|message|>5<|return|>", "5"),
+        ("analysisPerhaps 6.assistantfinal5", "5"),
+        ("The tag <think> opens it. 5", "The tag <think> opens it. 5"),
+        ("Close it with `</think>`. 5", "Close it with `</think>`. 5"),
+        ("<think>6, or", None),
+        ("5\n<think>or 6", None),
+        ("<think>6</think>\n<think>7", None),
+        ("<|channel|>analysis<|message|>6, or", None),
+        ("6</think>", ""),
+        ("", ""),
+    ],
+)
+def test_reasoning_is_no_part_of_an_answer(text: str, answer: str | None) -> None:
+    assert strip_reasoning(text) == answer
+
+
+def test_several_references_are_right_if_one_matches_and_wrong_if_all_are_missed() -> None:
+    assert match("Rome", ["Roma", "Rome"]) is True
+    assert match("12", ["12 km", "13 km"]) is True
+    assert match("14", ["12", "13"]) is False
+    assert match("Oslo", ["Roma", "Rome"]) is None
+    assert match("14", ["12", "a dozen or so"]) is None
+    assert match("14", []) is None
+    assert match("14", ["", " "]) is None
+
+
+def test_options_stand_for_their_letters() -> None:
+    cities = ["Lyon", "Paris", "None of the above"]
+    assert match("Paris", "B", cities) is match("B", "Paris", cities) is match("The answer is Paris.", "B", cities) is True
+    assert match("Lyon", "B", cities) is match("(A)", "Paris", cities) is False
+    assert match("B) Lyon", "B", cities) is None
+    assert match("Rome", "B", cities) is None
+    assert match("D", "B", cities) is False
+    assert match("C) None of the above", "None of the above", cities) is True
+    assert match("12", "B", ["11", "12.0", "13"]) is True
 
 
 def test_quantities_and_letters() -> None:
-    texts = ["5", "€ 5", "50%", "1,000", "-.5", "1/4", "5 cm", "1 1/2", "\\frac{3}{4}", "3 \\times 10^{5}", "½", "20^\\circ"]
-    found = [quantity(text) for text in texts]
-    assert [q and q.value for q in found] == [5, 5, 50, 1000, -0.5, 0.25, 5, 1.5, 0.75, 300_000, 0.5, 20]
-    assert [q and q.unit for q in found] == ["", "€", "%", "", "", "", "cm", "", "", "", "", "°"]
-    assert [quantity(text) for text in ("five", "5 6", "1/0", "", "2x", "x = 5", "about 5")] == [None] * 7
-    last = last_quantity("3 apples and 4.5 pears")
-    assert last is not None
-    assert (last.value, last.unit, last.decimals) == (4.5, "pear", 1)
-    assert [last_quantity(text) for text in ("none", "\\sqrt{2}", "2\\pi", "3 or 4", "12 - 10d", "(1 + √3) / 2")] == [None] * 6
-    assert [chosen_letter(text) for text in ("C", "(c) x", "it is (C)", "(A) (B)", "word", "A.", "(A) and (B)", "a, b")] == [
-        *("C", "C", "C", None, None, "A", None, None),
+    texts = [
+        "5",
+        "€ 5",
+        "50%",
+        "1,000",
+        "-.5",
+        "1/4",
+        "5 cm",
+        "1 1/2",
+        "\\frac{3}{4}",
+        "3 \\times 10^{5}",
+        "½",
+        "20^\\circ",
+        "five",
     ]
-    assert chosen_letters("b,c,d") == chosen_letters("BCD") == chosen_letters("(B), (C) and (D)") == frozenset("BCD")
-    assert [chosen_letters(text) for text in ("bad", "CAB", "a cat", "")] == [None] * 4
+    found = [parse_quantity(text) for text in texts]
+    assert [q and float(q.value) for q in found] == [5, 5, 50, 1000, -0.5, 0.25, 5, 1.5, 0.75, 300_000, 0.5, 20, 5]
+    dimensions = ["", "currency €", "percent", "", "", "", "length", "", "", "", "", "angle", ""]
+    assert [q and q.unit.dimension for q in found] == dimensions
+    assert [parse_quantity(text) for text in ("5 6", "1/0", "", "2x", "about 5", "5 or 6", "5-6", "1e", "(2,5)")] == [None] * 9
+    letters = [
+        read_letter(text, "ABCDEFGH") for text in ("C", "(c) x", "it is (C)", "word", "A.", "a cat", "Vitamin D", "I am")
+    ]
+    assert letters == ["C", "C", "C", None, "A", None, None, None]
+    assert read_letter("A or B", "ABCD") == Rejected(("A", "B"))
+    assert (
+        read_letters("b,c,d", "ABCD")
+        == read_letters("BCD", "ABCD")
+        == read_letters("(B), (C) and (D)", "ABCD")
+        == frozenset("BCD")
+    )
+    assert [read_letters(text, "ABCD") for text in ("bad", "CAB", "a cat", "")] == [None] * 4
 
 
-ANY = st.text(max_size=60) | st.text(alphabet="aAbB012.,/()[]{}\"'`*\\ -:answerisboxed\n", max_size=60)
+@given(st.fractions(min_value=-(10**6), max_value=10**6, max_denominator=1000))
+def test_a_quotient_has_its_value_in_every_writing(value: Fraction) -> None:
+    expected = parse_quantity(f"{value.numerator}/{value.denominator}")
+    assert expected is not None
+    assert expected.value == value
+    assert evaluate(f"\\frac{{{value.numerator}}}{{{value.denominator}}}") == value
+    assert same_expression(f"({value.numerator})/{value.denominator}", f"{value.numerator}/{value.denominator}") is True
 
 
-@given(ANY, ANY)
-def test_matching_never_raises(response: str, reference: str) -> None:
-    assert match(response, reference) in (True, False, None)
+@given(st.integers(0, 10**6), st.integers(1, 10**6))
+def test_grouped_numbers_are_read_in_the_ways_of_several_countries(whole: int, other: int) -> None:
+    for text in (f"{whole:,}", f"{whole:,}".replace(",", "'"), f"{whole:,}".replace(",", "\u00a0"), str(whole)):
+        assert match(text, str(whole)) is True
+        assert match(f"The answer is {text}.", str(whole)) is True
+        assert match(text, str(whole + other)) is not True
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[
+            ("2^{10}", 1024),
+            ("3!", 6),
+            ("\\sqrt{36}", 6),
+            ("\\binom{5}{2}", 10),
+            ("|-5|", 5),
+            ("2(3+4)", 14),
+            ("-2^2", -4),
+        ],
+        *[
+            ("2^{2^{2^{2^{2^2}}}}", None),
+            ("9^{9^{9^9}}", None),
+            ("1/0", None),
+            ("x", None),
+            ("", None),
+            ("((1", None),
+            ("cat", None),
+        ],
+        *[("(" * 100 + "1" + ")" * 100, None), ("1" * 500, None), ("10^400", 10**400), ("171!", None), ("2 3", None)],
+    ],
+)
+def test_expressions_are_reckoned_exactly_or_not_at_all(text: str, value: int | None) -> None:
+    assert evaluate(text) == value
+
+
+ANY = st.text(max_size=60) | st.text(alphabet="aAbB012.,/()[]{}\"'`*\\ -:%$^!=answerisboxed\n", max_size=60)
+
+
+@given(ANY, ANY, st.lists(ANY, max_size=3))
+def test_matching_never_raises(response: str, reference: str, choices: list[str]) -> None:
+    assert match(response, reference, choices) in (True, False, None)
 
 
 @given(ANY.filter(lambda text: any(c.isalnum() for c in text)))
 def test_a_reply_equal_to_its_reference_is_never_wrong(reference: str) -> None:
-    marked = final_answer(reference) != reference.strip()
-    assert marked or match(reference, reference) is not False
+    assert match(reference, reference) is not False
 
 
-@given(st.integers(-(10**9), 10**9), st.integers(-(10**9), 10**9))
-def test_whole_numbers_are_right_exactly_when_equal(given_number: int, wanted: int) -> None:
-    close = abs(given_number - wanted) <= 1e-6 * max(abs(given_number), abs(wanted))
-    assert match(f"The answer is {given_number:,}.", str(wanted)) is close
+@given(st.integers(-(10**20), 10**20), st.integers(-3, 3))
+def test_whole_numbers_are_right_exactly_when_equal(wanted: int, difference: int) -> None:
+    found = match(f"The answer is {wanted + difference:,}.", str(wanted))
+    assert found is True if difference == 0 else found is not True
 
 
-@pytest.mark.parametrize(
-    "response",
-    [
-        '{"answer": ' + "[" * 100_000 + "}",
-        "9" * 10_000,
-        "1/" + "9" * 10_000,
-        "1e99999999999",
-        "\\boxed{" * 20_000,
-        "answer is " * 20_000,
-        "{" * 50_000,
-        "'" * 50_000,
-        "**" * 50_000,
-        "(A) " * 50_000,
-        "\ud800",
+HOSTILE = [
+    '{"answer": ' + "[" * 100_000 + "}",
+    "9" * 1_000_000,
+    "1/" + "9" * 10_000,
+    "1e99999999999",
+    "2^{" * 5_000 + "2" + "}" * 5_000,
+    *[
+        "\\boxed{",
+        "answer is ",
+        "{",
+        "'",
+        "**",
+        "(A) ",
+        "1,",
+        "1=",
+        "1'1",
+        "</think>",
+        "#### 5\n",
+        "thousand ",
+        "Answer:\n",
+        "\n",
+        "十",
     ],
-)
-@pytest.mark.timeout(10)
-def test_hostile_answers_are_decided_or_not_but_quickly(response: str) -> None:
-    for reference in ("5", "A", "yes", "word", "'literal'"):
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("response", [text * (1_000_000 // len(text)) if len(text) < 12 else text for text in HOSTILE])
+@pytest.mark.timeout(30)
+def test_hostile_answers_are_decided_or_not_but_never_raise(response: str) -> None:
+    for reference in ("5", "A", "yes", "word", "'literal'", "x^2 + 1", "2024-03-05", "50%"):
         assert match(response, reference) in (True, False, None)
+    assert match(response, "A", ["red", "12"]) in (True, False, None)
 
 
-def test_the_rules_agree_with_recorded_verdicts(shared_data: Path) -> None:
-    """Real answers of seven models: of what the rules decide, at least 97 % per source agrees with the known labels."""
-    with gzip.open(shared_data / "replay7" / "data.json.gz", "rt", encoding="utf-8") as file:
-        rows = json.load(file)
-    agreed: dict[str, list[bool]] = defaultdict(list)
-    asked: dict[str, int] = defaultdict(int)
-    for row in rows:
-        source = "/".join(row["source"].split("/")[:2])
-        for model, response in row["responses"].items():
-            asked[source] += 1
-            verdict = match(response or "", row["answer"])
-            if verdict is not None:
-                agreed[source].append(verdict == bool(row["model_scores"][model]))
-    assert len(asked) == 5
-    for source, decided in agreed.items():
-        assert sum(decided) / len(decided) >= 0.97, source
-        assert len(decided) / asked[source] >= 0.7, source
+def test_only_the_ends_of_a_long_answer_are_read() -> None:
+    """Reading takes no longer, however long an answer is: the bound on time is one on what is read."""
+    long = "x" * 1_000_000
+    assert len(clip(long)) <= 12_100
+    assert all(len(statement.text) <= 4_000 for statement in find_statements(clip('{"answer": "' + long + '"}')))
+    assert match(f"{long}\n\nThe answer is 5.", "5") is True
+    assert match(f"The answer is 5.\n\n{long}", "5") is True
+    assert evaluate("1+" * 300 + "1") is None
+    assert parse_quantity("1" * 301) is None
+
+
+def test_matching_works_in_threads() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda day: match(f"{day} March 2024", f"2024-03-{day:02}"), range(1, 29)))
+    assert found == [True] * 28
+
+
+def test_readers_of_words_and_dates_are_loaded_when_they_are_needed() -> None:
+    code = (
+        "import sys; from auto_router.collect.matching.verdict import match; assert match('5', '6') is False; "
+        "assert not {'dateparser', 'text_to_num', 'sympy'} & set(sys.modules); assert match('twelve', '12')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -190,7 +190,10 @@ def test_more_than_can_be_decided_in_time_goes_to_the_fallback_at_once(path: Pat
             seen = Counter(one.reason for one in made)
             assert count(service, "fallbacks_total", cause="overloaded") == seen["overloaded"]
             assert service.live.encoder_error is None
-            assert (await service.decide(Request("after the storm"))).decision.reason == "most_likely_qualified"
+            until = time.monotonic() + 60  # those who gave up left a queue, which is worked off first
+            while (await service.decide(Request("after the storm"))).decision.reason != "most_likely_qualified":
+                assert time.monotonic() < until
+                await asyncio.sleep(0.05)
         return seen
 
     seen = asyncio.run(stormed())

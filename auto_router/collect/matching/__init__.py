@@ -1,0 +1,1 @@
+"""Verdicts without a model: what answer a response states, and whether it is the reference's. Start at ``verdict``."""

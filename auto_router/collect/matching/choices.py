@@ -1,0 +1,281 @@
+"""Which option, and yes or no: what a statement says of a choice. UNCLEAR where it doubts, or calls several right."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from auto_router.collect.matching.phrases import (
+    AFFIRMED,
+    DENIED,
+    HEDGE,
+    LEAD,
+    NEGATION,
+    NO,
+    NO_ANSWER,
+    OPTION_LINK,
+    OPTION_NAME,
+    REFERENCES,
+    YES,
+    one_of,
+)
+
+MAX_RUN = 600  # characters of a statement that are read
+
+
+class Unclear(enum.Enum):
+    """A statement that answers, but not with one thing: doubted, several, contradictory."""
+
+    UNCLEAR = "unclear"
+
+
+UNCLEAR = Unclear.UNCLEAR
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A statement that the answer is none of these values alone: "not 5", "A or B", "5 to 10"."""
+
+    values: tuple[Any, ...]
+
+
+_BREAK = r"(?![A-Za-z0-9_'’])"  # after a letter; letters of other scripts may follow without a space
+_START = r"(?<![A-Za-z0-9_'’])"
+_AND_OR = r"(?:,|;|/|&|\+|\b(?:and|or|or else|und|oder|et|ou|y|o)\b|和|或|と|か|、)"
+_RIGHT = one_of(r"""
+    correct|right|true|best|the answer|the (?:correct|right|best)|better|fits|richtig|korrekt|correct[ae]|正确|正しい
+""")
+_LEADS_TO = one_of(r"""
+    only|go with|going with|choosing|say|it is|it['’]s|it must be|it should be|must be|should be|has to be|leaving|leaves
+    that leaves|richtig ist|definitely|clearly|obviously|so|thus|therefore|hence
+""")
+_GOES_ON = one_of(r"""
+    because|since|as|while|although|but|(?:and )?not|for|due|given|is|porque|weil|car|और|है|です|입니다|。
+""")
+_CALLED_WRONG = re.compile(
+    one_of(r"""
+    (?:is|are)\s+(?:not|incorrect|wrong|false|n't|impossible|too)\b|isn['’]t|is (?:un|out)|\?|is (?:the )?(?:worst|less)
+"""),
+    re.IGNORECASE,
+)
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|never|cannot|incorrect(?:ly)?|wrong|neither)|n['’]t)\s+(?:\w+\s+)?$|[不别非]\s*$|排除\s*$", re.IGNORECASE
+)
+
+
+def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Rejected | Unclear | None:
+    """Return the one option letter that a statement names, upper case; None where it names none.
+
+    Args:
+        letters: the letters that can be options, as "ABCD".
+        stands_alone: take a letter only where it is all, or leads its option's text ("B) Paris"); a line of prose is none.
+    """
+    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-• ").strip()
+    text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text).replace("$", "").strip()
+    rejected = _find_rejected_letters(text, letters)
+    if rejected:
+        return Rejected(tuple(rejected))
+    one = f"[{letters}{letters.lower()}]"
+    found = _find_leading_letter(text, letters, stands_alone)
+    if found is None:
+        return None if stands_alone else _read_prose(text, letters)
+    letter, end = next((found.group(name), found.end()) for name in ("inner", "outer") if found.group(name))
+    after = text[end:].lstrip("*`)]}.:\"' ")
+    if re.match(rf"{_AND_OR}\s*(?:(?:option|choice)\s*)?[(\[]?{one}{_BREAK}", text[end:].lstrip(" )]*"), re.IGNORECASE):
+        return UNCLEAR
+    if len(re.findall(rf"(?:^|[.;,]\s+)\(?[{letters}][):]\s", text)) > 1:  # a remark on each option
+        return _read_prose(text, letters)
+    if letter == "I" and found.group("outer") and len(text) > 2 and not text.startswith(("I)", "I.", "I:")):
+        return None  # "I, as a model, …"
+    goes_on = re.match(r",(?!\s*(?:not|because|since|as|which|rather|due|given)\b)| ", text[end:]) is not None
+    closed = found.group(0).rstrip()[-1:] in (")", "]", ".")
+    if _CALLED_WRONG.match(after) or text[end : end + 1] == "?" or (stands_alone and after and not closed and goes_on):
+        return _read_prose(text, letters)
+    return letter.upper()
+
+
+def _find_leading_letter(text: str, letters: str, stands_alone: bool) -> re.Match[str] | None:
+    """Return the letter that a statement begins with as an option's, if it does."""
+    one = f"[{letters}{letters.lower()}]"
+    ends = r"(?=[).:,;!。，、：\]]|\s*$|\s+[-–—(]|\s*[–—])"
+    marked = re.match(
+        rf"(?:{OPTION_NAME}\s*[:：]?\s*)?(?:[(\[（]\s*(?P<inner>{one})\s*[)\]）]|(?P<outer>{one}){ends})", text, re.IGNORECASE
+    )
+    named = marked or re.match(rf"(?P<inner>(?!))|{OPTION_NAME}\s*[:：]?\s*(?P<outer>{one}){_BREAK}", text, re.IGNORECASE)
+    if named or stands_alone:
+        return named
+    other_script = r"[\u0600-\u06ff\u3040-\u30ff\uac00-\ud7a3]"
+    return re.match(rf"(?P<inner>(?!))|(?P<outer>[{letters}])(?=\s*{_GOES_ON}|{other_script})", text)
+
+
+def _find_rejected_letters(text: str, letters: str) -> list[str]:
+    """Return the letters of a reply that denies them ("Not C.") or offers several for one ("A or B")."""
+    bare = re.sub(r"[()\[\]*`\"'.!]", "", text).strip()
+    one = rf"(?:option |choice |answer )?([{letters}])"
+    joint = r"(?:\s*,\s*|\s*/\s*|,?\s+(?:and|or|und|oder|et|ou|y|o)\s+)"
+    listed = rf"(?:options? |choices? )?[{letters}](?:{joint}(?:option )?[{letters}])+"
+    denial = one_of("""
+        (?:is |s )?(?:definitely |certainly )?(?:not|isnt|cannot be|cant be|anything but|nicht|不是|pas)
+        all except|everything except|everything but|all but
+    """)
+    wrong = r"is (?:definitely )?(?:not (?:correct|right|the answer|true|it)|wrong|incorrect|false)"
+    denied = re.fullmatch(
+        rf"(?:(?:the )?(?:correct |right )?(?:answer|option|choice) |it |that )?{denial} {one}|{one} {wrong}"
+        rf"|(?:id |i would |i |we can |let us )?(?:rule out|eliminate|exclude) ({listed}|[{letters}])",
+        bare,
+        re.IGNORECASE,
+    )
+    several = re.fullmatch(
+        rf"(?:(?:the )?(?:answer|it|they) (?:is|are) )?(?:probably |maybe )?(?:either |both |between )?({listed})"
+        r"(?: are (?:both )?(?:correct|right|true)| (?:seem|look) plausible)?",
+        bare,
+        re.IGNORECASE,
+    )
+    run = re.fullmatch(rf"([{letters}]{{2,6}})", bare) if len(set(bare)) == len(bare) else None
+    match = denied or several or run
+    found = next((group for group in match.groups() if group), "") if match else ""
+    return re.findall(rf"(?<![a-z])[{letters}](?![a-z])", found.upper() if len(found) == 1 else found)
+
+
+def _read_prose(text: str, letters: str) -> str | Unclear | None:
+    """Return the one letter that running text calls right; UNCLEAR where it names letters but calls none, or several, right."""
+    one = rf"(?:[(\[](?P<inner>[{letters}{letters.lower()}])[)\]]|(?P<outer>[{letters}])){_BREAK}"
+    right: set[str] = set()
+    denied = False
+    called = (
+        rf"(?:\b(?:option|choice|answer|statement)\s+)?{_START}{one}\s+(?:is|fits|must be|seems|should be)\s*"
+        rf"(?P<not>not |n['’]t |incorrect|wrong|false)?\s*(?:clearly |definitely |also |thus )?(?P<call>{_RIGHT})?"
+    )
+    for found in re.finditer(called, text, re.IGNORECASE):
+        letter = _named_letter(found)
+        denied = denied or bool(found.group("not"))
+        if letter is None or found.group("not") or not (found.group("call") or "fits" in found.group()):
+            continue
+        right.add(letter)
+        joined = re.search(rf"([{letters}])\W*(?:&|\band\b|\bor\b)\s*$", text[: found.start()])
+        right.update(joined.groups() if joined else ())
+    chosen = rf"(?:{OPTION_NAME}{OPTION_LINK}|\b{_LEADS_TO}\b\s*[,:]?\s*(?:option |choice )?){one}"
+    for found in re.finditer(chosen, text, re.IGNORECASE):
+        letter = _named_letter(found)
+        before, after = text[max(0, found.start() - 40) : found.start()], text[found.end() : found.end() + 30]
+        if letter is None or re.match(r"\s*(?:is|are|isn|was)\b|\s*(?:est|es|é|è|ist)\s+(?:fals|incorr)", after):
+            continue
+        if _DENIED_BEFORE.search(before):
+            denied = True
+            continue
+        right.add(letter)
+        also = re.match(rf"\s*[)\]]?\s*{_AND_OR}\s*(?:option |choice )?[(\[]?([{letters}]){_BREAK}", after)
+        right.update(also.groups() if also else ())
+    if len(right) == 1 and not re.search(r"\b(?:either|both|probably|maybe)\b", text, re.IGNORECASE):
+        return right.pop()
+    mentioned = re.search(rf"{_START}(?:[(\[][{letters}][)\]]|[B-H]){_BREAK}", text)
+    return UNCLEAR if right or denied or (mentioned and (NEGATION.search(text) or HEDGE.search(text))) else None
+
+
+def _named_letter(found: re.Match[str]) -> str | None:
+    """Return the letter of a match: in brackets in either case, bare as a capital only."""
+    letter = str(found.group("inner") or found.group("outer"))
+    return letter.upper() if found.group("inner") or letter.isupper() else None
+
+
+def read_letters(text: str, letters: str) -> frozenset[str] | None:
+    """Return the letters of a text that is a list of them ("b,c,d", "(A) and (C)", "ACD"); None for any other."""
+    text = text[:MAX_RUN].strip().strip("*`\"'.[]{} ")
+    if re.fullmatch(rf"[{letters}]{{2,8}}", text):
+        return frozenset(text) if len(set(text)) == len(text) and (sorted(text) == list(text)) else None
+    one = rf"(?:option |choice )?[(\[]?[{letters}{letters.lower()}][)\]]?"
+    joint = r"(?:\s*(?:,|;|&|and|und|et|y)\s*)+"
+    if not re.fullmatch(rf"(?:both |options? |choices? )?{one}(?:{joint}{one})*", text, re.IGNORECASE):
+        return None
+    return frozenset(re.findall(rf"(?<![A-Za-z])([{letters}])(?![A-Za-z])", text.upper()))
+
+
+_POLARITY = dict.fromkeys(YES, True) | dict.fromkeys(NO, False)
+_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0900-\u097f\u0300-\u036f])*")
+# What follows a "yes" or "no" that is the answer, and no word of a sentence ("no one", "yes-men").
+_AFTER_WORD = re.compile(
+    r"\s*"
+    + one_of(r"""
+    $|[.,;:!*`\"'”)。，！、\n]|[-–—]|\(|\b(?:because|since|as|although|though|it|they|he|she|we|you|this|that|i)\b
+""")
+)
+_ELLIPSIS = re.compile(
+    r"(?:it|they|he|she|this|that|there|we|you|i)\s*"
+    r"(?:is|are|does|do|did|was|were|can|will|has|have|had|would|could|should)(?P<not>n['’]t| not)?\W*|(?P<never>never)\W*"
+)
+_THINK_SO = re.compile(r"\bI (?P<not>do not |don['’]t )?(?:think|believe) so\b", re.IGNORECASE)
+_SUBJECT = one_of("""
+    statement|claim|assertion|sentence|proposition|hypothesis|conclusion|premise|this|that|it|answer|equation|inequality|which
+    aussage|affirmation|afirmación|afirmação|affermazione
+""")
+_PREDICATE = re.compile(
+    rf"\b{_SUBJECT}(?: (?:above|below|given|here))?\s*(?:is|was|are|’s|'s|must be|has to be|ist|est|es|é|è)\s*"
+    r"(?:therefore |thus |indeed |definitely |certainly |hence |also |clearly |actually |simply |considered )?"
+    r"(?P<not>not |n['’]t |nicht )?(?:a )?(?:definitely |entirely |necessarily )?['\"“*]?"
+    r"(?P<word>true|false|correct|incorrect|wrong|right|untrue|yes|no|wahr|falsch|vrai|faux)\b"
+    r"(?! (?:to|that|if|when|only|or|one))"
+    rf"|(?:\b{_SUBJECT}\s*(?:isn|wasn)|^isn)['’]t (?P<denied>true|false|correct|right|wrong)\b",
+    re.IGNORECASE,
+)
+_OF_SAYING = re.compile(
+    r"\b(?:would be|wrong|mistake|incorrect) (?:\w+ ){0,2}to (?:say|call|claim|think)\b|\bit is (?:not )?(?:true|false) that\b",
+    re.IGNORECASE,
+)
+
+
+def truth_value(reference: str) -> bool | None:
+    """Return what a reference that is "yes", "false", "oui" or the like means; None for any other."""
+    word = reference.strip().strip(".!。*`\"'").lower()
+    return _POLARITY[word] if word in REFERENCES else None
+
+
+def read_truth(text: str) -> bool | Rejected | Unclear | None:
+    """Return whether a statement says yes or no; None where it says neither, both rejected where it says that it does not."""
+    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“• ").strip()
+    lowered = text.lower()
+    if NO_ANSWER.fullmatch(lowered):
+        return Rejected((True, False))
+    short, thought = _ELLIPSIS.fullmatch(lowered), _THINK_SO.search(text)
+    if short or thought:
+        return not ((short and (short.group("not") or short.group("never"))) or (thought and thought.group("not")))
+    if re.match(r"^(?:yes|true|no|false)\W+(?:and|or|/)\W*(?:yes|true|no|false)\b", lowered):
+        return UNCLEAR
+    bare = LEAD.sub("", lowered).lstrip("*`\"'“ ")
+    if DENIED.match(bare) or re.match(r"not\s+yes\b\W*$", bare):
+        return False
+    if AFFIRMED.match(bare) or re.match(r"not\s+(?:false|untrue|incorrect|wrong)\b\W*$", bare):
+        return True
+    first = _WORD.match(bare)
+    if first and first.group() in _POLARITY and first.group() not in ("not", "never", "nicht"):
+        after = bare[first.end() :]
+        if re.match(r"\.\s*(?:\d|of\b)|\W{0,2}\?|\s*or\b", after):
+            return UNCLEAR  # "No. 5", "yes?"
+        if _AFTER_WORD.match(after):
+            return _unless_turned(bare, _POLARITY[first.group()])
+    for length in (4, 3, 2, 1):  # scripts without spaces
+        if bare[:length] in _POLARITY and not bare[0].isascii() and not bare[length : length + 1].isalpha():
+            return _POLARITY[bare[:length]]
+    return _read_predicate(text)
+
+
+def _unless_turned(text: str, polarity: bool) -> bool | Unclear:
+    """Return a polarity unless what follows turns it round ("Yes, but actually no", "No problem! Yes, …")."""
+    turned = re.search(r"\b(?:but|however|actually|although)\b[^.!?]{0,30}\b(yes|no|true|false)\b(?=\s*(?:[.,;!]|$))", text)
+    return UNCLEAR if turned and _POLARITY[turned.group(1)] is not polarity else polarity
+
+
+def _read_predicate(text: str) -> bool | Unclear | None:
+    """Return what a sentence says of a statement: "the claim is not true"."""
+    if _OF_SAYING.search(text):
+        return UNCLEAR
+    verdicts = set()
+    for found in _PREDICATE.finditer(text):
+        word = (found.group("word") or found.group("denied")).lower()
+        verdicts.add(_POLARITY[word] is not (bool(found.group("not")) or found.group("word") is None))
+    if not verdicts:
+        return None
+    words = {_POLARITY[word] for word in re.findall(r"\b(?:true|false|correct|incorrect|wrong|untrue)\b", text.lower())}
+    doubted = HEDGE.search(text) or re.search(r"\b(?:neither|nor|doubt|unlikely)\b", text, re.IGNORECASE)
+    return UNCLEAR if len(verdicts) > 1 or len(words) > 1 or doubted else verdicts.pop()

@@ -1,0 +1,124 @@
+"""Dates and times of day, compared by what they mean: words read by dateparser, digits here, in every order they allow."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from dataclasses import dataclass
+
+from auto_router.collect.matching.phrases import MONTHS
+from auto_router.errors import ConfigError
+
+MAX_DATE = 40  # characters
+DATE_LANGUAGES = ["en", "de", "fr", "es", "pt", "it", "nl", "ru", "zh", "ja", "ko", "ar", "hi", "pl", "tr"]
+
+_YEAR_FIRST = re.compile(r"(?P<y>\d{4})(?:[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})|[-/](?P<month>\d\d))(?:[T ]00:00(?::00)?Z?)?")
+_YEAR_LAST = re.compile(r"(?P<a>\d{1,2})\s?[-/.]\s?(?P<b>\d{1,2})\s?[-/.]\s?(?P<y>\d{4})")
+_WORDS = re.compile(rf"(?=.*(?:\b{MONTHS}|\d\s?[月월]))(?=.*\d)[\w\s.,/'’º\u0900-\u097f-]+", re.IGNORECASE)
+_TIME = re.compile(
+    r"(?:at )?(?P<hour>\d{1,2})(?:\s?[:.h]\s?(?P<minute>[0-5]\d)(?:[:.](?P<second>[0-5]\d))?)?"
+    r"\s?(?P<half>[ap]\.?\s?m\b\.?)?(?:\s?(?:uhr|o'clock|h|hrs?))?",
+    re.IGNORECASE,
+)
+_NAMED_TIMES = {"noon": (12, 0), "midday": (12, 0), "midnight": (0, 0)}
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """A date; what is not said of it is None."""
+
+    year: int | None
+    month: int | None
+    day: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A time of day. ``half``: "am", "pm", "24" where the hour can only be one of 24, "" where it may be either half."""
+
+    hour: int
+    minute: int
+    second: int
+    half: str
+
+
+def read_dates(text: str) -> tuple[Date, ...]:
+    """Return the dates that a text may be (two where day and month may be swapped); empty for what is no date."""
+    text = text.strip().strip("*_`\"'“”.,").strip()
+    if not 4 <= len(text) <= MAX_DATE or not any(char.isdigit() for char in text):
+        return ()
+    found = _YEAR_FIRST.fullmatch(text)
+    if found:
+        day = int(found["d"]) if found["d"] else None
+        return _valid(Date(int(found["y"]), int(found["m"] or found["month"]), day))
+    found = _YEAR_LAST.fullmatch(text)
+    if found:
+        year, a, b = int(found["y"]), int(found["a"]), int(found["b"])
+        return tuple(dict.fromkeys(_valid(Date(year, a, b)) + _valid(Date(year, b, a))))
+    return _read_words(text) if _WORDS.fullmatch(text) else ()
+
+
+def same_date(found: tuple[Date, ...], expected: tuple[Date, ...]) -> bool | None:
+    """Are two dates the same? None where day and month may be swapped, or one says less than the other."""
+    if len(found) == 1 and len(expected) == 1:
+        one, other = found[0], expected[0]
+        pairs = [(one.year, other.year), (one.month, other.month), (one.day, other.day)]
+        if any(a is not None and b is not None and a != b for a, b in pairs):
+            return False
+        return True if all((a is None) == (b is None) for a, b in pairs) else None
+    if found == expected:
+        return True
+    if set(found) & set(expected):
+        return True if 1 in (len(found), len(expected)) and found[0] == expected[0] else None
+    return False
+
+
+def read_time(text: str, reference: bool = False) -> Time | None:
+    """Return the time of day that a text is; None for any other. ``reference``: "3.30" may be a number, and is no time."""
+    text = text.strip().strip("*_`\"'“”").rstrip("., ").strip().lower()
+    if text in _NAMED_TIMES:
+        return Time(*_NAMED_TIMES[text], 0, "24")
+    found = _TIME.fullmatch(text) if len(text) <= 20 else None
+    if found is None or not (found["minute"] or found["half"]) or (reference and re.fullmatch(r"\d+\.\d+", text)):
+        return None
+    hour, minute, second = int(found["hour"]), int(found["minute"] or 0), int(found["second"] or 0)
+    half = (found["half"] or "").replace(".", "").replace(" ", "")
+    if hour > 23 or (half and not 1 <= hour <= 12):
+        return None
+    if half:
+        return Time(hour % 12 + (12 if half == "pm" else 0), minute, second, half)
+    certain = hour > 12 or hour == 0 or text.startswith("0")
+    return Time(hour, minute, second, "24" if certain else "")
+
+
+def same_time(found: Time, expected: Time) -> bool | None:
+    """Are two times the same? A reference without half of the day takes either; an answer without one leaves it open."""
+    if (found.minute, found.second) != (expected.minute, expected.second) or found.hour % 12 != expected.hour % 12:
+        return False
+    if found.hour == expected.hour or (not expected.half and found.half in ("am", "pm", "24")):
+        return True
+    return None if not found.half or not expected.half else False
+
+
+def _valid(date: Date) -> tuple[Date, ...]:
+    possible = date.month is not None and 1 <= date.month <= 12 and (date.day is None or 1 <= date.day <= 31)
+    return (date,) if possible else ()
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_words(text: str) -> tuple[Date, ...]:
+    try:
+        from dateparser.date import DateDataParser  # costs a tenth of a second; few data sets have dates
+    except ImportError as error:
+        raise ConfigError(f"reading dates in words needs dateparser ({error}): pip install 'auto-router[collect]'") from error
+
+    text = re.sub(r"^(?:on|am|le|el|il|em|on the|the)\s+|\s*(?:года|г\.)$", "", text, flags=re.IGNORECASE)
+    for parts in (["year", "month", "day"], ["month", "day"], ["year", "month"]):
+        settings = {"REQUIRE_PARTS": parts, "PARSERS": ["absolute-time"], "RETURN_AS_TIMEZONE_AWARE": False}
+        with _LOCK:  # its caches of languages are shared
+            found = DateDataParser(languages=DATE_LANGUAGES, settings=settings).get_date_data(text).date_obj
+        if found is not None:
+            return (Date(*(getattr(found, part) if part in parts else None for part in ("year", "month", "day"))),)
+    return ()

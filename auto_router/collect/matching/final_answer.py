@@ -1,0 +1,289 @@
+r"""What a response states as its answer, and where: a JSON field, a box, a marker ("the answer is"), a line that stands alone.
+
+A *statement* is a place where a writer says "this is my answer". Running prose states nothing by itself: what may be read
+from its last sentences is for the readers of numbers, letters and truth values to say, each by its own care.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from auto_router.collect.matching.phrases import HEDGE, NEGATION
+
+HEAD, TAIL = 3_000, 9_000  # characters read of a long response: answers stand at its ends
+MAX_STATEMENT = 400  # characters; what is longer is an essay
+MAX_SENTENCE = 800  # characters
+MAX_FORMAL = 4_000  # characters of a field or box
+MAX_MARKERS = 4  # the last so many markers of a kind are read
+
+_REASONING = [
+    "think",
+    "thinking",
+    "thought",
+    "thoughts",
+    "reasoning",
+    "reason",
+    "reflection",
+    "scratchpad",
+    "analysis",
+    "seed:think",
+    "inner_monologue",
+]
+_TAGS = [(f"<{name}>", f"</{name}>") for name in _REASONING]
+_TAGS += [("[think]", "[/think]"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|start_thinking|>", "<|end_thinking|>")]
+_TAGS += [("◁think▷", "◁/think▷")]
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,40}<\|message\|>")
+_KEYS = (
+    "answer",
+    "final_answer",
+    "finalanswer",
+    "final answer",
+    "correct_answer",
+    "choice",
+    "option",
+    "result",
+    "output",
+    "label",
+)
+_FIELD = re.compile(
+    rf'"(?:{"|".join(_KEYS[:7])})"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[\d.]+(?:[eE][-+]?\d+)?|true|false))', re.IGNORECASE
+)
+_BEFORE_NOT = (
+    r"(?<!incorrect )(?<!wrong )(?<!common )(?<!possible )(?<!false )(?<!other )(?<!another )(?<!an )(?<!any )(?<!no )"
+)
+_LINK = r"\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:)\s*:?\s*"
+_FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answer{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
+_ANSWER = re.compile(
+    rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement|response)"
+    rf"|solution)(?: (?:to|for|of|in) [^.\n:]{{0,80}}?)?(?:\*\*)?{_LINK}"
+    r"|\bantwort\s*(?:ist|lautet|:)\s*:?\s*|r[ée]ponse(?: correcte| finale)?\s*(?:est|:)\s*:?\s*"
+    r"|(?:respuesta|resposta)(?: correcta| correta| final)?\s*(?:es|é|:)\s*:?\s*"
+    r"|risposta(?: corretta| finale)?\s*(?:è|:)\s*:?\s*"
+    r"|ответ\s*(?:—|–|-|:|это)\s*|答案\s*(?:应该|應該)?\s*(?:是|为|為|：|:)\s*:?\s*|(?:结果|合计|合計)\s*(?:是|为|為|は|：|:)\s*|(?:答え|正解|回答)\s*(?:は|：|:)\s*"
+    r"|정답\s*(?:은|:)\s*|(?:الإجابة|الجواب)(?: الصحيحة)?\s*(?:هي|هو|:)\s*|उत्तर\s*(?:है|:)\s*",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"^[\W_]*(?:(?:my |the )?(?:final |correct )?answer)[\W_]*$", re.IGNORECASE)
+_NO_CLAIM = re.compile(
+    r"\b(?:if|suppose|supposing|assum\w+|whether|unless|says?|thinks?|thought|claims?|believes?|expects?|incorrectly"
+    r"|unlikely that)\b"
+    r"[^.!?\n]{0,60}$",
+    re.IGNORECASE,
+)
+_I_SAY = re.compile(
+    r"\b(?:I|we|I'd|I'll)(?: would| also| still| now| first)? (?:say|think|thought|claim|believe|assume)\b", re.IGNORECASE
+)
+_CORRECTION = re.compile(
+    r"\b(?:wait|oops|scratch that|on second thought|correction|let me (?:re\w+|correct|double)|"
+    r"i (?:made|forgot|miscounted|mis\w+)|actually|my mistake|apologi[sz]e|i was wrong|no, that)\b",
+    re.IGNORECASE,
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
+)
+_CLOSING = re.compile(
+    r"\b(?:hope (?:this|that|it)|let me know|feel free|good luck|is there anything|happy to help|"
+    r"any (?:other|further|more) questions)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A stated answer.
+
+    ``source``: ``field`` (JSON or XML), ``box``, ``hash`` (``#### 5``), ``final`` and ``answer`` (markers), ``line``
+    (the whole reply, or its last line), ``first`` (a first line above an explanation), ``bold`` (the one bold span).
+    """
+
+    text: str
+    source: str
+    end: int
+
+    @property
+    def formal(self) -> bool:
+        """Whether it is written for a reader that takes exactly this: a field, a box, a GSM8K line."""
+        return self.source in ("field", "box", "hash")
+
+
+def strip_reasoning(text: str) -> str | None:
+    """Return a response without the reasoning that a model wrote before its answer; None where that was never closed.
+
+    All up to the last closing tag goes, whether or not its opening tag is there (chat templates often write it). An answer
+    that stands before a closed block, with nothing after it, is kept. The channels of the harmony format are read too.
+    """
+    position = text.rfind("<|channel|>")
+    if position >= 0:
+        found = _CHANNEL.match(text, position)
+        final = found is not None and found.group(1).lower() == "final"
+        return re.split(r"<\|(?:return|end|start)\|>", text[found.end() :], maxsplit=1)[0].strip() if found and final else None
+    if text.startswith("analysis") and "assistantfinal" in text:  # harmony whose special tokens were dropped
+        return text.rpartition("assistantfinal")[2].strip()
+    if not any(sign in text for sign in ("<", "[", "◁")):
+        return text.strip()
+    raw = text.strip().encode("utf-8", "surrogatepass")
+    lowered = raw.lower()  # of bytes: no length changes
+    ends = [place + len(close.encode()) for _, close in _TAGS if (place := _last(lowered, close.encode())) >= 0]
+    begin = max(ends, default=0)
+    if _find_opening(lowered[begin:].strip()) >= 0:
+        return None
+    rest = raw[begin:].strip() or raw[: max(0, _find_opening(lowered))].strip()
+    return rest.decode("utf-8", "surrogatepass")
+
+
+def _last(text: bytes, tag: bytes) -> int:
+    """Return where a tag stands last, unless it is quoted there as code; -1 for nowhere."""
+    place = text.rfind(tag)
+    return -1 if place > 0 and text[place - 1 : place] == b"`" else place
+
+
+def _find_opening(text: bytes) -> int:
+    """Return where the first opening tag begins a line; -1 for nowhere: one in the middle of a line is talked about."""
+    tags = [tag.encode() for tag, _ in _TAGS]
+    return (
+        0
+        if text.startswith(tuple(tags))
+        else min((place for tag in tags if (place := text.find(b"\n" + tag)) >= 0), default=-1)
+    )
+
+
+def clip(text: str) -> str:
+    """Return a response, or the two ends of a very long one: reading takes no longer, however long an answer is."""
+    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n\n{text[-TAIL:]}"
+
+
+def find_statements(text: str) -> list[Statement]:
+    """Return what a response states as its answer, the strongest statement first, later ones before earlier ones of a kind."""
+    text = text.strip()
+    formal = [replace(s, text=s.text[:MAX_FORMAL]) for s in (*_fields(text), *_boxes(text), *_hashes(text))]
+    plain = _BOLD.sub(lambda found: f"{found.group(1)}", text).strip()
+    return [*formal, *_markers(plain), *_lines(plain, text)]
+
+
+def is_corrected(text: str, statement: Statement) -> bool:
+    """Whether the writer takes back a statement after it."""
+    return statement.source != "field" and _CORRECTION.search(text, min(statement.end, len(text))) is not None
+
+
+def last_sentences(text: str) -> list[str]:
+    """Return the sentences of a response from the last one back, without polite closings; at most six."""
+    sentences = [part.strip() for part in _SENTENCE_END.split(_BOLD.sub(r"\1", text)[-3000:]) if re.search(r"\w", part)]
+    while len(sentences) > 1 and _CLOSING.search(sentences[-1]):
+        sentences.pop()
+    return [sentence for sentence in sentences[:-7:-1] if len(sentence) <= MAX_SENTENCE]
+
+
+def read_worked_answer(reference: str) -> str:
+    r"""Return the final value of a reference that is a worked solution (``#### 15``, ``\boxed{7}``, "The answer is: 7")."""
+    if "####" in reference:
+        lines = reference.rpartition("####")[2].strip().splitlines()
+        return lines[0].strip() if lines else reference
+    boxes = list(_boxes(reference))
+    if boxes:
+        return boxes[0].text
+    found = list(re.finditer(r"\bthe (?:final )?answer is:?\s*", reference, re.IGNORECASE))
+    worked = found and found[-1].start() > 0 and reference[found[-1].end() :].strip()
+    return reference[found[-1].end() :].strip().removesuffix(".") if worked else reference
+
+
+def _fields(text: str) -> Iterator[Statement]:
+    """Yield the answer field of a JSON reply, fenced or not, or of an XML-like one."""
+    close = text.lower().rfind("</answer>")
+    begin = text.lower().rfind("<answer>", 0, close) if close >= 0 else -1
+    if begin >= 0:
+        yield Statement(text[begin + len("<answer>") : close].strip(), "field", close)
+    opened, closed = text.find("{"), text.rfind("}")
+    document = text[opened : closed + 1] if 0 <= opened < closed else ""
+    if '"' not in document and '"answer"' not in text:
+        return
+    try:
+        value = json.loads(document, strict=False)
+    except (ValueError, RecursionError):  # LaTeX inside JSON is seldom escaped as it should be
+        found = list(_FIELD.finditer(text))
+        if found:
+            stated = found[-1].group(1) if found[-1].group(1) is not None else found[-1].group(2)
+            yield Statement(stated.replace("\\\\", "\\").strip(), "field", found[-1].end())
+        return
+    fields = {str(key).lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
+    for key in _KEYS:
+        if key in fields and not isinstance(fields[key], dict | list | None):
+            yield Statement(str(fields[key]).strip(), "field", closed)
+            return
+
+
+def _boxes(text: str) -> Iterator[Statement]:
+    r"""Yield the last ``\boxed{}``, joined with those that stand right beside it."""
+    boxes: list[tuple[int, str, int]] = []
+    for found in list(re.finditer(r"\\f?boxed\s*|\\fbox\s*", text))[-MAX_MARKERS:]:
+        begin = found.end()
+        if text[begin : begin + 1] != "{":
+            single = re.match(r"-?\w+", text[begin:])
+            if single:
+                boxes.append((found.start(), single.group(), begin + single.end()))
+            continue
+        depth = 0
+        for position in range(begin, min(len(text), begin + 2000)):
+            depth += {"{": 1, "}": -1}.get(text[position], 0)
+            if depth == 0:
+                boxes.append((found.start(), text[begin + 1 : position], position + 1))
+                break
+    if not boxes:
+        return
+    stated, end = [boxes[-1][1]], boxes[-1][2]
+    for earlier, later in zip(reversed(boxes[:-1]), reversed(boxes), strict=False):
+        if not re.fullmatch(r"[\s$,;\\()\[\]]*(?:and|or)?[\s$,;\\()\[\]]*", text[earlier[2] : later[0]]):
+            break
+        stated.insert(0, earlier[1])
+    yield Statement(", ".join(dict.fromkeys(stated)).strip(), "box", end)
+
+
+def _hashes(text: str) -> Iterator[Statement]:
+    """Yield what follows the last ``####`` that is no heading."""
+    for found in reversed(list(re.finditer(r"####[ \t]*([^\n#]{1,200})", text))[-MAX_MARKERS:]):
+        stated = found.group(1).strip()
+        number = re.match(r"[-−–+]?\s*[$€£¥]?\s*[-−–]?\.?\d", stated) and not re.match(r"\d+(?:[):]|\.\s)\s*[A-Za-z]", stated)
+        if number or (found.end() == len(text) and len(stated) < 40 and not stated.endswith(":")):
+            yield Statement(stated, "hash", found.end())
+            return
+
+
+def _markers(text: str) -> Iterator[Statement]:
+    for source, pattern in (("final", _FINAL), ("answer", _ANSWER)):
+        for found in reversed(list(pattern.finditer(text))[-MAX_MARKERS:]):
+            before = text[max(0, found.start() - 80) : found.start()]
+            claim = _I_SAY.sub("", before)
+            if _NO_CLAIM.search(claim) or (
+                re.search(r"\b(?:in)?correct(?:ly)? $|\bwrong $", before, re.IGNORECASE) and source != "final"
+            ):
+                continue
+            tail = text[found.end() : found.end() + MAX_STATEMENT].lstrip(" *_:\t\n>\"'“")
+            stated = tail.split("\n", 1)[0].strip()
+            if stated:
+                first = re.split(r"(?<=[\w)%])[.!?]\s", stated, maxsplit=1)[0]
+                end = text.find(stated[:20], found.end()) + len(first)
+                yield Statement(stated, source, end)
+
+
+def _lines(plain: str, text: str) -> Iterator[Statement]:
+    """Yield the whole reply if it is one line, a first line and a last line that stand alone, a line below a heading."""
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    if not lines:
+        return
+    below_headings = [below for above, below in pairwise(lines) if _HEADING.match(above) and len(below) <= MAX_STATEMENT]
+    yield from (Statement(below, "answer", len(plain)) for below in below_headings[-MAX_MARKERS:])
+    if len(lines[-1]) <= MAX_STATEMENT:
+        yield Statement(lines[-1], "line", len(plain))
+    alone = re.match(r"[^\n]*\n\s*\n", plain) is not None or len(lines[0].split()) <= 5
+    if len(lines) > 1 and alone and len(lines[0]) <= MAX_STATEMENT and not lines[0].endswith((":", ",")):
+        yield Statement(lines[0], "first", plain.find(lines[0]) + len(lines[0]))
+    bold = {found.group(1).strip(" .:*"): found for found in _BOLD.finditer(text)}
+    if len(bold) == 1:
+        span, found = next(iter(bold.items()))
+        before = _SENTENCE_END.split(text[max(0, found.start() - 200) : found.start()])[-1]
+        if not NEGATION.search(before) and not HEDGE.search(before):
+            yield Statement(span, "bold", len(plain))

@@ -1,0 +1,133 @@
+"""Words by what they say, in the languages models answer in: yes and no, denial, doubt, bounds, names of options, months."""
+
+from __future__ import annotations
+
+import re
+
+
+def one_of(text: str) -> str:
+    """Return a regular expression that takes any of the alternatives of a text, whose lines are joined by ``|``."""
+    return "(?:" + "|".join(line.strip() for line in text.strip().splitlines()) + ")"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+YES = _words("""
+    yes yeah yep yup ya true correct right absolutely certainly definitely indeed sure affirmative exactly oui vrai
+    exact ja jawohl
+    wahr richtig stimmt korrekt sí si verdadero cierto correcto claro sim verdadeiro certo correto vero sì corretto
+    esatto да верно
+    правда правильно истина так 是 是的 对 对的 對 正确 正確 真 没错 はい ええ 正しい そうです نعم أجل صحيح हाँ हां सही
+    सत्य 네 예 맞습니다 참
+    evet doğru tak prawda juist waar
+""")
+NO = _words("""
+    no nope nah false incorrect wrong negative never not untrue non faux nein falsch nicht falso incorrecto não nao errado нет
+    неверно неправда неправильно ложь ні 不 不是 不是的 否 错 錯 错误 錯誤 假 不对 不正确 いいえ いえ 違います 違う 間違い
+    لا خطأ كلا नहीं गलत ग़लत
+    असत्य 아니요 아니오 아니 거짓 hayır yanlış nie fałsz nee onwaar
+""")
+# The words of them that a reference can be; "right" and "correct" may stand for something else there.
+REFERENCES = frozenset(
+    _words("""
+    yes no true false oui non vrai faux ja nein wahr falsch sí sim não verdadero verdadeiro falso sì vero да нет
+    истина ложь 是 否
+    是的 不是 对 错 正确 错误 はい いいえ نعم لا صحيح خطأ हाँ हां नहीं 네 예 아니요 아니오 evet hayır tak nie nee
+""")
+)
+# What months begin with; for words that are none dateparser is not asked, since it takes its time.
+MONTHS = one_of("""
+    jan|fe[bv]|fév|m[aä]r|maa|apr|abr|avr|may|mai|mei|mag|maj|jun|jui|giu|cze|jul|lug|lip|aug|ago|aoû|ağu|sep|set|eyl|wrz
+    o[ck]t|out|ott|pa[zź]|nov|lis|kas|de[czk]|dez|dic|déc|ene|gen|ock|sty|lut|kwi|sie|gru|oca|şub|nis|haz|tem|eki|ara
+    янв|фев|мар|апр|мая|май|июн|июл|авг|сен|окт|ноя|дек|يناير|فبراير|مارس|أبريل|إبريل|مايو|يونيو|يوليو|أغسطس|سبتمبر|أكتوبر
+    نوفمبر|ديسمبر|जन|फ़?र|मार्च|अप्रैल|मई|जून|जुल|अग|सित|अक्[टत]|नव|दिस
+""")
+NEGATION = re.compile(
+    one_of(r"""
+    \b(?:not|never|nobody|no one|none of|cannot|neither|nor|without|except|anything but|other than|rather than)\b
+    \b(?:instead of|impossible)\b
+    \b(?:rul(?:e|ed|ing) out|eliminat\w+|exclud\w+|incorrect(?:ly)?|wrong(?:ly)?|false|doubt\w*|unlikely)\b
+    \b(?:nicht|kein\w*|falsch|n'est pas|no es|não|non è|не|нет)\b|n['’]t\b|不|非|没|ない|ません|ليس|नहीं|아니
+"""),
+    re.IGNORECASE,
+)
+HEDGE = re.compile(
+    one_of(r"""
+    \b(?:maybe|perhaps|(?:might|may|could) (?:also )?be|possibly|probably|likely|either|guess\w*|unsure|not sure|uncertain)\b
+    \b(?:depend\w*|if|unless|whether|seems?|plausible|hard to (?:say|tell|choose))\b
+    \b(?:some (?:people )?|they |people |many |others )(?:say|think|claim|believe)\b
+    \b(?:vielleicht|peut-être|quizás|talvez|forse|возможно)\b|可能|也许|かもしれ|\?
+"""),
+    re.IGNORECASE,
+)
+NO_ANSWER = re.compile(
+    r"(?:sorry,? )?"
+    + one_of(r"""
+    (?:i (?:have|'ve) )?no (?:idea|clue|comment|opinion)
+    (?:i )?(?:do not|don['’]t|cannot|can['’]t) (?:know|tell|say|answer|decide|determine)(?: (?:that|this|it))?
+    (?:it )?(?:all )?depends|maybe|perhaps|(?:i['’]m |i am )?(?:not sure|unsure|uncertain)
+    nobody knows|no one (?:knows|can (?:say|tell))
+""")
+    + r"\W*"
+)
+DENIED = re.compile(
+    "^"
+    + one_of(r"""
+    (?:absolutely|definitely|certainly|of course|surely|clearly|obviously) not
+    not (?:at all|really|quite|true|correct|so|necessarily)
+    not the case|no way|by no means|i['’]m afraid not|(?:natürlich|sicher|bestimmt|überhaupt) nicht|auf keinen fall
+    (?:claro|por supuesto) que n(?:o|ão)|pas du tout|bien sûr que non|certo che no|конечно,? (?:нет|не)|当然不|并非|もちろん違
+""")
+    + r"(?!\w*[a-zа-я])",
+    re.IGNORECASE,
+)
+AFFIRMED = re.compile(
+    "^"
+    + one_of(r"""
+    of course|without (?:a )?doubt|no doubt|for sure|bien sûr|por supuesto|natürlich|claro que s[ií]m?|конечно|当然|当然是
+""")
+    + r"(?=\s*(?:[.,;!:。，！]|$|about|that))",
+    re.IGNORECASE,
+)
+# What stands before an answer and changes nothing of it.
+LEAD = re.compile(
+    "^(?:"
+    + one_of(r"""
+    so|therefore|thus|hence|then|overall|well|and|but|unfortunately|sadly|जी|the answer is|short answer
+    to (?:conclude|summari[sz]e|sum up|answer (?:the|your) question)|in (?:short|conclusion|summary|fact)
+    i (?:would |'d )?(?:say|think|believe)|i'd say
+""")
+    + r"[,:]?\s+)+",
+    re.IGNORECASE,
+)
+OPTION_NAME = one_of(r"""
+    \b(?:option|choice|answer|ans|letter|statement|select|choose|pick|antwort|lösung|opción|opção|opzione|alternativa|letra)\b
+    \b(?:réponse|respuesta|resposta|risposta|вариант|ответ|đáp án|cevap|seçenek|odpowiedź|antwoord|jawaban)\b
+    选项|答案|[应故题]?[选選]择?|答え|正解|选|الإجابة|الجواب|उत्तर|정답
+""")
+# What may stand between the name and the letter.
+OPTION_LINK = (
+    r"(?:\s*"
+    + one_of(r"""
+    [.:：—–-]|\b(?:is|es|est|ist|lautet|é|è|la|a|the|die|letra|letter|option|opción|opção|опция|final)
+    \b(?:correct[aeo]?|correta|corretta|richtig\w*|правильный)|是|为|為|は|은|는|هي|هو|الصحيحة|है
+""")
+    + r"){0,5}\s*"
+)
+BOUND = one_of(r"""
+    more than|less than|fewer than|greater than|larger than|smaller than|over|under|above|below
+    no (?:more|less|fewer) than|exceeds?
+    exceeding|at least|at most|up to|mehr als|weniger als|über|unter|mindestens|höchstens|bis zu|plus de|moins de
+    au moins|au plus
+    más de|menos de|mais de|al menos|como máximo|pelo menos|no máximo|più di|meno di|almeno|al massimo|meer dan
+    minder dan|minstens
+    больше|меньше|более|менее|не менее|не более|大于|小于|超过|不到|至少|最多
+""")
+ABOUT = one_of(r"""
+    about|approximately|approx\.?|around|roughly|nearly|almost|circa|ca\.|somewhere|minimum(?: of)?|maximum(?: of)?
+    between|from
+    either|neither|nor|not|etwa|ungefähr|rund|knapp|fast|zwischen|nicht|environ|presque|près de|entre|casi|unos|alrededor de
+    cerca de|ni|quase|quasi|tra|fra|ongeveer|bijna|около|примерно|почти|между|大约|约
+""")

@@ -1,0 +1,313 @@
+"""Which number a statement or a closing sentence gives as its answer; UNCLEAR where it gives several, a range or a bound."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
+from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
+from auto_router.collect.matching.phrases import ABOUT, BOUND, HEDGE, NEGATION, one_of
+from auto_router.collect.matching.quantities import (
+    MAX_NUMBERS,
+    Occurrence,
+    Quantity,
+    find_quantities,
+    parse_quantity,
+    same_quantity,
+)
+
+_MONEY = "[$€£]?"
+_ASIDE = re.compile(r"\s*\((?![\d.,/\s]*\))[^()]{0,200}\)|\s*\[\d{1,3}\]|\s*\[[^\[\]]{4,80}\]|(?<=\w)\s+\((?:[^()]{1,200})\)")
+_EXPLAINS = re.compile(
+    r"(?:,|;|\s[-–—]|\s)\s*"
+    + one_of(r"""
+    because|since|as\b(?! (?:well|many|much))|while|whereas|although|though|where|which|i\.e\.|that is|namely|given that|due to
+    so that|compared|(?:and )?not\b|rather than|instead of|including|excluding|but(?![^.]*\d)|weil|porque|car|потому|因为
+""")
+    + r"\b.*$|[;—].*$|。.*$|\s[–-]\s(?=[A-Za-z]).*$",
+    re.IGNORECASE | re.DOTALL,
+)
+_NEAR = re.compile(
+    rf"(?:(?<!\w)(?:{BOUND}|{ABOUT})|[~≈<>≤≥±]|不是|\\approx|\\leq?|\\geq?|\\sim)\s*(?:about |around |the |exactly |\$)?\s*$",
+    re.IGNORECASE,
+)
+_RANGE_AFTER = re.compile(
+    r"\s*"
+    + one_of(rf"""
+    (?:-|to|bis|à|hasta|or|oder|ou|o|and|und|～|~|\.{{2,}}|…)\s*{_MONEY}-?\d|\+(?!\s*\d)|±|<|>|≤|≥
+    (?:or )?(?:less|fewer|short)\b|or (?:more|so|over|under)\b|(?:at )?(?:most|least)\b
+"""),
+    re.IGNORECASE,
+)
+# What makes a number a circumstance ("for 3 people", "the 72 vlogs", "to carry 8 bags") and not what a sentence is about.
+_ADJUNCT = re.compile(
+    r"\b"
+    + one_of(r"""
+    for|in|per|at|after|within|of|from|by|every|each|with|during|than|against|on|to|into|among|across|until|before|since|through
+    the|these|those|all|both|his|her|their|its|other|first|last|next|remaining|original|step|part|question|chapter|figure|grade
+    day|year|month|week|page|room|level|class|team|problem|number|section|line|case
+    (?<!need )(?<!needs )(?<!needed )(?<!has )(?<!have )(?<!had )(?<!able )(?<!going )(?<!wants )(?<!want )to \w+
+""")
+    + rf"\s+(?:(?:a|an|the|his|her|their|another|total|all|only|just)\s+)?{_MONEY}$",
+    re.IGNORECASE,
+)
+_VERB = re.compile(
+    r"(?:\b"
+    + one_of(r"""
+    is|are|was|were|be|has|have|had|makes?|made|costs?|pays?|paid|needs?|needed|gets?|equals?|earns?|earned|spends?|spent|takes?
+    took|reads?|eats?|ate|weighs?|receives?|gives?|buys?|bought|sells?|sold|saves?|saved|uses?|used|owes?|travels?|walks?|runs?
+    drives?|totals?|becomes?|leaves|left with|leaving
+    (?:needs|have|has) to \w+|(?:must|will|can|would) \w+|ist|sind|hat|est|es|son
+""")
+    + rf"|=)\s*(?:a total of |only |just |exactly |now |then |also |still |about to )?\s*(?:US)?{_MONEY}$",
+    re.IGNORECASE,
+)
+_LEAD_IN = re.compile(
+    r"^(?:(?:so|therefore|thus|hence|then|and|finally|(?:this|that) means(?: that)?|in total|in all|altogether|overall),?\s+)*"
+    + one_of("""
+    in|after|for|at|with|by|during|on|if|since|because|when|given|out of|from|over|as|among|of|once|before|until|to|through
+""")
+    + r"\s[^,.;=]{0,120},\s+",
+    re.IGNORECASE,
+)
+_GIVES = re.compile(
+    one_of(r"""
+    ,? which (?:is equal to|equals|is|comes to|gives(?: us)?|makes|would (?:be|give us))
+    \b(?:equals|gives(?: us| you)?|(?:we|you) (?:will )?get|to get|results? in|comes (?:out )?to|for a total of)
+""")
+    + rf" (?:a total of )?(?={_MONEY}\d)"
+)
+_RECKONED_OR = re.compile(rf"((?:[-+*/×]|\b(?:plus|minus|times))\s*{_MONEY}\d[\d,.]*\)?(?: [a-z]+)?),? or (?={_MONEY}\d)")
+_COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s")
+_COMPARES = re.compile(r"\b(?:is|are|was|were) (?:less|fewer|greater|more|larger|smaller|higher|lower|older|younger) than\b")
+_PLAN = re.compile(r"\b(?:multiply|divide|subtract|add|solve|calculate|figure out|set up|suppose|let)\b", re.IGNORECASE)
+_DENIED = re.compile(r"\s*(?:\w+\s+)?(?:is|are|was|were)(?: not|n['’]t| wrong| incorrect| false| too)\b")
+_SO = re.compile(
+    r",?\s+"
+    + one_of(r"""
+    so(?! that(?! means| would|['’]s))|therefore|thus|hence|which means(?: that)?|meaning(?: that)?|leaving|which leaves
+""")
+    + r"\s+",
+    re.IGNORECASE,
+)
+_COORDINATED = re.compile(rf"\s+(?:[A-Za-z-]+,?\s+){{0,4}}?(?:and|plus|or)\s+(?:a |another )?{_MONEY}", re.IGNORECASE)
+_SIDE_BY_SIDE = re.compile(
+    rf"\s*(?:-|to|or|oder|ou|and|und|～|~|\.{{2,}}|…|,|, ?or|/|bis|<|>)\s*(?:[A-Za-z]\s*=)?\s*{_MONEY}\s*", re.IGNORECASE
+)
+_SAYS = re.compile(
+    r"^(?:(?:so|thus|therefore),? )?"
+    r"(?:(?:the|my) (?:final )?(?:answer|value|result|number|total) (?:is|lies)|it is|it['’]s|it|that is|that['’]s|x)\s+",
+    re.IGNORECASE,
+)
+_NUMERAL = r"([-$€£]?\d[^a-z\s]*(?: ?[a-zA-Z%°]+)?)"
+_NOT = "(?:not|isn['’]t|cannot be|can['’]t be|anything but|nicht|kein|no es|pas|不是|не)"
+_REJECTS = re.compile(
+    one_of(rf"""
+    (?:is |could |would )?(?:definitely |certainly )?{_NOT}\s*{_NUMERAL}
+    {_NUMERAL} is (?:wrong|incorrect|false|not (?:correct|right|the answer|it|true))
+    (?:is )?(?:{BOUND}|[<>≥≤])\s*{_NUMERAL}
+    {_NUMERAL}\s*(?:\+|at most|at least|or (?:more|less|fewer|over|under|above|below)|and (?:above|up|below|over))
+"""),
+    re.IGNORECASE,
+)
+_SEVERAL = re.compile(
+    one_of(rf"""
+    \s+(?:to|or|and|nor|oder|und|bis|et|ou)\s+|(?<=\d)\s+[àyoa]\s+(?=-?{_MONEY}\d)|,\s+or\s+
+    (?<=\d)\s*(?:-|~|～|\.{{2,}}|…|至|到)\s*(?=\d)
+"""),
+    re.IGNORECASE,
+)
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)
+_CLOCK = re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?\s*(?:[ap]\.?m\.?|UTC|GMT)?", re.IGNORECASE)
+_NAME = re.compile(r"\b(?!Is|Are|The|Of|And|So|In|For|Total|Answer|Therefore|Thus|Hence|Has|Was|About)[A-Z][a-z]+ $")
+
+
+def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Unclear | None:
+    """Return the number that a statement gives; None where it has none.
+
+    Args:
+        leading: the statement begins with its number (``#### 3 tune-ups in a 30-day month``).
+    """
+    whole = parse_quantity(text)
+    if whole is not None:
+        return whole
+    plain = plain_numbers(text).strip()
+    rejected = _find_rejected_numbers(plain)
+    if rejected:
+        return Rejected(rejected)
+    shown = _read_equation(plain)
+    if shown is not None:
+        return shown
+    short = _ASIDE.sub(" ", plain)
+    cut = _EXPLAINS.sub("", short).strip(" .,")
+    whole = parse_quantity(re.split(r"(?<=[\w)%])[.!]\s", cut, maxsplit=1)[0]) if cut else None
+    if whole is not None:
+        return whole
+    equal = _equivalents(plain)
+    if equal is not None:
+        return equal
+    if leading:
+        first = next(find_quantities(plain), None)
+        if (
+            first
+            and not first.partial
+            and not plain[: first.start].strip(" $€£")
+            and not _RANGE_AFTER.match(plain[first.end :])
+        ):
+            return first.quantity
+    sentence = re.split(r"(?<=[\w)%\]])[.!。](?:\s|$)", short, maxsplit=1)[0]
+    return read_sentence(sentence)
+
+
+def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
+    """Return the numbers of a statement that denies one ("not 5"), bounds it ("> 5") or gives several for one ("5 to 10")."""
+    if len(text) > 80:
+        return ()
+    bare = _SAYS.sub("", text.strip().rstrip(".。!")).strip()
+    one = _REJECTS.fullmatch(bare)
+    if one:
+        denied = parse_quantity(next(group for group in one.groups() if group))
+        return (denied,) if denied else ()
+    parts = [
+        parse_quantity(part)
+        for part in _SEVERAL.split(
+            re.sub(
+                r"^(?:from|between|either|neither|anywhere from|von|zwischen|entre|de|both)\s+", "", bare, flags=re.IGNORECASE
+            )
+        )
+    ]
+    known = [part for part in parts if part is not None]
+    if len(known) < 2 or len(known) < len(parts) or any(same_quantity(part, known[0]) for part in known[1:]):
+        return ()
+    return tuple(known)
+
+
+def read_sentence(sentence: str) -> Quantity | Unclear | None:
+    """Return the one number that a sentence is about; UNCLEAR where it has several, or denies or bounds it."""
+    text = digits_in_prose(_DATE.sub("dated ", _CLOCK.sub("", _ASIDE.sub(" ", plain_numbers(sentence)))))
+    counted = _COUNT.match(text)
+    text = counted.group(1) if counted else text
+    text = _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text))
+    if not any(char.isdigit() for char in text):
+        return None
+    if _COMPARES.search(text) or _alternatives(text, list(find_quantities(text))):
+        return UNCLEAR
+    computed = _after_equals(text)
+    if computed is not None:
+        return computed
+    text = _without_asides(text)
+    found = list(find_quantities(text))
+    if _alternatives(text, found, coordinated=True):
+        return UNCLEAR
+    for patterns, wanted in (((_NAME, _NEAR), False), ((_ADJUNCT,), False), ((_VERB,), True)):
+        if _distinct(found) > 1:
+            kept = [o for o in found if any(pattern.search(text[: o.start]) for pattern in patterns) is wanted]
+            found = kept or found
+    if _distinct(found) != 1 or any(o.partial for o in found):
+        return UNCLEAR
+    one = found[-1]
+    before, after = text[: one.start], text[one.end :]
+    if (
+        _NEAR.search(before)
+        or _RANGE_AFTER.match(after)
+        or NEGATION.search(before)
+        or HEDGE.search(before)
+        or _DENIED.match(after)
+    ):
+        return UNCLEAR
+    if "?" in text or _PLAN.search(before):
+        return UNCLEAR
+    return one.quantity
+
+
+def _without_asides(text: str) -> str:
+    """Drop a leading circumstance ("After 3 days, …") and a trailing explanation, where numbers remain."""
+    lead = _LEAD_IN.match(text)
+    if lead and any(char.isdigit() for char in text[lead.end() :]):
+        text = text[lead.end() :]
+    clauses = [clause for clause in _SO.split(text) if any(char.isdigit() for char in clause)]
+    text = clauses[-1] if clauses else text
+    cut = _EXPLAINS.sub("", text)
+    return cut if any(char.isdigit() for char in cut) else text
+
+
+def _distinct(found: list[Occurrence]) -> int:
+    values: list[Quantity] = []
+    for occurrence in found:
+        if not any(same_quantity(occurrence.quantity, value) for value in values):
+            values.append(occurrence.quantity)
+    return len(values)
+
+
+def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False) -> bool:
+    """Whether two numbers stand side by side, as a range, a list or a choice; ``coordinated``: or as "8 cats and 24 dogs"."""
+    for one, other in pairwise(found):
+        between = text[one.end : other.start]
+        if other.start < text.rfind("="):
+            continue
+        if re.match(r"\s*[-+*/×·÷=^]", text[other.end :]) and between.strip() == "-":
+            continue  # a difference that is reckoned
+        if _SIDE_BY_SIDE.fullmatch(between) or (coordinated and _COORDINATED.fullmatch(between)):
+            if same_quantity(one.quantity, other.quantity):
+                continue
+            return True
+    return False
+
+
+def _read_equation(text: str) -> Quantity | None:
+    """Return the value of a chain of equals: "x = 5", "6 * 7 = 42", "27 = 3^3"; None where it does not hold."""
+    if "=" not in text or len(text) > 300:
+        return None
+    sides = [side.strip().rstrip(".").strip() for side in text.split("=")]
+    values = [parse_quantity(side) for side in sides]
+    if values[-1] is not None and re.fullmatch(r"\(?[A-Za-zα-ω](?:_\{?\w\}?)?(?:\([a-z]\))?\)?", sides[0]) and len(sides) == 2:
+        return values[-1]
+    known = [value for value in values if value is not None]
+    if len(known) < 2 or len(known) < len(values):
+        return None
+    return known[-1] if all(same_quantity(value, known[0]) for value in known[1:]) else None
+
+
+def _equivalents(text: str) -> Quantity | None:
+    """Return the value that a text gives twice: "1/2, or 0.5", "1/2 = 50%", "five (5)", "3/4, i.e. 0.75"."""
+    parts = re.split(
+        r",?\s+(?:or|i\.e\.,?|that is|also|=|≈|which is|oder)\s+|\s*[=(]\s*", text.rstrip(" ).").strip(), maxsplit=1
+    )
+    if len(parts) != 2:
+        return None
+    one, other = parse_quantity(parts[0]), parse_quantity(parts[1].strip(" ()."))
+    return one if one is not None and other is not None and same_quantity(other, one) else None
+
+
+def _after_equals(text: str) -> Quantity | Unclear | None:
+    """Return the number after the last "=" of a sentence."""
+    position = text.rfind("=")
+    if position < 0:
+        return None
+    found = next(find_quantities(text[position + 1 :]), None)
+    if found is None or text[position + 1 :][: found.start].strip(" $€£(:"):
+        return None
+    after = text[position + 1 :][found.end :]
+    if (
+        found.partial
+        or _RANGE_AFTER.match(after)
+        or (re.search(r"\d", _EXPLAINS.sub("", after)) and re.match(r"\s*[-+*/×]", after))
+    ):
+        return UNCLEAR
+    return (
+        found.quantity
+        if not NEGATION.search(text[:position]) and text[position - 1 : position] not in ("<", ">", "!", "≠")
+        else UNCLEAR
+    )
+
+
+def names_value(text: str, expected: Quantity) -> bool:
+    """Whether a quantity occurs in a text, or may, in whatever unit or writing."""
+    found = list(find_quantities(digits_in_prose(plain_numbers(text))))
+    if len(found) == MAX_NUMBERS:
+        return True
+    wanted = (expected.value, -expected.value)
+    return any(o.quantity.value in wanted or same_quantity(o.quantity, expected) is not False for o in found)

@@ -1,0 +1,137 @@
+"""Wordings compared as people would: without case, accents, articles and marks; Python literals by value; lists by items."""
+
+from __future__ import annotations
+
+import ast
+import re
+import unicodedata
+from typing import Any
+
+from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.phrases import HEDGE, NEGATION
+
+MAX_LITERAL = 4000  # characters; more is no answer, and ast takes its time for it
+MAX_FOLDED = 1000  # characters of a wording that is folded; longer ones are compared as they are
+SHORT_WORDS = 40
+
+OPTION = re.compile(r"^\s*(?:option\s+)?(?:\(?(?P<letter>[A-Z])[).:]|\((?P<inner>[A-Za-z])\))\s*(?P<text>\S.*)?$", re.DOTALL)
+_TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
+_SUPERSCRIPTS = {ord(char): f"^{digit}" for char, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
+
+
+def denies(text: str, wanted: str) -> bool:
+    """Whether a statement says that its answer is not these words, or not these alone ("not red", "red or blue")."""
+    said, name = fold(text), re.escape(wanted)
+    said = (
+        re.sub(r"^(?:(?:it|that|this|the answer)(?:'s| is) )?(?:either )?(?:(?:the|a|an) )?", "", said)
+        if len(said) < 200
+        else ""
+    )
+    patterns = (
+        rf"(?:.* )?(?:not|isn't|anything but|never|nicht|不是)\s*(?:(?:the|a|an) )?{name}",
+        rf"{name} is (?:wrong|incorrect|false|not (?:correct|right|the answer|true))",
+        rf"{name},? or [^,]{{1,60}}|[^,]{{1,60}},? or (?:(?:the|a|an) )?{name}",
+    )
+    return (
+        bool(wanted)
+        and " or " not in wanted
+        and not HEDGE.search(said)
+        and any(re.fullmatch(pattern, said) for pattern in patterns)
+    )
+
+
+def list_wordings(statement: Statement) -> list[str]:
+    """Return what a statement may state in words: itself, without an option's letter, what follows its last "is" or colon."""
+    text = statement.text.strip()
+    option = OPTION.match(text)
+    parts = [text, option.group("text")] if option and option.group("text") else [text]
+    if len(text.split()) <= SHORT_WORDS and statement.source != "first" and not _TWO_SENTENCES.search(text):
+        for mark in (
+            " is ",
+            " be ",
+            ": ",
+            " = ",
+            " are ",
+            " was ",
+            " ist ",
+            " est ",
+            " es ",
+            " é ",
+            " è ",
+            "是",
+            " shows ",
+            " reads ",
+        ):
+            before, found, after = text.rpartition(mark)
+            if found and not NEGATION.search(before) and not HEDGE.search(before):
+                parts.append(after)
+    return [part.strip().rstrip(".") for part in parts if part]
+
+
+def is_range(text: str) -> bool:
+    return len(read_range(text)) == 2
+
+
+def read_range(text: str) -> tuple[str, ...]:
+    found = re.fullmatch(
+        r"(?:between |from )?([$€£]?\d(?:[\d.,]*\d)?)\s*(?:-|–|—|to|and)\s*([$€£]?\d[\d.,]*\s*\S*?)",
+        text.strip().rstrip(".").lower(),
+    )
+    return (found.group(1), found.group(2)) if found and (" and " not in text or text.lower().startswith("between")) else ()
+
+
+def list_items(text: str) -> list[str]:
+    """Return the items of a list of words, sorted."""
+    if len(text) > MAX_LITERAL:
+        return []
+    return sorted(fold(part) for part in re.split(r"\s*(?:[,;\n]|\band\b|&)\s*", text) if part.strip())
+
+
+def unquote(text: str) -> str | None:
+    """Return what stands between the quotes of a text that is one quoted string; None for any other."""
+    quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"`"
+    return text[1:-1] if quoted and text[0] not in text[1:-1] else None
+
+
+def fold(text: str) -> str:
+    """Fold case, accents, width, white space, LaTeX spacing, surrounding punctuation and a leading article; [] is not {}."""
+    if len(text) > MAX_FOLDED:
+        return text.strip()
+    text = unicodedata.normalize("NFKC", text.translate(_SUPERSCRIPTS)).casefold().strip()
+    decomposed = unicodedata.normalize("NFD", text)
+    text = "".join(char for char in decomposed if not "\u0300" <= char <= "\u036f")
+    if "\\" in text:
+        text = re.sub(r"\\(?:left|right|!|,|;|:)(?![a-z])", "", text).replace("\\dfrac", "\\frac")
+        text = re.sub(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", text)
+        text = re.sub(r"\s*(\\\\|[{}()^_+*/=&-])\s*", r"\1", text)
+    text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
+    text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", re.sub(r"\b([^\W\d_])\.(?=[^\W\d_]\b)", r"\1", text))
+    text = re.sub(r"[’‘]", "'", text).replace("&", " and ")
+    text = re.sub(r"\s+", " ", text).strip(" .,:;?\"'`*“”$。！，")
+    text = re.sub(r"(?<![\d)])[!. ]+$", "", text).lstrip("!")
+    text = re.sub(r"\s*,\s*", ", ", text)
+    return re.sub(r"^(?:the|a|an) ", "", text)
+
+
+def is_close(one: Any, other: Any) -> bool:
+    """Whether two values differ only in what printing may change: the last digits of floats, 1 and True."""
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return all(is_close(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return bool(abs(one - other) <= 1e-6 * max(abs(one), abs(other)))
+    return bool(one == other)
+
+
+def read_literal(text: str) -> Any:
+    """Return the Python value that a text prints; None for any other text, and for a dict that has a key twice."""
+    text = text.strip().strip("`").rstrip(".").strip()
+    if not text or text[0] not in "[({'\"" or len(text) > MAX_LITERAL:
+        return None
+    try:
+        tree = ast.parse(text, mode="eval")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict) and len({ast.dump(key) for key in node.keys if key}) < len(node.keys):
+                return None  # no Python prints a key twice
+        return ast.literal_eval(tree)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None

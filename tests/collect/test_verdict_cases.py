@@ -1,0 +1,56 @@
+"""Pairs of answer and reference with the right verdict, of every kind people reported: the rules never say the opposite."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from matchers import count, missed_targets, read_cases, read_prose, read_replay
+
+from auto_router.collect.matching.verdict import match
+
+CASES = [
+    json.loads(line) for line in (Path(__file__).parent / "cases" / "verdicts.jsonl").read_text(encoding="utf-8").splitlines()
+]
+KINDS = sorted({case["kind"] for case in CASES})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_pair_gets_the_opposite_verdict(kind: str) -> None:
+    wrong = [
+        (case["reference"], case["answer"], case["right"])
+        for case in CASES
+        if case["kind"] == kind and match(case["answer"], case["reference"], case.get("choices", ())) is (not case["right"])
+        if case["right"] is not None
+    ]
+    assert not wrong
+
+
+def test_most_pairs_are_decided() -> None:
+    definite = [case for case in CASES if case["right"] is not None]
+    undecided = Counter(
+        case["kind"] for case in definite if match(case["answer"], case["reference"], case.get("choices", ())) is None
+    )
+    assert len(definite) > 1700
+    assert undecided.total() / len(definite) <= 0.12
+    totals = Counter(case["kind"] for case in definite)
+    assert {kind: share for kind in KINDS if (share := undecided[kind] / totals[kind]) > 0.35} == {}
+
+
+def test_the_tables_have_both_verdicts_of_every_kind() -> None:
+    verdicts: dict[str, set[bool | None]] = defaultdict(set)
+    for case in CASES:
+        verdicts[case["kind"]].add(case["right"])
+    assert all({True, False} <= seen for seen in verdicts.values())
+
+
+def test_recorded_answers_meet_the_targets(shared_data: Path) -> None:
+    """Every source of answers that the benchmark reads, a part of each: the targets hold."""
+    cases = shared_data.parent / "cases" / "verdicts.jsonl"
+    if not cases.is_file():
+        pytest.skip(f"no pairs at {cases}")
+    answers = [*list(read_replay(shared_data))[::4], *list(read_prose(shared_data))[::3], *read_cases(cases, "verdicts")]
+    tallies, _ = count(answers)
+    assert missed_targets(tallies) == []
