@@ -28,7 +28,8 @@ from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.splits import split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import Policies, RouterSettings
+from auto_router.decide.policy import Policies
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
 from auto_router.files import atomic_path, write_json
 from auto_router.learn.calibration import fit_calibration

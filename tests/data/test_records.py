@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from auto_router.data.records import (
     Record,
-    content_key,
     cost_matrix,
     group_ids,
     label_matrix,
@@ -24,6 +23,7 @@ from auto_router.data.records import (
     parse_records,
     save_records,
 )
+from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
 TEXT = st.text(max_size=30)

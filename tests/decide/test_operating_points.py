@@ -13,8 +13,9 @@ from auto_router.data.pool import ModelFacts
 from auto_router.data.records import NOMINAL_TOKENS, Record, answer_costs
 from auto_router.decide.eligibility import outcomes_of
 from auto_router.decide.operating_points import NEVER, OperatingPoint, clustered_mean, fit_operating_points
-from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
+from auto_router.decide.policy import Policy, resolve_policy
 from auto_router.decide.rule import BEST_VALUE_QUALIFIED, CHEAPEST_QUALIFIED, choose
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
