@@ -23,7 +23,7 @@ from auto_router.collect.options import (
 from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.recipes import Recipe, get_cell
 from auto_router.collect.references import is_missing
-from auto_router.collect.tables import Row, Table
+from auto_router.collect.tables import DataTable, Row
 from auto_router.data.images import mime_type
 from auto_router.errors import DataError
 
@@ -48,7 +48,15 @@ LATER: dict[str, tuple[str, ...]] = {
         *("answer_key", "correct_answer", "correct", "right_answer", "correct_option", "correct_choice", "answer_idx"),
         *("answer_index", "answer_id", "answer_letter", "correct_answer_id", "correct_answer_idx", "correct_answer_index"),
         *("correct_index", "correct_idx", "correct_id", "correct_letter", "correct_label", "correct_answers", "gold"),
-        *("correct_option_index", "correct_choice_index", "correct_option_id", "cop", "gold_answer", "gold_answers", "gold_label"),
+        *(
+            "correct_option_index",
+            "correct_choice_index",
+            "correct_option_id",
+            "cop",
+            "gold_answer",
+            "gold_answers",
+            "gold_label",
+        ),
         *("gold_index", "ground_truth", "ground_truths", "reference", "references", "reference_answer", "expected"),
         *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
         *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
@@ -61,7 +69,19 @@ LATER: dict[str, tuple[str, ...]] = {
     "choices": ("choice", "option", "mc1_targets", "multiple_choice_options", "choices_text", "mcq_options", "option_list"),
 }
 # In these, a text that prints a list holds several right answers.
-PLURAL = ("answers", "references", "targets", "labels", "aliases", "spans", "ground_truths", "outputs", "solutions", "responses", "possible_answers")
+PLURAL = (
+    "answers",
+    "references",
+    "targets",
+    "labels",
+    "aliases",
+    "spans",
+    "ground_truths",
+    "outputs",
+    "solutions",
+    "responses",
+    "possible_answers",
+)
 # Data sets that people know, by the columns that tell them: what a row is read as is said by such a name.
 RECIPES: dict[str, tuple[str, ...]] = {
     "ScienceQA": ("question", "choices", "answer", "hint", "image"),
@@ -109,7 +129,7 @@ class Choosing:
 
 
 def find_recipe(
-    table: Table,
+    table: DataTable,
     dataset: str,
     asked: Mapping[str, str | None],
     split_column: str | None = None,
@@ -163,7 +183,7 @@ def find_recipe(
     )
 
 
-def peek_rows(table: Table, dataset: str) -> list[Row]:
+def peek_rows(table: DataTable, dataset: str) -> list[Row]:
     """Return the first rows, long cells cut short. Raises DataError where there is no row, or none with columns."""
     first = next(iter(table.rows()), None)
     if first is None:
@@ -182,7 +202,11 @@ def peek_rows(table: Table, dataset: str) -> list[Row]:
 
 
 def _cut(row: Row) -> Row:
-    return {name: value[:MAX_PEEKED_TEXT] if isinstance(value, str | bytes) else value for name, value in row.items() if name is not None}
+    return {
+        name: value[:MAX_PEEKED_TEXT] if isinstance(value, str | bytes) else value
+        for name, value in row.items()
+        if name is not None
+    }
 
 
 def _is_image(value: Any) -> bool:
@@ -201,7 +225,7 @@ def _answer(row: Row, roles: Mapping[str, str]) -> Any:
 class _Finder:
     """Looks for columns among those that are ``present``; ``asked`` are the roles that the user gave a column."""
 
-    def __init__(self, table: Table, rows: Sequence[Row], asked: Mapping[str, str]) -> None:
+    def __init__(self, table: DataTable, rows: Sequence[Row], asked: Mapping[str, str]) -> None:
         self.table, self.rows, self.asked = table, rows, asked
         self.present = list(dict.fromkeys(name for row in rows for name in row))
         structs = {name: row[name] for row in rows for name in row if isinstance(row[name], Mapping)}
@@ -213,9 +237,7 @@ class _Finder:
             if name and name not in (*self.present, *self._inner):
                 raise DataError(f"data set {dataset} has no column {name!r} for the {role}; it has {', '.join(self.present)}")
         if split_column is not None and split_column not in self.present:
-            raise DataError(
-                f"data set {dataset} has no column {split_column!r} to split by; it has {', '.join(self.present)}"
-            )
+            raise DataError(f"data set {dataset} has no column {split_column!r} to split by; it has {', '.join(self.present)}")
 
     def candidates(self, role: str, later: bool = False, inner: bool = False) -> list[str]:
         """Return the columns that may play a role, the most usual name first; the one that was asked for alone."""
@@ -302,9 +324,13 @@ class _Finder:
         if "images" in self.asked:
             return (self.asked["images"],) if self.asked["images"] else ()
         named = self.candidates("images", later=True)
-        typed = [name for name in self.present if self.table.holds_images(name) or any(_is_image(r.get(name)) for r in self.rows)]
+        typed = [
+            name for name in self.present if self.table.holds_images(name) or any(_is_image(r.get(name)) for r in self.rows)
+        ]
         typed = [name for name in typed if name not in self.asked.values()]
-        numbered = [name for name in self.present if squeeze(name).rstrip("0123456789") in ("image", "img") and name[-1:].isdigit()]
+        numbered = [
+            name for name in self.present if squeeze(name).rstrip("0123456789") in ("image", "img") and name[-1:].isdigit()
+        ]
         best = [name for name in named if name in typed] or ([] if typed else named)
         return tuple(dict.fromkeys([*best[:1], *numbered])) or tuple(typed)
 

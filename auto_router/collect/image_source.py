@@ -93,7 +93,9 @@ def fetch(url: str, hosts: frozenset[str]) -> bytes:
             data: bytes = reply.read(MAX_IMAGE_BYTES + 1)
             return data
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
-        raise DataError(f"picture {url[:200]!r} cannot be fetched ({error}); run again, or leave such rows out with --skip-bad-rows") from error
+        raise DataError(
+            f"picture {url[:200]!r} cannot be fetched ({error}); run again, or leave such rows out with --skip-bad-rows"
+        ) from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

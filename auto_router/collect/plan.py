@@ -16,7 +16,7 @@ from itertools import islice
 
 import numpy as np
 
-from auto_router.arrays import Ints
+from auto_router.arrays import Bools, Ints
 from auto_router.collect.matching.verdict import MAX_LETTERS
 from auto_router.collect.source import COLUMNS, SKIP_ADVICE, Question, Source
 from auto_router.data.images import pixels
@@ -41,7 +41,7 @@ class Plan:
     source: Source
     rows: Ints
     groups: list[str]
-    is_test: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    is_test: Bools
     characters: Ints
     images: Ints
     sources: list[str]
@@ -77,9 +77,20 @@ class Plan:
         return lines
 
 
-def make_plan(
-    source: Source, num_samples: int | None, test_fraction: float, seed: int, skip_bad_rows: bool = False
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The few numbers that are kept of a row; rows that share one of ``keys`` belong together."""
+
+    row: int
+    group: str
+    keys: set[str]
+    source: str
+    is_test: bool | None
+    characters: int
+    images: int
+
+
+def make_plan(source: Source, num_samples: int | None, test_fraction: float, seed: int, skip_bad_rows: bool = False) -> Plan:
     """Read the data set once and plan the run. Rows without a reference are left out.
 
     Args:
@@ -95,9 +106,35 @@ def make_plan(
     if num_samples is not None:
         total = source.count()
         chosen = set(random.Random(seed).sample(range(total), min(num_samples, total)))
-    rows, names, keys, sources, sides, characters, images = [], [], [], [], [], [], []
     unlabelled: list[int] = []
     bad: dict[int, str] = {}
+    seen = list(_survey(source, chosen, unlabelled, bad, skip_bad_rows))
+    if bad and not skip_bad_rows:
+        raise _bad_rows(source, bad)
+    if not seen:
+        raise _no_references(source, unlabelled, bad)
+    groups = connect([row.keys for row in seen])
+    first = {group: seen[i].group for i, group in reversed(list(enumerate(groups.tolist())))}
+    kept, is_test = _split(source, seen, groups, test_fraction, seed)
+    left = [seen[row] for row in np.flatnonzero(kept).tolist()]
+    return Plan(
+        source=source,
+        rows=np.array([row.row for row in left], dtype=np.int64),
+        groups=[first[group] for group in groups[kept].tolist()],
+        is_test=is_test[kept],
+        characters=np.array([row.characters for row in left], dtype=np.int64),
+        images=np.array([row.images for row in left], dtype=np.int64),
+        sources=[row.source for row in left],
+        left_out=len(seen) - len(left),
+        unlabelled=unlabelled,
+        bad=bad,
+    )
+
+
+def _survey(
+    source: Source, chosen: set[int] | None, unlabelled: list[int], bad: dict[int, str], skip_bad_rows: bool
+) -> Iterator[_Seen]:
+    """Yield what is kept of the rows that can be asked and judged; the others go into ``unlabelled`` and ``bad``."""
 
     def note_bad(number: int, reason: str) -> None:
         bad[number] = reason
@@ -106,54 +143,42 @@ def make_plan(
 
     for question in watch(source.questions(chosen, note_bad), "read", "row"):
         try:
-            own_keys = {f"group {question.group}", *_repeats(question)}
+            keys = {f"group {question.group}", *_repeats(question)}
         except DataError as error:
             note_bad(question.idx, f", pictures: {error}")
             continue
         if not question.references:
             unlabelled.append(question.idx)
             continue
-        rows.append(question.idx)
-        names.append(question.group)
-        keys.append(own_keys)
-        sources.append(question.source or "")
-        sides.append(question.is_test)
-        characters.append(len(question.prompt))
-        images.append(len(question.images))
-    if bad and not skip_bad_rows:
-        raise _bad_rows(source, bad)
-    if not rows:
-        raise _no_references(source, unlabelled, bad)
-    groups = connect(keys)
-    first = {group: names[i] for i, group in reversed(list(enumerate(groups.tolist())))}
-    if any(side is not None for side in sides):
-        is_test = np.array([bool(side) for side in sides])
+        yield _Seen(
+            question.idx,
+            question.group,
+            keys,
+            question.source or "",
+            question.is_test,
+            len(question.prompt),
+            len(question.images),
+        )
+
+
+def _split(source: Source, seen: Sequence[_Seen], groups: Ints, test_fraction: float, seed: int) -> tuple[Bools, Bools]:
+    """Return which rows are kept, and which are the test: as the data says, else by group in each source alike."""
+    is_test = np.array([bool(row.is_test) for row in seen])
+    kept = np.ones(len(seen), dtype=bool)
+    if any(row.is_test is not None for row in seen):
         kept = is_test | ~np.isin(groups, groups[is_test])
         if is_test.all() or not (kept & ~is_test).any() or not is_test.any():
             raise DataError(
                 f"the split of data set {source.dataset} leaves no row to {'train' if is_test.any() else 'test'} on"
             )
     else:
-        kept = np.ones(len(rows), dtype=bool)
-        strata = np.unique(sources, return_inverse=True)[1]
-        is_test = np.zeros(len(rows), dtype=bool)
+        strata = np.unique([row.source for row in seen], return_inverse=True)[1]
         is_test[split_by_group(groups, test_fraction, seed, strata)[1]] = True
-    return Plan(
-        source=source,
-        rows=np.array(rows, dtype=np.int64)[kept],
-        groups=[first[group] for group in groups[kept].tolist()],
-        is_test=is_test[kept],
-        characters=np.array(characters, dtype=np.int64)[kept],
-        images=np.array(images, dtype=np.int64)[kept],
-        sources=[sources[row] for row in np.flatnonzero(kept).tolist()],
-        left_out=int((~kept).sum()),
-        unlabelled=unlabelled,
-        bad=bad,
-    )
+    return kept, is_test
 
 
 def preview(source: Source) -> str:
-    """Return the first prompt as models will be asked it, with its references; what cannot be asked or judged is passed over."""
+    """Return the first prompt as models will be asked it, with its references; what cannot be asked is passed over."""
     usable = (question for question in source.questions(on_bad=lambda number, reason: None))
     first = next(usable, None)
     if first is None:

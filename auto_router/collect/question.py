@@ -26,6 +26,11 @@ class Question:
     is_test: bool | None = None
     choices: tuple[str, ...] = ()
 
+    @property
+    def answer(self) -> str:
+        """The first reference, where one has to do; "" where there is none."""
+        return self.references[0] if self.references else ""
+
     def on_side(self, is_test: bool) -> Question:
         return replace(self, is_test=is_test)
 

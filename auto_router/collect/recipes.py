@@ -22,10 +22,12 @@ from auto_router.data.conversation import Turn, conversation_input, turns_of
 from auto_router.data.records import content_key
 from auto_router.errors import DataError
 
+_PASSAGE_KEYS = ("text", "texts", "contexts", "sentences", "passages", "paragraphs")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Which column plays which role, and how its cells are read; ``used`` are those to be read, of
-    all that are ``present``.
+    """Which column plays which role, and how its cells are read; ``used`` are those to be read, of all that are ``present``.
 
     ``option_columns`` maps each column that is one option to its name; ``numbers`` says what an answer that is a number
     means (:func:`find_right`); ``several``: some rows have several right options; ``printed``: references may be a printed
@@ -152,7 +154,7 @@ def get_cell(row: Row, column: str) -> Any:
 def flatten_text(value: Any) -> str:
     """Return the text of a context: itself, the paragraphs of a list, or those that a struct holds (titles before them)."""
     if isinstance(value, Mapping):
-        parts = [value[key] for key in value if squeeze(key) in ("text", "texts", "contexts", "sentences", "passages", "paragraphs")]
+        parts = [value[key] for key in value if squeeze(key) in _PASSAGE_KEYS]
         titles = value.get("title", value.get("titles"))
         if isinstance(titles, list) and parts and isinstance(parts[0], list) and len(titles) == len(parts[0]):
             return "\n\n".join(f"{title}\n{flatten_text(part)}" for title, part in zip(titles, parts[0], strict=True))

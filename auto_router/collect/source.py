@@ -16,7 +16,7 @@ from auto_router.collect.image_source import ImageSource as ImageSource
 from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.question import Question as Question
 from auto_router.collect.recipes import Recipe
-from auto_router.collect.tables import Row, Table, open_table
+from auto_router.collect.tables import DataTable, Row, open_table
 from auto_router.errors import DataError
 
 TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
@@ -53,7 +53,7 @@ class Source:
     streaming: bool = False
 
     @cached_property
-    def tables(self) -> list[tuple[Table, Recipe, bool]]:
+    def tables(self) -> list[tuple[DataTable, Recipe, bool]]:
         """Each split with how its rows are read, and whether it is the test. Raises DataError as :meth:`questions`."""
         parts = [(self.split, False)] + ([(self.test_split, True)] if self.test_split else [])
         found = []

@@ -28,11 +28,11 @@ KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".csv": "csv
 READ_BYTES, ROWS_AT_ONCE = 2**20, 64
 MAX_CELL = 2**28  # characters of a CSV cell, which may hold a picture
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """The rows of one split, readable again and again.
 
     ``read`` yields them, with the named columns only where that saves reading; ``features`` is what the data set says of its
@@ -67,7 +67,7 @@ class Table:
 
 def open_table(
     dataset: str, config: str | None = None, split: str = "train", revision: str | None = None, streaming: bool = False
-) -> Table:
+) -> DataTable:
     """Open one split of a data set: a path, a glob, or a hub id.
 
     Args:
@@ -104,7 +104,7 @@ def open_table(
         return _built_table(datasets, builder, dataset, split, streaming or path.is_dir(), path.is_dir())
 
 
-def _built_table(datasets: Any, builder: Any, dataset: str, split: str, streaming: bool, local: bool) -> Table:
+def _built_table(datasets: Any, builder: Any, dataset: str, split: str, streaming: bool, local: bool) -> DataTable:
     """Read the files of one split, fetched if need be; pictures in folders and the like are read by the library."""
     files = dict(builder.config.data_files or {})
     _check_split(dataset, split, files or builder.info.splits or {split: None})
@@ -138,7 +138,7 @@ def _library() -> Any:
     return datasets
 
 
-def _library_table(rows: Any) -> Table:
+def _library_table(rows: Any) -> DataTable:
     """A data set of the library; pictures stay the bytes of their files, for decoding only to encode costs time and quality."""
     import datasets
 
@@ -149,7 +149,7 @@ def _library_table(rows: Any) -> Table:
         elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
             rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
     count = len(rows) if hasattr(rows, "__len__") else None
-    return Table(lambda columns: rows if columns is None else rows.select_columns(list(columns)), features, count)
+    return DataTable(lambda columns: rows if columns is None else rows.select_columns(list(columns)), features, count)
 
 
 def _suffix(path: Path | PurePosixPath) -> str:
@@ -167,7 +167,7 @@ def _kind_of(path: Path) -> str:
     return kind
 
 
-def _file_table(files: Sequence[tuple[Path, str]], features: Mapping[str, Any] | None = None) -> Table:
+def _file_table(files: Sequence[tuple[Path, str]], features: Mapping[str, Any] | None = None) -> DataTable:
     found, counts = dict(features or {}), []
     for path, kind in files:
         with explain_errors(str(path)):
@@ -185,7 +185,7 @@ def _file_table(files: Sequence[tuple[Path, str]], features: Mapping[str, Any] |
             with explain_errors(str(path)):
                 yield from _READERS[kind](path, columns)
 
-    return Table(read, found, sum(counts) if len(counts) == len(files) else None)
+    return DataTable(read, found, sum(counts) if len(counts) == len(files) else None)
 
 
 def _stored_features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
@@ -304,9 +304,9 @@ def _name_classes(value: Any, feature: Any) -> Any:
 @contextmanager
 def explain_errors(dataset: str) -> Iterator[None]:
     """Turn what a reader raises into one :class:`DataError`."""
-    library = sys.modules.get("datasets")
-    expected: tuple[type[Exception], ...] = (OSError, ValueError, LookupError, TypeError, EOFError, zlib.error, csv.Error)
-    expected += (library.exceptions.DatasetsError,) if library is not None else ()
+    library = sys.modules.get("datasets")  # nothing of it can be raised where it was not imported
+    known: tuple[type[Exception], ...] = (OSError, ValueError, LookupError, TypeError, EOFError, zlib.error, csv.Error)
+    expected = (*known, RuntimeError, *([library.exceptions.DatasetsError] if library is not None else []))
     try:
         yield
     except DataError:
@@ -318,7 +318,7 @@ def explain_errors(dataset: str) -> Iterator[None]:
         ) from error
     except StopIteration as error:
         raise DataError(f"data set {dataset} is empty; at least one row is needed") from error
-    except (*expected, RuntimeError) as error:
+    except expected as error:
         if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
             raise DataError(f"data set {dataset} is empty; at least one row is needed") from error
         if isinstance(error, RuntimeError) and not isinstance(error, RecursionError | NotImplementedError):

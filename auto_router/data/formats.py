@@ -296,6 +296,7 @@ class _Shards:
             "idx": datasets.Value("int64"),
             "prompt": text,
             "answer": text,
+            "answers": datasets.List(text),
             "images": images,
             "group": text,
             "source": text,
