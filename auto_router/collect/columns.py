@@ -35,7 +35,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "group": ("group",),
     "messages": ("messages", "conversations", "conversation", "texts"),
     "choices": ("choices", "options", "endings", "answer_choices", "answer_options", "candidates", "alternatives"),
-    "context": ("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "hint"),
+    "context": ("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "body", "hint"),
     "input": ("input",),
 }
 # Looked for where none of the above is there.
@@ -60,7 +60,19 @@ LATER: dict[str, tuple[str, ...]] = {
         *("gold_index", "ground_truth", "ground_truths", "reference", "references", "reference_answer", "expected"),
         *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
         *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
-        *("short_answer", "short_answers", "completion", "outputs", "solutions", "responses", "class", "sentiment", "a", "y"),
+        *(
+            "short_answer",
+            "short_answers",
+            "answer_number",
+            "completion",
+            "outputs",
+            "solutions",
+            "responses",
+            "class",
+            "sentiment",
+            "a",
+            "y",
+        ),
     ),
     "images": (
         *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),

@@ -155,7 +155,8 @@ def find_right(value: Any, options: Options, numbers: str = "0") -> tuple[int, .
 
     Args:
         value: a letter, a name, an option's text, a number, several of these, or a flag for each option.
-        numbers: what a number is: "0" or "1" = a place counted from there, "text" = the text of an option.
+        numbers: what a number is: "0" or "1" = a place counted from there, "name" = the name that the data set gives an
+            option, "text" = its text.
     """
     value = read_printed(value)
     if isinstance(value, list | tuple):
@@ -176,13 +177,15 @@ def find_right(value: Any, options: Options, numbers: str = "0") -> tuple[int, .
 def _find_one(value: Any, options: Options, numbers: str) -> int | None:
     text = str(value).strip()
     readers: list[Callable[[], int | None]] = [
-        lambda: _only(place for place, name in enumerate(options.names) if name == squeeze(text)),
+        lambda: _find_name(text, options),
         lambda: _find_letter(text, options),
         lambda: _find_text(text, options),
-        lambda: _find_named(text, options),
+        lambda: _find_prefixed(text, options),
     ]
-    if is_number(value) and numbers != "text":
-        readers.insert(1, lambda: _find_place(value, options, int(numbers)))
+    if is_number(value) and numbers in ("0", "1"):  # "option1" and "option2" may well be counted from 0 in the answers
+        readers[0] = lambda: _find_place(value, options, int(numbers))
+    elif is_number(value) and numbers == "text":
+        readers.reverse()
     return next((place for reader in readers if (place := reader()) is not None), None)
 
 
@@ -200,6 +203,11 @@ def _find_place(value: Any, options: Options, first: int) -> int | None:
     return place if 0 <= place < len(options.texts) else None
 
 
+def _find_name(text: str, options: Options) -> int | None:
+    name = squeeze(str(int(float(text))) if is_number(text) else text)
+    return _only(place for place, own in enumerate(options.names) if own == name)
+
+
 def _find_letter(text: str, options: Options) -> int | None:
     letter = text.strip("()[]. :").upper()
     return options.letters.index(letter) if len(letter) == 1 and letter in options.letters else None
@@ -212,7 +220,7 @@ def _find_text(text: str, options: Options) -> int | None:
     return exact if exact is not None or not folded else _only(p for p, o in enumerate(options.texts) if fold(o) == folded)
 
 
-def _find_named(text: str, options: Options) -> int | None:
+def _find_prefixed(text: str, options: Options) -> int | None:
     """The option of "option_b", "Choice 2" or "B) carbon dioxide"."""
     led = _LED.fullmatch(text)
     if led:
@@ -245,18 +253,19 @@ def _only(places: Iterator[int]) -> int | None:
 def choose_numbers(answers: Sequence[tuple[Any, Options]]) -> tuple[str, bool]:
     """Return what the numbers among the answers of a data set are (see :func:`find_right`), and whether that is certain.
 
-    A text that is a number is an option's text where that fits best; else numbers are places. They count from 0 unless
-    counting from 1 fits better.
+    They are what fits most often. Of what fits equally often, it is the options' names, then (of numbers that are written as
+    texts) the options' texts, then places counted from 0, then from 1.
     """
-    numbers = [(value, options) for value, options in answers if is_number(value) and squeeze(value) not in options.names]
+    numbers = [(value, options) for value, options in answers if is_number(value)]
     if not numbers:
         return "0", True
     fits = {
+        "name": sum(_find_name(str(value).strip(), options) is not None for value, options in numbers),
         "text": sum(_find_text(str(value).strip(), options) is not None for value, options in numbers),
         "0": sum(_find_place(value, options, 0) is not None for value, options in numbers),
         "1": sum(_find_place(value, options, 1) is not None for value, options in numbers),
     }
     written = all(isinstance(value, str) for value, _ in numbers)
-    order = ("text", "0", "1") if written else ("0", "1", "text")
+    order = ("name", "text", "0", "1") if written else ("name", "0", "1", "text")
     chosen = max(order, key=lambda kind: fits[kind])  # the first of those that fit equally often
-    return chosen, chosen == "text" or fits["0"] != fits["1"]
+    return chosen, chosen in ("name", "text") or fits["0"] != fits["1"]

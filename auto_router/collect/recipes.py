@@ -112,13 +112,15 @@ class Recipe:
         if options is None:
             return read_references(answer, self.printed), self.classes if len(self.classes) <= len(MAX_LETTERS) else ()
         places = find_right(answer, options, self.numbers)
+        if not places and is_number(answer) and not isinstance(answer, str) and self.numbers in ("0", "1"):
+            if answer < 0:  # a hidden answer
+                return (), options.texts
+            last = len(options.texts) - 1 + int(self.numbers)
+            raise DataError(
+                f": answer {answer} is none of the {len(options.texts)} options, which are counted from {self.numbers} to "
+                f"{last}; say where counting begins with --first-index"
+            )
         if not places:
-            if is_number(answer) and not isinstance(answer, str) and answer >= 0 and self.numbers != "text":
-                last = len(options.texts) - 1 + int(self.numbers)
-                raise DataError(
-                    f": answer {answer} is none of the {len(options.texts)} options, which are counted from {self.numbers} to "
-                    f"{last}; say where counting begins with --first-index"
-                )
             return read_references(answer), options.texts
         if not options.letters:
             return tuple(options.texts[place] for place in places), options.texts
