@@ -26,6 +26,7 @@ from auto_router.errors import DataError
 from auto_router.terminal import watch
 
 MAX_BAD_ROWS = 20  # that an error or a line names
+MAX_REASONS = 5  # that it tells
 MAX_LOOK = 1000  # rows looked through for one with a reference
 
 
@@ -67,11 +68,12 @@ class Plan:
         if self.unlabelled:
             total = len(self) + self.left_out + len(self.unlabelled)
             lines.append(
-                f"{len(self.unlabelled)} of {total} rows have no reference and are left out, since no answer to them could be "
-                f"judged: {_list_rows(self.unlabelled)}; if references are in another column, name it with --answer-column"
+                f"{len(self.unlabelled)} of {total} rows have no reference to judge answers by and are left out: "
+                f"{_list_rows(self.unlabelled)}; if references are in another column, name it with --answer-column"
             )
         if self.bad:
-            lines.append(f"{len(self.bad)} bad rows are left out (--skip-bad-rows): {_list_reasons(self.bad)}")
+            count = "1 bad row is" if len(self.bad) == 1 else f"{len(self.bad)} bad rows are"
+            lines.append(f"{count} left out (--skip-bad-rows): {_list_reasons(self.bad)}")
         if self.left_out:
             lines.append(f"{self.left_out} rows to train on repeat rows of the test and are left out")
         return lines
@@ -199,13 +201,18 @@ def preview(source: Source) -> str:
 
 def _list_rows(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:MAX_BAD_ROWS]))
-    return f"rows {shown}" + (f" and {len(numbers) - MAX_BAD_ROWS} more" if len(numbers) > MAX_BAD_ROWS else "")
+    return f"row{'s' if len(numbers) > 1 else ''} {shown}" + (
+        f" and {len(numbers) - MAX_BAD_ROWS} more" if len(numbers) > MAX_BAD_ROWS else ""
+    )
 
 
 def _list_reasons(bad: Mapping[int, str]) -> str:
-    shown = "; ".join(f"row {number}{reason}" for number, reason in list(bad.items())[:MAX_BAD_ROWS])
-    rest = list(bad)[MAX_BAD_ROWS:]
-    return shown + (f"; and {_list_rows(rest)}" if rest else "")
+    rows: dict[str, list[int]] = {}
+    for number, reason in bad.items():
+        rows.setdefault(reason, []).append(number)
+    shown = [f"{_list_rows(numbers)}{reason}" for reason, numbers in list(rows.items())[:MAX_REASONS]]
+    rest = sorted(number for numbers in list(rows.values())[MAX_REASONS:] for number in numbers)
+    return "; ".join([*shown, *([f"and {_list_rows(rest)}"] if rest else [])])
 
 
 def _bad_rows(source: Source, bad: Mapping[int, str], least: str = "") -> DataError:

@@ -30,7 +30,6 @@ DEFAULT_TEMPLATE = """\
 Answer with one of: {{ classes | join(", ") }}.{% endif %}"""
 # What an expression of a template can raise on a cell it was not written for.
 _FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
-NAMES = ("prompt", "context", "input", "choices", "letters", "classes", "several", "row")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,10 @@ class PromptTemplate:
             from jinja2 import StrictUndefined, TemplateError
             from jinja2.sandbox import ImmutableSandboxedEnvironment
         try:
-            return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False).from_string(self.text)
+            sandbox = ImmutableSandboxedEnvironment(
+                undefined=StrictUndefined, finalize=lambda value: "" if value is None else value
+            )
+            return sandbox.from_string(self.text)
         except TemplateError as error:
             raise ConfigError(f"--prompt-template is no Jinja template: {error}") from error
 
@@ -60,7 +62,8 @@ class PromptTemplate:
         """Return the prompt of one row.
 
         Args:
-            values: those of ``NAMES``, and every other column of the row under its own name.
+            values: ``prompt``, ``context``, ``input``, ``choices``, ``letters``, ``classes``, ``several``, ``row``, and every
+                column but the answer's under its own name; None is shown as nothing.
 
         Raises:
             DataError: the template cannot be filled in; the text continues "row N".
@@ -70,7 +73,8 @@ class PromptTemplate:
         try:
             prompt: str = self._template.render(drop_repeats(values) if self.is_default else values)
         except (TemplateError, *_FAILURES) as error:
-            raise DataError(f": --prompt-template cannot be filled in ({error}); it may use {_names(values)}") from error
+            reason = str(error) or type(error).__name__
+            raise DataError(f": --prompt-template cannot be filled in ({reason}); it may use {_names(values)}") from error
         if not prompt.strip():
             raise DataError(": the prompt is empty")
         return prompt

@@ -131,7 +131,7 @@ class Recipe:
     def _values(self, row: Row, prompt: Any, options: Options | None) -> dict[str, Any]:
         """Return what a template may show of a row: all but the answer."""
         hidden = self.roles.get("answer", "").split(".")[0]
-        columns = {name: value for name, value in row.items() if isinstance(name, str) and name != hidden}
+        columns = {name: row.get(name) for name in self.present if name != hidden}
         return columns | {
             **({"prompt": prompt} if prompt is not None else {}),
             "context": flatten_text(self.cell(row, "context")),

@@ -27,7 +27,7 @@ from auto_router.errors import DataError, needs_extra
 KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".arrow": "arrow"}
 READ_BYTES, ROWS_AT_ONCE = 2**20, 64
 MAX_CELL = 2**28  # characters of a CSV cell, which may hold a picture
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 Row = Mapping[Any, Any]
 
 
@@ -119,7 +119,9 @@ def _built_table(datasets: Any, builder: Any, dataset: str, split: str, streamin
         builder.config.keep_default_na = False  # "None" and "NA" are words
     if not streaming:
         builder.download_and_prepare()
-    return _library_table(builder.as_streaming_dataset(split) if streaming else builder.as_dataset(split))
+    stated = (builder.info.splits or {}).get(split)
+    rows = builder.as_streaming_dataset(split) if streaming else builder.as_dataset(split)
+    return _library_table(rows, stated.num_examples if stated is not None else None)
 
 
 def _check_split(dataset: str, split: str, splits: Iterable[str]) -> str:
@@ -134,11 +136,12 @@ def _library() -> Any:
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # what fails is told once
-    logging.getLogger("datasets").setLevel(logging.CRITICAL + 1)
+    for name in ("datasets", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return datasets
 
 
-def _library_table(rows: Any) -> DataTable:
+def _library_table(rows: Any, count: int | None = None) -> DataTable:
     """A data set of the library; pictures stay the bytes of their files, for decoding only to encode costs time and quality."""
     import datasets
 
@@ -148,7 +151,7 @@ def _library_table(rows: Any) -> DataTable:
             rows = rows.cast_column(name, datasets.Image(decode=False))
         elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
             rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
-    count = len(rows) if hasattr(rows, "__len__") else None
+    count = len(rows) if hasattr(rows, "__len__") else count
     return DataTable(lambda columns: rows if columns is None else rows.select_columns(list(columns)), features, count)
 
 
@@ -250,7 +253,12 @@ def _unfold(row: Any) -> Iterator[Row]:
 
 def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     with _open_text(path) as text:
-        yield from (json.loads(line) for line in text if line.strip())
+        for number, line in enumerate(text, 1):
+            try:
+                if line.strip():
+                    yield json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is no JSON: {error}") from error
 
 
 def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
@@ -263,8 +271,11 @@ def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
         if other is not None:
             raise DataError(
                 f"data set file {path} has one column, {header[0][:80]!r}: its cells seem to be set apart by "
-                f"{SEPARATORS[other]}; save it as CSV with commas (UTF-8), or as .tsv with tabs"
+                f"{SEPARATORS[other]}; save it as .csv with commas (UTF-8), or as .tsv with tabs"
             )
+        doubled = next((name for place, name in enumerate(header) if name and name in header[:place]), None)
+        if doubled is not None:
+            raise DataError(f"data set file {path} has two columns named {doubled!r}; rename one of them")
         for cells in rows:
             if cells:
                 row: dict[Any, Any] = dict(zip(header, cells, strict=False))
