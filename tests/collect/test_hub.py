@@ -22,6 +22,8 @@ import pytest
 
 from tests.servers import LoopbackServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
 
