@@ -166,8 +166,8 @@ def find_right(value: Any, options: Options, numbers: str = "0") -> tuple[int, .
         found = [find_right(item, options, numbers) for item in value]
         return tuple(sorted({place for places in found for place in places})) if all(found) else ()
     if isinstance(value, Mapping):
-        texts = read_references(value)
-        return find_right(list(texts) if len(texts) > 1 else texts[0], options, numbers) if texts else ()
+        places = [_find_one(text, options, numbers) for text in read_references(value)]
+        return tuple(sorted({place for place in places if place is not None})) if None not in places else ()
     if is_missing(value):
         return options.marked
     single = _find_one(value, options, numbers)

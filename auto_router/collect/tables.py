@@ -258,7 +258,7 @@ def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
                 if line.strip():
                     yield json.loads(line)
             except ValueError as error:
-                raise ValueError(f"line {number} is no JSON: {error}") from error
+                raise ValueError(f"line {number} is no JSON: {error}") from None
 
 
 def _csv_rows(path: Path, separator: str) -> Iterator[Row]:

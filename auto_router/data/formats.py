@@ -107,26 +107,30 @@ def _json_lines(file: TextIO) -> Iterator[Any]:
 
 def _listed_rows(text: _Text) -> Iterator[Any]:
     """Yield the items of the list of objects that an object holds under one of ``TABLE_KEYS``; without one, the object."""
-    whole: dict[str, Any] = {}
+    whole: dict[str, Any] | None = {}
     separator = text.take()
     while separator in ("{", ","):
         key = text.item() if text.peek() == '"' else None
         if key is None or text.take() != ":":
             raise ValueError("expected a list of rows, JSON lines, or an object that holds a list of rows")
-        if key in TABLE_KEYS and text.peek() == "[":
+        if whole is None:
+            text.item()  # beside the rows; read to see that the file is whole
+        elif key in TABLE_KEYS and text.peek() == "[":
             items = text.items()
             first = next(items, None)
             if isinstance(first, dict):
+                whole = None
                 yield first
                 yield from items
-                return
-            whole[key] = [first, *items]
+            else:
+                whole[key] = [first, *items]
         else:
             whole[key] = text.item()
         separator = text.take()
     if separator != "}" or text.peek():
         raise ValueError("the object does not end as JSON does")
-    yield whole
+    if whole is not None:
+        yield whole
 
 
 class _Text:
