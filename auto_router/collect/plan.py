@@ -26,7 +26,7 @@ from auto_router.errors import DataError
 from auto_router.terminal import watch
 
 MAX_BAD_ROWS = 20  # that an error or a line names
-MAX_REASONS = 5  # that it tells
+MAX_BAD_REASONS = 5  # that it tells
 MAX_LOOK = 1000  # rows looked through for one with a reference
 
 
@@ -210,8 +210,8 @@ def _list_reasons(bad: Mapping[int, str]) -> str:
     rows: dict[str, list[int]] = {}
     for number, reason in bad.items():
         rows.setdefault(reason, []).append(number)
-    shown = [f"{_list_rows(numbers)}{reason}" for reason, numbers in list(rows.items())[:MAX_REASONS]]
-    rest = sorted(number for numbers in list(rows.values())[MAX_REASONS:] for number in numbers)
+    shown = [f"{_list_rows(numbers)}{reason}" for reason, numbers in list(rows.items())[:MAX_BAD_REASONS]]
+    rest = sorted(number for numbers in list(rows.values())[MAX_BAD_REASONS:] for number in numbers)
     return "; ".join([*shown, *([f"and {_list_rows(rest)}"] if rest else [])])
 
 

@@ -24,11 +24,7 @@ from auto_router.errors import DataError
 from auto_router.files import atomic_path, sha256_of
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-
-
 _BLOCK = 2**20  # characters read at a time
-
-
 _LONGEST_ITEM = 2**29  # a damaged file must not be taken for one endless item
 
 

@@ -16,7 +16,7 @@ from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.errors import DataError
 from tests.helpers import png
-from tests.stage1 import b64, write_rows
+from tests.stage1 import ChatServer, Reply, b64, completion, flags, read_evaluations, stage1, write_pool, write_rows
 
 CASES = json.loads((Path(__file__).parent / "cases" / "datasets.json").read_text(encoding="utf-8"))
 PROMPTS = ("question", "prompt", "instruction", "problem")
@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_asked_are_named_with_the_flag_that_skips_them(tmp_p
     (case,) = (case for case in CASES if case["name"] == BAD_ROWS)
     rows = [row | ({"image": b64(JPEG)} if "image" in row else {}) for row in case["rows"]]
     dataset = write_rows(tmp_path / "rows.jsonl", [*rows, *({"prompt": f"fine {n}", "answer": "x"} for n in range(4))])
-    with pytest.raises(DataError, match=r"3 rows cannot be asked: row 1: .*; row 2: .*; row 3, pictures: .*--skip-bad-rows"):
+    with pytest.raises(DataError, match=r"3 rows cannot be asked: rows 1, 2: .*; row 3, pictures: .*--skip-bad-rows"):
         read_questions(dataset)
     plan = prepare_hf_data.plan_run(prepare_hf_data.parse_arguments(["--dataset", str(dataset), "--skip-bad-rows"]))
     assert [question.idx for question in plan.questions()] == [0, 4, 5, 6, 7]
@@ -264,3 +264,41 @@ def test_known_sets_are_found_by_their_columns(
     assert [question.references for question in questions] == references
     assert f"data set read as {name}-shaped: prompt from " in plan.describe()[0]
     assert all(len(question.images) == ("image" in row) for question, row in zip(questions, rows, strict=True))
+
+
+def test_references_and_what_is_left_out_reach_the_records_and_the_printed_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(body: dict[str, Any]) -> Reply:
+        return completion("Broncos" if body["model"] == "right" else "Panthers")
+
+    answers = {"text": ["Denver Broncos", "Broncos"], "answer_start": [0, 7]}
+    rows = [{"context": f"Game {n}.", "question": "Who won?", "answers": answers} for n in range(6)]
+    rows += [{"context": "Rain.", "question": "Who?", "answers": {"text": [], "answer_start": []}}]
+    rows += [{"context": "Sun.", "question": "", "answers": answers}]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    with ChatServer(script) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": name, "base_url": server.url} for name in ("right", "wrong")])
+        assert stage1(*flags(tmp_path), "--match-only", "--dry-run") == 2
+        assert "row 7: column 'question' holds no prompt" in capsys.readouterr().err
+        assert stage1(*flags(tmp_path), "--match-only", "--skip-bad-rows", "--dry-run", "--json") == 0
+        captured = capsys.readouterr()
+        assert json.loads(captured.out) == {
+            "stage": 1, "dry run": True, "questions": 6, "without reference": 1, "bad rows": 1
+        }  # fmt: skip
+        for line in (
+            "data set read as SQuAD-shaped: prompt from question; context from context; reference from answers",
+            "1 of 7 rows have no reference to judge answers by and are left out: row 6;",
+            "1 bad row is left out (--skip-bad-rows): row 7: column 'question' holds no prompt",
+            "the prompt of row 0, as models will be asked it:\n  | Game 0.\n  | \n  | Who won?\n",
+            "its references: Denver Broncos | Broncos\n",
+        ):
+            assert line in captured.err
+        assert not server.bodies
+        assert stage1(*flags(tmp_path), "--match-only", "--skip-bad-rows") == 0
+    records = read_evaluations(tmp_path / "out")
+    assert len(records) == 6
+    for number, record in enumerate(records):
+        assert record["prompt"] == f"Game {number}.\n\nWho won?"
+        assert (record["answer"], record["answers"]) == ("Denver Broncos", ["Denver Broncos", "Broncos"])
+        assert record["model_scores"] == {"right": 1, "wrong": 0}

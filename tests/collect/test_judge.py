@@ -131,3 +131,22 @@ def test_the_judge_sees_images_only_when_given_and_never_the_model() -> None:
     text, image = judge_messages(question, "crimson", question.images)[1]["content"]
     assert set(document(text["text"])) == {"id", "question", "reference", "answer"}
     assert image["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(red).decode()}"
+
+
+def test_several_references_and_options_are_matched_and_shown() -> None:
+    several = Question(0, "Who won?", ("Denver Broncos", "Broncos"), (), None, "g")
+    assert judge_by_rules(Response("The answer is Broncos."), several, match_only=False) == Verdict(1, "match", "rule")
+    lettered = Question(0, "Gas?", ("B",), (), None, "g", choices=("oxygen", "carbon dioxide"))
+    assert judge_by_rules(Response("carbon dioxide"), lettered, match_only=False) == Verdict(1, "match", "rule")
+    assert judge_by_rules(Response("oxygen"), lettered, match_only=False) == Verdict(0, "no match", "rule")
+    system, user = judge_messages(several, "the team of Denver")
+    shown: dict[str, object] = dict(document(user["content"]))
+    assert shown["references"] == ["Denver Broncos", "Broncos"]
+    assert "reference" not in shown
+    assert "each of them is right" in system["content"]
+    system, user = judge_messages(lettered, "CO2")
+    shown = dict(document(user["content"]))
+    assert (shown["choices"], shown["reference"]) == (["oxygen", "carbon dioxide"], "B")
+    assert "texts of the options" in system["content"]
+    other = Question(0, "Who won?", ("Denver Broncos", "Carolina"), (), None, "g")
+    assert len({verdict_id(question, "x") for question in (several, other, several.on_side(True))}) == 2
