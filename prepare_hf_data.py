@@ -3,6 +3,7 @@
     python prepare_hf_data.py --dataset path/to/dataset --output-dir . --num-samples 1800
     python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --dry-run
     python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
+    python prepare_hf_data.py --dataset owner/name --split test --prompt-template "{{ question }} Answer in one word." --dry-run
     python prepare_hf_data.py --audit-import hf_audit_marks.json
 
 Writes ``hf_evaluations_train.json`` and ``hf_evaluations_test.json``, split by ``group`` (with ``--output-format parquet``
@@ -36,7 +37,8 @@ from auto_router.terminal import add_flags, capture_output, on_signals
 
 with needs_extra("collect"):
     from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
-    from auto_router.collect.plan import Plan, make_plan
+    from auto_router.collect.plan import Plan, make_plan, preview
+    from auto_router.collect.prompt_template import read_template
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
 MODEL_IDS = {
@@ -50,6 +52,7 @@ DEFAULT_POOL = Path(__file__).with_name("pool.yaml")
 EXAMPLES = """examples:
   python prepare_hf_data.py --dataset path/to/dataset --num-samples 1800 --dry-run
   python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
+  python prepare_hf_data.py --dataset owner/name --split test --prompt-template "{{ question }} Answer in one word." --dry-run
   python prepare_hf_data.py --audit-import hf_audit_marks.json
 
 The same command continues where a run was stopped.
@@ -68,20 +71,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="json (default), or parquet: folders of shards, for data of which one file is too large",
     )  # fmt: skip
 
-    data = parser.add_argument_group("the data set")
-    data.add_argument("--dataset", help="hub id, save_to_disk folder, or parquet / json / jsonl / csv / arrow file")
-    data.add_argument("--config", help="configuration of a hub data set that has several")
-    data.add_argument("--split", default="train", help="split of a data set that has several (train)")
-    data.add_argument("--num-samples", type=int, help="ask only so many, drawn by --seed (default: all)")
-    data.add_argument("--seed", type=int, default=0, help="of the sample, the split and the audit")
-    data.add_argument("--test-fraction", type=float, default=0.2, help="part of every source's groups kept for the test (0.2)")
-    data.add_argument("--test-split", metavar="NAME", help="take this split of the data set as the test, as it is")
-    data.add_argument("--split-column", metavar="NAME", help="column that says train or test for each row")
-    for role in COLUMNS:
-        data.add_argument(f"--{role}-column", metavar="NAME", help=f"column of the {role} (common names are found)")
-    data.add_argument("--picture-folder", type=Path, help="pictures given as paths are opened below this folder only")
-    data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch picture URLs from this host")
-
+    add_data_flags(parser)
     models = parser.add_argument_group("the models")
     models.add_argument("--pool", type=Path, help="candidates and judge (default: pool.yaml, the models of MODEL_IDS)")
     models.add_argument("--models", nargs="+", metavar="NAME", help="ask only these models of the pool")
@@ -114,6 +104,39 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how the data set is read."""
+    data = parser.add_argument_group("the data set")
+    data.add_argument(
+        "--dataset",
+        help="hub id, save_to_disk folder, or a parquet / json / jsonl / csv / tsv / arrow file, or a 'glob*' of some",
+    )
+    data.add_argument("--config", help="configuration of a hub data set that has several")
+    data.add_argument("--split", default="train", help="split of a data set that has several (train)")
+    data.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a hub data set")
+    data.add_argument(
+        "--streaming", action="store_true", help="read a hub data set over the network, without fetching its files"
+    )
+    data.add_argument("--num-samples", type=int, help="ask only so many, drawn by --seed (default: all)")
+    data.add_argument("--seed", type=int, default=0, help="of the sample, the split and the audit")
+    data.add_argument("--test-fraction", type=float, default=0.2, help="part of every source's groups kept for the test (0.2)")
+    data.add_argument("--test-split", metavar="NAME", help="take this split of the data set as the test, as it is")
+    data.add_argument("--split-column", metavar="NAME", help="column that says train or test for each row")
+    for role in COLUMNS:
+        data.add_argument(
+            f"--{role}-column", metavar="NAME", help=f"column of the {role} (common names are found; '' for none)"
+        )
+    data.add_argument(
+        "--prompt-template",
+        metavar="TEXT_OR_FILE",
+        help="Jinja template of the prompt, as '{{ question }} Answer in one word.'",
+    )
+    data.add_argument("--first-index", type=int, choices=(0, 1), help="answers that are places of options count from here")
+    data.add_argument("--skip-bad-rows", action="store_true", help="leave out rows that cannot be asked, and say which")
+    data.add_argument("--picture-folder", type=Path, help="pictures given as paths are opened below this folder only")
+    data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch picture URLs from this host")
+
+
 def load_candidates(path: Path | None, names: list[str] | None) -> Pool:
     """Return the named models of the pool: by default all of a pool that was given, MODEL_IDS of the default one."""
     if names is None and path is not None:
@@ -132,8 +155,12 @@ def plan_run(arguments: argparse.Namespace) -> Plan:
         ImageSource(arguments.picture_folder, hosts, arguments.output_dir / "hf_pictures"),
         arguments.test_split,
         arguments.split_column,
+        read_template(arguments.prompt_template),
+        arguments.first_index,
+        arguments.revision,
+        arguments.streaming,
     )
-    return make_plan(source, arguments.num_samples, arguments.test_fraction, arguments.seed)
+    return make_plan(source, arguments.num_samples, arguments.test_fraction, arguments.seed, arguments.skip_bad_rows)
 
 
 async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
@@ -200,11 +227,14 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the stage and return what came of it, in plain values."""
     pool = load_candidates(arguments.pool, arguments.models)
     plan = plan_run(arguments)
+    left_out = {"without reference": len(plan.unlabelled), "bad rows": len(plan.bad)}
     names = [model.name for model in pool.models]
     judge = "matching only" if arguments.match_only or pool.judge is None else f"matching, then {pool.judge.name}"
     print(f"{len(plan)} questions for {', '.join(names)}; judged by {judge}")
-    if plan.left_out:
-        print(f"{plan.left_out} rows to train on repeat rows of the test and are left out")
+    for line in plan.describe():
+        print(line)
+    if arguments.dry_run:
+        print(preview(plan.source))
     for line in [] if arguments.match_only else pool.judges_inside():
         print(f"warning: {line}")
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
@@ -212,7 +242,7 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
         settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
         results = asyncio.run(ask_models(arguments, pool, plan, settings))
         if results is None:
-            return {"stage": 1, "dry run": True, "questions": len(plan)}
+            return {"stage": 1, "dry run": True, "questions": len(plan), **left_out}
         print(summary_table(results))
         for line in [*pool_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
             print(line)
@@ -221,7 +251,7 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
         if np.isnan(results.scores).all():
             raise ProviderError("no question got a single label, so nothing was written; see the reasons above")
         print(save_split(results, plan, arguments.output_dir, arguments.output_format))
-        return {"stage": 1, "folder": str(arguments.output_dir.resolve()), **summary(results)}
+        return {"stage": 1, "folder": str(arguments.output_dir.resolve()), **left_out, **summary(results)}
 
 
 if __name__ == "__main__":

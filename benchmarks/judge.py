@@ -30,7 +30,7 @@ from auto_router.collect.source import Question
 from auto_router.data.pool import PoolModel
 from tests.collect.injections import INJECTIONS
 
-QUESTION = Question(0, "What is the capital of Portugal?", "Lisbon", (), None, "")
+QUESTION = Question(0, "What is the capital of Portugal?", ("Lisbon",), (), None, "")
 HONEST = {
     "right answers": [
         "It is Lisbon.",

@@ -12,7 +12,7 @@ from auto_router.data.pool import load_pool
 from auto_router.data.records import parse_records
 from tests.checkout import PAGES, ROOT, Block, blocks
 
-RUN = {"run", "run: first", "run: after demo", "run: with endpoints", "run: by every other test"}
+RUN = {"run", "run: first", "run: after demo", "run: with endpoints", "run: with a data set", "run: by every other test"}
 OTHERS = {"--index-url", "--platform"}  # flags of pip and mypy
 CHECKED = {"check: pool", "check: records", "check: file tree"}
 

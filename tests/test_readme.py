@@ -92,7 +92,7 @@ def endpoints(tmp_path: Path) -> Iterator[Path]:
     answers = []
     for number, row in enumerate(rows):
         wrong = "I do not know"
-        question = Question(number, row["prompt"], row["answer"], (), None, "")
+        question = Question(number, row["prompt"], (row["answer"],), (), None, "")
         for place, model in enumerate(
             ["gpt-5-chat-latest", "nvidia/nemotron-nano-12b-v2-vl", "nvidia/nvidia-nemotron-nano-9b-v2"]
         ):

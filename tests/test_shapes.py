@@ -101,8 +101,8 @@ def test_pairs_beside_pictures_as_in_finevision(tmp_path: Path) -> None:
 
 
 def test_when_nothing_fits_the_columns_are_listed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no column for the prompt .*chat messages in messages.*it has text, reply"):
-        questions(tmp_path, [{"text": "a", "reply": "b"}])
+    with pytest.raises(DataError, match=r"no column for the prompt .*chat messages in messages.*it has blob, reply"):
+        questions(tmp_path, [{"blob": "a", "reply": "b"}])
 
 
 def test_paths_are_opened_below_the_named_folder_only(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_paths_are_opened_below_the_named_folder_only(tmp_path: Path) -> None:
             source.read(name)
     with pytest.raises(DataError, match="no path"):
         source.read("a\0b")
-    with pytest.raises(DataError, match="not base64"):
+    with pytest.raises(DataError, match="only a path; name the folder that it is below with --picture-folder"):
         ImageSource().read("red.png")
     assert source.read(f"data:image/png;base64,{b64(BLUE)}") == (BLUE,)
 

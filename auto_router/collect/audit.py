@@ -49,8 +49,8 @@ AUDIT_PAGE = """<!doctype html>
  data-source="{{ case.question.source or '' }}" data-idx="{{ case.question.idx }}">
 <h2>{{ loop.index }}. {{ case.model }}{% if case.question.source %} · {{ case.question.source }}{% endif %}</h2>
 <h3>Prompt</h3><pre>{{ case.question.prompt }}</pre>
-{% for picture in case.pictures %}<img alt="picture of the prompt" src="{{ picture }}">{% endfor %}
-<div class="pair"><div><h3>Reference</h3><pre>{{ case.question.answer }}</pre></div>
+{% for picture in case.images %}<img alt="picture of the prompt" src="{{ picture }}">{% endfor %}
+<div class="pair"><div><h3>Reference</h3><pre>{{ case.question.references|join("\n") }}</pre></div>
 <div><h3>Answer</h3><pre>{{ case.text }}</pre></div></div>
 <details><summary>Verdict</summary><p>
 {%- if case.outcome.verdict.score is none %}none: {{ case.outcome.verdict.reason }}

@@ -7,6 +7,7 @@ once, into ``cache``. Without these, both are refused by name.
 from __future__ import annotations
 
 import hashlib
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
 TIMEOUT_S = 30.0
+# A file's name: with an ending, or after a root or scheme. Base64 has neither, but that of a JPEG begins with "/9j/".
+_LIKE_A_PATH = re.compile(
+    r"[^\n]{1,1000}\.[A-Za-z][A-Za-z0-9]{1,4}|(?!/9j/)(?:/|\.{1,2}/|[A-Za-z]:\\)[^\n]{1,300}|(?!data:)\w{1,10}://[^\n]{1,1000}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +42,24 @@ class ImageSource:
 
     def _read(self, item: Any) -> Any:
         if isinstance(item, dict):
-            if item.get("bytes") is not None:
-                return item["bytes"]
-            item = item.get("path")
-            if not isinstance(item, str) or self.folder is None:
-                raise DataError(f"only a path ({item}); save the data set with its pictures inside, or name --picture-folder")
-            return self._below(item)
-        if isinstance(item, str) and item.lower().startswith(("http://", "https://")) and self.hosts:
+            inside = next((item[name] for name in ("bytes", "base64", "data") if item.get(name) is not None), None)
+            if inside is not None:
+                return inside
+            item = next((item[name] for name in ("path", "url", "file_name") if item.get(name) is not None), None)
+            if not isinstance(item, str):
+                raise DataError("neither bytes nor a path; save the data set with its pictures inside")
+            is_path = True
+        else:
+            is_path = isinstance(item, str) and _LIKE_A_PATH.fullmatch(item) is not None
+        if isinstance(item, str) and item.lower().startswith(("http://", "https://")):
+            if not self.hosts:
+                host = _host(item)
+                raise DataError(f"{item[:200]!r} is a URL, and nothing is fetched unasked; allow it with --allow-host {host}")
             return self._fetch(item)
         if isinstance(item, str) and self.folder is not None and len(item) < 1024 and not item.startswith("data:"):
             return self._below(item)
+        if is_path:
+            raise DataError(f"{item[:200]!r} is only a path; name the folder that it is below with --picture-folder")
         return item
 
     def _below(self, name: str) -> Path:
@@ -80,7 +93,9 @@ def fetch(url: str, hosts: frozenset[str]) -> bytes:
             data: bytes = reply.read(MAX_IMAGE_BYTES + 1)
             return data
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
-        raise DataError(f"picture {url[:200]!r} cannot be fetched ({error}); run again, or drop the row") from error
+        raise DataError(
+            f"picture {url[:200]!r} cannot be fetched ({error}); run again, or leave such rows out with --skip-bad-rows"
+        ) from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -103,7 +118,14 @@ def check_host(url: str, hosts: frozenset[str]) -> None:
         raise DataError(f"picture {url[:200]!r} is at host {host!r}, which no --allow-host names; nothing is fetched from it")
 
 
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "HOST"
+    except ValueError:
+        return "HOST"
+
+
 def _items(value: Any) -> Iterator[Any]:
     for item in value if isinstance(value, list | tuple) else [value]:
-        if item is not None:
+        if item is not None and item != "":
             yield item

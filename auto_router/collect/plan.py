@@ -2,24 +2,31 @@
 
 Rows that repeat each other share a group and never straddle the split: text prompts that are equal but for case, width and
 white space, and rows that share a picture, pixel for pixel. (Equal prompts about different pictures are different questions.)
-What is kept of a row is a few numbers, so that memory does not grow with pictures.
+Rows without a reference, and bad ones, are left out and counted here. What is kept of a row is a few numbers, so that memory
+does not grow with pictures.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
-from auto_router.arrays import Ints
-from auto_router.collect.source import Question, Source
+from auto_router.arrays import Bools, Ints
+from auto_router.collect.matching.verdict import MAX_LETTERS
+from auto_router.collect.source import COLUMNS, SKIP_ADVICE, Question, Source
 from auto_router.data.images import pixels
 from auto_router.data.splits import connect, question_keys, split_by_group
 from auto_router.errors import DataError
 from auto_router.terminal import watch
+
+MAX_BAD_ROWS = 20  # that an error or a line names
+MAX_BAD_REASONS = 5  # that it tells
+MAX_LOOK = 1000  # rows looked through for one with a reference
 
 
 @dataclass(frozen=True)
@@ -27,90 +34,214 @@ class Plan:
     """The rows to ask, in order: ``rows`` [N] numbers in the data set, ``groups`` [N] names, ``is_test`` [N].
 
     ``characters`` and ``pictures`` [N] are what a cost can be estimated from; ``sources`` [N]; ``left_out`` counts training
-    rows that repeat a test row of a split that came with the data.
+    rows that repeat a test row of a split that came with the data. ``unlabelled`` are the numbers of rows without a
+    reference, ``bad`` of those that cannot be asked, with the reason; neither are among ``rows``.
     """
 
     source: Source
     rows: Ints
     groups: list[str]
-    is_test: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    is_test: Bools
     characters: Ints
     images: Ints
     sources: list[str]
     left_out: int = 0
+    unlabelled: Sequence[int] = ()
+    bad: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def questions(self) -> Iterator[Question]:
         """Yield the questions of the plan, read anew from the data set."""
-        position = 0
-        for question in self.source.questions():
-            if position == len(self.rows):
+        places = {row: place for place, row in enumerate(self.rows.tolist())}
+        for question in self.source.questions(places):
+            yield question.in_group(self.groups[places[question.idx]])
+            if places[question.idx] == len(places) - 1:
                 return
-            if question.idx == self.rows[position]:
-                yield question.in_group(self.groups[position])
-                position += 1
+
+    def describe(self) -> list[str]:
+        """Return lines that say how the data set was read and which rows are left out, why, and what can be done."""
+        recipe = self.source.recipe
+        lines = [f"data set read as {recipe.describe()}", *(f"note: {note}" for note in recipe.notes)]
+        if self.unlabelled:
+            total = len(self) + self.left_out + len(self.unlabelled)
+            lines.append(
+                f"{len(self.unlabelled)} of {total} rows have no reference to judge answers by and are left out: "
+                f"{_list_rows(self.unlabelled)}; if references are in another column, name it with --answer-column"
+            )
+        if self.bad:
+            count = "1 bad row is" if len(self.bad) == 1 else f"{len(self.bad)} bad rows are"
+            lines.append(f"{count} left out (--skip-bad-rows): {_list_reasons(self.bad)}")
+        if self.left_out:
+            lines.append(f"{self.left_out} rows to train on repeat rows of the test and are left out")
+        return lines
 
 
-def make_plan(source: Source, num_samples: int | None, test_fraction: float, seed: int) -> Plan:
-    """Read the data set once and plan the run.
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The few numbers that are kept of a row; rows that share one of ``keys`` belong together."""
+
+    row: int
+    group: str
+    keys: set[str]
+    source: str
+    is_test: bool | None
+    characters: int
+    images: int
+
+
+def make_plan(source: Source, num_samples: int | None, test_fraction: float, seed: int, skip_bad_rows: bool = False) -> Plan:
+    """Read the data set once and plan the run. Rows without a reference are left out.
 
     Args:
         num_samples: how many rows to keep, drawn by ``seed``; None for all.
         test_fraction: part of the groups that becomes the test, in each source alike; unused where the data brings a split.
+        skip_bad_rows: leave out rows that cannot be asked, instead of raising for them.
 
     Raises:
-        DataError: as :meth:`Source.questions`; a picture that cannot be decoded; rows that cannot be split.
+        DataError: as :meth:`Source.questions`; rows that cannot be asked (all that were found, by number); no row has a
+            reference; rows that cannot be split.
     """
     chosen: set[int] | None = None
     if num_samples is not None:
         total = source.count()
         chosen = set(random.Random(seed).sample(range(total), min(num_samples, total)))
-    rows, names, keys, sources, sides, characters, images = [], [], [], [], [], [], []
-    for question in watch(source.questions(), "read", "row"):
-        if chosen is not None and question.idx not in chosen:
+    unlabelled: list[int] = []
+    bad: dict[int, str] = {}
+    seen = list(_survey(source, chosen, unlabelled, bad, skip_bad_rows))
+    if bad and not skip_bad_rows:
+        raise _bad_rows(source, bad)
+    if not seen:
+        raise _no_references(source, unlabelled, bad)
+    groups = connect([row.keys for row in seen])
+    first = {group: seen[i].group for i, group in reversed(list(enumerate(groups.tolist())))}
+    kept, is_test = _split(source, seen, groups, test_fraction, seed)
+    left = [seen[row] for row in np.flatnonzero(kept).tolist()]
+    return Plan(
+        source=source,
+        rows=np.array([row.row for row in left], dtype=np.int64),
+        groups=[first[group] for group in groups[kept].tolist()],
+        is_test=is_test[kept],
+        characters=np.array([row.characters for row in left], dtype=np.int64),
+        images=np.array([row.images for row in left], dtype=np.int64),
+        sources=[row.source for row in left],
+        left_out=len(seen) - len(left),
+        unlabelled=unlabelled,
+        bad=bad,
+    )
+
+
+def _survey(
+    source: Source, chosen: set[int] | None, unlabelled: list[int], bad: dict[int, str], skip_bad_rows: bool
+) -> Iterator[_Seen]:
+    """Yield what is kept of the rows that can be asked and judged; the others go into ``unlabelled`` and ``bad``."""
+
+    def note_bad(number: int, reason: str) -> None:
+        bad[number] = reason
+        if not skip_bad_rows and len(bad) == MAX_BAD_ROWS:
+            raise _bad_rows(source, bad, "at least ")
+
+    for question in watch(source.questions(chosen, note_bad), "read", "row"):
+        try:
+            keys = {f"group {question.group}", *_repeats(question)}
+        except DataError as error:
+            note_bad(question.idx, f", pictures: {error}")
             continue
-        rows.append(question.idx)
-        names.append(question.group)
-        keys.append({f"group {question.group}", *_repeats(question, source.dataset)})
-        sources.append(question.source or "")
-        sides.append(question.is_test)
-        characters.append(len(question.prompt))
-        images.append(len(question.images))
-    groups = connect(keys)
-    first = {group: names[i] for i, group in reversed(list(enumerate(groups.tolist())))}
-    if any(side is not None for side in sides):
-        is_test = np.array([bool(side) for side in sides])
+        if not question.references:
+            unlabelled.append(question.idx)
+            continue
+        yield _Seen(
+            question.idx,
+            question.group,
+            keys,
+            question.source or "",
+            question.is_test,
+            len(question.prompt),
+            len(question.images),
+        )
+
+
+def _split(source: Source, seen: Sequence[_Seen], groups: Ints, test_fraction: float, seed: int) -> tuple[Bools, Bools]:
+    """Return which rows are kept, and which are the test: as the data says, else by group in each source alike."""
+    is_test = np.array([bool(row.is_test) for row in seen])
+    kept = np.ones(len(seen), dtype=bool)
+    if any(row.is_test is not None for row in seen):
         kept = is_test | ~np.isin(groups, groups[is_test])
         if is_test.all() or not (kept & ~is_test).any() or not is_test.any():
             raise DataError(
                 f"the split of data set {source.dataset} leaves no row to {'train' if is_test.any() else 'test'} on"
             )
     else:
-        kept = np.ones(len(rows), dtype=bool)
-        strata = np.unique(sources, return_inverse=True)[1]
-        is_test = np.zeros(len(rows), dtype=bool)
+        strata = np.unique([row.source for row in seen], return_inverse=True)[1]
         is_test[split_by_group(groups, test_fraction, seed, strata)[1]] = True
-    return Plan(
-        source=source,
-        rows=np.array(rows, dtype=np.int64)[kept],
-        groups=[first[group] for group in groups[kept].tolist()],
-        is_test=is_test[kept],
-        characters=np.array(characters, dtype=np.int64)[kept],
-        images=np.array(images, dtype=np.int64)[kept],
-        sources=[sources[row] for row in np.flatnonzero(kept).tolist()],
-        left_out=int((~kept).sum()),
+    return kept, is_test
+
+
+def preview(source: Source) -> str:
+    """Return the first prompt as models will be asked it, with its references; what cannot be asked is passed over."""
+    usable = (question for question in source.questions(on_bad=lambda number, reason: None))
+    first = next(usable, None)
+    if first is None:
+        return "no row can be asked"
+    question = first if first.references else next((q for q in islice(usable, MAX_LOOK) if q.references), first)
+    lines = [f"the prompt of row {question.idx}, as models will be asked it:"]
+    turns = [f"[{turn.role}] {turn.text}" for turn in question.turns] or [question.prompt]
+    lines += [f"  | {line}" for turn in turns for line in turn.splitlines()]
+    lines += [f"  with {len(question.images)} picture(s)"] if question.images else []
+    also = [
+        question.choices[MAX_LETTERS.index(letter)]
+        for letter in question.references
+        if len(letter) == 1 and letter in MAX_LETTERS[: len(question.choices)]
+    ]
+    shown = " | ".join(question.references) or "none"
+    return "\n".join([*lines, f"its references: {shown}" + (f" (the option {also[0]!r})" if also else "")])
+
+
+def _list_rows(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:MAX_BAD_ROWS]))
+    return f"row{'s' if len(numbers) > 1 else ''} {shown}" + (
+        f" and {len(numbers) - MAX_BAD_ROWS} more" if len(numbers) > MAX_BAD_ROWS else ""
     )
 
 
-def _repeats(question: Question, dataset: str) -> set[str]:
+def _list_reasons(bad: Mapping[int, str]) -> str:
+    rows: dict[str, list[int]] = {}
+    for number, reason in bad.items():
+        rows.setdefault(reason, []).append(number)
+    shown = [f"{_list_rows(numbers)}{reason}" for reason, numbers in list(rows.items())[:MAX_BAD_REASONS]]
+    rest = sorted(number for numbers in list(rows.values())[MAX_BAD_REASONS:] for number in numbers)
+    return "; ".join([*shown, *([f"and {_list_rows(rest)}"] if rest else [])])
+
+
+def _bad_rows(source: Source, bad: Mapping[int, str], least: str = "") -> DataError:
+    if len(bad) == 1:
+        return DataError(f"data set {source.dataset}, {_list_reasons(bad)}; {SKIP_ADVICE}")
+    return DataError(
+        f"data set {source.dataset}: {least}{len(bad)} rows cannot be asked: {_list_reasons(bad)}; correct them, or leave such "
+        "rows out with --skip-bad-rows"
+    )
+
+
+def _no_references(source: Source, unlabelled: Sequence[int], bad: Mapping[int, str]) -> DataError:
+    if not unlabelled:
+        return DataError(f"data set {source.dataset}: no row can be asked: {_list_reasons(bad)}")
+    roles, columns = source.recipe.roles, ", ".join(source.recipe.present)
+    where = (
+        f"column {roles['answer']!r} holds none"
+        if "answer" in roles
+        else f"it has no column for the answer (looked for {', '.join(COLUMNS['answer'])} and the like)"
+    )
+    return DataError(
+        f"data set {source.dataset}: none of its {len(unlabelled)} rows has a reference to judge answers by: {where}; it has "
+        f"{columns}: name the right answers' column with --answer-column, or take the split that has them"
+    )
+
+
+def _repeats(question: Question) -> set[str]:
     """Return the keys that repeats of a question share with it."""
     digests = []
     for image in question.images:
-        try:
-            decoded = pixels(image)  # a picture that no encoder can read is better found before any model is paid for it
-        except DataError as error:
-            raise DataError(f"data set {dataset}, row {question.idx}, pictures: {error}") from error
+        decoded = pixels(image)  # a picture that no encoder can read is better found before any model is paid for it
         digests.append(f"{decoded.size} {hashlib.sha256(decoded.tobytes()).hexdigest()}")
     return question_keys(question.prompt, digests)

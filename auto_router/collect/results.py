@@ -98,6 +98,7 @@ class Results:
             idx=question.idx,
             prompt=question.prompt,
             answer=question.answer,
+            answers=question.references if len(question.references) > 1 else (),
             images=tuple(base64.b64encode(image).decode("ascii") for image in question.images),
             model_scores=scores,
             group=question.group,

@@ -24,11 +24,7 @@ from auto_router.errors import DataError
 from auto_router.files import atomic_path, sha256_of
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-
-
 _BLOCK = 2**20  # characters read at a time
-
-
 _LONGEST_ITEM = 2**29  # a damaged file must not be taken for one endless item
 
 
@@ -61,22 +57,76 @@ def json_items(file: TextIO) -> Iterator[Any]:
     Raises:
         ValueError: the text is not one whole JSON list; names the item.
     """
-    text, count = _Text(file), 0
-    if text.take() != "[":
-        raise ValueError("expected a list of records")
-    separator = text.take() if text.peek() == "]" else ","
-    while separator == ",":
-        try:
-            item = text.item()
-        except json.JSONDecodeError as error:
-            raise ValueError(f"item {count}: {error.msg}") from error
-        yield item
-        count += 1
-        separator = text.take()
-    if separator != "]":
-        raise ValueError(f"after item {count - 1}: expected ',' or ']', got {separator or 'the end of the file'!r}")
+    text = _Text(file)
+    yield from text.items()
     if text.peek():
         raise ValueError(f"after the list: expected the end of the file, got {text.peek()!r}")
+
+
+TABLE_KEYS = ("data", "rows", "examples", "records", "items", "instances", "questions", "train")
+_LONGEST_LINE = 2**24  # characters of a first line that is looked at
+
+
+def json_table(file: TextIO) -> Iterator[Any]:
+    """Yield the rows of a JSON file: of a list, of JSON lines, or of the list that an object holds (``{"data": […]}``).
+
+    Raises:
+        ValueError: the text is none of these; names the item or the line.
+    """
+    first = file.readline(_LONGEST_LINE)
+    more = next((line for line in iter(lambda: file.readline(_LONGEST_LINE), "") if line.strip()), "")
+    file.seek(0)
+    if first.lstrip()[:1] == "[" or not (first + more).strip():
+        yield from json_items(file)
+    elif more and _is_json(first):
+        yield from _json_lines(file)
+    else:
+        yield from _listed_rows(_Text(file))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _json_lines(file: TextIO) -> Iterator[Any]:
+    for number, line in enumerate(file):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}: {error.msg}") from error
+
+
+def _listed_rows(text: _Text) -> Iterator[Any]:
+    """Yield the items of the list of objects that an object holds under one of ``TABLE_KEYS``; without one, the object."""
+    whole: dict[str, Any] | None = {}
+    separator = text.take()
+    while separator in ("{", ","):
+        key = text.item() if text.peek() == '"' else None
+        if key is None or text.take() != ":":
+            raise ValueError("expected a list of rows, JSON lines, or an object that holds a list of rows")
+        if whole is None:
+            text.item()  # beside the rows; read to see that the file is whole
+        elif key in TABLE_KEYS and text.peek() == "[":
+            items = text.items()
+            first = next(items, None)
+            if isinstance(first, dict):
+                whole = None
+                yield first
+                yield from items
+            else:
+                whole[key] = [first, *items]
+        else:
+            whole[key] = text.item()
+        separator = text.take()
+    if separator != "}" or text.peek():
+        raise ValueError("the object does not end as JSON does")
+    if whole is not None:
+        yield whole
 
 
 class _Text:
@@ -110,6 +160,23 @@ class _Text:
                     raise
             else:
                 return value
+
+    def items(self) -> Iterator[Any]:
+        """Yield the values of the list that begins here. Raises ValueError, naming the item, where it is none."""
+        if self.take() != "[":
+            raise ValueError("expected a list of records")
+        count = 0
+        separator = self.take() if self.peek() == "]" else ","
+        while separator == ",":
+            try:
+                item = self.item()
+            except json.JSONDecodeError as error:
+                raise ValueError(f"item {count}: {error.msg}") from error
+            yield item
+            count += 1
+            separator = self.take()
+        if separator != "]":
+            raise ValueError(f"after item {count - 1}: expected ',' or ']', got {separator or 'the end of the file'!r}")
 
     def _more(self) -> bool:
         rest = len(self._text) - self._at
@@ -229,6 +296,7 @@ class _Shards:
             "idx": datasets.Value("int64"),
             "prompt": text,
             "answer": text,
+            "answers": datasets.List(text),
             "images": images,
             "group": text,
             "source": text,

@@ -1,8 +1,8 @@
 """The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
 
 A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
-``source``, ``model_costs`` and ``model_errors``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and folders or globs
-of them are read too (:mod:`auto_router.data.formats`).
+``source``, ``answers``, ``model_costs`` and ``model_errors``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and
+folders or globs of them are read too (:mod:`auto_router.data.formats`).
 Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
 in the label matrix and is masked everywhere, never taken for 0.
 
@@ -41,6 +41,7 @@ class Record:
     source: str | None = None
     model_costs: Mapping[str, float | None] = field(default_factory=dict)
     model_errors: Mapping[str, str] = field(default_factory=dict)
+    answers: tuple[str, ...] = ()  # where several are right: all of them, ``answer`` first
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values; optional fields only where they say something."""
@@ -52,12 +53,13 @@ class Record:
             "model_scores": {model: _plain(score) for model, score in self.model_scores.items()},
         }
         optional: dict[str, Any] = {"group": self.group, "source": self.source}
+        optional |= {"answers": list(self.answers)}
         optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
         return row | {name: value for name, value in optional.items() if value}
 
     def slim(self) -> Record:
         """Return what training and assessment need: a digest for each picture, no answer."""
-        return replace(self, answer="", images=tuple(content_key("", [image]) for image in self.images))
+        return replace(self, answer="", answers=(), images=tuple(content_key("", [image]) for image in self.images))
 
 
 def load_records(path: str | Path) -> list[Record]:
@@ -155,7 +157,9 @@ def _parse(row: Any, position: int, where: str) -> Record:
     errors = row.get("model_errors") or {}
     if not isinstance(errors, Mapping):
         raise fail(f"'model_errors' must be an object of model: reason, got {type(errors).__name__}")
-    answer = row.get("answer")
+    answer, answers = row.get("answer"), row.get("answers") or []
+    if not isinstance(answers, Sequence) or isinstance(answers, str):
+        raise fail(f"'answers' must be a list of right answers, got {type(answers).__name__}")
     return Record(
         idx=idx,
         prompt=prompt,
@@ -166,6 +170,7 @@ def _parse(row: Any, position: int, where: str) -> Record:
         source=_text(row.get("source")),
         model_costs=_numbers(row, "model_costs", MAX_USD, fail),
         model_errors={str(k): str(v) for k, v in errors.items() if v is not None},
+        answers=tuple(map(str, answers)),
     )
 
 

@@ -402,7 +402,7 @@ def test_a_judge_is_shown_images_only_if_it_takes_them(tmp_path: Path, modalitie
 
 
 def test_a_recorded_judge_is_replayed(tmp_path: Path) -> None:
-    question = Question(1, "Capital of France?", "Paris", (), None, "g")
+    question = Question(1, "Capital of France?", ("Paris",), (), None, "g")
     verdict = {
         "request": {"model": "judge-1", "messages": judge_messages(question, "the city of light")},
         "answer": {"text": json.dumps({"id": verdict_id(question, "the city of light"), "correct": True})},

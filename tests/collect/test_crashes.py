@@ -53,7 +53,7 @@ def answers() -> list[dict[str, Any]]:
     for place, model in enumerate(MODELS):
         for n in range(QUESTIONS):
             images = [png((n, 2 * n, 3))] if n % 5 == 0 else []
-            question = Question(n, prompt(n), f"thing {n}", tuple(images), None, "")
+            question = Question(n, prompt(n), (f"thing {n}",), tuple(images), None, "")
             finish = "content_filter" if n == FILTERED else "stop"
             text = f"thing {n}" if (n + place) % 3 == 0 else f"{model} thinks of {n * 7 % 11}"
             tokens = {"prompt_tokens": n + 1, "completion_tokens": place + 1}

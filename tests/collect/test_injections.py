@@ -40,7 +40,7 @@ def test_there_are_enough_and_no_two_alike() -> None:
 @pytest.mark.parametrize("graded", [False, True])
 @pytest.mark.parametrize("attack", INJECTIONS)
 def test_an_attack_changes_neither_the_request_nor_the_verdict(attack: str, graded: bool) -> None:
-    question = Question(0, "Which river?", "the Ombra", (), None, "g")
+    question = Question(0, "Which river?", ("the Ombra",), (), None, "g")
     messages = judge_messages(question, attack, graded=graded)
     assert shape(messages) == shape(judge_messages(question, HONEST, graded=graded))
     assert json.loads(messages[1]["content"])["answer"] == attack

@@ -16,7 +16,7 @@ from auto_router.collect.judge import Verdict, judge_by_rules, judge_messages, p
 from auto_router.collect.source import Question
 from tests.helpers import png
 
-QUESTION = Question(0, "How many?", "5", (), None, "g")
+QUESTION = Question(0, "How many?", ("5",), (), None, "g")
 
 
 def test_the_rules_come_first() -> None:
@@ -27,7 +27,7 @@ def test_the_rules_come_first() -> None:
 
 
 def test_without_a_reference_there_is_no_verdict_and_no_judge_is_asked() -> None:
-    question = Question(0, "Write a poem.", " ", (), None, "g")
+    question = Question(0, "Write a poem.", (), (), None, "g")
     for match_only in (False, True):
         verdict = judge_by_rules(Response("Roses"), question, match_only)
         assert verdict == Verdict(None, "no reference answer to judge by")
@@ -109,7 +109,7 @@ def document(content: str) -> dict[str, str]:
 
 @given(st.text(max_size=80), st.text(max_size=20), st.text(max_size=20))
 def test_the_candidate_stays_data_inside_the_document(answer: str, prompt: str, reference: str) -> None:
-    question = Question(0, prompt, reference, (), None, "g")
+    question = Question(0, prompt, (reference,), (), None, "g")
     system, user = judge_messages(question, answer)
     assert (system["role"], user["role"]) == ("system", "user")
     assert system == judge_messages(QUESTION, "other")[0]
@@ -120,14 +120,33 @@ def test_the_candidate_stays_data_inside_the_document(answer: str, prompt: str, 
 
 
 def test_what_people_read_is_not_escaped() -> None:
-    _, user = judge_messages(Question(0, "何ですか", "猫 è", (), None, "g"), "ein Kätzchen 🐈")
+    _, user = judge_messages(Question(0, "何ですか", ("猫 è",), (), None, "g"), "ein Kätzchen 🐈")
     assert all(word in user["content"] for word in ("何ですか", "猫 è", "ein Kätzchen 🐈"))
 
 
 def test_the_judge_sees_images_only_when_given_and_never_the_model() -> None:
     red = png((255, 0, 0))
-    question = Question(0, "Colour?", "red", (red,), None, "g")
+    question = Question(0, "Colour?", ("red",), (red,), None, "g")
     assert isinstance(judge_messages(question, "red")[1]["content"], str)
     text, image = judge_messages(question, "crimson", question.images)[1]["content"]
     assert set(document(text["text"])) == {"id", "question", "reference", "answer"}
     assert image["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(red).decode()}"
+
+
+def test_several_references_and_options_are_matched_and_shown() -> None:
+    several = Question(0, "Who won?", ("Denver Broncos", "Broncos"), (), None, "g")
+    assert judge_by_rules(Response("The answer is Broncos."), several, match_only=False) == Verdict(1, "match", "rule")
+    lettered = Question(0, "Gas?", ("B",), (), None, "g", choices=("oxygen", "carbon dioxide"))
+    assert judge_by_rules(Response("carbon dioxide"), lettered, match_only=False) == Verdict(1, "match", "rule")
+    assert judge_by_rules(Response("oxygen"), lettered, match_only=False) == Verdict(0, "no match", "rule")
+    system, user = judge_messages(several, "the team of Denver")
+    shown: dict[str, object] = dict(document(user["content"]))
+    assert shown["references"] == ["Denver Broncos", "Broncos"]
+    assert "reference" not in shown
+    assert "each of them is right" in system["content"]
+    system, user = judge_messages(lettered, "CO2")
+    shown = dict(document(user["content"]))
+    assert (shown["choices"], shown["reference"]) == (["oxygen", "carbon dioxide"], "B")
+    assert "texts of the options" in system["content"]
+    other = Question(0, "Who won?", ("Denver Broncos", "Carolina"), (), None, "g")
+    assert len({verdict_id(question, "x") for question in (several, other, several.on_side(True))}) == 2

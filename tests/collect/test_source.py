@@ -30,7 +30,7 @@ ROWS: list[dict[str, Any]] = [
     {"prompt": "one?", "answer": "1", "source": "s", "group": "g"},
     {"prompt": "two?", "answer": "2", "source": "s", "group": "h"},
 ]
-EXPECTED = [Question(0, "one?", "1", (), "s", "g"), Question(1, "two?", "2", (), "s", "h")]
+EXPECTED = [Question(0, "one?", ("1",), (), "s", "g"), Question(1, "two?", ("2",), (), "s", "h")]
 
 
 def saved(folder: Path, kind: str) -> str:
@@ -73,9 +73,9 @@ def test_a_split_is_chosen_by_name(tmp_path: Path) -> None:
 
 def test_common_columns_are_found_and_others_are_named(tmp_path: Path) -> None:
     dataset = str(write_rows(tmp_path / "a.jsonl", [{"question": "q", "target": 72, "task": "t", "label": None, "junk": 1}]))
-    # "label" is looked for before "target", and holds nothing.
-    assert load_questions(dataset) == [Question(0, "q", "", (), "t", content_key("q"))]
-    assert load_questions(dataset, columns={"answer": "target", "source": None})[0].answer == "72"
+    # "label" is looked for before "target", but holds nothing.
+    assert load_questions(dataset) == [Question(0, "q", ("72",), (), "t", content_key("q"))]
+    assert load_questions(dataset, columns={"answer": "label", "source": None})[0].references == ()
     with pytest.raises(DataError, match=r"no column 'reply' for the answer; it has question, target, task, label, junk"):
         load_questions(dataset, columns={"answer": "reply"})
 
@@ -146,8 +146,8 @@ def test_pil_images_put_into_a_data_set_come_back(tmp_path: Path) -> None:
 
 
 IMAGE_ERRORS = [
-    ("cat.png", "not base64"),
-    ("https://example.com/cat.png", "nothing is fetched"),
+    ("cat.png", "only a path; .*--picture-folder"),
+    ("https://example.com/cat.png", "is a URL, and nothing is fetched unasked; allow it with --allow-host example.com"),
     (base64.b64encode(RED[:40]).decode(), "cannot be decoded"),
     (base64.b64encode(b"no picture").decode(), "cannot be decoded"),
     ({"bytes": None, "path": "/etc/passwd"}, "only a path"),
@@ -169,17 +169,18 @@ DAMAGED_GZIP = gzip.compress(b"".join(b'{"n": %d}\n' % n**3 for n in range(2000)
     [
         ("a.jsonl", b"", "is empty"),
         ("a.json", b"[]", "is empty"),
-        ("a.csv", b"", "cannot be loaded"),
+        ("a.csv", b"", "is empty"),
         ("a.csv", b"prompt,answer\n", "cannot be loaded|is empty"),
         ("a.jsonl", b"{", "cannot be loaded"),
         ("a.jsonl", b"[1]\n", "cannot be loaded|has no column"),
         ("a.parquet", b"PAR1", "cannot be loaded"),
         ("a.arrow", b"ARROW1", "cannot be loaded"),
         ("a.jsonl.gz", DAMAGED_GZIP, "cannot be loaded"),
-        ("a.txt", b"prompt", r"unknown format; allowed are \.parquet, \.json, \.jsonl, \.csv, \.arrow"),
+        ("a.txt", b"prompt", r"unknown format; allowed are \.parquet, \.json, \.jsonl, \.csv, \.tsv, \.arrow"),
         ("a.gz", b"", "unknown format"),
-        ("a.jsonl", b'{"text": "p", "answer": "a"}', "for the prompt .*it has text, answer: name one with --prompt-column"),
-        ("a.jsonl", b'{"prompt": "p"}', "no column for the answer .*--answer-column"),
+        ("a.jsonl", b'{"blob": "p", "answer": "a"}', "for the prompt .*it has blob, answer: name one with --prompt-column"),
+        ("a.jsonl", b'{"prompt": "p"}', "no column for the answer .*it has prompt: .*--answer-column"),
+        ("a.jsonl", b'{"prompt": "p", "answer": ""}', "none of its 1 rows has a reference .*column 'answer' holds none"),
         ("a.jsonl", b'{"prompt": "p", "answer": "a"}\n{"prompt": null, "answer": "a"}', "row 1: column 'prompt' holds no"),
         ("a.jsonl", b'{"prompt": "  ", "answer": "a"}', "row 0: column 'prompt' holds no prompt"),
         ("a.jsonl", b'{"prompt": 7, "answer": "a"}', "row 0: column 'prompt' holds no prompt"),
@@ -190,7 +191,7 @@ def test_a_bad_data_set_is_one_error_that_names_it(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=says) as caught:
-        load_questions(str(tmp_path / name))
+        make_plan(Source(str(tmp_path / name)), None, 0.2, 0)
     assert name in str(caught.value)
     assert capfd.readouterr().err == ""
 

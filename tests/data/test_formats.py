@@ -157,3 +157,11 @@ def test_a_slim_record_keeps_what_training_needs() -> None:
     keys = [[content_key(row.prompt, row.images) for row in part] for part in (slim, bare)]
     assert [keys[0].index(key) for key in keys[0]] == [keys[1].index(key) for key in keys[1]], "the same are repeated"
     assert [row.group for row in map(Record.slim, rows)] == [row.group for row in rows]
+
+
+def test_several_right_answers_survive_shards(tmp_path: Path) -> None:
+    rows = [Record(0, "p", "a", answers=("a", "b"), model_scores={"a/b": 1}), Record(1, "q", "c", model_scores={"a/b": 0})]
+    with parquet_shards(tmp_path / "train", RECORD_MODELS) as append:
+        for row in rows:
+            append(row.to_json())
+    assert [row.answers for row in load_records(tmp_path / "train")] == [("a", "b"), ()]

@@ -40,6 +40,7 @@ RECORDS = st.builds(
     source=st.none() | NAMES,
     model_costs=st.dictionaries(NAMES, st.none() | st.floats(0, 1e6), max_size=4),
     model_errors=st.dictionaries(NAMES, TEXT, max_size=4),
+    answers=st.lists(TEXT, max_size=3).map(tuple),
 )
 
 
@@ -55,7 +56,7 @@ def test_records_survive_json(records: list[Record]) -> None:
     )
 )
 def test_any_json_is_read_or_refused(value: Any) -> None:
-    fields = ("prompt", "idx", "answer", "images", "model_scores", "model_costs", "model_errors", "group", "source")
+    fields = ("prompt", "idx", "answer", "images", "model_scores", "model_costs", "model_errors", "group", "source", "answers")
     for rows in (value, [value], *([{"prompt": "p", field: value}] for field in fields)):
         try:
             records = parse_records(rows)

@@ -1,0 +1,385 @@
+"""Which columns of a data set say what: found by their names, and by what the first rows hold.
+
+A flag such as ``--answer-column`` names one; an empty name says that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from auto_router.collect.options import (
+    Options,
+    choose_numbers,
+    find_option_columns,
+    find_right,
+    is_number,
+    read_option_columns,
+    read_options,
+    squeeze,
+)
+from auto_router.collect.prompt_template import PromptTemplate
+from auto_router.collect.recipes import Recipe, get_cell
+from auto_router.collect.references import is_missing
+from auto_router.collect.tables import DataTable, Row
+from auto_router.data.images import mime_type
+from auto_router.errors import DataError
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "question", "instruction", "problem", "query"),
+    "answer": ("answer", "answers", "response", "label", "target", "output", "solution"),
+    "images": ("images", "image"),
+    "source": ("source", "task", "category", "subject"),
+    "group": ("group",),
+    "messages": ("messages", "conversations", "conversation", "texts"),
+    "choices": ("choices", "options", "endings", "answer_choices", "answer_options", "candidates", "alternatives"),
+    "context": ("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "body", "hint"),
+    "input": ("input",),
+}
+# Looked for where none of the above is there.
+LATER: dict[str, tuple[str, ...]] = {
+    "prompt": (
+        *("question_text", "question_stem", "stem", "hypothesis", "claim", "statement", "goal", "ctx", "sentence", "task"),
+        *("input", "text", "user", "user_input", "q", "request", "content"),
+    ),
+    "answer": (
+        *("answer_key", "correct_answer", "correct", "right_answer", "correct_option", "correct_choice", "answer_idx"),
+        *("answer_index", "answer_id", "answer_letter", "correct_answer_id", "correct_answer_idx", "correct_answer_index"),
+        *("correct_index", "correct_idx", "correct_id", "correct_letter", "correct_label", "correct_answers", "gold"),
+        *(
+            "correct_option_index",
+            "correct_choice_index",
+            "correct_option_id",
+            "cop",
+            "gold_answer",
+            "gold_answers",
+            "gold_label",
+        ),
+        *("gold_index", "ground_truth", "ground_truths", "reference", "references", "reference_answer", "expected"),
+        *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
+        *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
+        *(
+            "short_answer",
+            "short_answers",
+            "answer_number",
+            "completion",
+            "outputs",
+            "solutions",
+            "responses",
+            "class",
+            "sentiment",
+            "a",
+            "y",
+        ),
+    ),
+    "images": (
+        *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),
+        *("image_file", "image_url", "image_urls", "img_path", "img_url", "page_image", "page_images", "screenshot"),
+    ),
+    "choices": ("choice", "option", "mc1_targets", "multiple_choice_options", "choices_text", "mcq_options", "option_list"),
+}
+# In these, a text that prints a list holds several right answers.
+PLURAL = (
+    "answers",
+    "references",
+    "targets",
+    "labels",
+    "aliases",
+    "spans",
+    "ground_truths",
+    "outputs",
+    "solutions",
+    "responses",
+    "possible_answers",
+)
+# Data sets that people know, by the columns that tell them: what a row is read as is said by such a name.
+RECIPES: dict[str, tuple[str, ...]] = {
+    "ScienceQA": ("question", "choices", "answer", "hint", "image"),
+    "MMBench": ("question", "A", "B", "answer", "image"),
+    "MMLU-Pro": ("question", "options", "answer", "answer_index"),
+    "MMLU": ("question", "choices", "answer"),
+    "ARC": ("question", "choices", "answerKey"),
+    "OpenBookQA": ("question_stem", "choices", "answerKey"),
+    "MedMCQA": ("question", "opa", "opb", "opc", "opd", "cop"),
+    "RACE": ("article", "question", "options", "answer"),
+    "HellaSwag": ("ctx", "endings", "label"),
+    "WinoGrande": ("sentence", "option1", "option2", "answer"),
+    "PIQA": ("goal", "sol1", "sol2", "label"),
+    "MATH": ("problem", "solution"),
+    "SQuAD": ("context", "question", "answers"),
+    "BoolQ": ("passage", "question", "answer"),
+    "DocVQA": ("question", "answers", "image"),
+    "alpaca": ("instruction", "input", "output"),
+    "Dolly": ("instruction", "context", "response"),
+    "GSM8K": ("question", "answer"),
+}
+MIN_RESOLVED = 0.5  # of the answers must name an option, or the column holds no options
+MAX_CLASSES = 200  # names that a prompt lists
+
+
+MAX_PEEK = 500  # rows that are looked at first
+MAX_PEEKED_TEXT = 20_000  # characters kept of a cell that is looked at
+PEEK_BYTES = 2**26
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """Where the options of a data set stand: in one column, or in one each.
+
+    ``by_place``: only answers that are a place or a letter tell that these are options, as for ``answers`` beside a
+    ``correct_answer_id``.
+    """
+
+    column: str = ""
+    columns: Mapping[str, str] | None = None
+    by_place: bool = False
+
+    def read(self, row: Row) -> Options | None:
+        return read_option_columns(row, self.columns) if self.columns else read_options(get_cell(row, self.column))
+
+
+def find_recipe(
+    table: DataTable,
+    dataset: str,
+    asked: Mapping[str, str | None],
+    split_column: str | None = None,
+    template: PromptTemplate | None = None,
+    first_index: int | None = None,
+) -> Recipe:
+    """Return how the rows of a table are read.
+
+    Args:
+        asked: the columns that the user named, by role; "" for none, None for those that are found.
+        template: the user's own template, which needs no prompt column.
+        first_index: 0 or 1, where the numbers of options are counted from there.
+
+    Raises:
+        DataError: the table is empty, a named column is not there, or no column holds the prompt; lists the columns.
+    """
+    rows = peek_rows(table, dataset)
+    finder = _Finder(table, rows, {role: name for role, name in asked.items() if name is not None})
+    finder.check(dataset, split_column)
+    roles = finder.find_plain_roles()
+    template = template or PromptTemplate()
+    if template.is_default and not {"prompt", "messages"} & set(roles):
+        raise DataError(
+            f"data set {dataset} has no column for the prompt (looked for {', '.join(COLUMNS['prompt'])}, or a list of chat "
+            f"messages in {', '.join(COLUMNS['messages'])}); it has {', '.join(finder.present)}: name one with "
+            "--prompt-column, or write the prompt with --prompt-template '{{ column }} …'"
+        )
+    choosing, roles = finder.find_options(roles)
+    roles = finder.find_context(roles, choosing)
+    images = finder.find_images()
+    answers = [(cell, options) for row in rows if (options := choosing.read(row)) and (cell := _answer(row, roles)) is not None]
+    numbers, certain = (str(first_index), True) if first_index is not None else choose_numbers(answers)
+    classes = () if answers else table.class_names(roles.get("answer", ""))
+    classes = classes if len(classes) <= MAX_CLASSES and not all(name.isdigit() for name in classes) else ()
+    option_columns = choosing.columns or {}
+    columns = [*roles.values(), *option_columns, *images, *([split_column] if split_column else [])]
+    used = list(dict.fromkeys(column if column in finder.present else column.split(".")[0] for column in columns))
+    return Recipe(
+        roles=roles,
+        used=used if template.is_default else finder.present,
+        present=finder.present,
+        name=_name_shape(finder.present, bool(answers), rows, roles),
+        images=images,
+        option_columns=option_columns,
+        numbers=numbers,
+        several=any(len(find_right(cell, options, numbers)) > 1 for cell, options in answers),
+        printed=squeeze(roles.get("answer", "").rpartition(".")[2]) in map(squeeze, PLURAL),
+        classes=classes,
+        template=template,
+        notes=tuple(_notes(rows, roles, bool(answers), classes, certain, template)),
+    )
+
+
+def peek_rows(table: DataTable, dataset: str) -> list[Row]:
+    """Return the first rows, long cells cut short. Raises DataError where there is no row, or none with columns."""
+    first = next(iter(table.rows()), None)
+    if first is None:
+        raise DataError(f"data set {dataset} is empty; at least one row is needed")
+    if not isinstance(first, Mapping):
+        raise DataError(f"data set {dataset} has no columns: row 0 is {first!r:.60}; each row must be an object")
+    light = [name for name, value in first.items() if not table.holds_images(name) and not _is_image(value)]
+    rows, size = [_cut(first)], 0
+    for row in islice(table.rows(light), 1, MAX_PEEK):
+        if isinstance(row, Mapping):
+            size += sum(len(value) for value in row.values() if isinstance(value, str | bytes))
+            rows.append(_cut(row))
+        if size > PEEK_BYTES:
+            break
+    return rows
+
+
+def _cut(row: Row) -> Row:
+    return {
+        name: value[:MAX_PEEKED_TEXT] if isinstance(value, str | bytes) else value
+        for name, value in row.items()
+        if name is not None
+    }
+
+
+def _is_image(value: Any) -> bool:
+    """Whether a cell is a picture, or a list of some, inside the data set."""
+    if isinstance(value, list | tuple):
+        return bool(value) and _is_image(value[0])
+    if isinstance(value, Mapping):
+        return set(value) == {"bytes", "path"}
+    return isinstance(value, bytes) and mime_type(value) is not None
+
+
+def _answer(row: Row, roles: Mapping[str, str]) -> Any:
+    return get_cell(row, roles.get("answer", ""))
+
+
+class _Finder:
+    """Looks for columns among those that are ``present``; ``asked`` are the roles that the user gave a column."""
+
+    def __init__(self, table: DataTable, rows: Sequence[Row], asked: Mapping[str, str]) -> None:
+        self.table, self.rows, self.asked = table, rows, asked
+        self.present = list(dict.fromkeys(name for row in rows for name in row))
+        structs = {name: row[name] for row in rows for name in row if isinstance(row[name], Mapping)}
+        self._inner = [f"{name}.{key}" for name, value in structs.items() if not _is_image(value) for key in value]
+
+    def check(self, dataset: str, split_column: str | None) -> None:
+        """Raise DataError where a column that was named is not there."""
+        for role, name in self.asked.items():
+            if name and name not in (*self.present, *self._inner):
+                raise DataError(f"data set {dataset} has no column {name!r} for the {role}; it has {', '.join(self.present)}")
+        if split_column is not None and split_column not in self.present:
+            raise DataError(f"data set {dataset} has no column {split_column!r} to split by; it has {', '.join(self.present)}")
+
+    def candidates(self, role: str, later: bool = False, inner: bool = False) -> list[str]:
+        """Return the columns that may play a role, the most usual name first; the one that was asked for alone."""
+        if role in self.asked:
+            return [self.asked[role]] if self.asked[role] else []
+        squeezed: dict[str, list[str]] = {}
+        for column in self._inner if inner else self.present:
+            squeezed.setdefault(squeeze(column.rpartition(".")[2] if inner else column), []).append(column)
+        names = (*COLUMNS[role], *(LATER.get(role, ()) if later else ()))
+        found = [column for name in names for column in sorted(squeezed.get(squeeze(name), ()), key=lambda c: c != name)]
+        return [column for column in dict.fromkeys(found) if column not in self.asked.values()]
+
+    def find_plain_roles(self) -> dict[str, str]:
+        """Return the columns of prompt or messages, source and group."""
+        roles = {role: found[0] for role in ("source", "group", "messages") if (found := self.candidates(role))}
+        structs = {name for name in self.present for row in self.rows if isinstance(row.get(name), Mapping)}
+        prompts = [name for name in self.candidates("prompt") if name not in structs]
+        if prompts and "messages" not in self.asked:
+            roles.pop("messages", None)
+        elif prompts and "prompt" not in self.asked and isinstance(self.rows[0].get(roles.get("messages", "")), list):
+            prompts = []
+        if not prompts and "messages" not in roles:
+            later = [name for name in self.candidates("prompt", later=True) if name not in structs]
+            prompts = later or self.candidates("prompt", later=True, inner=True)
+        if prompts:
+            roles["prompt"] = prompts[0]
+            if roles.get("source") == prompts[0]:
+                del roles["source"]
+        return roles
+
+    def find_options(self, roles: dict[str, str]) -> tuple[Choosing, dict[str, str]]:
+        """Return where options are, and the roles with the column of the answer."""
+        taken = {roles.get(role) for role in ("prompt", "source", "group")} if "answer" not in self.asked else set()
+        answers = [name for name in self._answers("messages" in roles) if name not in taken]
+        for choosing in self._choosings():
+            for answer in [*answers, ""]:
+                if answer == choosing.column or answer in (choosing.columns or {}):
+                    continue
+                if self._resolves(choosing, answer) or ("choices" in self.asked and answer == (*answers, "")[0]):
+                    found = {"answer": answer} if answer else {}
+                    return choosing, roles | found | ({"choices": choosing.column} if choosing.column else {})
+        return Choosing(), roles | ({"answer": answers[0]} if answers else {})
+
+    def _answers(self, of_messages: bool) -> list[str]:
+        """Return the columns that may hold the answer, those that hold something first."""
+        found = self.candidates("answer", later=not of_messages)
+        found = found or ([] if of_messages else self.candidates("answer", later=True, inner=True))
+        return sorted(found, key=lambda name: all(is_missing(get_cell(row, name)) for row in self.rows))
+
+    def _choosings(self) -> Iterator[Choosing]:
+        for inner in (False, True):
+            yield from map(Choosing, self.candidates("choices", later=True, inner=inner))
+        if "choices" not in self.asked:
+            columns = find_option_columns(name for name in self.present if name not in self.asked.values())
+            if columns:
+                yield Choosing(columns=columns)
+            yield from (Choosing(name, by_place=True) for name in self.present if squeeze(name) == "answers")
+
+    def _resolves(self, choosing: Choosing, answer: str) -> bool:
+        """Whether most answers name an option: else what looks like options is something else."""
+        pairs = [(get_cell(row, answer), choosing.read(row)) for row in self.rows]
+        known = [(cell, options) for cell, options in pairs if not is_missing(cell) or (options and options.marked)]
+        usable = [(cell, options) for cell, options in known if options]
+        if choosing.by_place and not all(is_number(cell) or len(str(cell)) == 1 for cell, _ in known):
+            return False
+        numbers, _ = choose_numbers(usable)
+        resolved = sum(bool(find_right(cell, options, numbers)) for cell, options in usable)
+        return bool(known) and resolved >= MIN_RESOLVED * len(known)
+
+    def find_context(self, roles: dict[str, str], choosing: Choosing) -> dict[str, str]:
+        """Return the roles with what is shown around the prompt: a passage before it, an input after it."""
+        taken = {*roles.values(), *(choosing.columns or {})}
+        has_options = bool(choosing.column or choosing.columns)
+        for role in ("context", "input"):
+            found = [name for name in self.candidates(role) if name not in taken]
+            if role not in self.asked and not has_options:
+                found = [name for name in found if squeeze(name) != "hint"]  # without options it may give the answer away
+            if found and ("messages" not in roles or role in self.asked):
+                roles = roles | {role: found[0]}
+        return roles
+
+    def find_images(self) -> tuple[str, ...]:
+        """Return the columns of pictures: by name, by what the data set says of them, and those numbered ``image_1`` …"""
+        if "images" in self.asked:
+            return (self.asked["images"],) if self.asked["images"] else ()
+        named = self.candidates("images", later=True)
+        typed = [
+            name for name in self.present if self.table.holds_images(name) or any(_is_image(r.get(name)) for r in self.rows)
+        ]
+        typed = [name for name in typed if name not in self.asked.values()]
+        numbered = [
+            name for name in self.present if squeeze(name).rstrip("0123456789") in ("image", "img") and name[-1:].isdigit()
+        ]
+        best = [name for name in named if name in typed] or ([] if typed else named)
+        return tuple(dict.fromkeys([*best[:1], *numbered])) or tuple(typed)
+
+
+def _name_shape(present: Iterable[str], has_options: bool, rows: Sequence[Row], roles: Mapping[str, str]) -> str:
+    """Return the name of the known data set that has such columns, else what kind it is of."""
+    columns = set(map(squeeze, present))
+    kinds = ("choices", "options", "A", "opa", "endings", "option1", "sol1")
+    for name, wanted in RECIPES.items():
+        if set(map(squeeze, wanted)) <= columns and has_options == any(column in kinds for column in wanted):
+            if name == "GSM8K" and not any("####" in str(_answer(row, roles)) for row in rows):
+                continue
+            return f"{name}-shaped"
+    return "multiple choice" if has_options else "chat" if "messages" in roles else ""
+
+
+def _notes(
+    rows: Sequence[Row],
+    roles: Mapping[str, str],
+    has_options: bool,
+    classes: Sequence[str],
+    certain: bool,
+    template: PromptTemplate,
+) -> Iterator[str]:
+    """Yield what a user should know before paying."""
+    column = roles.get("answer", "")
+    if not certain:
+        yield (
+            f"the answers in {column!r} are taken as places counted from 0, but no first or last place was seen; say "
+            "--first-index 1 if they count from 1"
+        )
+    answers = [_answer(row, roles) for row in rows]
+    words = {str(answer) for answer in answers if isinstance(answer, str | int) and not is_missing(answer)}
+    few = squeeze(column) in ("label", "labels", "class", "target", "sentiment", "goldlabel") and len(words) <= 20
+    if not has_options and not classes and template.is_default and few and words and "messages" not in roles:
+        kind = "numbers of classes without names" if all(map(is_number, words)) else "names of classes"
+        yield (
+            f"the references in {column!r} look like {kind} ({', '.join(sorted(words)[:5])}), and the prompt does not say what "
+            f"to answer with; say it with --prompt-template, as '{{{{ {roles.get('prompt', 'text')} }}}} Answer with one of: …'"
+        )

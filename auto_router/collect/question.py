@@ -1,0 +1,38 @@
+"""One prompt to ask, with all that its answers are judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from auto_router.data.conversation import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One prompt to ask: its right answers, the bytes of its pictures, and where it comes from.
+
+    ``references`` are the right answers, any of which will do; () where the data set has none. ``choices`` are the texts of
+    the options in their order (A, B, …), where the prompt offers some. ``turns`` is the whole conversation where there is
+    more than the prompt; models are then asked that. ``is_test`` is None unless the data set brings its own split.
+    """
+
+    idx: int
+    prompt: str
+    references: tuple[str, ...]
+    images: tuple[bytes, ...]
+    source: str | None
+    group: str
+    turns: tuple[Turn, ...] = ()
+    is_test: bool | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The first reference, where one has to do; "" where there is none."""
+        return self.references[0] if self.references else ""
+
+    def on_side(self, is_test: bool) -> Question:
+        return replace(self, is_test=is_test)
+
+    def in_group(self, group: str) -> Question:
+        return replace(self, group=group)

@@ -1,0 +1,177 @@
+"""How a row of a data set becomes a question, once it is known which columns say what (:mod:`auto_router.collect.columns`).
+
+Three forms are known: columns of their own (``question``, ``choices``, ``answer``, ``image``, …), chat messages
+(``messages`` or ``conversations``; a last message of the assistant is the reference), and pairs beside pictures
+(``texts[0].user`` and ``.assistant``, as in FineVision).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from auto_router.collect.image_source import ImageSource
+from auto_router.collect.matching.verdict import MAX_LETTERS
+from auto_router.collect.options import Options, find_right, is_number, read_option_columns, read_options, squeeze
+from auto_router.collect.prompt_template import PromptTemplate
+from auto_router.collect.question import Question
+from auto_router.collect.references import is_missing, read_printed, read_references
+from auto_router.collect.tables import Row
+from auto_router.data.conversation import Turn, conversation_input, turns_of
+from auto_router.data.splits import content_key
+from auto_router.errors import DataError
+
+_PASSAGE_KEYS = ("text", "texts", "contexts", "sentences", "passages", "paragraphs")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Which column plays which role, and how its cells are read; ``used`` are those to be read, of all that are ``present``.
+
+    ``option_columns`` maps each column that is one option to its name; ``numbers`` says what an answer that is a number
+    means (:func:`find_right`); ``several``: some rows have several right options; ``printed``: references may be a printed
+    list; ``classes`` are the names of the answer's classes, where the data set gives them.
+    """
+
+    roles: Mapping[str, str]
+    used: Sequence[str]
+    present: Sequence[str] = ()
+    name: str = ""
+    images: tuple[str, ...] = ()
+    option_columns: Mapping[str, str] = field(default_factory=dict)
+    numbers: str = "0"
+    several: bool = False
+    printed: bool = False
+    classes: tuple[str, ...] = ()
+    template: PromptTemplate = field(default_factory=PromptTemplate)
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Return in words what is read from where."""
+        parts = {"prompt": self.roles.get("prompt", self.roles.get("messages", "the template"))}
+        parts |= {role: self.roles[role] for role in ("context", "input") if role in self.roles}
+        options = ", ".join(self.option_columns) or self.roles.get("choices", "")
+        parts |= {"options": options} if options else {}
+        parts |= {"reference": self.roles.get("answer", self.roles.get("messages", "none"))}
+        parts |= {"pictures": ", ".join(self.images)} if self.images else {}
+        return (f"{self.name}: " if self.name else "") + "; ".join(f"{role} from {column}" for role, column in parts.items())
+
+    def cell(self, row: Row, role: str) -> Any:
+        """Return what a row holds for a role; None where there is no such column."""
+        return get_cell(row, self.roles.get(role, ""))
+
+    def options(self, row: Row) -> Options | None:
+        """Return the options of a row, if it has some."""
+        return read_option_columns(row, self.option_columns) if self.option_columns else read_options(self.cell(row, "choices"))
+
+    def question(self, number: int, row: Row, opener: ImageSource) -> Question:
+        """Read one row. Raises DataError, whose text continues "row N"."""
+        turns: tuple[Turn, ...] = ()
+        inside: tuple[Any, ...] = ()
+        answer, reply = self.cell(row, "answer"), None
+        if "messages" in self.roles:
+            turns, reply, prompt, inside = self._read_messages(row)
+        else:
+            prompt = self.cell(row, "prompt")
+            if "prompt" in self.roles and (not isinstance(prompt, str) or not prompt.strip()):
+                raise DataError(f": column {self.roles['prompt']!r} holds no prompt")
+        options = self.options(row)
+        references, choices = self._read_right(reply if answer is None else answer, options)
+        if not (self.template.is_default and turns):
+            prompt, turns = self.template.render(self._values(row, prompt, options)), ()
+        try:
+            cells = [list(inside), *(read_printed(get_cell(row, column)) for column in self.images)]
+            images = tuple(image for cell in cells for image in opener.read(cell))
+        except DataError as error:
+            raise DataError(f", pictures: {error}") from error
+        source, group = self.cell(row, "source"), self.cell(row, "group")
+        return Question(
+            idx=number,
+            prompt=prompt,
+            references=references,
+            images=images,
+            source=None if source in (None, "") else str(source),
+            group=content_key(prompt, images) if group in (None, "") else str(group),
+            turns=tuple(replace(turn, images=()) for turn in turns) if len(turns) > 1 else (),
+            choices=choices,
+        )
+
+    def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, str, tuple[Any, ...]]:
+        try:
+            turns, reply = _read_conversation(read_printed(self.cell(row, "messages")))
+            prompt, inside = conversation_input(turns)
+            if not prompt:
+                raise DataError("the conversation has no user message with text")
+        except DataError as error:
+            raise DataError(f": column {self.roles['messages']!r}: {error}") from error
+        return turns, reply, prompt, inside
+
+    def _read_right(self, answer: Any, options: Options | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the references of a row and the texts of its options."""
+        if options is None:
+            return read_references(answer, self.printed), self.classes if len(self.classes) <= len(MAX_LETTERS) else ()
+        places = find_right(answer, options, self.numbers)
+        if not places and is_number(answer) and not isinstance(answer, str) and self.numbers in ("0", "1"):
+            if answer < 0:  # a hidden answer
+                return (), options.texts
+            last = len(options.texts) - 1 + int(self.numbers)
+            raise DataError(
+                f": answer {answer} is none of the {len(options.texts)} options, which are counted from {self.numbers} to "
+                f"{last}; say where counting begins with --first-index"
+            )
+        if not places:
+            return read_references(answer), options.texts
+        if not options.letters:
+            return tuple(options.texts[place] for place in places), options.texts
+        # Where an option's text is itself a letter, a letter can only be the option's own.
+        lettered = any(len(text.strip("(). ")) == 1 and text.strip("(). ").upper() in options.letters for text in options.texts)
+        return (", ".join(options.letters[place] for place in places),), () if lettered else options.texts
+
+    def _values(self, row: Row, prompt: Any, options: Options | None) -> dict[str, Any]:
+        """Return what a template may show of a row: all but the answer."""
+        hidden = self.roles.get("answer", "").split(".")[0]
+        columns = {name: row.get(name) for name in self.present if name != hidden}
+        return columns | {
+            **({"prompt": prompt} if prompt is not None else {}),
+            "context": flatten_text(self.cell(row, "context")),
+            "input": flatten_text(self.cell(row, "input")),
+            "choices": options.texts if options else (),
+            "letters": options.letters if options else "",
+            "classes": self.classes,
+            "several": self.several,
+            "row": columns,
+        }
+
+
+def get_cell(row: Row, column: str) -> Any:
+    """Return a cell of a row; ``a.b`` is the field b of column a, unless a column bears that name."""
+    if column in row or "." not in column:
+        return row.get(column)
+    outer, _, inner = column.partition(".")
+    value = row.get(outer)
+    return value.get(inner) if isinstance(value, Mapping) else None
+
+
+def flatten_text(value: Any) -> str:
+    """Return the text of a context: itself, the paragraphs of a list, or those that a struct holds (titles before them)."""
+    if isinstance(value, Mapping):
+        parts = [value[key] for key in value if squeeze(key) in _PASSAGE_KEYS]
+        titles = value.get("title", value.get("titles"))
+        if isinstance(titles, list) and parts and isinstance(parts[0], list) and len(titles) == len(parts[0]):
+            return "\n\n".join(f"{title}\n{flatten_text(part)}" for title, part in zip(titles, parts[0], strict=True))
+        return "\n\n".join(filter(None, map(flatten_text, parts)))
+    if isinstance(value, list | tuple):
+        return "\n".join(filter(None, map(flatten_text, value)))
+    return "" if is_missing(value) or value == "nan" or isinstance(value, bytes) else str(value)
+
+
+def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:
+    """Return the turns up to the user's last, and the assistant's reply to it as the reference."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping) and "user" in value[0]:
+        pair = value[0]  # further pairs are questions of their own about the same pictures
+        return (Turn("user", str(pair.get("user") or "")),), pair.get("assistant")
+    turns = turns_of(value)
+    last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=-1)
+    replies = [turn.text for turn in turns[last + 1 :] if turn.role == "assistant"]
+    return tuple(turns[: last + 1]), replies[-1] if replies else None

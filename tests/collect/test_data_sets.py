@@ -1,0 +1,304 @@
+"""Data sets as people have them: which question and which right answers come of a row, through the reader of Stage 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from PIL import Image
+
+import prepare_hf_data
+from auto_router.collect.matching.verdict import match
+from auto_router.collect.question import Question
+from auto_router.errors import DataError
+from tests.helpers import png
+from tests.stage1 import ChatServer, Reply, b64, completion, flags, read_evaluations, stage1, write_pool, write_rows
+
+CASES = json.loads((Path(__file__).parent / "cases" / "datasets.json").read_text(encoding="utf-8"))
+PROMPTS = ("question", "prompt", "instruction", "problem")
+BAD_ROWS, WITHOUT = "one bad row of many", "no reference at all"
+JPEG = png((1, 2, 3))[:40]
+
+
+def read_questions(dataset: Path, *more: str) -> list[Question]:
+    """The questions that Stage 1 would ask, by the reader of its command."""
+    plan = prepare_hf_data.plan_run(prepare_hf_data.parse_arguments(["--dataset", str(dataset), *more]))
+    return list(plan.questions())
+
+
+def features_of(case: Mapping[str, Any]) -> dict[str, Any]:
+    """The features that a case states, as the data set library writes them."""
+
+    def feature(text: str) -> Any:
+        if text.startswith("ClassLabel("):
+            return datasets.ClassLabel(names=text.removeprefix("ClassLabel(").removesuffix(")").split(","))
+        return datasets.List(datasets.Value("string")) if text == "list<string>" else datasets.Value(text)
+
+    return {name: feature(text) for name, text in case.get("features", {}).items() if name in case["row"]}
+
+
+def write_case(case: Mapping[str, Any], folder: Path, kind: str) -> Path:
+    """Five rows of a case, each with a prompt of its own, in one of the forms that data sets come in."""
+    row, rows = case["row"], []
+    column = next(name for name in PROMPTS if name in row)
+    for number in range(5):
+        image = {name: Image.new("RGB", (8, 8), (number, 0, 0)) for name, value in row.items() if value == "<PIL image>"}
+        rows.append(row | {column: f"{row[column]} ({number})"} | image)
+    if kind == "jsonl":
+        return write_rows(folder / "rows.jsonl", rows)
+    made = datasets.Dataset.from_list(rows)
+    for name, feature in features_of(case).items():
+        made = made.cast_column(name, feature)
+    if kind == "parquet":
+        made.to_parquet(folder / "rows.parquet")
+        return folder / "rows.parquet"
+    if kind == "hub folder":
+        (folder / "set").mkdir()
+        made.to_parquet(folder / "set" / "train-00000-of-00001.parquet")
+        return folder / "set"
+    made.save_to_disk(folder / "disk")
+    return folder / "disk"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "save_to_disk", "hub folder"])
+@pytest.mark.parametrize("case", [case for case in CASES if "row" in case and case["name"] != WITHOUT], ids=lambda c: c["name"])
+def test_a_row_becomes_the_question_it_means(case: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    if kind == "jsonl" and (case.get("features") or "image" in case["row"]):
+        pytest.skip("JSON lines hold neither class names nor pictures that are open")
+    question = read_questions(write_case(case, tmp_path, kind))[0]
+    want = case["want"]
+    assert list(question.references) == want["references"]
+    for text in [*want.get("prompt_shows", ()), *want.get("prompt_contains", ())]:
+        assert text in question.prompt
+    assert len(question.images) == ("image" in case["row"])
+    for right in [*want["references"], *want.get("also_right", ())]:
+        assert match(right, question.references, question.choices) is True, right
+
+
+def test_words_of_a_csv_that_look_like_missing_values_stay_words(tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if "csv" in case)
+    (tmp_path / "a.csv").write_text(case["csv"])
+    questions = read_questions(tmp_path / "a.csv")
+    assert [question.references for question in questions] == [(word,) for word in case["want"]["references_of_rows"]]
+    packed = tmp_path / "set"
+    packed.mkdir()
+    (packed / "train.csv").write_text(case["csv"] + "Say nothing.,null\nWhat is x?,NaN\n")
+    assert [question.answer for question in read_questions(packed)] == ["None", "NA", "null", "NaN"]
+
+
+def test_rows_that_cannot_be_asked_are_named_with_the_flag_that_skips_them(tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case["name"] == BAD_ROWS)
+    rows = [row | ({"image": b64(JPEG)} if "image" in row else {}) for row in case["rows"]]
+    dataset = write_rows(tmp_path / "rows.jsonl", [*rows, *({"prompt": f"fine {n}", "answer": "x"} for n in range(4))])
+    with pytest.raises(DataError, match=r"3 rows cannot be asked: rows 1, 2: .*; row 3, pictures: .*--skip-bad-rows"):
+        read_questions(dataset)
+    plan = prepare_hf_data.plan_run(prepare_hf_data.parse_arguments(["--dataset", str(dataset), "--skip-bad-rows"]))
+    assert [question.idx for question in plan.questions()] == [0, 4, 5, 6, 7]
+    assert sorted(plan.bad) == [1, 2, 3]
+    (line,) = (line for line in plan.describe() if "--skip-bad-rows" in line)
+    assert line.startswith("3 bad rows are left out")
+
+
+def test_a_data_set_without_references_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case["name"] == WITHOUT)
+    with pytest.raises(DataError, match=r"none of its 5 rows has a reference .*it has prompt: .*--answer-column"):
+        read_questions(write_case(case, tmp_path, "jsonl"))
+
+
+LETTERS = "Answer with the letter of the right option."
+NAMED: list[tuple[str, list[dict[str, Any]], str, list[tuple[str, ...]]]] = [
+    # name, rows, the first prompt, references of every row
+    (
+        "MMLU",
+        [{"question": f"Sum {i}?", "subject": "m", "choices": ["p", "q", "r", "s"], "answer": i} for i in (1, 0, 3)],
+        f"Sum 1?\n\nA. p\nB. q\nC. r\nD. s\n\n{LETTERS}",
+        [("B",), ("A",), ("D",)],
+    ),
+    (
+        "MMLU-Pro",
+        [
+            {"question": f"Q{i}?", "options": [f"o{k}" for k in range(10)], "answer": "ABCDEFGHIJ"[i], "answer_index": i}
+            for i in (8, 1)
+        ],
+        "Q8?\n\n" + "\n".join(f"{'ABCDEFGHIJ'[k]}. o{k}" for k in range(10)) + f"\n\n{LETTERS}",
+        [("I",), ("B",)],
+    ),
+    (
+        "ARC",
+        [
+            {"question": "Gas?", "choices": {"text": ["oxygen", "neon"], "label": ["A", "B"]}, "answerKey": "B"},
+            {"question": "Rock?", "choices": {"text": ["lava", "ice", "tin"], "label": ["1", "2", "3"]}, "answerKey": "1"},
+        ],
+        f"Gas?\n\nA. oxygen\nB. neon\n\n{LETTERS}",
+        [("B",), ("A",)],
+    ),
+    (
+        "GSM8K",
+        [{"question": "Bags?", "answer": "3*5=<<3*5=15>>15.\n#### 15"}, {"question": "Cost?", "answer": "So\n#### 1,250"}],
+        "Bags?",
+        [("15",), ("1,250",)],
+    ),
+    (
+        "MATH",
+        [
+            {"problem": "x?", "solution": r"So $x = \boxed{\frac{7}{2}}$.", "level": "Level 5", "type": "Algebra"},
+            {
+                "problem": "y?",
+                "solution": r"First \boxed{1}, at last \boxed{\text{(B)}}.",
+                "level": "Level 1",
+                "type": "Algebra",
+            },
+        ],
+        "x?",
+        [(r"\frac{7}{2}",), (r"\text{(B)}",)],
+    ),
+    (
+        "SQuAD",
+        [
+            {
+                "context": "Broncos won.",
+                "question": "Who?",
+                "answers": {"text": ["Broncos", "The Broncos"], "answer_start": [0, 0]},
+            },
+            {"context": "Rain.", "question": "When?", "answers": {"text": ["1066"], "answer_start": [0]}},
+        ],
+        "Broncos won.\n\nWho?",
+        [("Broncos", "The Broncos"), ("1066",)],
+    ),
+    (
+        "DocVQA",
+        [
+            {"questionId": str(i), "question": f"Brand {i}?", "answers": ["Dakota", "dakota"], "image": b64(png((i, 0, 0)))}
+            for i in (0, 1)
+        ],
+        "Brand 0?",
+        [("Dakota", "dakota")] * 2,
+    ),
+    (
+        "ScienceQA",
+        [
+            {
+                "question": f"Which {i}?",
+                "choices": ["Maine", "Ohio"],
+                "answer": i,
+                "hint": hint,
+                "image": b64(png((i, 0, 9))),
+                "lecture": "long",
+                "solution": "The answer is Maine.",
+            }
+            for i, hint in ((0, "Look at the map."), (1, ""))
+        ],
+        f"Look at the map.\n\nWhich 0?\n\nA. Maine\nB. Ohio\n\n{LETTERS}",
+        [("A",), ("B",)],
+    ),
+    (
+        "MMBench",
+        [
+            {
+                "index": i,
+                "question": f"Arrow {i}?",
+                "hint": "nan",
+                "A": "root",
+                "B": "stem",
+                "C": third,
+                "D": "nan",
+                "answer": "B",
+                "image": b64(png((i, 9, 9))),
+            }
+            for i, third in ((0, "leaf"), (1, "nan"))
+        ],
+        f"Arrow 0?\n\nA. root\nB. stem\nC. leaf\n\n{LETTERS}",
+        [("B",), ("B",)],
+    ),
+    (
+        "PIQA",
+        [{"goal": f"Open {i}", "sol1": "pull", "sol2": "push", "label": i} for i in (1, 0)],
+        f"Open 1\n\nA. pull\nB. push\n\n{LETTERS}",
+        [("B",), ("A",)],
+    ),
+    (
+        "WinoGrande",
+        [{"sentence": f"The _ {i}", "option1": "cup", "option2": "case", "answer": str(i)} for i in (2, 1)],
+        f"The _ 2\n\nA. cup\nB. case\n\n{LETTERS}",
+        [("B",), ("A",)],
+    ),
+    (
+        "MedMCQA",
+        [
+            {"question": f"Cure {i}?", "opa": "w", "opb": "x", "opc": "y", "opd": "z", "cop": i, "exp": "because y"}
+            for i in (2, 0)
+        ],
+        f"Cure 2?\n\nA. w\nB. x\nC. y\nD. z\n\n{LETTERS}",
+        [("C",), ("A",)],
+    ),
+    (
+        "HellaSwag",
+        [{"ctx": f"She {i}", "endings": ["e1", "e2", "e3", "e4"], "label": i, "source_id": "s"} for i in ("3", "0")],
+        f"She 3\n\nA. e1\nB. e2\nC. e3\nD. e4\n\n{LETTERS}",
+        [("D",), ("A",)],
+    ),
+    (
+        "alpaca",
+        [
+            {"instruction": "Translate.", "input": "Good morning", "output": "Bonjour"},
+            {"instruction": "Name a colour.", "input": "", "output": "Blue"},
+        ],
+        "Translate.\n\nGood morning",
+        [("Bonjour",), ("Blue",)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "rows", "prompt", "references"), NAMED, ids=[name for name, *_ in NAMED])
+def test_known_sets_are_found_by_their_columns(
+    name: str, rows: list[dict[str, Any]], prompt: str, references: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    arguments = prepare_hf_data.parse_arguments(["--dataset", str(write_rows(tmp_path / "rows.jsonl", rows))])
+    plan = prepare_hf_data.plan_run(arguments)
+    questions = list(plan.questions())
+    assert questions[0].prompt == prompt
+    assert [question.references for question in questions] == references
+    assert f"data set read as {name}-shaped: prompt from " in plan.describe()[0]
+    assert all(len(question.images) == ("image" in row) for question, row in zip(questions, rows, strict=True))
+
+
+def test_references_and_what_is_left_out_reach_the_records_and_the_printed_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(body: dict[str, Any]) -> Reply:
+        return completion("Broncos" if body["model"] == "right" else "Panthers")
+
+    answers = {"text": ["Denver Broncos", "Broncos"], "answer_start": [0, 7]}
+    rows = [{"context": f"Game {n}.", "question": "Who won?", "answers": answers} for n in range(6)]
+    rows += [{"context": "Rain.", "question": "Who?", "answers": {"text": [], "answer_start": []}}]
+    rows += [{"context": "Sun.", "question": "", "answers": answers}]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    with ChatServer(script) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": name, "base_url": server.url} for name in ("right", "wrong")])
+        assert stage1(*flags(tmp_path), "--match-only", "--dry-run") == 2
+        assert "row 7: column 'question' holds no prompt" in capsys.readouterr().err
+        assert stage1(*flags(tmp_path), "--match-only", "--skip-bad-rows", "--dry-run", "--json") == 0
+        captured = capsys.readouterr()
+        assert json.loads(captured.out) == {
+            "stage": 1, "dry run": True, "questions": 6, "without reference": 1, "bad rows": 1
+        }  # fmt: skip
+        for line in (
+            "data set read as SQuAD-shaped: prompt from question; context from context; reference from answers",
+            "1 of 7 rows have no reference to judge answers by and are left out: row 6;",
+            "1 bad row is left out (--skip-bad-rows): row 7: column 'question' holds no prompt",
+            "the prompt of row 0, as models will be asked it:\n  | Game 0.\n  | \n  | Who won?\n",
+            "its references: Denver Broncos | Broncos\n",
+        ):
+            assert line in captured.err
+        assert not server.bodies
+        assert stage1(*flags(tmp_path), "--match-only", "--skip-bad-rows") == 0
+    records = read_evaluations(tmp_path / "out")
+    assert len(records) == 6
+    for number, record in enumerate(records):
+        assert record["prompt"] == f"Game {number}.\n\nWho won?"
+        assert (record["answer"], record["answers"]) == ("Denver Broncos", ["Denver Broncos", "Broncos"])
+        assert record["model_scores"] == {"right": 1, "wrong": 0}
