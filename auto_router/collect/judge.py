@@ -15,10 +15,12 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from auto_router.collect.endpoint import Messages, Response, user_message
+from auto_router.collect.endpoint import Messages, user_message
+from auto_router.collect.matching.final_answer import strip_reasoning
 from auto_router.collect.matching.verdict import match
+from auto_router.collect.reply import Response
+from auto_router.collect.verdict_objects import find_objects
 from auto_router.collect.source import Question
 
 _TASK = (
@@ -45,12 +47,20 @@ _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``score`` 0 to 1, or None with the ``reason`` why there is none; ``by`` says who decided, ``why`` what a judge wrote."""
+    """``score`` 0 to 1, or None with the ``reason`` why there is none; ``by`` says who decided, ``why`` what a judge wrote.
+
+    ``unreadable``: a judge replied, but no verdict could be read: asked again, it may say one.
+    """
 
     score: float | None
     reason: str
     by: str = ""
     why: str = ""
+    unreadable: bool = False
+
+
+CUT_OFF = "cut off at max_tokens before a right answer"
+NO_END = "unfinished reasoning"
 
 
 def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Verdict | None:
@@ -63,14 +73,24 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
         return Verdict(None, answer.error or "no answer")
     if not question.answer.strip():
         return Verdict(None, "no reference answer to judge by")
-    found = match(answer.text, question.answer)
+    stated = graded_text(answer.text)
+    if not stated:
+        cut = answer.finish_reason == "length"
+        return Verdict(None, f"{NO_END}: raise max_tokens" if stated is None and cut else f"{NO_END}, no answer after it")
+    found = match(stated, question.answer)
     if found:
         return Verdict(1, "match", "rule")
     if answer.finish_reason == "length":
-        return Verdict(None, "cut off at max_tokens before a right answer")
+        return Verdict(None, CUT_OFF)
     if found is False or match_only:
         return Verdict(0, "no match", "rule")
     return None
+
+
+def graded_text(text: str) -> str | None:
+    """Return what of a response is graded: all of it, or what follows its reasoning; None where the reasoning never ends."""
+    stated = strip_reasoning(text)
+    return text if stated == text.strip() else stated
 
 
 def judge_messages(question: Question, answer: str, images: Sequence[bytes] = (), graded: bool = False) -> Messages:
@@ -86,32 +106,33 @@ def verdict_id(question: Question, answer: str) -> str:
 
 
 def parse_verdict(reply: Response, expected_id: str, graded: bool = False) -> Verdict:
-    """Read the judge's reply; what is not one object with the right id and one clear verdict is no verdict."""
+    """Read the judge's reply: the verdict of the objects in it that carry the right id, if they agree."""
     if reply.text is None:
         return Verdict(None, f"judge: {reply.error}", "judge")
-    text = re.sub(r"^<think>.*?</think>", "", reply.text.strip(), flags=re.DOTALL).strip()
-    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", text)
-    verdict = _object(text)
-    value = verdict.get("score" if graded else "correct")
+    text = strip_reasoning(reply.text)
+    # A reply that ends within its reasoning has said nothing.
+    objects = [] if text is None else find_objects(text, expected_id)
+    quote = _quote(reply.text.replace(expected_id, "ID"))
+    if not objects:
+        return Verdict(None, f"judge: unreadable verdict {quote}", "judge", unreadable=True)
+    scores = {_read_grade(found.get("score")) if graded else _read_truth(found.get("correct")) for found in objects}
+    (score, *others) = scores
+    if others or score is None:
+        return Verdict(None, f"judge: no clear verdict in {quote}", "judge", unreadable=True)
+    return Verdict(score, "judge", "judge", str(objects[-1].get("why") or "")[:300])
+
+
+def _read_truth(value: object) -> float | None:
+    if isinstance(value, str):
+        value = {"true": True, "yes": True, "false": False, "no": False}.get(value.strip().lower())
+    return float(value) if isinstance(value, bool) else None
+
+
+def _read_grade(value: object) -> float | None:
+    if isinstance(value, str) and re.fullmatch(r" ?[01](?:\.\d{1,6})? ?", value):
+        value = float(value)
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-    if verdict.get("id") != expected_id:
-        return Verdict(None, f"judge: unreadable verdict {_quote(reply.text)}", "judge")
-    if not (number if graded else isinstance(value, bool)):
-        return Verdict(None, f"judge: no clear verdict in {_quote(reply.text)}", "judge")
-    return Verdict(float(str(value)) if number else float(bool(value)), "judge", "judge", str(verdict.get("why") or "")[:300])
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a name occurs twice")
-        return dict(pairs)
-
-    try:
-        value = json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return float(str(value)) if number else None
 
 
 def _plain_json(document: Mapping[str, str]) -> str:
