@@ -22,7 +22,8 @@ _UNSUPPORTED = re.compile(
     r"unsupported|not\s+(?:be\s+)?(?:supported|permitted|allowed|accepted|available|recogni[sz]ed)"
     r"|(?:does|do|is|are|can)(?:n[o']?t| not) (?:support|accept|allow|permit|take|be (?:set|used|specified))"
     r"|unknown|unrecogni[sz]ed|unexpected|extra inputs|extra_forbidden|deprecated|no longer|only (?:the )?default"
-    r"|only 1(?:\.0)? |must be (?:1\b|strictly|positive|greater than 0|> ?0)|cannot (?:both )?be (?:both )?(?:set|used|specified)",
+    r"|only 1(?:\.0)? |must be (?:1\b|strictly|positive|greater than 0|> ?0)"
+    r"|cannot (?:both )?be (?:both )?(?:set|used|specified)",
     re.IGNORECASE,
 )
 _TOO_LARGE = re.compile(
@@ -111,4 +112,6 @@ def _mention(name: str) -> str:
     """A word of daily use counts only where it stands in quotes or as what is refused."""
     if "_" in name:
         return rf"\b{name}\b"
-    return rf"[`'\"]{name}[`'\"]|\b{name}:|(?:parameter|value|field|argument|invalid):? {name}\b|\b{name} (?:is|does|must|cannot|parameter)\b"
+    quoted = rf"[`'\"]{name}[`'\"]|\b{name}:"
+    blamed = rf"(?:parameter|value|field|argument|invalid):? {name}\b|\b{name} (?:is|does|must|cannot|parameter)\b"
+    return f"{quoted}|{blamed}"

@@ -90,7 +90,12 @@ def _run(command: str, model: PoolModel) -> str:
     """Return what the command prints: never a part of an error."""
     try:
         done = subprocess.run(
-            shlex.split(command), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL
+            shlex.split(command),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         code = getattr(error, "returncode", None)

@@ -7,20 +7,22 @@ A single exchange, without retries: those are :mod:`auto_router.collect.runner`'
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
 from tqdm import tqdm
 
 from auto_router.collect.adaptation import LIMITS, Adaptation
 from auto_router.collect.credentials import GATEWAY_KEY_ENV as GATEWAY_KEY_ENV
 from auto_router.collect.credentials import Credentials
-from auto_router.collect.reply import PassingFailure as PassingFailure
+from auto_router.collect.rate_limits import PassingFailure as PassingFailure
 from auto_router.collect.reply import Response as Response
 from auto_router.collect.reply import read_reply, shorten
-from auto_router.data.images import data_uri
+from auto_router.data.images import data_uri, pixels
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from auto_router.collect.client import Client, Reply
 
 Messages = list[dict[str, Any]]
+JPEG_QUALITIES = (90, 80, 65)
+SHRINK = 0.8  # of the side, each time that no quality is small enough
+MIN_SIDE = 16  # pixels
 
 
 class Endpoint:
@@ -107,7 +112,9 @@ class Endpoint:
         if change is not None:
             note = "; its verdicts may vary" if change.name == "temperature" and request.get("temperature") == 0 else ""
             limit = f" (parameters: {{{change.name}: null, {change.renamed}: N}} in the pool saves the refusal)"
-            tqdm.write(f"{self.model.name}: the endpoint {change}{note}{limit if change.name in LIMITS and change.renamed else ''}")
+            tqdm.write(
+                f"{self.model.name}: the endpoint {change}{note}{limit if change.name in LIMITS and change.renamed else ''}"
+            )
         # Another request may have learned it while this one was out.
         return self._adaptation.apply(request) != sent
 
@@ -168,3 +175,37 @@ def digest_images(messages: Any) -> Any:
 def fingerprint(value: Any) -> str:
     """Return a digest of plain values; equal values have equal digests."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def fit_image(data: bytes, max_side: int | None, max_bytes: int | None) -> bytes:
+    """Return an image file within both limits: ``data`` itself where it is, else a smaller copy, the same for the same input.
+
+    ``max_bytes`` is of the file, before base64. A copy keeps PNG where only the side was too long and it stays small enough.
+
+    Raises:
+        DataError: the bytes are no image.
+    """
+    fits_bytes = max_bytes is None or len(data) <= max_bytes
+    if fits_bytes and (max_side is None or max(_size(data)) <= max_side):
+        return data
+    image = pixels(data)
+    if max_side is not None:
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    if data.startswith(b"\x89PNG") and (copy := _encode(image, "PNG")) and (max_bytes is None or len(copy) <= max_bytes):
+        return copy
+    while True:
+        for quality in JPEG_QUALITIES:
+            copy = _encode(image, "JPEG", quality=quality)
+            if max_bytes is None or len(copy) <= max_bytes or max(image.size) <= MIN_SIDE:
+                return copy
+        image = image.resize([max(1, int(side * SHRINK)) for side in image.size], Image.Resampling.LANCZOS)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    return pixels(data).size
+
+
+def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()

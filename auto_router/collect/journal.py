@@ -137,7 +137,7 @@ class Journal:
             self._database.execute("PRAGMA synchronous=FULL")  # a committed answer outlives a power cut
             with self._database:
                 self._prepare()
-            self._reader = sqlite3.connect(path, timeout=5.0)
+            self._reader = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
         except sqlite3.DatabaseError as error:
             raise DataError(f"journal {path} cannot be opened ({error}); move it away to start anew") from error
         # Most questions are new; to know that takes no query.
@@ -212,8 +212,12 @@ class Journal:
                 f"journal {self._path} cannot be written ({error}); make room or end what locks it, then run the same command "
                 "again: what was committed is kept"
             ) from error
-        self._known.update(part[:16] for row, exchange in zip(rows, exchanges, strict=True) for part in (row[0], row[4] or "")
-                           if exchange.role != PROBE)
+        self._known.update(
+            part[:16]
+            for row, exchange in zip(rows, exchanges, strict=True)
+            for part in (row[0], row[4] or "")
+            if exchange.role != PROBE
+        )
 
     async def commit(self, exchange: Exchange) -> None:
         """Commit one exchange; return once it is on disk. What arrives during a commit shares the next one."""
@@ -247,6 +251,20 @@ class Journal:
         """Return the USD that all recorded exchanges cost, or may have cost."""
         (total,) = self._reader.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()
         return float(total or 0.0)
+
+    def highest(self, addresses: Sequence[str], model: str) -> tuple[int, float]:
+        """Return the most tokens and the most USD that one recorded answer of a model took at these addresses."""
+        marks = ", ".join("?" * len(addresses))
+        query = "SELECT max(completion_tokens), max(cost_usd) FROM exchanges WHERE json_extract(request, '$.model') = ? AND "
+        tokens, usd = self._reader.execute(f"{query}address IN ({marks})", (model, *addresses)).fetchone()
+        return int(tokens or 0), float(usd or 0.0)
+
+    def count(self, role: str, addresses: Sequence[str], model: str) -> int:
+        """Return how many answers of a model in this role are recorded."""
+        marks = ", ".join("?" * len(addresses))
+        query = "SELECT count(*) FROM exchanges WHERE error IS NULL AND role = ? AND json_extract(request, '$.model') = ? AND "
+        (number,) = self._reader.execute(f"{query}address IN ({marks})", (role, model, *addresses)).fetchone()
+        return int(number)
 
     def rows(self, address: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield ``{"request", "answer"}`` (and ``"address"``) of every answered request, in a stable order."""

@@ -9,18 +9,19 @@ its answer cannot carry it, since writing it there changes it. Anything else is 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from auto_router.collect.endpoint import Messages, user_message
 from auto_router.collect.matching.final_answer import strip_reasoning
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.reply import Response
-from auto_router.collect.verdict_objects import find_objects
 from auto_router.collect.source import Question
 
 _TASK = (
@@ -43,6 +44,14 @@ _RULES = {
     ),
 }
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
+CUT_OFF = "cut off at max_tokens before a right answer"
+NO_END = "unfinished reasoning"
+MAX_PLACES = 8  # where the id may stand
+MAX_BRACES = 12  # looked at on either side of such a place
+MAX_OBJECT = 8_000  # characters
+_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+_BARE_NAME = re.compile(r"([{,]\s*)([A-Za-z_]{1,20})(\s*:)")
+_CURLY = str.maketrans({"\u201c": '"', "\u201d": '"', "\u201e": '"'})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,6 @@ class Verdict:
     by: str = ""
     why: str = ""
     unreadable: bool = False
-
-
-CUT_OFF = "cut off at max_tokens before a right answer"
-NO_END = "unfinished reasoning"
 
 
 def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Verdict | None:
@@ -108,10 +113,12 @@ def verdict_id(question: Question, answer: str) -> str:
 def parse_verdict(reply: Response, expected_id: str, graded: bool = False) -> Verdict:
     """Read the judge's reply: the verdict of the objects in it that carry the right id, if they agree."""
     if reply.text is None:
-        return Verdict(None, f"judge: {reply.error}", "judge")
-    text = strip_reasoning(reply.text)
-    # A reply that ends within its reasoning has said nothing.
-    objects = [] if text is None else find_objects(text, expected_id)
+        empty = (reply.error or "").startswith("empty answer") and reply.finish_reason != "length"
+        return Verdict(None, f"judge: {reply.error}", "judge", unreadable=empty)
+    objects = [found for found in _walk(_load(reply.text), 4) if found.get("id") == expected_id]
+    if not objects:  # no reply of JSON alone; one that ends within its reasoning has said nothing
+        text = strip_reasoning(reply.text)
+        objects = [] if text is None else find_objects(text, expected_id)
     quote = _quote(reply.text.replace(expected_id, "ID"))
     if not objects:
         return Verdict(None, f"judge: unreadable verdict {quote}", "judge", unreadable=True)
@@ -147,3 +154,72 @@ def _shown_whole(line: str) -> str:
 
 def _quote(text: str) -> str:
     return repr(text.strip()[:80])
+
+
+def find_objects(text: str, expected_id: str) -> list[Mapping[str, Any]]:
+    """Return the objects in ``text`` whose ``id`` is ``expected_id``, in their order, each once.
+
+    Objects inside others and in lists are found; trailing commas, Python's literals, curly quotes and bare names are read as
+    what they mean. An object in which a name occurs twice is none.
+    """
+    found: list[Mapping[str, Any]] = []
+    end = 0
+    for place in list(re.finditer(re.escape(expected_id), text))[:MAX_PLACES] if expected_id else []:
+        if place.start() < end:
+            continue  # inside an object that was read
+        for begin, stop in _spans(text, place.start(), place.end()):
+            value = _load(text[begin:stop])
+            objects = [item for item in _walk(value, 4) if item.get("id") == expected_id]
+            if objects:
+                found += objects
+                end = stop
+                break
+    return found
+
+
+def _spans(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end) of what may be the object around a place, the smallest first."""
+    low, high = max(0, start - MAX_OBJECT), stop + MAX_OBJECT
+    opens = [low + m.start() for m in re.finditer(r"\{", text[low:start])][::-1][:MAX_BRACES]
+    closes = [stop + m.end() for m in re.finditer(r"\}", text[stop:high])][:MAX_BRACES]
+    for begin in opens:
+        for end in closes:
+            yield begin, end
+
+
+def _load(text: str) -> Any:
+    """A JSON or Python object; None where the text is neither, or a name occurs twice in it."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise KeyError("a name occurs twice")
+        return dict(pairs)
+
+    for form in (text, _TRAILING_COMMA.sub(r"\1", text.translate(_CURLY))):
+        for mended in (form, _BARE_NAME.sub(r'\1"\2"\3', form)):
+            try:
+                return json.loads(mended, object_pairs_hook=unique, strict=False)
+            except KeyError:
+                return None
+            except (ValueError, RecursionError):
+                continue
+    return _literal(text)
+
+
+def _literal(text: str) -> Any:
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        names = [key.value for key in getattr(tree, "keys", []) if isinstance(key, ast.Constant)]
+        return ast.literal_eval(tree) if len(set(names)) == len(names) else None
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _walk(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    """Yield an object and the objects inside it."""
+    if isinstance(value, Mapping):
+        yield value
+    if depth:
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        for item in inner:
+            yield from _walk(item, depth - 1)

@@ -5,7 +5,7 @@
 
 A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "messages", …}, "answer": {"text", …}}`` rows, as a
 journal exports them. A question is recognised by its model and its messages, pictures by digest; one that was not
-recorded is answered with 404; the preflight's small question is answered "ready" and counts nowhere. Latency and faults can
+recorded is answered with 404; the preflight's small questions are answered well and count nowhere. Latency and faults can
 be added to try a client's nerves.
 
 A recording: answers that were given once, found again by their question.
@@ -32,7 +32,7 @@ from typing import Any
 
 from auto_router.collect.endpoint import digest_images, fingerprint
 from auto_router.collect.journal import Journal
-from auto_router.collect.probes import IMAGE_PROBE, JUDGE_PROBES, TEXT_PROBE
+from auto_router.collect.preflight import IMAGE_PROBE, JUDGE_PROBES, TEXT_PROBE
 from auto_router.collect.reply import Response
 from auto_router.errors import ConfigError, DataError, run
 
@@ -88,7 +88,8 @@ def _judge_probe(text: Any) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document.get("question") in JUDGE_PROBES else None
 
 
-def _probe_answer(body: dict[str, Any]) -> str:
+def probe_answer(body: dict[str, Any]) -> str:
+    """Return what a working endpoint says to the preflight."""
     document = _judge_probe(_last_text(body))
     return "ready, red" if document is None else json.dumps({"id": document.get("id"), "correct": True, "score": 1})
 
@@ -170,7 +171,7 @@ class ReplayServer:
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], Fault]:
         """Return status, JSON and fault for one chat request."""
         if is_probe(body):
-            return 200, _completion(str(body["model"]), Response(_probe_answer(body))), Fault()
+            return 200, _completion(str(body["model"]), Response(probe_answer(body))), Fault()
         with self._lock:
             number, self.requests = self.requests, self.requests + 1
             self.seen.append(body)

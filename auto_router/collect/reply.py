@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from auto_router.collect.delays import read_delay
-from auto_router.collect.event_stream import is_event_stream, join_events
-from auto_router.collect.usage import Usage, read_usage
-from auto_router.errors import ProviderError
+from auto_router.collect.money import Usage, read_usage
+from auto_router.collect.rate_limits import PassingFailure, read_delay
 
 PASSING = {408, 409, 425, 429}  # with 5xx: what can succeed when asked again a little later
 SETTLED = {400, 413, 415, 422}  # about the question itself: asking the same again gets the same
@@ -29,8 +27,13 @@ _CUT = {"length", "max_tokens", "model_length", "max_output_tokens"}
 _BROKEN = {"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "server_error", "network_error"}
 _BROKEN |= {"insufficient_system_resource", "malformed_function_call"}
 # Codes in words, of errors that come with HTTP 200.
-_REFUSED = re.compile(r"invalid|not.?found|auth|permission|forbidden|unsupported|billing|insufficient_quota|denied|bad.?request|context")
-_ABOUT_QUESTION = re.compile(r"invalid_?(?:request|argument|param|prompt|image)|bad.?request|context_length|unsupported_(?!model)")
+_REFUSED = re.compile(
+    r"invalid|not.?found|auth|permission|forbidden|unsupported|billing|insufficient_quota|denied|bad.?request|context"
+)
+_ABOUT_QUESTION = re.compile(
+    r"invalid_?(?:request|argument|param|prompt|image)|bad.?request|context_length|unsupported_(?!model)"
+)
+JOINED = ("content", "reasoning_content", "reasoning", "refusal")  # fields of a delta that arrive piece by piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Response:
     ``settled`` marks an error that would only come again (a refused question, a content filter, an empty answer that was paid
     for): the next run does not ask again. ``completion_tokens`` are all tokens paid as output; ``cached_tokens`` a part of the
     prompt's; ``billed_usd`` is the endpoint's own figure. ``body`` is what came, with HTTP 200, as it came. ``outside``:
-    reasoning was counted beside the answer's tokens (:class:`~auto_router.collect.usage.Usage`).
+    reasoning was counted beside the answer's tokens (:class:`~auto_router.collect.money.Usage`).
     """
 
     text: str | None
@@ -57,27 +60,6 @@ class Response:
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
-
-
-class PassingFailure(ProviderError):
-    """An exchange that failed but may succeed later.
-
-    ``billed``: the endpoint may have answered without our seeing it. ``unreachable``: no connection was made. ``response``: the
-    part that came, with what it cost.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        retry_after: float | None = None,
-        billed: bool = False,
-        timed_out: bool = False,
-        unreachable: bool = False,
-        response: Response | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.retry_after, self.billed, self.timed_out = reason, retry_after, billed, timed_out
-        self.unreachable, self.response = unreachable, response
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +79,8 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
         PassingFailure: a rate limit, a server error, or an answer that broke off, whatever the status it came with.
     """
     if status != 200:
-        problem = read_problem(body) or Problem(shorten(decode(body)))
-        return _refuse(replace(problem, status=status), headers, _load_or_none(body), f"HTTP {status}")
+        refusal = read_problem(body) or Problem(shorten(decode(body)))
+        return _refuse(replace(refusal, status=status), headers, _load_or_none(body), f"HTTP {status}")
     text = decode(body)
     try:
         reply, whole = (json.loads(text), True) if not is_event_stream(text) else join_events(text)
@@ -275,5 +257,74 @@ def _read_content(content: Any) -> tuple[str, str, str]:
 def _load_or_none(body: bytes) -> Any:
     try:
         return json.loads(decode(body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_event_stream(text: str) -> bool:
+    """Whether a body is a stream of events rather than one JSON value; comments (``: keep-alive``) may come first."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return first.startswith(("data:", "event:", "id:", "retry:", ":"))
+
+
+def join_events(text: str) -> tuple[dict[str, Any], bool]:
+    """Return the reply that a stream adds up to, and whether the stream came to its end.
+
+    An error event becomes the reply's ``error``. Of several choices the first counts, as in any reply.
+    """
+    message: dict[str, Any] = {"role": "assistant"}
+    reply: dict[str, Any] = {}
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": None}
+    ended = False
+    for event in _events(text):
+        if event is None:
+            ended = True
+            continue
+        reply |= {name: event[name] for name in ("error", "usage", "model") if event.get(name)}
+        piece = next((c for c in event.get("choices") or [] if isinstance(c, Mapping) and not c.get("index")), None)
+        if piece is not None:
+            _add(message, piece.get("delta") or piece.get("message") or {})
+            choice |= {name: piece[name] for name in ("finish_reason", "error") if piece.get(name) is not None}
+            reply["choices"] = [choice]
+    return reply, ended or choice["finish_reason"] is not None or "error" in reply
+
+
+def _add(message: dict[str, Any], delta: Any) -> None:
+    if not isinstance(delta, Mapping):
+        return
+    for name in JOINED:
+        piece, before = delta.get(name), message.get(name)
+        if isinstance(piece, str) and isinstance(before, str | None):
+            message[name] = (before or "") + piece
+        elif isinstance(piece, str | list):  # parts, and strings between them
+            parts = [before] if isinstance(before, str) else before or []
+            message[name] = [
+                {"type": "text", "text": part} if isinstance(part, str) else part
+                for part in [*parts, *([piece] if isinstance(piece, str) else piece)]
+            ]
+
+
+def _events(text: str) -> Iterator[dict[str, Any] | None]:
+    """Yield each event's object; None for the mark of the end. What is no JSON object says nothing."""
+    lines: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("data:"):
+            lines.append(line.removeprefix("data:").strip())
+        elif not line.strip() and lines:
+            for data in ["\n".join(lines)] if _is_json("\n".join(lines)) else lines:  # some leave the empty lines out
+                if data == "[DONE]":
+                    yield None
+                elif isinstance(value := _load(data), dict):
+                    yield value
+            lines = []
+
+
+def _is_json(text: str) -> bool:
+    return _load(text) is not None
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
