@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats
-from auto_router.data.label_stats import MAX_UNDECIDED, UNDECIDED
+from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, UNDECIDED
 from auto_router.data.records import Record, content_key, group_ids, label_matrix
 
 MAX_REASONS = 3
@@ -79,7 +79,7 @@ def find_one_sided(records: Sequence[Record], names: Sequence[str]) -> list[str]
         reasons = [r.model_errors.get(name, "") for r in records if name in r.model_scores]
         undecided = sum(reason.startswith((UNDECIDED, "judge:")) for reason in reasons)
         known = sum(r.model_scores.get(name) is not None for r in records)
-        if undecided > MAX_UNDECIDED * (undecided + known):
+        if undecided > max(MAX_UNDECIDED * (undecided + known), FEW_UNDECIDED):
             lines.append(
                 f"the labels of {name} are one-sided: {undecided} of {undecided + known} answers were decided neither by rules "
                 "nor by a judge; every rate below is of those decided. Judge them in Stage 1 first"

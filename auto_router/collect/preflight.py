@@ -127,7 +127,7 @@ async def _probe_judge(caller: EndpointClient, graded: bool) -> Probe:
     probe, verdict = NOT_NEEDED, None
     for _ in range(2):
         probe = await _try_probe(caller, asked["content"], [], str(system["content"]))
-        if probe.answer is None:
+        if probe.answer is None or probe.error:
             return probe
         verdict = parse_verdict(probe.answer, verdict_id(question, JUDGE_ANSWER), graded)
         if not verdict.unreadable:
@@ -151,8 +151,8 @@ async def _try_probe(caller: EndpointClient, content: object, images: Sequence[b
                 return Probe(error=failure.reason)
             await asyncio.sleep(min(failure.retry_after or 0.5 * attempt, 10.0))
             continue
-        except NotAsked as why:
-            return Probe(error=str(why), lasting=True)
+        except NotAsked as why:  # no room in the budget: the run says so, and what is recorded still counts
+            return Probe(warning=str(why))
         # Without an answer's latency it was a refusal; an odd answer still comes from an endpoint that works.
         if answer.latency_s is None:
             return Probe(error=answer.error, lasting=True)
@@ -207,7 +207,8 @@ def _table(callers: Sequence[EndpointClient], candidates: int, probes: Sequence[
         usual, most = estimate(model, work, None if probe is NOT_NEEDED else probe.answer, not candidate)
         for total, value in zip(totals, (usual, most), strict=True):
             total.append(value)
-        reached = "not asked: nothing is left" if probe is NOT_NEEDED else "no" if probe.error else "yes"
+        reached = "not asked: nothing is left" if probe is NOT_NEEDED else "no" if probe.answer is None else "yes"
+        reached = "yes, no verdict" if probe.answer and probe.error else reached
         latency = probe.answer.latency_s if probe.answer else None
         rows.append(
             [

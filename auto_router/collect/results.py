@@ -17,7 +17,7 @@ from tabulate import tabulate
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.source import Question
-from auto_router.data.label_stats import MAX_UNDECIDED, UNDECIDED, cohens_kappa, marginal_gain, oracle, wilson_interval
+from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, UNDECIDED, cohens_kappa, marginal_gain, oracle, wilson_interval
 from auto_router.data.records import Record
 from auto_router.errors import ConfigError
 
@@ -233,7 +233,7 @@ def need_judge(results: Results) -> None:
     """
     for column, name in enumerate(results.names):
         undecided, answered = count_undecided(results, column), int(results.answered[:, column].sum())
-        if undecided > MAX_UNDECIDED * answered:
+        if undecided > max(MAX_UNDECIDED * answered, FEW_UNDECIDED):
             raise ConfigError(
                 f"{undecided} of {answered} answers of {name} cannot be decided by rules, and the pool has no judge: labels of "
                 "the others alone would mislead, so nothing was written. Name a judge in the pool (entry 'judge:'; the answers "
