@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 
-from auto_router.data.pool import PoolModel, is_variable_name, shown_name
+from auto_router.data.pool import PoolModel, is_variable_name, show_name
 from auto_router.errors import ConfigError, ProviderError
 
 GATEWAY_KEY_ENV = "AUTO_ROUTER_GATEWAY_KEY"
@@ -34,10 +34,10 @@ class Credentials:
         self._key = "" if self._command else os.environ.get(variable or "", "").strip()
         if model.api_key_env and not self._key and own and not keyless:
             raise ConfigError(
-                f"model {model.name}: environment variable {shown_name(model.api_key_env)} is not set; export it, or change "
+                f"model {model.name}: environment variable {show_name(model.api_key_env)} is not set; export it, or change "
                 "api_key_env in the pool file"
             )
-        _check(self._key, model, f"environment variable {shown_name(variable or '')}")
+        _check(self._key, model, f"environment variable {show_name(variable or '')}")
         self._headers = dict(_read_headers(model, keyless)) if own else {}
         self._lock = asyncio.Lock()
 

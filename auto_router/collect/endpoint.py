@@ -23,7 +23,7 @@ from auto_router.collect.rate_limits import PassingFailure as PassingFailure
 from auto_router.collect.reply import Response as Response
 from auto_router.collect.reply import read_reply, shorten
 from auto_router.data.images import data_uri, pixels
-from auto_router.data.pool import PoolModel
+from auto_router.data.pool import PoolModel, show_value
 from auto_router.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Endpoint:
         self._credentials = Credentials(model, base_url, keyless)
         self.address = (base_url or model.base_url).rstrip("/")
         if not self.address.startswith(("http://", "https://")):
-            raise ConfigError(f"model {model.name}: base_url must be an http or https address, got {self.address!r}")
+            raise ConfigError(f"model {model.name}: base_url must be an http or https address, got {show_value(self.address)}")
         azure = model.api_version is not None and base_url is None
         path = f"/openai/deployments/{model.model}/chat/completions?api-version={model.api_version}" if azure else None
         self._url = self.address + (path or "/chat/completions")

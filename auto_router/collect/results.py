@@ -17,7 +17,15 @@ from tabulate import tabulate
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.source import Question
-from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, UNDECIDED, cohens_kappa, marginal_gain, oracle, wilson_interval
+from auto_router.data.label_stats import (
+    FEW_UNDECIDED,
+    MAX_UNDECIDED,
+    UNDECIDED,
+    cohens_kappa,
+    marginal_gain,
+    oracle,
+    wilson_interval,
+)
 from auto_router.data.records import Record
 from auto_router.errors import ConfigError
 

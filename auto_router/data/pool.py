@@ -234,12 +234,15 @@ def _parse(entry: Any, where: str) -> PoolModel:
         raise ConfigError(f"{where} needs a 'name'")
     unknown = sorted(map(str, set(entry) - set(known)))
     if unknown:
-        raise ConfigError(f"{where} ({entry['name']}) has unknown keys {unknown}; allowed are {known}")
+        named = ", ".join(map(show_value, unknown))
+        raise ConfigError(f"{where} ({entry['name']}) has unknown keys [{named}]; allowed are {known}")
     values = {key: value for key, value in entry.items() if value is not None}  # ``key: null`` means the default
     values["model"] = values.get("model") or entry["name"]
     modalities = values.setdefault("modalities", ["text"])
     if not isinstance(modalities, list) or not modalities or any(item not in MODALITIES for item in modalities):
-        raise ConfigError(f"{where} ({entry['name']}): modalities must be a list of {list(MODALITIES)}, got {modalities!r}")
+        raise ConfigError(
+            f"{where} ({entry['name']}): modalities must be a list of {list(MODALITIES)}, got {show_value(modalities)}"
+        )
     values["modalities"] = tuple(modalities)
     same_as = values.get("same_as", [])
     values["same_as"] = (
@@ -255,16 +258,16 @@ def _check_numbers(values: Mapping[str, Any], where: str) -> None:
     for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_input_usd_per_mtok", "temperature"):
         value = values.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ConfigError(f"{where}: {name} must be a number from 0, got {_show(value)}")
+            raise ConfigError(f"{where}: {name} must be a number from 0, got {show_value(value)}")
     for name in ("requests_per_minute", "tokens_per_minute", "timeout_s"):
         value = values.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ConfigError(f"{where}: {name} must be a number above 0, got {_show(value)}")
+            raise ConfigError(f"{where}: {name} must be a number above 0, got {show_value(value)}")
     whole = ("context_window", "max_tokens", "concurrency", "max_output_tokens", "image_tokens", "max_image_side")
     for name in (*whole, "max_image_bytes"):
         value = values.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{where}: {name} must be a whole number from 1, got {_show(value)}")
+            raise ConfigError(f"{where}: {name} must be a whole number from 1, got {show_value(value)}")
 
 
 def _check_texts(values: Mapping[str, Any], where: str) -> None:
@@ -272,12 +275,12 @@ def _check_texts(values: Mapping[str, Any], where: str) -> None:
     for name in names:
         value = values.get(name, "")
         if not isinstance(value, str):
-            raise ConfigError(f"{where}: {name} must be a string, got {_show(value)}")
+            raise ConfigError(f"{where}: {name} must be a string, got {show_value(value)}")
     if not isinstance(values.get("stream", False), bool):
-        raise ConfigError(f"{where}: stream must be true or false, got {_show(values['stream'])}")
+        raise ConfigError(f"{where}: stream must be true or false, got {show_value(values['stream'])}")
     same_as = values["same_as"]
     if not isinstance(same_as, tuple) or not all(isinstance(address, str) for address in same_as):
-        raise ConfigError(f"{where}: same_as must be an address or a list of them, got {_show(same_as)}")
+        raise ConfigError(f"{where}: same_as must be an address or a list of them, got {show_value(same_as)}")
     if values.get("api_key_env") and values.get("api_key_command"):
         raise ConfigError(f"{where}: api_key_env and api_key_command are both given; keep one")
     _check_headers(values.get("headers", {}), where)
@@ -289,7 +292,7 @@ def _check_headers(headers: Any, where: str) -> None:
         raise ConfigError(f"{where}: headers must be a mapping such as {{Ocp-Apim-Subscription-Key: APIM_KEY}}, of strings")
     for name, value in headers.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"{where}: headers holds a name or a value that no header can have; see {_show(name)}")
+            raise ConfigError(f"{where}: headers holds a name or a value that no header can have; see {show_value(name)}")
         if looks_like_key(value) and not is_variable_name(value):
             raise ConfigError(
                 f"{where}: the value of header {name} looks like a key; put it into an environment variable and write the "
@@ -299,7 +302,7 @@ def _check_headers(headers: Any, where: str) -> None:
 
 def _check_parameters(value: Any, where: str) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise ConfigError(f"{where}: parameters must be a mapping such as {{top_p: 0.9}}, got {_show(value)}")
+        raise ConfigError(f"{where}: parameters must be a mapping such as {{top_p: 0.9}}, got {show_value(value)}")
     reserved = sorted(set(value) & set(RESERVED_PARAMETERS))
     if reserved:
         raise ConfigError(f"{where}: parameters may not set {', '.join(reserved)}; Stage 1 sets them itself")
@@ -313,7 +316,7 @@ def _check_parameters(value: Any, where: str) -> None:
 
 _VARIABLE = re.compile(r"\$?[A-Z][A-Z0-9_]*")
 _PREFIXED = re.compile(r"(?:sk|pk|rk|nvapi|gsk|xai|hf|ghp|github_pat|key|AIza|AKIA|eyJ)[-_A-Za-z0-9.]{12,}")
-_UNLIKE_A_NAME = re.compile(r"[^\w$-]")
+_UNLIKE_A_NAME = re.compile(r"[^\w$]")
 
 
 def is_variable_name(text: str) -> bool:
@@ -329,7 +332,7 @@ def looks_like_key(text: str) -> bool:
     return bool(mixed) and max(map(len, re.split(r"[ ,;:/._-]", text)), default=0) >= 20
 
 
-def shown_name(text: str) -> str:
+def show_name(text: str) -> str:
     """Return a variable's name as an error may print it: what may be a key is not shown."""
     unusual = not text.isupper() and (len(text) >= 24 or any(c.isdigit() for c in text))
     if looks_like_key(text) or _UNLIKE_A_NAME.search(text) or unusual:
@@ -337,7 +340,7 @@ def shown_name(text: str) -> str:
     return text
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a wrong value for an error, unless it may be a secret."""
     text = repr(value)
     return f"a {type(value).__name__} that is not shown, since it may hold a key" if looks_like_key(text) else text[:100]

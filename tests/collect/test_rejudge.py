@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import nn_router
 from auto_router.assess.health import find_one_sided
 from auto_router.collect.journal import JOURNAL_NAME, request_key
 from auto_router.collect.judge import judge_messages, verdict_id
@@ -101,4 +100,3 @@ def test_training_flags_one_sided_labels() -> None:
     ]
     (line,) = find_one_sided([*records, *unknown], ["m", "n"])
     assert line.startswith("the labels of m are one-sided: 9 of 29 answers")
-    assert nn_router.find_one_sided is find_one_sided

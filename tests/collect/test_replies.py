@@ -12,6 +12,7 @@ import pytest
 from auto_router.collect import runner
 from auto_router.collect.endpoint import user_message
 from auto_router.collect.journal import JOURNAL_NAME
+from auto_router.collect.money import answer_cost
 from auto_router.collect.rate_limits import RetryPolicy
 from auto_router.data.pool import PoolModel
 from tests.stage1 import (
@@ -30,7 +31,7 @@ from tests.stage1 import (
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "cases" / "replies.json").read_text(encoding="utf-8"))
 CANDIDATE = [case for case in CASES if case.get("role") != "judge"]
 JUDGE = [case for case in CASES if case.get("role") == "judge"]
-PRICES = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0, "cached_input_usd_per_mtok": 0.1}
+PRICES: dict[str, Any] = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0, "cached_input_usd_per_mtok": 0.1}
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +80,9 @@ def test_a_reply_becomes_what_it_means(case: dict[str, Any]) -> None:
     if "completion_tokens_for_cost" in want:
         assert answer.completion_tokens == want["completion_tokens_for_cost"]
     if "cost_usd" in want:
-        assert runner.answer_cost(model, answer) == want["cost_usd"]
+        assert answer_cost(model, answer) == want["cost_usd"]
     if "cached" in case["name"]:
-        assert runner.answer_cost(model, answer) == pytest.approx((200 * 1.0 + 1800 * 0.1 + 10 * 2.0) / 1e6)
+        assert answer_cost(model, answer) == pytest.approx((200 * 1.0 + 1800 * 0.1 + 10 * 2.0) / 1e6)
 
 
 def run_cases(folder: Path, cases: list[dict[str, Any]]) -> tuple[ChatServer, int]:
