@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from auto_router import terminal
+from auto_router.assess.health import find_one_sided
 from auto_router.assess.tables import report
 from auto_router.cluster import add_engine_flags
 from auto_router.data.dataset import load_dataset
@@ -133,6 +134,8 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     if train.file is not None and train.file.left_out:
         of = len(train) + train.file.left_out
         print(f"fitted on {len(train)} of {of} records, drawn at random; --head mlp uses all of them")
+    for line in find_one_sided([*train.records, *test.records], train.names):
+        print(f"warning: {line}")
     learned_from = train
     if arguments.feedback:
         learned_from = train.extend(*feedback_rows(arguments.feedback, train, settings.seed))

@@ -25,9 +25,10 @@ import numpy as np
 
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
+from auto_router.collect.money import Budget
 from auto_router.collect.preflight import preflight
-from auto_router.collect.rate_limits import INTERRUPTED, Budget
-from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table, warnings
+from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
+from auto_router.collect.results import Results, need_judge, pool_lines, reasons, summary, summary_table, warnings
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.source import COLUMNS, Source
 from auto_router.data.formats import OUTPUTS, record_list
@@ -36,7 +37,15 @@ from auto_router.errors import ConfigError, ProviderError, needs_extra, run
 from auto_router.terminal import add_flags, capture_output, on_signals
 
 with needs_extra("collect"):
-    from auto_router.collect.audit import AUDIT_NAME, read_marks, write_page
+    from auto_router.collect.audit import (
+        AUDIT_NAME,
+        changed_labels,
+        changes_table,
+        evaluation_paths,
+        read_labels,
+        read_marks,
+        write_page,
+    )
     from auto_router.collect.plan import Plan, make_plan, preview
     from auto_router.collect.prompt_template import read_template
 
@@ -54,6 +63,7 @@ EXAMPLES = """examples:
   python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
   python prepare_hf_data.py --dataset owner/name --split test --prompt-template "{{ question }} Answer in one word." --dry-run
   python prepare_hf_data.py --audit-import hf_audit_marks.json
+  python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --rejudge
 
 The same command continues where a run was stopped.
 next: python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json"""
@@ -78,6 +88,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     models.add_argument("--base-url", help="ask this endpoint for every model: a gateway or a replayed recording")
     models.add_argument("--concurrency", type=int, default=CONCURRENCY, help=f"requests in flight in all ({CONCURRENCY})")
     models.add_argument("--max-cost-usd", type=float, help="end before this is spent, earlier runs in the folder included")
+    models.add_argument(
+        "--max-wait-s", type=float, default=MAX_WAIT_S, metavar="S",
+        help=f"set an endpoint aside that asks to wait longer, such as for a daily limit ({MAX_WAIT_S:.0f})",
+    )  # fmt: skip
     models.add_argument("--retry-failed", action="store_true", help="ask again also what was refused for good")
     models.add_argument("--dry-run", action="store_true", help="check the data and every endpoint, estimate the cost, and end")
     models.add_argument("--skip-preflight", action="store_true", help="do not ask the endpoints a small question first")
@@ -88,16 +102,22 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--match-only", action="store_true", help="references are the only right wording: no judge, no match is wrong"
     )
     labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
+    labels.add_argument(
+        "--rejudge",
+        action="store_true",
+        help="apply today's rules and reading to the journal, show every label that changed, write the JSONs; ask nothing",
+    )
     labels.add_argument("--audit", type=int, metavar="N", help=f"write {AUDIT_NAME}: N answers for a person to check")
     labels.add_argument("--audit-import", type=Path, metavar="FILE", help="say how good the verdicts are by the marks of FILE")
     arguments = parser.parse_args(argv)
+    arguments.export_only |= arguments.rejudge
     if arguments.dataset is None and arguments.audit_import is None:
         parser.error("--dataset is required")
     if not 0.0 < arguments.test_fraction < 1.0:
         raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
     if arguments.num_samples is not None and arguments.num_samples < 2:
         raise ConfigError(f"--num-samples must be at least 2 (one to train, one to test), got {arguments.num_samples}")
-    for name, lowest in (("concurrency", 1), ("audit", 1), ("max_cost_usd", 0)):
+    for name, lowest in (("concurrency", 1), ("audit", 1), ("max_cost_usd", 0), ("max_wait_s", 0)):
         value = getattr(arguments, name)
         if value is not None and not value >= lowest:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
@@ -167,10 +187,10 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
     collector = Collector(pool, settings, arguments.base_url, arguments.match_only, arguments.graded)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
-        print(await preflight(collector.models, collector.judges, plan))
+        print(await preflight(collector, plan, settings.journal, arguments.dry_run))
     if arguments.dry_run:
         return None
-    results = Results(len(plan), [model.name for model in pool.models])
+    results = Results(len(plan), [model.name for model in pool.models], [judge.model.name for judge in collector.judges])
     task = asyncio.create_task(collector.collect(plan.questions, results))
 
     def end() -> None:
@@ -199,7 +219,7 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
 def save_split(results: Results, plan: Plan, folder: Path, output_format: str = "json") -> str:
     """Write the two lists of records, reading the data set once more, and return a line that says so."""
     counts = {"train": 0, "test": 0}
-    names = {part: f"hf_evaluations_{part}{'.json' if output_format == 'json' else ''}" for part in counts}
+    names = {part: path.name for part, path in evaluation_paths(folder, output_format).items()}
     train_list, test_list = (record_list(folder / name, results.names) for name in names.values())
     with train_list as train, test_list as test:
         for row, question in enumerate(plan.questions()):
@@ -240,18 +260,28 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
         budget = Budget(arguments.max_cost_usd, journal.spent())
         settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
+        settings.max_wait_s = arguments.max_wait_s
         results = asyncio.run(ask_models(arguments, pool, plan, settings))
         if results is None:
             return {"stage": 1, "dry run": True, "questions": len(plan), **left_out}
         print(summary_table(results))
         for line in [*pool_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
             print(line)
+        print(
+            f"spent in this folder, questions of the preflight and tries without an answer included: {journal.spent():.4f} USD"
+        )
         for line in warnings(results):
             print(f"warning: {line}")
+        changes = None
+        if arguments.rejudge:
+            changes = changed_labels(results, plan, read_labels(arguments.output_dir, arguments.output_format))
+            print(changes_table(changes))
+        need_judge(results)
         if np.isnan(results.scores).all():
             raise ProviderError("no question got a single label, so nothing was written; see the reasons above")
         print(save_split(results, plan, arguments.output_dir, arguments.output_format))
-        return {"stage": 1, "folder": str(arguments.output_dir.resolve()), **left_out, **summary(results)}
+        more = {} if changes is None else {"changed labels": [change.to_plain() for change in changes]}
+        return {"stage": 1, "folder": str(arguments.output_dir.resolve()), **left_out, **summary(results), **more}
 
 
 if __name__ == "__main__":

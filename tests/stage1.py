@@ -18,7 +18,7 @@ from typing import Any
 import prepare_hf_data
 from auto_router.collect.endpoint import Endpoint, Messages, Response, user_message
 from auto_router.collect.journal import Journal
-from auto_router.collect.replay import is_probe
+from auto_router.collect.replay import is_probe, probe_answer
 from auto_router.collect.runner import EndpointClient, Run
 from auto_router.data.pool import PoolModel
 from auto_router.errors import run
@@ -43,7 +43,7 @@ def raw(value: Any, status: int = 200, **headers: str) -> Reply:
 class ChatServer:
     """Answers every chat request with what ``script`` returns for its body; keeps the bodies, keys and heads it was sent.
 
-    The preflight's small question is answered here, and counts nowhere, unless ``keep_probes``.
+    The preflight's small questions are answered here, and counts nowhere, unless ``keep_probes``.
     """
 
     script: Callable[[dict[str, Any]], Reply]
@@ -62,7 +62,7 @@ class ChatServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if is_probe(body) and not chat.keep_probes:
-                    status, headers, reply = completion("ready")
+                    status, headers, reply = completion(probe_answer(body))
                 else:
                     chat.bodies.append(body)
                     chat.heads.append(f"{self.requestline}\n{self.headers}")

@@ -13,7 +13,7 @@ from auto_router.data.records import parse_records
 from tests.checkout import PAGES, ROOT, Block, blocks
 
 RUN = {"run", "run: first", "run: after demo", "run: with endpoints", "run: with a data set", "run: by every other test"}
-OTHERS = {"--index-url", "--platform"}  # flags of pip and mypy
+OTHERS = {"--index-url", "--platform", "--query", "--resource", "--output"}  # flags of pip, mypy and az
 CHECKED = {"check: pool", "check: records", "check: file tree"}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats
+from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, UNDECIDED
 from auto_router.data.records import Record, group_ids, label_matrix
 from auto_router.data.splits import content_key
 
@@ -67,6 +68,24 @@ def _drift(train: Floats, test: Floats) -> dict[str, Any]:
 def _reasons(name: str, records: Sequence[Record]) -> list[tuple[str, int]]:
     """The commonest reasons of unknown labels, with their counts."""
     return Counter(r.model_errors[name][:80] for r in records if name in r.model_errors).most_common(MAX_REASONS)
+
+
+def find_one_sided(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    """Return a line for each model of which many labels are unknown because no rule and no judge decided.
+
+    What rules leave undecided is wrong more often than the rest: the known labels then say too much good of a model.
+    """
+    lines = []
+    for name in names:
+        reasons = [r.model_errors.get(name, "") for r in records if name in r.model_scores]
+        undecided = sum(reason.startswith((UNDECIDED, "judge:")) for reason in reasons)
+        known = sum(r.model_scores.get(name) is not None for r in records)
+        if undecided > max(MAX_UNDECIDED * (undecided + known), FEW_UNDECIDED):
+            lines.append(
+                f"the labels of {name} are one-sided: {undecided} of {undecided + known} answers were decided neither by rules "
+                "nor by a judge; every rate below is of those decided. Judge them in Stage 1 first"
+            )
+    return lines
 
 
 def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:

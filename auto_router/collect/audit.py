@@ -4,6 +4,8 @@
 nothing else: no script, style or picture from elsewhere, and a policy inside it that lets none in. Everything shown is
 escaped; prompts and answers are untrusted. The marks are downloaded from the page as JSON, which :func:`read_marks` reads.
 
+What today's rules and readers make of a journal is set beside the labels of before (:func:`changed_labels`).
+
 The audit page: a template, its style and its script. Values are escaped by the template engine; the script reads no text.
 """
 
@@ -15,8 +17,8 @@ import io
 import json
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ from auto_router.collect.results import JUDGES, LabelOutcome, Results
 from auto_router.collect.runner import Collector
 from auto_router.collect.source import Question
 from auto_router.data.images import pixels
-from auto_router.data.label_stats import wilson_interval
+from auto_router.data.label_stats import NAN, wilson_interval
+from auto_router.data.records import iter_records
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
@@ -111,6 +114,7 @@ show();
 AUDIT_NAME = "hf_audit.html"
 MARKS = ("right", "wrong", "unclear")
 THUMBNAIL_SIDE_AUDIT = 640
+CHANGE_HEADERS = ["idx", "model", "before", "now", "why", "prompt"]
 MARK_HEADERS = ["", "marked", "verdict is true", "95 %", "too kind", "too strict", "unscored"]
 
 
@@ -135,6 +139,55 @@ class Case:
     def images(self) -> list[str]:
         """The pictures, shrunk, as data URIs of our own encoding."""
         return [_thumbnail(image) for image in self.question.images]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """A label that is another one now; None = unknown."""
+
+    idx: int
+    model: str
+    before: float | None
+    now: float | None
+    reason: str
+    prompt: str
+
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluation_paths(folder: Path, output_format: str) -> dict[str, Path]:
+    """Return where Stage 1 writes its two parts."""
+    ending = ".json" if output_format == "json" else ""
+    return {part: folder / f"hf_evaluations_{part}{ending}" for part in ("train", "test")}
+
+
+def read_labels(folder: Path, output_format: str) -> dict[int, dict[str, float | None]]:
+    """Return ``{idx: {model: label}}`` of the evaluations in a folder; of those that are not there, nothing."""
+    paths = [path for path in evaluation_paths(folder, output_format).values() if path.exists()]
+    return {record.idx: dict(record.model_scores) for path in paths for record in iter_records(path)}
+
+
+def changed_labels(results: Results, plan: Plan, before: Mapping[int, Mapping[str, float | None]]) -> list[LabelChange]:
+    """Return every label that differs from the one ``before``; rows and models that had none do not count."""
+    changes = []
+    for row, question in enumerate(plan.questions()):
+        for column, name in enumerate(results.names):
+            old = before.get(question.idx, {})
+            score = results.scores[row, column]
+            if name not in old or np.array_equal(np.float32(NAN if old[name] is None else old[name]), score, equal_nan=True):
+                continue
+            now, prompt = None if np.isnan(score) else float(score), " ".join(question.prompt.split())[:60]
+            changes.append(LabelChange(question.idx, name, old[name], now, results.reason(row, column), prompt))
+    return changes
+
+
+def changes_table(changes: Sequence[LabelChange]) -> str:
+    """Return the table of changed labels, a line each, and how many there are."""
+    shown = ["null" if value is None else f"{value:g}" for change in changes for value in (change.before, change.now)]
+    rows = [[str(c.idx), c.model, shown[2 * n], shown[2 * n + 1], c.reason[:60], c.prompt] for n, c in enumerate(changes)]
+    table = tabulate(rows, headers=CHANGE_HEADERS, disable_numparse=True)
+    return f"{table}\n{len(rows)} labels changed" if rows else "no label changed"
 
 
 def draw_cases(results: Results, plan: Plan, count: int, seed: int) -> list[tuple[int, int]]:

@@ -40,18 +40,16 @@ class _Plain(openai.AsyncOpenAI):
 
 
 class Client:
-    """Posts to ``url``; ``key_header`` is all that is sent to be let in. Proxies come from the environment.
+    """Posts to ``url``. Proxies come from the environment.
 
     Raises:
         ValueError: the address, or a proxy's, is none.
     """
 
-    def __init__(self, url: str, key_header: Mapping[str, str], timeout_s: float, connections: int) -> None:
+    def __init__(self, url: str, timeout_s: float, connections: int) -> None:
         if not yarl.URL(url).host:  # aiohttp's check: httpx2 makes a host of anything, and takes none for a path
             raise ValueError("it names no host")
         self._url, self._timeout_s = url, timeout_s
-        # Given with each request: only there can the package be told to send no key at all.
-        self._headers: dict[str, str | openai.Omit] = {"Authorization": openai.Omit(), **key_header}
         timeout = httpx2.Timeout(None, connect=min(15.0, timeout_s))
         http = openai.DefaultAioHttpClient(
             auth=httpx2.Auth(),  # a name and a password in the address are aiohttp's
@@ -64,19 +62,21 @@ class Client:
             api_key="none", base_url="http://unused.invalid", max_retries=0, timeout=timeout, http_client=http
         )
 
-    async def post(self, body: bytes) -> Reply:
-        """Send a JSON body once.
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Send a JSON body once. ``headers`` are all that is sent to be let in.
 
         Raises:
-            TimeoutError: no whole reply within ``timeout_s``, or no connection within 15 s.
-            ConnectionRefusedError: no connection was made; the endpoint has seen nothing.
+            TimeoutError: no whole reply within ``timeout_s``.
+            ConnectionRefusedError: no connection was made, within 15 s or at all; the endpoint has seen nothing.
             ConnectionError: the exchange broke off, or the reply is larger than ``MAX_REPLY_BYTES``.
             ValueError: the address is none.
         """
+        # Given with each request: only there can the package be told to send no key at all.
+        sent: dict[str, str | openai.Omit] = {"Authorization": openai.Omit(), **headers}
         try:
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._openai.post(
-                    self._url, cast_to=httpx2.Response, content=body, options={"headers": self._headers}, stream=True
+                    self._url, cast_to=httpx2.Response, content=body, options={"headers": sent}, stream=True
                 )
         except openai.APIStatusError as error:
             reply = error.response
@@ -105,6 +105,8 @@ def _plain(error: BaseException) -> Exception:
     while not isinstance(error, aiohttp.ClientError | TimeoutError) and error.__cause__ is not None:
         error = error.__cause__
     said = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ConnectionTimeoutError):  # a time-out too, but nothing was sent
+        return ConnectionRefusedError(said)
     if isinstance(error, TimeoutError):
         return TimeoutError(said)
     if isinstance(error, aiohttp.InvalidURL | httpx2.InvalidURL | httpx2.UnsupportedProtocol):

@@ -1,99 +1,59 @@
-"""One model behind an OpenAI-compatible chat endpoint: one request goes out, an answer or a reason comes back.
+"""One model behind an OpenAI-compatible chat endpoint: one request goes out, a response or a reason comes back.
 
 A single exchange, without retries: those are :mod:`auto_router.collect.runner`'s. The wire is
-:mod:`auto_router.collect.client`'s.
+:mod:`auto_router.collect.client`'s; what comes back is read by :mod:`auto_router.collect.reply`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from auto_router.data.images import data_uri
-from auto_router.data.pool import PoolModel
-from auto_router.errors import ConfigError, ProviderError
+from PIL import Image
+from tqdm import tqdm
+
+from auto_router.collect.adaptation import LIMITS, Adaptation
+from auto_router.collect.credentials import GATEWAY_KEY_ENV as GATEWAY_KEY_ENV
+from auto_router.collect.credentials import Credentials
+from auto_router.collect.rate_limits import PassingFailure as PassingFailure
+from auto_router.collect.reply import Response as Response
+from auto_router.collect.reply import read_reply, shorten
+from auto_router.data.images import data_uri, pixels
+from auto_router.data.pool import PoolModel, show_value
+from auto_router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from auto_router.collect.client import Client
+    from auto_router.collect.client import Client, Reply
 
 Messages = list[dict[str, Any]]
-
-GATEWAY_KEY_ENV = "AUTO_ROUTER_GATEWAY_KEY"
-PASSING = {408, 409, 425, 429}  # with 5xx: what can succeed when asked again a little later
-SETTLED = {400, 413, 415, 422}  # about the question itself: asking the same again gets the same
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What an endpoint said: text, or None with the reason in ``error``.
-
-    ``settled`` marks an error that would only come again (a refused question, a content filter, an empty answer that was paid
-    for): the next run does not ask again.
-    """
-
-    text: str | None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    finish_reason: str | None = None
-    latency_s: float | None = None
-    error: str | None = None
-    settled: bool = False
-
-    def to_plain(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-class PassingFailure(ProviderError):
-    """An exchange that failed but may succeed later; ``billed``: the endpoint may have answered without our seeing it.
-
-    ``ours``: it says nothing about the endpoint.
-    """
-
-    def __init__(
-        self, reason: str, retry_after: float | None = None, billed: bool = False, timed_out: bool = False, ours: bool = False
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.retry_after, self.billed, self.timed_out, self.ours = reason, retry_after, billed, timed_out, ours
+JPEG_QUALITIES = (90, 80, 65)
+SHRINK = 0.8  # of the side, each time that no quality is small enough
+MIN_SIDE = 16  # pixels
 
 
 class Endpoint:
     """Asks one model of the pool. ``base_url``, where given, replaces the pool's: a gateway or a replayer.
 
-    ``keyless``: nothing will be sent, so no key is needed.
-
-    A provider's key goes to that provider only: another address gets the key in ``AUTO_ROUTER_GATEWAY_KEY``, or none.
+    ``keyless``: nothing will be sent, so no key is needed. ``address`` is the one that is really asked.
 
     Raises:
-        ConfigError: the pool names a key variable that is not set, or an address that is none.
+        ConfigError: the pool names a variable that is not set, or an address that is none.
     """
 
     def __init__(self, model: PoolModel, base_url: str | None = None, keyless: bool = False) -> None:
         self.model = model
-        variable = model.api_key_env if base_url is None else GATEWAY_KEY_ENV
-        self._key = os.environ.get(variable or "", "").strip()
-        if model.api_key_env and not self._key and base_url is None and not keyless:
-            raise ConfigError(
-                f"model {model.name}: environment variable {model.api_key_env} is not set; export it, or change api_key_env "
-                "in the pool file"
-            )
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise ConfigError(
-                f"model {model.name}: environment variable {variable} holds characters that no key has; copy it anew"
-            )
-        base = (base_url or model.base_url).rstrip("/")
-        if not base.startswith(("http://", "https://")):
-            raise ConfigError(f"model {model.name}: base_url must be an http or https address, got {base!r}")
+        self._credentials = Credentials(model, base_url, keyless)
+        self.address = (base_url or model.base_url).rstrip("/")
+        if not self.address.startswith(("http://", "https://")):
+            raise ConfigError(f"model {model.name}: base_url must be an http or https address, got {show_value(self.address)}")
         azure = model.api_version is not None and base_url is None
         path = f"/openai/deployments/{model.model}/chat/completions?api-version={model.api_version}" if azure else None
-        self._url = base + (path or "/chat/completions")
-        key_header = {"api-key": self._key} if azure else {"Authorization": f"Bearer {self._key}"}
-        self._key_header = key_header if self._key else {}
+        self._url = self.address + (path or "/chat/completions")
+        self._adaptation = Adaptation()
         self._client: Client | None = None
 
     def request(self, messages: Messages) -> dict[str, Any]:
@@ -102,21 +62,39 @@ class Endpoint:
         if model.system_prompt:
             messages = [{"role": "system", "content": model.system_prompt}, *messages]
         body: dict[str, Any] = {"model": model.model, "messages": messages, "max_tokens": model.max_tokens}
-        if model.temperature is not None:
-            body["temperature"] = model.temperature
+        body |= {"temperature": model.temperature, "reasoning_effort": model.reasoning_effort}
         return {name: value for name, value in (body | dict(model.parameters)).items() if value is not None}
 
     async def attempt(self, request: Mapping[str, Any]) -> Response:
         """Send a request once and return its answer, which may be an error that no retry mends.
 
+        A refusal of what surrounds the question (a limit's name, a temperature, an expired token) is mended and sent again.
+
         Raises:
             PassingFailure: a rate limit, a server error, a time-out or a lost connection.
         """
-        body = json.dumps(request).encode()
+        stream = {"stream": True, "stream_options": {"include_usage": True}} if self.model.stream else {}
+        request = dict(request) | stream
+        refreshed = False
+        for _ in range(2 * len(request) + 2):
+            sent = self._adaptation.apply(request)
+            headers = await self._credentials.headers()
+            start = time.perf_counter()
+            reply = await self._post(sent, headers)
+            if reply.status == 401 and not refreshed:
+                refreshed = True
+                if await self._credentials.refresh(self._credentials.key):
+                    continue
+            if reply.status not in (400, 422) or not self._adapt(request, sent, reply.body):
+                break
+        latency = round(time.perf_counter() - start, 4)
+        headers_in = {name: self._clean(value) for name, value in reply.headers.items()}
+        return read_reply(reply.status, _AnyCase(headers_in), self._without_secrets(reply.body), latency)
+
+    async def _post(self, sent: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
         try:
             self._client = self._client or self._connect()
-            start = time.perf_counter()
-            reply = await self._client.post(body)
+            return await self._client.post(json.dumps(sent).encode(), headers)
         except TimeoutError as error:
             raise PassingFailure(f"no answer within {self.model.timeout_s:g} s", billed=True, timed_out=True) from error
         except ValueError as error:
@@ -125,42 +103,39 @@ class Endpoint:
             ) from error
         except ConnectionError as error:
             unsent = isinstance(error, ConnectionRefusedError)
-            raise PassingFailure(self._clean(f"connection failed: {error}"), billed=not unsent) from error
-        body = self._without_key(reply.body)
-        if reply.status != 200:
-            return self._refusal(reply.status, body, reply.headers)
-        latency = round(time.perf_counter() - start, 4)
-        try:
-            return _answer(json.loads(body), latency)
-        except (ValueError, RecursionError) as error:
-            return Response(None, latency_s=latency, error=f"answer is not JSON: {error}")
+            reason = shorten(self._clean(f"connection failed: {error}"))
+            raise PassingFailure(reason, billed=not unsent, unreachable=unsent) from error
+
+    def _adapt(self, request: Mapping[str, Any], sent: Mapping[str, Any], body: bytes) -> bool:
+        """Whether the request can be sent again in another form. What is new is said, once for each model."""
+        change = self._adaptation.learn(sent, body)
+        if change is not None:
+            note = "; its verdicts may vary" if change.name == "temperature" and request.get("temperature") == 0 else ""
+            limit = f" (parameters: {{{change.name}: null, {change.renamed}: N}} in the pool saves the refusal)"
+            tqdm.write(
+                f"{self.model.name}: the endpoint {change}{note}{limit if change.name in LIMITS and change.renamed else ''}"
+            )
+        # Another request may have learned it while this one was out.
+        return self._adaptation.apply(request) != sent
 
     def _connect(self) -> Client:
         try:
             from auto_router.collect.client import Client
         except ImportError as error:
             raise ConfigError(f"asking models needs openai ({error}): pip install 'auto-router[collect]'") from error
-        return Client(self._url, self._key_header, self.model.timeout_s, self.model.concurrency)
+        return Client(self._url, self.model.timeout_s, self.model.concurrency)
 
-    def _refusal(self, status: int, body: bytes, headers: Mapping[str, str]) -> Response:
-        message, code = _error_of(body)
-        reason = self._clean(f"HTTP {status}: {message}")
-        if (status in PASSING or status >= 500) and code != "insufficient_quota":
-            raise PassingFailure(reason, _retry_after(headers.get("Retry-After")))
-        filtered = code in ("content_filter", "content_policy_violation")
-        if filtered:
-            reason = self._clean(f"content filter: {message}")
-        elif 300 <= status < 400:
-            reason = self._clean(f"HTTP {status}: redirected to {headers.get('Location')}; name the right base_url")
-        return Response(None, error=reason, settled=filtered or status in SETTLED)
-
-    def _without_key(self, body: bytes) -> bytes:
+    def _without_secrets(self, body: bytes) -> bytes:
         """A key that an endpoint echoes, in an error or in an answer, is kept nowhere."""
-        return body.replace(self._key.encode(), b"[key]") if self._key else body
+        for secret in self._credentials.secrets:
+            for form in {secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}:
+                body = body.replace(form.encode(), b"[key]")
+        return body
 
     def _clean(self, text: str) -> str:
-        text = text.replace(self._key, "[key]") if self._key else text
-        return " ".join(text.split())[:300]
+        for secret in self._credentials.secrets:
+            text = text.replace(secret, "[key]")
+        return text
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -168,57 +143,14 @@ class Endpoint:
             await client.close()
 
 
-def _error_of(body: bytes) -> tuple[str, str]:
-    """Return message and code of an error reply, whatever its shape."""
-    try:
-        reply = json.loads(body)
-    except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")[:300], ""
-    error = _of(dict, _of(dict, reply, {}).get("error"), _of(dict, reply, {}))
-    inner = _of(dict, error.get("innererror"), {})
-    code = "content_filter" if inner.get("code") == "ResponsibleAIPolicyViolation" else str(error.get("code") or "")
-    return str(error.get("message") or error.get("detail") or reply)[:300], code
+class _AnyCase(dict[str, str]):
+    """Headers by name in any case."""
 
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__({name.lower(): value for name, value in headers.items()})
 
-def _retry_after(value: str | None) -> float | None:
-    """Return the seconds of a ``Retry-After`` header: a number or an HTTP date; None where it is neither."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if seconds < float("inf") else None
-
-
-def _answer(reply: Any, latency: float) -> Response:
-    """Read a reply by hand: endpoints send any JSON."""
-    choices = _of(dict, reply, {}).get("choices")
-    choice = _of(dict, next(iter(_of(list, choices, [])), None), None)
-    if choice is None:
-        return Response(None, latency_s=latency, error="answer has no choices")
-    usage = _of(dict, reply.get("usage"), {})
-    finish = _of(str, choice.get("finish_reason"), None)
-    text = _of(str, _of(dict, choice.get("message"), {}).get("content"), "")
-    error = None if text.strip() else f"empty answer (finish reason {finish})"
-    if finish == "content_filter":
-        error = "content filter: the answer was withheld"
-    return Response(
-        text=None if error else text,
-        prompt_tokens=_of(int, usage.get("prompt_tokens"), None),
-        completion_tokens=_of(int, usage.get("completion_tokens"), None),
-        finish_reason=finish,
-        latency_s=latency,
-        error=error,
-        settled=error is not None,
-    )
-
-
-def _of(kind: type, value: Any, otherwise: Any) -> Any:
-    return value if isinstance(value, kind) and not isinstance(value, bool) else otherwise
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
 
 
 def user_message(prompt: str, images: Sequence[bytes] = ()) -> Messages:
@@ -243,3 +175,37 @@ def digest_images(messages: Any) -> Any:
 def fingerprint(value: Any) -> str:
     """Return a digest of plain values; equal values have equal digests."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def fit_image(data: bytes, max_side: int | None, max_bytes: int | None) -> bytes:
+    """Return an image file within both limits: ``data`` itself where it is, else a smaller copy, the same for the same input.
+
+    ``max_bytes`` is of the file, before base64. A copy keeps PNG where only the side was too long and it stays small enough.
+
+    Raises:
+        DataError: the bytes are no image.
+    """
+    fits_bytes = max_bytes is None or len(data) <= max_bytes
+    if fits_bytes and (max_side is None or max(_size(data)) <= max_side):
+        return data
+    image = pixels(data)
+    if max_side is not None:
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    if data.startswith(b"\x89PNG") and (copy := _encode(image, "PNG")) and (max_bytes is None or len(copy) <= max_bytes):
+        return copy
+    while True:
+        for quality in JPEG_QUALITIES:
+            copy = _encode(image, "JPEG", quality=quality)
+            if max_bytes is None or len(copy) <= max_bytes or max(image.size) <= MIN_SIDE:
+                return copy
+        image = image.resize([max(1, int(side * SHRINK)) for side in image.size], Image.Resampling.LANCZOS)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    return pixels(data).size
+
+
+def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()

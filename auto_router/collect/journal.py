@@ -1,10 +1,11 @@
 """The journal: every answer of every endpoint, candidates' and judges', committed as it arrives.
 
 A row is a request's fingerprint (model, messages, sampling settings), the address that was asked, the request with its
-pictures digested, and what came: raw text or error, tokens, cost, finish reason, latency. What was answered is never asked
-again, so the same command continues where it stopped, another judge re-judges without asking the candidates, and a new model
-is the only one asked. A judge's verdict is its answer, read again each time. An export of the answered rows is a *recording*,
-which :mod:`auto_router.collect.replay` serves.
+pictures digested, and what came: raw text or error, tokens, cost, finish reason, latency, and the body itself, which is read
+again each time (:func:`~auto_router.collect.reply.read_again`). What was answered is never asked again, so the same command
+continues where it stopped, another judge re-judges without asking the candidates, and a new model is the only one asked; nor is
+it asked again under a longer limit, unless it was cut off. A judge's verdict is its answer. An export of the answered rows is a
+*recording*, which :mod:`auto_router.collect.replay` serves. Small questions before a run (``probe``) are kept for their cost.
 
 One run at a time in a folder.
 """
@@ -18,12 +19,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auto_router.collect.endpoint import Response, digest_images, fingerprint
+from auto_router.collect.adaptation import LIMITS
+from auto_router.collect.endpoint import digest_images, fingerprint
+from auto_router.collect.reply import Response, read_again
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
@@ -59,22 +62,29 @@ def run_lock(journal: Path) -> Iterator[None]:
 
 
 JOURNAL_NAME = "hf_journal.sqlite"
-FORMAT = 1
+FORMAT = 2
 GATHER_S = 0.02  # what arrives within it shares a commit, and so a write to the disk
 PATIENCE_S = 60.0  # how long a full disk or a locked file may last before the run gives up
-_ANSWER = [column.name for column in fields(Response)]
-_SCHEMA = """CREATE TABLE IF NOT EXISTS exchanges (
+PROBE = "probe"
+_ANSWER = ["text", "prompt_tokens", "completion_tokens", "finish_reason", "latency_s", "error", "settled"]
+_ADDED = {"cached_tokens": "INTEGER", "billed_usd": "REAL", "body": "TEXT", "question": "TEXT"}  # in format 2
+_ANSWER += ["cached_tokens", "billed_usd", "body"]
+_SCHEMA = f"""CREATE TABLE IF NOT EXISTS exchanges (
     key TEXT NOT NULL, address TEXT NOT NULL, role TEXT NOT NULL, request TEXT NOT NULL,
     text TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, finish_reason TEXT, latency_s REAL, error TEXT,
     settled INTEGER NOT NULL, cost_usd REAL, lost_usd REAL NOT NULL, tries INTEGER NOT NULL,
-    written TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')), PRIMARY KEY (key, address))"""
-_COLUMNS = ["key", "address", "role", "request", *_ANSWER, "cost_usd", "lost_usd", "tries"]
-# What earlier failed tries may have cost stays counted when the question is answered at last.
+    written TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+    {", ".join(f"{name} {kind}" for name, kind in _ADDED.items())}, PRIMARY KEY (key, address))"""
+_COLUMNS = ["key", "address", "role", "request", "question", *_ANSWER, "cost_usd", "lost_usd", "tries"]
+# What earlier tries and answers cost stays counted when the question is answered anew.
 _PUT = (
     f"INSERT INTO exchanges ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT (key, address) DO "
     f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS[2:-2])}, written = excluded.written, "
-    "lost_usd = lost_usd + excluded.lost_usd, tries = tries + excluded.tries"
+    "lost_usd = lost_usd + coalesce(cost_usd, 0) + excluded.lost_usd, tries = tries + excluded.tries"
 )
+
+
+_KNOWN = f"SELECT substr(key, 1, 16), substr(question, 1, 16) FROM exchanges WHERE role != '{PROBE}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +105,13 @@ class Exchange:
 
     def row(self) -> tuple[Any, ...]:
         request = json.dumps(digest_images(self.request))
-        answer = [_to_stored(value) for value in self.answer.to_plain().values()]
         return (
             self.key or request_key(self.request),
             self.address,
             self.role,
             request,
-            *answer,
+            None if self.role == PROBE else unlimited_key(self.request),
+            *(_to_stored(getattr(self.answer, name)) for name in _ANSWER),
             self.cost_usd,
             self.lost_usd,
             self.tries,
@@ -127,11 +137,11 @@ class Journal:
             self._database.execute("PRAGMA synchronous=FULL")  # a committed answer outlives a power cut
             with self._database:
                 self._prepare()
-            self._reader = sqlite3.connect(path, timeout=5.0)
+            self._reader = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
         except sqlite3.DatabaseError as error:
             raise DataError(f"journal {path} cannot be opened ({error}); move it away to start anew") from error
         # Most questions are new; to know that takes no query.
-        self._known = {row[0] for row in self._reader.execute("SELECT substr(key, 1, 16) FROM exchanges")}
+        self._known = {part for row in self._reader.execute(_KNOWN) for part in row if part}
         self._waiting: list[tuple[Exchange, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -141,6 +151,14 @@ class Journal:
         if version > FORMAT:
             raise DataError(f"journal {self._path} has format {version}, this version reads up to {FORMAT}; update Auto-Router")
         self._database.execute(_SCHEMA)
+        there = {row[1] for row in self._database.execute("PRAGMA table_info(exchanges)")}
+        for name in set(_ADDED) - there:  # format 1
+            self._database.execute(f"ALTER TABLE exchanges ADD COLUMN {name} {_ADDED[name]}")
+        self._database.execute("CREATE INDEX IF NOT EXISTS by_question ON exchanges (question)")
+        if "question" not in there:
+            rows = self._database.execute("SELECT request, rowid FROM exchanges").fetchall()
+            keys = [(unlimited_key(json.loads(request)), row) for request, row in rows]
+            self._database.executemany("UPDATE exchanges SET question = ? WHERE rowid = ?", keys)
         if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
             # Format 0 knew no address; its answers are taken for any.
             for request, answer in self._database.execute("SELECT request, answer FROM answers").fetchall():
@@ -151,15 +169,37 @@ class Journal:
 
     def get(self, request: dict[str, Any], address: str = "") -> Response | None:
         """Return what is recorded for ``request`` at ``address``, which may be a failure; None where there is nothing."""
-        return self.find(request_key(request), address)
+        return self.find(request, [address])
 
-    def find(self, key: str, address: str) -> Response | None:
-        """The same by the request's key."""
-        if key[:16] not in self._known:
+    def find(self, request: dict[str, Any], addresses: Sequence[str], key: str = "") -> Response | None:
+        """The same at the first of several addresses that answered.
+
+        An answer to the same question under another limit counts where that limit made no difference.
+        """
+        request = digest_images(request)
+        key = key or request_key(request)
+        if key[:16] in self._known and (found := self._select("key", key, addresses)):
+            return found[0][1]
+        question = unlimited_key(request)
+        if question[:16] not in self._known:
             return None
-        query = f"SELECT {', '.join(_ANSWER)} FROM exchanges WHERE key = ? AND address IN (?, '') ORDER BY address DESC"
-        row = self._reader.execute(query, (key, address)).fetchone()
-        return None if row is None else _answer(row)
+        limit = _output_limit(request)
+        for asked, response in self._select("question", question, addresses):
+            whole = response.error is None and response.finish_reason != "length"
+            known = response.completion_tokens
+            if whole and (limit is None or (known is not None and known <= limit) or limit >= (_output_limit(asked) or 2**63)):
+                return response
+        return None
+
+    def _select(self, column: str, value: str, addresses: Sequence[str]) -> list[tuple[dict[str, Any], Response]]:
+        """Return the (request, response) of a key, what was answered before what failed, in the order of ``addresses``."""
+        marks = ", ".join("?" * (len(addresses) + 1))
+        query = f"SELECT request, address, {', '.join(_ANSWER)} FROM exchanges WHERE {column} = ? AND address IN ({marks})"
+        rows = self._reader.execute(query, (value, *addresses, "")).fetchall()
+        order = {address: place for place, address in reversed(list(enumerate([*addresses, ""])))}
+        found = [(json.loads(request), order[address], _response(row)) for request, address, *row in rows]
+        found.sort(key=lambda item: (item[2].error is not None, item[1]))
+        return [(request, response) for request, _, response in found]
 
     def put(self, *exchanges: Exchange) -> None:
         """Commit exchanges: all of them or none. Raises DataError where the file cannot be written."""
@@ -172,7 +212,12 @@ class Journal:
                 f"journal {self._path} cannot be written ({error}); make room or end what locks it, then run the same command "
                 "again: what was committed is kept"
             ) from error
-        self._known.update(row[0][:16] for row in rows)
+        self._known.update(
+            part[:16]
+            for row, exchange in zip(rows, exchanges, strict=True)
+            for part in (row[0], row[4] or "")
+            if exchange.role != PROBE
+        )
 
     async def commit(self, exchange: Exchange) -> None:
         """Commit one exchange; return once it is on disk. What arrives during a commit shares the next one."""
@@ -207,15 +252,39 @@ class Journal:
         (total,) = self._reader.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()
         return float(total or 0.0)
 
+    def highest(self, addresses: Sequence[str], model: str) -> tuple[int, float]:
+        """Return the most tokens and the most USD that one recorded answer of a model took at these addresses."""
+        marks = ", ".join("?" * len(addresses))
+        query = "SELECT max(completion_tokens), max(cost_usd) FROM exchanges WHERE json_extract(request, '$.model') = ? AND "
+        tokens, usd = self._reader.execute(f"{query}address IN ({marks})", (model, *addresses)).fetchone()
+        return int(tokens or 0), float(usd or 0.0)
+
+    def count(self, role: str, addresses: Sequence[str], model: str) -> int:
+        """Return how many answers of a model in this role are recorded."""
+        marks = ", ".join("?" * len(addresses))
+        query = "SELECT count(*) FROM exchanges WHERE error IS NULL AND role = ? AND json_extract(request, '$.model') = ? AND "
+        (number,) = self._reader.execute(f"{query}address IN ({marks})", (role, model, *addresses)).fetchone()
+        return int(number)
+
     def rows(self, address: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield ``{"request", "answer"}`` (and ``"address"``) of every answered request, in a stable order."""
-        columns = ", ".join(_ANSWER)
-        query = f"SELECT request, address, {columns} FROM exchanges WHERE error IS NULL ORDER BY request, address"
+        query = (
+            f"SELECT request, address, {', '.join(_ANSWER)} FROM exchanges WHERE role != '{PROBE}' "
+            "AND (error IS NULL OR body IS NOT NULL) ORDER BY request, address"
+        )
         for request, asked, *values in self._reader.execute(query):
-            if address is None or asked == address:
-                answer = {name: value for name, value in _answer(values).to_plain().items() if name != "settled"}
+            response = _response(values)
+            if response.error is None and (address is None or asked == address):
+                plain = response.to_plain()
+                answer = {name: plain[name] for name in _ANSWER[:6]}
+                answer |= {name: plain[name] for name in _ANSWER[7:9] if plain[name] is not None}
                 where = {"address": asked} if asked else {}
                 yield {"request": json.loads(request), "answer": answer, **where}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no question was asked yet."""
+        return not self._known
 
     def export(self, path: Path, address: str | None = None) -> int:
         """Write the answered rows as a recording (``.jsonl.gz``); return how many."""
@@ -245,6 +314,15 @@ def request_key(request: dict[str, Any]) -> str:
     return fingerprint(digest_images(request))
 
 
+def unlimited_key(request: dict[str, Any]) -> str:
+    """Return what a request is recognised by, whatever limit its answer has."""
+    return request_key({name: value for name, value in request.items() if name not in LIMITS})
+
+
+def _output_limit(request: dict[str, Any]) -> int | None:
+    return min((request[name] for name in LIMITS if isinstance(request.get(name), int)), default=None)
+
+
 def _to_stored(value: Any) -> Any:
     """Lone surrogates, which model output can hold, have no UTF-8 form: such a text is kept as bytes."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -257,7 +335,7 @@ def _to_stored(value: Any) -> Any:
     return value
 
 
-def _answer(row: Sequence[Any]) -> Response:
+def _response(row: Sequence[Any]) -> Response:
     texts = [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row]
     values: dict[str, Any] = dict(zip(_ANSWER, texts, strict=True))
-    return Response(**values | {"settled": bool(values["settled"])})
+    return read_again(Response(**values | {"settled": bool(values["settled"])}))

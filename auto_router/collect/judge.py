@@ -9,16 +9,19 @@ its answer cannot carry it, since writing it there changes it. Anything else is 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auto_router.collect.endpoint import Messages, Response, user_message
+from auto_router.collect.endpoint import Messages, user_message
+from auto_router.collect.matching.final_answer import strip_reasoning
 from auto_router.collect.matching.verdict import match
+from auto_router.collect.reply import Response
 from auto_router.collect.source import Question
 
 _TASK = (
@@ -49,16 +52,28 @@ _RULES = {
     ),
 }
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
+CUT_OFF = "cut off at max_tokens before a right answer"
+NO_END = "unfinished reasoning"
+MAX_PLACES = 8  # where the id may stand
+MAX_BRACES = 12  # looked at on either side of such a place
+MAX_OBJECT = 8_000  # characters
+_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+_BARE_NAME = re.compile(r"([{,]\s*)([A-Za-z_]{1,20})(\s*:)")
+_CURLY = str.maketrans({"\u201c": '"', "\u201d": '"', "\u201e": '"'})
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``score`` 0 to 1, or None with the ``reason`` why there is none; ``by`` says who decided, ``why`` what a judge wrote."""
+    """``score`` 0 to 1, or None with the ``reason`` why there is none; ``by`` says who decided, ``why`` what a judge wrote.
+
+    ``unreadable``: a judge replied, but no verdict could be read: asked again, it may say one.
+    """
 
     score: float | None
     reason: str
     by: str = ""
     why: str = ""
+    unreadable: bool = False
 
 
 def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Verdict | None:
@@ -71,14 +86,24 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
         return Verdict(None, answer.error or "no answer")
     if not question.references:
         return Verdict(None, "no reference answer to judge by")
-    found = match(answer.text, question.references, question.choices)
+    stated = graded_text(answer.text)
+    if not stated:
+        cut = answer.finish_reason == "length"
+        return Verdict(None, f"{NO_END}: raise max_tokens" if stated is None and cut else f"{NO_END}, no answer after it")
+    found = match(stated, question.references, question.choices)
     if found:
         return Verdict(1, "match", "rule")
     if answer.finish_reason == "length":
-        return Verdict(None, "cut off at max_tokens before a right answer")
+        return Verdict(None, CUT_OFF)
     if found is False or match_only:
         return Verdict(0, "no match", "rule")
     return None
+
+
+def graded_text(text: str) -> str | None:
+    """Return what of a response is graded: all of it, or what follows its reasoning; None where the reasoning never ends."""
+    stated = strip_reasoning(text)
+    return text if stated == text.strip() else stated
 
 
 def judge_messages(question: Question, answer: str, images: Sequence[bytes] = (), graded: bool = False) -> Messages:
@@ -98,32 +123,35 @@ def verdict_id(question: Question, answer: str) -> str:
 
 
 def parse_verdict(reply: Response, expected_id: str, graded: bool = False) -> Verdict:
-    """Read the judge's reply; what is not one object with the right id and one clear verdict is no verdict."""
+    """Read the judge's reply: the verdict of the objects in it that carry the right id, if they agree."""
     if reply.text is None:
-        return Verdict(None, f"judge: {reply.error}", "judge")
-    text = re.sub(r"^<think>.*?</think>", "", reply.text.strip(), flags=re.DOTALL).strip()
-    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", text)
-    verdict = _object(text)
-    value = verdict.get("score" if graded else "correct")
+        empty = (reply.error or "").startswith("empty answer") and reply.finish_reason != "length"
+        return Verdict(None, f"judge: {reply.error}", "judge", unreadable=empty)
+    objects = [found for found in _walk(_load(reply.text), 4) if found.get("id") == expected_id]
+    if not objects:  # no reply of JSON alone; one that ends within its reasoning has said nothing
+        text = strip_reasoning(reply.text)
+        objects = [] if text is None else find_objects(text, expected_id)
+    quote = _quote(reply.text.replace(expected_id, "ID"))
+    if not objects:
+        return Verdict(None, f"judge: unreadable verdict {quote}", "judge", unreadable=True)
+    scores = {_read_grade(found.get("score")) if graded else _read_truth(found.get("correct")) for found in objects}
+    (score, *others) = scores
+    if others or score is None:
+        return Verdict(None, f"judge: no clear verdict in {quote}", "judge", unreadable=True)
+    return Verdict(score, "judge", "judge", str(objects[-1].get("why") or "")[:300])
+
+
+def _read_truth(value: object) -> float | None:
+    if isinstance(value, str):
+        value = {"true": True, "yes": True, "false": False, "no": False}.get(value.strip().lower())
+    return float(value) if isinstance(value, bool) else None
+
+
+def _read_grade(value: object) -> float | None:
+    if isinstance(value, str) and re.fullmatch(r" ?[01](?:\.\d{1,6})? ?", value):
+        value = float(value)
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-    if verdict.get("id") != expected_id:
-        return Verdict(None, f"judge: unreadable verdict {_quote(reply.text)}", "judge")
-    if not (number if graded else isinstance(value, bool)):
-        return Verdict(None, f"judge: no clear verdict in {_quote(reply.text)}", "judge")
-    return Verdict(float(str(value)) if number else float(bool(value)), "judge", "judge", str(verdict.get("why") or "")[:300])
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a name occurs twice")
-        return dict(pairs)
-
-    try:
-        value = json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return float(str(value)) if number else None
 
 
 def _plain_json(document: Mapping[str, Any]) -> str:
@@ -138,3 +166,72 @@ def _shown_whole(line: str) -> str:
 
 def _quote(text: str) -> str:
     return repr(text.strip()[:80])
+
+
+def find_objects(text: str, expected_id: str) -> list[Mapping[str, Any]]:
+    """Return the objects in ``text`` whose ``id`` is ``expected_id``, in their order, each once.
+
+    Objects inside others and in lists are found; trailing commas, Python's literals, curly quotes and bare names are read as
+    what they mean. An object in which a name occurs twice is none.
+    """
+    found: list[Mapping[str, Any]] = []
+    end = 0
+    for place in list(re.finditer(re.escape(expected_id), text))[:MAX_PLACES] if expected_id else []:
+        if place.start() < end:
+            continue  # inside an object that was read
+        for begin, stop in _spans(text, place.start(), place.end()):
+            value = _load(text[begin:stop])
+            objects = [item for item in _walk(value, 4) if item.get("id") == expected_id]
+            if objects:
+                found += objects
+                end = stop
+                break
+    return found
+
+
+def _spans(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end) of what may be the object around a place, the smallest first."""
+    low, high = max(0, start - MAX_OBJECT), stop + MAX_OBJECT
+    opens = [low + m.start() for m in re.finditer(r"\{", text[low:start])][::-1][:MAX_BRACES]
+    closes = [stop + m.end() for m in re.finditer(r"\}", text[stop:high])][:MAX_BRACES]
+    for begin in opens:
+        for end in closes:
+            yield begin, end
+
+
+def _load(text: str) -> Any:
+    """A JSON or Python object; None where the text is neither, or a name occurs twice in it."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise KeyError("a name occurs twice")
+        return dict(pairs)
+
+    for form in (text, _TRAILING_COMMA.sub(r"\1", text.translate(_CURLY))):
+        for mended in (form, _BARE_NAME.sub(r'\1"\2"\3', form)):
+            try:
+                return json.loads(mended, object_pairs_hook=unique, strict=False)
+            except KeyError:
+                return None
+            except (ValueError, RecursionError):
+                continue
+    return _literal(text)
+
+
+def _literal(text: str) -> Any:
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        names = [key.value for key in getattr(tree, "keys", []) if isinstance(key, ast.Constant)]
+        return ast.literal_eval(tree) if len(set(names)) == len(names) else None
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _walk(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    """Yield an object and the objects inside it."""
+    if isinstance(value, Mapping):
+        yield value
+    if depth:
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        for item in inner:
+            yield from _walk(item, depth - 1)

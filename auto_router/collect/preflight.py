@@ -1,4 +1,4 @@
-"""Before the first paid prompt: does every endpoint answer, see pictures, and what will the whole run cost?"""
+"""Before the first paid prompt: does every endpoint answer, see images and judge, and what will the rest of the run cost?"""
 
 from __future__ import annotations
 
@@ -10,121 +10,249 @@ from dataclasses import dataclass
 from PIL import Image
 from tabulate import tabulate
 
-from auto_router.collect.endpoint import Messages, PassingFailure, Response, user_message
+from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
+from auto_router.collect.journal import Journal
+from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
+from auto_router.collect.money import (
+    SAFE_BYTES_PER_TOKEN,
+    USUAL_IMAGE_TOKENS,
+    answer_cost,
+    image_ceiling,
+)
 from auto_router.collect.plan import Plan
-from auto_router.collect.rate_limits import SAFE_BYTES_PER_TOKEN, SAFE_TOKENS_PER_IMAGE
-from auto_router.collect.runner import EndpointClient
-from auto_router.data.pool import PoolModel
+from auto_router.collect.rate_limits import NotAsked
+from auto_router.collect.runner import Collector, EndpointClient, question_messages
+from auto_router.collect.source import Question
+from auto_router.data.pool import UNSTATED_OUTPUT_TOKENS, PoolModel
 from auto_router.errors import ProviderError
 
 TEXT_PROBE = "Reply with the word ready."
 IMAGE_PROBE = "What colour fills this picture? Reply with one word."
+# A judge is asked for a real verdict, in a right answer's favour that no rule would see.
+JUDGE_ANSWER, JUDGE_REFERENCE = "The colour of ripe tomatoes.", "red"
+JUDGE_PROBES = ("Which colour do you get by mixing magenta and yellow?", "Which colour fills this picture?")
 TRIES = 3
 # For the estimate: what English prompts and short answers take. "At most" is what --max-cost-usd reckons with.
-CHARACTERS_PER_TOKEN, USUAL_IMAGE_TOKENS, USUAL_ANSWER_TOKENS, JUDGED_SHARE, JUDGE_TASK_TOKENS = 4.0, 800, 250, 0.3, 250
+CHARACTERS_PER_TOKEN, USUAL_ANSWER_TOKENS, JUDGED_SHARE, JUDGE_TASK_TOKENS = 4.0, 250, 0.3, 250
 PREFLIGHT_HEADERS = ["endpoint", "model", "role", "reachable", "s", "pictures", "questions", "about USD", "at most USD"]
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one endpoint said to one small question: ``error`` None = it answered; ``lasting``: asking again will not help."""
+    """What one endpoint said to one small question.
 
-    latency: float | None = None
+    ``error`` None = it answered; ``lasting``: asking again will not help; ``warning``: it answered, but oddly.
+    """
+
+    answer: Response | None = None
     images: str = "no"
     error: str | None = None
     lasting: bool = False
+    warning: str | None = None
 
 
-def probe_messages(image: bool) -> Messages:
-    """Return the small question; with ``picture``, about a red square."""
-    if not image:
-        return user_message(TEXT_PROBE)
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), (220, 0, 0)).save(buffer, "PNG")
-    return user_message(IMAGE_PROBE, [buffer.getvalue()])
+NOT_NEEDED = Probe()
 
 
-async def preflight(models: Sequence[EndpointClient], judges: Sequence[EndpointClient], plan: Plan) -> str:
-    """Ask every endpoint one small question and return the table.
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is still to be asked of one endpoint: questions, the characters of their text, and images."""
+
+    questions: int
+    characters: int
+    images: int
+
+
+async def preflight(collector: Collector, plan: Plan, journal: Journal, must_reach: bool = False) -> str:
+    """Ask every endpoint that has work left one small question and return the table.
+
+    Args:
+        must_reach: an endpoint that does not answer now is an error too.
 
     Raises:
-        ProviderError: after printing the table's reasons, where an endpoint refuses in a way that waiting does not mend.
+        ProviderError: after printing the table, where an endpoint refuses in a way that waiting does not mend, a judge gives no
+            verdict that can be read, or no candidate can be reached.
     """
+    models, judges = collector.models, collector.judges
+    left = await asyncio.to_thread(count_left, collector, plan, journal)
+    nothing_new = not any(work.questions for work in left)
+    loads = left + [count_judging(judge, plan, left, journal) for judge in judges]
+    idle = [not work.questions for work in left]
+    idle += [nothing_new and journal.count("judge", judge.addresses, judge.model.model) > 0 for judge in judges]
     callers = [*models, *judges]
-    probes = await asyncio.gather(*(_probe(caller) for caller in callers))
+    probes = await asyncio.gather(
+        *(
+            _rest() if rests else _probe_judge(caller, collector.graded) if caller in judges else _probe(caller)
+            for caller, rests in zip(callers, idle, strict=True)
+        )
+    )
     for caller in callers:
         await caller.endpoint.close()
-    table = _table(models, judges, probes, plan)
-    bad = [f"{caller.model.name}: {probe.error}" for caller, probe in zip(callers, probes, strict=True) if probe.lasting]
+    table = _table(callers, len(models), probes, loads)
+    lines = [f"  {c.model.name}: {p.error or p.warning}" for c, p in zip(callers, probes, strict=True) if p.error or p.warning]
+    shown = "\n".join([table, *lines])
+    asked = [probe for probe, rests in zip(probes[: len(models)], idle, strict=False) if not rests]
+    unreachable = bool(asked) and all(probe.error is not None for probe in asked)
+    bad = [
+        f"{caller.model.name}: {probe.error}"
+        for caller, probe in zip(callers, probes, strict=True)
+        if probe.error and (probe.lasting or must_reach or (unreachable and caller in models))
+    ]
     if bad:
-        print(table)
+        print(shown)
         raise ProviderError(
             f"preflight: {'; '.join(bad)}. Correct the pool, leave the model out with --models, or go on with --skip-preflight"
         )
-    return table
+    return shown
+
+
+async def _rest() -> Probe:
+    return NOT_NEEDED
 
 
 async def _probe(caller: EndpointClient) -> Probe:
     sees = caller.model.facts.takes_images
-    request = caller.endpoint.request(probe_messages(sees))
+    probe = await _try_probe(caller, IMAGE_PROBE if sees else TEXT_PROBE, [red_square()] if sees else [])
+    if probe.answer is None or not sees:
+        return probe
+    recognised = "red" in (probe.answer.text or "").lower()
+    return Probe(probe.answer, "yes" if recognised else "taken, not recognised")
+
+
+async def _probe_judge(caller: EndpointClient, graded: bool) -> Probe:
+    """Ask for a real verdict; what cannot be read is asked for twice, as in a run."""
+    sees = caller.model.facts.takes_images
+    question = Question(0, JUDGE_PROBES[sees], (JUDGE_REFERENCE,), (red_square(),) if sees else (), None, "")
+    system, asked = judge_messages(question, JUDGE_ANSWER, question.images, graded)
+    probe, verdict = NOT_NEEDED, None
+    for _ in range(2):
+        probe = await _try_probe(caller, asked["content"], [], str(system["content"]))
+        if probe.answer is None or probe.error:
+            return probe
+        verdict = parse_verdict(probe.answer, verdict_id(question, JUDGE_ANSWER), graded)
+        if not verdict.unreadable:
+            break
+    assert verdict is not None
+    if verdict.score is None:
+        return Probe(probe.answer, error=f"asked for a verdict, it gave none: {verdict.reason}", lasting=True)
+    wrong = "its verdict on a plain case is wrong; check its labels with --audit" if verdict.score < 0.5 else None
+    return Probe(probe.answer, "taken" if sees else "no", warning=wrong)
+
+
+async def _try_probe(caller: EndpointClient, content: object, images: Sequence[bytes], system: str | None = None) -> Probe:
+    messages = user_message(content, images) if isinstance(content, str) else [{"role": "user", "content": content}]
+    if system is not None:
+        messages = [{"role": "system", "content": system}, *messages]
     for attempt in range(1, TRIES + 1):
         try:
-            answer = await caller.endpoint.attempt(request)
+            answer = await caller.probe(messages)
         except PassingFailure as failure:
-            if attempt == TRIES or failure.timed_out:
+            if attempt == TRIES or failure.timed_out or caller.circuit.dropped:
                 return Probe(error=failure.reason)
             await asyncio.sleep(min(failure.retry_after or 0.5 * attempt, 10.0))
             continue
-        # Without an answer's latency it was a refusal; an empty or odd answer still comes from an endpoint that works.
+        except NotAsked as why:  # no room in the budget: the run says so, and what is recorded still counts
+            return Probe(warning=str(why))
+        # Without an answer's latency it was a refusal; an odd answer still comes from an endpoint that works.
         if answer.latency_s is None:
             return Probe(error=answer.error, lasting=True)
-        return Probe(answer.latency_s, _table_row(answer) if sees else "no")
+        return Probe(answer, warning=answer.error)
     raise AssertionError("unreachable")
 
 
-def _table_row(answer: Response) -> str:
-    return "yes" if "red" in (answer.text or "").lower() else "taken, not recognised"
+def red_square() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (220, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
-def _table(models: Sequence[EndpointClient], judges: Sequence[EndpointClient], probes: Sequence[Probe], plan: Plan) -> str:
-    with_images = int((plan.images > 0).sum())
-    rows = []
-    for number, (caller, probe) in enumerate(zip([*models, *judges], probes, strict=True)):
-        model, candidate = caller.model, number < len(models)
-        sees = model.facts.takes_images
-        count = len(plan) - (0 if sees else with_images) if candidate else len(plan) * len(models)
-        usual, most = estimate(model, plan, None if candidate else len(models))
+def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workload]:
+    """Return what is still to be asked of each candidate: what it can take and the journal does not hold."""
+    if journal.is_empty:
+        loads = []
+        for caller in collector.models:
+            takes = slice(None) if caller.model.facts.takes_images else plan.images == 0
+            characters, counts = plan.characters[takes], plan.images[takes]
+            loads.append(Workload(len(counts), int(characters.sum()), int(counts.sum())))
+        return loads
+    totals = [[0, 0, 0] for _ in collector.models]
+    for question in plan.questions():
+        digested = digest_images(question_messages(question, question.images))
+        for caller, total in zip(collector.models, totals, strict=True):
+            if question.images and not caller.model.facts.takes_images:
+                continue
+            images = caller.fit_images_now(question.images)
+            messages = digested if images is question.images else question_messages(question, images)
+            if caller.recorded(caller.endpoint.request(messages)) is None:
+                total[0] += 1
+                total[1] += len(question.prompt)
+                total[2] += len(question.images)
+    return [Workload(*total) for total in totals]
+
+
+def count_judging(judge: EndpointClient, plan: Plan, left: Sequence[Workload], journal: Journal) -> Workload:
+    """Return what a judge may still be asked: an answer is judged once, and never before it is there."""
+    possible = len(plan) * len(left) - journal.count("judge", judge.addresses, judge.model.model)
+    questions = max(possible, sum(work.questions for work in left))
+    mean = plan.characters.sum() / max(len(plan), 1), plan.images.sum() / max(len(plan), 1)
+    sees = judge.model.facts.takes_images
+    return Workload(questions, int(mean[0] * questions), int(mean[1] * questions) if sees else 0)
+
+
+def _table(callers: Sequence[EndpointClient], candidates: int, probes: Sequence[Probe], loads: Sequence[Workload]) -> str:
+    rows: list[list[str]] = []
+    totals: list[list[float | None]] = [[], []]
+    for number, (caller, probe, work) in enumerate(zip(callers, probes, loads, strict=True)):
+        model, candidate = caller.model, number < candidates
+        usual, most = estimate(model, work, None if probe is NOT_NEEDED else probe.answer, not candidate)
+        for total, value in zip(totals, (usual, most), strict=True):
+            total.append(value)
+        reached = "not asked: nothing is left" if probe is NOT_NEEDED else "no" if probe.answer is None else "yes"
+        reached = "yes, no verdict" if probe.answer and probe.error else reached
+        latency = probe.answer.latency_s if probe.answer else None
         rows.append(
             [
                 model.name,
                 model.model,
                 "candidate" if candidate else "judge",
-                "yes" if probe.error is None else probe.error[:60],
-                "-" if probe.latency is None else f"{probe.latency:.2f}",
+                reached,
+                "-" if latency is None else f"{latency:.2f}",
                 probe.images,
-                f"{count:,}" if candidate else f"up to {count:,}",
-                "-" if usual is None else f"{usual:.2f}",
-                "-" if most is None else f"{most:.2f}",
+                f"{work.questions:,}" if candidate else f"up to {work.questions:,}",
+                _usd(usual),
+                _usd(most),
             ]
         )
+    known = [None if None in total else sum(value for value in total if value is not None) for total in totals]
+    rows.append(["total", "", "", "", "", "", "", *map(_usd, known)])
     return tabulate(rows, headers=PREFLIGHT_HEADERS, disable_numparse=True)
 
 
-def estimate(model: PoolModel, plan: Plan, judged_models: int | None = None) -> tuple[float | None, float | None]:
-    """Return about how many USD the plan costs with a model, and how many at most; None without prices.
+def _usd(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
-    ``judged_models``: the model is a judge of so many candidates; as a rule of thumb it gets 30 % of their answers.
+
+def estimate(model: PoolModel, work: Workload, probe: Response | None, judging: bool) -> tuple[float | None, float | None]:
+    """Return about how many USD some work costs with a model, and how many at most; None without prices.
+
+    ``probe``: the answer to the small question; a model that reasons takes as much for any. As a rule of thumb a judge gets
+    30 % of the answers.
     """
-    sees = model.facts.takes_images
-    times, share, extra = (1, 1.0, 10) if judged_models is None else (judged_models, JUDGED_SHARE, JUDGE_TASK_TOKENS)
-    asked = slice(None) if sees or judged_models is not None else plan.images == 0
-    characters, count = int(plan.characters[asked].sum()), len(plan.characters[asked])
-    images = int(plan.images[asked].sum()) if sees else 0
-    answer = min(model.longest_answer, USUAL_ANSWER_TOKENS)
-    usual = characters / CHARACTERS_PER_TOKEN + images * USUAL_IMAGE_TOKENS + count * extra, count * answer
+    share, extra = (JUDGED_SHARE, JUDGE_TASK_TOKENS) if judging else (1.0, 10)
+    longest, image, ratio = model.longest_answer, USUAL_IMAGE_TOKENS, 1.0
+    answer = min(longest, USUAL_ANSWER_TOKENS)
+    if probe is not None:
+        answer = max(answer, probe.completion_tokens or 0)
+        image = max(image, (probe.prompt_tokens or 0) - extra * 2) if model.facts.takes_images else image
+        billed, counted = answer_cost(model, probe), model.cost(probe.prompt_tokens, probe.completion_tokens)
+        ratio = max(1.0, billed / counted) if billed and counted else 1.0
+        if probe.outside or answer > longest:
+            longest = max(longest, model.max_output_tokens or UNSTATED_OUTPUT_TOKENS)
+    image = model.image_tokens or image
+    usual = work.characters / CHARACTERS_PER_TOKEN + work.images * image + work.questions * extra, work.questions * answer
     most = (
-        2 * characters / SAFE_BYTES_PER_TOKEN + images * SAFE_TOKENS_PER_IMAGE + count * 4 * extra,
-        count * model.longest_answer,
+        2 * work.characters / SAFE_BYTES_PER_TOKEN + work.images * max(image_ceiling(model), image) + work.questions * 4 * extra
     )
-    about = model.cost(int(usual[0] * share * times), int(usual[1] * share * times))
-    return about, model.cost(int(most[0] * times), int(most[1] * times))
+    about = model.cost(int(usual[0] * share), int(usual[1] * share))
+    highest = model.cost(int(most), work.questions * longest)
+    return (None if about is None else about * ratio), (None if highest is None else highest * ratio)

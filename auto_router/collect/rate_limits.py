@@ -2,30 +2,54 @@
 
 A request is tried again after a passing failure, with exponential back-off and full jitter (M. Brooker, "Exponential Backoff
 And Jitter", AWS Architecture Blog, 2015) or as ``Retry-After`` says. An endpoint that fails time and again, whoever asks, is
-paused; one question then finds out whether it is back; when it is not for long, it is dropped and the others go on.
+paused; one question then finds out whether it is back; when it is not for long, it is dropped and the others go on. So is one
+that asks for more patience than a run has, and one that could never be reached. How long an endpoint asks to be left alone
+stands in a header, in the body, or in words (:func:`read_delay`).
 
-What a run may not exceed: requests and tokens per minute, and money.
+What a run may not exceed: requests and tokens per minute. (Money: :mod:`auto_router.collect.money`.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from auto_router.collect.endpoint import PassingFailure
-from auto_router.data.pool import PoolModel
-from auto_router.errors import ConfigError, ProviderError
+from auto_router.errors import ProviderError
 
-SAFE_BYTES_PER_TOKEN = 2.0  # of UTF-8; English has 4 and more, so this is on the safe side
-SAFE_TOKENS_PER_IMAGE = 2000
+if TYPE_CHECKING:
+    from auto_router.collect.reply import Response
+
 INTERRUPTED = "interrupted"
+MAX_WAIT_S = 600.0  # that an endpoint may ask for; one that wants more is set aside
+
+
+class PassingFailure(ProviderError):
+    """An exchange that failed but may succeed later.
+
+    ``billed``: the endpoint may have answered without our seeing it. ``unreachable``: no connection was made. ``response``: the
+    part that came, with what it cost.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float | None = None,
+        billed: bool = False,
+        timed_out: bool = False,
+        unreachable: bool = False,
+        response: Response | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.retry_after, self.billed, self.timed_out = reason, retry_after, billed, timed_out
+        self.unreachable, self.response = unreachable, response
 
 
 class NotAsked(ProviderError):
@@ -80,67 +104,6 @@ class RateLimiter:
         self._next -= amount * self._seconds_each
 
 
-class Budget:
-    """Money that a run may spend, ``spent`` included; ``limit`` None = unlimited. Held for the worst case, then settled."""
-
-    def __init__(self, limit: float | None, spent: float = 0.0) -> None:
-        self.limit, self.spent = limit, spent
-        self._held = 0.0
-        self._settled = asyncio.Condition()
-
-    @asynccontextmanager
-    async def hold(self, amount: float, stop: Cancellation) -> AsyncIterator[None]:
-        """Hold ``amount`` while a request is out; :meth:`pay` what it really cost. Ends the run where it does not fit."""
-        if self.limit is None:
-            yield
-            return
-        async with self._settled:
-            # Others may cost less than they hold; only when nobody else is out is the budget really used up.
-            while self.spent + self._held + amount > self.limit and self._held > 1e-12:
-                await self._settled.wait()
-            if self.spent + amount > self.limit:
-                stop.set(
-                    f"--max-cost-usd {self.limit:g} is used up ({self.spent:.4f} spent; the next answer may cost {amount:.4f})"
-                )
-            stop.check()
-            self._held += amount
-        try:
-            yield
-        finally:
-            async with self._settled:
-                self._held -= amount
-                self._settled.notify_all()
-
-    def pay(self, amount: float) -> None:
-        self.spent += amount
-
-
-def highest_tokens(request: dict[str, Any], model: PoolModel) -> tuple[int, int]:
-    """Return prompt and answer tokens that a request will not exceed, as far as can be told without its tokenizer."""
-    text, images = _size(request["messages"])
-    return int(text / SAFE_BYTES_PER_TOKEN) + images * SAFE_TOKENS_PER_IMAGE + 20, model.longest_answer
-
-
-def highest_cost(tokens: tuple[int, int], model: PoolModel) -> float:
-    """Return the most USD for so many tokens. Raises ConfigError where the model has no prices."""
-    cost = model.cost(*tokens)
-    if cost is None:
-        raise ConfigError(
-            f"--max-cost-usd needs the prices of {model.name}: set input_usd_per_mtok and output_usd_per_mtok (0 for free)"
-        )
-    return cost
-
-
-def _size(content: Any) -> tuple[int, int]:
-    """Return the UTF-8 bytes of all text, and how many pictures there are."""
-    if isinstance(content, str):
-        return (0, 1) if content.startswith("data:image/") else (len(content.encode("utf-8", "surrogatepass")), 0)
-    if isinstance(content, dict):
-        content = list(content.values())
-    sizes = [_size(item) for item in content] if isinstance(content, list) else []
-    return sum(text for text, _ in sizes), sum(images for _, images in sizes)
-
-
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Seconds and counts. The pauses of the default add up to about a quarter of an hour."""
@@ -153,6 +116,7 @@ class RetryPolicy:
     first_pause: float = 5.0
     longest_pause: float = 300.0
     pauses: int = 8
+    unreached: int = 3  # connections not made that drop an endpoint which never answered
 
     def wait(self, attempt: int, asked_for: float | None) -> float:
         """Seconds before the try after number ``attempt`` (from 1)."""
@@ -163,9 +127,10 @@ class RetryPolicy:
 class CircuitBreaker:
     """Whether one endpoint may be asked now."""
 
-    def __init__(self, name: str, policy: RetryPolicy, stop: Cancellation) -> None:
+    def __init__(self, name: str, policy: RetryPolicy, stop: Cancellation, max_wait_s: float = MAX_WAIT_S) -> None:
         self.dropped: str | None = None
-        self._name, self._policy, self._stop = name, policy, stop
+        self._name, self._policy, self._stop, self._max_wait_s = name, policy, stop, max_wait_s
+        self._reached, self._unreached = False, 0
         self._strikes = self._refusals = self._pauses = 0
         self._until = 0.0
         self._probing = False
@@ -194,11 +159,13 @@ class CircuitBreaker:
 
     def note_answer(self) -> None:
         """The endpoint works."""
+        self._reached = True
         self._strikes = self._refusals = self._pauses = 0
         self._change()
 
     def note_refusal(self, reason: str) -> None:
         """It answered, but refused; a bad key or a misspelt model refuses everything, and 50,000 tries prove no more."""
+        self._reached = True
         self._strikes = self._pauses = 0
         self._refusals += 1
         if self._refusals >= self._policy.refusals:
@@ -209,9 +176,15 @@ class CircuitBreaker:
         """It did not answer."""
         probe, before = self._probing, self.paused
         self._strikes += 3 if failure.timed_out else 1
-        if self.paused and (probe or not before):
+        self._reached |= not failure.unreachable
+        self._unreached += failure.unreachable
+        if failure.retry_after is not None and failure.retry_after > self._max_wait_s:
+            self._drop(f"asks to wait {_format_wait(failure.retry_after)} ({failure.reason})", "is set aside")
+        elif not self._reached and self._unreached >= self._policy.unreached:  # never seen alive: pauses would only take time
+            self._drop(f"could not be reached ({failure.reason})")
+        elif self.paused and (probe or not before):
             seconds = min(self._policy.longest_pause, self._policy.first_pause * 2**self._pauses)
-            seconds = max(seconds, min(failure.retry_after or 0.0, self._policy.longest_pause))
+            seconds = min(max(seconds, min(failure.retry_after or 0.0, self._policy.longest_pause)), self._max_wait_s)
             self._pauses += 1
             self._until = time.monotonic() + seconds
             if self._pauses > self._policy.pauses:
@@ -224,12 +197,116 @@ class CircuitBreaker:
         """A request ended without telling anything about the endpoint."""
         self._change()
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, why: str, how: str = "is dropped") -> None:
         if self.dropped is None:
             self.dropped = f"the endpoint {why}"
-            tqdm.write(f"{self._name} is dropped: {self.dropped}; the others go on, and the same command asks it again")
+            tqdm.write(f"{self._name} {how}: {self.dropped}; the others go on, and the same command asks it again")
 
     def _change(self) -> None:
         self._probing = False
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _format_wait(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIT = r"(milliseconds?|millis|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b"
+_TERM = rf"(\d{{1,9}}(?:\.\d{{1,9}})?) ?{_UNIT}"
+_TERMS = re.compile(_TERM + r"|(\d{1,9}(?:\.\d{1,9})?) ?(ms|[smhd])(?=\d)", re.IGNORECASE)
+_WORDS = re.compile(
+    r"\b(?:(?:re)?try(?:ing)?(?: again| your request| the request)?|wait|available(?: again)?|resets?)"
+    r"(?: (?:in|after|for|at least|about))* ?:? ?"
+    r"((?:\d[\d.]{0,18} ?[a-z]{1,12}(?:,? (?:and )?)?){1,4})",
+    re.IGNORECASE,
+)
+_DEPTH = 6
+
+
+def read_delay(headers: Mapping[str, str], body: Any, message: str) -> float | None:
+    """Return the seconds to wait; None where nothing says so.
+
+    ``retry-after-ms`` and ``Retry-After`` (a number or an HTTP date) come first, then Gemini's ``retryDelay`` or a
+    ``retry_after`` in the body, then words such as "try again in 20s" or "retry after 1 minute".
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    for found in (_header(headers.get("Retry-After")), _in_body(body), _in_words(message)):
+        if found is not None:
+            return found
+    return None
+
+
+def _header(value: str | None) -> float | None:
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is not None or _is_number(value):
+        return seconds
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return _duration(value)
+
+
+def _in_body(value: Any) -> float | None:
+    """The first field that says when to try again, however deep."""
+    for name, item in _fields(value, _DEPTH):
+        plain = re.sub(r"[^a-z]", "", name.lower())
+        if plain in ("retrydelay", "retryafter", "retryafterseconds", "retryafterms", "retryaftermilliseconds"):
+            number = _number(item)
+            found = number if number is not None else _duration(item) if isinstance(item, str) else None
+            if found is not None:
+                return found / 1000 if plain.endswith(("ms", "milliseconds")) else found
+    return None
+
+
+def _fields(value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth and isinstance(value, Mapping):
+        for name, item in value.items():
+            yield str(name), item
+            yield from _fields(item, depth - 1)
+    elif depth and isinstance(value, list):
+        for item in value[:20]:
+            yield from _fields(item, depth - 1)
+
+
+def _in_words(message: str) -> float | None:
+    found = _WORDS.search(message[:2000])
+    return _duration(found.group(1)) if found else None
+
+
+def _duration(text: str) -> float | None:
+    """Seconds of "34.07s", "1m12s", "2 hours and 5 minutes"; None where no unit stands by a number."""
+    terms = [(number or joined, unit or short) for number, unit, joined, short in _TERMS.findall(text[:60])]
+    if not terms:
+        return None
+    return sum(
+        float(number) * _SECONDS["ms" if unit.lower().startswith(("ms", "milli")) else unit[0].lower()]
+        for number, unit in terms
+    )
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(value: Any) -> float | None:
+    """A finite number of seconds, not below 0; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return max(number, 0.0) if number < float("inf") else None

@@ -5,13 +5,13 @@
 
 A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "messages", …}, "answer": {"text", …}}`` rows, as a
 journal exports them. A question is recognised by its model and its messages, pictures by digest; one that was not
-recorded is answered with 404; the preflight's small question is answered "ready" and counts nowhere. Latency and faults can
+recorded is answered with 404; the preflight's small questions are answered well and count nowhere. Latency and faults can
 be added to try a client's nerves.
 
 A recording: answers that were given once, found again by their question.
 
 A row is ``{"request": {"model", "messages", …}, "answer": {"text", …}}``, with the ``"address"`` that answered where it is
-known. Sampling settings do not matter; pictures count by digest.
+known. Sampling settings do not matter, how much a model is to reason does; pictures count by digest.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from auto_router.collect.endpoint import Response, digest_images, fingerprint
+from auto_router.collect.endpoint import digest_images, fingerprint
 from auto_router.collect.journal import Journal
-from auto_router.collect.preflight import IMAGE_PROBE, TEXT_PROBE
+from auto_router.collect.preflight import IMAGE_PROBE, JUDGE_PROBES, TEXT_PROBE
+from auto_router.collect.reply import Response
 from auto_router.errors import ConfigError, DataError, run
 
 
@@ -67,12 +68,39 @@ def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Response]:
 
 def is_probe(body: dict[str, Any]) -> bool:
     """Whether a chat request is the preflight's."""
+    text = _last_text(body)
+    return text in (TEXT_PROBE, IMAGE_PROBE) or _judge_probe(text) is not None
+
+
+def _last_text(body: dict[str, Any]) -> Any:
     content = body["messages"][-1]["content"]
-    return (content[0].get("text") if isinstance(content, list) and content else content) in (TEXT_PROBE, IMAGE_PROBE)
+    return content[0].get("text") if isinstance(content, list) and content else content
+
+
+def _judge_probe(text: Any) -> dict[str, Any] | None:
+    """The document of a question that a judge is tried with; None where it is another text."""
+    if not isinstance(text, str) or not any(probe in text for probe in JUDGE_PROBES):
+        return None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and document.get("question") in JUDGE_PROBES else None
+
+
+def probe_answer(body: dict[str, Any]) -> str:
+    """Return what a working endpoint says to the preflight."""
+    document = _judge_probe(_last_text(body))
+    return "ready, red" if document is None else json.dumps({"id": document.get("id"), "correct": True, "score": 1})
+
+
+# What makes one model answer as another would: the same id at two efforts is two candidates.
+MODES = ("reasoning_effort", "reasoning", "thinking", "chat_template_kwargs")
 
 
 def question_key(request: dict[str, Any]) -> str:
-    return fingerprint([request["model"], digest_images(request["messages"])])
+    modes = {name: request[name] for name in MODES if request.get(name) is not None}
+    return fingerprint([request["model"], digest_images(request["messages"]), *([modes] if modes else [])])
 
 
 __all__ = ["FAULTS", "Fault", "ReplayServer", "load_recording", "recording"]
@@ -143,7 +171,7 @@ class ReplayServer:
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], Fault]:
         """Return status, JSON and fault for one chat request."""
         if is_probe(body):
-            return 200, _completion(str(body["model"]), Response("ready, red")), Fault()
+            return 200, _completion(str(body["model"]), Response(probe_answer(body))), Fault()
         with self._lock:
             number, self.requests = self.requests, self.requests + 1
             self.seen.append(body)

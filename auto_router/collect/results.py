@@ -17,8 +17,17 @@ from tabulate import tabulate
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.source import Question
-from auto_router.data.label_stats import cohens_kappa, marginal_gain, oracle, wilson_interval
+from auto_router.data.label_stats import (
+    FEW_UNDECIDED,
+    MAX_UNDECIDED,
+    UNDECIDED,
+    cohens_kappa,
+    marginal_gain,
+    oracle,
+    wilson_interval,
+)
 from auto_router.data.records import Record
+from auto_router.errors import ConfigError
 
 TEXT_ONLY = "not asked: the model takes no pictures"
 NOT_ASKED = "not asked"
@@ -33,18 +42,21 @@ class LabelOutcome:
     verdict: Verdict
     cost: float | None = None
     second: Verdict | None = None
+    judge_costs: tuple[float | None, ...] = ()
 
 
 class Results:
     """Outcomes of ``size`` questions and the models of ``names``; what was not put yet is "not asked yet".
 
     ``scores``, ``second``, ``costs`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens`` is [N, M];
-    ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``.
+    ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``. ``verdicts`` and ``judge_usd`` count what
+    each of ``judges`` was asked and what that cost.
     """
 
-    def __init__(self, size: int, names: Sequence[str]) -> None:
+    def __init__(self, size: int, names: Sequence[str], judges: Sequence[str] = ()) -> None:
         shape = size, len(names)
-        self.names = list(names)
+        self.names, self.judges = list(names), list(judges)
+        self.verdicts, self.judge_usd = [0] * len(judges), [0.0] * len(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.second = np.full(shape, np.nan, dtype=np.float32)
         self.costs = np.full(shape, np.nan)
@@ -69,6 +81,9 @@ class Results:
         self.by[at] = JUDGES.index(verdict.by)
         if outcome.second is not None and outcome.second.score is not None:
             self.second[at] = outcome.second.score
+        for number, usd in enumerate(outcome.judge_costs):
+            self.verdicts[number] += 1
+            self.judge_usd[number] += usd or 0.0
         if answer is not None:
             self.asked[at] = True
             self.answered[at] = answer.text is not None
@@ -125,6 +140,7 @@ SUMMARY_HEADERS = [
     "tokens",
     "USD",
 ]
+OF_DECIDED = " of those decided"
 ENOUGH = 20  # labels below which a warning about a model would be about chance
 
 
@@ -135,6 +151,10 @@ def summary_table(results: Results) -> str:
     """
     scores = capable_scores(results)
     rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
+    between = [""] * (len(SUMMARY_HEADERS) - 3)
+    for name, count, usd in zip(results.judges, results.verdicts, results.judge_usd, strict=True):
+        rows.append([f"{name} (judge)", str(count), *between, f"{usd:.4f}"])
+    rows.append(["total", str(int(results.asked.sum()) + sum(results.verdicts)), *between, f"{total_usd(results):.4f}"])
     return tabulate(rows, headers=SUMMARY_HEADERS, disable_numparse=True)
 
 
@@ -147,10 +167,20 @@ def summary(results: Results) -> dict[str, Any]:
             "asked": int(results.asked[:, column].sum()),
             "answered": int(results.answered[:, column].sum()),
             "labels": int((~np.isnan(results.scores[:, column])).sum()),
+            "undecided": count_undecided(results, column),
             "success rate": None if np.isnan(mean) else mean,
             "usd": None if np.isnan(costs).all() else float(np.nansum(costs)),
         }
-    return {"questions": len(results.scores), "models": found}
+    judges = {
+        name: {"verdicts": count, "usd": usd}
+        for name, count, usd in zip(results.judges, results.verdicts, results.judge_usd, strict=True)
+    }
+    return {"questions": len(results.scores), "models": found, "judges": judges, "usd": total_usd(results)}
+
+
+def total_usd(results: Results) -> float:
+    """Return what all recorded answers and verdicts cost, as far as it is known."""
+    return float(np.nansum(results.costs)) + sum(results.judge_usd)
 
 
 def pool_lines(results: Results) -> list[str]:
@@ -160,8 +190,10 @@ def pool_lines(results: Results) -> list[str]:
     lines = []
     if not np.isnan(means).all():
         best = int(np.nanargmax(means))
+        part = OF_DECIDED if (results.answered & np.isnan(results.scores)).any() else ""
         lines.append(
-            f"oracle (best model for every prompt) {oracle(scores):.1%}; best single {results.names[best]} {means[best]:.1%}"
+            f"oracle (best model for every prompt) {oracle(scores):.1%}; "
+            f"best single {results.names[best]} {means[best]:.1%}{part}"
         )
     decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
     lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge")
@@ -188,7 +220,35 @@ def warnings(results: Results) -> list[str]:
             found.append(f"{name} adds nothing: whatever it gets right, another model gets right too (it may still be cheaper)")
         if unscored > 0.2 * max(int(results.answered[:, column].sum()), 1):
             found.append(f"{name}: {unscored} answers have no verdict; a judge, or another one, would give more labels")
+        undecided = count_undecided(results, column)
+        if undecided:
+            found.append(
+                f"{name}: its labels are one-sided: {undecided} answers that no rule could decide are unknown, and wrong ones "
+                "are more often among them; a judge decides them"
+            )
     return found
+
+
+def count_undecided(results: Results, column: int) -> int:
+    """Return how many answers of a model no rule could decide, and no judge was there to."""
+    rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
+    return sum(results.reason(int(row), column).startswith(UNDECIDED) for row in rows)
+
+
+def need_judge(results: Results) -> None:
+    """Raise ConfigError where so many answers are undecided that labels of the others would mislead.
+
+    Right answers are recognised by rule more often than wrong ones, so that what is left out is mostly wrong.
+    """
+    for column, name in enumerate(results.names):
+        undecided, answered = count_undecided(results, column), int(results.answered[:, column].sum())
+        if undecided > max(MAX_UNDECIDED * answered, FEW_UNDECIDED):
+            raise ConfigError(
+                f"{undecided} of {answered} answers of {name} cannot be decided by rules, and the pool has no judge: labels of "
+                "the others alone would mislead, so nothing was written. Name a judge in the pool (entry 'judge:'; the answers "
+                "are in the journal and are not asked for again), or give --match-only where the references are the only "
+                "right wording"
+            )
 
 
 def reasons(results: Results, most: int = 20) -> list[str]:
@@ -227,7 +287,7 @@ def _row(results: Results, column: int, gain: float) -> list[str]:
         str(answered),
         str(asked - answered),
         str(answered - known),
-        f"{mean:.1%}" if known else "-",
+        f"{mean:.1%}{OF_DECIDED if known < answered else ''}" if known else "-",
         f"{low:.1%} to {high:.1%}" if known else "-",
         "-" if np.isnan(gain) else f"{gain:.1%}",
         f"{np.median(latencies):.2f}" if len(latencies) else "-",

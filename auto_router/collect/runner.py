@@ -7,28 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tqdm import tqdm
 
-from auto_router.collect.endpoint import Endpoint, Messages, PassingFailure, Response, user_message
-from auto_router.collect.journal import Exchange, Journal, request_key
-from auto_router.collect.judge import Verdict, judge_by_rules, judge_messages, parse_verdict, verdict_id
+from auto_router.collect.endpoint import (
+    Endpoint,
+    Messages,
+    PassingFailure,
+    Response,
+    digest_images,
+    fit_image,
+    user_message,
+)
+from auto_router.collect.journal import PROBE, Exchange, Journal, request_key
+from auto_router.collect.judge import Verdict, graded_text, judge_by_rules, judge_messages, parse_verdict, verdict_id
+from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, usual_tokens
 from auto_router.collect.rate_limits import (
     INTERRUPTED,
-    Budget,
+    MAX_WAIT_S,
     Cancellation,
     CircuitBreaker,
     NotAsked,
     RateLimiter,
     RetryPolicy,
-    highest_cost,
-    highest_tokens,
 )
 from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results
 from auto_router.collect.source import Question
+from auto_router.data.label_stats import UNDECIDED
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
 
@@ -47,9 +55,19 @@ class Run:
     retry_failed: bool = False
     opened: Callable[..., Endpoint] = Endpoint
     stop: Cancellation = field(default_factory=Cancellation)
+    max_wait_s: float = MAX_WAIT_S
 
     def __post_init__(self) -> None:
         self.in_flight = asyncio.Semaphore(self.concurrency)
+
+
+@dataclass
+class _Effort:
+    """What one question took so far: tries, those that count against it, and USD that bought no answer."""
+
+    tries: int = 0
+    attempts: int = 0
+    lost_usd: float = 0.0
 
 
 class EndpointClient:
@@ -57,105 +75,180 @@ class EndpointClient:
 
     def __init__(self, endpoint: Endpoint, run: Run, role: str = "candidate") -> None:
         self.endpoint, self.model, self._run, self._role = endpoint, endpoint.model, run, role
-        self.circuit = CircuitBreaker(self.model.name, POLICY, run.stop)
+        self.circuit = CircuitBreaker(self.model.name, POLICY, run.stop, run.max_wait_s)
+        self.ceiling = CostCeiling(self.model, run.budget)
         self._slots = asyncio.Semaphore(self.model.concurrency)
         self._requests, self._tokens = RateLimiter(self.model.requests_per_minute), RateLimiter(self.model.tokens_per_minute)
         self._doubles: dict[str, asyncio.Future[Response]] = {}
+        self._scaled = False
         if run.budget.limit is not None:
-            highest_cost((0, 0), self.model)
+            self.ceiling.learn_recorded(*run.journal.highest(self.addresses, self.model.model))
 
-    async def ask(self, messages: Messages) -> Response:
-        """Return the journal's answer, or ask and commit. A failure is an answer with its reason.
+    @property
+    def addresses(self) -> list[str]:
+        """Where an answer counts as this endpoint's: what is really asked, and what the pool says is the same server.
+
+        Answers that came through ``--base-url`` are found under that address only. Where nothing is sent, the pool's own stand
+        beside them: journals of former versions knew no other.
+        """
+        own = self.endpoint.address == self.model.address
+        others = self.model.same_as if own else (self.model.address,) if self._run.offline else ()
+        return [self.endpoint.address, *others]
+
+    def recorded(self, request: dict[str, Any], key: str = "") -> Response | None:
+        """Return the journal's answer to a request, unless it is a failure that is to be asked again."""
+        known = self._run.journal.find(request, self.addresses, key)
+        final = known is not None and (
+            known.error is None or self._run.offline or (known.settled and not self._run.retry_failed)
+        )
+        return known if final else None
+
+    async def ask(self, messages: Messages, anew: bool = False) -> Response:
+        """Return the journal's answer, or ask and commit; ``anew``: ask in any case. A failure is an answer with its reason.
 
         Raises:
             NotAsked: the run ends, the endpoint is dropped, or the run is offline.
             DataError: the journal cannot be written.
         """
         request = self.endpoint.request(messages)
-        key = request_key(request)
+        digested: dict[str, Any] = digest_images(request)
+        key = request_key(digested)
         while key in self._doubles:  # the same question is on its way: its answer is ours, its failure is not
             await asyncio.wait([self._doubles[key]])
-        known = self._run.journal.find(key, self.model.address)
-        if known is not None and (known.error is None or self._run.offline or (known.settled and not self._run.retry_failed)):
+            anew = False
+        known = None if anew else self.recorded(digested, key)
+        if known is not None:
             return known
         if self._run.offline:
             raise NotAsked("not asked yet")
         turn = self._doubles[key] = asyncio.get_running_loop().create_future()
         try:
-            return await self._ask_patiently(request, key)
+            return await self._ask_patiently(
+                request, Exchange(digested, Response(None), self.endpoint.address, self._role, key=key)
+            )
         finally:
             del self._doubles[key]
             turn.cancel()
 
-    async def _ask_patiently(self, request: dict[str, Any], key: str) -> Response:
-        tokens = highest_tokens(request, self.model)
-        most = highest_cost(tokens, self.model) if self._run.budget.limit is not None else 0.0
-        lost, attempt, tries = 0.0, 0, 0
-        while True:
-            try:
-                answer = await self._attempt(request, tokens, most)
-            except PassingFailure as failure:
-                tries += 1
-                lost += most if failure.billed else 0.0
-                # While the endpoint is down for everyone, no question uses up its own tries.
-                attempt += not self.circuit.paused
-                if attempt >= POLICY.attempts:
-                    answer = Response(None, error=f"{failure.reason} (after {tries} tries)")
-                    break
-                await self._patience(request, POLICY.wait(max(attempt, 1), failure.retry_after), lost, tries)
-            else:
-                tries += 1
-                break
-        cost = self.model.cost(answer.prompt_tokens, answer.completion_tokens)
-        lost += self._unknown(answer, most)
-        await self._run.journal.commit(Exchange(request, answer, self.model.address, self._role, cost, lost, tries, key))
+    async def _ask_patiently(self, request: dict[str, Any], blank: Exchange) -> Response:
+        effort = _Effort()
+
+        async def commit(answer: Response, cost: float | None) -> None:
+            exchange = replace(blank, answer=answer, cost_usd=cost, lost_usd=effort.lost_usd, tries=effort.tries)
+            await self._run.journal.commit(exchange)
+
+        try:
+            answer = await self._try_often(request, effort)
+        except NotAsked:
+            if effort.lost_usd:  # money that may be gone stays counted
+                await commit(Response(None, error="interrupted"), None)
+            raise
+        await commit(answer, None if answer.latency_s is None else answer_cost(self.model, answer))
         return answer
 
-    async def _patience(self, request: dict[str, Any], seconds: float, lost: float, tries: int) -> None:
-        try:
-            await self._run.stop.sleep(seconds)
-        except NotAsked:
-            if lost:  # money that may be gone stays counted
-                gone = Exchange(request, Response(None, error="interrupted"), self.model.address, self._role, None, lost, tries)
-                await self._run.journal.commit(gone)
-            raise
+    async def _try_often(self, request: dict[str, Any], effort: _Effort) -> Response:
+        tokens = highest_tokens(request, self.model)
+        while True:
+            try:
+                return await self._attempt(request, tokens, effort)
+            except PassingFailure as failure:
+                # While the endpoint is down for everyone, no question uses up its own tries.
+                effort.attempts += not self.circuit.paused
+                if effort.attempts >= POLICY.attempts:
+                    body = failure.response.body if failure.response else None
+                    return Response(None, error=f"{failure.reason} (after {effort.tries} tries)", body=body)
+                # One that is set aside is not waited for: the next try says so.
+                wait = 0.0 if self.circuit.dropped else POLICY.wait(max(effort.attempts, 1), failure.retry_after)
+                await self._run.stop.sleep(wait)
 
-    async def _attempt(self, request: dict[str, Any], tokens: tuple[int, int], most: float) -> Response:
-        budget, stop = self._run.budget, self._run.stop
+    async def _attempt(self, request: dict[str, Any], tokens: tuple[int, int], effort: _Effort) -> Response:
+        stop = self._run.stop
+        likely = usual_tokens(request, self.model)
         async with self._slots:
             await self.circuit.enter()
             try:
                 await self._requests.take(1, stop)
-                await self._tokens.take(sum(tokens), stop)
-                async with self._run.in_flight, budget.hold(most, stop):
-                    stop.check()
-                    answer = await self._send(request, most)
+                await self._tokens.take(likely, stop)
+                answer = await self.send(request, tokens, effort)
             finally:
                 self.circuit.left()
         used = (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
-        self._tokens.give_back(sum(tokens) - used if used else 0)
+        self._tokens.give_back(likely - used if used else 0)
         return answer
 
-    async def _send(self, request: dict[str, Any], most: float) -> Response:
-        try:
-            answer = await self.endpoint.attempt(request)
-        except PassingFailure as failure:
-            if not failure.ours:
+    async def send(self, request: dict[str, Any], tokens: tuple[int, int], effort: _Effort, proves: bool = True) -> Response:
+        """Send a request once, within the budget. ``proves``: what comes back tells what an answer of this endpoint may cost.
+
+        Raises:
+            PassingFailure: as :meth:`Endpoint.attempt`.
+            NotAsked: the budget has no room, or the run ends.
+        """
+        budget, stop = self._run.budget, self._run.stop
+        async with self.ceiling.turn(tokens) as most, self._run.in_flight, budget.hold(most, stop):
+            stop.check()
+            effort.tries += 1
+            try:
+                answer = await self.endpoint.attempt(request)
+            except PassingFailure as failure:
                 self.circuit.note_failure(failure)
-            self._run.budget.pay(most if failure.billed else 0.0)
-            raise
-        if answer.latency_s is None and not (answer.error or "").startswith("content filter"):
-            self.circuit.note_refusal(answer.error or "no reason given")
-        else:
-            self.circuit.note_answer()
-        cost = self.model.cost(answer.prompt_tokens, answer.completion_tokens) or 0.0
-        self._run.budget.pay(cost + self._unknown(answer, most))
+                lost = self._price_failure(failure, most)
+                effort.lost_usd += lost
+                budget.pay(lost)
+                if failure.response is not None:
+                    self.ceiling.learn(tokens, failure.response, proves)
+                raise
+            if answer.latency_s is None and not (answer.error or "").startswith("content filter"):
+                self.circuit.note_refusal(answer.error or "no reason given")
+            else:
+                self.circuit.note_answer()
+            cost = answer_cost(self.model, answer)
+            # An endpoint that answers without counting tokens is reckoned at the worst case.
+            lost = most if cost is None and answer.latency_s is not None else 0.0
+            effort.lost_usd += lost
+            budget.pay((cost or 0.0) + lost)
+            self.ceiling.learn(tokens, answer, proves)
         return answer
 
-    def _unknown(self, answer: Response, most: float) -> float:
-        """An endpoint that answers without counting tokens is reckoned at the worst case."""
-        counted = self.model.cost(answer.prompt_tokens, answer.completion_tokens) is not None
-        return 0.0 if counted or answer.latency_s is None else most
+    def _price_failure(self, failure: PassingFailure, most: float) -> float:
+        """USD of a try without an answer: what the part that came says, else the worst case where anything may be billed."""
+        counted = None if failure.response is None else answer_cost(self.model, failure.response)
+        if counted is not None:
+            return counted
+        return most if failure.billed or failure.response is not None else 0.0
+
+    async def probe(self, messages: Messages) -> Response:
+        """Ask a small question once, within the budget; it is kept for its cost only.
+
+        Raises:
+            PassingFailure, NotAsked: as :meth:`send`.
+        """
+        request, effort = self.endpoint.request(messages), _Effort()
+        answer = Response(None, error="no answer")
+        try:
+            answer = await self.send(request, highest_tokens(request, self.model), effort, proves=False)
+            return answer
+        finally:
+            cost = answer_cost(self.model, answer) if answer.latency_s is not None else None
+            if effort.tries:
+                spent = Exchange(request, answer, self.endpoint.address, PROBE, cost, effort.lost_usd, effort.tries)
+                await self._run.journal.commit(spent)
+
+    async def fit_images(self, images: Sequence[bytes]) -> Sequence[bytes]:
+        """Return images as large as the model takes them; that any is made smaller is said once."""
+        side, size = self.model.max_image_side, self.model.max_image_bytes
+        if not images or (side is None and size is None):
+            return images
+        fitted = await asyncio.to_thread(self.fit_images_now, images)
+        if not self._scaled and any(len(new) != len(old) for new, old in zip(fitted, images, strict=True)):
+            self._scaled = True
+            most = " and ".join(f"{n:,} {unit}" for n, unit in ((side, "pixels a side"), (size, "bytes")) if n is not None)
+            tqdm.write(f"{self.model.name}: images above {most} are scaled down before they are sent")
+        return fitted
+
+    def fit_images_now(self, images: Sequence[bytes]) -> Sequence[bytes]:
+        """The same, without a word and on this thread."""
+        side, size = self.model.max_image_side, self.model.max_image_bytes
+        return images if side is None and size is None else [fit_image(image, side, size) for image in images]
 
     async def close(self) -> None:
         await self.endpoint.close()
@@ -173,7 +266,7 @@ class Collector:
     def __init__(
         self, pool: Pool, run: Run, base_url: str | None = None, match_only: bool = False, graded: bool = False
     ) -> None:
-        self._run, self._match_only, self._graded = run, match_only, graded
+        self._run, self._match_only, self.graded = run, match_only, graded
 
         def caller(model: PoolModel, role: str) -> EndpointClient:
             return EndpointClient(run.opened(model, base_url, keyless=run.offline), run, role)
@@ -214,40 +307,51 @@ class Collector:
         if question.images and not caller.model.facts.takes_images:
             return LabelOutcome(None, Verdict(None, TEXT_ONLY))
         try:
-            answer = await caller.ask(question_messages(question))
+            answer = await caller.ask(question_messages(question, await caller.fit_images(question.images)))
         except NotAsked as why:
             return LabelOutcome(None, Verdict(None, str(why)))
-        verdict, second = await self._judge(answer, question)
-        return LabelOutcome(answer, verdict, caller.model.cost(answer.prompt_tokens, answer.completion_tokens), second)
-
-    async def _judge(self, answer: Response, question: Question) -> tuple[Verdict, Verdict | None]:
+        cost = answer_cost(caller.model, answer)
         verdict = judge_by_rules(answer, question, self._match_only)
-        if verdict is not None or answer.text is None:
-            return verdict or Verdict(None, "no answer"), None
+        if verdict is not None:
+            return LabelOutcome(answer, verdict, cost)
         if not self.judges:
-            return Verdict(None, "undecided by matching, and the pool has no judge"), None
-        first, *second = await asyncio.gather(*(self._verdict(judge, answer.text, question) for judge in self.judges))
-        return first, second[0] if second else None
+            return LabelOutcome(answer, Verdict(None, f"{UNDECIDED}, and the pool has no judge"), cost)
+        graded = [self._verdict(judge, answer.text or "", question) for judge in self.judges]
+        (first, paid), *second = await asyncio.gather(*graded)
+        costs = (paid, *(usd for _, usd in second))
+        return LabelOutcome(answer, first, cost, second[0][0] if second else None, costs)
 
-    async def _verdict(self, judge: EndpointClient, text: str, question: Question) -> Verdict:
-        shown = question.images if judge.model.facts.takes_images else ()
-        try:
-            reply = await judge.ask(judge_messages(question, text, shown, self._graded))
-        except NotAsked as why:
-            return Verdict(None, f"judge: {why}", "judge")
-        return parse_verdict(reply, verdict_id(question, text), self._graded)
+    async def _verdict(self, judge: EndpointClient, text: str, question: Question) -> tuple[Verdict, float | None]:
+        """Return a judge's verdict on an answer and what it cost; one that cannot be read is asked for once more."""
+        shown = await judge.fit_images(question.images) if judge.model.facts.takes_images else ()
+        # Journals of former versions hold verdicts on the whole text, reasoning included.
+        wordings = dict.fromkeys([graded_text(text) or "", *([text] if self._run.offline else [])])
+        reason = ""
+        for wording in wordings:
+            messages, expected = judge_messages(question, wording, shown, self.graded), verdict_id(question, wording)
+            try:
+                reply = await judge.ask(messages)
+                verdict = parse_verdict(reply, expected, self.graded)
+                if verdict.unreadable and not self._run.offline:
+                    reply = await judge.ask(messages, anew=True)
+                    verdict = parse_verdict(reply, expected, self.graded)
+            except NotAsked as why:
+                reason = reason or f"judge: {why}"
+                continue
+            return verdict, answer_cost(judge.model, reply)
+        return Verdict(None, reason, "judge"), None
 
     async def close(self) -> None:
         for caller in [*self.models, *self.judges]:
             await caller.close()
 
 
-def question_messages(question: Question) -> Messages:
-    """Return what a model is asked: the conversation where there is one, with the pictures in its last turn."""
+def question_messages(question: Question, images: Sequence[bytes]) -> Messages:
+    """Return what a model is asked: the conversation where there is one, with the images in its last turn."""
     if not question.turns:
-        return user_message(question.prompt, question.images)
+        return user_message(question.prompt, images)
     *before, last = question.turns
-    return [{"role": turn.role, "content": turn.text} for turn in before] + user_message(last.text, question.images)
+    return [{"role": turn.role, "content": turn.text} for turn in before] + user_message(last.text, images)
 
 
 class _Feed:

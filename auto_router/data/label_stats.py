@@ -10,6 +10,12 @@ import numpy.typing as npt
 from auto_router.arrays import Floats
 
 NAN = float("nan")
+UNDECIDED = "undecided by matching"
+"""Begins the reason of a null label whose answer no rule could decide, where there was no judge."""
+MAX_UNDECIDED = 0.05
+"""Part of a model's answers that may stay undecided before the labels of the others mislead."""
+FEW_UNDECIDED = 2
+"""Undecided answers that prove nothing, whatever part they are."""
 
 
 def oracle_labels(labels: Floats) -> Floats:

@@ -1,13 +1,15 @@
 """The candidate pool: which models exist, where they answer, what they cost and what they can take (``pool.yaml``).
 
 Any endpoint that speaks OpenAI's chat completions fits: OpenAI, Azure OpenAI, NVIDIA Build, a NIM, vLLM, Ollama, a gateway.
-Keys never stand in this file: ``api_key_env`` names the environment variable that holds one.
+Keys never stand in this file: ``api_key_env`` names the environment variable that holds one, ``api_key_command`` a command that
+prints one.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -62,15 +64,25 @@ class ModelFacts:
         return cls(**known | {"modalities": None if modalities is None else tuple(map(str, modalities))})
 
 
+UNSTATED_OUTPUT_TOKENS = 32_768  # the most of an answer that nobody limits: no recorded reasoning was longer
+# The dearest rule known: gpt-4o-mini takes 2,833 + 5,667 tokens for each of at most 8 tiles.
+UNSTATED_IMAGE_TOKENS = 48_169
+
+
 @dataclass(frozen=True, slots=True)
 class PoolModel:
     """One model behind an OpenAI-compatible endpoint. Prices are USD per million tokens; None = unknown.
 
     ``base_url`` is what precedes ``/chat/completions``; with ``api_version`` it is an Azure resource
-    (``https://NAME.openai.azure.com``) and ``model`` the deployment. ``parameters`` goes into the request as it is
-    (``top_p``, ``seed``, ``reasoning_effort``, …); a null there takes a default out, such as ``max_tokens: null`` for
-    models that want ``max_completion_tokens``. At most ``concurrency`` requests are on the wire at once; rates are per
-    minute, None = unlimited; ``timeout_s`` is for one whole answer.
+    (``https://NAME.openai.azure.com``) and ``model`` the deployment. ``same_as`` lists addresses under which the same server
+    answered before: its recorded answers count. ``parameters`` goes into the request as it is (``top_p``, ``seed``, …); a null
+    there takes a default out, such as ``max_tokens: null`` for models that want ``max_completion_tokens``. The same model at
+    two ``reasoning_effort`` is two candidates. ``max_output_tokens`` and ``image_tokens`` are the most that an answer and an
+    image are billed at, whatever the request allows. Images are scaled down to ``max_image_side`` pixels and
+    ``max_image_bytes``.
+    ``headers`` are sent with every request; a value that is a variable's name stands for what the variable holds.
+    ``api_key_command`` prints a token. With ``stream`` the answer is asked for as a stream of events. At most ``concurrency``
+    requests are on the wire at once; rates are per minute, None = unlimited; ``timeout_s`` is for one whole answer.
     """
 
     name: str
@@ -90,6 +102,16 @@ class PoolModel:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     timeout_s: float = 120.0
+    cached_input_usd_per_mtok: float | None = None
+    max_output_tokens: int | None = None
+    image_tokens: int | None = None
+    reasoning_effort: str | None = None
+    max_image_side: int | None = None
+    max_image_bytes: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    api_key_command: str | None = None
+    stream: bool = False
+    same_as: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -97,20 +119,39 @@ class PoolModel:
         return self.base_url.rstrip("/")
 
     @property
-    def longest_answer(self) -> int:
-        """The most tokens an answer can have."""
-        limit = self.parameters.get("max_completion_tokens", self.parameters.get("max_tokens"))
-        return limit if isinstance(limit, int) and not isinstance(limit, bool) else self.max_tokens
+    def output_limit(self) -> int | None:
+        """The most tokens that the request allows an answer; None where it sets no limit."""
+        asked = {"max_tokens": self.max_tokens} | dict(self.parameters)
+        limits = [asked.get(name) for name in ("max_tokens", "max_completion_tokens")]
+        return min((n for n in limits if isinstance(n, int) and not isinstance(n, bool)), default=None)
 
-    def cost(self, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
-        """Return the price of one answer in USD; None where a price or a count is unknown."""
-        counted = (prompt_tokens, self.input_usd_per_mtok), (completion_tokens, self.output_usd_per_mtok)
-        total = 0.0
-        for tokens, price in counted:
-            if tokens is None or tokens < 0 or price is None:  # some servers count -1 for "unknown"
-                return None
-            total += tokens * price / 1e6
-        return total
+    @property
+    def longest_answer(self) -> int:
+        """The most tokens an answer can have: as the request says, else as the pool says, else ``UNSTATED_OUTPUT_TOKENS``."""
+        unlimited = min(UNSTATED_OUTPUT_TOKENS, self.context_window or UNSTATED_OUTPUT_TOKENS)
+        return self.output_limit or self.max_output_tokens or unlimited
+
+    def cost(
+        self,
+        prompt_tokens: int | None,
+        completion_tokens: int | None,
+        cached_tokens: int | None = None,
+        billed_usd: float | None = None,
+    ) -> float | None:
+        """Return the price of one answer in USD; None where a price or a count is unknown.
+
+        ``cached_tokens`` are part of the prompt's, and cost ``cached_input_usd_per_mtok`` where that is stated. What the
+        endpoint says it billed comes first.
+        """
+        if billed_usd is not None:
+            return billed_usd
+        if prompt_tokens is None or completion_tokens is None or min(prompt_tokens, completion_tokens) < 0:
+            return None  # some servers count -1 for "unknown"
+        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
+            return None
+        cached = min(cached_tokens or 0, prompt_tokens) if self.cached_input_usd_per_mtok is not None else 0
+        usd = (prompt_tokens - cached) * self.input_usd_per_mtok + completion_tokens * self.output_usd_per_mtok
+        return (usd + cached * (self.cached_input_usd_per_mtok or 0.0)) / 1e6
 
     @property
     def facts(self) -> ModelFacts:
@@ -165,8 +206,11 @@ def load_pool(path: str | Path) -> Pool:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"pool file {path} cannot be read ({error.strerror}); give one with --pool") from error
+    except yaml.MarkedYAMLError as error:  # its own words would show the line, which may hold a key by mistake
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ConfigError(f"pool file {path}{line} is not YAML ({error.problem})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"pool file {path} is not YAML ({' '.join(str(error).split())})") from error
+        raise ConfigError(f"pool file {path} is not YAML ({type(error).__name__}); save it as UTF-8 text") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("models"), list) or not content["models"]:
         raise ConfigError(f"pool file {path} needs a non-empty list 'models:'; see pool.yaml of this project")
     unknown = set(content) - {"models", "judge", "second_judge"}
@@ -190,40 +234,75 @@ def _parse(entry: Any, where: str) -> PoolModel:
         raise ConfigError(f"{where} needs a 'name'")
     unknown = sorted(map(str, set(entry) - set(known)))
     if unknown:
-        raise ConfigError(f"{where} ({entry['name']}) has unknown keys {unknown}; allowed are {known}")
+        named = ", ".join(map(show_value, unknown))
+        raise ConfigError(f"{where} ({entry['name']}) has unknown keys [{named}]; allowed are {known}")
     values = {key: value for key, value in entry.items() if value is not None}  # ``key: null`` means the default
     values["model"] = values.get("model") or entry["name"]
     modalities = values.setdefault("modalities", ["text"])
     if not isinstance(modalities, list) or not modalities or any(item not in MODALITIES for item in modalities):
-        raise ConfigError(f"{where} ({entry['name']}): modalities must be a list of {list(MODALITIES)}, got {modalities!r}")
+        raise ConfigError(
+            f"{where} ({entry['name']}): modalities must be a list of {list(MODALITIES)}, got {show_value(modalities)}"
+        )
     values["modalities"] = tuple(modalities)
+    same_as = values.get("same_as", [])
+    values["same_as"] = (
+        tuple([same_as] if isinstance(same_as, str) else same_as) if isinstance(same_as, str | list) else same_as
+    )
     _check_numbers(values, f"{where} ({entry['name']})")
+    _check_texts(values, f"{where} ({entry['name']})")
+    values["same_as"] = tuple(address.rstrip("/") for address in values["same_as"])
     return PoolModel(**values)
 
 
 def _check_numbers(values: Mapping[str, Any], where: str) -> None:
-    for name in ("input_usd_per_mtok", "output_usd_per_mtok", "temperature"):
+    for name in ("input_usd_per_mtok", "output_usd_per_mtok", "cached_input_usd_per_mtok", "temperature"):
         value = values.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ConfigError(f"{where}: {name} must be a number from 0, got {value!r}")
+            raise ConfigError(f"{where}: {name} must be a number from 0, got {show_value(value)}")
     for name in ("requests_per_minute", "tokens_per_minute", "timeout_s"):
         value = values.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ConfigError(f"{where}: {name} must be a number above 0, got {value!r}")
-    for name in ("context_window", "max_tokens", "concurrency"):
+            raise ConfigError(f"{where}: {name} must be a number above 0, got {show_value(value)}")
+    whole = ("context_window", "max_tokens", "concurrency", "max_output_tokens", "image_tokens", "max_image_side")
+    for name in (*whole, "max_image_bytes"):
         value = values.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{where}: {name} must be a whole number from 1, got {value!r}")
-    for name in ("base_url", "api_key_env", "system_prompt", "model", "api_version"):
+            raise ConfigError(f"{where}: {name} must be a whole number from 1, got {show_value(value)}")
+
+
+def _check_texts(values: Mapping[str, Any], where: str) -> None:
+    names = ("base_url", "api_key_env", "system_prompt", "model", "api_version", "reasoning_effort", "api_key_command")
+    for name in names:
         value = values.get(name, "")
         if not isinstance(value, str):
-            raise ConfigError(f"{where}: {name} must be a string, got {value!r}")
+            raise ConfigError(f"{where}: {name} must be a string, got {show_value(value)}")
+    if not isinstance(values.get("stream", False), bool):
+        raise ConfigError(f"{where}: stream must be true or false, got {show_value(values['stream'])}")
+    same_as = values["same_as"]
+    if not isinstance(same_as, tuple) or not all(isinstance(address, str) for address in same_as):
+        raise ConfigError(f"{where}: same_as must be an address or a list of them, got {show_value(same_as)}")
+    if values.get("api_key_env") and values.get("api_key_command"):
+        raise ConfigError(f"{where}: api_key_env and api_key_command are both given; keep one")
+    _check_headers(values.get("headers", {}), where)
     _check_parameters(values.get("parameters", {}), where)
+
+
+def _check_headers(headers: Any, where: str) -> None:
+    if not isinstance(headers, Mapping) or not all(isinstance(part, str) for pair in headers.items() for part in pair):
+        raise ConfigError(f"{where}: headers must be a mapping such as {{Ocp-Apim-Subscription-Key: APIM_KEY}}, of strings")
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"{where}: headers holds a name or a value that no header can have; see {show_value(name)}")
+        if looks_like_key(value) and not is_variable_name(value):
+            raise ConfigError(
+                f"{where}: the value of header {name} looks like a key; put it into an environment variable and write the "
+                "variable's name here"
+            )
 
 
 def _check_parameters(value: Any, where: str) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise ConfigError(f"{where}: parameters must be a mapping such as {{top_p: 0.9}}, got {value!r}")
+        raise ConfigError(f"{where}: parameters must be a mapping such as {{top_p: 0.9}}, got {show_value(value)}")
     reserved = sorted(set(value) & set(RESERVED_PARAMETERS))
     if reserved:
         raise ConfigError(f"{where}: parameters may not set {', '.join(reserved)}; Stage 1 sets them itself")
@@ -233,3 +312,35 @@ def _check_parameters(value: Any, where: str) -> None:
         raise ConfigError(
             f"{where}: parameters cannot be sent as JSON ({error}); use plain numbers, strings and lists"
         ) from error
+
+
+_VARIABLE = re.compile(r"\$?[A-Z][A-Z0-9_]*")
+_PREFIXED = re.compile(r"(?:sk|pk|rk|nvapi|gsk|xai|hf|ghp|github_pat|key|AIza|AKIA|eyJ)[-_A-Za-z0-9.]{12,}")
+_UNLIKE_A_NAME = re.compile(r"[^\w$]")
+
+
+def is_variable_name(text: str) -> bool:
+    """Whether a header's value is the name of an environment variable: capitals, as ``APIM_KEY`` or ``$APIM_KEY``."""
+    return _VARIABLE.fullmatch(text) is not None and (text.startswith("$") or len(text) < 64)
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text may be a secret that was pasted where a name belongs."""
+    if _PREFIXED.search(text) or re.fullmatch(r"[0-9a-fA-F]{24,}", text):
+        return True
+    mixed = re.search(r"[0-9]", text) and re.search(r"[A-Za-z]", text)
+    return bool(mixed) and max(map(len, re.split(r"[ ,;:/._-]", text)), default=0) >= 20
+
+
+def show_name(text: str) -> str:
+    """Return a variable's name as an error may print it: what may be a key is not shown."""
+    unusual = not text.isupper() and (len(text) >= 24 or any(c.isdigit() for c in text))
+    if looks_like_key(text) or _UNLIKE_A_NAME.search(text) or unusual:
+        return f"(a text of {len(text)} characters that looks like a key and is not shown: name the variable that holds it)"
+    return text
+
+
+def show_value(value: Any) -> str:
+    """Return a wrong value for an error, unless it may be a secret."""
+    text = repr(value)
+    return f"a {type(value).__name__} that is not shown, since it may hold a key" if looks_like_key(text) else text[:100]

@@ -88,7 +88,7 @@ def _network() -> tuple[Any, Any]:
     network = architecture.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(weights, weights_only=True))
 
-    class Features(torch.nn.Module):  # type: ignore[misc]
+    class Features(torch.nn.Module):
         """The network without its classifier: the global average of its last feature map."""
 
         def __init__(self) -> None:

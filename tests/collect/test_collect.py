@@ -349,17 +349,18 @@ def test_the_judge_decides_what_the_rules_cannot_and_an_unclear_verdict_is_null(
 
     with ChatServer(script) as server:
         assert run_on(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
-        assert server.asked == {"m": 6, "judge-1": 5}
+        # The three that cannot be read are asked for once more.
+        assert server.asked == {"m": 6, "judge-1": 8}
         judged = [body for body in server.bodies if body["model"] == "judge-1"]
         assert {body["temperature"] for body in judged} == {0}
         # Never which model it was: only the question, the reference and the answer.
         assert all(set(judged_document(body)) == {"id", "question", "reference", "answer"} for body in judged)
-        # Verdicts are journalled too: even the empty one was paid, and is not asked again.
+        # Verdicts are journalled too; the same command asks again only for those that could not be read.
         assert run_on(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE) == 0
-        assert server.asked == {"m": 6, "judge-1": 5}
+        assert server.asked == {"m": 6, "judge-1": 11}
         # Another judge judges anew, and no candidate is asked again.
         assert run_on(tmp_path, server.url, rows, [{"name": "m"}], judge=JUDGE | {"model": "judge-2"}) == 0
-        assert server.asked == {"m": 6, "judge-1": 5, "judge-2": 5}
+        assert server.asked == {"m": 6, "judge-1": 11, "judge-2": 8}
     result = read_evaluations(tmp_path / "out")
     assert [row["model_scores"]["m"] for row in result] == [1, 0, None, None, None, 1]
     reasons = [row.get("model_errors", {}).get("m", "") for row in result]

@@ -40,10 +40,24 @@ def test_an_answer_is_found_again_in_another_session(tmp_path: Path) -> None:
 def test_every_setting_and_the_model_are_part_of_the_request(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite") as journal:
         journal.put(Exchange(request("q"), Response("a")))
-        for other in (request("Q"), request("q", "n"), request("q", max_tokens=6), request("q", temperature=0)):
+        for other in (request("Q"), request("q", "n"), request("q", temperature=0), request("q", reasoning_effort="low")):
             assert journal.get(other) is None
         reordered = dict(reversed(request("q").items()))
         assert journal.get(reordered) == Response("a")
+
+
+def test_another_limit_asks_again_only_what_it_cuts_or_cut(tmp_path: Path) -> None:
+    def limited(prompt: str, **limit: int) -> dict[str, Any]:
+        return {name: value for name, value in request(prompt).items() if name != "max_tokens"} | limit
+
+    cut, whole = Response("a", completion_tokens=9, finish_reason="length"), Response("b", completion_tokens=5)
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal.put(Exchange(limited("cut", max_tokens=9), cut), Exchange(limited("whole", max_tokens=9), whole))
+        assert journal.get(limited("cut", max_tokens=9)) == cut
+        assert journal.get(limited("cut", max_tokens=99)) is None
+        for limit in ({"max_tokens": 99}, {"max_completion_tokens": 99}, {"max_tokens": 5}, {}):
+            assert journal.get(limited("whole", **limit)) == whole
+        assert journal.get(limited("whole", max_tokens=4)) is None
 
 
 def test_a_failure_is_kept_until_an_answer_takes_its_place(tmp_path: Path) -> None:

@@ -63,13 +63,22 @@ ID = verdict_id(QUESTION, "six")
         ('{"id": "000000000000", "correct": true}', None),
         ('{"id": "ID", "correct": true, "correct": false}', None),
         ("true", None),
-        ('{"id": "ID", "correct": "true"}', None),
+        ('{"id": "ID", "correct": "true"}', 1),
+        ('{"id": "ID", "correct": "no",}', 0),
+        ('{"id": "ID", "correct": "perhaps"}', None),
         ('{"id": "ID", "correct": 1}', None),
         ('{"id": "ID", "correct": null}', None),
         ('{"id": "ID", "Correct": true}', None),
-        ('[{"id": "ID", "correct": true}]', None),
+        ('[{"id": "ID", "correct": true}]', 1),
+        ('{"verdicts": [{"id": "ID", "correct": true}]}', 1),
+        ('{"id": "ID", "why": "it says <think> and </think>", "correct": true}', 1),
+        ('<think>{"id": "ID", "correct": false}</think>{"id": "ID", "correct": true}', 1),
+        ('<think>{"id": "ID", "correct": true}', None),
+        ('hmm\n</think>\n{"id": "ID", "correct": true}', 1),
+        ("{'id': 'ID', 'correct': True}", 1),
         ('{"id": "ID", "correct": true} {"id": "ID", "correct": false}', None),
-        ('I think {"id": "ID", "correct": true}', None),
+        ('I think {"id": "ID", "correct": true}', 1),
+        ('```json\n{"id": "ID", "correct": false}\n```\nHope that helps!', 0),
         ("", None),
         ("[" * 100_000, None),
         ("{" * 100_000, None),
@@ -85,7 +94,7 @@ def test_only_one_clear_boolean_is_a_verdict(reply: str, score: int | None) -> N
 
 @pytest.mark.parametrize(
     ("value", "score"),
-    [("0.5", 0.5), ("1", 1), ("0", 0), ("true", None), ("1.5", None), ("-1", None), ("NaN", None), ('"1"', None)],
+    [("0.5", 0.5), ("1", 1), ("0", 0), ("true", None), ("1.5", None), ("-1", None), ("NaN", None), ('"1"', 1), ('"7"', None)],
 )
 def test_grades_lie_between_0_and_1(value: str, score: float | None) -> None:
     assert parse_verdict(Response(f'{{"id": "{ID}", "score": {value}}}'), ID, graded=True).score == score

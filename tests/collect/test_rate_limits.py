@@ -15,15 +15,8 @@ import pytest
 from auto_router.collect import runner as caller
 from auto_router.collect.endpoint import PassingFailure, user_message
 from auto_router.collect.journal import JOURNAL_NAME
-from auto_router.collect.rate_limits import (
-    Budget,
-    Cancellation,
-    CircuitBreaker,
-    NotAsked,
-    RateLimiter,
-    RetryPolicy,
-    highest_tokens,
-)
+from auto_router.collect.money import Budget, highest_tokens
+from auto_router.collect.rate_limits import Cancellation, CircuitBreaker, NotAsked, RateLimiter, RetryPolicy
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.data.pool import PoolModel
 from tests.stage1 import (
@@ -214,10 +207,10 @@ def test_answers_without_a_token_count_use_up_the_budget_at_their_worst_case(tmp
     reply = raw({"choices": [{"message": {"content": "1"}, "finish_reason": "stop"}]})
     with ChatServer(lambda body: reply) as server:
         write_pool(tmp_path / "pool.yaml", [PRICED | {"base_url": server.url}])
-        # At most 6 + 20 + 20 tokens of 0.001 USD each: four of them fit.
+        # At most 6 + 20 + 20 tokens of 0.001 USD each: three of them fit, beside the preflight's question.
         for _ in range(2):
             assert stage1(*flags(tmp_path), "--max-cost-usd", "0.2") == 0
-            assert server.asked["m"] == 4
+            assert server.asked["m"] == 3
 
 
 def test_a_budget_needs_prices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

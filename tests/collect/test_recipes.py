@@ -252,7 +252,7 @@ def test_several_right_options_are_asked_for_as_such(tmp_path: Path) -> None:
 
 
 def test_the_preview_shows_the_first_prompt_that_can_be_judged(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"question": "", "options": ["x", "y"], "answer": "A"},
         {"question": "no?", "options": ["x", "y"], "answer": None},
         {"question": "q?", "options": ["x", "y"], "answer": "B"},

@@ -1,0 +1,115 @@
+"""What lets us in: keys and tokens from the environment or from a command, never from a file, and never printed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import subprocess
+
+from auto_router.data.pool import PoolModel, is_variable_name, show_name
+from auto_router.errors import ConfigError, ProviderError
+
+GATEWAY_KEY_ENV = "AUTO_ROUTER_GATEWAY_KEY"
+COMMAND_TIMEOUT_S = 60.0
+_JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
+
+
+class Credentials:
+    """The headers of one endpoint that hold secrets. A provider's go to that provider only.
+
+    Another address (``base_url``) gets the key in ``AUTO_ROUTER_GATEWAY_KEY``, or none. ``keyless``: nothing will be sent.
+
+    Raises:
+        ConfigError: a variable that the pool names is not set, or holds what no header can.
+    """
+
+    def __init__(self, model: PoolModel, base_url: str | None = None, keyless: bool = False) -> None:
+        own = base_url is None
+        self._model = model
+        self._azure = model.api_version is not None and own
+        self._command = model.api_key_command if own and not keyless else None
+        variable = model.api_key_env if own else GATEWAY_KEY_ENV
+        self._key = "" if self._command else os.environ.get(variable or "", "").strip()
+        if model.api_key_env and not self._key and own and not keyless:
+            raise ConfigError(
+                f"model {model.name}: environment variable {show_name(model.api_key_env)} is not set; export it, or change "
+                "api_key_env in the pool file"
+            )
+        _check(self._key, model, f"environment variable {show_name(variable or '')}")
+        self._headers = dict(_read_headers(model, keyless)) if own else {}
+        self._lock = asyncio.Lock()
+
+    async def headers(self) -> dict[str, str]:
+        """Return the headers to send. Raises ProviderError where the token's command fails."""
+        if self._command and not self._key:
+            await self.refresh("")
+        if not self._key:
+            return dict(self._headers)
+        # A token of Entra ID is a JWT, and goes where a key of Azure does not.
+        as_key = self._azure and not self._command and not _JWT.fullmatch(self._key)
+        return self._headers | ({"api-key": self._key} if as_key else {"Authorization": f"Bearer {self._key}"})
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that must appear nowhere, the longest first."""
+        values = {self._key, *(value for name, value in self._headers.items() if self._model.headers[name] != value)}
+        return sorted((value for value in values if len(value) > 3), key=len, reverse=True)
+
+    async def refresh(self, refused: str) -> bool:
+        """Get a new token in place of ``refused``; False where no command gives one. Many that wait get the same one."""
+        if not self._command:
+            return False
+        async with self._lock:
+            if self._key == refused:
+                self._key = await asyncio.to_thread(_run, self._command, self._model)
+        return True
+
+
+def _read_headers(model: PoolModel, keyless: bool) -> list[tuple[str, str]]:
+    """The pool's own headers; a value that is a variable's name stands for what the variable holds."""
+    found = []
+    for name, value in model.headers.items():
+        if is_variable_name(value):
+            variable = value.removeprefix("$")
+            held = os.environ.get(variable, "").strip()
+            if not held and not keyless:
+                raise ConfigError(f"model {model.name}: header {name}: environment variable {variable} is not set; export it")
+            _check(held, model, f"environment variable {variable}")
+            value = held
+        found.append((name, value))
+    return found
+
+
+def _run(command: str, model: PoolModel) -> str:
+    """Return what the command prints: never a part of an error."""
+    try:
+        done = subprocess.run(
+            shlex.split(command),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        code = getattr(error, "returncode", None)
+        reason = f"it ended with code {code}" if code is not None else type(error).__name__
+        raise ProviderError(
+            f"model {model.name}: api_key_command gives no token ({reason}); try the command itself, or log in anew"
+        ) from None
+    token = done.stdout.strip()
+    if not token:
+        raise ProviderError(f"model {model.name}: api_key_command printed nothing; it must print the token and nothing else")
+    _check(token, model, "what api_key_command prints")
+    return token
+
+
+def _check(value: str, model: PoolModel, where: str) -> None:
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigError(f"model {model.name}: {where} holds characters that no key has; copy it anew")
