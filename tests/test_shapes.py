@@ -80,7 +80,7 @@ def test_chat_messages_are_asked_as_they_are_and_the_last_reply_is_the_reference
     ]
     first, second = questions(tmp_path, rows)
     assert (first.prompt, first.answer) == ("User: one?\n\nAssistant: 1\n\nUser: two?", "2")
-    assert question_messages(first) == rows[0]["messages"][:-1]
+    assert question_messages(first, ()) == rows[0]["messages"][:-1]
     assert (second.prompt, second.answer, second.turns) == ("plain", "p", ())
     (seeing,) = questions(tmp_path, [{"conversation": [{"role": "user", "content": parts}, say("assistant", "red")]}])
     assert (seeing.prompt, seeing.images, seeing.answer) == ("Which colour?", (RED,), "red")
