@@ -113,6 +113,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
     labels.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        metavar="K",
+        help="ask each model each question K times; the label is the share that is right (1)",
+    )
+    labels.add_argument(
         "--rejudge",
         action="store_true",
         help="apply today's rules and reading to the journal, show every label that changed, write the JSONs; ask nothing",
@@ -127,7 +134,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
     if arguments.num_samples is not None and arguments.num_samples < 2:
         raise ConfigError(f"--num-samples must be at least 2 (one to train, one to test), got {arguments.num_samples}")
-    for name, lowest in (("concurrency", 1), ("audit", 1), ("max_cost_usd", 0), ("max_wait_s", 0)):
+    for name, lowest in (("concurrency", 1), ("audit", 1), ("samples", 1), ("max_cost_usd", 0), ("max_wait_s", 0)):
         value = getattr(arguments, name)
         if value is not None and not value >= lowest:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
@@ -158,12 +165,14 @@ def plan_run(arguments: argparse.Namespace) -> Plan:
 
 async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
-    collector = Collector(pool, settings, arguments.base_url, arguments.match_only, arguments.graded)
+    how = arguments.base_url, arguments.match_only, arguments.graded
+    collector = Collector(pool, settings, *how, arguments.samples)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
         print(await preflight(collector, plan, settings.journal, arguments.dry_run))
     if arguments.dry_run:
         return None
-    results = Results(len(plan), [model.name for model in pool.models], [judge.model.name for judge in collector.judges])
+    judges = [judge.model.name for judge in collector.judges]
+    results = Results(len(plan), [model.name for model in pool.models], judges, arguments.samples)
     task = asyncio.create_task(collector.collect(plan.questions, results))
 
     def end() -> None:
@@ -183,7 +192,7 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
         print(f"stopped early: {settings.stop.reason}; raise the budget and run the same command again to go on")
     if arguments.audit:
         known = Run(settings.journal, offline=True)
-        offline = Collector(pool, known, arguments.base_url, arguments.match_only, arguments.graded)
+        offline = Collector(pool, known, *how)  # of several samples, the first
         path = arguments.output_dir / AUDIT_NAME
         print(f"wrote {await write_page(path, results, plan, offline, arguments.audit, arguments.seed)} cases to {path}")
     return results
@@ -225,6 +234,10 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"{len(plan)} questions for {', '.join(names)}; judged by {judge}")
     if plan.left_out:
         print(f"{plan.left_out} rows to train on repeat rows of the test and are left out")
+    if arguments.samples > 1:
+        for model in pool.models:
+            if model.temperature == 0:
+                print(f"warning: {model.name} is asked {arguments.samples} times at temperature 0: its answers hardly differ")
     for line in [] if arguments.match_only else pool.judges_inside():
         print(f"warning: {line}")
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:

@@ -316,6 +316,11 @@ def request_key(request: dict[str, Any]) -> str:
     return fingerprint(digest_images(request))
 
 
+def number_sample(request: dict[str, Any], sample: int) -> dict[str, Any]:
+    """Return what the sample of that number is recorded under; the first is the request itself."""
+    return request | {"sample": sample} if sample else request
+
+
 def unlimited_key(request: dict[str, Any]) -> str:
     """Return what a request is recognised by, whatever limit its answer has."""
     return request_key({name: value for name, value in request.items() if name not in LIMITS})
