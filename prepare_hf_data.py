@@ -66,6 +66,45 @@ The same command continues where a run was stopped.
 next: python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json"""
 
 
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    models = parser.add_argument_group("the models")
+    models.add_argument("--pool", type=Path, help="candidates and judge (default: pool.yaml, the models of MODEL_IDS)")
+    models.add_argument("--models", nargs="+", metavar="NAME", help="ask only these models of the pool")
+    models.add_argument("--base-url", help="ask this endpoint for every model: a gateway or a replayed recording")
+    models.add_argument("--concurrency", type=int, default=CONCURRENCY, help=f"requests in flight in all ({CONCURRENCY})")
+    models.add_argument("--max-cost-usd", type=float, help="end before this is spent, earlier runs in the folder included")
+    models.add_argument(
+        "--max-wait-s", type=float, default=MAX_WAIT_S, metavar="S",
+        help=f"set an endpoint aside that asks to wait longer, such as for a daily limit ({MAX_WAIT_S:.0f})",
+    )  # fmt: skip
+    models.add_argument("--retry-failed", action="store_true", help="ask again also what was refused for good")
+    models.add_argument("--dry-run", action="store_true", help="check the data and every endpoint, estimate the cost, and end")
+    models.add_argument("--skip-preflight", action="store_true", help="do not ask the endpoints a small question first")
+    models.add_argument("--export-only", action="store_true", help="write the JSONs from the journal; ask nothing")
+
+
+def add_label_flags(parser: argparse.ArgumentParser) -> None:
+    labels = parser.add_argument_group("the labels")
+    labels.add_argument(
+        "--match-only", action="store_true", help="references are the only right wording: no judge, no match is wrong"
+    )
+    labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
+    labels.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        metavar="K",
+        help="ask each model each question K times; the label is the share that is right (1)",
+    )
+    labels.add_argument(
+        "--rejudge",
+        action="store_true",
+        help="apply today's rules and reading to the journal, show every label that changed, write the JSONs; ask nothing",
+    )
+    labels.add_argument("--audit", type=int, metavar="N", help=f"write {AUDIT_NAME}: N answers for a person to check")
+    labels.add_argument("--audit-import", type=Path, metavar="FILE", help="say how good the verdicts are by the marks of FILE")
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Stage 1: ask every model of the pool, judge the answers, write the evaluation JSONs.",
@@ -92,40 +131,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     data.add_argument("--picture-folder", type=Path, help="pictures given as paths are opened below this folder only")
     data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch picture URLs from this host")
 
-    models = parser.add_argument_group("the models")
-    models.add_argument("--pool", type=Path, help="candidates and judge (default: pool.yaml, the models of MODEL_IDS)")
-    models.add_argument("--models", nargs="+", metavar="NAME", help="ask only these models of the pool")
-    models.add_argument("--base-url", help="ask this endpoint for every model: a gateway or a replayed recording")
-    models.add_argument("--concurrency", type=int, default=CONCURRENCY, help=f"requests in flight in all ({CONCURRENCY})")
-    models.add_argument("--max-cost-usd", type=float, help="end before this is spent, earlier runs in the folder included")
-    models.add_argument(
-        "--max-wait-s", type=float, default=MAX_WAIT_S, metavar="S",
-        help=f"set an endpoint aside that asks to wait longer, such as for a daily limit ({MAX_WAIT_S:.0f})",
-    )  # fmt: skip
-    models.add_argument("--retry-failed", action="store_true", help="ask again also what was refused for good")
-    models.add_argument("--dry-run", action="store_true", help="check the data and every endpoint, estimate the cost, and end")
-    models.add_argument("--skip-preflight", action="store_true", help="do not ask the endpoints a small question first")
-    models.add_argument("--export-only", action="store_true", help="write the JSONs from the journal; ask nothing")
-
-    labels = parser.add_argument_group("the labels")
-    labels.add_argument(
-        "--match-only", action="store_true", help="references are the only right wording: no judge, no match is wrong"
-    )
-    labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
-    labels.add_argument(
-        "--samples",
-        type=int,
-        default=1,
-        metavar="K",
-        help="ask each model each question K times; the label is the share that is right (1)",
-    )
-    labels.add_argument(
-        "--rejudge",
-        action="store_true",
-        help="apply today's rules and reading to the journal, show every label that changed, write the JSONs; ask nothing",
-    )
-    labels.add_argument("--audit", type=int, metavar="N", help=f"write {AUDIT_NAME}: N answers for a person to check")
-    labels.add_argument("--audit-import", type=Path, metavar="FILE", help="say how good the verdicts are by the marks of FILE")
+    add_model_flags(parser)
+    add_label_flags(parser)
     arguments = parser.parse_args(argv)
     arguments.export_only |= arguments.rejudge
     if arguments.dataset is None and arguments.audit_import is None:

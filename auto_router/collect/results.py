@@ -54,18 +54,20 @@ def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
     """
     if len(samples) == 1:
         return samples[0]
-    judged = [sum(usd or 0.0 for usd in paid) for paid in zip_longest(*(sample.judge_costs for sample in samples))]
+    judged: list[float | None] = [
+        sum(usd or 0.0 for usd in paid) for paid in zip_longest(*(sample.judge_costs for sample in samples))
+    ]
     costs = [sample.cost for sample in samples if sample.cost is not None]
-    rest = {"judge_costs": tuple(judged), "cost": fmean(costs) if costs else None}
+    cost = fmean(costs) if costs else None
     unknown = next((sample for sample in samples if sample.verdict.score is None), None)
     if unknown is not None:
-        return replace(unknown, **rest)
+        return replace(unknown, cost=cost, judge_costs=tuple(judged))
     score = fmean(sample.verdict.score or 0.0 for sample in samples)
     by = "judge" if any(sample.verdict.by == "judge" for sample in samples) else "rule"
     verdict = Verdict(score, f"mean of {len(samples)} samples", by)
     seconds = [sample.second.score for sample in samples if sample.second and sample.second.score is not None]
     second = Verdict(fmean(seconds), "judge", "judge") if len(seconds) == len(samples) else None
-    return replace(samples[0], verdict=verdict, second=second, **rest)
+    return replace(samples[0], verdict=verdict, second=second, cost=cost, judge_costs=tuple(judged))
 
 
 class Results:

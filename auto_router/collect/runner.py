@@ -95,7 +95,7 @@ class EndpointClient:
         others = self.model.same_as if own else (self.model.address,) if self._run.offline else ()
         return [self.endpoint.address, *others]
 
-    def recorded(self, request: dict[str, Any], key: str = "") -> Response | None:
+    def find_recorded(self, request: dict[str, Any], key: str = "") -> Response | None:
         """Return the journal's answer to a request, unless it is a failure that is to be asked again."""
         known = self._run.journal.find(request, self.addresses, key)
         final = known is not None and (
@@ -118,7 +118,7 @@ class EndpointClient:
         while key in self._doubles:  # the same question is on its way: its answer is ours, its failure is not
             await asyncio.wait([self._doubles[key]])
             anew = False
-        known = None if anew else self.recorded(digested, key)
+        known = None if anew else self.find_recorded(digested, key)
         if known is not None:
             return known
         if self._run.offline:
@@ -361,8 +361,12 @@ class Collector:
             await caller.close()
 
 
-def question_messages(question: Question, images: Sequence[bytes]) -> Messages:
-    """Return what a model is asked: the conversation where there is one, with the images in its last turn."""
+def question_messages(question: Question, images: Sequence[bytes] | None = None) -> Messages:
+    """Return what a model is asked: the conversation where there is one, with the images in its last turn.
+
+    ``images``: the question's, as large as the model takes them; None = as they are.
+    """
+    images = question.images if images is None else images
     if not question.turns:
         return user_message(question.prompt, images)
     *before, last = question.turns
