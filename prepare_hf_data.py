@@ -69,19 +69,7 @@ The same command continues where a run was stopped.
 next: python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json"""
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Stage 1: ask every model of the pool, judge the answers, write the evaluation JSONs.",
-        epilog=EXAMPLES,
-    )
-    add_flags(parser)
-    parser.add_argument("--output-dir", type=Path, default=Path(), help="where the files go (default: here)")
-    parser.add_argument(
-        "--output-format", choices=OUTPUTS, default=OUTPUTS[0],
-        help="json (default), or parquet: folders of shards, for data of which one file is too large",
-    )  # fmt: skip
-
-    add_data_flags(parser)
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
     models = parser.add_argument_group("the models")
     models.add_argument("--pool", type=Path, help="candidates and judge (default: pool.yaml, the models of MODEL_IDS)")
     models.add_argument("--models", nargs="+", metavar="NAME", help="ask only these models of the pool")
@@ -97,11 +85,20 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     models.add_argument("--skip-preflight", action="store_true", help="do not ask the endpoints a small question first")
     models.add_argument("--export-only", action="store_true", help="write the JSONs from the journal; ask nothing")
 
+
+def add_label_flags(parser: argparse.ArgumentParser) -> None:
     labels = parser.add_argument_group("the labels")
     labels.add_argument(
         "--match-only", action="store_true", help="references are the only right wording: no judge, no match is wrong"
     )
     labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
+    labels.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        metavar="K",
+        help="ask each model each question K times; the label is the share that is right (1)",
+    )
     labels.add_argument(
         "--rejudge",
         action="store_true",
@@ -109,6 +106,23 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     labels.add_argument("--audit", type=int, metavar="N", help=f"write {AUDIT_NAME}: N answers for a person to check")
     labels.add_argument("--audit-import", type=Path, metavar="FILE", help="say how good the verdicts are by the marks of FILE")
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Stage 1: ask every model of the pool, judge the answers, write the evaluation JSONs.",
+        epilog=EXAMPLES,
+    )
+    add_flags(parser)
+    parser.add_argument("--output-dir", type=Path, default=Path(), help="where the files go (default: here)")
+    parser.add_argument(
+        "--output-format", choices=OUTPUTS, default=OUTPUTS[0],
+        help="json (default), or parquet: folders of shards, for data of which one file is too large",
+    )  # fmt: skip
+
+    add_data_flags(parser)
+    add_model_flags(parser)
+    add_label_flags(parser)
     arguments = parser.parse_args(argv)
     arguments.export_only |= arguments.rejudge
     if arguments.dataset is None and arguments.audit_import is None:
@@ -117,7 +131,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
     if arguments.num_samples is not None and arguments.num_samples < 2:
         raise ConfigError(f"--num-samples must be at least 2 (one to train, one to test), got {arguments.num_samples}")
-    for name, lowest in (("concurrency", 1), ("audit", 1), ("max_cost_usd", 0), ("max_wait_s", 0)):
+    for name, lowest in (("concurrency", 1), ("audit", 1), ("samples", 1), ("max_cost_usd", 0), ("max_wait_s", 0)):
         value = getattr(arguments, name)
         if value is not None and not value >= lowest:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
@@ -185,12 +199,14 @@ def plan_run(arguments: argparse.Namespace) -> Plan:
 
 async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
-    collector = Collector(pool, settings, arguments.base_url, arguments.match_only, arguments.graded)
+    how = arguments.base_url, arguments.match_only, arguments.graded
+    collector = Collector(pool, settings, *how, arguments.samples)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
         print(await preflight(collector, plan, settings.journal, arguments.dry_run))
     if arguments.dry_run:
         return None
-    results = Results(len(plan), [model.name for model in pool.models], [judge.model.name for judge in collector.judges])
+    judges = [judge.model.name for judge in collector.judges]
+    results = Results(len(plan), [model.name for model in pool.models], judges, arguments.samples)
     task = asyncio.create_task(collector.collect(plan.questions, results))
 
     def end() -> None:
@@ -210,7 +226,7 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
         print(f"stopped early: {settings.stop.reason}; raise the budget and run the same command again to go on")
     if arguments.audit:
         known = Run(settings.journal, offline=True)
-        offline = Collector(pool, known, arguments.base_url, arguments.match_only, arguments.graded)
+        offline = Collector(pool, known, *how)  # of several samples, the first
         path = arguments.output_dir / AUDIT_NAME
         print(f"wrote {await write_page(path, results, plan, offline, arguments.audit, arguments.seed)} cases to {path}")
     return results
@@ -255,6 +271,10 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
         print(line)
     if arguments.dry_run:
         print(preview(plan.source))
+    if arguments.samples > 1:
+        for model in pool.models:
+            if model.temperature == 0:
+                print(f"warning: {model.name} is asked {arguments.samples} times at temperature 0: its answers hardly differ")
     for line in [] if arguments.match_only else pool.judges_inside():
         print(f"warning: {line}")
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:

@@ -76,11 +76,13 @@ _SCHEMA = f"""CREATE TABLE IF NOT EXISTS exchanges (
     written TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
     {", ".join(f"{name} {kind}" for name, kind in _ADDED.items())}, PRIMARY KEY (key, address))"""
 _COLUMNS = ["key", "address", "role", "request", "question", *_ANSWER, "cost_usd", "lost_usd", "tries"]
-# What earlier tries and answers cost stays counted when the question is answered anew.
+# What earlier tries and answers cost stays counted when the question is answered anew; no failure takes an answer's place.
+_WORSE = "excluded.error IS NOT NULL AND exchanges.error IS NULL"
+_SET = [f"{c} = CASE WHEN {_WORSE} THEN exchanges.{c} ELSE excluded.{c} END" for c in _COLUMNS[2:-2]]
 _PUT = (
     f"INSERT INTO exchanges ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT (key, address) DO "
-    f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS[2:-2])}, written = excluded.written, "
-    "lost_usd = lost_usd + coalesce(cost_usd, 0) + excluded.lost_usd, tries = tries + excluded.tries"
+    f"UPDATE SET {', '.join(_SET)}, written = excluded.written, tries = tries + excluded.tries, lost_usd = lost_usd + "
+    f"excluded.lost_usd + coalesce(CASE WHEN {_WORSE} THEN excluded.cost_usd ELSE exchanges.cost_usd END, 0)"
 )
 
 
@@ -312,6 +314,11 @@ class Journal:
 def request_key(request: dict[str, Any]) -> str:
     """Return what a request is recognised by."""
     return fingerprint(digest_images(request))
+
+
+def number_sample(request: dict[str, Any], sample: int) -> dict[str, Any]:
+    """Return what the sample of that number is recorded under; the first is the request itself."""
+    return request | {"sample": sample} if sample else request
 
 
 def unlimited_key(request: dict[str, Any]) -> str:

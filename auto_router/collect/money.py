@@ -218,7 +218,7 @@ def read_usage(usage: Any) -> Usage:
         cached = read_count(usage, "prompt_cache_hit_tokens")  # DeepSeek's name
     if cached is not None and prompt is not None:
         cached = min(cached, prompt)
-    return Usage(prompt, completion, cached, _billed(usage), reasoning, outside)
+    return Usage(prompt, completion, cached, _read_billed(usage), reasoning, outside)
 
 
 def read_count(values: Mapping[str, Any], *names: str) -> int | None:
@@ -238,7 +238,7 @@ def _detail(usage: Mapping[str, Any], groups: tuple[str, ...], name: str) -> int
     return read_count(usage, name)
 
 
-def _billed(usage: Mapping[str, Any]) -> float | None:
+def _read_billed(usage: Mapping[str, Any]) -> float | None:
     """OpenRouter says ``cost``, and with a key of one's own what the provider takes beside it; Perplexity an object."""
     cost = usage.get("cost")
     if isinstance(cost, Mapping):

@@ -11,7 +11,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
-from auto_router.collect.journal import Journal
+from auto_router.collect.journal import Journal, number_sample
 from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
 from auto_router.collect.money import (
     SAFE_BYTES_PER_TOKEN,
@@ -76,7 +76,8 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     models, judges = collector.models, collector.judges
     left = await asyncio.to_thread(count_left, collector, plan, journal)
     nothing_new = not any(work.questions for work in left)
-    loads = left + [count_judging(judge, plan, left, journal) for judge in judges]
+    answers = len(plan) * len(models) * collector.samples
+    loads = left + [count_judging(judge, plan, answers, left, journal) for judge in judges]
     idle = [not work.questions for work in left]
     idle += [nothing_new and journal.count("judge", judge.addresses, judge.model.model) > 0 for judge in judges]
     callers = [*models, *judges]
@@ -173,7 +174,8 @@ def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workl
         for caller in collector.models:
             takes = slice(None) if caller.model.facts.takes_images else plan.images == 0
             characters, counts = plan.characters[takes], plan.images[takes]
-            loads.append(Workload(len(counts), int(characters.sum()), int(counts.sum())))
+            times = collector.samples
+            loads.append(Workload(times * len(counts), times * int(characters.sum()), times * int(counts.sum())))
         return loads
     totals = [[0, 0, 0] for _ in collector.models]
     for question in plan.questions():
@@ -183,16 +185,16 @@ def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workl
                 continue
             images = caller.fit_images_now(question.images)
             messages = digested if images is question.images else question_messages(question, images)
-            if caller.recorded(caller.endpoint.request(messages)) is None:
-                total[0] += 1
-                total[1] += len(question.prompt)
-                total[2] += len(question.images)
+            request = digest_images(caller.endpoint.request(messages))
+            left = sum(caller.find_recorded(number_sample(request, sample)) is None for sample in range(collector.samples))
+            for place, amount in enumerate((1, len(question.prompt), len(question.images))):
+                total[place] += left * amount
     return [Workload(*total) for total in totals]
 
 
-def count_judging(judge: EndpointClient, plan: Plan, left: Sequence[Workload], journal: Journal) -> Workload:
+def count_judging(judge: EndpointClient, plan: Plan, answers: int, left: Sequence[Workload], journal: Journal) -> Workload:
     """Return what a judge may still be asked: an answer is judged once, and never before it is there."""
-    possible = len(plan) * len(left) - journal.count("judge", judge.addresses, judge.model.model)
+    possible = answers - journal.count("judge", judge.addresses, judge.model.model)
     questions = max(possible, sum(work.questions for work in left))
     mean = plan.characters.sum() / max(len(plan), 1), plan.images.sum() / max(len(plan), 1)
     sees = judge.model.facts.takes_images

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -45,16 +47,40 @@ class LabelOutcome:
     judge_costs: tuple[float | None, ...] = ()
 
 
+def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
+    """Return one outcome of several answers to a question: their mean score and cost; unknown where one is unknown.
+
+    What stays undecided is mostly wrong, so a mean of the others would say too much good.
+    """
+    if len(samples) == 1:
+        return samples[0]
+    judged: list[float | None] = [
+        sum(usd or 0.0 for usd in paid) for paid in zip_longest(*(sample.judge_costs for sample in samples))
+    ]
+    costs = [sample.cost for sample in samples if sample.cost is not None]
+    cost = fmean(costs) if costs else None
+    unknown = next((sample for sample in samples if sample.verdict.score is None), None)
+    if unknown is not None:
+        return replace(unknown, cost=cost, judge_costs=tuple(judged))
+    score = fmean(sample.verdict.score or 0.0 for sample in samples)
+    by = "judge" if any(sample.verdict.by == "judge" for sample in samples) else "rule"
+    verdict = Verdict(score, f"mean of {len(samples)} samples", by)
+    seconds = [sample.second.score for sample in samples if sample.second and sample.second.score is not None]
+    second = Verdict(fmean(seconds), "judge", "judge") if len(seconds) == len(samples) else None
+    return replace(samples[0], verdict=verdict, second=second, cost=cost, judge_costs=tuple(judged))
+
+
 class Results:
     """Outcomes of ``size`` questions and the models of ``names``; what was not put yet is "not asked yet".
 
     ``scores``, ``second``, ``costs`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens`` is [N, M];
     ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``. ``verdicts`` and ``judge_usd`` count what
-    each of ``judges`` was asked and what that cost.
+    each of ``judges`` was asked and what that cost. ``samples``: answers a label is the mean of; ``costs`` are of one.
     """
 
-    def __init__(self, size: int, names: Sequence[str], judges: Sequence[str] = ()) -> None:
+    def __init__(self, size: int, names: Sequence[str], judges: Sequence[str] = (), samples: int = 1) -> None:
         shape = size, len(names)
+        self.samples = samples
         self.names, self.judges = list(names), list(judges)
         self.verdicts, self.judge_usd = [0] * len(judges), [0.0] * len(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
@@ -154,7 +180,14 @@ def summary_table(results: Results) -> str:
     between = [""] * (len(SUMMARY_HEADERS) - 3)
     for name, count, usd in zip(results.judges, results.verdicts, results.judge_usd, strict=True):
         rows.append([f"{name} (judge)", str(count), *between, f"{usd:.4f}"])
-    rows.append(["total", str(int(results.asked.sum()) + sum(results.verdicts)), *between, f"{total_usd(results):.4f}"])
+    rows.append(
+        [
+            "total",
+            str(int(results.asked.sum()) * results.samples + sum(results.verdicts)),
+            *between,
+            f"{total_usd(results):.4f}",
+        ]
+    )
     return tabulate(rows, headers=SUMMARY_HEADERS, disable_numparse=True)
 
 
@@ -169,7 +202,7 @@ def summary(results: Results) -> dict[str, Any]:
             "labels": int((~np.isnan(results.scores[:, column])).sum()),
             "undecided": count_undecided(results, column),
             "success rate": None if np.isnan(mean) else mean,
-            "usd": None if np.isnan(costs).all() else float(np.nansum(costs)),
+            "usd": None if np.isnan(costs).all() else float(np.nansum(costs)) * results.samples,
         }
     judges = {
         name: {"verdicts": count, "usd": usd}
@@ -180,7 +213,7 @@ def summary(results: Results) -> dict[str, Any]:
 
 def total_usd(results: Results) -> float:
     """Return what all recorded answers and verdicts cost, as far as it is known."""
-    return float(np.nansum(results.costs)) + sum(results.judge_usd)
+    return float(np.nansum(results.costs)) * results.samples + sum(results.judge_usd)
 
 
 def pool_lines(results: Results) -> list[str]:
@@ -292,5 +325,5 @@ def _row(results: Results, column: int, gain: float) -> list[str]:
         "-" if np.isnan(gain) else f"{gain:.1%}",
         f"{np.median(latencies):.2f}" if len(latencies) else "-",
         f"{int(results.tokens[:, column].sum()):,}",
-        "-" if np.isnan(costs).all() else f"{np.nansum(costs):.4f}",
+        "-" if np.isnan(costs).all() else f"{np.nansum(costs) * results.samples:.4f}",
     ]

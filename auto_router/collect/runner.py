@@ -22,7 +22,7 @@ from auto_router.collect.endpoint import (
     fit_image,
     user_message,
 )
-from auto_router.collect.journal import PROBE, Exchange, Journal, request_key
+from auto_router.collect.journal import PROBE, Exchange, Journal, number_sample, request_key
 from auto_router.collect.judge import Verdict, graded_text, judge_by_rules, judge_messages, parse_verdict, verdict_id
 from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, usual_tokens
 from auto_router.collect.rate_limits import (
@@ -34,7 +34,7 @@ from auto_router.collect.rate_limits import (
     RateLimiter,
     RetryPolicy,
 )
-from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results
+from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results, average_outcomes
 from auto_router.collect.source import Question
 from auto_router.data.label_stats import UNDECIDED
 from auto_router.data.pool import Pool, PoolModel
@@ -95,7 +95,7 @@ class EndpointClient:
         others = self.model.same_as if own else (self.model.address,) if self._run.offline else ()
         return [self.endpoint.address, *others]
 
-    def recorded(self, request: dict[str, Any], key: str = "") -> Response | None:
+    def find_recorded(self, request: dict[str, Any], key: str = "") -> Response | None:
         """Return the journal's answer to a request, unless it is a failure that is to be asked again."""
         known = self._run.journal.find(request, self.addresses, key)
         final = known is not None and (
@@ -103,20 +103,22 @@ class EndpointClient:
         )
         return known if final else None
 
-    async def ask(self, messages: Messages, anew: bool = False) -> Response:
+    async def ask(self, messages: Messages, anew: bool = False, sample: int = 0) -> Response:
         """Return the journal's answer, or ask and commit; ``anew``: ask in any case. A failure is an answer with its reason.
+
+        Each ``sample`` of a question has an answer of its own.
 
         Raises:
             NotAsked: the run ends, the endpoint is dropped, or the run is offline.
             DataError: the journal cannot be written.
         """
         request = self.endpoint.request(messages)
-        digested: dict[str, Any] = digest_images(request)
+        digested = number_sample(digest_images(request), sample)
         key = request_key(digested)
         while key in self._doubles:  # the same question is on its way: its answer is ours, its failure is not
             await asyncio.wait([self._doubles[key]])
             anew = False
-        known = None if anew else self.recorded(digested, key)
+        known = None if anew else self.find_recorded(digested, key)
         if known is not None:
             return known
         if self._run.offline:
@@ -260,12 +262,20 @@ READ_AHEAD = 32
 class Collector:
     """Runs one pool over questions. ``match_only``: references are the only right wording, no judge is asked.
 
-    ``graded``: judges give scores from 0 to 1 instead of right or wrong. To be made inside a running event loop.
+    ``graded``: judges give scores from 0 to 1 instead of right or wrong. ``samples``: how often each model is asked each
+    question; the label is the mean. To be made inside a running event loop.
     """
 
     def __init__(
-        self, pool: Pool, run: Run, base_url: str | None = None, match_only: bool = False, graded: bool = False
+        self,
+        pool: Pool,
+        run: Run,
+        base_url: str | None = None,
+        match_only: bool = False,
+        graded: bool = False,
+        samples: int = 1,
     ) -> None:
+        self.samples = samples
         self._run, self._match_only, self.graded = run, match_only, graded
 
         def caller(model: PoolModel, role: str) -> EndpointClient:
@@ -306,8 +316,13 @@ class Collector:
         """Return what one model makes of one question. Nothing an endpoint does is an exception."""
         if question.images and not caller.model.facts.takes_images:
             return LabelOutcome(None, Verdict(None, TEXT_ONLY))
+        messages = question_messages(question, await caller.fit_images(question.images))
+        outcomes = [self._sample(caller, question, messages, sample) for sample in range(self.samples)]
+        return average_outcomes(await asyncio.gather(*outcomes))
+
+    async def _sample(self, caller: EndpointClient, question: Question, messages: Messages, sample: int) -> LabelOutcome:
         try:
-            answer = await caller.ask(question_messages(question, await caller.fit_images(question.images)))
+            answer = await caller.ask(messages, sample=sample)
         except NotAsked as why:
             return LabelOutcome(None, Verdict(None, str(why)))
         cost = answer_cost(caller.model, answer)
@@ -346,8 +361,12 @@ class Collector:
             await caller.close()
 
 
-def question_messages(question: Question, images: Sequence[bytes]) -> Messages:
-    """Return what a model is asked: the conversation where there is one, with the images in its last turn."""
+def question_messages(question: Question, images: Sequence[bytes] | None = None) -> Messages:
+    """Return what a model is asked: the conversation where there is one, with the images in its last turn.
+
+    ``images``: the question's, as large as the model takes them; None = as they are.
+    """
+    images = question.images if images is None else images
     if not question.turns:
         return user_message(question.prompt, images)
     *before, last = question.turns

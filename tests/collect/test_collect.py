@@ -107,7 +107,9 @@ def test_labels_costs_reasons_and_table_by_hand(tmp_path: Path, capsys: pytest.C
     assert errors[3]["seeing"].startswith("HTTP 404: ")
 
     out = capsys.readouterr().out
-    table = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("seeing", "reading"))}
+    assert re.search(r"reading .* 50\.0% of those decided ", out)
+    lines = out.replace(" of those decided", "").splitlines()
+    table = {line.split()[0]: line.split()[1:] for line in lines if line.startswith(("seeing", "reading"))}
     # asked, answered, failed, unscored, success rate, its interval, marginal gain, median seconds, tokens, USD
     # Without seeing, rows 0 and 2 (which reading cannot take) are lost, row 3 is not, and of row 1 nothing would be known.
     assert [*table["seeing"][:9], *table["seeing"][10:]] == [
@@ -118,7 +120,7 @@ def test_labels_costs_reasons_and_table_by_hand(tmp_path: Path, capsys: pytest.C
         *("3", "3", "0", "1", "50.0%", "9.5%", "to", "90.5%", "0.0%"),
         *("36", "-"),
     ]  # fmt: skip
-    assert "oracle (best model for every prompt) 100.0%; best single seeing 100.0%" in out
+    assert "oracle (best model for every prompt) 100.0%; best single seeing 100.0% of those decided" in out
     assert "5 labels decided by rules, 0 by the judge" in out
     assert "null label: reading: not asked: the model takes no pictures (1)" in out
     assert len(load_records(tmp_path / "out" / "hf_evaluations_train.json")) == 3

@@ -46,6 +46,17 @@ def test_every_setting_and_the_model_are_part_of_the_request(tmp_path: Path) -> 
         assert journal.get(reordered) == Response("a")
 
 
+def test_no_failure_takes_the_place_of_an_answer(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal.put(Exchange(request("q"), Response("a"), cost_usd=1.0))
+        journal.put(Exchange(request("q"), Response(None, error="timeout"), lost_usd=0.5))
+        assert journal.get(request("q")) == Response("a")
+        assert journal.spent() == 1.5
+        journal.put(Exchange(request("q"), Response("b"), cost_usd=2.0))
+        assert journal.get(request("q")) == Response("b")
+        assert journal.spent() == 3.5
+
+
 def test_another_limit_asks_again_only_what_it_cuts_or_cut(tmp_path: Path) -> None:
     def limited(prompt: str, **limit: int) -> dict[str, Any]:
         return {name: value for name, value in request(prompt).items() if name != "max_tokens"} | limit

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 
 from auto_router.assess.health import find_one_sided
 from auto_router.collect.journal import JOURNAL_NAME, request_key
-from auto_router.collect.judge import judge_messages, verdict_id
+from auto_router.collect.judge import Verdict, judge_messages, verdict_id
+from auto_router.collect.reply import Response
+from auto_router.collect.results import LabelOutcome, average_outcomes
 from auto_router.collect.source import Question
 from auto_router.data.records import Record
 from tests.stage1 import ChatServer, Reply, completion, flags, read_evaluations, stage1, write_pool, write_rows
@@ -100,3 +104,34 @@ def test_training_flags_one_sided_labels() -> None:
     ]
     (line,) = find_one_sided([*records, *unknown], ["m", "n"])
     assert line.startswith("the labels of m are one-sided: 9 of 29 answers")
+
+
+def test_several_samples_give_the_share_that_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": f"What is {n}+0?", "answer": str(n)} for n in range(8)])
+    counts: Counter[str] = Counter()
+
+    def script(body: dict[str, Any]) -> Reply:
+        """Right at the first and the third time, and free at the fourth."""
+        prompt = body["messages"][-1]["content"]
+        counts[prompt] += 1
+        number = prompt.removeprefix("What is ").split("+")[0]
+        return completion(number if counts[prompt] in (1, 3) else "-1", tokens=(10, 10 if counts[prompt] < 4 else 0))
+
+    with ChatServer(script) as server:
+        entry = {"name": "m", "base_url": server.url, "input_usd_per_mtok": 0, "output_usd_per_mtok": 1000, "concurrency": 1}
+        write_pool(tmp_path / "pool.yaml", [entry])
+        for samples, rate, cost, asked in ((1, 1.0, 0.01, 8), (3, 2 / 3, 0.01, 24), (3, 2 / 3, 0.01, 24), (4, 0.5, 0.0075, 32)):
+            assert stage1(*flags(tmp_path), "--samples", str(samples)) == 0
+            assert len(server.bodies) == asked, "each sample is asked for once"
+            for row in read_evaluations(tmp_path / "out"):
+                assert row["model_scores"]["m"] == pytest.approx(rate)
+                assert row["model_costs"]["m"] == pytest.approx(cost), "of one answer"
+            assert re.search(rf"total +{8 * samples} .*{8 * cost * samples:.4f}", capsys.readouterr().out)
+
+
+def test_a_sample_that_is_unknown_makes_the_label_unknown() -> None:
+    right, unknown = Verdict(1, "match", "rule"), Verdict(None, "HTTP 500")
+    known = LabelOutcome(Response("5"), right, 0.5, None, (0.1,))
+    lost = LabelOutcome(Response(None, error="HTTP 500"), unknown, None)
+    assert average_outcomes([known, lost]) == LabelOutcome(lost.answer, unknown, 0.5, None, (0.1,))
+    assert average_outcomes([known]) is known
