@@ -22,7 +22,7 @@ from auto_router.data.records import Record
 
 TEXT_ONLY = "not asked: the model takes no pictures"
 NOT_ASKED = "not asked"
-JUDGES = ("", "rule", "judge")
+JUDGES = ("", "rule", "judge", "scorer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,8 @@ def pool_lines(results: Results) -> list[str]:
             f"oracle (best model for every prompt) {oracle(scores):.1%}; best single {results.names[best]} {means[best]:.1%}"
         )
     decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
-    lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge")
+    by_scorer = f", {decided['scorer']} by the scorer" if decided["scorer"] else ""
+    lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge{by_scorer}")
     both = ~np.isnan(results.scores) & ~np.isnan(results.second)
     if both.any():
         one, other = results.scores[both], results.second[both]

@@ -28,6 +28,7 @@ from auto_router.collect.rate_limits import (
     highest_tokens,
 )
 from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results
+from auto_router.collect.scorers import Scorer, score_response
 from auto_router.collect.source import Question
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
@@ -167,19 +168,28 @@ READ_AHEAD = 32
 class Collector:
     """Runs one pool over questions. ``match_only``: references are the only right wording, no judge is asked.
 
-    ``graded``: judges give scores from 0 to 1 instead of right or wrong. To be made inside a running event loop.
+    ``graded``: judges give scores from 0 to 1 instead of right or wrong. ``scorer`` decides alone, in place of rules and
+    judge. To be made inside a running event loop.
     """
 
     def __init__(
-        self, pool: Pool, run: Run, base_url: str | None = None, match_only: bool = False, graded: bool = False
+        self,
+        pool: Pool,
+        run: Run,
+        base_url: str | None = None,
+        match_only: bool = False,
+        graded: bool = False,
+        scorer: Scorer | None = None,
     ) -> None:
-        self._run, self._match_only, self._graded = run, match_only, graded
+        self._run, self._match_only, self._graded, self._scorer = run, match_only, graded, scorer
 
         def caller(model: PoolModel, role: str) -> EndpointClient:
             return EndpointClient(run.opened(model, base_url, keyless=run.offline), run, role)
 
         self.models = [caller(model, "candidate") for model in pool.models]
-        self.judges = [caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only]
+        self.judges = [
+            caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only and not scorer
+        ]
 
     async def collect(self, questions: Callable[[], Iterator[Question]], results: Results) -> None:
         """Fill ``results``. Every model reads ``questions()`` at its own pace, so a slow or dropped one holds up no other.
@@ -221,6 +231,8 @@ class Collector:
         return LabelOutcome(answer, verdict, caller.model.cost(answer.prompt_tokens, answer.completion_tokens), second)
 
     async def _judge(self, answer: Response, question: Question) -> tuple[Verdict, Verdict | None]:
+        if self._scorer is not None:
+            return await asyncio.to_thread(score_response, self._scorer, question, answer), None
         verdict = judge_by_rules(answer, question, self._match_only)
         if verdict is not None or answer.text is None:
             return verdict or Verdict(None, "no answer"), None
