@@ -30,6 +30,7 @@ from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
 from auto_router.collect.results import Results, need_judge, pool_lines, reasons, summary, summary_table, warnings
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
+from auto_router.collect.scorers import load_scorer
 from auto_router.collect.source import COLUMNS, Source
 from auto_router.data.formats import OUTPUTS, record_list
 from auto_router.data.pool import Pool, load_pool
@@ -92,6 +93,9 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
         "--match-only", action="store_true", help="references are the only right wording: no judge, no match is wrong"
     )
     labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
+    labels.add_argument(
+        "--scorer", metavar="NAME", help="score answers by python-tests, json-schema, tool-call or your own module:function"
+    )
     labels.add_argument(
         "--samples",
         type=int,
@@ -193,14 +197,16 @@ def plan_run(arguments: argparse.Namespace) -> Plan:
         arguments.first_index,
         arguments.revision,
         arguments.streaming,
+        arguments.scorer is not None,
     )
     return make_plan(source, arguments.num_samples, arguments.test_fraction, arguments.seed, arguments.skip_bad_rows)
 
 
 async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
+    scorer = load_scorer(arguments.scorer) if arguments.scorer else None
     how = arguments.base_url, arguments.match_only, arguments.graded
-    collector = Collector(pool, settings, *how, arguments.samples)
+    collector = Collector(pool, settings, *how, arguments.samples, scorer)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
         print(await preflight(collector, plan, settings.journal, arguments.dry_run))
     if arguments.dry_run:
@@ -226,7 +232,7 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
         print(f"stopped early: {settings.stop.reason}; raise the budget and run the same command again to go on")
     if arguments.audit:
         known = Run(settings.journal, offline=True)
-        offline = Collector(pool, known, *how)  # of several samples, the first
+        offline = Collector(pool, known, *how, scorer=scorer)  # of several samples, the first
         path = arguments.output_dir / AUDIT_NAME
         print(f"wrote {await write_page(path, results, plan, offline, arguments.audit, arguments.seed)} cases to {path}")
     return results
@@ -265,7 +271,13 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     plan = plan_run(arguments)
     left_out = {"without reference": len(plan.unlabelled), "bad rows": len(plan.bad)}
     names = [model.name for model in pool.models]
-    judge = "matching only" if arguments.match_only or pool.judge is None else f"matching, then {pool.judge.name}"
+    judge = (
+        f"the scorer {arguments.scorer}"
+        if arguments.scorer
+        else "matching only"
+        if arguments.match_only or pool.judge is None
+        else f"matching, then {pool.judge.name}"
+    )
     print(f"{len(plan)} questions for {', '.join(names)}; judged by {judge}")
     for line in plan.describe():
         print(line)

@@ -22,13 +22,11 @@ CAPITALS = ["Lisbon", "Oslo", "Rome", "Paris", "Vienna"]
 
 
 def mmlu() -> tuple[datasets.Dataset, list[str]]:
-    rows = [
-        {"question": f"What is {n} + 3?", "choices": [str(n + k) for k in range(1, 5)], "answer": 2, "subject": "sums"}
-        for n in range(SIZE)
-    ]
-    for number, row in enumerate(rows):
-        place = number % 4
-        row["choices"][place], row["choices"][2], row["answer"] = row["choices"][2], row["choices"][place], place
+    rows: list[dict[str, Any]] = []
+    for number in range(SIZE):
+        choices, place = [str(number + k) for k in range(1, 5)], number % 4
+        choices[place], choices[2] = choices[2], choices[place]
+        rows.append({"question": f"What is {number} + 3?", "choices": choices, "answer": place, "subject": "sums"})
     features = datasets.Features(
         question=datasets.Value("string"),
         choices=datasets.List(datasets.Value("string")),

@@ -148,7 +148,7 @@ def _survey(
         except DataError as error:
             note_bad(question.idx, f", pictures: {error}")
             continue
-        if not question.references:
+        if not question.references and not source.with_rows:
             unlabelled.append(question.idx)
             continue
         yield _Seen(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from auto_router.data.conversation import Turn
 
@@ -13,7 +15,8 @@ class Question:
 
     ``references`` are the right answers, any of which will do; () where the data set has none. ``choices`` are the texts of
     the options in their order (A, B, …), where the prompt offers some. ``turns`` is the whole conversation where there is
-    more than the prompt; models are then asked that. ``is_test`` is None unless the data set brings its own split.
+    more than the prompt; models are then asked that. ``is_test`` is None unless the data set brings its own split. ``row``
+    holds the columns of the data set, where a scorer needs them.
     """
 
     idx: int
@@ -25,6 +28,7 @@ class Question:
     turns: tuple[Turn, ...] = ()
     is_test: bool | None = None
     choices: tuple[str, ...] = ()
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def answer(self) -> str:
@@ -33,6 +37,9 @@ class Question:
 
     def on_side(self, is_test: bool) -> Question:
         return replace(self, is_test=is_test)
+
+    def with_row(self, row: Mapping[str, Any]) -> Question:
+        return replace(self, row=row)
 
     def in_group(self, group: str) -> Question:
         return replace(self, group=group)

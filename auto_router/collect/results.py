@@ -33,7 +33,7 @@ from auto_router.errors import ConfigError
 
 TEXT_ONLY = "not asked: the model takes no pictures"
 NOT_ASKED = "not asked"
-JUDGES = ("", "rule", "judge")
+JUDGES = ("", "rule", "judge", "scorer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,8 @@ def pool_lines(results: Results) -> list[str]:
             f"best single {results.names[best]} {means[best]:.1%}{part}"
         )
     decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
-    lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge")
+    by_scorer = f", {decided['scorer']} by the scorer" if decided["scorer"] else ""
+    lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge{by_scorer}")
     both = ~np.isnan(results.scores) & ~np.isnan(results.second)
     if both.any():
         one, other = results.scores[both], results.second[both]

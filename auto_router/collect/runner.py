@@ -35,6 +35,7 @@ from auto_router.collect.rate_limits import (
     RetryPolicy,
 )
 from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results, average_outcomes
+from auto_router.collect.scorers import Scorer, score_response
 from auto_router.collect.source import Question
 from auto_router.data.label_stats import UNDECIDED
 from auto_router.data.pool import Pool, PoolModel
@@ -263,7 +264,8 @@ class Collector:
     """Runs one pool over questions. ``match_only``: references are the only right wording, no judge is asked.
 
     ``graded``: judges give scores from 0 to 1 instead of right or wrong. ``samples``: how often each model is asked each
-    question; the label is the mean. To be made inside a running event loop.
+    question; the label is the mean. ``scorer`` decides alone, in place of rules
+    and judge. To be made inside a running event loop.
     """
 
     def __init__(
@@ -274,15 +276,18 @@ class Collector:
         match_only: bool = False,
         graded: bool = False,
         samples: int = 1,
+        scorer: Scorer | None = None,
     ) -> None:
         self.samples = samples
-        self._run, self._match_only, self.graded = run, match_only, graded
+        self._run, self._match_only, self.graded, self._scorer = run, match_only, graded, scorer
 
         def caller(model: PoolModel, role: str) -> EndpointClient:
             return EndpointClient(run.opened(model, base_url, keyless=run.offline), run, role)
 
         self.models = [caller(model, "candidate") for model in pool.models]
-        self.judges = [caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only]
+        self.judges = [
+            caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only and not scorer
+        ]
 
     async def collect(self, questions: Callable[[], Iterator[Question]], results: Results) -> None:
         """Fill ``results``. Every model reads ``questions()`` at its own pace, so a slow or dropped one holds up no other.
@@ -326,6 +331,8 @@ class Collector:
         except NotAsked as why:
             return LabelOutcome(None, Verdict(None, str(why)))
         cost = answer_cost(caller.model, answer)
+        if self._scorer is not None:
+            return LabelOutcome(answer, await asyncio.to_thread(score_response, self._scorer, question, answer), cost)
         verdict = judge_by_rules(answer, question, self._match_only)
         if verdict is not None:
             return LabelOutcome(answer, verdict, cost)

@@ -38,6 +38,7 @@ class Source:
         first_index: 0 or 1, where an answer that is an option's number is counted from; None: found.
         revision: branch, tag or commit of a hub data set.
         streaming: read a hub data set over the network, without fetching its files first.
+        with_rows: questions keep the columns of their rows, as scorers need them; rows need no reference then.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class Source:
     first_index: int | None = None
     revision: str | None = None
     streaming: bool = False
+    with_rows: bool = False
 
     @cached_property
     def tables(self) -> list[tuple[DataTable, Recipe, bool]]:
@@ -83,7 +85,7 @@ class Source:
         """
         number = 0
         for table, recipe, is_test in self.tables:
-            for row in table.rows(recipe.used):
+            for row in table.rows(recipe.present if self.with_rows else recipe.used):
                 if wanted is None or number in wanted:
                     try:
                         yield self._question(number, row, recipe, is_test)
@@ -106,6 +108,8 @@ class Source:
         if None in row:
             raise DataError(f": it has more cells than the header has columns ({row[None]!r:.60})")
         question = recipe.question(number, row, self.images)
+        if self.with_rows:
+            question = question.with_row({name: row.get(name) for name in recipe.present if name not in recipe.images})
         if self.split_column is not None:
             is_test = str(row.get(self.split_column)).lower() in TEST_NAMES
         fixed = self.split_column is not None or self.test_split is not None

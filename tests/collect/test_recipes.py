@@ -245,7 +245,9 @@ def test_what_the_prompt_says_already_is_not_said_twice(tmp_path: Path, row: dic
 
 
 def test_several_right_options_are_asked_for_as_such(tmp_path: Path) -> None:
-    rows = [{"question": f"q{n}", "options": ["x", "y", "z"], "answer": answer} for n, answer in enumerate(("A,C", "B"))]
+    rows: list[dict[str, Any]] = [
+        {"question": f"q{n}", "options": ["x", "y", "z"], "answer": answer} for n, answer in enumerate(("A,C", "B"))
+    ]
     first, second = questions(tmp_path, rows)
     assert first.prompt.endswith("Answer with the letters of all right options.")
     assert (first.references, second.references) == (("A, C",), ("B",))

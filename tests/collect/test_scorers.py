@@ -1,0 +1,168 @@
+"""Scorers: unit tests with limits, schemas, tool calls, functions of the user's own; what fails is unknown, never 0."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auto_router.collect import scorers
+from auto_router.collect.endpoint import Response
+from auto_router.collect.judge import Verdict
+from auto_router.collect.question import Question
+from auto_router.collect.scorers import load_scorer, score_response
+from auto_router.errors import ConfigError
+from tests.stage1 import ChatServer, Reply, completion, flags, read_evaluations, stage1, write_pool, write_rows
+
+HEAD = "from typing import List\n\ndef half(x):\n    return x / 2\n\n"
+HUMAN_EVAL = {
+    "prompt": f'{HEAD}def mean(xs: List[float]) -> float:\n    """Mean."""\n',
+    "entry_point": "mean",
+    "test": "def check(candidate):\n    assert candidate([1, 3]) == 2\n    assert candidate([4]) == 4\n",
+}
+MBPP = {"text": "Add one.", "test_list": ["assert inc(1) == 2", "assert inc(-1) == 0"], "test_setup_code": ""}
+
+
+def score(name: str, row: Mapping[str, Any], text: str, *references: str, **answer: Any) -> Verdict:
+    question = Question(0, "p", references, (), None, "g", row=row)
+    return score_response(load_scorer(name), question, Response(text, **answer))
+
+
+WHOLE = "Here it is:\n```python\ndef mean(xs: List[float]) -> float:\n    return sum(xs) / len(xs)\n```\nDone."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits for processes")
+@pytest.mark.parametrize(
+    ("row", "text", "right"),
+    [
+        (HUMAN_EVAL, WHOLE, 1),
+        (HUMAN_EVAL, "    return sum(xs) / len(xs)\n", 1),
+        (HUMAN_EVAL, "def mean(xs):\n    return half(2 * sum(xs)) / len(xs)", 1),
+        (HUMAN_EVAL, f"<think>sum?</think>\n{WHOLE}", 1),
+        (HUMAN_EVAL, "    return 2\n", 0),
+        (HUMAN_EVAL, "def mean(xs):\n    import sys; sys.exit(0)", 0),
+        (HUMAN_EVAL, "def mean(xs):\n    import os; os._exit(0)", 0),
+        (HUMAN_EVAL, "def mean(xs):\n    raise SystemExit(2)", 0),
+        (HUMAN_EVAL, "I cannot do this.", 0),
+        (MBPP, "```python\ndef inc(x):\n    return x + 1\n```", 1),
+        (MBPP, "def inc(x): return 2", 0),
+        (MBPP, "def inc(x):\n    return bytearray(4 * 2**30) and x + 1", 0),
+    ],
+)
+def test_code_is_right_if_its_tests_pass(row: Mapping[str, Any], text: str, right: int) -> None:
+    assert score("python-tests", row, text) == Verdict(right, "scorer", "scorer")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits for processes")
+def test_code_that_never_ends_is_wrong_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(scorers, "CPU_SECONDS", 1)
+    assert score("python-tests", MBPP, "while True: pass").score == 0
+    monkeypatch.setattr(scorers, "WALL_SECONDS", 8)
+    mark = tmp_path / "mark"
+    child = f"import time, pathlib; time.sleep(12); pathlib.Path({str(mark)!r}).touch()"
+    text = f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\ntime.sleep(60)"
+    assert score("python-tests", MBPP, text).score == 0
+    time.sleep(6)
+    assert not mark.exists()
+
+
+def test_errors_of_a_scorer_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert score("python-tests", {"prompt": "p"}, "x").reason.startswith("scorer: ValueError: the row has no tests")
+    for value, reason in (
+        (None, "could not tell"),
+        (2, "no number from 0 to 1"),
+        ("1", "no number"),
+        (float("nan"), "no number"),
+    ):
+        monkeypatch.setitem(scorers.SCORERS, "odd", lambda question, text, value=value: value)  # type: ignore[misc]
+        verdict = score("odd", {}, "x")
+        assert verdict.score is None
+        assert reason in verdict.reason
+    assert score("odd", {}, "<think>never ends").score is None
+    assert score("json-schema", {"schema": {"type": "object"}}, "{", finish_reason="length").reason.startswith("cut off")
+    silent = score_response(load_scorer("tool-call"), Question(0, "p", (), (), None, "g"), Response(None, error="timeout"))
+    assert silent == Verdict(None, "timeout")
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, json.dumps(SCHEMA)])
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [('{"n": 1}', 1), ('```json\n{"n": 1}\n```', 1), ('{"n": "1"}', 0), ("{}", 0), ("n is 1", 0), ('So: {"n": 1}', 0)],
+)
+def test_json_is_right_if_the_schema_allows_it(schema: Any, text: str, right: int) -> None:
+    assert score("json-schema", {"schema": schema}, text).score == right
+
+
+def test_a_schema_that_is_none_is_unknown() -> None:
+    assert "the row's schema is none" in score("json-schema", {"schema": {"type": 7}}, "{}").reason
+    assert "no 'schema' column" in score("json-schema", {}, "{}").reason
+
+
+CALL = '{"name": "weather", "arguments": {"city": "Rome", "days": 2}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (CALL, 1),
+        ('[{"name": "weather", "arguments": {"days": 2, "city": "Rome"}}]', 1),
+        (json.dumps({"type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome", "days": 2}'}}), 1),
+        (f"```json\n{CALL}\n```", 1),
+        (CALL.replace("2", "3"), 0),
+        (CALL.replace("weather", "news"), 0),
+        (f"[{CALL}, {CALL}]", 0),
+        ("It rains in Rome.", 0),
+    ],
+)
+def test_a_tool_call_is_right_to_the_letter(text: str, right: int) -> None:
+    assert score("tool-call", {}, text, CALL).score == right
+    assert score("tool-call", {}, text, "no call").score is None
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nothing", "is unknown; give one of python-tests, json-schema, tool-call"),
+        ("no_such_module:f", "cannot be loaded"),
+        ("json:nothing", "cannot be loaded"),
+        ("math:pi", "is a float; it must be a function"),
+    ],
+)
+def test_a_scorer_that_is_not_there_is_an_error(name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_scorer(name)
+
+
+def test_a_scorer_of_ones_own_labels_rows_without_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_scorers.py").write_text(
+        "def short(question, response):\n"
+        "    if question.row['limit'] == 0:\n"
+        "        raise KeyError('no limit')\n"
+        "    return min(1, question.row['limit'] / len(response))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def script(body: dict[str, Any]) -> Reply:
+        return completion("four" if body["model"] == "terse" else "far too long")
+
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": f"Say {n}.", "limit": 6 if n else 0} for n in range(6)])
+    with ChatServer(script) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": name, "base_url": server.url} for name in ("terse", "chatty")])
+        assert stage1(*flags(tmp_path), "--scorer", "my_scorers:short") == 0
+    printed = capsys.readouterr().out
+    assert "judged by the scorer my_scorers:short" in printed
+    assert "10 by the scorer" in printed
+    first, *others = read_evaluations(tmp_path / "out")
+    assert first["model_scores"] == {"terse": None, "chatty": None}
+    assert set(first["model_errors"].values()) == {"scorer: KeyError: 'no limit'"}
+    assert all(record["model_scores"] == {"terse": 1, "chatty": 0.5} for record in others)
