@@ -25,9 +25,10 @@ import numpy as np
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.data.dataset import load_dataset
+from auto_router.data.model_means import CONFIDENCE_95
 from auto_router.data.pool import ModelFacts, load_pool
 from auto_router.data.splits import group_folds
-from auto_router.decide.operating_points import CONFIDENCE_95, OperatingPoint, clustered_mean
+from auto_router.decide.operating_points import OperatingPoint, clustered_mean
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
 from auto_router.learn.stack import StackNetwork

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 from tabulate import tabulate
 
 from auto_router.arrays import Array, Ints
 from auto_router.artifacts import Artifact, Network, TrainingSummary, save_artifact
 from auto_router.assess.assessment import assess
 from auto_router.assess.baselines import XGBOOST_NAME, predict_baselines, write_xgboost
-from auto_router.assess.metrics import best_single_model
 from auto_router.assess.model_card import CARD_NAME, model_card
 from auto_router.assess.report import REPORT_NAME, report_page, write_report
 from auto_router.assess.tables import fitted_points_table
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset
+from auto_router.data.model_means import best_single_model
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.splits import split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
@@ -35,7 +36,7 @@ from auto_router.learn.calibration import fit_calibration
 from auto_router.learn.cost_model import explained_variance, fit_costs
 from auto_router.learn.memmap import Subset
 from auto_router.learn.mlp import TrainConfig, cost_aware, scale_costs, train_network, usable_device
-from auto_router.learn.novelty import QUANTILE, fit_novelty
+from auto_router.learn.novelty import fit_novelty
 from auto_router.learn.search import Trial, random_search, trials_table
 from auto_router.learn.stack import FeatureLayout
 from auto_router.learn.stack_fit import fit_stack
@@ -150,22 +151,25 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     losses = ", ".join(f"{name} {loss:.4f}" for name, loss in calibration.log_loss.items())
     print(f"calibration: {calibration.method} (cross-validated log loss: {losses})")
     probabilities, eligible = calibration(fitted.out_of_fold), eligible_rows(used)
+    idx, prompts = [record.idx for record in data.records], data.prompts if store_prompts else []
+    novelty, distances = fit_novelty(data.embeddings, data.labels, data.groups, idx, prompts, seed)
     costs = None if used.costs is None else fit_costs(used.features, used.costs, used.groups)
     cost_model, expected = (None, None) if costs is None else costs
     points = fit_operating_points(
-        probabilities, outcomes_of(fitted.targets, eligible), used.costs, used.groups, names, eligible, expected
-    )
+        probabilities, outcomes_of(fitted.targets, eligible), used.costs, used.groups, names, eligible, expected,
+        distances[fitted.rows] > 1,
+    )  # fmt: skip
     if used.costs is not None and expected is not None:
         share = explained_variance(used.costs, expected)
         print(f"expected costs by prompt: {share:.0%} of their variance within models, out of fold")
     print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(points)}")
     if "balanced" not in points:
         print("quality, balanced and economy need the cost of every model: recorded model_costs, or prices with --pool")
-    idx, prompts = [record.idx for record in data.records], data.prompts if store_prompts else []
     reference = {
         "probability": dict(zip(names, probabilities.mean(axis=0).tolist(), strict=True)),
         "spread": dict(zip(names, probabilities.std(axis=0).tolist(), strict=True)),
-        "unfamiliar": 1.0 - QUANTILE,
+        "unfamiliar": novelty.rate,
+        "groups": len(np.unique(used.groups)),
     }
     training = TrainingSummary(
         seed, fitted.config, "" if data.file is None else data.file.sha256, reference=reference,
@@ -173,7 +177,7 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     )  # fmt: skip
     return Artifact(
         fitted.network, names, data.encoder, facts, calibration, points, training, FEATURE_NAMES if data.prompt_dim else (),
-        fit_novelty(data.embeddings, data.labels, data.groups, idx, prompts, seed), cost_model,
+        novelty, cost_model,
     )  # fmt: skip
 
 

@@ -8,7 +8,14 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
-from auto_router.assess.tables import format_interval, format_number, format_percent, format_signed, format_usd
+from auto_router.assess.tables import (
+    format_interval,
+    format_number,
+    format_percent,
+    format_signed,
+    format_usd,
+    with_error,
+)
 from auto_router.data.pool import ModelFacts
 
 CARD_NAME = "README.md"
@@ -108,16 +115,17 @@ def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
     found = metrics["operating_points"]
     if not found:
         return ""
-    rows = [
-        [
-            f"`{name}`",
-            artifact.operating_points[name].aim,
-            format_number(point["accuracy"]),
-            format_percent(point["cost_share"]),
-        ]
-        for name, point in found.items()
-    ]
-    return _markdown(rows, ["operating point", "aim", "accuracy", "of the best single model's cost"]) + "\n\n"
+    rows = []
+    for name, point in found.items():
+        fitted = artifact.operating_points[name]
+        evidence = fitted.evidence
+        gain = with_error(evidence.get("gain"), evidence.get("standard error"), format_signed)
+        share = with_error(evidence.get("cost share"), evidence.get("cost share error"), format_percent)
+        rows.append(
+            [f"`{name}`", fitted.aim, format_number(point["accuracy"]), format_percent(point["cost_share"]), gain, share]
+        )
+    headers = ["operating point", "aim", "accuracy", "of the best single model's cost", "gain in training", "its cost share"]
+    return _markdown(rows, headers) + "\n\n"
 
 
 def _thousand(value: float | None) -> float | None:

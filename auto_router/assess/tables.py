@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.operating_points import OperatingPoint, default_point
 
 MetricTable = Mapping[str, Any]
 
@@ -164,10 +164,16 @@ def breakdown_table(metrics: MetricTable, by: str) -> str:
 def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:
     """Return what each point aims at, and what it did on the rows it was fitted on."""
     rows = [
-        [name, point.aim, format_signed(point.evidence.get("gain")), format_percent(point.evidence.get("cost share"))]
+        [
+            name,
+            point.aim,
+            with_error(point.evidence.get("gain"), point.evidence.get("standard error"), format_signed),
+            with_error(point.evidence.get("cost share"), point.evidence.get("cost share error"), format_percent),
+            "yes" if name == default_point(points) else "",
+        ]
         for name, point in points.items()
     ]
-    return _table(rows, ["point", "aim", "- best single", "of its cost"])
+    return _table(rows, ["point", "aim", "- best single", "of its cost", "served without settings"])
 
 
 def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
@@ -188,6 +194,11 @@ def format_percent(value: float | None, form: str = ".1%") -> str:
 
 def format_usd(value: float | None) -> str:
     return DASH if value is None else f"{value:.3g}"
+
+
+def with_error(value: float | None, error: float | None, form: Callable[[float | None], str]) -> str:
+    """A value and its standard error, such as ``+0.012 ± 0.004``; the value alone where the error is unknown."""
+    return form(value) if value is None or error is None else f"{form(value)} ± {form(error).removeprefix('+')}"
 
 
 def format_interval(bounds: Sequence[float] | None, form: Callable[[float | None], str] = format_number) -> str:
