@@ -57,6 +57,8 @@ class TrainingSummary:
     test_sha256: str = ""
     search: Sequence[Mapping[str, Any]] = ()
     """The trials of a search, the best first."""
+    compared: Mapping[str, Any] = field(default_factory=dict)
+    """``{head: its measures out of fold and its settings}`` where two heads were fitted."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """``model_thresholds`` and ``model_costs`` that the metrics were taken under."""
     reference: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +115,11 @@ class Artifact:
 
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:
-    """Write ``artifact``, whole or not at all."""
+    """Write ``artifact``, whole or not at all.
+
+    Raises:
+        ArtifactError: it cannot be loaded back; what was at ``path`` stays.
+    """
     network = artifact.network
     content = {
         "format": FORMAT,
@@ -131,6 +137,10 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
     }
     with atomic_path(Path(path)) as temporary:
         torch.save(_as_tensors(content), temporary)
+        try:
+            load_artifact(temporary)
+        except ArtifactError as error:
+            raise ArtifactError(f"this router could not be opened again, so {path} stays as it was: {error}") from error
 
 
 def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artifact:

@@ -30,7 +30,7 @@ from auto_router.data.pool import ModelFacts, load_pool
 from auto_router.data.splits import group_folds
 from auto_router.decide.operating_points import OperatingPoint, clustered_mean
 from auto_router.errors import ConfigError, DataError, run
-from auto_router.files import atomic_path
+from auto_router.files import replace_together
 from auto_router.learn.stack import StackNetwork
 from auto_router.route.feedback import encoder_digest
 from auto_router.terminal import add_flags, capture_output
@@ -298,9 +298,9 @@ def edit_by_old_flags(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _save(folder: Path, artifact: Artifact, edits: Sequence[str]) -> dict[str, Any]:
     path, training = folder / "nn_router.pth", artifact.training
-    save_artifact(path, replace(artifact, training=replace(training, edits=[*training.edits, *edits])))
-    with atomic_path(folder / "model_names.joblib") as temporary:
-        joblib.dump(list(artifact.model_names), temporary)
+    with replace_together(folder) as staging:
+        save_artifact(staging / path.name, replace(artifact, training=replace(training, edits=[*training.edits, *edits])))
+        joblib.dump(list(artifact.model_names), staging / "model_names.joblib")
     print(f"{'; '.join(edits)}. {path.resolve()} now routes to {', '.join(artifact.model_names)}")
     print("metrics.json is still that of the router as it was trained")
     return {"stage": 3, "edits": list(edits), "models": list(artifact.model_names)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.arrays import Floats
+from auto_router.arrays import Bools, Floats
 from auto_router.data.records import Record, content_key, group_ids, label_matrix
 
 MAX_REASONS = 3
@@ -66,6 +66,13 @@ def _drift(train: Floats, test: Floats) -> dict[str, Any]:
 def _reasons(name: str, records: Sequence[Record]) -> list[tuple[str, int]]:
     """The commonest reasons of unknown labels, with their counts."""
     return Counter(r.model_errors[name][:80] for r in records if name in r.model_errors).most_common(MAX_REASONS)
+
+
+def rows_in_training(train: Sequence[Record], test: Sequence[Record]) -> Bools:
+    """Return ``[N]``: the test records that have a group, or ask a question, of the training set: they flatter the router."""
+    groups, seen = group_ids([*train, *test]), {content_key(record.prompt, record.images) for record in train}
+    repeats = np.array([content_key(record.prompt, record.images) in seen for record in test], dtype=bool)
+    return np.asarray(np.isin(groups[len(train) :], groups[: len(train)]) | repeats)
 
 
 def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:
