@@ -189,8 +189,9 @@ def find_files(arguments: argparse.Namespace, seed: int) -> tuple[tuple[Path, Pa
     test_npy = arguments.test_embeddings or train_npy.with_name("hf_test_embeddings.npy")
     if not train_npy.exists() or not test_npy.exists():
         raise ConfigError(
-            f"embeddings {train_npy} and {test_npy} are not both there; make them first: python "
-            f"generate_embeddings.py --labels {arguments.labels} --test-fraction {arguments.test_fraction} --seed {seed} --output-dir {train_npy.parent}"
+            f"embeddings {train_npy} and {test_npy} are not both there; make them first: python generate_embeddings.py "
+            f"--labels {arguments.labels} --test-fraction {arguments.test_fraction} --seed {seed} "
+            f"--output-dir {train_npy.parent}"
         )
     return split_labels(arguments.labels, train_npy.parent, arguments.test_fraction, seed), (train_npy, test_npy)
 

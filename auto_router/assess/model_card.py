@@ -91,17 +91,17 @@ def model_card(artifact: Artifact) -> str:
         points=_points(artifact, metrics),
         default=system["best_single_model"],
         costs="" if system["costs"] else "; none were known",
-        shared=_shared(metrics),
+        shared=_note_shared_rows(metrics),
     )
 
 
-def _shared(metrics: Mapping[str, Any]) -> str:
+def _note_shared_rows(metrics: Mapping[str, Any]) -> str:
     shared = metrics.get("in_training", {"rows": 0})
     if not shared["rows"]:
         return ""
     return (
-        f"- {shared['rows']} of the {metrics['rows']} test records, in {shared['groups']} groups, stand in the training set too: "
-        "the figures above flatter the router.\n"
+        f"- {shared['rows']} of the {metrics['rows']} test records, in {shared['groups']} groups, stand in the training set "
+        "too: the figures above flatter the router.\n"
     )
 
 

@@ -35,8 +35,8 @@ def headline_lines(metrics: MetricTable) -> str:
     lines = []
     if shared["rows"]:
         lines.append(
-            f"warning: {shared['rows']} of {metrics['rows']} test rows, in {shared['groups']} groups, stand in the training set "
-            "too (the same group or question): the figures flatter the router"
+            f"warning: {shared['rows']} of {metrics['rows']} test rows, in {shared['groups']} groups, stand in the training "
+            "set too (the same group or question): the figures flatter the router"
         )
     lines += [worth_line(system), f"Router system accuracy: {format_number(system['router'])}{unlabelled_note(system)}"]
     return "\n".join([*lines, f"Oracle (best possible): {format_number(system['oracle'])}"])
