@@ -32,8 +32,9 @@ from auto_router.data.records import Record
 from auto_router.data.splits import group_folds, split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import Policies, RouterSettings
+from auto_router.decide.policy import Policies
 from auto_router.decide.rule import choose
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import write_json
 from auto_router.learn.calibration import Calibration, fit_calibration

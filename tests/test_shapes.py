@@ -19,8 +19,7 @@ from auto_router.collect.plan import Plan, make_plan
 from auto_router.collect.runner import question_messages
 from auto_router.collect.source import Question, Source
 from auto_router.data.conversation import CONTEXT_TURNS, Turn, conversation_prompt, turns_of
-from auto_router.data.records import normalize_prompt
-from auto_router.data.splits import split_by_group
+from auto_router.data.splits import normalize_prompt, split_by_group
 from auto_router.errors import DataError
 from tests.fakes import say
 from tests.helpers import png

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Bools, Floats
-from auto_router.data.records import Record, content_key, group_ids, label_matrix
+from auto_router.data.records import Record, group_ids, label_matrix
+from auto_router.data.splits import content_key
 
 MAX_REASONS = 3
 NORMAL_95 = 1.96

@@ -28,7 +28,8 @@ from auto_router.assess.tables import DASH, format_number, format_percent, forma
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.records import Record, iter_records
-from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
+from auto_router.decide.policy import Policy, resolve_policy
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
 

@@ -17,8 +17,7 @@ import numpy as np
 from auto_router.arrays import Ints
 from auto_router.collect.source import Question, Source
 from auto_router.data.images import pixels
-from auto_router.data.records import question_keys
-from auto_router.data.splits import connect, split_by_group
+from auto_router.data.splits import connect, question_keys, split_by_group
 from auto_router.errors import DataError
 from auto_router.terminal import watch
 

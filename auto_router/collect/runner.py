@@ -27,8 +27,9 @@ from auto_router.collect.rate_limits import (
     highest_cost,
     highest_tokens,
 )
-from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results
+from auto_router.collect.results import LabelOutcome, Results
 from auto_router.collect.source import Question
+from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
 
@@ -212,7 +213,7 @@ class Collector:
     async def one(self, caller: EndpointClient, question: Question) -> LabelOutcome:
         """Return what one model makes of one question. Nothing an endpoint does is an exception."""
         if question.images and not caller.model.facts.takes_images:
-            return LabelOutcome(None, Verdict(None, TEXT_ONLY))
+            return LabelOutcome(None, Verdict(None, TEXT_ONLY_REASON))
         try:
             answer = await caller.ask(question_messages(question))
         except NotAsked as why:

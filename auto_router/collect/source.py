@@ -23,7 +23,7 @@ from typing import Any
 
 from auto_router.collect.image_source import ImageSource as ImageSource
 from auto_router.data.conversation import Turn, conversation_input, turns_of
-from auto_router.data.records import content_key
+from auto_router.data.splits import content_key
 from auto_router.errors import DataError, needs_extra
 
 COLUMNS: dict[str, tuple[str, ...]] = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from auto_router.data.formats import json_list
-from auto_router.data.records import Record, iter_records, question_keys
-from auto_router.data.splits import connect, split_by_group
+from auto_router.data.records import Record, iter_records
+from auto_router.data.splits import connect, digest_text, question_keys, split_by_group
 from auto_router.errors import ConfigError, DataError
 
 TRAIN_LABELS, TEST_LABELS = "hf_labels_train.json", "hf_labels_test.json"
@@ -51,4 +51,4 @@ def split_labels(path: Path, folder: Path, fraction: float, seed: int) -> tuple[
 
 def _keys(record: Record) -> set[str]:
     own = set() if record.group is None else {f"group {record.group}"}
-    return own | question_keys(record.prompt, record.images)
+    return own | question_keys(record.prompt, map(digest_text, record.images))

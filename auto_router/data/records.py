@@ -11,9 +11,7 @@ What an answer of each model costs: as recorded, else as the pool's prices say.
 
 from __future__ import annotations
 
-import hashlib
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +22,7 @@ import numpy as np
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.data.formats import json_list, located_rows
 from auto_router.data.pool import ModelFacts
-from auto_router.data.splits import connect
+from auto_router.data.splits import connect, content_key, digest_text, question_keys
 from auto_router.errors import DataError
 
 MAX_IDX = 2**63 - 1  # what an int64 holds
@@ -119,34 +117,8 @@ def cost_matrix(records: Sequence[Record], names: Sequence[str]) -> Array:
 def group_ids(records: Sequence[Record]) -> Ints:
     """Return ``[N]`` integers: rows of one group share one. Rows without ``group`` share one if they ask the same question."""
     return connect(
-        [{f"group {r.group}"} if r.group is not None else question_keys(r.prompt, map(_digest, r.images)) for r in records]
+        [{f"group {r.group}"} if r.group is not None else question_keys(r.prompt, map(digest_text, r.images)) for r in records]
     )
-
-
-def normalize_prompt(prompt: str) -> str:
-    """Fold what does not make another question: Unicode form and width, case, white space, punctuation at the ends."""
-    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split()).strip(" .?!:;,\"'“”‘’*`")
-
-
-def question_keys(prompt: str, image_digests: Iterable[str] = ()) -> set[str]:
-    """Return what two rows share that ask the same question: the text, or where there are images, one of these.
-
-    (Equal texts about different images are different questions.)
-    """
-    keys = {f"image {digest}" for digest in image_digests}
-    return keys or {f"text {_digest(normalize_prompt(prompt))}"}
-
-
-def content_key(prompt: str, images: Iterable[str | bytes] = ()) -> str:
-    """Digest of a prompt, as far as it makes another question, and of its pictures as they are given."""
-    digest = hashlib.sha256(normalize_prompt(prompt).encode("utf-8", "surrogatepass"))
-    for image in images:
-        digest.update(b"\0" + (image if isinstance(image, bytes) else image.encode("utf-8", "surrogatepass")))
-    return digest.hexdigest()[:16]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _matrix(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Array:

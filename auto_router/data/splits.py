@@ -1,8 +1,10 @@
-"""Splits that never put two rows of one group on different sides."""
+"""What counts as the same question, and splits that never put two rows of one group on different sides."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +12,33 @@ import numpy as np
 
 from auto_router.arrays import Ints
 from auto_router.errors import DataError
+
+
+def normalize_prompt(prompt: str) -> str:
+    """Fold what does not make another question: Unicode form and width, case, white space, punctuation at the ends."""
+    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split()).strip(" .?!:;,\"'“”‘’*`")
+
+
+def question_keys(prompt: str, image_digests: Iterable[str] = ()) -> set[str]:
+    """Return what two rows share that ask the same question: the text, or where there are images, one of these.
+
+    (Equal texts about different images are different questions.)
+    """
+    keys = {f"image {digest}" for digest in image_digests}
+    return keys or {f"text {digest_text(normalize_prompt(prompt))}"}
+
+
+def content_key(prompt: str, images: Iterable[str | bytes] = ()) -> str:
+    """Digest of a prompt, as far as it makes another question, and of its images as they are given."""
+    digest = hashlib.sha256(normalize_prompt(prompt).encode("utf-8", "surrogatepass"))
+    for image in images:
+        digest.update(b"\0" + (image if isinstance(image, bytes) else image.encode("utf-8", "surrogatepass")))
+    return digest.hexdigest()[:16]
+
+
+def digest_text(text: str) -> str:
+    """Return the sha256 of a text, as hex; lone surrogates are taken as they are."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def split_by_group(groups: Ints, fraction: float, seed: int, strata: Ints | None = None) -> tuple[Ints, Ints]:

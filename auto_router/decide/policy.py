@@ -1,12 +1,10 @@
-"""The settings of a router, and the policy that they come to with an artifact's operating points."""
+"""The policy that a router's settings come to with an artifact's operating points."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,95 +13,8 @@ from auto_router.data.dataset import Prediction
 from auto_router.decide.eligibility import index_of, per_model
 from auto_router.decide.operating_points import OperatingPoint, default_point
 from auto_router.decide.rule import Choices, choose
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
-
-PREFIX = "AUTO_ROUTER_"
-DEFAULT_PATH = "router_artifacts/nn_router.pth"
-
-
-@dataclass(frozen=True, slots=True)
-class RouterSettings:
-    """The settings of a router, in the library and in every server: the one list of them.
-
-    Raises:
-        ConfigError: a value is impossible by itself. Whether models and points exist is found when the artifact is open.
-    """
-
-    router_path: str = DEFAULT_PATH
-    """The artifact that ``nn_router.py`` wrote."""
-    model_thresholds: Mapping[str, float] = field(default_factory=dict)
-    """``{model: 0…1}``; models left out always qualify."""
-    model_costs: Mapping[str, float] = field(default_factory=dict)
-    """``{model: cost}`` in any one unit. Without thresholds the artifact's ``balanced`` operating point says what a right
-    answer may cost; where it has none, costs are only reported."""
-    device: str | None = None
-    """``cuda``, ``cuda:0``, … or ``cpu``, for ``--head mlp`` (the default network always computes on the CPU); None: CUDA where
-    there is a GPU. A missing GPU falls back to CPU with a warning."""
-    verbose: bool = False
-    """Print every decision."""
-    fallback_model: str | None = None
-    """Chosen where no model qualifies and it may take the input, and by servers where nothing can be decided."""
-    operating_point: str | None = None
-    """One that the artifact holds: ``accuracy``, ``quality``, ``balanced`` or ``economy``. Without it, thresholds and costs:
-    ``quality`` where it saves cost, else ``accuracy``. Thresholds may be given beside it."""
-    guard_unfamiliar: bool = True
-    """False: prompts unlike everything in training are decided like any other."""
-    encoder: str | None = None
-    """The encoder's back end; None: the one that the artifact names."""
-    clip_server: str | None = None
-    """``HOST:PORT`` for a router trained on a clip-server's embeddings."""
-    threads: int | None = None
-    """Cores that one call of the embedded encoder may use; None leaves the choice to it."""
-    cache_bytes: int = 64 * 2**20
-    """How much memory embeddings of recent prompts may take; 0 for none."""
-    drift_window: int = 1000
-    """Decisions that ``drift_report`` looks back on."""
-    timeout_s: float = 10.0
-    """Servers: how long one decision may take before the fallback is chosen instead."""
-    log_prompts: bool = False
-    """Servers: put the beginning of every prompt into the log."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "router_path", os.fspath(self.router_path))
-        if not self.timeout_s > 0:
-            raise ConfigError(f"timeout_s must be a number of seconds above 0, got {self.timeout_s!r}")
-        for name in ("cache_bytes", "drift_window"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {self.threads}")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> RouterSettings:
-        """Return the settings that ``values`` name; None means the default. Raises ConfigError for an unknown name."""
-        known = [part.name for part in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(f"router settings have unknown names {unknown}; allowed are {sorted(known)}")
-        return cls(**{name: value for name, value in values.items() if value is not None})
-
-    @classmethod
-    def from_environment(cls, values: Mapping[str, Any]) -> RouterSettings:
-        """Return the settings that ``values`` name; what is left out comes from the environment, else is the default.
-
-        Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
-        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``.
-        """
-        found: dict[str, Any] = {}
-        for name in ("router_path", "operating_point", "fallback_model"):
-            found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
-        for name in ("threads", "cache_bytes"):
-            number = os.environ.get(PREFIX + name.upper(), "")
-            if number and not number.isdecimal():
-                raise ConfigError(f"{PREFIX}{name.upper()} must be a whole number, got {number!r}")
-            found[name] = int(number) if number else None
-        return cls.of(found | {name: value for name, value in values.items() if value is not None})
-
-    @property
-    def known_models(self) -> tuple[str, ...]:
-        """The models that these settings name, for the time when no artifact says more; the fallback first."""
-        fallback = [self.fallback_model] if self.fallback_model else []
-        return tuple(dict.fromkeys([*fallback, *self.model_costs, *self.model_thresholds]))
 
 
 @dataclass(frozen=True, slots=True)

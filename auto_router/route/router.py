@@ -18,8 +18,9 @@ from auto_router.artifacts import load_artifact
 from auto_router.data.dataset import Prediction
 from auto_router.data.images import ImageLike
 from auto_router.decide.eligibility import Eligibility
-from auto_router.decide.policy import DEFAULT_PATH, Policies, Policy, RouterSettings, choose_each
+from auto_router.decide.policy import Policies, Policy, choose_each
 from auto_router.decide.rule import Decision, decisions
+from auto_router.decide.settings import DEFAULT_PATH, RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
 from auto_router.encode.factory import blank_image, open_encoder
 from auto_router.errors import ConfigError

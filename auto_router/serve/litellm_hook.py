@@ -23,7 +23,7 @@ from fastapi.responses import JSONResponse, Response
 from litellm.integrations.custom_logger import CustomLogger
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from auto_router.decide.policy import RouterSettings
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
 from auto_router.serve.chat import ALIASES, Request, decision_plain, request_of
@@ -39,7 +39,7 @@ ROUTED = {"acompletion": "metadata", "aresponses": "litellm_metadata", "anthropi
 class RouterHook(CustomLogger):
     """Routes requests for the model names in ``aliases`` (``auto``, ``auto-economy``, …; name → operating point).
 
-    ``settings`` are those of :class:`auto_router.decide.policy.RouterSettings`.
+    ``settings`` are those of :class:`auto_router.decide.settings.RouterSettings`.
 
     Raises:
         ConfigError, ArtifactError, EncoderError: see :meth:`DecisionService.open`; the proxy then does not start.

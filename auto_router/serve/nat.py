@@ -17,7 +17,7 @@ from nat.data_models.api_server import ChatRequest, ChatResponse, ChatResponseCh
 from nat.plugin_api import Builder, FunctionBaseConfig, FunctionInfo, FunctionRef, register_function
 from pydantic import BaseModel, Field, create_model, model_validator
 
-from auto_router.decide.policy import RouterSettings
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.serve.body_limit import MAX_BODY_BYTES
 from auto_router.serve.chat import AUTO, decision_plain, request_of

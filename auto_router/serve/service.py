@@ -23,8 +23,8 @@ from typing import Any
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.data.pool import ModelFacts
-from auto_router.decide.policy import RouterSettings
 from auto_router.decide.rule import Decision
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, EncoderError
 from auto_router.route.router import ModelRouter
 from auto_router.serve.chat import Request

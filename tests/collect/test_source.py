@@ -15,7 +15,7 @@ from PIL import Image
 from auto_router.collect.plan import make_plan
 from auto_router.collect.source import Question, Source
 from auto_router.data.images import pixels
-from auto_router.data.records import content_key
+from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 from tests.helpers import png
 from tests.stage1 import write_rows

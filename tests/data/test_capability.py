@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_router.collect.results import TEXT_ONLY
-from auto_router.data.capability import MIN_IMAGE_ROWS, POOL_NAME, compare_names, find_pool, settle_facts
+from auto_router.data.capability import MIN_IMAGE_ROWS, POOL_NAME, TEXT_ONLY_REASON, compare_names, find_pool, settle_facts
 from auto_router.data.dataset import Dataset
 from auto_router.data.pool import Pool, load_pool
 from auto_router.data.records import Record, group_ids, label_matrix
@@ -26,7 +25,7 @@ def dataset(records: list[Record]) -> Dataset:
 
 def records(images: int, pen_sees: bool = False, noted: bool = False) -> list[Record]:
     """Ten text rows, then rows with an image, of which ``pen`` has labels, a note of Stage 1, or nothing."""
-    errors = {"pen": TEXT_ONLY} if noted else {}
+    errors = {"pen": TEXT_ONLY_REASON} if noted else {}
     texts = [Record(i, f"text {i}", model_scores={"eye": 1.0, "pen": 0.0}) for i in range(10)]
     seen = {"eye": 1.0, "pen": 1.0 if pen_sees else None}
     return texts + [

@@ -13,7 +13,8 @@ import pytest
 
 from auto_router.data import formats as shards
 from auto_router.data.formats import files_of, parquet_shards, records_sha256
-from auto_router.data.records import Record, content_key, group_ids, iter_records, load_records
+from auto_router.data.records import Record, group_ids, iter_records, load_records
+from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 from tests.fakes import RECORD_MODELS, make_record
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from auto_router.data.records import (
     MAX_IDX,
     Record,
-    content_key,
     cost_matrix,
     group_ids,
     label_matrix,
@@ -25,6 +24,7 @@ from auto_router.data.records import (
     parse_records,
     save_records,
 )
+from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
 TEXT = st.text(max_size=30)

@@ -24,7 +24,7 @@ if find_spec("litellm") is None:  # not importorskip: importing it asks for pric
 import yaml
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
 
-from auto_router.decide.policy import RouterSettings
+from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
 from auto_router.route.router import ModelRouter
 from auto_router.serve.chat import Request

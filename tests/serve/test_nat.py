@@ -28,7 +28,7 @@ from nat.utils.data_models.schema_validator import validate_schema
 from openai import BadRequestError, OpenAI
 from PIL import Image
 
-from auto_router.decide.policy import RouterSettings
+from auto_router.decide.settings import RouterSettings
 from auto_router.route.router import ModelRouter
 from auto_router.serve.chat import decision_plain
 from auto_router.serve.nat import SERVICES
