@@ -160,8 +160,9 @@ def load_parts(arguments: argparse.Namespace, settings: FitSettings) -> tuple[Da
     """Return the training and the test rows, with what is known of their models; say what is left out or unknown."""
     pool, where = find_pool(arguments.pool)
     stack = "stack" in settings.heads
-    rows, json_paths, npy_paths = MAX_ROWS if stack else None, *find_files(arguments, settings.seed)
-    train = load_dataset(npy_paths[0], "train", json_paths[0], None, pool.facts, stack, rows, settings.seed)
+    json_paths, npy_paths = find_files(arguments, settings.seed)
+    max_rows = MAX_ROWS if stack else None
+    train = load_dataset(npy_paths[0], "train", json_paths[0], None, pool.facts, stack, max_rows, settings.seed)
     if not train.names:
         raise DataError(f"{json_paths[0]}: no record has 'model_scores'; run prepare_hf_data.py or add them")
     test = load_dataset(npy_paths[1], "test", json_paths[1], train.names, pool.facts, stack)

@@ -21,6 +21,7 @@ LEVEL_LABELS = 2.0
 CONFIDENCE_95 = 1.645
 MIN_LABELS = 5
 FEW_LABELS = 30
+MAX_UNKNOWN = 0.1  # of the rows, before labels that are all alike look chosen by what they are
 _ROUNDS = 50
 
 
@@ -74,21 +75,28 @@ def best_single_model(labels: Floats) -> int:
 
 
 def check_label_counts(labels: Floats, names: Sequence[str]) -> list[str]:
-    """Return a warning for each model with fewer than ``FEW_LABELS`` known labels.
+    """Return a warning for each model with few known labels, or with labels that are all alike while many are unknown.
 
     Raises:
         DataError: a model has fewer than ``MIN_LABELS``: nothing can be learned of it.
     """
-    counts = dict(zip(names, (~np.isnan(labels)).sum(axis=0).tolist(), strict=True))
-    too_few = {name: count for name, count in counts.items() if count < MIN_LABELS}
+    counts = (~np.isnan(labels)).sum(axis=0).tolist()
+    too_few = [f"{name} has {count}" for name, count in zip(names, counts, strict=True) if count < MIN_LABELS]
     if too_few:
-        said = ", ".join(f"{name} has {count}" for name, count in too_few.items())
         raise DataError(
-            f"too few known labels to learn from: {said}; at least {MIN_LABELS} of each model are needed. "
+            f"too few known labels to learn from: {', '.join(too_few)}; at least {MIN_LABELS} of each model are needed. "
             "Label more rows, or leave the model out"
         )
-    return [
-        f"{name} has {count} known labels; with fewer than {FEW_LABELS} its P(correct) is little more than a guess"
-        for name, count in counts.items()
-        if count < FEW_LABELS
-    ]
+    warnings = []
+    for name, count, column in zip(names, counts, labels.T, strict=True):
+        if count < FEW_LABELS:
+            warnings.append(
+                f"{name} has {count} known labels; with fewer than {FEW_LABELS} its P(correct) is little more than a guess"
+            )
+        values = column[~np.isnan(column)]
+        if len(column) - count > MAX_UNKNOWN * len(column) and (values == values[0]).all():
+            warnings.append(
+                f"all {count} known labels of {name} are {values[0]:g}, and {len(column) - count} are unknown: if only "
+                "answers of one kind could be judged, its P(correct) is wrong"
+            )
+    return warnings

@@ -329,8 +329,11 @@ def _deviations(labels: Array) -> tuple[Array, Array]:
 
 
 def _check(rows: Array, labels: Array, groups: Ints) -> None:
-    if len(rows) < 2 or len(np.unique(groups)) < 2:
-        raise DataError(f"{len(rows)} training rows in {len(np.unique(groups))} group(s); at least 2 of each are needed")
+    count = len(np.unique(groups))
+    if count < 2:
+        raise DataError(
+            f"{len(rows)} training rows form {count} group(s); at least 2 are needed: add records or check their 'group' field"
+        )
     broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(broken):
         raise DataError(f"training row {broken[0]} (and {len(broken) - 1} more) is not finite; encode the records again")

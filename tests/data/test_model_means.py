@@ -76,3 +76,12 @@ def test_few_labels_are_said_and_fewer_are_refused() -> None:
     y[MIN_LABELS - 1 :, 1] = np.nan
     with pytest.raises(DataError, match="b has 4; at least 5 of each model"):
         check_label_counts(y, ["a", "b"])
+
+
+def test_labels_that_are_all_alike_beside_unknown_ones_are_said() -> None:
+    y = labels(100, [0.7, 0.5])
+    y[y[:, 1] == 0.0, 1] = np.nan
+    (warning,) = check_label_counts(y, ["a", "b"])
+    assert f"all {int(np.nansum(y[:, 1]))} known labels of b are 1, and" in warning
+    y[:, 0] = 1.0  # all known: simply a good model
+    assert check_label_counts(y, ["a", "b"]) == [warning]
