@@ -14,7 +14,7 @@ RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt torch
 COPY pyproject.toml README.md LICENSE *.py ./
 COPY auto_router ./auto_router
 # The picture encoder is converted once, here: the running container can write nowhere but to /tmp.
-RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt ".[nat,nvclip]" \
+RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt ".[nat,nvclip,images]" \
   && python -c "from auto_router.encode.efficientnet import onnx_file; onnx_file()"
 
 FROM python:3.11-slim-bookworm

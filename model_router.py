@@ -14,18 +14,28 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 from auto_router.decide.rule import Decision
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, run
-from auto_router.learn.mlp import RouterNetwork
 from auto_router.route.router import ModelRouter
 from auto_router.terminal import add_flags, capture_output
 
+if TYPE_CHECKING:
+    from auto_router.learn.mlp import RouterNetwork
+
 __all__ = ["Decision", "EmbeddingGenerator", "ModelRouter", "RouterNetwork"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "RouterNetwork":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from auto_router.learn.mlp import RouterNetwork  # torch takes longer to import than a decision takes
+
+    return RouterNetwork
 
 
 EXAMPLES = """examples:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from auto_router import terminal
+from auto_router.artifact_files import COMPANION
 from auto_router.assess.tables import report
 from auto_router.cluster import add_engine_flags
 from auto_router.data.capability import compare_names, find_pool, settle_facts
@@ -146,7 +147,7 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         learned_from = train.extend(*feedback_rows(arguments.feedback, train, settings.seed))
     fitted = fit(learned_from, settings)
     artifact = calibrate(fitted, learned_from, settings.seed, arguments.store_prompts)
-    with replace_together(folder, [XGBOOST_NAME]) as staging:
+    with replace_together(folder, [XGBOOST_NAME, f"nn_router{COMPANION}"]) as staging:
         baselines = fit_baselines(arguments.baselines, learned_from, test, staging, arguments.with_xgboost, settings.seed)
         artifact, held_out = assess_router(artifact, learned_from, test, model_thresholds, model_costs, baselines)
         print(f"\n{report(artifact.training.metrics)}")

@@ -1,41 +1,47 @@
 """The router artifact ``nn_router.pth`` and its companions.
 
-One ``torch.save`` dict of tensors and plain values, read with ``weights_only=True``: opening one runs no code. The
-``.joblib`` companions are for people and notebooks; nothing on the routing path reads them.
-
-An artifact that nobody vouches for is checked before torch opens it: every part of the archive whole (CRC), uncompressed (so
-that a small file cannot unpack to a large one), and together no larger than the file.
+One ``torch.save`` dict of tensors and plain values, read with ``weights_only=True``: opening one runs no code. Beside that of
+the default network lies ``nn_router.safetensors`` with the same content: where it names the digest of the ``.pth`` it is read
+instead, without torch, which takes longer to import than the rest of a router. The ``.joblib`` companions are for people and
+notebooks; nothing on the routing path reads them.
 """
 
 from __future__ import annotations
 
-import pickle
-import struct
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 
 from auto_router.arrays import Floats
+from auto_router.artifact_files import (
+    COMPANION,
+    WITH_ARRAYS,
+    check_plain,
+    import_torch,
+    read_companion,
+    read_pth,
+    write_companion,
+    write_pth,
+)
 from auto_router.data.dataset import Prediction
 from auto_router.data.embeddings import Spec
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.errors import ArtifactError, ConfigError
-from auto_router.files import atomic_path
+from auto_router.files import atomic_path, sha256_of
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
-from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 from auto_router.learn.novelty import NoveltyDetector
 from auto_router.learn.stack import FeatureLayout, StackConfig, StackNetwork
 
-Network = StackNetwork | RouterNetwork
+if TYPE_CHECKING:  # torch is imported where a sigmoid network or a file of torch's own is read or written
+    from auto_router.learn.mlp import RouterNetwork
+
+Network: TypeAlias = "StackNetwork | RouterNetwork"
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 had no anchors of novelty and no expected costs, and kept the lengths of the kernels' anchors
@@ -135,16 +141,23 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
         "familiar": {} if artifact.novelty is None else artifact.novelty.to_plain(),
         "cost_model": {} if artifact.cost_model is None else artifact.cost_model.to_plain(),
     }
-    with atomic_path(Path(path)) as temporary:
-        torch.save(_as_tensors(content), temporary)
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        write_pth(temporary, content)
         try:
             load_artifact(temporary)
         except ArtifactError as error:
             raise ArtifactError(f"this router could not be opened again, so {path} stays as it was: {error}") from error
+    if isinstance(network, StackNetwork):
+        write_companion(path.with_suffix(COMPANION), content, sha256_of(path))
+    else:
+        path.with_suffix(COMPANION).unlink(missing_ok=True)
 
 
-def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artifact:
-    """Read an artifact; a sigmoid network comes in eval mode, on ``device``.
+def load_artifact(path: str | Path, device: str | None = "cpu") -> Artifact:
+    """Read an artifact, a ``.pth`` or its ``.safetensors`` companion; a sigmoid network comes in eval mode, on ``device``.
+
+    ``device`` None is CUDA where there is a GPU. The default network always computes on the CPU.
 
     Raises:
         ArtifactError: the file is missing, damaged, of another format, or its parts do not fit each other.
@@ -152,7 +165,9 @@ def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artif
     path = Path(path)
     if not path.is_file():
         raise ArtifactError(f"router artifact {path} does not exist; train one with nn_router.py or give router_path=")
-    content = load_plain(path)
+    companion = path.with_suffix(COMPANION)
+    content = read_companion(companion, path) if companion.is_file() else None
+    content = read_pth(path) if content is None else content
     found = content.get("format") if isinstance(content, Mapping) else type(content).__name__
     if not isinstance(content, Mapping) or not isinstance(found, int) or found not in READABLE:
         newer = isinstance(found, int) and found > FORMAT
@@ -171,8 +186,8 @@ def load_artifact(path: str | Path, device: str | torch.device = "cpu") -> Artif
     except (ConfigError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
-    if isinstance(artifact.network, RouterNetwork):
-        artifact.network.to(device)
+    if not isinstance(artifact.network, StackNetwork):
+        artifact.network.to(_usable_device(device))
     return artifact
 
 
@@ -184,7 +199,7 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(content: Mapping[str, Any]) -> Artifact:
     for entry in _TYPES:
-        check_plain(content[entry], tensors=entry in ("state_dict", "familiar", "cost_model"))
+        check_plain(content[entry], arrays=entry in WITH_ARRAYS)
     names = content["model_names"]
     network = _network(content["network"], content["state_dict"])
     config = network.config
@@ -202,8 +217,8 @@ def _build(content: Mapping[str, Any]) -> Artifact:
         {str(name): OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()},
         TrainingSummary.from_plain(content["training"]),
         tuple(content["surface"]),
-        NoveltyDetector.from_plain(_as_arrays(content["familiar"]), embedded, len(names)),
-        CostModel.from_plain(_as_arrays(content["cost_model"]), config.input_dim, len(names)),
+        NoveltyDetector.from_plain(content["familiar"], embedded, len(names)),
+        CostModel.from_plain(content["cost_model"], config.input_dim, len(names)),
     )
     if artifact.layout.dim != config.input_dim:
         raise ConfigError(f"network input {config.input_dim} for {artifact.layout}")
@@ -215,9 +230,16 @@ def _network(described: Mapping[str, Any], state: Mapping[str, Any]) -> Network:
     settings = {name: value for name, value in described.items() if name != "kind"}
     kind = described.get("kind", "mlp")  # the first artifacts held nothing else
     if kind == "stack":
-        return StackNetwork.from_state(StackConfig.from_plain(settings), _as_arrays(state))
+        return StackNetwork.from_state(StackConfig.from_plain(settings), state)
     if kind != "mlp":
         raise ConfigError(f"network kind {kind!r} is unknown; known are mlp and stack")
+    return _sigmoid_network(settings, state)
+
+
+def _sigmoid_network(settings: Mapping[str, Any], state: Mapping[str, Any]) -> RouterNetwork:
+    torch = import_torch("a sigmoid network (nn_router.py --head mlp)")
+    from auto_router.learn.mlp import NetworkConfig, RouterNetwork
+
     # Built on no device, so that nothing is allocated for wrong sizes.
     with torch.device("meta"):
         network = RouterNetwork(NetworkConfig.from_plain(settings))
@@ -225,15 +247,21 @@ def _network(described: Mapping[str, Any], state: Mapping[str, Any]) -> Network:
     if set(state) != set(expected):
         raise ConfigError(f"missing or unknown tensors: {', '.join(sorted(map(str, set(state) ^ set(expected))))[:200]}")
     for name, wanted in expected.items():
-        tensor = state[name]
-        if not isinstance(tensor, torch.Tensor):
+        array = state[name]
+        if not isinstance(array, np.ndarray):
             raise ConfigError(f"{name} is not a tensor")
-        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            raise ConfigError(f"{name} is {tensor.dtype} {list(tensor.shape)}, not {wanted.dtype} {list(wanted.shape)}")
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if array.shape != tuple(wanted.shape) or str(array.dtype) not in str(wanted.dtype):
+            raise ConfigError(f"{name} is {array.dtype} {list(array.shape)}, not {wanted.dtype} {list(wanted.shape)}")
+        if not np.isfinite(array).all():
             raise ConfigError(f"{name} holds values that are not finite")
-    network.load_state_dict(dict(state), assign=True)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()}, assign=True)
     return network.eval()
+
+
+def _usable_device(name: str | None) -> Any:
+    from auto_router.learn.mlp import usable_device
+
+    return usable_device(name)
 
 
 def _try(artifact: Artifact) -> None:
@@ -245,82 +273,3 @@ def _try(artifact: Artifact) -> None:
     parts = (prediction.probabilities, prediction.novelty)
     if not all(np.isfinite(part).all() for part in parts if part is not None):
         raise ConfigError("its network gives no numbers")
-
-
-def _as_tensors(value: Any) -> Any:
-    """Return plain values with a tensor in the place of every array."""
-    if isinstance(value, Mapping):
-        return {name: _as_tensors(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(value))
-    return value.cpu() if isinstance(value, torch.Tensor) else value
-
-
-def _as_arrays(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with an array in the place of every tensor."""
-    return {str(name): value.numpy() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
-
-
-MAX_ARTIFACT_BYTES = 2**31
-# What torch's restricted reader answers to damaged pickles.
-_DAMAGED = (
-    *(RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError),
-    *(MemoryError, struct.error, zipfile.BadZipFile),
-)
-
-
-def load_plain(path: Path) -> Any:
-    """Return the content of ``path``, tensors on the CPU.
-
-    Raises:
-        ArtifactError: it is no such archive, is damaged, or holds anything but tensors and plain values.
-    """
-    try:
-        _check_archive(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the restricted reader, about pickles that it goes on to refuse
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to read the file unsafely; that advice must not be passed on.
-        raise ArtifactError(
-            f"router artifact {path} is not one: it holds more than tensors and plain values, or is damaged; nothing in it "
-            "was run. Train it again"
-        ) from error
-    except _DAMAGED as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0][:200] if lines else type(error).__name__
-        raise ArtifactError(f"router artifact {path} is damaged or not an artifact ({reason}); train it again") from error
-
-
-def _check_archive(path: Path) -> None:
-    size = path.stat().st_size
-    if size > MAX_ARTIFACT_BYTES:
-        raise ValueError(f"{size:,} bytes, at most {MAX_ARTIFACT_BYTES:,} are read")
-    with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-        if any(part.compress_type != zipfile.ZIP_STORED or part.flag_bits & 1 for part in parts):
-            raise ValueError("its parts are compressed or encrypted")
-        if sum(part.file_size for part in parts) > size or len({part.filename for part in parts}) < len(parts):
-            raise ValueError("its parts are larger than the file, or of one name")
-        broken = archive.testzip()
-        if broken is not None:
-            raise ValueError(f"its part {broken[:80]!r} does not fit its checksum")
-
-
-def check_plain(value: Any, tensors: bool = False) -> None:
-    """Raise ConfigError where ``value`` holds, at any depth, anything but plain values (and tensors, where they may be).
-
-    A tensor in the place of a list may claim a billion elements that no file has.
-    """
-    if isinstance(value, dict):
-        for key, inside in value.items():
-            check_plain(key)
-            check_plain(inside, tensors)
-    elif isinstance(value, list | tuple):
-        for inside in value:
-            check_plain(inside)
-    elif isinstance(value, torch.Tensor) and tensors:
-        if value.layout != torch.strided or not value.is_contiguous():
-            raise ConfigError(f"a tensor of shape {list(value.shape)} is not whole")
-    elif value is not None and not isinstance(value, str | int | float):
-        raise ConfigError(f"a {type(value).__name__} in the place of a plain value")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from auto_router.artifacts import Artifact, TrainingSummary, load_artifact, save
 from auto_router.data.pool import ModelFacts
 from auto_router.errors import ArtifactError
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
+from auto_router.learn.stack import FeatureLayout
+from auto_router.learn.stack_fit import fit_stack
 
 
 def artifact() -> Artifact:
@@ -110,3 +114,57 @@ def test_a_failed_write_leaves_the_old_artifact(tmp_path: Path) -> None:
         save_artifact(path, broken)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["nn_router.pth"]
+
+
+@pytest.fixture
+def default_network() -> Artifact:
+    """A small default router: its companion is read without torch."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 6)).astype(np.float32)
+    network = fit_stack(x, (x[:, :2] > 0).astype(np.float32), np.arange(40), FeatureLayout(4, 2, 0)).network
+    return Artifact(network, ("a", "b"), {"backend": "tiny", "text_dim": 4, "image_dim": 2})
+
+
+ROUTE_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # as where it is not installed
+import numpy as np
+from auto_router.artifacts import load_artifact
+from model_router import ModelRouter
+from auto_router.errors import ArtifactError
+try:
+    print(load_artifact(sys.argv[1]).predict(np.ones((1, 6), dtype=np.float32)).probabilities.tolist())
+except ArtifactError as error:
+    print(error)
+"""
+
+
+def run_without_torch(path: Path) -> str:
+    command = [sys.executable, "-c", ROUTE_WITHOUT_TORCH, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_default_network_predicts_the_same_without_torch(tmp_path: Path, default_network: Artifact) -> None:
+    path = tmp_path / "nn_router.pth"
+    save_artifact(path, default_network)
+    expected = default_network.predict(np.ones((1, 6), dtype=np.float32)).probabilities.tolist()
+    companion = path.with_suffix(".safetensors")
+    assert (run_without_torch(path), run_without_torch(companion)) == (str(expected), str(expected))
+    assert companion.stat().st_mode == path.stat().st_mode
+    path.unlink()
+    assert load_artifact(companion).predict(np.ones((1, 6), dtype=np.float32)).probabilities.tolist() == expected
+    companion.unlink()
+    save_artifact(path, artifact())
+    assert "needs torch: pip install torch" in run_without_torch(path)
+
+
+def test_a_companion_of_another_artifact_is_not_read(tmp_path: Path, default_network: Artifact) -> None:
+    path, other = tmp_path / "nn_router.pth", tmp_path / "other" / "nn_router.pth"
+    save_artifact(path, default_network)
+    save_artifact(other, replace(default_network, model_names=("c", "d")))
+    path.write_bytes(other.read_bytes())  # as an older version, or a hand, would replace it
+    assert load_artifact(path).model_names == ("c", "d")
+    save_artifact(path, artifact())
+    assert not path.with_suffix(".safetensors").exists()

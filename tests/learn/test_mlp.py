@@ -15,7 +15,7 @@ import torch
 from auto_router.data import dataset
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import release
-from auto_router.learn import memmap
+from auto_router.learn import mlp
 from auto_router.learn.memmap import Subset, first_not_finite
 from auto_router.learn.mlp import (
     NetworkConfig,
@@ -239,11 +239,11 @@ def test_pages_of_a_map_are_released_and_read_again(tmp_path: Path, monkeypatch:
         release(of)
         released.append(before - mapped_mib())
 
-    for module in (dataset, memmap):
+    for module in (dataset, mlp):
         monkeypatch.setattr(module, "HELD", 256)
         monkeypatch.setattr(module, "release", counted)
     assert np.array_equal(Subset(mapped, rows)[:], table[rows])
-    batch = memmap.on_device(Subset(mapped, rows), "cpu")
+    batch = mlp.on_device(Subset(mapped, rows), "cpu")
     for places in torch.split(torch.arange(2000), 100):
         assert np.array_equal(batch(places).numpy(), table[rows[places.numpy()]])
     assert len(released) == 8 + 6, "2,000 rows by 256, and by batches of 100"

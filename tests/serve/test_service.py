@@ -302,7 +302,7 @@ def test_every_setting_reaches_the_router_in_service(tmp_path: Path) -> None:
         router = service.live.router
         assert router is not None
         assert router.settings == replace(settings, encoder=None), "it is given the service's own encoder"
-        assert (router.policy.guard, router.policy.operating_point, router.device.type) == (False, "economy", "cpu")
+        assert (router.policy.guard, router.policy.operating_point, router.device) == (False, "economy", "cpu")
         assert router.drift_report().decisions == 7
     finally:
         service.close()
