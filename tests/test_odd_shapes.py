@@ -32,7 +32,7 @@ SHAPES = 100
 FORMATS = ("json", "jsonl", "jsonl.gz", "parquet")
 COSTS = ("none", "zero", "some", "huge", "tiny", "one model's")
 MISSING = ("none", "at random", "by image", "by label", "a whole model")
-THRESHOLDS = ({}, {"m0": 0.0}, {"m0": 1.0}, {"m0": 1.0, "m1": 1.0})
+THRESHOLDS: tuple[dict[str, float], ...] = ({}, {"m0": 0.0}, {"m0": 1.0}, {"m0": 1.0, "m1": 1.0})
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,11 @@ class Shape:
         ]  # fmt: skip
 
     def prices(self) -> dict[str, float | None]:
-        values = {"none": [], "zero": [0.0], "some": [0.1, None, 0.0], "huge": [1e9, 1e-9], "tiny": [1e-300, 3e-12],
-                  "one model's": [0.2]}[self.costs]  # fmt: skip
+        kinds: dict[str, list[float | None]] = {
+            "none": [], "zero": [0.0], "some": [0.1, None, 0.0], "huge": [1e9, 1e-9], "tiny": [1e-300, 3e-12],
+            "one model's": [0.2],
+        }  # fmt: skip
+        values = kinds[self.costs]
         count = min(self.models, 1) if self.costs == "one model's" else self.models if values else 0
         return {f"m{j}": values[j % len(values)] for j in range(count)}
 

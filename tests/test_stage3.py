@@ -22,6 +22,7 @@ from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS
 from auto_router.data.records import Record, load_records, save_records
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ArtifactError, run
+from auto_router.learn.calibration import fit_calibration
 from auto_router.learn.mlp import RouterNetwork
 from auto_router.learn.stack import StackNetwork
 from tests.fakes import LetterEncoder
@@ -155,7 +156,6 @@ def test_points_and_calibration_of_the_network_are_fitted_out_of_fold(tmp_path: 
     own = {"hidden_dims": [64], "epochs": 60, "patience": 60, "learning_rate": 0.02, "dropout": 0.0}
     monkeypatch.setattr(nn_router, "default_config", nn_router.default_config | own)
     seen: dict[str, Any] = {}
-    fit_calibration = stage_3.fit_calibration
 
     def spy(p: Any, targets: Any, *rest: Any) -> Any:
         seen["rows"], seen["correlation"] = len(p), np.corrcoef(p.ravel(), targets.ravel())[0, 1]

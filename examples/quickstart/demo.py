@@ -2,7 +2,7 @@
 
     make demo        (or: python examples/quickstart/demo.py [--output-dir demo])
 
-Real answers of five small local models, two of which take pictures, were recorded (``recording.jsonl.gz``). A replay
+Real answers of small local models, one of which takes pictures, were recorded (``recording.jsonl.gz``). A replay
 server on loopback gives them again over HTTP, and the four stages run exactly as they would against paid endpoints:
 collect, encode, train, route. The pictures that are routed are held out: no stage before has trained on them.
 """
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     with ReplayServer(load_recording(HERE / "recording.jsonl.gz")) as server:
         stage(
-            "Stage 1: ask five models over HTTP (recorded answers), judge them",
+            "Stage 1: ask four models over HTTP (recorded answers), judge them",
             "prepare_hf_data.py", "--dataset", (HERE / "prompts.jsonl").relative_to(ROOT), "--pool", pool, "--match-only",
             "--base-url", server.url, "--output-dir", out,
         )  # fmt: skip
