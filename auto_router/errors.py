@@ -72,13 +72,18 @@ def run(main: Callable[[], None]) -> int:
             stream.reconfigure(errors="backslashreplace")  # a console that has no λ must not end a stage
     try:
         main()
+        sys.stdout.flush()
     except RouterError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output is gone, as after "| head"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer has somewhere to go
-        return 141
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:  # whoever read the output is gone, as after "| head"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer has somewhere to go
+            return 141
+        raise  # another pipe
     return 0
