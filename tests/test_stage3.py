@@ -124,6 +124,7 @@ def test_an_edited_configuration_is_trained_and_the_better_head_or_the_named_one
     served = better if head == "auto" else head
     assert f"served: {served}, {'the higher accuracy' if head == 'auto' else 'as HEAD says'}" in said
     assert isinstance(artifact.network, StackNetwork if served == "stack" else RouterNetwork)
+    assert "The heads beside each other, out of fold" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     for name, found in compared.items():
         assert any(line.split()[:2] == [name, f"{found['accuracy']:.4f}"] for line in said.splitlines())
 
