@@ -24,6 +24,7 @@ from tabulate import tabulate
 from auto_router.arrays import Array
 from auto_router.cluster import add_engine_flags
 from auto_router.data.embeddings import METADATA_NAME
+from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, split_labels
 from auto_router.data.records import Record, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
@@ -36,10 +37,11 @@ from auto_router.terminal import PARTIAL, add_flags, bar, capture_output
 EXAMPLES = """examples:
   python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
   python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
+  python generate_embeddings.py --labels my_labels.json --test-fraction 0.2     # one list; a fifth of it is held out
   python generate_embeddings.py --train-json ... --test-json ... --on-error skip --json > encoded.json
 
 A stopped run continues with the same command.
-next: python nn_router.py --train-embeddings hf_train_embeddings.npy ..."""
+next: python nn_router.py --train-embeddings hf_train_embeddings.npy ..., or --labels my_labels.json"""
 
 
 def load_embedding_model(
@@ -86,8 +88,14 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Stage 2: encode evaluation records into NumPy files.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("--train-json", required=True, type=Path, help="records to train on (json, jsonl, .gz, parquet)")
-    parser.add_argument("--test-json", required=True, type=Path, help="records to assess on")
+    parser.add_argument("--train-json", type=Path, help="records to train on (json, jsonl, .gz, parquet)")
+    parser.add_argument("--test-json", type=Path, help="records to assess on")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE",
+        help=f"one list instead of the two: split by group and near-duplicates into {TRAIN_LABELS} and {TEST_LABELS}",
+    )  # fmt: skip
+    parser.add_argument("--test-fraction", type=float, default=0.2, help="of the groups of --labels, to test on (default 0.2)")
+    parser.add_argument("--seed", type=int, default=0, help="of that split (default 0); give Stage 3 the same")
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the three files go (default: here)")
     parser.add_argument("--clip-server", metavar="HOST:PORT", help="use this clip-server (env AUTO_ROUTER_CLIP_SERVER)")
     parser.add_argument("--encoder", choices=BACKENDS, help="back end; default: clip-server where given, else local")
@@ -111,6 +119,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.chunk < 1:
         raise ConfigError(f"--chunk must be at least 1, got {arguments.chunk}")
+    pair = [path for path in (arguments.train_json, arguments.test_json) if path is not None]
+    if len(pair) != (2 if arguments.labels is None else 0):
+        raise ConfigError("give --train-json and --test-json, or --labels, one list that is split; see --help")
+    if not 0 <= arguments.seed < 2**32:
+        raise ConfigError(f"--seed must be a whole number from 0 to {2**32 - 1}, got {arguments.seed}")
     return arguments
 
 
@@ -152,9 +165,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
     """Encode both files and return what was done, in plain values."""
-    sources = {
-        part: survey_file(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()
-    }
+    paths = arguments.train_json, arguments.test_json
+    if arguments.labels is not None:
+        paths = split_labels(arguments.labels, arguments.output_dir, arguments.test_fraction, arguments.seed)
+    sources = {part: survey_file(part, path) for part, path in zip(("train", "test"), paths, strict=True)}
     model = load_embedding_model(*encoder_of(arguments))
     print(f"encoder: {model.spec}")
     parts, table = {}, []

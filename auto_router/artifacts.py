@@ -63,6 +63,8 @@ class TrainingSummary:
     test_sha256: str = ""
     search: Sequence[Mapping[str, Any]] = ()
     """The trials of a search, the best first."""
+    compared: Mapping[str, Any] = field(default_factory=dict)
+    """``{head: its measures out of fold and its settings}`` where two heads were fitted."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """``model_thresholds`` and ``model_costs`` that the metrics were taken under."""
     reference: Mapping[str, Any] = field(default_factory=dict)
@@ -119,7 +121,11 @@ class Artifact:
 
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:
-    """Write ``artifact``, whole or not at all."""
+    """Write ``artifact``, whole or not at all.
+
+    Raises:
+        ArtifactError: it cannot be loaded back; what was at ``path`` stays.
+    """
     network = artifact.network
     content = {
         "format": FORMAT,
@@ -138,6 +144,10 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
     path = Path(path)
     with atomic_path(path) as temporary:
         write_pth(temporary, content)
+        try:
+            load_artifact(temporary)
+        except ArtifactError as error:
+            raise ArtifactError(f"this router could not be opened again, so {path} stays as it was: {error}") from error
     if isinstance(network, StackNetwork):
         write_companion(path.with_suffix(COMPANION), content, sha256_of(path))
     else:

@@ -24,12 +24,14 @@ import numpy as np
 
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
+from auto_router.data.capability import settle_facts
 from auto_router.data.dataset import load_dataset
-from auto_router.data.pool import ModelFacts, load_pool
+from auto_router.data.model_means import CONFIDENCE_95
+from auto_router.data.pool import ModelFacts, Pool, load_pool
 from auto_router.data.splits import group_folds
-from auto_router.decide.operating_points import CONFIDENCE_95, OperatingPoint, clustered_mean
+from auto_router.decide.operating_points import OperatingPoint, clustered_mean
 from auto_router.errors import ConfigError, DataError, run
-from auto_router.files import atomic_path
+from auto_router.files import replace_together
 from auto_router.learn.stack import StackNetwork
 from auto_router.route.feedback import encoder_digest
 from auto_router.terminal import add_flags, capture_output
@@ -297,20 +299,23 @@ def edit_by_old_flags(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _save(folder: Path, artifact: Artifact, edits: Sequence[str]) -> dict[str, Any]:
     path, training = folder / "nn_router.pth", artifact.training
-    save_artifact(path, replace(artifact, training=replace(training, edits=[*training.edits, *edits])))
-    with atomic_path(folder / "model_names.joblib") as temporary:
-        joblib.dump(list(artifact.model_names), temporary)
+    with replace_together(folder) as staging:
+        save_artifact(staging / path.name, replace(artifact, training=replace(training, edits=[*training.edits, *edits])))
+        joblib.dump(list(artifact.model_names), staging / "model_names.joblib")
     print(f"{'; '.join(edits)}. {path.resolve()} now routes to {', '.join(artifact.model_names)}")
     print("metrics.json is still that of the router as it was trained")
     return {"stage": 3, "edits": list(edits), "models": list(artifact.model_names)}
 
 
 def _add(artifact: Artifact, name: str, npy: Path, json_path: Path, pool: Path | None) -> Artifact:
-    facts = {} if pool is None else load_pool(pool).facts
-    data = load_dataset(npy, "train", json_path, [name], facts, bool(artifact.prompt_features))
+    stated = Pool(()) if pool is None else load_pool(pool)
+    data = load_dataset(npy, "train", json_path, [name], stated.facts, bool(artifact.prompt_features))
     if encoder_digest(data.encoder) != encoder_digest(artifact.encoder):
         raise DataError(f"{npy} were made by another encoder than this router's; make them with the same one")
     labels, cost = data.labels[:, 0], None if data.costs is None else float(np.nanmean(data.costs))
+    facts, lines = settle_facts([data], stated)
+    for line in lines:
+        print(f"note: {line}")
     found = add_model(artifact, name, data.features, labels, data.groups, facts.get(name), cost)
     guarded = {point for point, settings in found.operating_points.items() if settings.default == name}
     print(f"{name}: {int((~np.isnan(labels)).sum())} labels, {np.nanmean(labels):.1%} right, cost {cost}")

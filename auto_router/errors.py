@@ -14,6 +14,7 @@ stderr and exit code 2 (:func:`run`).
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,8 @@ def needs_extra(extra: str) -> Iterator[None]:
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command's ``main`` and return its exit code: 0 done, 2 a :class:`RouterError`, 130 interrupted.
+    """Run a command's ``main`` and return its exit code: 0 done, 2 a :class:`RouterError`, 130 interrupted,
+    141 nobody reads its output any more.
 
     A :class:`RouterError` is printed as one line without a traceback; any other exception is a bug and keeps its
     traceback.
@@ -70,10 +72,18 @@ def run(main: Callable[[], None]) -> int:
             stream.reconfigure(errors="backslashreplace")  # a console that has no λ must not end a stage
     try:
         main()
+        sys.stdout.flush()
     except RouterError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:  # whoever read the output is gone, as after "| head"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer has somewhere to go
+            return 141
+        raise  # another pipe
     return 0

@@ -22,11 +22,10 @@ from recorded import DATA, DataSet, load_embeddings
 from tabulate import tabulate
 
 from auto_router.arrays import Array
-from auto_router.assess.metrics import best_single_model
+from auto_router.data.model_means import best_single_model
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, group_ids, label_matrix, load_records, model_names
 from auto_router.data.splits import split_by_group
-from auto_router.decide.rule import choose
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
@@ -105,9 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         data = DataSet(names, groups, y, None, plain, append_prompt_features(plain, prompts))
         for seed in arguments.seeds:
             train, test = split_by_group(groups, 0.2, seed)
-            predict, fitted, _ = default_router(data, train, y[train], seed)
-            p, best = predict(data.rows[test]), best_single_model(y[train])
-            chosen = choose(p, penalties=fitted["accuracy"].penalties(names)).chosen
+            router, best = default_router(data, train, y[train], seed), best_single_model(y[train])
+            p = router.predict(data.rows[test])
+            chosen = router.decide("accuracy", p, data.plain[test], None)
             found.setdefault(name, []).append(measured(p, chosen, y[test], best, names, None, None))
     table = []
     for name, results in found.items():

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for seed in arguments.seeds:
         groups = np.unique(data.groups[texts], return_inverse=True)[1]
         train, held_out = (texts[part] for part in split_by_group(groups, 0.2, seed))
-        detector = fit_novelty(data.plain[train], data.y[train], data.groups[train], train.tolist())
+        detector, _ = fit_novelty(data.plain[train], data.y[train], data.groups[train], train.tolist())
         flagged = [float((detector.novelty(data.plain[rows]) > 1).mean()) for rows in (pictures, held_out)]
         table.append([seed, len(train), *flagged])
     headers = ["seed", "texts learned", f"of {len(pictures)} pictures flagged", "of held-out texts flagged"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from auto_router.arrays import Array, Floats, Ints
+from auto_router.arrays import Array, Bools, Floats, Ints
 from auto_router.data.embeddings import save_array
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import FEATURE_NAMES, append_prompt_features
@@ -25,6 +26,7 @@ from auto_router.learn.stack import FeatureLayout
 from generate_embeddings import generate_embeddings_for_dataset
 
 SETS = ("combined5", "llmrouter14", "routerbench_sub", "mmlu_pro")
+SPLIT_SETS = ("routerdc_split/in", "routerdc_split/out")  # with test rows of their own, in and out of distribution
 DATA = ROOT.parent / "shared" / "data"
 MAX_ROWS = 8000
 LAYOUT = FeatureLayout(LocalEncoder.text_dim, LocalEncoder.image_dim, len(FEATURE_NAMES))
@@ -50,9 +52,14 @@ class DataSet:
     plain: Array
     rows: Array
     """Embeddings with the features of the prompts behind them: the default router's input."""
+    test: Bools | None = None
+    """``[N]``: rows that are for testing only; None where the set has no split of its own."""
 
     @classmethod
     def load(cls, folder: Path) -> DataSet:
+        """Read a set of ``SETS``, or one of ``SPLIT_SETS``, of which the last part says which test rows."""
+        if folder.name in ("in", "out"):
+            return cls._load_split(folder.parent, folder.name)
         path, prices = folder / "data.json.gz", folder / "prices.json"
         records = load_records(path)[:MAX_ROWS]
         names = model_names(records)
@@ -61,3 +68,18 @@ class DataSet:
         plain, costs = load_embeddings(path, records), answer_costs(records, names, facts)
         rows = append_prompt_features(plain, [record.prompt for record in records])
         return cls(names, group_ids(records), label_matrix(records, names), costs, plain, rows)
+
+    @classmethod
+    def _load_split(cls, folder: Path, part: str) -> DataSet:
+        train = load_records(folder / "train.json.gz")
+        every = load_records(folder / "test.json.gz")
+        with gzip.open(folder / "test.json.gz", "rt", encoding="utf-8") as file:
+            kept = np.flatnonzero([record["part"] == part for record in json.load(file)])
+        kept = np.sort(np.random.default_rng(0).permutation(kept)[:MAX_ROWS])
+        plain = np.concatenate(
+            [load_embeddings(folder / "train.json.gz", train), load_embeddings(folder / "test.json.gz", every)[kept]]
+        )
+        records = [*train, *(every[i] for i in kept.tolist())]
+        names, rows = model_names(train), append_prompt_features(plain, [record.prompt for record in records])
+        test = np.arange(len(records)) >= len(train)
+        return cls(names, group_ids(records), label_matrix(records, names), None, plain, rows, test)

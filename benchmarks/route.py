@@ -66,11 +66,11 @@ def default_artifact(folder: Path) -> Path:
         out_of_fold = calibration(fitted.out_of_fold)
         costs = None if data.costs is None else fit_costs(x, data.costs, data.groups)
         cost_model, expected = (None, None) if costs is None else costs
-        points = fit_operating_points(out_of_fold, y, data.costs, data.groups, data.names, expected=expected)
+        detector, novelty = fit_novelty(data.plain, y, data.groups, list(range(len(y))))
+        points = fit_operating_points(out_of_fold, y, data.costs, data.groups, data.names, expected=expected, novel=novelty > 1)
         artifact = Artifact(
             fitted.network, tuple(data.names), open_encoder("local").spec, calibration=calibration, operating_points=points,
-            prompt_features=FEATURE_NAMES, novelty=fit_novelty(data.plain, y, data.groups, list(range(len(y)))),
-            cost_model=cost_model,
+            prompt_features=FEATURE_NAMES, novelty=detector, cost_model=cost_model,
         )  # fmt: skip
         save_artifact(path, artifact)
     return path

@@ -53,7 +53,7 @@ def artifact() -> Artifact:
     return Artifact(
         network, NAMES, {"text_dim": 4, "image_dim": 2}, {"words": TEXT_ONLY},
         Calibration("sigmoid", [([0.0, 1.0], [0.0, 1.0])] * 2), points,
-        novelty=fit_novelty(x[:, :6], y[:, :2], np.arange(300), list(range(300))),
+        novelty=fit_novelty(x[:, :6], y[:, :2], np.arange(300), list(range(300)))[0],
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from auto_router.data import formats
 from auto_router.data.formats import json_items
 from auto_router.errors import RouterError, run
 from auto_router.files import atomic_path, sha256_of, write_json
+from tests.checkout import ROOT
 
 
 def test_a_block_that_ends_moves_the_file_into_place(tmp_path: Path) -> None:
@@ -86,6 +89,22 @@ def test_run_turns_our_errors_into_one_line_and_code_2(capsys: pytest.CaptureFix
 
     assert run(fails) == 2
     assert capsys.readouterr().err == "error: first line second line\n"
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_closed_output_ends_a_command_quietly_and_another_broken_pipe_is_a_bug(is_open: bool) -> None:
+    code = "raise BrokenPipeError('of a peer')" if is_open else "print('x')"
+    program = f"import sys\nfrom auto_router.errors import run\ndef main():\n    {code}\nsys.exit(run(main))"
+    reader, writer = os.pipe()
+    if not is_open:
+        os.close(reader)
+    done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert done.returncode == (1 if is_open else 141)
+    assert ("of a peer" in done.stderr) is is_open
+    assert "Exception ignored" not in done.stderr
+    if is_open:
+        os.close(reader)
 
 
 def test_run_passes_success_interrupts_and_bugs_on(capsys: pytest.CaptureFixture[str]) -> None:

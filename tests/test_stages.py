@@ -179,7 +179,6 @@ def test_xgboost_is_written_and_compared_on_request(trained: Path, tmp_path: Pat
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "tune the stack": (["--tune"], "add --head mlp"),
     "costs for the stack": (["--cost-weight", "1"], "add --head mlp"),
     "no costs known": (["--head", "mlp", "--cost-weight", "1"], "none is known of a, b, c"),
     "negative weight": (["--head", "mlp", "--cost-weight", "-1"], "--cost-weight must be a number from 0"),

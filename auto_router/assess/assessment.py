@@ -109,6 +109,8 @@ def _calibration(p: Floats, y: Floats, bootstrap: GroupBootstrap) -> dict[str, A
 
 
 NO_SOURCE = "(none)"
+MAX_UNLABELLED = 0.05  # of the test rows may have no label of the chosen model, else there is no headline
+REFUSED = ("router", "gap_closed", "router_minus_best_single", "quality_kept", "rank_score")
 
 
 def assess(
@@ -163,15 +165,36 @@ def assess(
 def measure_decisions(test: TestSet, chosen: Ints, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
     """Return what the decisions ``chosen`` [N] are worth beside always asking the best single model."""
     labels, single = test.label(chosen), test.outcomes[:, best_single]
+    kept, kept_interval = _ratio(labels, single, bootstrap)
+    share, share_interval = _ratio(test.cost(chosen), test.cost(test.always(best_single)), bootstrap)
     return {
+        "quality_kept": kept,
+        "quality_kept_interval": kept_interval,
+        "cost_saved": None if share is None else 1.0 - share,
+        "cost_saved_interval": None if share_interval is None else (1.0 - share_interval[1], 1.0 - share_interval[0]),
         "accuracy": mean_of(labels),
         "accuracy_interval": bootstrap.interval(labels),
         "minus_best_single": mean_of(labels - single),
         "minus_best_single_interval": bootstrap.interval(labels - single),
         "cost": mean_of(test.cost(chosen)),
-        "cost_share": _cost_share(test, chosen, best_single),
+        "cost_share": share,
+        "cost_share_interval": share_interval,
         "selection": _selection(test, chosen),
     }
+
+
+def _ratio(above: Floats, below: Floats, bootstrap: GroupBootstrap) -> tuple[float | None, Interval | None]:
+    """Return mean ``above`` / mean ``below`` on the rows [N] where both are known, and its interval over groups.
+
+    None where there are no such rows, or ``below`` is 0 on them.
+    """
+    known = ~np.isnan(above) & ~np.isnan(below)
+    if not below[known].sum() > 0:
+        return None, None
+    both = np.where(known[:, None], np.stack([above, below], axis=1), NAN)
+    top, bottom = bootstrap.means(both).T
+    draws = np.divide(top, bottom, out=np.full(len(top), NAN), where=bottom > 0)
+    return mean_of(both[:, 0]) / mean_of(both[:, 1]), percentiles(draws)
 
 
 def _system(test: TestSet, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
@@ -187,14 +210,20 @@ def _system(test: TestSet, best_single: int, bootstrap: GroupBootstrap) -> dict[
     found["gap_closed_interval"] = None if found["gap_closed"] is None else percentiles(closed)
     found["router_minus_best_single"] = served["minus_best_single"]
     found["router_minus_best_single_interval"] = served["minus_best_single_interval"]
-    return found | _costs(test, best_single, found["router"])
+    unknown = int((np.isnan(router) & ~np.isnan(oracle)).sum())
+    found |= {name: served[name] for name in served if name.startswith(("quality_kept", "cost_saved", "cost_share"))}
+    found |= _costs(test, best_single, found["router"]) | {"unlabelled": unknown}
+    if unknown > MAX_UNLABELLED * found["rows"]:
+        # What is left is no sample of the test rows: a model that is rarely labelled would be judged by its easy rows.
+        found |= dict.fromkeys((name for name in found if name.removesuffix("_interval") in REFUSED), None)
+    return found
 
 
 def _costs(test: TestSet, best_single: int, accuracy: float) -> dict[str, Any]:
     """What an answer costs, USD; the oracle asks the cheapest of the models that are right."""
     costs, known = test.mean_costs, ~np.isnan(test.mean_costs)
     if test.costs is None or not known.any():
-        return dict.fromkeys(("cheapest", "cheapest_model", "costs", "cost_share", "rank_score"))
+        return dict.fromkeys(("cheapest", "cheapest_model", "costs", "rank_score"))
     cheapest = int(np.nanargmin(costs))
     router = mean_of(test.cost(test.chosen))
     return {
@@ -207,7 +236,6 @@ def _costs(test: TestSet, best_single: int, accuracy: float) -> dict[str, Any]:
             "random": mean_of(row_means(test.costs)),
             "oracle": mean_of(oracle_costs(test.outcomes, test.costs)),
         },
-        "cost_share": _cost_share(test, test.chosen, best_single),
         "rank_score": rank_score(accuracy, router, float(costs[cheapest]), float(np.nanmax(costs))),
     }
 
@@ -270,13 +298,6 @@ def _parts(test: TestSet, keys: Sequence[str | None], best_single: int) -> dict[
 def _selection(test: TestSet, chosen: Ints) -> dict[str, float]:
     shares = np.bincount(chosen, minlength=len(test.names)) / len(chosen)
     return dict(zip(test.names, shares.tolist(), strict=True))
-
-
-def _cost_share(test: TestSet, chosen: Ints, best_single: int) -> float | None:
-    """Cost ÷ the best single model's, on the rows where both are known; None where there are none or that is free."""
-    cost, single = test.cost(chosen), test.cost(test.always(best_single))
-    known = ~np.isnan(cost) & ~np.isnan(single)
-    return mean_of(cost[known]) / mean_of(single[known]) if single[known].sum() > 0 else None
 
 
 def _check_shape(name: str, values: Any, like: Any) -> Any:

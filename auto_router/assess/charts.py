@@ -56,7 +56,11 @@ def cost_quality_chart(metrics: MetricValues) -> figure:
     found, system = metrics["cost_quality"], metrics["system"]
     singles = {name: place for name, place in found["single_models"].items() if None not in place}
     points = {name: (p["cost"], p["accuracy"]) for name, p in metrics["operating_points"].items() if p["cost"] is not None}
-    served = {"router as served": (system["costs"]["router"], system["router"])} if system["costs"] else {}
+    served = (
+        {"router as served": (system["costs"]["router"], system["router"])}
+        if system["costs"] and system["router"] is not None
+        else {}
+    )
     oracle = {"oracle": (system["costs"]["oracle"], system["oracle"])} if system["costs"] else {}
     costs = [place[0] for place in [*found["curve"], *singles.values()]]
     wide = min(costs) > 0 and max(costs) > WIDE * min(costs)

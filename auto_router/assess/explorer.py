@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from auto_router.arrays import Floats
 from auto_router.assess.test_set import TestSet
-from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.operating_points import OperatingPoint, default_point
 from auto_router.decide.policy import resolve_policy
 from auto_router.decide.settings import RouterSettings
 
@@ -56,6 +56,7 @@ def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], 
         "row_costs": _text(costs[kept].astype("<f4")) if by_row and costs is not None else None,
         "prices": [_or_none(price) for price in test.mean_costs.tolist()],
         "points": {name: _point(point, test.names) for name, point in points.items()},
+        "default_point": default_point(points),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.arrays import Floats
+from auto_router.arrays import Bools, Floats
 from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, UNDECIDED
 from auto_router.data.records import Record, group_ids, label_matrix
 from auto_router.data.splits import content_key
@@ -86,6 +86,13 @@ def find_one_sided(records: Sequence[Record], names: Sequence[str]) -> list[str]
                 "nor by a judge; every rate below is of those decided. Judge them in Stage 1 first"
             )
     return lines
+
+
+def rows_in_training(train: Sequence[Record], test: Sequence[Record]) -> Bools:
+    """Return ``[N]``: the test records that have a group, or ask a question, of the training set: they flatter the router."""
+    groups, seen = group_ids([*train, *test]), {content_key(record.prompt, record.images) for record in train}
+    repeats = np.array([content_key(record.prompt, record.images) in seen for record in test], dtype=bool)
+    return np.asarray(np.isin(groups[len(train) :], groups[: len(train)]) | repeats)
 
 
 def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:

@@ -160,12 +160,6 @@ def auc_of(placed: Floats) -> float | None:
     return None if np.isnan(auc) else auc
 
 
-def best_single_model(labels: Floats) -> int:
-    """Return the index of the model with the highest mean known label (call it on training labels)."""
-    means = column_means(labels)
-    return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
-
-
 def system_metrics(chosen: Ints, labels: Floats, best_single: int, names: Sequence[str]) -> SystemMetrics:
     """Compare decisions ``[N]`` with best single (an index, chosen on train), random and oracle on ``labels`` [N, M].
 

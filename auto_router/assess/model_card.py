@@ -8,7 +8,16 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
-from auto_router.assess.tables import format_interval, format_number, format_percent, format_signed, format_usd
+from auto_router.assess.tables import (
+    format_interval,
+    format_number,
+    format_percent,
+    format_signed,
+    format_usd,
+    unlabelled_note,
+    with_error,
+    worth_line,
+)
 from auto_router.data.pool import ModelFacts
 
 CARD_NAME = "README.md"
@@ -39,7 +48,7 @@ seed {seed}. A label is how right a model's answer was, 0 to 1; unknown ones cou
 
 ## How good it is
 
-On the test set, with 95 % intervals by bootstrap over groups:
+**{worth}** (on the test set; 95 % intervals by bootstrap over groups){unlabelled}.
 
 {headline}
 
@@ -52,7 +61,7 @@ The router minus the best single model: {difference}. Mean AUC {auc}, mean ECE {
 - It ranks models by how they were labelled: mistakes of the judge and of the references are learned too.
 - A model that changes behind its name makes the numbers above untrue; collect new labels and train again.
 - Costs are those of training time{costs}.
-- It says nothing about speed, safety or tone of the answers.
+{shared}- It says nothing about speed, safety or tone of the answers.
 """
 
 
@@ -71,6 +80,8 @@ def model_card(artifact: Artifact) -> str:
         test=training.test_sha256[:16],
         seed=training.seed,
         labels=_labels(artifact, metrics),
+        worth=worth_line(system),
+        unlabelled=unlabelled_note(system),
         headline=_headline(system),
         difference=f"{format_signed(system['router_minus_best_single'])} "
         f"{format_interval(system['router_minus_best_single_interval'], format_signed)}",
@@ -80,6 +91,17 @@ def model_card(artifact: Artifact) -> str:
         points=_points(artifact, metrics),
         default=system["best_single_model"],
         costs="" if system["costs"] else "; none were known",
+        shared=_note_shared_rows(metrics),
+    )
+
+
+def _note_shared_rows(metrics: Mapping[str, Any]) -> str:
+    shared = metrics.get("in_training", {"rows": 0})
+    if not shared["rows"]:
+        return ""
+    return (
+        f"- {shared['rows']} of the {metrics['rows']} test records, in {shared['groups']} groups, stand in the training set "
+        "too: the figures above flatter the router.\n"
     )
 
 
@@ -108,16 +130,19 @@ def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
     found = metrics["operating_points"]
     if not found:
         return ""
-    rows = [
-        [
-            f"`{name}`",
-            artifact.operating_points[name].aim,
-            format_number(point["accuracy"]),
-            format_percent(point["cost_share"]),
-        ]
-        for name, point in found.items()
-    ]
-    return _markdown(rows, ["operating point", "aim", "accuracy", "of the best single model's cost"]) + "\n\n"
+    rows = []
+    for name, point in found.items():
+        fitted = artifact.operating_points[name]
+        evidence = fitted.evidence
+        kept, saved = (
+            f"{format_percent(point[key])} {format_interval(point[f'{key}_interval'], format_percent)}"
+            for key in ("quality_kept", "cost_saved")
+        )
+        gain = with_error(evidence.get("gain"), evidence.get("standard error"), format_signed)
+        share = with_error(evidence.get("cost share"), evidence.get("cost share error"), format_percent)
+        rows.append([f"`{name}`", fitted.aim, kept, saved, format_number(point["accuracy"]), gain, share])
+    headers = ["operating point", "aim", "quality kept", "cost saved", "accuracy", "gain in training", "cost share there"]
+    return _markdown(rows, headers) + "\n\n"
 
 
 def _thousand(value: float | None) -> float | None:

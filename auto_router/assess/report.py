@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,6 +84,13 @@ def _policy(artifact: Artifact) -> Policy:
     return resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings.of(artifact.training.policy))
 
 
+def check_packages() -> None:
+    """Raise ConfigError where a package is missing that the report needs: before hours of work, not after."""
+    missing = [name for name in ("bokeh", "jinja2") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"the report needs {' and '.join(missing)}: pip install 'auto-router[train]'")
+
+
 def write_report(path: Path, page: str) -> None:
     """Write the page, whole or not at all."""
     # A lone surrogate, which prompts can hold, has no UTF-8 form; within the page's JSON the replacement is its escape.
@@ -91,16 +99,15 @@ def write_report(path: Path, page: str) -> None:
 
 
 def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
-    try:
-        import bokeh
-        from bokeh.core.types import ID
-        from bokeh.embed import json_item
-        from bokeh.resources import Resources
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    check_packages()
+    import bokeh
+    from bokeh.core.types import ID
+    from bokeh.embed import json_item
+    from bokeh.resources import Resources
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-        from auto_router.assess.charts import charts
-    except ImportError as error:
-        raise ConfigError(f"the report needs Bokeh and Jinja ({error}): pip install 'auto-router[train]'") from error
+    from auto_router.assess.charts import charts
+
     environment = Environment(
         loader=FileSystemLoader(PAGE_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.operating_points import OperatingPoint, default_point
 
 MetricTable = Mapping[str, Any]
 
@@ -15,8 +15,7 @@ DASH = "-"
 
 
 def report(metrics: MetricTable) -> str:
-    """Return the whole report; the last two lines are the headline."""
-    system = metrics["system"]
+    """Return the whole report; the last lines are the headline."""
     parts = {
         "Per-model metrics": "\n".join(filter(None, [model_lines(metrics), models_table(metrics)])),
         "System metrics": headline_table(metrics),
@@ -27,10 +26,36 @@ def report(metrics: MetricTable) -> str:
         "By modality": breakdown_table(metrics, "modality"),
     }
     blocks = [f"{title}:\n{text}" for title, text in parts.items() if text]
-    headline = (
-        f"Router system accuracy: {format_number(system['router'])}\nOracle (best possible): {format_number(system['oracle'])}"
-    )
-    return "\n\n".join([*blocks, headline])
+    return "\n\n".join([*blocks, headline_lines(metrics)])
+
+
+def headline_lines(metrics: MetricTable) -> str:
+    """Return what the router is worth, in a few lines: quality kept, cost saved, accuracy, oracle; or why that is not said."""
+    system, shared = metrics["system"], metrics.get("in_training", {"rows": 0})
+    lines = []
+    if shared["rows"]:
+        lines.append(
+            f"warning: {shared['rows']} of {metrics['rows']} test rows, in {shared['groups']} groups, stand in the training "
+            "set too (the same group or question): the figures flatter the router"
+        )
+    lines += [worth_line(system), f"Router system accuracy: {format_number(system['router'])}{unlabelled_note(system)}"]
+    return "\n".join([*lines, f"Oracle (best possible): {format_number(system['oracle'])}"])
+
+
+def worth_line(system: MetricTable) -> str:
+    """Return the quality kept and the cost saved beside the best single model, each with its interval."""
+    saved = "unknown" if system["cost_saved"] is None else _with_interval(system, "cost_saved", format_percent)
+    kept = "unknown" if system["quality_kept"] is None else _with_interval(system, "quality_kept", format_percent)
+    return f"Quality kept: {kept}, cost saved: {saved}, beside always asking {system['best_single_model']}"
+
+
+def unlabelled_note(system: MetricTable) -> str:
+    """Return what is to be said of test rows whose chosen model has no label; empty where there are none."""
+    count, rows = system["unlabelled"], system["rows"]
+    if not count:
+        return ""
+    said = f"the chosen model has no label in {count} of {rows} test rows ({count / rows:.1%})"
+    return f" ({said}: too many to judge by the others; label them)" if system["router"] is None else f" ({said})"
 
 
 def model_lines(metrics: MetricTable) -> str:
@@ -68,6 +93,8 @@ def headline_table(metrics: MetricTable) -> str:
     closed = (
         "" if s["gap_closed"] is None else f"{_with_interval(s, 'gap_closed', format_percent)} of the gap to the oracle closed"
     )
+    if s["router"] is None:
+        closed = "not said: too many rows whose chosen model has no label"
     kinds = [
         ("router", "router", closed),
         ("best single", "best_single", f"{s['best_single_model']}, chosen on the training set"),
@@ -78,10 +105,10 @@ def headline_table(metrics: MetricTable) -> str:
     rows = [
         [title, format_number(s[key]), format_interval(s.get(f"{key}_interval")), format_usd(costs.get(key)), note]
         for title, key, note in kinds
-        if s[key] is not None
+        if s[key] is not None or key == "router"
     ]
     difference = _with_interval(s, "router_minus_best_single", format_signed)
-    lines = [_table(rows, [f"accuracy on {s['rows']} test rows", "", "95 %", "USD", ""])]
+    lines = [worth_line(s), "", _table(rows, [f"accuracy on {s['rows']} test rows", "", "95 %", "USD", ""])]
     lines.append(f"router - best single: {difference} (paired, 95 % by bootstrap over {metrics['groups']} groups)")
     lines.append(f"mean AUC {format_number(s['mean_auc'])}, mean ECE {format_number(s['mean_ece'])}")
     return "\n".join(lines)
@@ -102,7 +129,7 @@ def cost_quality_table(metrics: MetricTable) -> str:
             ["PerfGain", format_percent(c["perf_gain"], "+.1%"), "best setting against best single"],
             ["CostSave", format_percent(c["cost_save"]), "saved by the cheapest setting as good as best single"],
             ["RankScore", format_number(s["rank_score"]), "the served decisions, accuracy before cost (β = 0.1)"],
-            ["cost share", format_percent(s["cost_share"]), "the served decisions' cost, of best single's"],
+            ["cost share", _with_interval(s, "cost_share", format_percent), "the served decisions' cost, of best single's"],
         ]
     if pair is not None:
         rows += [["APGR", format_number(pair["apgr"]), f"{pair['weak']} to {pair['strong']}; a random router has 0.5"]]
@@ -115,15 +142,16 @@ def points_table(metrics: MetricTable) -> str:
     rows = [
         [
             name,
+            _with_interval(p, "quality_kept", format_percent),
+            _with_interval(p, "cost_saved", format_percent),
             _with_interval(p, "accuracy"),
             _with_interval(p, "minus_best_single", format_signed),
             format_usd(p["cost"]),
-            format_percent(p["cost_share"]),
             _selection(p["selection"]),
         ]
         for name, p in metrics["operating_points"].items()
     ]
-    headers = ["operating point", "accuracy", "- best single", "USD", "of best single's", "chosen most"]
+    headers = ["operating point", "quality kept", "cost saved", "accuracy", "- best single", "USD", "chosen most"]
     return _table(rows, headers) if rows else ""
 
 
@@ -164,10 +192,16 @@ def breakdown_table(metrics: MetricTable, by: str) -> str:
 def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:
     """Return what each point aims at, and what it did on the rows it was fitted on."""
     rows = [
-        [name, point.aim, format_signed(point.evidence.get("gain")), format_percent(point.evidence.get("cost share"))]
+        [
+            name,
+            point.aim,
+            with_error(point.evidence.get("gain"), point.evidence.get("standard error"), format_signed),
+            with_error(point.evidence.get("cost share"), point.evidence.get("cost share error"), format_percent),
+            "yes" if name == default_point(points) else "",
+        ]
         for name, point in points.items()
     ]
-    return _table(rows, ["point", "aim", "- best single", "of its cost"])
+    return _table(rows, ["point", "aim", "- best single", "of its cost", "served without settings"])
 
 
 def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
@@ -188,6 +222,11 @@ def format_percent(value: float | None, form: str = ".1%") -> str:
 
 def format_usd(value: float | None) -> str:
     return DASH if value is None else f"{value:.3g}"
+
+
+def with_error(value: float | None, error: float | None, form: Callable[[float | None], str]) -> str:
+    """A value and its standard error, such as ``+0.012 ± 0.004``; the value alone where the error is unknown."""
+    return form(value) if value is None or error is None else f"{form(value)} ± {form(error).removeprefix('+')}"
 
 
 def format_interval(bounds: Sequence[float] | None, form: Callable[[float | None], str] = format_number) -> str:

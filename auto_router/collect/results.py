@@ -19,6 +19,7 @@ from tabulate import tabulate
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.source import Question
+from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.label_stats import (
     FEW_UNDECIDED,
     MAX_UNDECIDED,
@@ -31,7 +32,6 @@ from auto_router.data.label_stats import (
 from auto_router.data.records import Record
 from auto_router.errors import ConfigError
 
-TEXT_ONLY = "not asked: the model takes no pictures"
 NOT_ASKED = "not asked"
 JUDGES = ("", "rule", "judge", "scorer")
 
@@ -129,7 +129,7 @@ class Results:
 
     def has_answers(self, row: int) -> bool:
         """Whether anyone was asked this question; what nobody was asked is no record yet."""
-        return bool(self.asked[row].any()) or all(self.reason(row, c) == TEXT_ONLY for c in range(len(self.names)))
+        return bool(self.asked[row].any()) or all(self.reason(row, c) == TEXT_ONLY_REASON for c in range(len(self.names)))
 
     def record(self, row: int, question: Question) -> Record:
         """Return the evaluation record of one question; what has no verdict is None, with its reason."""
@@ -297,7 +297,7 @@ def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.
     scores = results.scores.copy()
     rows, columns = np.nonzero(np.isnan(scores) & ~results.asked)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        if results.reason(row, column) == TEXT_ONLY:
+        if results.reason(row, column) == TEXT_ONLY_REASON:
             scores[row, column] = 0.0
     return scores
 

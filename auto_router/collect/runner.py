@@ -34,9 +34,10 @@ from auto_router.collect.rate_limits import (
     RateLimiter,
     RetryPolicy,
 )
-from auto_router.collect.results import TEXT_ONLY, LabelOutcome, Results, average_outcomes
+from auto_router.collect.results import LabelOutcome, Results, average_outcomes
 from auto_router.collect.scorers import Scorer, score_response
 from auto_router.collect.source import Question
+from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.label_stats import UNDECIDED
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
@@ -264,8 +265,7 @@ class Collector:
     """Runs one pool over questions. ``match_only``: references are the only right wording, no judge is asked.
 
     ``graded``: judges give scores from 0 to 1 instead of right or wrong. ``samples``: how often each model is asked each
-    question; the label is the mean. ``scorer`` decides alone, in place of rules
-    and judge. To be made inside a running event loop.
+    question; the label is the mean. ``scorer`` decides alone. To be made inside a running event loop.
     """
 
     def __init__(
@@ -320,7 +320,7 @@ class Collector:
     async def one(self, caller: EndpointClient, question: Question) -> LabelOutcome:
         """Return what one model makes of one question. Nothing an endpoint does is an exception."""
         if question.images and not caller.model.facts.takes_images:
-            return LabelOutcome(None, Verdict(None, TEXT_ONLY))
+            return LabelOutcome(None, Verdict(None, TEXT_ONLY_REASON))
         messages = question_messages(question, await caller.fit_images(question.images))
         outcomes = [self._sample(caller, question, messages, sample) for sample in range(self.samples)]
         return average_outcomes(await asyncio.gather(*outcomes))

@@ -17,6 +17,7 @@ from auto_router.data.records import Record, answer_costs, group_ids, iter_recor
 from auto_router.errors import DataError
 from auto_router.files import release
 
+MAX_VALUE = 1e6  # encoders give values of about 1; squares of what is far beyond overflow in float32
 HELD = 4096  # rows that are read before their pages are released; the system maps up to 15 more around each
 
 
@@ -109,6 +110,10 @@ class Dataset:
     def image_counts(self) -> list[int]:
         return [len(record.images) for record in self.records]
 
+    def without_prompt_features(self) -> Dataset:
+        """Return the same rows, their features being the embeddings alone."""
+        return replace(self, features=self.embeddings)
+
     def take(self, rows: Ints) -> Dataset:
         """Return some of the rows, copied."""
         file = None if self.file is None else replace(self.file, places=self.file.places[rows])
@@ -165,7 +170,10 @@ def load_dataset(
     kept = np.array([row not in file.skipped for row in range(len(records))], dtype=bool)
     bad = np.flatnonzero(kept & ~finite_rows(file.rows))
     if len(bad):
-        raise DataError(f"embeddings {npy} hold NaN or infinite values in row {bad[0]} ({len(bad)} rows); make them again")
+        raise DataError(
+            f"embeddings {npy} hold NaN or infinite values in row {bad[0]} ({len(bad)} rows), or some beyond ±{MAX_VALUE:g}; "
+            "make them again"
+        )
     places, names = np.flatnonzero(kept), tuple(model_names(records) if names is None else names)
     count = len(places)
     if max_rows is not None and count > max_rows:
@@ -196,9 +204,9 @@ def copy_rows(table: Array, rows: Ints) -> Array:
 
 
 def finite_rows(rows: Array) -> Bools:
-    """Return ``[N]``: whether every value of a row is a finite number."""
+    """Return ``[N]``: whether every value of a row is a finite number that can be squared and summed, too."""
     found = np.empty(len(rows), dtype=bool)
     for start in range(0, len(rows), HELD):
-        found[start : start + HELD] = np.isfinite(rows[start : start + HELD]).all(axis=1)
+        found[start : start + HELD] = (np.abs(rows[start : start + HELD]) <= MAX_VALUE).all(axis=1)
         release(rows)
     return found

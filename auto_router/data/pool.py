@@ -166,6 +166,8 @@ class Pool:
     models: tuple[PoolModel, ...]
     judge: PoolModel | None = None
     second_judge: PoolModel | None = None
+    unstated: frozenset[str] = frozenset()
+    """Models whose modalities the file does not state: Stage 1 sends them text alone, Stage 3 believes their labels."""
 
     def subset(self, names: list[str]) -> Pool:
         """Return the pool with only ``names``, in their order. Raises ConfigError for a name that is not here."""
@@ -225,7 +227,8 @@ def load_pool(path: str | Path) -> Pool:
     judges = {role: None if entry is None else _parse(entry, f"{path}, {role}") for role, entry in entries.items()}
     if judges["second_judge"] is not None and judges["judge"] is None:
         raise ConfigError(f"pool file {path} has a second_judge but no judge; call it judge")
-    return Pool(models, **judges)
+    unstated = frozenset(entry["name"] for entry in content["models"] if entry.get("modalities") is None)
+    return Pool(models, **judges, unstated=unstated)
 
 
 def _parse(entry: Any, where: str) -> PoolModel:

@@ -25,6 +25,7 @@ from auto_router.data.pool import ModelFacts
 from auto_router.data.splits import connect, content_key, digest_text, question_keys
 from auto_router.errors import DataError
 
+MAX_IDX = 2**63 - 1  # what an int64 holds
 MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
 
 
@@ -151,6 +152,8 @@ def _parse(row: Any, position: int, where: str) -> Record:
     idx = row.get("idx", position)
     if isinstance(idx, bool) or not isinstance(idx, int):
         raise fail(f"'idx' must be an integer, got {_short(idx)}")
+    if not -MAX_IDX <= idx <= MAX_IDX:
+        raise fail(f"'idx' must be within ±{MAX_IDX}, got {_short(idx)}")
     images = row.get("images") or []
     if not isinstance(images, Sequence) or isinstance(images, str) or not all(isinstance(i, str) for i in images):
         raise fail("'images' must be a list of base64 strings or data URIs; use [] for none")

@@ -11,7 +11,7 @@ import numpy as np
 from auto_router.arrays import Bools, Floats
 from auto_router.data.dataset import Prediction
 from auto_router.decide.eligibility import index_of, per_model
-from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.operating_points import OperatingPoint, default_point
 from auto_router.decide.rule import Choices, choose
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
@@ -53,7 +53,7 @@ def resolve_policy(names: Sequence[str], points: Mapping[str, OperatingPoint], s
     """Return the policy that these settings come to.
 
     Named, an operating point is in force. Else thresholds decide where there are any; else costs bring ``balanced``, and
-    nothing at all brings ``accuracy``, where the artifact has them.
+    nothing at all brings the :func:`default_point`, where the artifact has them.
 
     Raises:
         ConfigError: a model or an operating point is unknown, or a value is impossible.
@@ -65,7 +65,7 @@ def resolve_policy(names: Sequence[str], points: Mapping[str, OperatingPoint], s
     if name is not None and name not in points:
         raise ConfigError(f"operating_point {name!r} is not in this artifact; it has {', '.join(points) or 'none'}")
     if name is None and thresholds is None:
-        name = _default_point(points, costs)
+        name = _choose_point(points, costs)
     # Costs alone must not decide: the cheapest model would answer everything.
     penalties: Floats | None = np.zeros(len(names)) if thresholds is None and costs is not None else None
     pricing = None
@@ -77,8 +77,8 @@ def resolve_policy(names: Sequence[str], points: Mapping[str, OperatingPoint], s
     return Policy(thresholds, costs, fallback, name, penalties, default, pricing, settings.guard_unfamiliar)
 
 
-def _default_point(points: Mapping[str, OperatingPoint], costs: Floats | None) -> str | None:
-    name = "accuracy" if costs is None or "balanced" not in points else "balanced"
+def _choose_point(points: Mapping[str, OperatingPoint], costs: Floats | None) -> str | None:
+    name = "balanced" if costs is not None and "balanced" in points else default_point(points)
     if costs is not None and name != "balanced":
         warnings.warn(
             "model_costs without model_thresholds would always choose the cheapest model, and this artifact has no "
@@ -86,7 +86,7 @@ def _default_point(points: Mapping[str, OperatingPoint], costs: Floats | None) -
             "train with recorded costs or prices (nn_router.py --pool).",
             stacklevel=4,
         )
-    return name if name in points else None
+    return name
 
 
 class Policies:

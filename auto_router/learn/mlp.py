@@ -19,6 +19,7 @@ from the seed and its own number, so training in parts gives the weights of trai
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -213,6 +214,13 @@ class TrainConfig:
     class_weights: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.hidden_dims, tuple):
+            raise ConfigError(f"hidden_dims must be a list of whole numbers such as [512, 256, 128], got {self.hidden_dims!r}")
+        for name in ("dropout", "learning_rate", "batch_size", "epochs", "patience", "weight_decay"):
+            value, is_whole = getattr(self, name), name in ("batch_size", "epochs", "patience")
+            if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float) or not math.isfinite(value):
+                raise ConfigError(f"{name} must be a {'whole ' if is_whole else ''}number, got {value!r}")
+        NetworkConfig(1, 1, self.hidden_dims, self.dropout)  # raises for sizes and a dropout that no network has
         if min(self.batch_size, self.epochs, self.patience) < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
             raise ConfigError(
                 "batch_size, epochs and patience must be at least 1, learning_rate above 0 and weight_decay at least 0; "

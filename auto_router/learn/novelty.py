@@ -4,9 +4,10 @@ Up to ``MAX_ANCHORS`` training rows (*anchors*) stand for all. A row is describe
 the length of the rest; the squared distance of two rows is taken to be that of their components plus that of their rests, which
 is what it is on average where the rests point anywhere. A prompt with an image, for a router that never saw one, is all rest.
 
-*Novelty* is the distance to the nearest anchor over the limit: the ``QUANTILE`` of that distance over the training rows
-themselves, each without its own group. It looks at the first ``COARSE`` directions only: they tell the unlike as well as all
-of them, and are sooner read.
+*Novelty* is the distance to the nearest anchor over the limit, which about ``ALPHA`` of new rows like those of training are
+beyond. The limit is an order statistic of distances by group folds: directions and anchors of the other folds, so that a row
+is as new to them as a prompt will be (split conformal prediction; Vovk, Gammerman & Shafer 2005; Barber et al. 2021). Novelty
+looks at the first ``COARSE`` directions only: they tell the unlike as well as all of them, and are sooner read.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats, Ints
+from auto_router.data.splits import group_folds
 from auto_router.errors import ConfigError
 from auto_router.learn.memmap import Subset
 
 MAX_ANCHORS = 1024
 COMPONENTS = 64
 COARSE = 16
-QUANTILE = 0.99
+ALPHA = 0.0125
+FOLDS = 10
 NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is unlike
 _CHUNK = 256  # rows at once: what is computed on the way stays in the processor's cache
 
@@ -48,6 +51,9 @@ class NoveltyDetector:
 
     coarse: int = COARSE
     """How many of the components novelty looks at."""
+
+    rate: float = ALPHA
+    """Share of rows like those of training that are to be expected beyond the limit."""
 
     def novelty(self, rows: Floats) -> Floats:
         """Return ``[N]`` for embeddings ``[N, D]``: above 1 is unlike everything seen."""
@@ -81,7 +87,7 @@ class NoveltyDetector:
 
     def to_plain(self) -> dict[str, Any]:
         """Return arrays and plain values; the points as float16, which is finer than they are meaningful."""
-        plain = {name: getattr(self, name) for name in ("limit", "prompts", "coarse")}
+        plain = {name: getattr(self, name) for name in ("limit", "prompts", "coarse", "rate")}
         for name in ("mean", "basis", "points", "outcomes"):
             plain[name] = np.asarray(getattr(self, name), dtype=np.float16)
         return plain | {"idx": self.idx}
@@ -103,6 +109,7 @@ class NoveltyDetector:
                 prompts=list(values["prompts"]),
                 # An artifact that does not say was made when novelty looked at all of them.
                 coarse=int(values.get("coarse", arrays["basis"].shape[-1])),
+                rate=float(values.get("rate", ALPHA)),
                 **arrays,
             )
         except (TypeError, KeyError, AttributeError, ValueError, RuntimeError) as error:
@@ -115,48 +122,68 @@ class NoveltyDetector:
         if found.prompts and (len(found.prompts) != count or not all(isinstance(p, str) for p in found.prompts)):
             wrong.append("prompts")
         finite = all(np.isfinite(arrays[name]).all() for name in ("mean", "basis", "points"))
-        if wrong or not count or not finite or not 0 < found.limit < np.inf or found.coarse < 0:
+        if wrong or not count or not finite or not 0 < found.limit < np.inf or found.coarse < 0 or not 0 <= found.rate <= 1:
             raise ConfigError(f"anchors are damaged ({', '.join(wrong) or 'impossible numbers'})")
         return found
 
 
 def fit_novelty(
     rows: Floats, labels: Floats, groups: Ints, idx: Sequence[int], prompts: Sequence[str] = (), seed: int = 0
-) -> NoveltyDetector:
+) -> tuple[NoveltyDetector, Floats]:
     """Fit to embeddings ``[N, D]`` of the training records, their ``labels`` [N, M], groups and ``idx``.
 
-    ``prompts`` are stored in clear where they are given.
+    ``prompts`` are stored in clear where they are given. The second value is the novelty ``[N]`` of the rows themselves, each
+    told by the other folds; NaN where there is one group only.
     """
+    part = np.random.default_rng(seed).permutation(len(rows))[: 4 * MAX_ANCHORS]
+    numbers = np.asarray(idx, dtype=np.int64)
+    detector = _anchors(rows, part, labels, numbers, COMPONENTS, seed)
+    fold, distances = group_folds(groups, FOLDS, seed), np.full(len(rows), np.nan)
+    for number in np.unique(fold):
+        inside, outside = part[fold[part] != number], np.flatnonzero(fold == number)
+        if len(inside):
+            distances[outside] = _distances(_anchors(rows, inside, labels, numbers, COARSE, seed), rows, outside)
+    limit, rate = _limit(distances[part], 1.0)
+    # Training rows that all have a twin say nothing of how far training reaches, and distances are not exact.
+    least = max(NEAR * float(2.0 * np.square(detector.points).sum(axis=1).mean()) ** 0.5, NEAR)
+    if limit < least:
+        limit = least
+        rate = min(rate, float((1 + (distances[part] > least).sum()) / (len(part) + 1)))
+    stored = [prompts[i] for i in np.sort(part[:MAX_ANCHORS]).tolist()] if prompts else []
+    return replace(detector, limit=limit, rate=rate, prompts=stored), distances / limit
+
+
+def _anchors(rows: Floats, part: Ints, labels: Floats, idx: Ints, components: int, seed: int) -> NoveltyDetector:
+    """Return main directions of the rows ``part``, and the first of these rows as anchors."""
     from sklearn.utils.extmath import randomized_svd  # for training only; routing must not import it
 
-    rng = np.random.default_rng(seed)
-    part = rng.permutation(len(rows))[: 4 * MAX_ANCHORS]
+    chosen = np.sort(part[:MAX_ANCHORS])
     sample = Subset(rows, part)[:]
     mean = sample.mean(axis=0)
-    _, _, directions = randomized_svd(sample - mean, min(COMPONENTS, *sample.shape), random_state=seed)
-    chosen = np.sort(part[:MAX_ANCHORS])
+    _, _, directions = randomized_svd(sample - mean, min(components, *sample.shape), random_state=seed)
     basis = np.ascontiguousarray(directions.T, dtype=np.float32)
-    stored = [prompts[i] for i in chosen.tolist()] if prompts else []
-    numbers = np.array([idx[i] for i in chosen.tolist()], dtype=np.int64)
     centred = Subset(rows, chosen)[:] - mean
-    components, lengths = centred @ basis, np.vecdot(centred, centred)
-    rest = np.sqrt(np.maximum(lengths - np.vecdot(components, components), 0.0))
-    points = np.concatenate([components, rest[:, None]], axis=1, dtype=np.float32)
-    detector = NoveltyDetector(mean.astype(np.float32), basis, points, 1.0, numbers, labels[chosen], stored)
-    known = _distances_to_other_groups(detector, sample, groups[part], groups[chosen])
-    # Training rows that all have a twin say nothing of how far training reaches, and distances are not exact.
-    least = max(NEAR * float(2.0 * lengths.mean()) ** 0.5, NEAR)
-    limit = float(np.quantile(known, QUANTILE)) if len(known) else 1.0
-    return replace(detector, limit=max(limit, least))
+    along, lengths = centred @ basis, np.vecdot(centred, centred)
+    rest = np.sqrt(np.maximum(lengths - np.vecdot(along, along), 0.0))
+    points = np.concatenate([along, rest[:, None]], axis=1, dtype=np.float32)
+    return NoveltyDetector(mean.astype(np.float32), basis, points, 1.0, idx[chosen], labels[chosen])
 
 
-def _distances_to_other_groups(detector: NoveltyDetector, rows: Floats, groups: Ints, theirs: Ints) -> Floats:
-    """Return how far each row is from the nearest anchor of another group; rows without one are left out."""
-    nearest = []
-    for start in range(0, len(rows), _CHUNK):
-        places = slice(start, start + _CHUNK)
-        squared = detector._squared_distances(rows[places])
-        squared[groups[places][:, None] == theirs] = np.inf
-        nearest.append(squared.min(axis=1))
-    squared = np.concatenate(nearest)
-    return np.asarray(np.sqrt(np.maximum(squared[np.isfinite(squared)], 0.0)))
+def _distances(detector: NoveltyDetector, rows: Floats, part: Ints) -> Floats:
+    """Return how far each of the rows ``part`` is from the nearest anchor."""
+    chunks = (part[start : start + _CHUNK] for start in range(0, len(part), _CHUNK))
+    return detector.limit * np.concatenate([detector.novelty(Subset(rows, chunk)[:]) for chunk in chunks])
+
+
+def _limit(distances: Floats, unknown: float) -> tuple[float, float]:
+    """Return the distance that ``ALPHA`` of new rows are beyond, and the share that is to be expected of as many rows.
+
+    Of n distances that are exchangeable with a new one, the new one is above the k-th smallest with probability
+    1 - k/(n + 1) (Vovk et al. 2005). ``unknown``: the limit where no distance is known.
+    """
+    known = np.sort(distances[~np.isnan(distances)])
+    if not len(known):
+        return unknown, ALPHA
+    place = min((len(known) + 1) * (1.0 - ALPHA), float(len(known)))  # from 1
+    limit = float(np.interp(place - 1.0, np.arange(len(known)), known))
+    return limit, 1.0 - place / (len(known) + 1)

@@ -141,15 +141,24 @@ RUNGS = 3
 
 
 def config_with(base: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
-    """Return ``base`` with ``params`` put in. Raises ConfigError for a name that no setting has."""
+    """Return ``base`` with ``params`` put in. Raises ConfigError for a name that no setting has, or an impossible value."""
     known = {f.name for f in fields(TrainConfig)}
     unknown = sorted(set(params) - known)
     if unknown:
         raise ConfigError(f"unknown training settings {unknown}; allowed are {sorted(known)}")
     values = dict(params)
-    if "hidden_dims" in values:
+    if isinstance(values.get("hidden_dims"), Sequence):
         values["hidden_dims"] = tuple(values["hidden_dims"])
     return replace(base, **values)
+
+
+def check_grid(base: TrainConfig, grid: Mapping[str, Sequence[Any]]) -> None:
+    """Raise ConfigError where ``grid`` has a name that no setting has, or a value that is none of it."""
+    for name, values in grid.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ConfigError(f"param_grid: {name} must be a list of values to try, got {values!r}")
+        for value in values:
+            config_with(base, {name: value})
 
 
 def random_search(

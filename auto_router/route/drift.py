@@ -6,6 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tabulate import tabulate
 from auto_router.data.dataset import Prediction
 from auto_router.decide.rule import Choices
 
-CLEAR = 3.0  # standard errors
+FALSE_ALARM = 0.002  # of normal traffic, for all figures together: what 3 standard errors are for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,17 @@ class DriftMonitor:
         usual = self._reference.get("unfamiliar")
         unfamiliar = sum(n > 1 for n in novelties) / len(novelties) if novelties else None
         alarms = []
-        for name, now in zip(self._names, mean.tolist(), strict=True):
+        # What is looked at is an extreme of many figures, and training was a sample too.
+        clear = NormalDist().inv_cdf(1.0 - FALSE_ALARM / 2.0 / (len(self._names) + 1))
+        samples = 1.0 / max(count, 1) + 1.0 / self._reference.get("groups", np.inf)
+        for name, now, own in zip(self._names, mean.tolist(), (p.std(axis=0) if count else mean).tolist(), strict=True):
             if name in expected and name in spread and count > 1:
-                error = max(spread[name], 1e-6) / count**0.5
-                if abs(now - expected[name]) > CLEAR * error:
+                error = max(spread[name], own, 1e-6) * samples**0.5
+                if abs(now - expected[name]) > clear * error:
                     alarms.append(f"mean P(correct) of {name} is {now:.3f}, in training {expected[name]:.3f}")
         if unfamiliar is not None and usual is not None:
-            error = max(usual * (1 - usual), 1e-6) ** 0.5 / len(novelties) ** 0.5
-            if unfamiliar - usual > CLEAR * error:
+            error = (max(usual * (1 - usual), 1e-6) * samples) ** 0.5
+            if unfamiliar - usual > clear * error:
                 alarms.append(f"{unfamiliar:.1%} of the prompts are unlike those of training, {usual:.1%} were expected")
         return DriftReport(
             count, _shares([self._names[row[0]] for row in last]), _shares([row[1] for row in last]),

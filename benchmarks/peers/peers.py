@@ -39,7 +39,8 @@ from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from auto_router.assess.metrics import best_single_model, recover_gap
+from auto_router.assess.metrics import recover_gap
+from auto_router.data.model_means import best_single_model
 from auto_router.data.records import load_records
 from auto_router.data.splits import split_by_group
 from auto_router.decide.rule import choose
@@ -109,7 +110,8 @@ def quality(data: DataSet, seed: int, peers: dict[str, Figures], environments: P
         found[name] = measured(p, chosen, y, best, data.names, costs, expected) | figures
 
     start = time.perf_counter()
-    predict, points, _ = default_router(data, train, data.y[train], seed)
+    router = default_router(data, train, data.y[train], seed)
+    predict, points = router.predict, router.points
     fit_s = time.perf_counter() - start
     penalties = points["accuracy"].penalties(data.names)
     p = predict(data.rows[test])
@@ -143,8 +145,7 @@ def pair(data: DataSet, seed: int, peers: dict[str, Figures], environments: Path
     known = ~np.isnan(two.y[train]).any(axis=1)
     train = train[known]
     start = time.perf_counter()
-    predict, _, _ = default_router(two, train, two.y[train], seed)
-    p = predict(two.rows[test])
+    p = default_router(two, train, two.y[train], seed).predict(two.rows[test])
     advantages = {"default router": (p[:, 0] - p[:, 1], time.perf_counter() - start)}
     plain = two.plain.astype(np.float32)
     np.savez(folder / "pair.npz", train_x=plain[train], train_y=two.y[train], test_x=plain[test])

@@ -2,7 +2,7 @@
 
     make demo        (or: python examples/quickstart/demo.py [--output-dir demo])
 
-Real answers of five small local models, two of which take pictures, were recorded (``recording.jsonl.gz``). A replay
+Real answers of small local models, one of which takes pictures, were recorded (``recording.jsonl.gz``). A replay
 server on loopback gives them again over HTTP, and the four stages run exactly as they would against paid endpoints:
 collect, encode, train, route. The pictures that are routed are held out: no stage before has trained on them.
 """
@@ -27,6 +27,10 @@ from auto_router.files import atomic_path
 from model_router import ModelRouter, decision_table
 
 THRESHOLD = 0.6
+# Of the five in pool.yaml. None of these can do all: the best at text sees nothing, and the one that sees is weak at text, so a
+# router has something to win. With viewer-1.5b, which is that best text model with eyes, no other is safely as good on 600
+# labels: the router asks it everything, and says so.
+MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "reader-0.5b")
 HERE = Path(__file__).resolve().parent
 PROMPTS = [
     "Calculate 17 + 25. Answer with just the number.",
@@ -64,15 +68,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     with ReplayServer(load_recording(HERE / "recording.jsonl.gz")) as server:
         stage(
-            "Stage 1: ask five models over HTTP (recorded answers), judge them",
+            "Stage 1: ask four models over HTTP (recorded answers), judge them",
             "prepare_hf_data.py", "--dataset", (HERE / "prompts.jsonl").relative_to(ROOT), "--pool", pool, "--match-only",
-            "--base-url", server.url, "--output-dir", out,
+            "--models", *MODELS, "--base-url", server.url, "--output-dir", out,
         )  # fmt: skip
     stage("Stage 2: encode prompts and pictures", "generate_embeddings.py", *jsons, "--output-dir", out)
     embeddings = ["--train-embeddings", out / "hf_train_embeddings.npy", "--test-embeddings", out / "hf_test_embeddings.npy"]
     stage("Stage 3: train and assess", "nn_router.py", *embeddings, *jsons, "--pool", pool, "--output-dir", artifacts)
     print(f"\n== Stage 4: route each prompt to the cheapest model with P(correct) of at least {THRESHOLD}")
-    models = load_pool(ROOT / pool).models
+    models = load_pool(ROOT / pool).subset(list(MODELS)).models
     router = ModelRouter(
         ROOT / artifacts / "nn_router.pth",
         model_thresholds={model.name: THRESHOLD for model in models},

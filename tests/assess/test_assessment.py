@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_router.assess import test_set
+from auto_router.assess import tables, test_set
 from auto_router.assess.assessment import NO_SOURCE, assess
+from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, Prediction
 from auto_router.data.pool import ModelFacts
 from auto_router.data.records import NOMINAL_TOKENS, Record, answer_costs, group_ids, label_matrix
@@ -196,14 +197,32 @@ def test_measures_stay_within_bounds(models: int, count: int, seed: int) -> None
 
 def test_no_more_than_the_whole_gap_is_closed_where_labels_are_unknown() -> None:
     """The gap is taken on the rows where the chosen and the best single model's labels are known."""
-    labels = np.array([[1.0, 0.0], [NAN, 0.0], [NAN, 0.0]])
-    test = replace(
-        FOUR, prediction=Prediction(np.array([[0.9, 0.1]] * 3)), chosen=np.zeros(3, dtype=np.int64), labels=labels,
-        groups=np.arange(3), costs=None, sources=None, image_counts=None,
-    )  # fmt: skip
-    system = assess(test, 1, 0)["system"]
-    assert (system["router"], system["oracle"], system["gap_closed"]) == (1.0, pytest.approx(1 / 3), 1.0)
+    system = assess(unlabelled_test(1, 20), 1, 0)["system"]
+    assert (system["router"], system["oracle"], system["gap_closed"]) == (1.0, pytest.approx(19 / 20), 1.0)
     assert system["gap_closed_interval"] == [1.0, 1.0]
+    assert system["unlabelled"] == 1
+
+
+def test_a_headline_is_refused_where_the_chosen_model_often_has_no_label() -> None:
+    """Above 5 %: what is left is no sample of the test rows."""
+    metrics = json.loads(json.dumps(assess(unlabelled_test(2, 20), 1, 0)))
+    system = metrics["system"]
+    assert system["unlabelled"] == 2
+    names = ("router", "gap_closed", "router_minus_best_single", "quality_kept")
+    assert all(system[name] is None and system[f"{name}_interval"] is None for name in names)
+    assert system["rank_score"] is None
+    assert system["best_single"] == 0.0
+    said = tables.report(metrics).splitlines()[-2]
+    assert said.startswith("Router system accuracy: - (the chosen model has no label in 2 of 20 test rows (10.0%)")
+
+
+def unlabelled_test(unknown: int, rows: int) -> TestSet:
+    """The first model is always chosen and right; its label is unknown in the first rows."""
+    labels = np.array([[NAN, 0.0]] * unknown + [[1.0, 0.0]] * (rows - unknown))
+    return replace(
+        FOUR, prediction=Prediction(np.array([[0.9, 0.1]] * rows)), chosen=np.zeros(rows, dtype=np.int64), labels=labels,
+        groups=np.arange(rows), costs=None, sources=None, image_counts=None,
+    )  # fmt: skip
 
 
 def test_parts_add_up_to_the_whole() -> None:

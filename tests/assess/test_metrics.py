@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, roc_auc_score
 
 from auto_router.assess.metrics import (
-    best_single_model,
     model_metrics,
     oracle_costs,
     rank_score,
@@ -44,10 +43,6 @@ def test_no_gap_and_no_labels() -> None:
     assert system_metrics(np.zeros(3, dtype=np.int64), ones, 0, ["a", "b"]).gap_closed is None
     with pytest.raises(DataError, match="no row of the test set"):
         system_metrics(np.zeros(2, dtype=np.int64), np.full((2, 2), np.nan), 0, ["a", "b"])
-
-
-def test_best_single_ignores_unknown_labels() -> None:
-    assert best_single_model(np.array([[1, 0, NAN], [NAN, 1, NAN], [NAN, 1, NAN]])) == 0
 
 
 def test_model_metrics_by_hand() -> None:

@@ -66,7 +66,18 @@ def test_every_number_is_the_one_of_metrics_json(artifacts: Path, page: Page) ->
             value = value[step]
         assert float(shown) == value, place
     told = {json.loads(place)[-1] for place, _ in page.numbers}
-    assert {"router", "oracle", "auc", "ece", "aiq", "qnc", "oracle_gain", "minus_best_single", "cost_share"} <= told
+    assert {
+        "router",
+        "oracle",
+        "auc",
+        "ece",
+        "aiq",
+        "qnc",
+        "oracle_gain",
+        "minus_best_single",
+        "quality_kept",
+        "cost_saved",
+    } <= told
 
 
 def test_nothing_of_the_data_becomes_page(page: Page) -> None:

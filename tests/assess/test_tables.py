@@ -35,9 +35,10 @@ def test_the_report_has_the_lines_that_are_promised() -> None:
 
 def test_points_are_told_beside_the_best_single_model() -> None:
     (row,) = tables.points_table(plain(FOUR, 1, operating_points={"economy": FOUR.always(0)})).splitlines()[2:]
-    assert row.split()[:2] == ["economy", "0.500"]
+    assert row.split()[:2] == ["economy", "66.7%"]
+    assert "75.0% [" in row  # saved
+    assert " 0.500 [" in row
     assert "-0.250 [" in row
-    assert "25.0%" in row
     assert row.endswith("weak 100%")
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auto_router.data.records import (
+    MAX_IDX,
     Record,
     cost_matrix,
     group_ids,
@@ -31,7 +32,7 @@ NAMES = st.text(min_size=1, max_size=10)
 SCORES = st.none() | st.integers(0, 1) | st.floats(0, 1)
 RECORDS = st.builds(
     Record,
-    idx=st.integers(),
+    idx=st.integers(-MAX_IDX, MAX_IDX),
     prompt=TEXT.filter(lambda text: bool(text.strip())),
     answer=TEXT,
     images=st.lists(TEXT, max_size=3).map(tuple),

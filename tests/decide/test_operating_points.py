@@ -12,7 +12,15 @@ from auto_router.data.dataset import Prediction
 from auto_router.data.pool import ModelFacts
 from auto_router.data.records import NOMINAL_TOKENS, Record, answer_costs
 from auto_router.decide.eligibility import outcomes_of
-from auto_router.decide.operating_points import NEVER, OperatingPoint, clustered_mean, fit_operating_points
+from auto_router.decide.operating_points import (
+    FLOOR,
+    NEVER,
+    PROMISES,
+    OperatingPoint,
+    clustered_mean,
+    default_point,
+    fit_operating_points,
+)
 from auto_router.decide.policy import Policy, resolve_policy
 from auto_router.decide.rule import BEST_VALUE_QUALIFIED, CHEAPEST_QUALIFIED, choose
 from auto_router.decide.settings import RouterSettings
@@ -24,10 +32,13 @@ COSTS = np.array([10.0, 1.0])
 
 
 def population(rows: int, seed: int, skill: float = 1.0) -> tuple[Floats, Floats]:
-    """P(correct) and labels: on a third of the rows only the big model can answer; ``skill`` 0: P does not know which."""
+    """P(correct) and labels: a third of the rows only the big model can answer, on another the small one is better.
+
+    ``skill`` 0: P does not know which.
+    """
     rng = np.random.default_rng(seed)
-    hard = rng.random(rows) < 1 / 3
-    truth = np.stack([np.full(rows, 0.8), np.where(hard, 0.2, 0.8)], axis=1)
+    small = rng.choice([0.2, 0.8, 0.95], size=rows)
+    truth = np.stack([np.full(rows, 0.8), small], axis=1)
     p = skill * truth + (1 - skill) * truth.mean(axis=0)
     return p, (rng.random((rows, 2)) < truth).astype(np.float64)
 
@@ -54,10 +65,10 @@ def test_where_nothing_can_be_told_the_best_single_model_is_never_left() -> None
     p, y = population(2000, 0, skill=0.0)
     noisy = p + np.random.default_rng(5).normal(0, 0.3, p.shape)
     points = fit_operating_points(noisy, y, COSTS, np.arange(2000), NAMES)
-    for name in ("accuracy", "quality"):
+    for name in ("accuracy", "quality", "balanced"):
         assert points[name].margin == NEVER
         assert (choose_at(points[name], noisy) == 0).all()
-        assert points[name].evidence["gain"] == 0.0
+        assert points[name].evidence["gain"] == points[name].evidence["standard error"] == 0.0
 
 
 def test_without_costs_only_accuracy_is_fitted() -> None:
@@ -75,14 +86,103 @@ def test_quality_is_more_careful_with_less_evidence() -> None:
     assert share[0] >= share[1]
 
 
+@pytest.mark.parametrize("rows", [100, 300, 1000])
+def test_promises_are_kept_as_often_as_they_say(rows: int) -> None:
+    """Small samples, on which the best of many settings looks better than it is; judged by the true P, without luck."""
+    kept = dict.fromkeys(PROMISES, 0)
+    for seed in range(20):
+        p, y = population(rows, seed, skill=0.5)
+        points = fit_operating_points(p, y, COSTS, np.arange(rows), NAMES)
+        truth = population(5000, 1000 + seed)[0]
+        seen = 0.5 * truth + 0.5 * truth.mean(axis=0)
+        for name, promise in PROMISES.items():
+            true_accuracy = np.take_along_axis(truth, choose_at(points[name], seen)[:, None], 1).mean()
+            kept[name] += true_accuracy >= promise.share * truth[:, 0].mean() - 1e-9
+            assert true_accuracy >= promise.share * truth[:, 0].mean() - FLOOR
+    assert kept["quality"] >= 19
+    assert min(kept["balanced"], kept["economy"]) >= 16
+
+
+def test_a_setting_that_changed_no_outcome_is_not_taken_for_certain() -> None:
+    """Forty rows on which the cheap model did as well say little of the next thousand."""
+    p, y = np.tile([0.8, 0.8], (40, 1)), np.ones((40, 2))
+    points = fit_operating_points(p, y, COSTS, np.arange(40), NAMES)
+    assert points["quality"].margin == NEVER
+    assert points["quality"].evidence["cost share"] == 1.0
+
+
+def test_p_is_believed_where_labels_are_few_and_labels_where_there_are_many() -> None:
+    """P expects to gain 5 points by the small model; the labels have it losing 10."""
+
+    def fitted(rows: int) -> OperatingPoint:
+        p = np.tile([0.6, 0.65], (rows, 1))
+        y = np.zeros((rows, 2))
+        y[: int(0.6 * rows), 0], y[-int(0.5 * rows) :, 1] = 1.0, 1.0
+        return fit_operating_points(p, y, None, np.arange(rows), NAMES)["accuracy"]
+
+    assert fitted(20).margin < NEVER
+    assert fitted(5000).margin == NEVER
+
+
+def test_unfamiliar_rows_go_to_the_default_model_in_the_fit_too() -> None:
+    p, y = population(2000, 0)
+    gains = [
+        fit_operating_points(p, y, COSTS, np.arange(2000), NAMES, novel=far)["economy"].evidence["cost share"]
+        for far in (None, np.ones(2000, dtype=bool))
+    ]
+    assert gains[0] < 1.0
+    assert gains[1] == 1.0
+
+
+def test_every_point_has_its_errors_beside_it() -> None:
+    p, y = population(2000, 0)
+    groups = np.arange(2000) // 2
+    for point in fit_operating_points(p, y, np.tile(COSTS, (2000, 1)), groups, NAMES).values():
+        evidence = point.evidence
+        assert evidence["rows"] == 2000
+        if evidence["cost share"] < 1.0:
+            assert 0 < evidence["standard error"] < 0.05
+            assert 0 < evidence["cost share error"] < 0.1
+        else:
+            assert evidence["standard error"] == evidence["cost share error"] == 0.0
+
+
+@pytest.mark.parametrize("costs", [np.zeros(2), np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.array([1e9, 1e-9])])
+def test_free_models_and_huge_prices_are_ordinary(costs: Floats) -> None:
+    p, y = population(300, 0)
+    points = fit_operating_points(p, y, costs, np.arange(300), NAMES)
+    assert list(points) == ["accuracy", *PROMISES]
+    assert all(np.isfinite(value) for point in points.values() for value in point.evidence.values())
+    if costs[0] == 0.0:
+        assert points["quality"].evidence.get("cost share", 1.0) == 1.0, "nothing is cheaper than a free model"
+
+
+def test_one_group_of_rows_is_no_evidence() -> None:
+    p, y = population(50, 0)
+    points = fit_operating_points(p, y, COSTS, np.zeros(50, dtype=np.int64), NAMES)
+    assert all(points[name].margin == NEVER for name in PROMISES)
+
+
+def test_what_is_served_without_settings() -> None:
+    def point(share: float | None) -> OperatingPoint:
+        return OperatingPoint("", "big", evidence={} if share is None else {"cost share": share})
+
+    assert default_point({"accuracy": point(None)}) == "accuracy"
+    assert default_point({"accuracy": point(0.9), "quality": point(0.4)}) == "quality"
+    assert default_point({"accuracy": point(0.9), "quality": point(1.0)}) == "accuracy", "nothing could be saved safely"
+    assert default_point({}) is None
+    assert resolve_policy(NAMES, {"accuracy": point(0.9), "quality": point(0.4)}, RouterSettings()).operating_point == "quality"
+
+
 def test_the_standard_error_counts_groups_not_rows() -> None:
     values = np.random.default_rng(0).normal(size=200)
     alone, error = clustered_mean(values, np.arange(200))
-    assert (alone, error) == pytest.approx((values.mean(), values.std() / 200**0.5))
+    assert (alone, error) == pytest.approx((values.mean(), values.std(ddof=1) / 200**0.5))
     repeated = clustered_mean(np.repeat(values, 5), np.repeat(np.arange(200), 5))
     assert repeated == pytest.approx((alone, error)), "five copies of a row are no more evidence than one"
     assert clustered_mean(np.array([np.nan, 1.0, 3.0]), np.arange(3))[0] == 2.0
     assert clustered_mean(np.array([np.nan]), np.arange(1)) == (0.0, float("inf"))
+    assert clustered_mean(np.array([1.0, 0.0]), np.zeros(2, int)) == (0.5, float("inf")), "one group says nothing of its error"
 
 
 def test_penalties_are_prices_in_units_of_probability() -> None:

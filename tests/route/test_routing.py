@@ -58,7 +58,7 @@ def path(tmp_path: Path) -> Path:
     """A router trained on texts alone: [1, 0, 0] and [0, 1, 0]."""
     rows = np.tile(np.eye(3, dtype=np.float32)[:2], (20, 1))
     labels = np.tile(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, np.nan]], dtype=np.float32), (20, 1))
-    novelty = fit_novelty(rows, labels, np.arange(40), list(range(100, 140)), [f"prompt {i}" for i in range(40)])
+    novelty, _ = fit_novelty(rows, labels, np.arange(40), list(range(100, 140)), [f"prompt {i}" for i in range(40)])
     points = {"accuracy": OperatingPoint("", "small", margin=0.05)}
     generator = EmbeddingGenerator(LetterEncoder())
     save_artifact(

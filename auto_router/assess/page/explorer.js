@@ -79,8 +79,7 @@ const explorer = (() => {
     const costs = perModel(test, settings.model_costs);
     let name = settings.operating_point || null;
     if (name === null && thresholds === null) {
-      const fitting = costs === null || !("balanced" in test.points) ? "accuracy" : "balanced";
-      name = fitting in test.points ? fitting : null;
+      name = costs !== null && "balanced" in test.points ? "balanced" : test.default_point;
     }
     let prices = null;
     if (name !== null) prices = handicaps(test, test.points[name], costs);
@@ -139,7 +138,7 @@ const explorer = (() => {
     });
     let squares = 0;
     for (const sum of sums.values()) squares += sum * sum;
-    return count ? Math.sqrt(squares) / count : NaN;
+    return sums.size > 1 ? Math.sqrt(squares * sums.size / (sums.size - 1)) / count : count ? Infinity : NaN;
   }
 
   /* What decisions `chosen` are worth, beside always asking the best single model, at `prices` (USD a prompt). */

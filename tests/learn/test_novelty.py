@@ -1,0 +1,106 @@
+"""What is unfamiliar: as often as it says on new rows like those of training, and no alarm for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from auto_router.data.dataset import Prediction
+from auto_router.decide.rule import choose
+from auto_router.errors import ConfigError
+from auto_router.learn.novelty import ALPHA, NoveltyDetector, fit_novelty
+from auto_router.route.drift import DriftMonitor
+
+Floats = npt.NDArray[np.float32]
+NAMES = [f"model {j}" for j in range(12)]
+
+
+def embeddings(count: int, seed: int, shift: float = 0.0) -> Floats:
+    """Rows of a few topics in 48 dimensions; ``shift`` moves them where no training row was."""
+    rng = np.random.default_rng(seed)
+    topics = np.random.default_rng(0).normal(size=(8, 48))
+    rows = topics[rng.integers(0, 8, count)] + 0.5 * rng.normal(size=(count, 48))
+    rows[:, 0] += shift
+    return rows.astype(np.float32)
+
+
+def fitted(count: int, seed: int) -> tuple[NoveltyDetector, Floats]:
+    rows = embeddings(count, seed)
+    return fit_novelty(rows, np.zeros((count, 2)), np.arange(count), list(range(count)), seed=seed)
+
+
+@pytest.mark.parametrize("count", [100, 300, 1500])
+def test_new_rows_like_those_of_training_are_called_unfamiliar_as_often_as_said(count: int) -> None:
+    found, rates = [], []
+    for seed in range(12):
+        detector, out_of_fold = fitted(count, seed)
+        found.append(float((detector.novelty(embeddings(1000, 100 + seed)) > 1).mean()))
+        rates.append(detector.rate)
+        assert abs((out_of_fold > 1).mean() - detector.rate) < 0.006
+    assert rates == pytest.approx([ALPHA] * 12)
+    assert 0.005 <= np.mean(found) <= 0.025
+
+
+def test_few_rows_say_how_little_they_can_tell() -> None:
+    """Of n distances the highest is the most that a limit can be: 1 in n + 1 new rows is beyond it."""
+    assert fitted(20, 0)[0].rate == pytest.approx(1 / 21)
+
+
+def test_rows_of_one_group_do_not_make_each_other_familiar() -> None:
+    """Each row four times: what is unfamiliar is told by the distance to other rows."""
+    once = embeddings(200, 0)
+    rows, groups = np.repeat(once, 4, axis=0), np.repeat(np.arange(200), 4)
+    detector, _ = fit_novelty(rows, np.zeros((800, 2)), groups, list(range(800)))
+    assert (detector.novelty(embeddings(1000, 5)) > 1).mean() < 0.05
+
+
+def test_one_group_and_twins_alone_still_make_a_detector() -> None:
+    rows = embeddings(30, 0)
+    detector, out_of_fold = fit_novelty(rows, np.zeros((30, 2)), np.zeros(30, dtype=np.int64), list(range(30)))
+    assert np.isnan(out_of_fold).all()
+    assert not (out_of_fold > 1).any()
+    assert np.isfinite(detector.novelty(rows)).all()
+    twins, far = fit_novelty(np.repeat(rows[:1], 30, axis=0), np.zeros((30, 2)), np.arange(30), list(range(30)))
+    assert twins.limit > 0
+    assert not (far > 1).any()
+
+
+def test_its_rate_is_stored_and_older_artifacts_have_one() -> None:
+    detector, _ = fitted(40, 0)
+    plain = detector.to_plain()
+    again = NoveltyDetector.from_plain(plain, 48, 2)
+    assert again is not None
+    assert again.rate == detector.rate
+    older = NoveltyDetector.from_plain({name: value for name, value in plain.items() if name != "rate"}, 48, 2)
+    assert older is not None
+    assert older.rate == ALPHA
+    with pytest.raises(ConfigError, match="damaged"):
+        NoveltyDetector.from_plain(plain | {"rate": float("nan")}, 48, 2)
+
+
+def reported(seed: int, shift: float = 0.0, decisions: int = 300) -> list[str]:
+    """The alarms after as many decisions of a router that learned 300 rows."""
+    rng = np.random.default_rng(1000 + seed)
+    detector, _ = fitted(300, seed)
+    trained = rng.beta(6, 4, size=(300, len(NAMES)))
+    reference: dict[str, Any] = {
+        "probability": dict(zip(NAMES, trained.mean(axis=0).tolist(), strict=True)),
+        "spread": dict(zip(NAMES, trained.std(axis=0).tolist(), strict=True)),
+        "unfamiliar": detector.rate,
+        "groups": 300,
+    }
+    monitor = DriftMonitor(NAMES, reference, decisions)
+    p = rng.beta(6, 4 + shift, size=(decisions, len(NAMES)))
+    monitor.add(choose(p), Prediction(p, detector.novelty(embeddings(decisions, 500 + seed, shift))))
+    return monitor.report().alarms
+
+
+def test_normal_traffic_raises_no_alarm_and_shifted_traffic_does() -> None:
+    assert [alarm for seed in range(20) for alarm in reported(seed)] == []
+    for seed in range(5):
+        alarms = reported(seed, shift=4.0)
+        assert any("are unlike those of training" in alarm for alarm in alarms)
+        assert any("mean P(correct)" in alarm for alarm in alarms)
