@@ -27,7 +27,7 @@ from openai import APIStatusError, OpenAI
 import auto_router.serve.gateway as gateway_module
 from auto_router.errors import ConfigError
 from auto_router.serve.__main__ import main
-from tests.checkout import ROOT
+from tests.checkout import ROOT, blocks
 from tests.serve.endpoints import serving
 from tests.serve.made import MATH, POEM, save_made
 from tests.serve.processes import Running, running
@@ -197,6 +197,23 @@ def test_the_curl_of_the_docs_is_answered_as_printed(gateway: Running) -> None:
         assert json.loads(done.stdout)["choices"][0]["message"]["content"] == "math says hello", (command, done.stdout)
 
 
+FRAMEWORKS = Path(os.environ.get("AUTO_ROUTER_FRAMEWORKS", ROOT / ".venv-frameworks")) / "bin" / "python"
+
+
+@pytest.mark.skipif(not FRAMEWORKS.exists(), reason="make setup-frameworks makes their environment")
+@pytest.mark.parametrize("package", ["langchain_openai", "llama_index"])
+def test_frameworks_ask_as_the_docs_say(gateway: Running, package: str) -> None:
+    (block,) = [block for block in blocks(language="python") if f"from {package}" in block.body]
+    code = block.body.replace(":4000", f":{gateway.port}")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"LANGSMITH_TRACING": "false"}
+    done = subprocess.run([FRAMEWORKS, "-c", code], capture_output=True, text=True, env=clean, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "math says hello math" if package == "langchain_openai" else "math says hello",
+        "math says hello",
+    ]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("route", ["chat/completions", "messages", "responses"])
 @pytest.mark.parametrize(("text", "name"), [(MATH, "math"), (POEM, "poet")])
@@ -242,7 +259,7 @@ def test_only_what_another_model_may_answer_is_sent_to_another(
         math.hang, math.broken = (4.0, False) if fault == "hang" else (0.0, True)
     found, said, _ = post(proxy, f"/v1/{route}", in_api(route, MATH, stream=stream), KEY)
     assert found == status, said
-    assert len(vendors["eyes"].bodies) == (status == 200)
+    assert (len(math.bodies), len(vendors["eyes"].bodies)) == (1, status == 200)
     assert not vendors["poet"].bodies
     if status == 200:
         assert "eyes" in said
