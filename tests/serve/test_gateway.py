@@ -5,6 +5,7 @@ Needs the proxy, which is in an environment of its own: ``make test-litellm``.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -25,6 +26,7 @@ import yaml
 from openai import APIStatusError, OpenAI
 
 import auto_router.serve.gateway as gateway_module
+from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError
 from auto_router.serve.__main__ import main
 from tests.checkout import ROOT, blocks
@@ -306,6 +308,28 @@ def test_what_is_not_routed_is_refused_and_counted(
     assert not [name for name, vendor in vendors.items() if vendor.bodies]
     counted = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
     assert f'auto_router_refusals_total{{call="{call}"}}' in counted
+
+
+def test_rates_of_the_pool_are_kept_to(vendors: dict[str, Vendor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is above them is the next model's: here in the proxy's own router, with nothing around it."""
+    for name, value in {**gateway_module.PROXY_ENVIRONMENT, "MATH_KEY": "sk-math", "EXTRA_KEY": "sk-extra"}.items():
+        monkeypatch.setenv(name, value)
+    from litellm import Router
+
+    slow = PoolModel("math", base_url=vendors["math"].url, api_key_env="MATH_KEY", requests_per_minute=2)
+    other = PoolModel("extra", base_url=vendors["extra"].url, api_key_env="EXTRA_KEY")
+    config = gateway_module.litellm_config([slow, other], ["math", "extra"], [], locked=True)
+    router = Router(model_list=config["model_list"], num_retries=0, **config["router_settings"])
+
+    async def ask() -> list[str]:
+        messages: Any = chat(MATH)["messages"]
+        await router.acompletion("extra", messages=messages)  # loads what the first call loads
+        asked = [await router.acompletion("math", messages=messages, fallbacks=["extra"]) for _ in range(8)]
+        return [answer.choices[0].message.content for answer in asked]
+
+    answers = asyncio.run(ask())
+    assert answers[0] == "math says hello"
+    assert answers.count("extra says hello") >= 4, answers  # the minute may turn once meanwhile
 
 
 def test_the_printed_configuration_names_keys_and_holds_none(pool: Path, environment: dict[str, str]) -> None:
