@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 # Modules are compiled when they are first imported (see "install"), which must be kept: else every process does it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup setup-nat setup-litellm setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
+.PHONY: setup setup-nat setup-litellm setup-frameworks setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
@@ -31,6 +31,7 @@ $(VENV)/.ready: $(VENV)/.pipeline requirements-dev.txt
 # Environments of their own: what they serve inside excludes what the pipeline needs, and each other.
 setup-nat: .venv-nat/.ready
 setup-litellm: .venv-litellm/.ready
+setup-frameworks: .venv-frameworks/.ready  # LangChain and LlamaIndex, for test-litellm to ask the server with; it does without
 
 .venv-%/.ready: requirements-%.txt constraints-%.txt pyproject.toml
 	$(call install,.venv-$*,-r requirements-$*.txt -c constraints-$*.txt)
@@ -62,7 +63,8 @@ test-nat: setup-nat
 	.venv-nat/bin/python -m pytest tests/serve/test_nat.py tests/serve/test_nat_load.py
 
 test-litellm: setup-litellm
-	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_litellm_load.py
+	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_gateway.py \
+		tests/serve/test_litellm_load.py
 
 # Ray in an environment of its own: half a gigabyte that no one else needs.
 setup-ray: .venv-ray/.ready
@@ -75,4 +77,4 @@ test-ray: setup-ray
 	.venv-ray/bin/python -m pytest --tb=native tests/test_ray.py
 
 clean:
-	rm -rf $(VENV) .venv-nat .venv-litellm .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nat .venv-litellm .venv-frameworks .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": BASE | {"data", "artifacts", "assess", "route", "train"} | WORK,
     "edit": BASE | {"data", "artifacts", "assess", "route", "edit"} | WORK,
     "serve": BASE | {"data", "artifacts", "assess", "route", "serve"} | WORK,
+    "client": BASE | {"data", "artifacts", "route", "serve"} | WORK,
     "__init__": set(),
 }
 
@@ -117,6 +118,8 @@ SAME_NAME = {
     "EXAMPLES": "what each command's --help shows",
     "log": "each module's logger",
     "FORMAT": "journal and artifact count their formats apart",
+    "Client": "of a pool, for users; of one address, for Stage 1",
+    "FAILURES": "what a transport raises: of openai's client here, of aiohttp's in Stage 1",
 }
 # Irregular participles and odd words that stood for functions once; regular ones are found by their ending.
 PARTICIPLES = re.compile(

@@ -6,7 +6,8 @@ Written as the proxy wants callbacks, in a file beside its configuration (``exam
     router = RouterHook(router_path="router_artifacts/nn_router.pth", fallback_model="gpt-5-chat")
 
 The request itself is not touched: ``model`` becomes the chosen one, ``fallbacks`` the rest of the decision's ranking, and the
-proxy does what it does, streaming, keys, budgets and retries included. Only models that the proxy serves are chosen. Response
+proxy does what it does, streaming, keys, budgets and retries included. Only models that the proxy serves, wildcards and aliases
+included, and that the caller's key may use are chosen. The ranking is not gone down after a client's own mistake. Response
 headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probability``; the proxy's own
 ``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from fastapi import Depends, HTTPException
@@ -27,13 +29,22 @@ from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
 from auto_router.serve.chat import ALIASES, Request, decision_plain, request_of
+from auto_router.serve.fallback import another_may_answer
+from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 log = logging.getLogger(__name__)
 
 KEY = "auto_router"
-ROUTED = {"acompletion": "metadata", "aresponses": "litellm_metadata", "anthropic_messages": "litellm_metadata"}
+ROUTED = {
+    "acompletion": "metadata",
+    "completion": "metadata",
+    "aresponses": "litellm_metadata",
+    "anthropic_messages": "litellm_metadata",
+}
 """The calls that are routed, and where each carries what is not for the provider."""
+_ranking: ContextVar[list[str] | None] = ContextVar("auto_router_ranking", default=None)
+"""The fallbacks of the request under way: the list that the proxy reads, emptied where they must not be asked."""
 
 
 class RouterHook(CustomLogger):
@@ -69,21 +80,38 @@ class RouterHook(CustomLogger):
 
     async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str) -> Any:
         """Choose the model of a request for one of the aliases."""
-        if call_type not in ROUTED or data.get("model") not in self.aliases:
+        asked = resolve_alias(data.get("model"))
+        if not isinstance(asked, str) or not any(name.strip() in self.aliases for name in asked.split(",")):
             return data
-        served = await self._decide(data)
-        made, offered = served.decision, offered_models()
-        ranking = [name for name in made.ranking if name in offered]
+        self._check_routed(asked, call_type)
+        offered = offered_models(self.service.known_models)
+        allowed = await permitted_models(offered, user_api_key_dict)
+        if offered and not allowed:
+            message = f"this key may use none of the models that {asked!r} chooses among: {', '.join(sorted(offered))}"
+            raise HTTPException(403, {"error": f"{message}; add some to the key's or team's models"})
+        served = await self._decide(data, asked, allowed)
+        made = served.decision
+        ranking = [name for name in made.ranking if name in allowed]
         if not ranking:
             log.error("none of %s is in the proxy's model_list: %r answers itself", ", ".join(made.ranking), data["model"])
             return data
         probability = made.probabilities.get(ranking[0])
-        told = decision_plain(made, served.unseen) | {"asked": data["model"], "model": ranking[0], "probability": probability}
+        told = decision_plain(made, served.unseen) | {"asked": asked, "model": ranking[0], "probability": probability}
         bucket = ROUTED[call_type]
         data[bucket] = {**(data.get(bucket) or {}), KEY: told}
         data["model"] = ranking[0]
-        data.setdefault("fallbacks", ranking[1:])
+        if "fallbacks" not in data:
+            data["fallbacks"] = ranking[1:]
+            _ranking.set(data["fallbacks"])
         return data
+
+    async def async_post_call_failure_deployment_hook(
+        self, request_data: Mapping[str, Any], exception: Exception, call_type: Any, fallback_depth: int | None = None
+    ) -> None:
+        """Keep a client's own mistake from every other vendor: nobody is left to fall back to."""
+        ranking = _ranking.get()
+        if ranking and not another_may_answer(exception):
+            ranking.clear()
 
     async def async_post_call_response_headers_hook(
         self,
@@ -117,11 +145,21 @@ class RouterHook(CustomLogger):
         """Return the process's measures."""
         return Response(self.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _decide(self, data: dict[str, Any]) -> ServedDecision:
-        point = self.aliases[data["model"]]
+    def _check_routed(self, asked: str, call_type: str) -> None:
+        """Raise HTTPException, and count it, where one of the aliases is asked for in a way that is not routed."""
+        if asked in self.aliases and call_type in ROUTED:
+            return
+        self.service.metrics.refusals.labels(call_type).inc()
+        if asked in self.aliases:
+            said = f"{asked!r} answers chat completions, messages and responses, not {call_type}: name a model there"
+        else:
+            said = f"the model {asked!r} is a list: give one of {', '.join(self.aliases)} alone, whose ranking holds the others"
+        raise HTTPException(400, {"error": said})
+
+    async def _decide(self, data: dict[str, Any], name: str, allowed: frozenset[str]) -> ServedDecision:
         try:
             asked = request_of(data)
-            return await self.service.decide(Request(asked.text, asked.images, point), offered_models())
+            return await self.service.decide(Request(asked.text, asked.images, self.aliases[name]), allowed)
         except DataError:
             return self.service.refuse(NO_PROMPT)
         except ConfigError as error:
@@ -130,13 +168,6 @@ class RouterHook(CustomLogger):
         except Exception:
             log.exception("the router failed; the fallback model is chosen")
             return self.service.refuse(INTERNAL_ERROR)
-
-
-def offered_models() -> frozenset[str]:
-    """Return the names in the proxy's ``model_list``."""
-    proxy = sys.modules.get("litellm.proxy.proxy_server")
-    router = getattr(proxy, "llm_router", None)
-    return frozenset(router.model_names) if router is not None else frozenset()
 
 
 def show_log() -> None:

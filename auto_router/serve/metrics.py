@@ -9,6 +9,7 @@
 | ``auto_router_unseen_pictures_total`` | | pictures that could not be read here (a URL, a broken file) |
 | ``auto_router_artifact_loads_total`` | ``outcome`` | artifacts put in service (``loaded``) or refused (``failed``) |
 | ``auto_router_encoder_up`` | | 1 while the encoder answers |
+| ``auto_router_refusals_total`` | ``call`` | LiteLLM: requests for ``auto`` of a kind that is not routed (embeddings, …) |
 | ``auto_router_answers_total`` | ``chosen``, ``answered`` | LiteLLM: which model answered instead of which; ``none``: nobody |
 """
 
@@ -50,6 +51,7 @@ class Metrics:
         self.loads = Counter("auto_router_artifact_loads", "Artifacts opened", ["outcome"], registry=registry)
         self.encoder_up = Gauge("auto_router_encoder_up", "1 while the encoder answers", registry=registry)
         self.answers = Counter("auto_router_answers", "Who answered", ["chosen", "answered"], registry=registry)
+        self.refusals = Counter("auto_router_refusals", "Requests that are not routed", ["call"], registry=registry)
         self.cache = CacheCounts()
         registry.register(self.cache)
 

@@ -69,6 +69,11 @@ class DecisionService:
     def close(self) -> None:
         self.live.close()
 
+    @property
+    def known_models(self) -> Sequence[str]:
+        """The models that can be chosen: the artifact's, or those that the settings name while there is none."""
+        return self.settings.known_models if self.live.router is None else self.live.router.model_names
+
     async def decide(self, request: Request, models: Collection[str] | None = None) -> ServedDecision:
         """Return a decision for ``request``, whatever happens.
 
@@ -105,9 +110,8 @@ class DecisionService:
     def fallback(self, cause: str, images: bool) -> ServedDecision:
         """Return the decision that is made without the router."""
         router = self.live.router
-        if router is None:
-            names: Sequence[str] = self.settings.known_models
-        else:
+        names = self.known_models
+        if router is not None:
             default = router.policy.fallback if router.policy.fallback is not None else router.policy.default
             first = () if default is None else (router.model_names[default],)
             names = tuple(dict.fromkeys((*first, *router.model_names)))

@@ -97,12 +97,12 @@ class Endpoint:
 
 
 @contextmanager
-def serving(*names: str) -> Iterator[list[Endpoint]]:
-    """Serve one endpoint a name, each in a thread, while the block runs.
+def serving(*names: str, kind: type[Endpoint] = Endpoint) -> Iterator[list[Any]]:
+    """Serve one endpoint a name, of one ``kind``, each in a thread, while the block runs.
 
     Idle connections stay open for a minute: one that closes while a request is on its way fails that request.
     """
-    endpoints = [Endpoint(name, free_port()) for name in names]
+    endpoints = [kind(name, free_port()) for name in names]
     fixed: dict[str, Any] = {"log_level": "error", "lifespan": "off", "ws": "none", "timeout_keep_alive": 60}
     servers = [uvicorn.Server(uvicorn.Config(endpoint, port=endpoint.port, **fixed)) for endpoint in endpoints]
     threads = [threading.Thread(target=server.run, daemon=True) for server in servers]

@@ -1,0 +1,289 @@
+"""The router as a client in the process: openai's chat completions over the models of a pool, without a server between.
+
+    from auto_router.client import Client
+
+    client = Client(pool="pool.yaml")
+    answer = client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "Calculate 17 + 25."}])
+    print(answer.choices[0].message.content, answer.decision.model, answer.answered_by)
+
+``auto`` and ``auto-economy``, … are decided by the router; any other name is a model of the pool, and asked alone. A decision's
+ranking is gone down where :func:`auto_router.serve.fallback.another_may_answer` says so; every other error, such as a client's
+own 400, is raised at once, as openai's. :class:`AsyncClient` has the same methods as coroutines.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from auto_router.data.pool import Pool, PoolModel, load_pool
+from auto_router.decide.rule import Decision
+from auto_router.decide.settings import DEFAULT_PATH
+from auto_router.errors import ConfigError, needs_extra
+from auto_router.route.router import ModelRouter
+from auto_router.serve.chat import ALIASES, AUTO, request_of
+from auto_router.serve.fallback import another_may_answer
+from auto_router.serve.gateway import compare_models, default_parameters, usable_models
+
+with needs_extra("client"):
+    import openai
+    from openai.types.chat import ChatCompletion
+
+log = logging.getLogger(__name__)
+
+# What a stream that breaks raises is the transport's own; openai brings the one or the other.
+_TRANSPORTS = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+FAILURES: tuple[type[Exception], ...] = (openai.APIError, *(transport.HTTPError for transport in _TRANSPORTS))
+_HEADERS = ("accept", "content-type", "user-agent", "authorization")
+
+
+class _PlainHeaders:
+    """Keeps what ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID`` and ``OPENAI_CUSTOM_HEADERS`` hold from other vendors."""
+
+    @property
+    def default_headers(self) -> dict[str, Any]:
+        whole = super().default_headers  # type: ignore[misc]
+        return {name: value for name, value in whole.items() if name.lower() in _HEADERS} | self.auth_headers  # type: ignore
+
+
+class _OpenAI(_PlainHeaders, openai.OpenAI): ...
+
+
+class _AzureOpenAI(_PlainHeaders, openai.AzureOpenAI): ...
+
+
+class _AsyncOpenAI(_PlainHeaders, openai.AsyncOpenAI): ...
+
+
+class _AsyncAzureOpenAI(_PlainHeaders, openai.AsyncAzureOpenAI): ...
+
+
+class RoutedStream:
+    """The chunks of a streamed answer, the ``decision`` behind it and the pool's name of the model that answers."""
+
+    def __init__(self, stream: Any, first: list[Any], decision: Decision | None, answered_by: str) -> None:
+        self.decision, self.answered_by = decision, answered_by
+        self._stream, self._first = stream, first
+
+    def __iter__(self) -> Iterator[Any]:
+        while self._first:
+            yield self._first.pop()
+        yield from self._stream
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while self._first:
+            yield self._first.pop()
+        async for chunk in self._stream:
+            yield chunk
+
+    def close(self) -> Any:
+        """Give the connection back; to be awaited where the client is async."""
+        return self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class _Routing:
+    """What both clients are: a pool, a router, and a request made from what the caller gave.
+
+    Args:
+        pool: a :class:`Pool` or its file. Models whose keys the environment lacks are left out, with a warning.
+        router: an open :class:`ModelRouter`, which stays open when the client is closed, or the path of an artifact.
+        settings: of :class:`auto_router.decide.settings.RouterSettings`, for a router that is opened here.
+
+    Raises:
+        ConfigError: no model of the pool can be asked or is the artifact's, or a setting is wrong.
+        ArtifactError, EncoderError: see :class:`ModelRouter`.
+    """
+
+    def __init__(
+        self, pool: str | Path | Pool = "pool.yaml", router: str | Path | ModelRouter = DEFAULT_PATH, **settings: Any
+    ) -> None:
+        models, notes = usable_models(pool if isinstance(pool, Pool) else load_pool(pool), os.environ)
+        self._own_router = not isinstance(router, ModelRouter)
+        self.router = router if isinstance(router, ModelRouter) else ModelRouter(router, **settings)
+        for line in [*notes, *compare_models(models, self.router.model_names)]:
+            log.warning("%s", line)
+        self.models = {model.name: model for model in models}
+        self.chat = _Chat(self._create)
+        self._clients = {model.name: self._open(model) for model in models}
+
+    def _open(self, model: PoolModel) -> Any:
+        raise NotImplementedError
+
+    def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
+        raise NotImplementedError
+
+    def _ask(self, model: PoolModel, messages: Any, parameters: Mapping[str, Any]) -> Any:
+        """Send the request to one model; what its labels were made with holds where the caller says nothing else."""
+        extra = {name: value for name, value in default_parameters(model).items() if name not in parameters}
+        extra |= parameters.get("extra_body") or {}
+        given = {**parameters, "model": model.model, "messages": messages} | ({"extra_body": extra} if extra else {})
+        return self._clients[model.name].chat.completions.create(**given)
+
+    def _query(self, name: str, messages: Any) -> dict[str, Any] | None:
+        """Return what the router is asked; None where the caller names a model of the pool himself.
+
+        Images at a URL are not fetched: the choice is then among the models that see.
+        """
+        if name not in ALIASES:
+            if name not in self.models:
+                raise ConfigError(f"there is no model {name!r}; there are {', '.join([*ALIASES, *self.models])}")
+            return None
+        request = request_of({"messages": messages, "model": name})
+        images = [image for image in request.images if not str(image)[:8].lower().startswith(("http://", "https://"))]
+        models = [known for known in self.router.model_names if known in self.models]
+        if len(images) < len(request.images):
+            models = [known for known in models if self.router.facts[known].takes_images] or models
+        return {"text": request.text, "images": images, "models": models, "operating_point": request.operating_point}
+
+    def _ranking(self, name: str, decision: Decision | None) -> list[PoolModel]:
+        return [self.models[known] for known in ((name,) if decision is None else decision.ranking) if known in self.models]
+
+
+class Client(_Routing):
+    """Asks the model that the router chooses; see the module. Its methods may be called from several threads at once."""
+
+    def _open(self, model: PoolModel) -> openai.OpenAI:
+        azure = _azure_arguments(model)
+        return _AzureOpenAI(**azure, **_arguments(model)) if azure else _OpenAI(base_url=model.address, **_arguments(model))
+
+    def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
+        query = self._query(model, messages)
+        decision = None if query is None else self.router.decide(**query)
+        ranking = self._ranking(model, decision)
+        for candidate in ranking:
+            try:
+                answer = self._ask(candidate, messages, parameters)
+                if not parameters.get("stream"):
+                    return _attach(answer, decision, candidate.name)
+                return RoutedStream(answer, [chunk for chunk in [next(answer, None)] if chunk], decision, candidate.name)
+            except FAILURES as error:
+                if candidate is ranking[-1] or not another_may_answer(error):
+                    raise
+                _note(candidate, error)
+        raise AssertionError("a ranking is never empty")
+
+    def close(self) -> None:
+        """Close the connections, and the router where it was opened here."""
+        for client in self._clients.values():
+            client.close()
+        if self._own_router:
+            self.router.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncClient(_Routing):
+    """As :class:`Client`, for an event loop: ``create`` and ``close`` are coroutines."""
+
+    def _open(self, model: PoolModel) -> openai.AsyncOpenAI:
+        azure = _azure_arguments(model)
+        if azure:
+            return _AsyncAzureOpenAI(**azure, **_arguments(model))
+        return _AsyncOpenAI(base_url=model.address, **_arguments(model))
+
+    async def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
+        query = self._query(model, messages)
+        decision = None if query is None else await self.router.adecide(**query)
+        ranking = self._ranking(model, decision)
+        for candidate in ranking:
+            try:
+                answer = await self._ask(candidate, messages, parameters)
+                if not parameters.get("stream"):
+                    return _attach(answer, decision, candidate.name)
+                return RoutedStream(answer, [chunk for chunk in [await anext(answer, None)] if chunk], decision, candidate.name)
+            except FAILURES as error:
+                if candidate is ranking[-1] or not another_may_answer(error):
+                    raise
+                _note(candidate, error)
+        raise AssertionError("a ranking is never empty")
+
+    async def close(self) -> None:
+        """Close the connections, and the router where it was opened here."""
+        for client in self._clients.values():
+            await client.close()
+        if self._own_router:
+            self.router.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class _Completions:
+    def __init__(self, create: Callable[..., Any]) -> None:
+        self._create = create
+
+    def create(self, *, messages: Any, model: str = AUTO, **parameters: Any) -> Any:
+        """Answer a conversation, as openai's ``chat.completions.create`` does, which takes the same parameters.
+
+        Returns:
+            openai's ``ChatCompletion`` or, with ``stream=True``, a :class:`RoutedStream` of its chunks. Either has
+            ``decision``, None where the caller named the model, and ``answered_by``, the pool's name of who answered.
+
+        Raises:
+            ConfigError: there is no such model, or none may take the input.
+            DataError: the conversation holds nothing that a user said, or an image that is none.
+            EncoderError: the router's encoder failed.
+            openai.APIError, or an error of its transport: the last model asked failed, or the request is at fault.
+        """
+        return self._create(model=model, messages=messages, **parameters)
+
+
+class _Chat:
+    def __init__(self, create: Callable[..., Any]) -> None:
+        self.completions = _Completions(create)
+
+
+def _arguments(model: PoolModel) -> dict[str, Any]:
+    key = os.environ[model.api_key_env] if model.api_key_env else "none"
+    return {"api_key": key, "timeout": model.timeout_s, "max_retries": 0}
+
+
+def _azure_arguments(model: PoolModel) -> dict[str, Any]:
+    return {"azure_endpoint": model.address, "api_version": model.api_version} if model.api_version else {}
+
+
+def _attach(answer: ChatCompletion, decision: Decision | None, name: str) -> ChatCompletion:
+    """Set ``decision`` and ``answered_by``, which are not part of what is sent or stored of an answer.
+
+    Raises:
+        openai.APIError: it is an error under status 200, as some gateways send them.
+    """
+    error = (answer.model_extra or {}).get("error")
+    if not answer.choices and error:
+        message = str(error.get("message") if isinstance(error, dict) else error)
+        raise openai.APIError(message, request=None, body=error)  # type: ignore[arg-type]
+    answer.__dict__.update(decision=decision, answered_by=name)  # a field set by name would be
+    return answer
+
+
+def _note(model: PoolModel, error: Exception) -> None:
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    log.warning("%s failed (%s), the next of the ranking is asked", model.name, said)

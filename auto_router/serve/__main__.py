@@ -1,0 +1,91 @@
+"""``python -m auto_router.serve``: see :mod:`auto_router.serve.gateway`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from auto_router.artifacts import load_artifact
+from auto_router.data.pool import load_pool
+from auto_router.decide.settings import RouterSettings
+from auto_router.errors import ConfigError, run
+from auto_router.serve.chat import AUTO, POINTS
+from auto_router.serve.gateway import (
+    MASTER_KEY,
+    check_proxy,
+    compare_models,
+    litellm_config,
+    run_proxy,
+    tell,
+    usable_models,
+)  # fmt: skip
+
+EXAMPLES = """examples:
+  python -m auto_router.serve --pool pool.yaml
+  python -m auto_router.serve --pool pool.yaml --operating-point economy --port 8080
+  python -m auto_router.serve --pool pool.yaml --print-config > litellm.yaml
+
+  curl -s http://127.0.0.1:4000/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{"model": "auto", "messages": [{"role": "user", "content": "Calculate 17 + 25."}]}'
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m auto_router.serve", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Serve an OpenAI-compatible endpoint whose model 'auto' is the one that the router chooses, "
+        "beside every model of the pool by its name.",
+    )  # fmt: skip
+    parser.add_argument("--pool", default="pool.yaml", help="the pool file: where each model answers (default: %(default)s)")
+    parser.add_argument("--router", help="the artifact (default: AUTO_ROUTER_PATH, else router_artifacts/nn_router.pth)")
+    parser.add_argument("--host", default="127.0.0.1", help=f"others than loopback need {MASTER_KEY} (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=4000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--operating-point", choices=POINTS, help=f"of {AUTO} (default: AUTO_ROUTER_OPERATING_POINT, else the artifact's)"
+    )
+    parser.add_argument("--fallback-model", help="chosen where nothing can be decided (default: AUTO_ROUTER_FALLBACK_MODEL)")
+    parser.add_argument("--print-config", action="store_true", help="print the LiteLLM configuration instead of serving")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until stopped, or print the configuration.
+
+    Raises:
+        ConfigError, ArtifactError: pool, artifact and environment do not make a gateway.
+    """
+    given = parse_arguments(arguments)
+    if not given.print_config:
+        check_proxy(given.host, os.environ)
+    settings = RouterSettings.from_environment(
+        {"router_path": given.router, "operating_point": given.operating_point, "fallback_model": given.fallback_model}
+    )
+    artifact, pool = load_artifact(settings.router_path), load_pool(given.pool)
+    # A configuration may be for another machine, with other keys.
+    models, notes = (list(pool.models), []) if given.print_config else usable_models(pool, os.environ)
+    notes += compare_models(models, artifact.model_names)
+    points = list(artifact.operating_points)
+    if settings.operating_point is not None and settings.operating_point not in points:
+        raise ConfigError(f"the artifact has no operating point {settings.operating_point!r}; it has {', '.join(points)}")
+    locked = given.print_config or bool(os.environ.get(MASTER_KEY))
+    config = litellm_config(models, artifact.model_names, points, locked=locked)
+    for line in notes:
+        tell(f"note: {line}")
+    if given.print_config:
+        import yaml
+
+        yaml.safe_dump(config, sys.stdout, sort_keys=False, allow_unicode=True)
+        return
+    if not locked:
+        tell(f"note: {MASTER_KEY} is not set: every program on this machine may ask")
+    chosen = {
+        "AUTO_ROUTER_PATH": settings.router_path, "AUTO_ROUTER_OPERATING_POINT": settings.operating_point,
+        "AUTO_ROUTER_FALLBACK_MODEL": settings.fallback_model,
+    }  # fmt: skip
+    run_proxy(config, given.host, given.port, {name: value for name, value in chosen.items() if value})
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

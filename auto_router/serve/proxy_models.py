@@ -1,0 +1,37 @@
+"""What a running LiteLLM proxy calls a model, and which models it and the caller's key allow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+def proxy_router() -> Any:
+    """Return the proxy's own router of deployments; None where no proxy runs in this process."""
+    return getattr(sys.modules.get("litellm.proxy.proxy_server"), "llm_router", None)
+
+
+def resolve_alias(name: Any) -> Any:
+    """Return what ``model_group_alias`` says that a name stands for, else the name."""
+    aliases = getattr(proxy_router(), "model_group_alias", None) or {}
+    found = aliases.get(name, name) if isinstance(name, str) else name
+    return found.get("model", name) if isinstance(found, dict) else found
+
+
+def offered_models(names: Iterable[str]) -> frozenset[str]:
+    """Return those of ``names`` that the proxy serves: listed, by an alias, or by a wildcard such as ``nvidia/*``."""
+    router = proxy_router()
+    if router is None:
+        return frozenset()
+    listed = {*router.model_names, *(router.model_group_alias or ())}
+    return frozenset(name for name in names if name in listed or router.pattern_router.route(name) is not None)
+
+
+async def permitted_models(names: Iterable[str], token: Any) -> frozenset[str]:
+    """Return those of ``names`` that the caller's key, team and project may use, by the proxy's own rule."""
+    from litellm.proxy.auth.fallback_model_access import is_model_authorized_for_token
+
+    router = proxy_router()
+    allowed = {name for name in names if await is_model_authorized_for_token(model=name, valid_token=token, llm_router=router)}
+    return frozenset(allowed)

@@ -1,0 +1,376 @@
+"""The one command for real: ``python -m auto_router.serve`` over endpoints that speak the protocols of three vendors.
+
+Needs the proxy, which is in an environment of its own: ``make test-litellm``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if find_spec("litellm") is None:  # not importorskip: importing it asks for price lists on the net
+    pytest.skip("the LiteLLM proxy is in an environment of its own: make test-litellm", allow_module_level=True)
+
+import yaml
+from openai import APIStatusError, OpenAI
+
+import auto_router.serve.gateway as gateway_module
+from auto_router.data.pool import PoolModel
+from auto_router.errors import ConfigError
+from auto_router.serve.__main__ import main
+from tests.checkout import ROOT, blocks
+from tests.serve.endpoints import serving
+from tests.serve.made import MATH, POEM, save_made
+from tests.serve.processes import Running, running
+from tests.serve.vendors import ANTHROPIC, AZURE, OPENAI, Vendor
+
+KEY = "sk-for-tests-only"
+SERVE = [sys.executable, "-m", "auto_router.serve"]
+KEYS = f"""
+from litellm.proxy._types import UserAPIKeyAuth
+
+MODELS = {{"{KEY}": [], "sk-eyes": ["auto", "eyes"], "sk-auto": ["auto"]}}
+
+async def check(request, api_key):
+    return UserAPIKeyAuth(api_key=api_key, models=MODELS[api_key])
+"""
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_made(tmp_path_factory.mktemp("artifact") / "nn_router.pth")
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Iterator[dict[str, Vendor]]:
+    with serving("math", "poet", "eyes", "extra", kind=Vendor) as found:
+        yield {vendor.name: vendor for vendor in found}
+
+
+@pytest.fixture(scope="module")
+def pool(vendors: dict[str, Vendor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``math`` behind OpenAI's protocol, ``poet`` on Azure, ``eyes`` at Anthropic, and one that no router knows."""
+    entries: list[dict[str, Any]] = [
+        {"base_url": vendors["math"].url, "model": "math-1", "timeout_s": 2, "parameters": {"top_p": 0.9, "max_tokens": None}},
+        {
+            "base_url": f"http://127.0.0.1:{vendors['poet'].port}",
+            "model": "poet-1",
+            "api_version": "2024-10-21",
+            "timeout_s": 2,
+        },
+        {"base_url": "https://api.anthropic.com/v1", "model": "claude-eyes", "modalities": ["text", "image"], "timeout_s": 2},
+        {"base_url": vendors["extra"].url, "temperature": 0.25, "timeout_s": 2},
+    ]
+    for entry, name in zip(entries, vendors, strict=True):
+        entry |= {"name": name, "api_key_env": f"{name.upper()}_KEY", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8}
+    file = tmp_path_factory.mktemp("pool") / "pool.yaml"
+    file.write_text(yaml.safe_dump({"models": entries}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def environment(path: Path, vendors: dict[str, Vendor]) -> dict[str, str]:
+    keys = {f"{name.upper()}_KEY": vendor.key for name, vendor in vendors.items()}
+    eyes = f"http://127.0.0.1:{vendors['eyes'].port}"
+    return {"AUTO_ROUTER_PATH": str(path), "ANTHROPIC_API_BASE": eyes, "PYTHONPATH": str(ROOT), **keys}
+
+
+@pytest.fixture(scope="module")
+def gateway(pool: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """As a user starts it, without a key."""
+    log = tmp_path_factory.mktemp("gateway") / "log"
+    with running([*SERVE, "--pool", pool], "/health/liveliness", log, environment | {"LITELLM_MASTER_KEY": ""}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def proxy(pool: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A user's own proxy on the printed configuration: with a key, an alias and a wildcard, and no pause after a failure."""
+    folder = tmp_path_factory.mktemp("proxy")
+    config = yaml.safe_load(print_config(pool, environment))
+    math = next(entry for entry in config["model_list"] if entry["model_name"] == "math")
+    math["model_name"] = "m*"
+    config["router_settings"] = {"disable_cooldowns": True, "model_group_alias": {"gpt-4o": "auto", "poet": "verse"}}
+    next(entry for entry in config["model_list"] if entry["model_name"] == "poet")["model_name"] = "verse"
+    config["general_settings"] = {"custom_auth": "keys.check"}
+    (folder / "keys.py").write_text(KEYS)
+    (folder / "litellm.yaml").write_text(yaml.safe_dump(config))
+    command = ["examples/litellm/run.sh", str(folder / "litellm.yaml")]
+    with running(command, "/health/liveliness", folder / "log", environment | {"LITELLM_MASTER_KEY": KEY}) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def all_well(vendors: dict[str, Vendor]) -> None:
+    for vendor in vendors.values():
+        vendor.reset()
+
+
+@contextmanager
+def environment_of(values: dict[str, str]) -> Iterator[None]:
+    """Run the block with these values, and without what the caller's environment says of the router or the proxy."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(("AUTO_ROUTER", "LITELLM")) or name.endswith("_KEY"):
+                patch.delenv(name)
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield
+
+
+def print_config(pool: Path, environment: dict[str, str]) -> str:
+    with environment_of(environment), redirect_stdout(io.StringIO()) as printed:
+        main(["--pool", str(pool), "--print-config"])
+    return printed.getvalue()
+
+
+def post(server: Running, route: str, body: dict[str, Any], key: str | None = None) -> tuple[int, str, dict[str, str]]:
+    status, said, headers = server.ask("POST", route, body, {"Authorization": f"Bearer {key}"} if key else None)
+    return status, said.decode(), headers
+
+
+def chat(text: Any, model: str = "auto", **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
+
+
+def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gateway: Running, vendors: dict[str, Vendor]) -> None:
+    for text, name in ((MATH, "math"), (POEM, "poet")):
+        status, said, headers = post(gateway, "/v1/chat/completions", chat(text))
+        assert (status, json.loads(said)["choices"][0]["message"]["content"]) == (200, f"{name} says hello"), said
+        assert headers["x-auto-router-model"] == headers["x-litellm-model-group"] == name
+    for name in vendors:
+        status, said, headers = post(gateway, "/v1/chat/completions", chat(POEM, name))
+        assert (status, json.loads(said)["choices"][0]["message"]["content"]) == (200, f"{name} says hello"), said
+        assert "x-auto-router-model" not in headers
+    assert {vendors["math"].paths[0], vendors["poet"].paths[0], vendors["eyes"].paths[0]} == {
+        OPENAI, f"{AZURE}poet-1/chat/completions", ANTHROPIC,
+    }  # fmt: skip
+    listed = {model["id"] for model in json.loads(gateway.ask("GET", "/v1/models")[1])["data"]}
+    assert listed == {"math", "poet", "eyes", "extra", "auto", "auto-accuracy", "auto-economy"}
+    assert "note: extra is unknown to the artifact" in gateway.log
+    assert "note: LITELLM_MASTER_KEY is not set" in gateway.log
+    assert not [vendor.key for vendor in vendors.values() if vendor.key in gateway.log]
+
+
+def test_an_image_goes_to_a_model_that_sees_and_tools_come_back(gateway: Running, vendors: dict[str, Vendor]) -> None:
+    content = [{"type": "text", "text": MATH}, {"type": "image_url", "image_url": {"url": PIXEL}}]
+    status, said, headers = post(gateway, "/v1/chat/completions", chat(content))
+    assert (status, headers["x-auto-router-model"]) == (200, "eyes"), said
+    assert vendors["eyes"].bodies[0]["messages"][0]["content"][1]["type"] == "image"
+    tool = {"type": "function", "function": {"name": "greet", "parameters": {"type": "object", "properties": {}}}}
+    with OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client:
+        for text, name in ((MATH, "math"), (POEM, "poet")):
+            answer = client.chat.completions.create(**chat(text, tools=[tool]))
+            (call,) = answer.choices[0].message.tool_calls
+            assert json.loads(call.function.arguments) == {"who": name}
+
+
+def test_a_model_is_asked_as_its_labels_were_made_unless_the_client_says_otherwise(
+    gateway: Running, vendors: dict[str, Vendor]
+) -> None:
+    post(gateway, "/v1/chat/completions", chat(MATH, "math"))
+    post(gateway, "/v1/chat/completions", chat(MATH, "math", top_p=0.5))
+    post(gateway, "/v1/chat/completions", chat(MATH, "extra"))
+    first, second = vendors["math"].bodies
+    assert first == {"model": "math-1", "messages": chat(MATH)["messages"], "top_p": 0.9}
+    assert second["top_p"] == 0.5
+    assert vendors["extra"].bodies[0]["temperature"] == 0.25
+
+
+def test_the_curl_of_the_docs_is_answered_as_printed(gateway: Running) -> None:
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    example = (ROOT / "examples" / "litellm" / "config.yaml").read_text(encoding="utf-8").replace("\n#  ", "\n")
+    for text in (page, example):
+        start = text.index("curl -s http")
+        command = text[start : text.index("}'", start) + 2].replace("\n# ", "\n").replace(":4000", f":{gateway.port}")
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(done.stdout)["choices"][0]["message"]["content"] == "math says hello", (command, done.stdout)
+
+
+FRAMEWORKS = Path(os.environ.get("AUTO_ROUTER_FRAMEWORKS", ROOT / ".venv-frameworks")) / "bin" / "python"
+
+
+@pytest.mark.skipif(not FRAMEWORKS.exists(), reason="make setup-frameworks makes their environment")
+@pytest.mark.parametrize("package", ["langchain_openai", "llama_index"])
+def test_frameworks_ask_as_the_docs_say(gateway: Running, package: str) -> None:
+    (block,) = [block for block in blocks(language="python") if f"from {package}" in block.body]
+    code = block.body.replace(":4000", f":{gateway.port}")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"LANGSMITH_TRACING": "false"}
+    done = subprocess.run([FRAMEWORKS, "-c", code], capture_output=True, text=True, env=clean, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "math says hello math" if package == "langchain_openai" else "math says hello",
+        "math says hello",
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("route", ["chat/completions", "messages", "responses"])
+@pytest.mark.parametrize(("text", "name"), [(MATH, "math"), (POEM, "poet")])
+def test_three_apis_reach_endpoints_that_have_one(
+    proxy: Running, vendors: dict[str, Vendor], route: str, stream: bool, text: str, name: str
+) -> None:
+    status, said, headers = post(proxy, f"/v1/{route}", in_api(route, text, stream=stream), KEY)
+    assert (status, headers.get("x-auto-router-model")) == (200, name), said
+    assert "says" in said
+    assert len(vendors[name].bodies) == 1
+
+
+def in_api(route: str, text: str, **more: Any) -> dict[str, Any]:
+    if route == "responses":
+        return {"model": "auto", "input": text, **more}
+    return chat(text, max_tokens=9, **more) if route == "messages" else chat(text, **more)
+
+
+MISTAKE = (400, {"message": "Invalid 'temperature': decimal above maximum value.", "type": "invalid_request_error"})
+CONTEXT = (400, {"message": "This model's maximum context length is 10 tokens.", "code": "context_length_exceeded"})
+CANNOT = (400, {"message": "this model does not support tools", "type": "invalid_request_error"})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("route", ["chat/completions", "messages", "responses"])
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (MISTAKE, 400), ((401, {"message": "bad key"}), 401), ((403, {"message": "no"}), 403), ((422, {"message": "bad"}), 422),
+        ((408, {"message": "slow"}), 200), ((409, {"message": "busy"}), 200), ((429, {"message": "limit"}), 200),
+        ((500, {"message": "down"}), 200), ((503, {"message": "down"}), 200), (CONTEXT, 200), (CANNOT, 200),
+        ("hang", 200), ("broken", 200),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_only_what_another_model_may_answer_is_sent_to_another(
+    proxy: Running, vendors: dict[str, Vendor], route: str, stream: bool, fault: Any, status: int
+) -> None:
+    math = vendors["math"]
+    if isinstance(fault, tuple):
+        math.refuse = fault
+    else:
+        math.hang, math.broken = (4.0, False) if fault == "hang" else (0.0, True)
+    found, said, _ = post(proxy, f"/v1/{route}", in_api(route, MATH, stream=stream), KEY)
+    assert found == status, said
+    assert (len(math.bodies), len(vendors["eyes"].bodies)) == (1, status == 200)
+    assert not vendors["poet"].bodies
+    if status == 200:
+        assert "eyes" in said
+    else:
+        assert fault[1]["message"] in said
+
+
+def test_a_key_gets_no_model_that_is_not_in_its_list(proxy: Running, vendors: dict[str, Vendor]) -> None:
+    for route in ("chat/completions", "messages", "responses"):
+        status, said, headers = post(proxy, f"/v1/{route}", in_api(route, MATH), "sk-eyes")
+        assert (status, headers["x-auto-router-model"]) == (200, "eyes"), said
+        status, said, _ = post(proxy, f"/v1/{route}", in_api(route, MATH), "sk-auto")
+        assert status == 403
+        assert "may use none of the models" in said
+    vendors["eyes"].refuse = (500, {"message": "down"})
+    assert post(proxy, "/v1/chat/completions", chat(MATH), "sk-eyes")[0] == 500
+    assert not vendors["math"].bodies
+    assert not vendors["poet"].bodies
+
+
+def test_aliases_lead_to_the_router_and_wildcards_serve_its_models(proxy: Running) -> None:
+    for name in ("gpt-4o", "auto"):
+        for text, chosen in ((MATH, "math"), (POEM, "poet")):
+            status, said, headers = post(proxy, "/v1/chat/completions", chat(text, name), KEY)
+            assert (status, headers["x-auto-router-model"]) == (200, chosen), said
+            assert f"{chosen} says hello" in said
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "call"),
+    [
+        ("/v1/completions", {"model": "auto", "prompt": MATH}, "atext_completion"),
+        ("/v1/embeddings", {"model": "auto", "input": MATH}, "aembedding"),
+        ("/v1/chat/completions", chat(MATH, "auto,poet"), "acompletion"),
+        ("/v1beta/models/auto:generateContent", {"contents": [{"parts": [{"text": MATH}]}]}, "agenerate_content"),
+    ],
+)
+def test_what_is_not_routed_is_refused_and_counted(
+    proxy: Running, vendors: dict[str, Vendor], route: str, body: dict[str, Any], call: str
+) -> None:
+    status, said, _ = post(proxy, route, body, KEY)
+    assert status == 400, said
+    assert "auto" in said
+    assert not [name for name, vendor in vendors.items() if vendor.bodies]
+    counted = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
+    assert f'auto_router_refusals_total{{call="{call}"}}' in counted
+
+
+def test_rates_of_the_pool_are_kept_to(vendors: dict[str, Vendor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is above them is the next model's: here in the proxy's own router, with nothing around it."""
+    for name, value in {**gateway_module.PROXY_ENVIRONMENT, "MATH_KEY": "sk-math", "EXTRA_KEY": "sk-extra"}.items():
+        monkeypatch.setenv(name, value)
+    from litellm import Router
+
+    slow = PoolModel("math", base_url=vendors["math"].url, api_key_env="MATH_KEY", requests_per_minute=2)
+    other = PoolModel("extra", base_url=vendors["extra"].url, api_key_env="EXTRA_KEY")
+    config = gateway_module.litellm_config([slow, other], ["math", "extra"], [], locked=True)
+    router = Router(model_list=config["model_list"], num_retries=0, **config["router_settings"])
+
+    async def ask() -> list[str]:
+        messages: Any = chat(MATH)["messages"]
+        await router.acompletion("extra", messages=messages)  # loads what the first call loads
+        asked = [await router.acompletion("math", messages=messages, fallbacks=["extra"]) for _ in range(8)]
+        return [answer.choices[0].message.content for answer in asked]
+
+    answers = asyncio.run(ask())
+    assert answers[0] == "math says hello"
+    assert answers.count("extra says hello") >= 4, answers  # the minute may turn once meanwhile
+
+
+def test_the_printed_configuration_names_keys_and_holds_none(pool: Path, environment: dict[str, str]) -> None:
+    printed = print_config(pool, environment)
+    assert not [value for name, value in environment.items() if name.endswith("_KEY") and value in printed]
+    config = yaml.safe_load(printed)
+    assert config["general_settings"] == {"master_key": "os.environ/LITELLM_MASTER_KEY"}
+    math, poet, eyes, *_ = config["model_list"]
+    assert math["litellm_params"] == {
+        "model": "openai/math-1", "api_base": math["litellm_params"]["api_base"], "api_key": "os.environ/MATH_KEY",
+        "use_chat_completions_api": True, "input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6, "timeout": 2,
+        "top_p": 0.9,
+    }  # fmt: skip
+    assert poet["litellm_params"]["model"] == "azure/poet-1"
+    assert eyes["litellm_params"]["model"] == "anthropic/claude-eyes"
+    assert (eyes["model_info"]["supports_vision"], math["model_info"]["supports_vision"]) == (True, False)
+
+
+def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    given = ["--pool", str(pool)]
+    done = subprocess.run([*SERVE, *given, "--host", "0.0.0.0"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "LITELLM_MASTER_KEY" in done.stderr
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": [{"name": "stranger"}]}))
+    keyless = {name: value for name, value in environment.items() if not name.endswith("_KEY")}
+    for arguments, values, said in (
+        (given, keyless, "math is left out: the environment has no MATH_KEY"),
+        (["--pool", str(tmp_path / "pool.yaml")], environment, "no usable model in common"),
+        ([*given, "--operating-point", "quality"], environment, "it has accuracy, economy"),
+    ):
+        with environment_of(values), pytest.raises(ConfigError, match=said):
+            main(arguments)
+    with environment_of(environment), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateway_module, "version", lambda name: "1.107.0")
+        with pytest.raises(ConfigError, match="compromised"):
+            main(given)
+
+
+def test_a_wrong_key_of_a_vendor_is_told_to_the_client(proxy: Running, vendors: dict[str, Vendor]) -> None:
+    with OpenAI(base_url=f"{proxy.url}/v1", api_key=KEY, max_retries=0) as client:
+        vendors["math"].refuse = (401, {"message": "this key was withdrawn", "type": "authentication_error"})
+        with pytest.raises(APIStatusError, match="this key was withdrawn") as refused:
+            client.chat.completions.create(**chat(MATH))
+    assert refused.value.status_code == 401
