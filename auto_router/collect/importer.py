@@ -1,254 +1,247 @@
 """What others already asked and scored, as evaluation records; what a log kept, as prompts for Stage 1. Nothing is asked.
 
-python -m auto_router.collect.importer lm_eval_output/ --output train.json --test-output test.json
-python -m auto_router.collect.importer spend_logs.jsonl --output prompts.jsonl --redact
+    python -m auto_router.collect.importer lm_eval_output/ --output train.json --test-output test.json
+    python -m auto_router.collect.importer spend_logs.jsonl --output prompts.jsonl --redact
+
+Which of the two a file is, and of which tool, is found by its fields.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import numpy as np
 from tabulate import tabulate
 
-from auto_router.collect.result_formats import LeftOut, ResultReader, Score, find_result_format
-from auto_router.collect.row_files import ENDINGS, find_files, read_rows
-from auto_router.data.formats import json_list
-from auto_router.data.label_stats import wilson_interval
-from auto_router.data.records import Record, group_ids
-from auto_router.data.splits import content_key, normalize_prompt, split_by_group
+from auto_router.collect.log_formats import BATCH_OUTPUT, LoggedTurn, LogReader, find_log_format, read_batch_answers
+from auto_router.collect.merged_results import Merger, results_table, save_results, summarize_results
+from auto_router.collect.redact import load_redactor, redact_all
+from auto_router.collect.result_formats import LeftOut, ResultReader, find_result_format
+from auto_router.collect.row_files import ENDINGS, Row, find_files, read_rows
+from auto_router.data.splits import digest_text
 from auto_router.errors import ConfigError, DataError, run
+from auto_router.files import atomic_path
 from auto_router.terminal import add_flags, capture_output, watch
 
-LABEL_SOURCE = "import"
 MAX_REASONS = 20
-RESULTS = "lm-evaluation-harness samples, inspect_ai logs, tables with a column or a row a model"
-
-
-@dataclass(slots=True)
-class _Cell:
-    """All that was said of one model on one question: sums, so that repeated runs are averaged."""
-
-    total: float = 0.0
-    count: int = 0
-    lowest: float = 1.0
-    highest: float = 0.0
-    cost: float = 0.0
-    costs: int = 0
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class _Question:
-    prompt: str
-    reference: str
-    images: tuple[str, ...]
-    source: str | None
-    group: str | None
-    cells: dict[str, _Cell] = field(default_factory=dict)
-
-
-class Merger:
-    """Puts scores of the same question together, over models and files.
-
-    The same question is the format's own key where there is one, else the same prompt and images with references that do not
-    contradict each other. Repeated runs of a model on a question are averaged.
-    """
-
-    def __init__(self) -> None:
-        self.left_out: Counter[str] = Counter()
-        self._questions: list[_Question] = []
-        self._places: dict[str, list[int]] = {}
-
-    def add(self, score: Score) -> None:
-        """Take one score in; what has no prompt or no model counts as left out."""
-        if not score.prompt.strip() or not score.model.strip():
-            self.left_out["no prompt" if not score.prompt.strip() else "no model"] += 1
-            return
-        cell = self._question(score).cells.setdefault(score.model, _Cell())
-        if score.score is None:
-            self.left_out[f"{score.model}: {score.reason}"] += 1
-            cell.reason = score.reason
-        else:
-            cell.total, cell.count = cell.total + score.score, cell.count + 1
-            cell.lowest, cell.highest = min(cell.lowest, score.score), max(cell.highest, score.score)
-        if score.cost is not None:
-            cell.cost, cell.costs = cell.cost + score.cost, cell.costs + 1
-
-    def _question(self, score: Score) -> _Question:
-        key = score.key or content_key(score.prompt, score.images)
-        places = self._places.setdefault(key, [])
-        for place in places:
-            question = self._questions[place]
-            same = normalize_prompt(question.reference) == normalize_prompt(score.reference)
-            if score.key or same or not question.reference or not score.reference:
-                question.reference = question.reference or score.reference
-                return question
-        places.append(len(self._questions))
-        self._questions.append(_Question(score.prompt, score.reference, score.images, score.source, score.group))
-        return self._questions[-1]
-
-    def records(self) -> list[Record]:
-        """Return a record a question, in the order of first appearance."""
-        return [self._record(number, question) for number, question in enumerate(self._questions)]
-
-    def _record(self, number: int, question: _Question) -> Record:
-        cells = question.cells
-        return Record(
-            idx=number,
-            prompt=question.prompt,
-            answer=question.reference,
-            images=question.images,
-            model_scores={model: cell.total / cell.count if cell.count else None for model, cell in cells.items()},
-            group=question.group or content_key(question.prompt, question.images),
-            source=question.source,
-            model_costs={model: cell.cost / cell.costs for model, cell in cells.items() if cell.costs},
-            model_errors={model: cell.reason for model, cell in cells.items() if not cell.count},
-        )
-
-    def conflicts(self) -> list[str]:
-        """Return a line for each kind of contradiction between what was read."""
-        cells = [cell for question in self._questions for cell in question.cells.values()]
-        repeats = sum(cell.count > 1 for cell in cells)
-        torn = sum(cell.count > 1 and cell.lowest != cell.highest for cell in cells)
-        several = sum(len(places) > 1 for places in self._places.values())
-        lines = []
-        if repeats:
-            lines.append(f"{repeats} answers were scored more than once, {torn} of them differently; their mean is taken")
-        if several:
-            lines.append(
-                f"{several} prompts have references that contradict each other; each is a record of its own, in one group"
-            )
-        return lines
+RESULTS = "results of lm-evaluation-harness and inspect_ai, tables with a column or a row a model"
+LOGS = "logs of LiteLLM, Langfuse, OpenTelemetry GenAI and Phoenix, and OpenAI chat JSON"
+Redactor = Callable[[str], str]
 
 
 def read_results(
-    paths: Iterable[Path], model: str | None = None, metric: str | None = None, answer_filter: str | None = None
+    files: Iterable[Path], model: str | None = None, metric: str | None = None, answer_filter: str | None = None
 ) -> tuple[Merger, Counter[str]]:
-    """Read result files and folders; return what they say, and how many files there were of each format.
+    """Read result files; return what they say, and how many files there were of each format.
 
     Raises:
-        DataError: a file cannot be read, or is of no known format; the message says what its first row has.
+        DataError: a file cannot be read, or is of no known format; the message says what its row has.
     """
     merger, kinds = Merger(), Counter[str]()
-    for path in paths:
-        found = [file for file in find_files(path) if path.is_file() or not _is_summary(file)]
-        for file in found:
-            kind, reader = None, ResultReader(file, model, metric, answer_filter)
-            for row in watch(read_rows(file), f"reading {file.name}", "row"):
-                kind = kind or find_result_format(row)
-                if kind is None or kind != find_result_format(row):
-                    raise DataError(f"{file}: {unknown_fields(row)}; read are {RESULTS}")
-                for score in reader.read(row, kind):
-                    if isinstance(score, LeftOut):
-                        merger.left_out[str(score)] += 1
-                    else:
-                        merger.add(score)
-            if kind is None:
-                raise DataError(f"{file} holds no rows")
-            kinds[kind] += 1
+    for file in files:
+        kind, reader = None, ResultReader(file, model, metric, answer_filter)
+        for row in watch(read_rows(file), f"reading {file.name}", "row"):
+            kind = kind or find_result_format(row)
+            if kind is None or kind != find_result_format(row):
+                raise _unknown(file, row)
+            for score in reader.read(row, kind):
+                if isinstance(score, LeftOut):
+                    merger.left_out[str(score)] += 1
+                else:
+                    merger.add(score)
+        if kind is None:
+            raise DataError(f"{file} holds no rows")
+        kinds[kind] += 1
     return merger, kinds
 
 
-def unknown_fields(row: dict[str, Any]) -> str:
-    """Say what came, of a row that no reader knows."""
-    return f"no known format has a row of the fields {', '.join(list(map(str, row))[:30]) or '(none)'}"
+def import_results(files: Sequence[Path], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Read, merge, write and tell; return the same in plain values."""
+    if arguments.output.suffix != ".json":
+        raise ConfigError(f"results become records, which are written as .json; got --output {arguments.output}")
+    merger, kinds = read_results(files, arguments.model, arguments.metric, arguments.filter)
+    records, left_out = merger.records(), merger.left_out
+    if arguments.redact:
+        redact = load_redactor()
+        left_out["images cannot be redacted"] += sum(bool(record.images) for record in records)
+        plain = [record for record in records if not record.images]
+        records = [replace(record, prompt=redact(record.prompt), answer=redact(record.answer)) for record in plain]
+    summary = summarize_results(records)
+    print(", ".join(f"{count} file(s) of {kind}" for kind, count in kinds.items()))
+    if summary:
+        print(results_table(summary))
+    for line in [*merger.conflicts(), *_left_out_lines(left_out)]:
+        print(line)
+    if not any(told["labels"] for told in summary.values()):
+        raise DataError(f"no row of {', '.join(map(str, files))} gave a label, so nothing was written; see above")
+    print(save_results(records, arguments.output, arguments.test_output, arguments.test_fraction, arguments.seed))
+    return {"records": len(records), "models": summary, "left out": dict(+left_out), "conflicts": merger.conflicts()}
 
 
-def _is_summary(file: Path) -> bool:
-    """What lm-evaluation-harness and inspect put beside their results tells of them, and is no result."""
-    return (file.name.startswith("results_") and file.name.endswith(".json")) or file.name in ("eval-set.json", "logs.json")
+@dataclass(slots=True)
+class LogWriter:
+    """Writes logged turns as prompts, a line each, and counts what they cost; one that repeats another is left out.
 
+    ``reference_model`` is the model whose logged answers are taken for right ones; ``redact`` is applied to every text.
+    """
 
-def save_results(records: Sequence[Record], output: Path, test_output: Path | None, test_fraction: float, seed: int) -> str:
-    """Write the records, or a train and a test part of them that share no group, and return a line that says so."""
-    parts: dict[Path, Sequence[int]] = {output: range(len(records))}
-    if test_output is not None:
-        strata = np.unique([record.source or "" for record in records], return_inverse=True)[1]
-        train, test = split_by_group(group_ids(records), test_fraction, seed, strata)
-        parts = {output: train.tolist(), test_output: test.tolist()}
-    for path, rows in parts.items():
-        with json_list(path) as append:
-            for row in rows:
-                append(records[row].to_json() | {"label_source": LABEL_SOURCE})
-    return "wrote " + ", ".join(f"{path} ({len(rows)} records)" for path, rows in parts.items())
+    file: TextIO
+    reference_model: str | None = None
+    redact: Redactor | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    models: dict[str, dict[str, float]] = field(default_factory=dict)
+    written: int = 0
+    references: int = 0
+    _keys: set[str] = field(default_factory=set)
 
+    def add(self, turn: LoggedTurn | LeftOut) -> None:
+        """Write one turn, or count why there is none."""
+        if isinstance(turn, LeftOut):
+            self.left_out[str(turn)] += 1
+        elif turn.key() in self._keys:
+            self.left_out["the same request to the same model again"] += 1
+        elif turn.images and self.redact is not None:
+            self.left_out["images cannot be redacted"] += 1
+        else:
+            self._keys.add(turn.key())
+            self._write(turn)
 
-def summarize_results(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """Return for each model its labels, their mean, and the sum of its known costs in USD, None where unknown."""
-    models = dict.fromkeys(model for record in records for model in record.model_scores)
-    found: dict[str, dict[str, Any]] = {}
-    for model in models:
-        scores = [score for record in records if (score := record.model_scores.get(model)) is not None]
-        costs = [cost for record in records if (cost := record.model_costs.get(model)) is not None]
-        found[model] = {
-            "labels": len(scores),
-            "unknown": len(records) - len(scores),
-            "share right": float(np.mean(scores)) if scores else None,
-            "costs known": len(costs),
-            "usd": float(np.sum(costs)) if costs else None,
+    def _write(self, turn: LoggedTurn) -> None:
+        reference = turn.response if turn.model is not None and turn.model == self.reference_model else None
+        row: dict[str, Any] = {
+            "messages": list(turn.messages),
+            "answer": reference or turn.reference,
+            "images": list(turn.images),
+            "group": turn.group,
+            "logged": {
+                "model": turn.model,
+                "response": turn.response,
+                "prompt_tokens": turn.prompt_tokens,
+                "completion_tokens": turn.completion_tokens,
+                "cost": turn.cost,
+            },
         }
-    return found
+        if self.redact is not None:
+            model = turn.model  # a name such as ft:gpt-4o:acme::B1c2 is not personal, and must stay what the pool calls it
+            row = redact_all(row | {"group": None}, self.redact) | {"group": turn.group and digest_text(turn.group)[:16]}
+            row["logged"]["model"] = model
+        self.file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        self.written += 1
+        self.references += bool(row["answer"])
+        self._count(turn)
+
+    def _count(self, turn: LoggedTurn) -> None:
+        told = self.models.setdefault(turn.model or "(not said)", dict.fromkeys(("prompts", "answers", "tokens", "usd"), 0.0))
+        told["prompts"] += 1
+        told["answers"] += turn.response is not None
+        told["tokens"] += (turn.prompt_tokens or 0) + (turn.completion_tokens or 0)
+        told["usd"] += turn.cost or 0.0
 
 
-def _results_table(summary: dict[str, dict[str, Any]]) -> str:
-    rows = []
-    for model, told in summary.items():
-        share = told["share right"]
-        interval = "-" if share is None else "{:.1%} to {:.1%}".format(*wilson_interval(share, told["labels"]))
-        usd = "-" if told["usd"] is None else f"{told['usd']:.4f}"
-        shown = "-" if share is None else f"{share:.1%}"
-        rows.append([model, told["labels"], told["unknown"], shown, interval, told["costs known"], usd])
-    headers = ["model", "labels", "unknown", "share right", "95 %", "costs known", "USD"]
-    return tabulate(rows, headers=headers, disable_numparse=True)
+def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Read, write and tell; return the same in plain values."""
+    if arguments.output.suffix != ".jsonl":
+        raise ConfigError(f"logs become prompts, which are written as .jsonl; got --output {arguments.output}")
+    if arguments.test_output is not None:
+        raise ConfigError("--test-output is for results; Stage 1 splits prompts itself")
+    redact = load_redactor() if arguments.redact else None
+    kinds = {file: find_log_format(_first_row(file)) for file in files}
+    outputs = [file for file, kind in kinds.items() if kind == BATCH_OUTPUT]
+    reader = LogReader(read_batch_answers(row for file in outputs for row in read_rows(file)))
+    with atomic_path(arguments.output) as path, path.open("w", encoding="utf-8", errors="backslashreplace") as out:
+        writer = LogWriter(out, arguments.reference_model, redact)
+        for file in files:
+            if file not in outputs:
+                for row in watch(read_rows(file), f"reading {file.name}", "row"):
+                    kind = find_log_format(row)
+                    if kind is None:
+                        raise _unknown(file, row)
+                    for turn in reader.read(row, kind):
+                        writer.add(turn)
+        _tell_logs(writer, Counter(kind or "" for kind in kinds.values()))
+        if not writer.written:
+            raise DataError(f"no row of {', '.join(map(str, files))} gave a prompt, so nothing was written; see above")
+    print(f"wrote {arguments.output} ({writer.written} prompts, {writer.references} with a reference answer)")
+    found = {"prompts": writer.written, "references": writer.references, "models": writer.models}
+    return {**found, "left out": dict(writer.left_out)}
+
+
+def _tell_logs(writer: LogWriter, kinds: Counter[str]) -> None:
+    print(", ".join(f"{count} file(s) of {kind}" for kind, count in kinds.items()))
+    rows = [
+        [model, f"{told['prompts']:.0f}", f"{told['answers']:.0f}", f"{told['tokens']:,.0f}", f"{told['usd']:.4f}"]
+        for model, told in writer.models.items()
+    ]
+    if rows:
+        print(tabulate(rows, headers=["model", "prompts", "answers", "tokens", "USD"], disable_numparse=True))
+    for line in _left_out_lines(writer.left_out):
+        print(line)
+
+
+def _first_row(file: Path) -> Row:
+    row = next(islice(read_rows(file), 1), None)
+    if row is None:
+        raise DataError(f"{file} holds no rows")
+    return row
+
+
+def _unknown(file: Path, row: Row) -> DataError:
+    fields = ", ".join(list(map(str, row))[:30]) or "(none)"
+    return DataError(f"{file}: no known format has a row of the fields {fields}; read are {RESULTS}; {LOGS}")
 
 
 def _left_out_lines(left_out: Counter[str]) -> Iterator[str]:
-    for reason, count in left_out.most_common(MAX_REASONS):
+    for reason, count in (+left_out).most_common(MAX_REASONS):
         yield f"  left out: {reason} ({count})"
     if len(left_out) > MAX_REASONS:
         yield f"  and {len(left_out) - MAX_REASONS} reasons more"
 
 
-def import_results(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Read, merge, write and tell; return the same in plain values."""
-    merger, kinds = read_results(arguments.files, arguments.model, arguments.metric, arguments.filter)
-    records, left_out = merger.records(), merger.left_out
-    summary = summarize_results(records)
-    print(", ".join(f"{count} file(s) of {kind}" for kind, count in kinds.items()))
-    if summary:
-        print(_results_table(summary))
-    for line in [*merger.conflicts(), *_left_out_lines(left_out)]:
-        print(line)
-    if not any(told["labels"] for told in summary.values()):
-        raise DataError(f"no row of {', '.join(map(str, arguments.files))} gave a label, so nothing was written; see above")
-    print(save_results(records, arguments.output, arguments.test_output, arguments.test_fraction, arguments.seed))
-    return {"records": len(records), "models": summary, "left out": dict(left_out), "conflicts": merger.conflicts()}
+def import_files(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Import results or logs, whichever the files are.
+
+    Raises:
+        DataError: a file is neither, or they are of both.
+    """
+    files = [file for path in arguments.files for file in find_files(path)]
+    first = {file: _first_row(file) for file in files}
+    results = [file for file in files if find_result_format(first[file])]
+    logs = [file for file in files if file not in results and find_log_format(first[file])]
+    unknown = next((file for file in files if file not in results and file not in logs), None)
+    if unknown is not None:
+        raise _unknown(unknown, first[unknown])
+    if results and logs:
+        raise DataError(f"{results[0]} holds results and {logs[0]} a log; import one kind at a time")
+    return import_results(results, arguments) if results else import_logs(logs, arguments)
 
 
 EXAMPLES = """examples:
   python -m auto_router.collect.importer lm_eval_output/ --output train.json --test-output test.json
   python -m auto_router.collect.importer gpt5.eval claude.eval --metric match --output records.json
-  python -m auto_router.collect.importer routerbench.parquet --output records.json
+  python -m auto_router.collect.importer spend_logs.jsonl --output prompts.jsonl --redact
+  python -m auto_router.collect.importer batch_input.jsonl batch_output.jsonl --output prompts.jsonl
 
-next: python generate_embeddings.py --train-json train.json --test-json test.json"""
+next, after results: python generate_embeddings.py --train-json train.json --test-json test.json
+next, after logs:    python prepare_hf_data.py --dataset prompts.jsonl --dry-run"""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m auto_router.collect.importer",
-        description="Turn results of other evaluations into evaluation records. Nothing is asked.",
+        description=f"Read {RESULTS}: they become evaluation records. Read {LOGS}: they become prompts. Nothing is asked.",
         epilog=EXAMPLES,
     )
     add_flags(parser)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=f"files, or folders of them: {', '.join(ENDINGS)}")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="where to write: FILE.json")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="FILE.json for results, FILE.jsonl for logs")
+    parser.add_argument("--redact", action="store_true", help="leave out e-mail, phone, card and IP numbers, IBANs and keys")
     results = parser.add_argument_group("results")
     results.add_argument("--model", metavar="NAME", help="the model of the files, where they do not say it")
     results.add_argument(
@@ -258,19 +251,20 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     results.add_argument("--test-output", type=Path, metavar="FILE", help="write a test part here: FILE.json")
     results.add_argument("--test-fraction", type=float, default=0.2, help="part of each source's groups in it (0.2)")
     results.add_argument("--seed", type=int, default=0, help="of the split")
+    logs = parser.add_argument_group("logs")
+    logs.add_argument("--reference-model", metavar="NAME", help="take the logged answers of this model for right ones")
     arguments = parser.parse_args(argv)
     if not 0.0 < arguments.test_fraction < 1.0:
         raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
-    for path in (arguments.output, arguments.test_output):
-        if path is not None and path.suffix != ".json":
-            raise ConfigError(f"records are written as .json, got {path}")
+    if arguments.test_output is not None and arguments.test_output.suffix != ".json":
+        raise ConfigError(f"records are written as .json, got --test-output {arguments.test_output}")
     return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     with capture_output(arguments) as result:
-        result |= import_results(arguments)
+        result |= import_files(arguments)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,17 @@ def find_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a file, or a folder of files that end in {', '.join(ENDINGS)}")
-    found = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name.endswith(ENDINGS)]
+    found = [
+        file for file in sorted(path.rglob("*")) if file.is_file() and file.name.endswith(ENDINGS) and not _is_summary(file)
+    ]
     if not found:
         raise DataError(f"the folder {path} holds no file that ends in {', '.join(ENDINGS)}")
     return found
+
+
+def _is_summary(file: Path) -> bool:
+    """What lm-evaluation-harness and inspect put beside their results tells of them, and is no result."""
+    return (file.name.startswith("results_") and file.name.endswith(".json")) or file.name in ("eval-set.json", "logs.json")
 
 
 def read_rows(path: Path) -> Iterator[Row]:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.collect.importer import Merger, main, read_results
+from auto_router.collect.importer import main, read_results
+from auto_router.collect.merged_results import Merger
 from auto_router.collect.result_formats import Score, lm_eval_model, with_choices
 from auto_router.data.records import Record, group_ids, load_records
 from auto_router.errors import ConfigError, DataError
@@ -324,7 +325,7 @@ def test_a_test_part_shares_no_group(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_what_is_no_result_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no known format has a row of the fields colour, size; read are lm-evaluation-harness"):
+    with pytest.raises(DataError, match="no known format has a row of the fields colour, size; read are results of lm-eval"):
         read_results([write_lines(tmp_path / "a.jsonl", [{"colour": 1, "size": 2}])])
     (tmp_path / "b.pkl").write_bytes(b"\x80\x04.")
     with pytest.raises(DataError, match="is a pickle, which can run code"):
@@ -333,7 +334,7 @@ def test_what_is_no_result_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         read_results([tmp_path / "c.jsonl"])
     with pytest.raises(DataError, match="does not exist"):
-        read_results([tmp_path / "none"])
+        main([str(tmp_path / "none"), "--output", "a.json"])
     (tmp_path / "d.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(DataError):
         read_results([tmp_path / "d.jsonl"])
@@ -350,8 +351,8 @@ def test_nothing_is_written_where_no_row_gave_a_label(tmp_path: Path, capsys: py
 def test_flags_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         main(["x", "--output", "a.json", "--test-fraction", "1"])
-    with pytest.raises(ConfigError, match=r"\.json, got a\.parquet"):
-        main(["x", "--output", "a.parquet"])
+    with pytest.raises(ConfigError, match=r"\.json, got --test-output a\.parquet"):
+        main(["x", "--output", "a.json", "--test-output", "a.parquet"])
 
 
 @pytest.mark.parametrize("choices", [None, [], "abc", {"text": None}, ["cat", "dog"]])
