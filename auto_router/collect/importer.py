@@ -30,7 +30,7 @@ from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
 from auto_router.terminal import add_flags, capture_output, watch
 
-MAX_REASONS = 20
+MAX_LEFT_OUT = 20
 RESULTS = "results of lm-evaluation-harness and inspect_ai, tables with a column or a row a model"
 LOGS = "logs of LiteLLM, Langfuse, OpenTelemetry GenAI and Phoenix, and OpenAI chat JSON"
 Redactor = Callable[[str], str]
@@ -198,10 +198,10 @@ def _unknown(file: Path, row: Row) -> DataError:
 
 
 def _left_out_lines(left_out: Counter[str]) -> Iterator[str]:
-    for reason, count in (+left_out).most_common(MAX_REASONS):
+    for reason, count in (+left_out).most_common(MAX_LEFT_OUT):
         yield f"  left out: {reason} ({count})"
-    if len(left_out) > MAX_REASONS:
-        yield f"  and {len(left_out) - MAX_REASONS} reasons more"
+    if len(left_out) > MAX_LEFT_OUT:
+        yield f"  and {len(left_out) - MAX_LEFT_OUT} reasons more"
 
 
 def import_files(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from auto_router.errors import DataError
 
 LITELLM, LANGFUSE, SPANS, OPENAI = "LiteLLM spend logs", "Langfuse export", "GenAI spans", "OpenAI chat JSON"
 BATCH_OUTPUT = "OpenAI batch output"
-MAX_DEPTH = 12  # of nested attributes: no convention goes deeper, and what does was made to
+MAX_NESTING = 12  # of nested attributes: no convention goes deeper, and what does was made to
 NO_PROMPT = "the prompt is not in the log"
 _MODEL_SPANS = ("chat", "text_completion", "generate_content", "completion")
 _CALLS = re.compile(r"completion|responses|messages|generate", re.IGNORECASE)  # of LiteLLM's call types
@@ -171,7 +171,7 @@ def _generation(row: Mapping[str, Any]) -> LoggedTurn:
     )
     group = _any(row, "sessionId", "session_id", "traceId", "trace_id")
     turn = _turn(
-        _asked(parse_json(row.get("input"))), parse_json(row.get("output")),
+        _find_messages(parse_json(row.get("input"))), parse_json(row.get("output")),
         _any(row, "providedModelName", "provided_model_name", "model"), None if not group else str(group),
     )  # fmt: skip
     return replace(
@@ -222,7 +222,7 @@ def _span(row: Mapping[str, Any]) -> LoggedTurn:
     group = _any(facts, "session.id", "gen_ai.conversation.id") or _any(row, "context.trace_id", "trace_id", "traceId")
     group = group or _mapping(row.get("context")).get("trace_id")
     turn = _turn(
-        asked or _asked(parse_json(facts.get("input.value"))), reply or parse_json(facts.get("output.value")),
+        asked or _find_messages(parse_json(facts.get("input.value"))), reply or parse_json(facts.get("output.value")),
         _any(facts, "gen_ai.request.model", "llm.model_name", "gen_ai.response.model"), None if not group else str(group),
     )  # fmt: skip
     return replace(
@@ -256,7 +256,7 @@ def _pairs(value: Any) -> Any:
 
 def _otlp(value: Any, depth: int = 0) -> Any:
     """Unwrap OTLP's ``{"stringValue": …}``."""
-    if not isinstance(value, Mapping) or depth > MAX_DEPTH:
+    if not isinstance(value, Mapping) or depth > MAX_NESTING:
         return value
     if "arrayValue" in value:
         return [_otlp(each, depth + 1) for each in value["arrayValue"].get("values") or []]
@@ -268,10 +268,10 @@ def _otlp(value: Any, depth: int = 0) -> Any:
 def _flatten(value: Any, name: str, found: dict[str, Any], depth: int = 0) -> None:
     if name.endswith(("messages", "gen_ai.prompt", "gen_ai.completion")):
         value = parse_json(value)
-    if depth <= MAX_DEPTH and isinstance(value, Mapping):
+    if depth <= MAX_NESTING and isinstance(value, Mapping):
         for key, each in value.items():
             _flatten(each, f"{name}.{key}" if name else str(key), found, depth + 1)
-    elif depth <= MAX_DEPTH and isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+    elif depth <= MAX_NESTING and isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
         for i, each in enumerate(value):
             _flatten(each, f"{name}.{i}", found, depth + 1)
     elif value is not None and value == value:  # an empty cell of a table is NaN
@@ -298,7 +298,7 @@ def _messages(facts: Mapping[str, Any], *prefixes: str) -> list[dict[str, Any]]:
     return []
 
 
-def _asked(value: Any) -> Any:
+def _find_messages(value: Any) -> Any:
     """Return the messages inside what a tracer calls the input: messages, a wrapper of them, or a text."""
     if isinstance(value, Mapping):
         return [value] if "role" in value else _any(value, "messages", "prompt", "input", "query", "question", "kwargs")
@@ -335,7 +335,7 @@ def _turn(asked: Any, answer: Any, model: Any, group: str | None) -> LoggedTurn:
 
 def _reply(answer: Any, depth: int = 0) -> str | None:
     """Return the text of an answer: itself, a message or a list of them, a chat completion, or a Responses object."""
-    if isinstance(answer, str) or depth > MAX_DEPTH:
+    if isinstance(answer, str) or depth > MAX_NESTING:
         return answer if answer and isinstance(answer, str) else None
     if isinstance(answer, list):
         texts = [text for each in answer if (text := _reply(each, depth + 1))]

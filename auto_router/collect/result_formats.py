@@ -18,7 +18,7 @@ from auto_router.collect.row_files import Row, parse_json
 from auto_router.data.conversation import conversation_input, turns_of
 from auto_router.errors import DataError
 
-LM_EVAL, INSPECT, WIDE, LONG = (
+LM_EVAL, INSPECT, WIDE_TABLE, LONG_TABLE = (
     "lm-evaluation-harness",
     "inspect_ai",
     "table, a column a model",
@@ -66,8 +66,8 @@ def find_result_format(row: Row) -> str | None:
     if isinstance(row.get("eval"), Mapping) and "samples" in row:
         return INSPECT
     if _first(row, QUERY) and _first(row, MODEL) and _first(row, SCORE):
-        return LONG
-    return WIDE if _first(row, QUERY) and _model_columns(row) else None
+        return LONG_TABLE
+    return WIDE_TABLE if _first(row, QUERY) and _model_columns(row) else None
 
 
 class ResultReader:
@@ -86,7 +86,7 @@ class ResultReader:
 
     def read(self, row: Row, kind: str) -> Iterator[Score | LeftOut]:
         """Yield what a row says; a LeftOut in place of what says nothing."""
-        readers = {LM_EVAL: self._lm_eval, INSPECT: self._inspect, WIDE: _wide, LONG: self._long}
+        readers = {LM_EVAL: self._lm_eval, INSPECT: self._inspect, WIDE_TABLE: _wide, LONG_TABLE: self._long}
         try:
             yield from readers[kind](row)
         except LeftOut as reason:

@@ -43,7 +43,8 @@ def _leading(embeddings: Array, seed: int) -> Array:
     dims = min(MAX_DIMS, *(side - 1 for side in rows.shape))
     if dims < 1:
         return np.asarray(rows, dtype=np.float32)
-    return np.asarray(TruncatedSVD(dims, random_state=seed).fit_transform(rows), dtype=np.float32)
+    with np.errstate(all="ignore"):  # the share of a spread that is nil, where all rows are equal
+        return np.asarray(TruncatedSVD(dims, random_state=seed).fit_transform(rows), dtype=np.float32)
 
 
 def _nearest_to_centres(rows: Array, count: int, seed: int) -> Ints:
@@ -51,8 +52,7 @@ def _nearest_to_centres(rows: Array, count: int, seed: int) -> Ints:
     from sklearn.cluster import KMeans
     from sklearn.metrics import pairwise_distances_argmin_min
 
-    with np.errstate(all="ignore"):
-        distinct = len(np.unique(rows, axis=0))
+    distinct = len(np.unique(rows, axis=0))
     centres = KMeans(min(count, distinct), n_init=1, max_iter=MAX_ROUNDS, random_state=seed).fit(rows).cluster_centers_
     taken = np.unique(pairwise_distances_argmin_min(centres, rows)[0])
     distances = pairwise_distances_argmin_min(rows, rows[taken])[1]
