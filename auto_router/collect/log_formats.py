@@ -21,8 +21,8 @@ from auto_router.errors import DataError
 
 LITELLM, LANGFUSE, SPANS, OPENAI = "LiteLLM spend logs", "Langfuse export", "GenAI spans", "OpenAI chat JSON"
 BATCH_OUTPUT = "OpenAI batch output"
-MAX_NESTING = 12  # of nested attributes: no convention goes deeper, and what does was made to
-NO_PROMPT = "the prompt is not in the log"
+MAX_ATTRIBUTE_DEPTH = 12  # of nested attributes: no convention goes deeper, and what does was made to
+PROMPT_MISSING = "the prompt is not in the log"
 _MODEL_SPANS = ("chat", "text_completion", "generate_content", "completion")
 _CALLS = re.compile(r"completion|responses|messages|generate", re.IGNORECASE)  # of LiteLLM's call types
 
@@ -97,7 +97,7 @@ class LogReader:
         else:
             request, answer = row, row if "choices" in row else None
         if not isinstance(request, Mapping):
-            raise LeftOut(NO_PROMPT)
+            raise LeftOut(PROMPT_MISSING)
         asked = request.get("messages", request.get("input"))
         inner = asked.get("messages") if isinstance(asked, Mapping) else asked
         turn = _turn(inner, answer if isinstance(answer, Mapping) else None, request.get("model"), _group(row.get("metadata")))
@@ -133,7 +133,7 @@ def _litellm(row: Row) -> Iterator[LoggedTurn]:
         body = request.get("body", request) if isinstance(request, Mapping) else {}
         asked = body.get("messages", body.get("input")) if isinstance(body, Mapping) else None
     if not asked:
-        raise LeftOut(f"{NO_PROMPT}: LiteLLM keeps it where store_prompts_in_spend_logs is true")
+        raise LeftOut(f"{PROMPT_MISSING}: LiteLLM keeps it where store_prompts_in_spend_logs is true")
     if "litellm_truncated" in str(asked):
         raise LeftOut("LiteLLM cut the prompt: raise MAX_STRING_LENGTH_PROMPT_IN_DB")
     model, group = row.get("model_group") or row.get("model"), row.get("session_id")
@@ -256,7 +256,7 @@ def _pairs(value: Any) -> Any:
 
 def _otlp(value: Any, depth: int = 0) -> Any:
     """Unwrap OTLP's ``{"stringValue": …}``."""
-    if not isinstance(value, Mapping) or depth > MAX_NESTING:
+    if not isinstance(value, Mapping) or depth > MAX_ATTRIBUTE_DEPTH:
         return value
     if "arrayValue" in value:
         return [_otlp(each, depth + 1) for each in value["arrayValue"].get("values") or []]
@@ -268,10 +268,10 @@ def _otlp(value: Any, depth: int = 0) -> Any:
 def _flatten(value: Any, name: str, found: dict[str, Any], depth: int = 0) -> None:
     if name.endswith(("messages", "gen_ai.prompt", "gen_ai.completion")):
         value = parse_json(value)
-    if depth <= MAX_NESTING and isinstance(value, Mapping):
+    if depth <= MAX_ATTRIBUTE_DEPTH and isinstance(value, Mapping):
         for key, each in value.items():
             _flatten(each, f"{name}.{key}" if name else str(key), found, depth + 1)
-    elif depth <= MAX_NESTING and isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+    elif depth <= MAX_ATTRIBUTE_DEPTH and isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
         for i, each in enumerate(value):
             _flatten(each, f"{name}.{i}", found, depth + 1)
     elif value is not None and value == value:  # an empty cell of a table is NaN
@@ -310,7 +310,7 @@ def _turn(asked: Any, answer: Any, model: Any, group: str | None) -> LoggedTurn:
     if isinstance(asked, str) and asked.strip():
         asked = [{"role": "user", "content": asked}]
     if not isinstance(asked, Sequence) or isinstance(asked, str) or not asked:
-        raise LeftOut(NO_PROMPT)
+        raise LeftOut(PROMPT_MISSING)
     known = [message for message in asked if isinstance(message, Mapping) and (message.get("role") or message.get("from"))]
     turns = turns_of(known or asked)
     last = max((i for i, turn in enumerate(turns) if turn.role == "user" and (turn.text.strip() or turn.images)), default=-1)
@@ -335,7 +335,7 @@ def _turn(asked: Any, answer: Any, model: Any, group: str | None) -> LoggedTurn:
 
 def _reply(answer: Any, depth: int = 0) -> str | None:
     """Return the text of an answer: itself, a message or a list of them, a chat completion, or a Responses object."""
-    if isinstance(answer, str) or depth > MAX_NESTING:
+    if isinstance(answer, str) or depth > MAX_ATTRIBUTE_DEPTH:
         return answer if answer and isinstance(answer, str) else None
     if isinstance(answer, list):
         texts = [text for each in answer if (text := _reply(each, depth + 1))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,8 +56,10 @@ def test_impossible_counts_and_ways() -> None:
 @pytest.mark.parametrize("method", SELECTIONS)
 def test_the_command_writes_rows_as_they_were_in_their_order(tmp_path: Path, method: str) -> None:
     questions = ["What is 12 + 30?", "Add 7 and 9.", "Write a poem about the sea.", "What is 5 times 8?", "Subtract 3 from 10."]
-    rows = [{"messages": [{"role": "user", "content": text}], "group": str(i)} for i, text in enumerate(questions)]
-    rows.append({"prompt": "Double 21."})  # type: ignore[dict-item]
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": text}], "group": str(i)} for i, text in enumerate(questions)
+    ]
+    rows.append({"prompt": "Double 21."})
     source, output = tmp_path / "prompts.jsonl", tmp_path / "chosen.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     select_prompts.main([str(source), "--count", "2", "--select", method, "--output", str(output)])
