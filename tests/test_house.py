@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "artifacts": BASE | {"data", "artifact_files"} | WORK,
     "assess": BASE | {"data", "artifacts", "assess"} | WORK,
     "route": BASE | {"data", "artifacts", "route"} | WORK,
+    "select_prompts": BASE | {"data", "select_prompts"} | WORK,
     "train": BASE | {"data", "artifacts", "assess", "route", "train"} | WORK,
     "edit": BASE | {"data", "artifacts", "assess", "route", "edit"} | WORK,
     "serve": BASE | {"data", "artifacts", "assess", "route", "serve"} | WORK,

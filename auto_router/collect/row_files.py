@@ -1,0 +1,171 @@
+"""Rows of files that other tools wrote: JSON, JSON lines, CSV, parquet, and inspect's zipped logs, read in a stream.
+
+What a file holds is found by looking into it, not by its name: a JSON list, one JSON document, or a document a line. Only a
+single large document (an inspect log as ``.json``) is read whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from auto_router.data.formats import json_items
+from auto_router.errors import DataError
+
+Row = dict[str, Any]
+ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".eval", ".json.gz", ".jsonl.gz", ".csv.gz")
+MAX_MEMBER = 2**30  # bytes of one file inside a zip: more is a damaged file, or one made to fill the memory
+MAX_FIELD = 2**27  # characters of one CSV field
+_ROWS_AT_ONCE = 64
+# Lists that a document may be only the wrapper of: OpenAI's and Langfuse's API answers, Langfuse's traces and sessions.
+_LISTS = ("data", "traces", "observations")
+
+
+def find_files(path: Path) -> list[Path]:
+    """Return the file, or every readable file below a folder, in the order of their names.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"{path} does not exist; give a file, or a folder of files that end in {', '.join(ENDINGS)}")
+    found = [
+        file for file in sorted(path.rglob("*")) if file.is_file() and file.name.endswith(ENDINGS) and not _is_summary(file)
+    ]
+    if not found:
+        raise DataError(f"the folder {path} holds no file that ends in {', '.join(ENDINGS)}")
+    return found
+
+
+def _is_summary(file: Path) -> bool:
+    """What lm-evaluation-harness and inspect put beside their results tells of them, and is no result."""
+    return (file.name.startswith("results_") and file.name.endswith(".json")) or file.name in ("eval-set.json", "logs.json")
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the objects of a file, one by one.
+
+    Raises:
+        DataError: the file cannot be read, or holds something other than objects.
+    """
+    number = -1
+    try:
+        for number, row in enumerate(_reader(path)(path)):
+            if not isinstance(row, Mapping):
+                raise DataError(f"{path}, row {number}: expected an object, got {type(row).__name__}")
+            yield dict(row)
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error, RecursionError, zipfile.BadZipFile) as error:
+        where = f"{path}, after row {number}" if number >= 0 else str(path)
+        raise DataError(f"{where}: cannot be read ({error}); read are {', '.join(ENDINGS)}") from error
+
+
+def parse_json(value: Any) -> Any:
+    """Return what a JSON text says, and anything else as it is: tables and exports keep objects as text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _reader(path: Path) -> Callable[[Path], Iterator[Any]]:
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith((".pkl", ".pickle")):
+        raise DataError(
+            f"{path} is a pickle, which can run code when it is opened; save the table anew as parquet, CSV or JSON lines "
+            "(pandas: DataFrame.to_parquet)"
+        )
+    for ending, reader in ((".csv", _csv_rows), (".tsv", _csv_rows), (".parquet", _parquet_rows), (".eval", _zip_rows)):
+        if name.endswith(ending):
+            return reader
+    return _json_rows
+
+
+def _open(path: Path) -> TextIO:
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _json_rows(path: Path) -> Iterator[Any]:
+    with _open(path) as file:
+        first = next((line for line in file if line.strip()), "")
+        rest = next((line for line in file if line.strip()), "") if first.lstrip().startswith("{") else ""
+        file.seek(0)
+        if first.lstrip().startswith("["):
+            yield from json_items(file)
+        elif not first.lstrip().startswith("{"):
+            raise DataError(f"{path} is no JSON, and its name names no other format; read are {', '.join(ENDINGS)}")
+        elif rest and _is_json(first):
+            yield from (json.loads(line) for line in file if line.strip())
+        else:
+            yield from _unwrap(json.load(file))
+
+
+def _unwrap(document: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the rows of a document that is a list in a wrapper, else the document itself."""
+    for name in _LISTS:
+        value = document.get(name)
+        if isinstance(value, list) and not ({"input", "samples"} & document.keys()):
+            yield from value
+            return
+    yield document
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _csv_rows(path: Path) -> Iterator[Any]:
+    with _open(path) as file:
+        limit = csv.field_size_limit(MAX_FIELD)
+        try:
+            yield from csv.DictReader(file, delimiter="\t" if ".tsv" in path.suffixes else ",")
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _parquet_rows(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet  # only parquet needs it, and it takes a while to import
+
+    with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as table:
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
+            yield from batch.to_pylist()
+
+
+def _zip_rows(path: Path) -> Iterator[Any]:
+    """Yield each sample of an inspect log as a log of that sample alone: its header beside it."""
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(archive.namelist())
+        start = next((name for name in ("header.json", "_journal/start.json") if name in names), None)
+        if start is None:
+            raise DataError(f"{path} is a zip without header.json, so no inspect log")
+        header = _member(path, archive, start)
+        for name in names:
+            if name.startswith("samples/") and name.endswith(".json"):
+                yield {"eval": header.get("eval"), "samples": [_member(path, archive, name)]}
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
+    if archive.getinfo(name).file_size > MAX_MEMBER:
+        raise DataError(f"{path}: {name} is over {MAX_MEMBER} bytes; dump the log with: inspect log dump")
+    try:
+        return json.loads(archive.read(name))
+    except NotImplementedError as error:  # zstd, which zipfile knows from Python 3.14 on
+        raise DataError(
+            f"{path} is compressed in a way this Python cannot read ({error}); convert it with: "
+            "inspect log convert --to json --output-dir DIR"
+        ) from error

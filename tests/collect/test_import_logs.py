@@ -1,0 +1,423 @@
+"""Logs as prompts for Stage 1: each log is made after a documented schema, whose address stands beside it."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auto_router.collect.image_source import ImageSource
+from auto_router.collect.importer import main
+from auto_router.collect.log_formats import LoggedTurn, LogReader, find_log_format
+from auto_router.collect.redact import load_redactor
+from auto_router.collect.result_formats import LeftOut
+from auto_router.collect.source import Source
+from auto_router.errors import ConfigError, DataError
+
+Row = dict[str, Any]
+KEY, EMAIL = "sk-proj-4f9aB7c2D1e8F6a3B5c7D9e0F2a4B6c8", "ada.lovelace@example.org"
+SECRETS = {
+    "e-mail": EMAIL,
+    "phone": "+44 20 7946 0958",
+    "card": "4111 1111 1111 1111",
+    "IBAN": "DE89 3704 0044 0532 0130 00",
+    "IBAN without spaces": "GB82WEST12345698765432",
+    "OpenAI key": KEY,
+    "AWS key": "AKIAIOSFODNN7EXAMPLE",
+    "GitHub token": "ghp_1234567890abcdefABCDEF1234567890abcd",
+    "Slack token": "xoxb-123456789012-123456789012-abcdefghijklmnopqrstuvwx",
+    "key of no known form": "9f86d081884c7d659a2feaa0c55ad015",
+}
+
+
+def messages_of(i: int, text: str = "") -> list[dict[str, Any]]:
+    return [{"role": "system", "content": "Be brief"}, {"role": "user", "content": f"Question {i}? {text}".strip()}]
+
+
+def completion(i: int, model: str = "gpt-5") -> Row:
+    """https://platform.openai.com/docs/api-reference/chat/object"""
+    return {
+        "id": f"chatcmpl-{i}",
+        "object": "chat.completion",
+        "model": model,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": f"Answer {i}"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
+    }
+
+
+def litellm_row(i: int, text: str = "", **more: Any) -> Row:
+    """The columns of LiteLLM_SpendLogs: https://github.com/BerriAI/litellm/blob/main/schema.prisma,
+    https://docs.litellm.ai/docs/proxy/ui_logs"""
+    return {
+        "request_id": f"r{i}", "call_type": "acompletion", "api_key": "hashed", "spend": 0.002, "total_tokens": 14,
+        "prompt_tokens": 11, "completion_tokens": 3, "startTime": "2026-11-01T10:00:00Z", "endTime": "2026-11-01T10:00:01Z",
+        "model": "azure/gpt-5-2026", "model_group": "gpt-5", "metadata": {}, "cache_hit": "False", "session_id": f"s{i // 2}",
+        "status": "success", "messages": messages_of(i, text), "response": completion(i),
+    } | more  # fmt: skip
+
+
+def langfuse_row(i: int, text: str = "", **more: Any) -> Row:
+    """https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fields (observations_v2)"""
+    answer = {"role": "assistant", "content": f"Answer {i}"}
+    return {
+        "id": f"o{i}", "trace_id": f"t{i}", "project_id": "p", "type": "GENERATION", "level": "DEFAULT",
+        "session_id": f"s{i // 2}", "provided_model_name": "gpt-5", "input": json.dumps(messages_of(i, text)),
+        "output": json.dumps(answer), "usage_details": {"input": 11, "output": 3, "total": 14}, "total_cost": 0.002,
+    } | more  # fmt: skip
+
+
+def langfuse_api_row(i: int, text: str = "") -> Row:
+    """https://js.reference.langfuse.com/interfaces/_langfuse_core.ObservationsView.html"""
+    return {
+        "id": f"o{i}", "traceId": f"s{i // 2}", "type": "GENERATION", "model": "gpt-5",
+        "input": {"messages": messages_of(i, text)}, "output": f"Answer {i}",
+        "usageDetails": {"input": 11, "output": 3}, "costDetails": {"total": 0.002},
+    }  # fmt: skip
+
+
+def phoenix_row(i: int, text: str = "") -> Row:
+    """https://arize-ai.github.io/openinference/spec/attributes/semantic-conventions.html, with Phoenix's span around it:
+    https://schemas.apis.io/schemas/phoenix/phoenix-span/"""
+    attributes: Row = {
+        "openinference.span.kind": "LLM", "llm.model_name": "gpt-5", "llm.token_count.prompt": 11,
+        "llm.token_count.completion": 3, "llm.cost.total": 0.002, "session.id": f"s{i // 2}",
+        "llm.output_messages.0.message.role": "assistant", "llm.output_messages.0.message.content": f"Answer {i}",
+    }  # fmt: skip
+    for j, message in enumerate(messages_of(i, text)):
+        attributes |= {f"llm.input_messages.{j}.message.{name}": value for name, value in message.items()}
+    context = {"trace_id": f"t{i}", "span_id": f"x{i}"}
+    return {"name": "llm", "context": context, "span_kind": "LLM", "status_code": "OK", "attributes": attributes}
+
+
+def phoenix_table_row(i: int, text: str = "") -> Row:
+    """A row of Phoenix's get_spans_dataframe: https://arize-phoenix.readthedocs.io/projects/client/"""
+    asked = [{"message": message} for message in messages_of(i, text)]
+    return {
+        "name": "llm", "context.trace_id": f"s{i // 2}", "attributes.openinference.span.kind": "LLM",
+        "attributes.llm.model_name": "gpt-5", "attributes.llm.input_messages": asked,
+        "attributes.llm.output_messages": [{"message.role": "assistant", "message.content": f"Answer {i}"}],
+        "attributes.llm.token_count.prompt": 11, "attributes.llm.token_count.completion": 3, "attributes.llm.cost.total": 0.002,
+    }  # fmt: skip
+
+
+def otel_row(i: int, text: str = "") -> Row:
+    """https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/, a span in OTLP's JSON:
+    https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/"""
+    asked = [{"role": m["role"], "parts": [{"type": "text", "content": m["content"]}]} for m in messages_of(i, text)]
+    answer = [{"role": "assistant", "parts": [{"type": "text", "content": f"Answer {i}"}], "finish_reason": "stop"}]
+    values = {
+        "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", "gen_ai.conversation.id": f"s{i // 2}",
+        "gen_ai.input.messages": json.dumps(asked), "gen_ai.output.messages": json.dumps(answer),
+    }  # fmt: skip
+    attributes = [{"key": key, "value": {"stringValue": value}} for key, value in values.items()]
+    counts = {"gen_ai.usage.input_tokens": "11", "gen_ai.usage.output_tokens": "3"}
+    attributes += [{"key": key, "value": {"intValue": value}} for key, value in counts.items()]
+    attributes.append({"key": "gen_ai.usage.cost", "value": {"doubleValue": 0.002}})
+    spans = [
+        {"name": "http", "traceId": "t", "attributes": []},
+        {"name": "chat gpt-5", "traceId": "t", "attributes": attributes},
+    ]
+    return {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": spans}]}]}
+
+
+def pair_row(i: int, text: str = "") -> Row:
+    """Request and response bodies as they are: https://platform.openai.com/docs/api-reference/chat/create"""
+    request = {"model": "gpt-5", "messages": messages_of(i, text)}
+    return {"request": request, "response": completion(i), "metadata": {"session_id": f"s{i // 2}"}}
+
+
+def stored_row(i: int, text: str = "") -> Row:
+    """https://platform.openai.com/docs/api-reference/chat/list, with the messages of its /messages beside it"""
+    return completion(i) | {"metadata": {"session_id": f"s{i // 2}"}, "messages": messages_of(i, text)}
+
+
+MAKERS: dict[str, Callable[..., Row]] = {
+    "litellm": litellm_row,
+    "langfuse": langfuse_row,
+    "langfuse-api": langfuse_api_row,
+    "phoenix": phoenix_row,
+    "phoenix-table": phoenix_table_row,
+    "otel": otel_row,
+    "pairs": pair_row,
+    "stored": stored_row,
+}
+WITHOUT_COST = {"pairs", "stored"}
+
+
+def write_lines(path: Path, rows: Sequence[Row]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def import_rows(tmp_path: Path, *arguments: str | Path) -> list[Row]:
+    output = tmp_path / "prompts.jsonl"
+    main([*map(str, arguments), "--output", str(output)])
+    return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+
+
+def turns(row: Row) -> list[LoggedTurn | LeftOut]:
+    kind = find_log_format(row)
+    assert kind is not None
+    return list(LogReader().read(row, kind))
+
+
+def reason(row: Row) -> str:
+    (found,) = turns(row)
+    assert isinstance(found, LeftOut), found
+    return str(found)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_log_gives_the_same_prompts_and_answers(tmp_path: Path, name: str) -> None:
+    rows = import_rows(tmp_path, write_lines(tmp_path / "log.jsonl", [MAKERS[name](i) for i in range(4)]))
+    assert [row["messages"] for row in rows] == [messages_of(i) for i in range(4)]
+    assert [row["group"] for row in rows] == ["s0", "s0", "s1", "s1"]
+    cost = None if name in WITHOUT_COST else 0.002
+    assert [row["logged"] for row in rows] == [
+        {"model": "gpt-5", "response": f"Answer {i}", "prompt_tokens": 11, "completion_tokens": 3, "cost": cost}
+        for i in range(4)
+    ]
+    assert all(row["answer"] == "" and row["images"] == [] for row in rows)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_stage_1_reads_what_is_written(tmp_path: Path, name: str) -> None:
+    log = write_lines(tmp_path / "log.jsonl", [MAKERS[name](i) for i in range(3)])
+    import_rows(tmp_path, log, "--reference-model", "gpt-5")
+    questions = list(Source(str(tmp_path / "prompts.jsonl"), images=ImageSource()).questions())
+    assert [question.prompt for question in questions] == [f"Question {i}?" for i in range(3)]
+    assert [question.answer for question in questions] == [f"Answer {i}" for i in range(3)]
+    assert [question.group for question in questions] == ["s0", "s0", "s1"]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_planted_key_and_address_are_found_nowhere(tmp_path: Path, name: str) -> None:
+    """The secrets stand in the user's turn, among words and alone on a line."""
+    text = f"My key is {KEY}, write to {EMAIL}.\n{KEY}\n<{EMAIL}>"
+    log = write_lines(tmp_path / "log.jsonl", [MAKERS[name](i, text if i % 50 == 0 else "") for i in range(200)])
+    rows = import_rows(tmp_path, log, "--redact")
+    assert len(rows) == 200
+    written = (tmp_path / "prompts.jsonl").read_text(encoding="utf-8")
+    assert KEY not in written
+    assert EMAIL not in written
+    assert rows[0]["messages"][1]["content"] == "Question 0? My key is [KEY], write to [EMAIL].\n[KEY]\n<[EMAIL]>"
+    assert rows[1]["messages"] == messages_of(1)
+    assert rows[0]["group"] == rows[1]["group"] != rows[2]["group"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("around", ["{}", "before {} after", "({})", '{{"value": "{}"}}', "a\n{}\nb", "x={};"])
+def test_each_kind_of_secret_goes(secret: str, around: str) -> None:
+    found = load_redactor()(around.format(SECRETS[secret]))
+    assert SECRETS[secret] not in found
+    assert "[" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is 12 + 30? In 2024, 1,234,567 people; pi is 3.14159265358979.",
+        "def convert_to_base64_string_v2(value): return value",
+        "Compare https://example.com/2024/01/02/title-of-the-post with the first one.",
+        "1 2 3 4 5 6 7 8 9 10 11 12",
+        "",
+    ],
+)
+def test_ordinary_text_stays(text: str) -> None:
+    assert load_redactor()(text) == text
+
+
+def test_redaction_of_a_long_text_finds_what_stands_anywhere_in_it() -> None:
+    words = " some words that fill the page " * 40
+    text = words.join([EMAIL, KEY, SECRETS["card"]] * 20)
+    found = load_redactor()(text)
+    assert not any(secret in found for secret in (EMAIL, KEY, SECRETS["card"]))
+    assert found.count("[EMAIL]") == found.count("[KEY]") == found.count("[CARD]") == 20
+    assert found.replace("[EMAIL]", EMAIL).replace("[KEY]", KEY).replace("[CARD]", SECRETS["card"]) == text
+
+
+def test_without_the_extra_a_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *rest: Any) -> Any:
+        if name == "datafog":
+            raise ModuleNotFoundError("No module named 'datafog'", name="datafog")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    log = write_lines(tmp_path / "log.jsonl", [litellm_row(0)])
+    with pytest.raises(ModuleNotFoundError, match=r"needs the package datafog.*auto-router\[redact\]"):
+        main([str(log), "--output", str(tmp_path / "p.jsonl"), "--redact"])
+    assert not (tmp_path / "p.jsonl").exists()
+
+
+def test_litellm_as_csv_and_with_the_prompt_in_the_request(tmp_path: Path) -> None:
+    rows = [litellm_row(0), litellm_row(1, messages={}, proxy_server_request={"model": "gpt-5", "messages": messages_of(1)})]
+    path = tmp_path / "log.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(litellm_row(0, proxy_server_request={})))
+        writer.writeheader()
+        writer.writerows([{k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()} for row in rows])
+    found = import_rows(tmp_path, path)
+    assert [row["messages"] for row in found] == [messages_of(0), messages_of(1)]
+    assert found[0]["logged"]["cost"] == 0.002
+
+
+def test_what_litellm_did_not_keep_is_said() -> None:
+    assert "store_prompts_in_spend_logs" in reason(litellm_row(0, messages={}, response={}))
+    assert reason(litellm_row(0, status="failure")) == "the request failed"
+    assert reason(litellm_row(0, call_type="aembedding")) == "no chat: call_type aembedding"
+    assert "MAX_STRING_LENGTH" in reason(litellm_row(0, text="... (litellm_truncated 900 chars) ..."))
+    (turn,) = turns(litellm_row(0, cache_hit="True", spend=0.0))
+    assert isinstance(turn, LoggedTurn)
+    assert turn.cost is None, "a cached answer cost nothing, which says nothing of the model's price"
+
+
+def test_langfuse_traces_give_their_generations() -> None:
+    inner = [langfuse_api_row(0), {"id": "x", "type": "SPAN", "input": "a"}, langfuse_api_row(1)]
+    trace = {"id": "t", "sessionId": "s", "input": "a", "output": "b", "observations": inner}
+    found = turns(trace)
+    assert [turn.response for turn in found if isinstance(turn, LoggedTurn)] == ["Answer 0", "Answer 1"]
+    assert {turn.group for turn in found if isinstance(turn, LoggedTurn)} == {"s"}
+    assert reason(trace | {"observations": [inner[1]]}) == "no model call with a prompt in the trace"
+    assert reason(langfuse_row(0, type="SPAN")) == "no model call: type SPAN"
+    assert reason(langfuse_row(0, level="ERROR")) == "the request failed"
+
+
+def test_an_api_answer_that_wraps_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "page.json"
+    path.write_text(
+        json.dumps({"data": [langfuse_api_row(0), langfuse_api_row(1)], "meta": {"cursor": None}}), encoding="utf-8"
+    )
+    assert len(import_rows(tmp_path, path)) == 2
+
+
+def test_spans_of_no_model_are_left_out() -> None:
+    row = phoenix_row(0)
+    row["attributes"] = {"openinference.span.kind": "RETRIEVER", "input.value": "a"}
+    assert reason(row) == "no model call: span of kind RETRIEVER"
+    assert reason(phoenix_row(0) | {"status_code": "ERROR"}) == "the request failed"
+
+
+def test_spans_with_nested_attributes_and_parts_with_images() -> None:
+    contents = [
+        {"message_content": {"type": "text", "text": "What is this?"}},
+        {"message_content": {"type": "image", "image": {"image": {"url": "data:image/png;base64,AAAA"}}}},
+    ]
+    llm = {"input_messages": [{"message": {"role": "user", "contents": contents}}], "model_name": "gpt-5"}
+    (turn,) = turns({"context": {"trace_id": "t"}, "attributes": {"openinference": {"span": {"kind": "LLM"}}, "llm": llm}})
+    assert isinstance(turn, LoggedTurn)
+    assert turn.messages == ({"role": "user", "content": "What is this?"},)
+    assert turn.images == ("data:image/png;base64,AAAA",)
+
+
+def batch_files(folder: Path) -> tuple[Path, Path]:
+    """https://platform.openai.com/docs/api-reference/batch/request-input and /request-output"""
+    asked = [
+        {"custom_id": f"c{i}", "method": "POST", "url": "/v1/chat/completions", "body": pair_row(i)["request"]}
+        for i in range(3)
+    ]
+    answers = [
+        {
+            "id": f"b{i}",
+            "custom_id": f"c{i}",
+            "response": {"status_code": 200 if i else 500, "body": completion(i)},
+            "error": None,
+        }
+        for i in range(2)
+    ]
+    return write_lines(folder / "input.jsonl", asked), write_lines(folder / "output.jsonl", answers)
+
+
+def test_a_batch_is_joined_by_custom_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked, answers = batch_files(tmp_path)
+    found = import_rows(tmp_path, asked, answers)
+    assert [row["logged"]["response"] for row in found] == ["Answer 1", None]
+    assert found[0]["logged"]["prompt_tokens"] == 11
+    assert "left out: the request failed (1)" in capsys.readouterr().out
+    with pytest.raises(DataError, match="gave a prompt, so nothing was written"):
+        import_rows(tmp_path, answers)
+
+
+def test_responses_api_in_a_batch() -> None:
+    """https://platform.openai.com/docs/api-reference/responses/object"""
+    text = [{"type": "output_text", "text": "Answer"}]
+    body: Row = {"output": [{"type": "reasoning", "summary": []}, {"type": "message", "role": "assistant", "content": text}]}
+    body |= {"usage": {"input_tokens": 5, "output_tokens": 2}}
+    row = {"custom_id": "c", "url": "/v1/responses", "body": {"model": "gpt-5", "input": "Why?"}}
+    (turn,) = LogReader({"c": body}).read(row, str(find_log_format(row)))
+    assert isinstance(turn, LoggedTurn)
+    assert (turn.messages, turn.response) == (({"role": "user", "content": "Why?"},), "Answer")
+    assert (turn.prompt_tokens, turn.completion_tokens) == (5, 2)
+
+
+def test_fine_tuning_files_bring_references(tmp_path: Path) -> None:
+    """https://platform.openai.com/docs/api-reference/fine-tuning/chat-input and /preference-input"""
+    chat = {"messages": [*messages_of(0), {"role": "assistant", "content": "Right"}]}
+    preferred = {"input": {"messages": messages_of(1)}, "preferred_output": [{"role": "assistant", "content": "Good"}],
+                 "non_preferred_output": [{"role": "assistant", "content": "Bad"}]}  # fmt: skip
+    found = import_rows(tmp_path, write_lines(tmp_path / "tune.jsonl", [chat, preferred]))
+    assert [(row["messages"], row["answer"]) for row in found] == [(messages_of(0), "Right"), (messages_of(1), "Good")]
+    assert all(row["logged"]["model"] is None and row["logged"]["response"] is None for row in found)
+
+
+def test_a_conversation_without_a_session_is_one_group(tmp_path: Path) -> None:
+    first = messages_of(0)
+    later = [*first, {"role": "assistant", "content": "Answer 0"}, {"role": "user", "content": "And in French?"}]
+    rows = [pair_row(0), pair_row(0) | {"request": {"model": "gpt-5", "messages": later}}, pair_row(1)]
+    found = import_rows(tmp_path, write_lines(tmp_path / "log.jsonl", [row | {"metadata": None} for row in rows]))
+    assert found[0]["group"] == found[1]["group"] != found[2]["group"]
+
+
+def test_the_same_request_counts_once_and_images_are_not_redacted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    image = pair_row(2) | {"request": {"model": "gpt-5", "messages": [{"role": "user", "content": parts}]}}
+    log = write_lines(tmp_path / "log.jsonl", [pair_row(0), pair_row(0), image])
+    found = import_rows(tmp_path, log)
+    assert len(found) == 2
+    assert found[1]["images"] == ["data:image/png;base64,AAAA"]
+    assert "the same request to the same model again (1)" in capsys.readouterr().out
+    assert len(import_rows(tmp_path, log, "--redact")) == 1
+    assert "images cannot be redacted (1)" in capsys.readouterr().out
+
+
+def test_clear_words_for_what_cannot_be_done(tmp_path: Path) -> None:
+    log, results = write_lines(tmp_path / "l.jsonl", [pair_row(0)]), tmp_path / "r.jsonl"
+    write_lines(results, [{"prompt": "q", "model": "m", "score": 1}])
+    with pytest.raises(DataError, match="import one kind at a time"):
+        import_rows(tmp_path, log, results)
+    with pytest.raises(ConfigError, match=r"logs become prompts, which are written as \.jsonl"):
+        main([str(log), "--output", str(tmp_path / "a.json")])
+    with pytest.raises(ConfigError, match=r"results become records, which are written as \.json"):
+        main([str(results), "--output", str(tmp_path / "a.jsonl")])
+    with pytest.raises(ConfigError, match="Stage 1 splits prompts itself"):
+        main([str(log), "--output", str(tmp_path / "a.jsonl"), "--test-output", str(tmp_path / "b.json")])
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, [], [1], [[]], {}, "", [{"role": "x", "content": 1}], [{"role": "user", "content": 7}]]
+)
+@pytest.mark.parametrize("field", ["messages", "response", "proxy_server_request", "metadata"])
+def test_odd_values_end_nothing(field: str, value: Any) -> None:
+    for found in turns(litellm_row(0) | {field: value}):
+        assert isinstance(found, LoggedTurn | LeftOut)
+
+
+def test_a_deeply_nested_span_ends() -> None:
+    value: Any = "x"
+    for _ in range(200):
+        value = {"a": [value]}
+    assert "no model call" in reason({"attributes": {"llm": value}})
+
+
+@pytest.mark.parametrize(
+    "piece", ["DE89 3704 ", "DE89", "sk-", "ask-", "http://a:", "(415) ", "a@", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_text_made_to_be_slow_ends(piece: str) -> None:
+    """Time grows with length, not with its square: the suite's time limit would end it otherwise (docs/logs.md has figures)."""
+    assert load_redactor()(piece * (50_000 // len(piece)))
