@@ -93,11 +93,7 @@ CASES: dict[str, Case] = {
     "row without prompt": (rows(GOOD, {"prompt": " ", "answer": "a"}), {}, "row 1: column 'prompt' holds no prompt"),
     "null prompt": (rows(GOOD, {"prompt": None, "answer": "a"}), {}, "row 1"),
     "truncated image": (rows(GOOD | {"images": [TRUNCATED]}), {}, "row 0, pictures: .*cannot be decoded"),
-    "image that is a path": (
-        rows(GOOD | {"images": ["/etc/passwd"]}),
-        {},
-        "row 0, .*only a path; name .* --picture-folder",
-    ),
+    "image that is a path": (rows(GOOD | {"images": ["/etc/passwd"]}), {}, "row 0, pictures: .*only a path.*--picture-folder"),
     "image that is a URL": (rows(GOOD | {"images": ["http://127.0.0.1/x.png"]}), {}, "nothing is fetched"),
     "one row": (rows(GOOD), {}, "at least 2 groups"),
     "one group": (rows(*(row | {"group": "g"} for row in ROWS)), {}, "4 rows form 1 group"),
