@@ -41,13 +41,15 @@ PREFLIGHT_HEADERS = ["endpoint", "model", "role", "reachable", "s", "pictures", 
 class Probe:
     """What one endpoint said to one small question.
 
-    ``error`` None = it answered; ``lasting``: asking again will not help; ``warning``: it answered, but oddly.
+    ``error`` None = it answered; ``lasting``: asking again will not help; ``unreachable``: no connection was made;
+    ``warning``: it answered, but oddly.
     """
 
     answer: Response | None = None
     images: str = "no"
     error: str | None = None
     lasting: bool = False
+    unreachable: bool = False
     warning: str | None = None
 
 
@@ -93,7 +95,7 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     lines = [f"  {c.model.name}: {p.error or p.warning}" for c, p in zip(callers, probes, strict=True) if p.error or p.warning]
     shown = "\n".join([table, *lines])
     asked = [probe for probe, rests in zip(probes[: len(models)], idle, strict=False) if not rests]
-    unreachable = bool(asked) and all(probe.error is not None for probe in asked)
+    unreachable = bool(asked) and all(probe.unreachable for probe in asked)
     bad = [
         f"{caller.model.name}: {probe.error}"
         for caller, probe in zip(callers, probes, strict=True)
@@ -149,7 +151,7 @@ async def _try_probe(caller: EndpointClient, content: object, images: Sequence[b
             answer = await caller.probe(messages)
         except PassingFailure as failure:
             if attempt == TRIES or failure.timed_out or caller.circuit.dropped:
-                return Probe(error=failure.reason)
+                return Probe(error=failure.reason, unreachable=failure.unreachable)
             await asyncio.sleep(min(failure.retry_after or 0.5 * attempt, 10.0))
             continue
         except NotAsked as why:  # no room in the budget: the run says so, and what is recorded still counts
