@@ -1,4 +1,4 @@
-"""What every back end must do, on all four: the same cases, and for the remote ones the same ways of failing."""
+"""What every back end must do: the same cases, and for the remote ones the same ways of failing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from auto_router.encode.factory import BACKENDS, open_encoder
 from auto_router.encode.nvclip import NvclipEncoder
 from auto_router.errors import ConfigError, DataError, EncoderError, run
 from tests.clip_checkpoint import write_checkpoint
+from tests.embeddings_peer import EmbeddingsServer
 from tests.helpers import HOSTILE_PROMPTS, png
 from tests.nvclip_peer import NvclipServer
 from tests.servers import clip_flow, free_port
@@ -44,17 +45,22 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.01)
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=[*BACKENDS, "joined"])
 def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddingGenerator]:
     with ExitStack() as stack:
         if request.param == "clip-server":
             made = open_encoder(clip_server=stack.enter_context(clip_flow()).address)
         elif request.param == "nvclip":
             made = open_encoder("nvclip", url=stack.enter_context(NvclipServer()).url)
+        elif request.param == "openai":
+            made = open_encoder("openai", url=stack.enter_context(EmbeddingsServer(images="uri")).url, images="uri", window=77)
         elif request.param == "open_clip":
             made = open_encoder("open_clip", model=str(write_checkpoint(tmp_path_factory.mktemp("clip") / "tiny")))
+        elif request.param == "joined":
+            url = stack.enter_context(EmbeddingsServer()).url
+            made = open_encoder("openai", url=url, window=77, image_encoder="local")
         else:
-            made = open_encoder("local")
+            made = open_encoder(request.param)
         yield made
         made.close()
 
