@@ -133,6 +133,7 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--encoder-dimensions", type=int, metavar="N", help="openai: a narrower width than the model's own")
     group.add_argument("--encoder-prefix", metavar="TEXT", help="put before every text, such as 'query: '")
     group.add_argument("--encoder-window", type=int, metavar="TOKENS", help="longer texts are cut into windows of so many")
+    group.add_argument("--encoder-pooling", choices=("mean", "cls", "last"), help="onnx: where its folder does not say it")
     group.add_argument(
         "--encoder-images",
         choices=("uri", "object", "messages"),
@@ -147,7 +148,8 @@ def encoder_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`load_embedding_model` is called with."""
     named = {
         "encoder": "encoder", "model": "encoder_model", "url": "encoder_url", "key_env": "encoder_key_env",
-        "dimensions": "encoder_dimensions", "prefix": "encoder_prefix", "window": "encoder_window", "images": "encoder_images",
+        "dimensions": "encoder_dimensions", "prefix": "encoder_prefix", "window": "encoder_window",
+        "pooling": "encoder_pooling", "images": "encoder_images",
         "image_encoder": "image_encoder", "image_model": "image_encoder_model", "image_url": "image_encoder_url",
     }  # fmt: skip
     return {"clip_server": arguments.clip_server} | {name: getattr(arguments, flag) for name, flag in named.items()}

@@ -25,6 +25,7 @@ from auto_router.errors import DataError, EncoderError
 
 PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
 PROBE_TOLERANCE = 0.02
+PROBE_VALUES = 32  # of a probe of vectors of any width; those that are known to be narrow do with 8
 
 
 def probe(encode: Callable[[list[str]], Array], values: int = 8) -> list[float]:

@@ -28,12 +28,22 @@ GROUP = "auto_router.encoders"
 BUILT_IN = {
     "local": "auto_router.encode.local:LocalEncoder",
     "openai": "auto_router.encode.openai:OpenAIEncoder",
+    "onnx": "auto_router.encode.onnx:OnnxEncoder",
+    "sentence-transformers": "auto_router.encode.sentence_transformers:SentenceTransformersEncoder",
     "clip-server": "auto_router.encode.clip_server:ClipServerEncoder",
     "nvclip": "auto_router.encode.nvclip:NvclipEncoder",
     "open_clip": "auto_router.encode.open_clip:OpenClipEncoder",
 }
 BACKENDS = tuple(BUILT_IN)
-_STORED = ("model", "url", "dimensions", "prefix", "window", "images")  # what opens an encoder again, beside its name
+_STORED = (
+    "model",
+    "url",
+    "dimensions",
+    "prefix",
+    "window",
+    "pooling",
+    "images",
+)  # open it again, beside its name
 
 
 def open_encoder(
@@ -61,7 +71,7 @@ def open_encoder(
         image_encoder, image_model, image_url: another encoder for the pictures; that of the texts then sees none. None:
             ``AUTO_ROUTER_IMAGE_ENCODER``, ``AUTO_ROUTER_IMAGE_ENCODER_MODEL``, ``AUTO_ROUTER_IMAGE_ENCODER_URL``.
         options: what else a back end takes: ``key_env`` (env ``AUTO_ROUTER_ENCODER_KEY_ENV``), ``dimensions``, ``prefix``,
-            ``window``, ``images``. None means its default.
+            ``window``, ``pooling``, ``images``. None means its default.
 
     Raises:
         ConfigError: an unknown back end, or a setting that it does not have.
@@ -177,6 +187,10 @@ def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -
             f"encoder {backend!r} takes no {refused[0]}, got {given[refused[0]]!r}; it takes {', '.join(takes) or 'no options'}"
         )
     options = {name: value for name, value in defaults.items() if name in parameters or takes_all} | _known(given)
+    required = [one.name for one in parameters.values() if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    missing = [name for name in required if name not in options]
+    if missing:
+        raise ConfigError(f"encoder {backend!r} needs a {missing[0]}: --encoder-{missing[0]}, or {missing[0]}= in Python")
     encoder = kind(**options)
     if not isinstance(encoder, Encoder):
         raise ConfigError(f"encoder {backend!r} is no Encoder but {type(encoder).__name__}; see docs/extending.md")

@@ -22,7 +22,7 @@ import numpy as np
 from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import blank_image, pixels
-from auto_router.encode.encoder import PROBE_TEXT, probe
+from auto_router.encode.encoder import PROBE_TEXT, PROBE_VALUES, probe
 from auto_router.encode.retry import HOST_KEYS, Passing, RemoteEncoder
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, clip_tokens, word_windows
 from auto_router.errors import ConfigError, EncoderError, InputRefusedError
@@ -35,7 +35,6 @@ IMAGE_FORMS = ("uri", "object", "messages")
 MAX_VECTORS_BYTES = 64 * 2**20
 MAX_URI_CHARACTERS = 180_000  # NVIDIA's hosted service refuses larger pictures inline; models see some 224 to 448 pixels a side
 LONGEST_SIDE = 1024
-PROBE_VALUES = 32
 
 _DECODING = threading.Lock()  # one large picture at a time, whatever is on its way
 
