@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -144,15 +144,16 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--image-encoder-url", metavar="URL", help="its address (env AUTO_ROUTER_IMAGE_ENCODER_URL)")
 
 
-def encoder_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what :func:`load_embedding_model` is called with."""
+def encoder_of(arguments: argparse.Namespace) -> Callable[[], EmbeddingGenerator]:
+    """Return what opens the encoder that the flags name, here or on another machine."""
     named = {
-        "encoder": "encoder", "model": "encoder_model", "url": "encoder_url", "key_env": "encoder_key_env",
-        "dimensions": "encoder_dimensions", "prefix": "encoder_prefix", "window": "encoder_window",
-        "pooling": "encoder_pooling", "images": "encoder_images",
-        "image_encoder": "image_encoder", "image_model": "image_encoder_model", "image_url": "image_encoder_url",
+        "key_env": "encoder_key_env", "dimensions": "encoder_dimensions", "prefix": "encoder_prefix",
+        "window": "encoder_window", "pooling": "encoder_pooling", "images": "encoder_images", "image_encoder": "image_encoder",
+        "image_model": "image_encoder_model", "image_url": "image_encoder_url",
     }  # fmt: skip
-    return {"clip_server": arguments.clip_server} | {name: getattr(arguments, flag) for name, flag in named.items()}
+    given = {name: value for name, flag in named.items() if (value := getattr(arguments, flag)) is not None}
+    which = arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url
+    return partial(load_embedding_model, *which, **given)
 
 
 def survey_file(part: str, path: Path) -> RecordSource:
@@ -170,9 +171,10 @@ def encode(
     earlier, start = file.done, time.perf_counter()
     with bar(source.records, f"encode {part}", "record", done=earlier, bar_format=PARTIAL) as shown:
         if arguments.engine == "ray":
-            opener = partial(load_embedding_model, **encoder_of(arguments))
             cluster = arguments.ray_address, arguments.ray_workers
-            fill_on_ray(opener, source, file, model.spec, arguments.chunk, arguments.on_error, shown.update, *cluster)
+            fill_on_ray(
+                encoder_of(arguments), source, file, model.spec, arguments.chunk, arguments.on_error, shown.update, *cluster
+            )
         else:
             fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
     seconds = time.perf_counter() - start
@@ -191,7 +193,7 @@ def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
     sources = {
         part: survey_file(part, path) for part, path in {"train": arguments.train_json, "test": arguments.test_json}.items()
     }
-    model = load_embedding_model(**encoder_of(arguments))
+    model = encoder_of(arguments)()
     print(f"encoder: {model.spec}")
     parts, table = {}, []
     for part, source in sources.items():

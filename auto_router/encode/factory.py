@@ -174,7 +174,10 @@ def _environment(prefix: str) -> dict[str, str]:
 def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> EmbeddingGenerator:
     """Open one back end; ``defaults`` that it does not take are left out, of what is ``given`` that is an error."""
     kind = _load(backend)
-    parameters = inspect.signature(kind).parameters
+    try:
+        parameters = inspect.signature(kind).parameters
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"encoder {backend!r} is no Encoder ({error}); see docs/extending.md") from error
     takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
     refused = [name for name in _known(given) if name not in parameters and not takes_all]
     if refused == ["threads"]:
@@ -193,7 +196,7 @@ def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -
         raise ConfigError(f"encoder {backend!r} needs a {missing[0]}: --encoder-{missing[0]}, or {missing[0]}= in Python")
     encoder = kind(**options)
     if not isinstance(encoder, Encoder):
-        raise ConfigError(f"encoder {backend!r} is no Encoder but {type(encoder).__name__}; see docs/extending.md")
+        raise ConfigError(f"encoder {backend!r} is no Encoder but makes {type(encoder).__name__}; see docs/extending.md")
     stored = {name: options[name] for name in _STORED if name in options} | encoder.resolved
     if encoder.spec.get("backend") != backend:
         stored["backend"] = backend

@@ -20,7 +20,8 @@ class JoinedEncoder(Encoder):
     @property
     def spec(self) -> Spec:
         text, image = self._parts
-        return {"backend": "joined", "text": text.spec, "image": image.spec}
+        window = {name: text.spec[name] for name in ("text_window",) if name in text.spec}
+        return {"backend": "joined", "text": text.spec, "image": image.spec, **window}
 
     def windows(self, text: str) -> list[str]:
         return self._text.windows(text)

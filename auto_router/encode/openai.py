@@ -267,7 +267,7 @@ class OpenAIEncoder(RemoteEncoder):
         detail = " ".join(content[:2000].decode("utf-8", "replace").split())[:300].replace(self._key or chr(0), "[key]")
         said = f"{where} answered {status}: {detail}"
         if status in (408, 425, 429) or status >= 500:
-            raise Passing(said, float(wait) if wait.isdecimal() else 0.0)
+            raise Passing(said, float(wait) if wait.isdecimal() else 0.0, answered=True)
         if status in (400, 413, 422):
             raise InputRefusedError(said)
         hints = {402: "no credits left", 401: f"the key comes from {self.key_env}", 403: f"the key comes from {self.key_env}"}

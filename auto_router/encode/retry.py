@@ -1,6 +1,6 @@
 """What encoders over a wire share: time-outs, the one retry policy, and the watch that the same model answers.
 
-What may pass by itself is tried again, everything else is said at once. After every failure the probe text is asked for once
+What may pass by itself is tried again, everything else is said at once. After an outage the probe text is asked for once
 more: a server that was restarted with another model of the same width would otherwise go unnoticed.
 """
 
@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from auto_router.encode.encoder import PROBE_TEXT, Encoder, probe, probes_agree
-from auto_router.errors import ConfigError, EncoderError
+from auto_router.errors import ConfigError, EncoderError, InputRefusedError
 
 Answer = TypeVar("Answer")
 
@@ -33,12 +33,13 @@ _OPENING: ContextVar[tuple[float, int] | None] = ContextVar("opening", default=N
 class Passing(Exception):
     """A failure that may pass: a time-out, a lost connection, a busy or restarting server. The message is for people.
 
-    ``wait``: seconds after which the server wants to be asked again, where it said so.
+    ``wait``: seconds after which the server wants to be asked again, where it said so. ``answered``: it did answer, so it was
+    not restarted.
     """
 
-    def __init__(self, message: str, wait: float = 0.0) -> None:
+    def __init__(self, message: str, wait: float = 0.0, answered: bool = False) -> None:
         super().__init__(message)
-        self.wait = min(wait, LONGEST_GIVEN_WAIT)
+        self.wait, self.answered = min(wait, LONGEST_GIVEN_WAIT), answered
 
 
 @contextmanager
@@ -77,12 +78,16 @@ class RemoteEncoder(Encoder):
         def attempt() -> Answer:
             try:
                 return call()
-            except Passing:
-                self._doubted = True
+            except Passing as error:
+                self._doubted = self._doubted or not error.answered
                 raise
 
         limits = self._limits or _OPENING.get()
-        answer = call_with_retries(attempt, ATTEMPTS if limits is None else limits[1])
+        try:
+            answer = call_with_retries(attempt, ATTEMPTS if limits is None else limits[1])
+        except EncoderError as error:
+            self._doubted = self._doubted or not isinstance(error, InputRefusedError)
+            raise
         if self._doubted and hasattr(self, "_probe"):
             self._doubted = False  # before it is asked for: that is a request, too
             try:
