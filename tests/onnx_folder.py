@@ -34,7 +34,10 @@ def write_onnx(
     outputs = [helper.make_tensor_value_info("states", TensorProto.FLOAT, ["n", "t", dim])]
     constants: list[Any] = [numpy_helper.from_array(table, "table")]
     if pooled:
-        constants += [numpy_helper.from_array(np.array(0), "first"), numpy_helper.from_array(np.float32(2.0), "two")]
+        constants += [
+            numpy_helper.from_array(np.array(0), "first"),
+            numpy_helper.from_array(np.array(2.0, dtype=np.float32), "two"),
+        ]
         nodes += [
             helper.make_node("Gather", ["states", "first"], ["one"], axis=1),
             helper.make_node("Mul", ["one", "two"], ["sentence_embedding"]),

@@ -227,4 +227,4 @@ def test_the_library_falls_back_or_raises_in_time(tmp_path: Path) -> None:
             router.close()
     for wrong in ({"timeout": 0}, {"on_encoder_error": "ignore"}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            ModelRouter(path, **wrong)  # type: ignore[arg-type]
+            ModelRouter(path, **wrong)
