@@ -135,7 +135,9 @@ def _reopen(spec: Spec, own: str | None, given: Mapping[str, Any], prefix: str) 
         )
     if backend != named:
         stored = {}
-    chosen: dict[str, Any] = _environment(prefix) | {name: value for name, value in _known(given).items() if name != "threads"}
+    chosen: dict[str, Any] = _environment(prefix) | {
+        name: value for name, value in _without_none(given).items() if name != "threads"
+    }
     _check_key(stored, chosen, prefix)
     if "url" in stored and not {"url", "key_env"} & set(chosen):
         chosen["key_env"] = stored.get("key_env", "")  # none was needed: none is sent
@@ -162,7 +164,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -179,7 +181,7 @@ def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -
     except (TypeError, ValueError) as error:
         raise ConfigError(f"encoder {backend!r} is no Encoder ({error}); see docs/extending.md") from error
     takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
-    refused = [name for name in _known(given) if name not in parameters and not takes_all]
+    refused = [name for name in _without_none(given) if name not in parameters and not takes_all]
     if refused == ["threads"]:
         raise ConfigError(
             f"threads is for encoders in this process; this router's is {backend!r}: set them where that one runs"
@@ -189,7 +191,7 @@ def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -
         raise ConfigError(
             f"encoder {backend!r} takes no {refused[0]}, got {given[refused[0]]!r}; it takes {', '.join(takes) or 'no options'}"
         )
-    options = {name: value for name, value in defaults.items() if name in parameters or takes_all} | _known(given)
+    options = {name: value for name, value in defaults.items() if name in parameters or takes_all} | _without_none(given)
     required = [one.name for one in parameters.values() if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
     missing = [name for name in required if name not in options]
     if missing:

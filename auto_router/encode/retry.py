@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from auto_router.encode.encoder import PROBE_TEXT, Encoder, probe, probes_agree
-from auto_router.errors import ConfigError, EncoderError, InputRefusedError
+from auto_router.errors import ConfigError, EncoderError
 
 Answer = TypeVar("Answer")
 
@@ -86,7 +86,7 @@ class RemoteEncoder(Encoder):
         try:
             answer = call_with_retries(attempt, ATTEMPTS if limits is None else limits[1])
         except EncoderError as error:
-            self._doubted = self._doubted or not isinstance(error, InputRefusedError)
+            self._doubted = self._doubted or isinstance(error.__cause__, Passing)  # it was away for all attempts
             raise
         if self._doubted and hasattr(self, "_probe"):
             self._doubted = False  # before it is asked for: that is a request, too
