@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,10 +34,14 @@ from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import ConfigError, run
 from auto_router.terminal import PARTIAL, add_flags, bar, capture_output
 
-EXAMPLES = """examples:
+EXAMPLES = r"""examples:
   python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
   python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
   python generate_embeddings.py --labels my_labels.json --test-fraction 0.2     # one list; a fifth of it is held out
+  python generate_embeddings.py --train-json ... --test-json ... --encoder openai --encoder-url http://127.0.0.1:11434/v1 \
+      --encoder-model nomic-embed-text --encoder-prefix "classification: "
+  python generate_embeddings.py --train-json ... --test-json ... --encoder openai --encoder-model text-embedding-3-small \
+      --image-encoder local
   python generate_embeddings.py --train-json ... --test-json ... --on-error skip --json > encoded.json
 
 A stopped run continues with the same command.
@@ -45,16 +49,20 @@ next: python nn_router.py --train-embeddings hf_train_embeddings.npy ..., or --l
 
 
 def load_embedding_model(
-    clip_server: str | None = None, encoder: str | None = None, model: str | None = None, url: str | None = None
+    clip_server: str | None = None,
+    encoder: str | None = None,
+    model: str | None = None,
+    url: str | None = None,
+    **options: Any,
 ) -> EmbeddingGenerator:
     """Open the encoder: a clip-server where an address is given (or in ``AUTO_ROUTER_CLIP_SERVER``), else the local one.
 
-    ``encoder``, ``model`` and ``url`` are those of :func:`auto_router.encode.factory.open_encoder`.
+    ``encoder``, ``model``, ``url`` and ``options`` are those of :func:`auto_router.encode.factory.open_encoder`.
 
     Raises:
         EncoderError: the encoder cannot be loaded or the server does not answer.
     """
-    return open_encoder(encoder, clip_server, model, url)
+    return open_encoder(encoder, clip_server, model, url, **options)
 
 
 def generate_embeddings_for_dataset(
@@ -98,14 +106,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of that split (default 0); give Stage 3 the same")
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the three files go (default: here)")
     parser.add_argument("--clip-server", metavar="HOST:PORT", help="use this clip-server (env AUTO_ROUTER_CLIP_SERVER)")
-    parser.add_argument("--encoder", choices=BACKENDS, help="back end; default: clip-server where given, else local")
-    parser.add_argument(
-        "--encoder-model",
-        metavar="NAME",
-        help="open_clip: ARCHITECTURE/PRETRAINED, hf-hub:NAME or a checkpoint folder; nvclip: the model's name "
-        "(env AUTO_ROUTER_ENCODER_MODEL)",
-    )
-    parser.add_argument("--encoder-url", metavar="URL", help="nvclip: http(s)://HOST/v1 (env AUTO_ROUTER_ENCODER_URL)")
+    add_encoder_flags(parser)
     parser.add_argument(
         "--on-error",
         choices=ON_ERROR,
@@ -127,9 +128,45 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def encoder_of(arguments: argparse.Namespace) -> tuple[str | None, ...]:
-    """Return what :func:`load_embedding_model` is called with."""
-    return arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url
+def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what says which encoder; what a back end does not take is refused when it is opened."""
+    group = parser.add_argument_group("encoder")
+    names = f"{', '.join(BACKENDS)}, the name of a registered one, or module:Class"
+    group.add_argument("--encoder", metavar="NAME", help=f"{names}; default: clip-server where given, else local")
+    group.add_argument(
+        "--encoder-model",
+        metavar="NAME",
+        help="the model: a service's name for it; a folder; open_clip: ARCHITECTURE/PRETRAINED or hf-hub:NAME "
+        "(env AUTO_ROUTER_ENCODER_MODEL)",
+    )
+    group.add_argument("--encoder-url", metavar="URL", help="a service: http(s)://HOST/v1 (env AUTO_ROUTER_ENCODER_URL)")
+    group.add_argument(
+        "--encoder-key-env", metavar="NAME", help="the variable that holds the service's key (env AUTO_ROUTER_ENCODER_KEY_ENV)"
+    )
+    group.add_argument("--encoder-dimensions", type=int, metavar="N", help="openai: a narrower width than the model's own")
+    group.add_argument("--encoder-prefix", metavar="TEXT", help="put before every text, such as 'query: '")
+    group.add_argument("--encoder-window", type=int, metavar="TOKENS", help="longer texts are cut into windows of so many")
+    group.add_argument("--encoder-pooling", choices=("mean", "cls", "last"), help="onnx: where its folder does not say it")
+    group.add_argument(
+        "--encoder-images",
+        choices=("uri", "object", "messages"),
+        help="openai: how it takes pictures: uri (NVCLIP, LiteLLM), object (Jina) or messages (vLLM); default: not at all",
+    )
+    group.add_argument("--image-encoder", metavar="NAME", help="another encoder for the pictures, such as local")
+    group.add_argument("--image-encoder-model", metavar="NAME", help="its model (env AUTO_ROUTER_IMAGE_ENCODER_MODEL)")
+    group.add_argument("--image-encoder-url", metavar="URL", help="its address (env AUTO_ROUTER_IMAGE_ENCODER_URL)")
+
+
+def encoder_of(arguments: argparse.Namespace) -> Callable[[], EmbeddingGenerator]:
+    """Return what opens the encoder that the flags name, here or on another machine."""
+    named = {
+        "key_env": "encoder_key_env", "dimensions": "encoder_dimensions", "prefix": "encoder_prefix",
+        "window": "encoder_window", "pooling": "encoder_pooling", "images": "encoder_images", "image_encoder": "image_encoder",
+        "image_model": "image_encoder_model", "image_url": "image_encoder_url",
+    }  # fmt: skip
+    given = {name: value for name, flag in named.items() if (value := getattr(arguments, flag)) is not None}
+    which = arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url
+    return partial(load_embedding_model, *which, **given)
 
 
 def survey_file(part: str, path: Path) -> RecordSource:
@@ -147,9 +184,10 @@ def encode(
     earlier, start = file.done, time.perf_counter()
     with bar(source.records, f"encode {part}", "record", done=earlier, bar_format=PARTIAL) as shown:
         if arguments.engine == "ray":
-            opener = partial(load_embedding_model, *encoder_of(arguments))
             cluster = arguments.ray_address, arguments.ray_workers
-            fill_on_ray(opener, source, file, model.spec, arguments.chunk, arguments.on_error, shown.update, *cluster)
+            fill_on_ray(
+                encoder_of(arguments), source, file, model.spec, arguments.chunk, arguments.on_error, shown.update, *cluster
+            )
         else:
             fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
     seconds = time.perf_counter() - start
@@ -169,7 +207,7 @@ def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.labels is not None:
         paths = split_labels(arguments.labels, arguments.output_dir, arguments.test_fraction, arguments.seed)
     sources = {part: survey_file(part, path) for part, path in zip(("train", "test"), paths, strict=True)}
-    model = load_embedding_model(*encoder_of(arguments))
+    model = encoder_of(arguments)()
     print(f"encoder: {model.spec}")
     parts, table = {}, []
     for part, source in sources.items():

@@ -5,6 +5,7 @@
     ├── DataError        a record, a picture or an embedding file is wrong
     ├── ProviderError    a model endpoint cannot be used
     ├── EncoderError     an encoder cannot be loaded, reached or trusted
+    │   └── InputRefusedError   it answers, and does not take this one input
     └── ArtifactError    a router artifact is missing, damaged or does not fit
 
 Every message names the thing, what came, what is allowed and what to do. At a command line each becomes one line on
@@ -38,6 +39,10 @@ class ProviderError(RouterError):
 
 class EncoderError(RouterError):
     """An encoder cannot be loaded or reached, or it answered something other than it promised."""
+
+
+class InputRefusedError(EncoderError):
+    """An encoder that answers does not take this input; it may take others."""
 
 
 class ArtifactError(RouterError):

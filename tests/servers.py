@@ -44,6 +44,13 @@ class Flow:
     address: str
     process: subprocess.Popen[str]
 
+    def pause(self) -> None:
+        """Let it hang: its connections stay open, and nothing is answered."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FACES = ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router", "router_usage_examples"]
 PACKAGE = sorted((ROOT / "auto_router").rglob("*.py"))
 
-BASE = {"arrays", "cluster", "errors", "files", "terminal"}
+BASE = {"arrays", "cluster", "errors", "files", "forks", "terminal"}
 WORK = {"collect", "encode", "learn", "decide"}  # these four do not know each other
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(BASE, BASE),

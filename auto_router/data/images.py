@@ -181,3 +181,8 @@ def _check(data: bytes) -> bytes:
     if len(data) > MAX_IMAGE_BYTES:
         raise DataError(f"picture has {len(data):,} bytes; at most {MAX_IMAGE_BYTES:,} are allowed")
     return data
+
+
+def blank_image() -> bytes:
+    """Return a small white PNG."""
+    return _png_bytes(Image.new("RGB", (8, 8), "white"))

@@ -45,6 +45,15 @@ class RouterSettings:
     """The encoder's back end; None: the one that the artifact names."""
     clip_server: str | None = None
     """``HOST:PORT`` for a router trained on a clip-server's embeddings."""
+    encoder_model: str | None = None
+    """Its model or folder, where that is elsewhere now; None: ``AUTO_ROUTER_ENCODER_MODEL``, else the artifact's."""
+    encoder_url: str | None = None
+    """The address of an encoder over HTTP; None: ``AUTO_ROUTER_ENCODER_URL``, else the artifact's."""
+    encoder_key_env: str | None = None
+    """The variable that holds its key; None: ``AUTO_ROUTER_ENCODER_KEY_ENV``, else the artifact's."""
+    encoder_timeout_s: float | None = None
+    """How long one request to it may take; None: ``AUTO_ROUTER_ENCODER_TIMEOUT``, else four fifths of ``timeout_s``, which it
+    never exceeds. A router asks once; Stage 2 asks again."""
     threads: int | None = None
     """Cores that one call of the embedded encoder may use; None leaves the choice to it."""
     cache_bytes: int = 64 * 2**20
@@ -60,8 +69,10 @@ class RouterSettings:
         object.__setattr__(self, "router_path", os.fspath(self.router_path))
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise ConfigError(f"device {self.device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'")
-        if not self.timeout_s > 0:
-            raise ConfigError(f"timeout_s must be a number of seconds above 0, got {self.timeout_s!r}")
+        for name in ("timeout_s", "encoder_timeout_s"):
+            seconds = getattr(self, name)
+            if not (seconds is None and name != "timeout_s") and not seconds > 0:
+                raise ConfigError(f"{name} must be a number of seconds above 0, got {seconds!r}")
         for name in ("cache_bytes", "drift_window"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}")

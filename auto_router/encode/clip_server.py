@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,30 +16,36 @@ import numpy as np
 from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
-from auto_router.encode.encoder import Encoder, probe
-from auto_router.encode.retry import Passing, call_with_retries, timeout_seconds
+from auto_router.encode.encoder import probe
+from auto_router.encode.retry import Passing, RemoteEncoder
 from auto_router.encode.windows import clip_window_spec, clip_windows
 from auto_router.errors import EncoderError
 
 DEFAULT_SERVER = "0.0.0.0:51000"
 
 
-class ClipServerEncoder(Encoder):
+class ClipServerEncoder(RemoteEncoder):
     """A clip-server at ``HOST:PORT`` (or ``grpc://``, ``grpcs://``, ``http://``, ``ws://`` URL). Asked once at opening.
 
     The server cuts text at 77 tokens itself, so longer prompts are sent in windows. It does not tell its model, so a probe
     text's vector stands in the spec: a server that was restarted with another model is noticed.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER) -> None:
+    def __init__(self, url: str = DEFAULT_SERVER) -> None:
         """Connect and learn the width of the vectors. Raises EncoderError where no server answers or no client is."""
-        self.server = server if "://" in server else f"grpc://{server}"
+        self.server = url if "://" in url else f"grpc://{url}"
+        self._open_client: Any = None
+        self._pid = 0
         self._probe = probe(self.embed_texts)
         self.text_dim = self.image_dim = self._dim
 
     @property
     def spec(self) -> Spec:
         return {"backend": "clip-server", "text_window": clip_window_spec(), "probe": self._probe}
+
+    @property
+    def resolved(self) -> Spec:
+        return {"url": self.server}
 
     def windows(self, text: str) -> list[str]:
         return clip_windows(text)
@@ -53,8 +58,10 @@ class ClipServerEncoder(Encoder):
             pixels(image)  # one undecodable picture would fail the server's whole batch without saying which
         return self._encode([{"blob": image} for image in images])
 
-    @cached_property
     def _client(self) -> Any:
+        """Return the client, one a process: connections must not be shared with a child."""
+        if self._open_client is not None and self._pid == os.getpid():
+            return self._open_client
         # Importing clip-client would otherwise ask the network for newer versions and report its use.
         os.environ.setdefault("NO_VERSION_CHECK", "1")
         os.environ.setdefault("JINA_OPTOUT_TELEMETRY", "1")
@@ -68,19 +75,25 @@ class ClipServerEncoder(Encoder):
                 f"the clip-server encoder needs clip-client ({error}): pip install 'auto-router[clip-server]'"
             ) from error
         client = Client(self.server)
+        post = client._client.post
+
         # clip-client has no setting for a time-out, and without one a server that hangs would hang this process.
-        client._client.post = partial(client._client.post, timeout=timeout_seconds())
+        def post_in_time(*given: Any, **named: Any) -> Any:
+            return post(*given, **{**named, "timeout": self.timeout_s})
+
+        client._client.post = post_in_time
+        self._open_client, self._pid = client, os.getpid()
         return client
 
     def _encode(self, contents: list[dict[str, Any]]) -> Array:
-        vectors = call_with_retries(lambda: self._ask(contents))
+        vectors = self._request(lambda: self._ask(contents))
         if vectors.ndim != 2:
             raise EncoderError(f"clip-server {self.server} answered with shape {list(vectors.shape)}, expected [N, D]")
         self._dim = vectors.shape[1]
         return vectors
 
     def _ask(self, contents: list[dict[str, Any]]) -> Array:
-        client = self._client
+        client = self._client()
         from docarray import Document, DocumentArray
 
         documents = DocumentArray([Document(**content) for content in contents])

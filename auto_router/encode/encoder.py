@@ -25,17 +25,48 @@ from auto_router.errors import DataError, EncoderError
 
 PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
 PROBE_TOLERANCE = 0.02
+PROBE_VALUES = 32  # of a probe of vectors of any width; those that are known to be narrow do with 8
 
 
-def probe(encode: Callable[[list[str]], Array]) -> list[float]:
-    """Return the first values of a fixed text's unit vector: tells models apart that no digest can name."""
-    return [round(float(value), 3) for value in unit(encode([PROBE_TEXT]))[0, :8]]
+def probe(encode: Callable[[list[str]], Array], values: int = 8) -> list[float]:
+    """Return the first values of a fixed text's unit vector: tells models apart that no digest can name.
+
+    The wider the vectors, the smaller the values, and the more of them are needed.
+    """
+    return [round(float(value), 3) for value in unit(encode([PROBE_TEXT]))[0, :values]]
 
 
 def differences(found: Spec, expected: Spec) -> list[str]:
-    """Return the names of what differs between two specs; none where they describe the same vectors."""
-    names = [name for name in {*found, *expected} - {"probe"} if found.get(name) != expected.get(name)]
-    return sorted([*names, *([] if _probes_agree(found, expected) else ["probe"])])
+    """Return the names of what differs between two specs; none where they describe the same vectors.
+
+    How an encoder is opened (``opens_with``) is no part of what it is: an address may change.
+    """
+    names = []
+    for name in sorted({*found, *expected} - {"opens_with"}):
+        a, b = found.get(name), expected.get(name)
+        if name == "probe":
+            same = probes_agree(a or [], b or [])
+        elif isinstance(a, dict) and isinstance(b, dict):
+            same = not differences(a, b)  # the parts of a joined encoder are specs themselves
+        else:
+            same = a == b
+        if not same:
+            names.append(name)
+    return names
+
+
+def without_address(spec: Spec) -> Spec:
+    """Return what of a spec stays the same wherever the encoder answers from."""
+    return {
+        name: without_address(value) if isinstance(value, dict) else value
+        for name, value in spec.items()
+        if name != "opens_with"
+    }
+
+
+def probes_agree(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether two probes are of one model, up to the rounding of different machines."""
+    return len(first) == len(second) and bool(np.allclose(first, second, atol=PROBE_TOLERANCE))
 
 
 def unit(vectors: Array) -> Array:
@@ -56,11 +87,6 @@ def check_vectors(vectors: Array, count: int, dim: int) -> Array:
     if not np.isfinite(vectors).all():
         raise EncoderError("encoder answered with NaN or infinite values; check its model and its input")
     return vectors
-
-
-def _probes_agree(a: Spec, b: Spec) -> bool:
-    first, second = a.get("probe", []), b.get("probe", [])
-    return len(first) == len(second) and bool(np.allclose(first, second, atol=PROBE_TOLERANCE))
 
 
 Item = TypeVar("Item", str, bytes)
@@ -160,9 +186,18 @@ class Encoder(ABC):
     def embed_images(self, images: list[bytes]) -> Array:
         """Return ``[N, image_dim]`` for the bytes of image files. Raises DataError where one cannot be decoded."""
 
+    @property
+    def resolved(self) -> Spec:
+        """Plain values that the encoder settled on by itself and that open it again: an address, a model, a key's variable."""
+        return {}
+
     def windows(self, text: str) -> list[str]:
         """Cut a text into parts the encoder can see whole. Where the back end cannot tell, the text itself."""
         return [text]
+
+    def limit_requests(self, timeout_s: float, attempts: int) -> None:
+        """Say how long one request may take and how often it is tried. A back end in this process has no requests."""
+        return None
 
     def close(self) -> None:
         """Give back what is held open."""
@@ -176,8 +211,10 @@ class EmbeddingGenerator:
     mean of the unit vectors of all pictures, and all zeros where there is none. An empty prompt has a zero text half.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, opens_with: Spec | None = None) -> None:
+        """``opens_with``: plain values that open the encoder again, stored with the spec; no key."""
         self.encoder = encoder
+        self._opens_with = {} if not opens_with else {"opens_with": dict(opens_with)}
 
     @property
     def text_dim(self) -> int:
@@ -201,6 +238,7 @@ class EmbeddingGenerator:
             "image_dim": self.image_dim,
             "text_pooling": "mean of unit window vectors, unit length",
             "image_pooling": "mean of unit vectors, zeros without pictures",
+            **self._opens_with,
         }
 
     def embed(self, text: str, images: Sequence[ImageLike] | None = None) -> Array:

@@ -7,15 +7,12 @@ states. Pictures: global average of the last feature map. CUDA is used where onn
 
 from __future__ import annotations
 
-import os
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from tokenizers import Tokenizer
 
@@ -23,7 +20,8 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
-from auto_router.encode.encoder import Encoder
+from auto_router.encode.onnx import MAX_WINDOWS as MAX_WINDOWS
+from auto_router.encode.onnx import OnnxTextEncoder
 from auto_router.encode.onnx_runtime import CUDA, open_session, providers
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
@@ -35,28 +33,16 @@ TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f41157
 
 WINDOW_TOKENS = 256  # the length all-MiniLM-L6-v2 was tuned for, [CLS] and [SEP] included
 OVERLAP_TOKENS = 32
-MAX_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly spaced windows stand for it
-MAX_CHARACTERS = 200_000  # what is longer is not tokenized as a whole (2 s a million): its windows are evenly spaced stretches
-REMEMBERED = 8_192  # characters of the longest text whose tokens are kept
 SIDE = 224
-# On a CPU many take as long as few one after the other. Few need less padding, and less memory, which is never given back.
-TEXTS_AT_ONCE, IMAGES_AT_ONCE = 4, 8
+IMAGES_AT_ONCE = 8  # as few texts are encoded at once, so are pictures
 
 
-class LocalEncoder(Encoder):
-    """MiniLM and EfficientNet-lite0 in this process. Sessions are opened at first use and may be shared by threads."""
+class LocalEncoder(OnnxTextEncoder):
+    """MiniLM and EfficientNet-lite0 in this process."""
 
     text_dim = 384
     image_dim = 1280
-
-    def __init__(self, threads: int = 0) -> None:
-        """``threads``: cores one call may use; 0 leaves the choice to onnxruntime."""
-        self._threads = threads
-        self._at_once = (self.batch_size, self.batch_size) if CUDA in providers() else (TEXTS_AT_ONCE, IMAGES_AT_ONCE)
-        # More at once than there are cores for would only hold more memory, which is never given back.
-        self._turns = BoundedSemaphore(max((os.cpu_count() or 1) // threads, 1) if threads else 1)
-        # windows() and embed_texts() both need a prompt's tokens; a chunk of Stage 2 fits.
-        self._remembered = lru_cache(maxsize=2048)(self._tokenize)
+    window, overlap = WINDOW_TOKENS, OVERLAP_TOKENS
 
     @property
     def spec(self) -> Spec:
@@ -70,67 +56,18 @@ class LocalEncoder(Encoder):
             "image_preparation": f"whole picture to {SIDE}x{SIDE} bicubic, (x-127)/128",
         }
 
-    def windows(self, text: str) -> list[str]:
-        room = WINDOW_TOKENS - 2
-        # A token covers at least one character.
-        if len(text) <= room or (len(text) <= REMEMBERED and len(self._ids(text)) <= WINDOW_TOKENS):
-            return [text]
-        if len(text) > MAX_CHARACTERS:
-            return [self._first_window(text[start : start + 8 * room]) for start in _spread(len(text) - 8 * room)]
-        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        if len(offsets) <= room:
-            return [text]
-        starts = np.arange(0, len(offsets) - OVERLAP_TOKENS, room - OVERLAP_TOKENS)
-        if len(starts) > MAX_WINDOWS:
-            starts = _spread(len(offsets) - room)
-        return [text[offsets[start][0] : offsets[min(start + room, len(offsets)) - 1][1]] for start in starts.tolist()]
-
-    def embed_texts(self, texts: list[str]) -> Array:
-        tokens = [self._ids(text) for text in texts]
-        found = np.empty((len(texts), self.text_dim), dtype=np.float32)
-        by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
-        for start in range(0, len(texts), self._at_once[0]):
-            places = by_length[start : start + self._at_once[0]]
-            found[places] = self._means([tokens[i] for i in places])
-        return found
-
-    def _means(self, tokens: list[npt.NDArray[np.int64]]) -> Array:
-        """Return the mean of each text's last hidden states."""
-        ids = np.zeros((len(tokens), max(map(len, tokens))), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, found in enumerate(tokens):
-            ids[row, : len(found)] = found
-            mask[row, : len(found)] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = self._run(self._text_session, inputs)
-        weights = mask[:, :, None].astype(np.float32)
-        return np.asarray((hidden * weights).sum(axis=1) / weights.sum(axis=1), dtype=np.float32)
-
     def embed_images(self, images: list[bytes]) -> Array:
-        parts = [images[start : start + self._at_once[1]] for start in range(0, len(images), self._at_once[1])]
+        most = self.batch_size if CUDA in providers() else IMAGES_AT_ONCE
+        parts = [images[start : start + most] for start in range(0, len(images), most)]
         return np.concatenate(
             [self._run(self._image_session, {"pixels": np.stack(list(map(_prepare, part)))}) for part in parts]
         )
-
-    def _run(self, session: Any, inputs: dict[str, Any]) -> Array:
-        with self._turns:
-            return np.asarray(session.run(None, inputs)[0], dtype=np.float32)
-
-    def _first_window(self, stretch: str) -> str:
-        offsets = self._tokenizer.encode(stretch, add_special_tokens=False).offsets
-        return stretch[: offsets[: WINDOW_TOKENS - 2][-1][1]] if offsets else stretch[:1]
-
-    def _ids(self, text: str) -> npt.NDArray[np.int64]:
-        return self._remembered(text) if len(text) <= REMEMBERED else self._tokenize(text)
-
-    def _tokenize(self, text: str) -> npt.NDArray[np.int64]:
-        return np.array(self._tokenizer.encode(text).ids, dtype=np.int64)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(_package_file(*TOKENIZER, TOKENIZER_SHA256)))
         tokenizer.no_padding()
-        tokenizer.no_truncation()  # windows() must see the whole text, and what it returns needs no cutting
+        tokenizer.no_truncation()
         return tokenizer
 
     @cached_property
@@ -140,11 +77,6 @@ class LocalEncoder(Encoder):
     @cached_property
     def _image_session(self) -> Any:
         return open_session(onnx_file(), self._threads)
-
-
-def _spread(last: int) -> npt.NDArray[np.int64]:
-    """Return the starts of ``MAX_WINDOWS`` windows, evenly spaced from 0 to ``last``."""
-    return np.linspace(0, last, MAX_WINDOWS).round().astype(np.int64)
 
 
 def _prepare(image: bytes) -> Array:

@@ -14,6 +14,7 @@ from auto_router.data.images import ImageLike
 from auto_router.data.prompt_features import FEATURE_NAMES, prompt_features
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError
+from auto_router.forks import after_fork
 
 _OVERHEAD = 200  # bytes of a key and its place in the table, about
 
@@ -35,6 +36,10 @@ class RowCache:
         self.max_bytes = max_bytes
         self.hits = self.misses = 0
         self._rows: OrderedDict[bytes, Array] = OrderedDict()
+        self._begin()
+        after_fork(self, RowCache._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
 
     @property

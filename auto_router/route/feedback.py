@@ -24,6 +24,7 @@ from auto_router.arrays import Array, Floats
 from auto_router.data.dataset import Dataset
 from auto_router.data.records import Record
 from auto_router.decide.rule import Decision
+from auto_router.encode.encoder import without_address
 from auto_router.errors import ConfigError, DataError
 
 _APPENDING = threading.Lock()
@@ -31,7 +32,7 @@ _APPENDING = threading.Lock()
 
 def encoder_digest(spec: Mapping[str, Any]) -> str:
     """Return a short name for an encoder: feedback of another one does not fit."""
-    named = {name: value for name, value in spec.items() if name != "probe"}
+    named = {name: value for name, value in without_address(dict(spec)).items() if name != "probe"}
     return hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

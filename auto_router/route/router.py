@@ -6,30 +6,45 @@ It lives in the package, not in ``model_router.py``, so that servers inside the 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from auto_router.arrays import Array
+import numpy as np
+
+from auto_router.arrays import Array, Bools
 from auto_router.artifacts import load_artifact
 from auto_router.data.dataset import Prediction
-from auto_router.data.images import ImageLike
+from auto_router.data.embeddings import Spec
+from auto_router.data.images import ImageLike, blank_image
+from auto_router.data.pool import ModelFacts
 from auto_router.decide.eligibility import Eligibility
 from auto_router.decide.policy import Policies, Policy, choose_each
 from auto_router.decide.rule import Decision, decisions
 from auto_router.decide.settings import DEFAULT_PATH, RouterSettings
-from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
-from auto_router.encode.factory import blank_image, open_encoder
-from auto_router.errors import ConfigError
+from auto_router.encode.encoder import PROBE_TEXT, EmbeddingGenerator, check_prompt, probes_agree
+from auto_router.encode.factory import reopen_encoder
+from auto_router.encode.retry import ATTEMPTS, opening_limits, timeout_seconds
+from auto_router.errors import ConfigError, EncoderError
 from auto_router.learn.stack import StackNetwork
-from auto_router.route.batching import MicroBatcher
+from auto_router.route.batching import MicroBatcher, run_in_time
 from auto_router.route.cache import RowCache
 from auto_router.route.drift import DriftMonitor, DriftReport
 from auto_router.route.explain import Explanation, flips, neighbours
 from auto_router.route.feedback import append_feedback
+
+log = logging.getLogger(__name__)
+
+TIMEOUT, ENCODER_FAILED = "timeout", "encoder_failed"  # reasons of a decision that was made without the encoder
+ON_ENCODER_ERROR = (CHOOSE_FALLBACK, RAISE) = ("fallback", "raise")
+REQUEST_SHARE = 0.8  # of a decision's time that one request to the encoder may take
+STUCK = 0.5  # of a decision's time after which the batching thread counts as stuck, where nothing was finished in all of it
 
 Images = Sequence[ImageLike] | None
 Names = Collection[str] | None
@@ -60,6 +75,11 @@ class ModelRouter:
         encoder: an open :class:`EmbeddingGenerator` to use instead of opening the one the artifact names (it stays open when
             the router is closed), or the name of a back end.
         on_decision: called with every :class:`Decision`, in the thread that made it; what it raises reaches the caller.
+        timeout: seconds that one call may take (the opening not included); None: as long as it takes. A request to an encoder
+            over a wire is made once, and ends within four fifths of it (of ``timeout_s`` where there is none).
+        on_encoder_error: ``fallback``: where the encoder fails, or ``timeout`` is over, choose ``fallback_model``, else the
+            best single model of training (reasons ``encoder_failed`` and ``timeout``); ``raise``: raise EncoderError. None:
+            ``fallback`` where there is a ``fallback_model``.
 
     Raises:
         ArtifactError: the artifact is missing or damaged.
@@ -77,14 +97,22 @@ class ModelRouter:
         *,
         encoder: EmbeddingGenerator | str | None = None,
         on_decision: Callable[[Decision], object] | None = None,
+        timeout: float | None = None,
+        on_encoder_error: str | None = None,
         **settings: Any,
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ConfigError(f"timeout must be a number of seconds above 0, or None, got {timeout!r}")
+        if on_encoder_error not in (None, *ON_ENCODER_ERROR):
+            raise ConfigError(f"on_encoder_error must be {CHOOSE_FALLBACK!r} or {RAISE!r}, got {on_encoder_error!r}")
         own = None if isinstance(encoder, EmbeddingGenerator) else encoder
         given = {
             "router_path": router_path, "model_thresholds": model_thresholds, "model_costs": model_costs,
             "device": device, "verbose": verbose, "encoder": own, **settings,
         }  # fmt: skip
         self.settings = RouterSettings.of(given)
+        self.timeout = timeout
+        self.on_encoder_error = on_encoder_error or (RAISE if self.settings.fallback_model is None else CHOOSE_FALLBACK)
         self._artifact = artifact = load_artifact(router_path, device)
         self.model_names = artifact.model_names
         self.facts = artifact.facts
@@ -94,10 +122,11 @@ class ModelRouter:
         self._on_decision = on_decision
         self._drift = DriftMonitor(self.model_names, artifact.training.reference, self.settings.drift_window)
         self._own_encoder = not isinstance(encoder, EmbeddingGenerator)
-        self.encoder = encoder if isinstance(encoder, EmbeddingGenerator) else self._open_encoder()
+        own_generator = encoder if isinstance(encoder, EmbeddingGenerator) else None
+        self.encoder = own_generator or open_router_encoder(artifact.encoder, self.settings, timeout)
         self.encoder.check(artifact.encoder)
         self.cache = RowCache(self.encoder, self.settings.cache_bytes, bool(artifact.prompt_features))
-        self.batches: MicroBatcher[_Query, Decision] = MicroBatcher(self._decide)
+        self.batches: MicroBatcher[_Query | None, Decision | None] = MicroBatcher(self._work)
         self._closed = False
 
     @property
@@ -105,10 +134,6 @@ class ModelRouter:
         """Where the network computes: ``cpu``, ``cuda:0``, …"""
         network = self._artifact.network
         return "cpu" if isinstance(network, StackNetwork) else str(next(network.parameters()).device)
-
-    def _open_encoder(self) -> EmbeddingGenerator:
-        backend = self.settings.encoder or self._artifact.encoder.get("backend")
-        return open_encoder(backend, self.settings.clip_server, threads=self.settings.threads)
 
     def route(self, text: str, images: Images = None, models: Names = None) -> str:
         """Return the name of the model that should answer ``text`` with ``images``."""
@@ -122,8 +147,9 @@ class ModelRouter:
         Raises:
             DataError: the prompt is no string, or an image cannot be read.
             ConfigError: no model may take the input, or ``models`` or ``operating_point`` is unknown.
+            EncoderError: the encoder failed or took too long, and ``on_encoder_error`` is ``raise``.
         """
-        return self._decide([_Query(text, images, models, self.policies.at(operating_point)).check()])[0]
+        return self._decide_in_time([_Query(text, images, models, self.policies.at(operating_point)).check()])[0]
 
     def route_batch(self, texts: Sequence[str], images: Sequence[Images] | None = None, models: Names = None) -> list[str]:
         """Return one model name per prompt; all prompts are encoded together."""
@@ -139,7 +165,7 @@ class ModelRouter:
             raise ConfigError(f"{len(texts)} prompts came with {len(images)} lists of images; give one list per prompt")
         given = [None] * len(texts) if images is None else images
         both = zip(texts, given, strict=True)
-        return self._decide([_Query(*one, models, self.policy).check(row) for row, one in enumerate(both)])
+        return self._decide_in_time([_Query(*one, models, self.policy).check(row) for row, one in enumerate(both)])
 
     async def aroute(self, text: str, images: Images = None, models: Names = None) -> str:
         """Like :meth:`route`, without blocking the event loop."""
@@ -150,7 +176,46 @@ class ModelRouter:
     ) -> Decision:
         """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
         query = _Query(text, images, models, self.policies.at(operating_point)).check()
-        return await asyncio.wrap_future(self.batches.submit(query))
+        try:
+            made = await asyncio.wait_for(asyncio.wrap_future(self.batches.submit(query)), self.timeout)
+        except TimeoutError as error:
+            self.batches.replace_stuck(STUCK * (self.timeout or 0.0))
+            return self._fall_back([query], TIMEOUT, error)[0]
+        except EncoderError as error:
+            return self._fall_back([query], ENCODER_FAILED, error)[0]
+        assert made is not None  # only a probe has no decision
+        return made
+
+    def fallback_decision(self, cause: str, images: bool = False, eligible: Collection[str] | None = None) -> Decision:
+        """Return the decision that is made without the encoder: ``fallback_model``, else the best single model of training.
+
+        ``images``: whether the prompt has any; ``eligible``: the models that may be chosen; None: all.
+        """
+        default = self.policy.fallback if self.policy.fallback is not None else self.policy.default
+        first = () if default is None else (self.model_names[default],)
+        names = tuple(dict.fromkeys((*first, *self.model_names)))
+        names = tuple(name for name in names if eligible is None or name in eligible)
+        seeing = tuple(name for name in names if self.facts.get(name, ModelFacts()).takes_images)
+        names = seeing if images and seeing else names
+        return Decision(names[0], {}, (), cause, names)
+
+    def probe_encoder(self) -> None:
+        """Make a decision about a fixed prompt, and a picture where the encoder takes any, that nobody gets or remembers.
+
+        Raises:
+            EncoderError: the encoder fails, or another model than in training answers.
+        """
+        row = self.cache.fresh([PROBE_TEXT], [[blank_image()]] if self.encoder.image_dim else [None])
+        expected = self._artifact.encoder.get("probe", [])
+        if expected and not probes_agree(np.round(row[0, : len(expected)], 3).tolist(), expected):
+            raise EncoderError(
+                "another model answers at the encoder's address than the one this router was trained on (differs in probe)"
+            )
+        self.policy.choose(self._artifact.predict(row))
+
+    def submit_probe(self) -> Future[Decision | None]:
+        """Let the thread of :meth:`adecide` do what :meth:`probe_encoder` does."""
+        return self.batches.submit(None)
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
@@ -198,7 +263,42 @@ class ModelRouter:
         """A pickled router is opened again from its artifact, with the same options: open sessions cannot travel."""
         if not self._own_encoder:
             raise ConfigError("a router with an encoder= of its own cannot be pickled; open it in the other process")
-        return _reopen, (type(self), self.settings, self._on_decision)
+        more = {"on_decision": self._on_decision, "timeout": self.timeout, "on_encoder_error": self.on_encoder_error}
+        return _reopen, (type(self), self.settings, more)
+
+    def _work(self, jobs: Sequence[_Query | None]) -> list[Decision | None]:
+        """Decide the prompts of a batch; what is None is a probe."""
+        made = iter(self._decide([query for query in jobs if query is not None]))
+        if None in jobs:
+            self.probe_encoder()
+        return [None if query is None else next(made) for query in jobs]
+
+    def _decide_in_time(self, queries: Sequence[_Query]) -> list[Decision]:
+        try:
+            if self.timeout is None:
+                return self._decide(queries)
+            return run_in_time(lambda: self._decide(queries), self.timeout)
+        except TimeoutError as error:
+            return self._fall_back(queries, TIMEOUT, error)
+        except EncoderError as error:
+            return self._fall_back(queries, ENCODER_FAILED, error)
+
+    def _fall_back(self, queries: Sequence[_Query], cause: str, error: Exception) -> list[Decision]:
+        said = f"no decision within {self.timeout:g} s" if cause == TIMEOUT else " ".join(str(error).split())
+        if self.on_encoder_error == RAISE:
+            raise error if isinstance(error, EncoderError) else EncoderError(said) from error
+        log.warning("the encoder failed, the fallback model is chosen: %s", said)
+        able = self._eligible(queries)
+        made = []
+        for query, row in zip(queries, able, strict=True):
+            names = [name for name, may in zip(self.model_names, row, strict=True) if may]
+            made.append(self.fallback_decision(cause, bool(query.images), names))
+        self._tell([query.text for query in queries], made)
+        return made
+
+    def _eligible(self, queries: Sequence[_Query]) -> Bools:
+        texts, counts = [query.text for query in queries], [len(query.images or ()) for query in queries]
+        return self._eligibility.eligible(texts, counts, [query.models for query in queries])
 
     def _decide(self, queries: Sequence[_Query]) -> list[Decision]:
         if self._closed:
@@ -206,7 +306,7 @@ class ModelRouter:
         if not queries:
             return []
         texts, images = [query.text for query in queries], [query.images for query in queries]
-        eligible = self._eligibility.eligible(texts, [len(given or ()) for given in images], [q.models for q in queries])
+        eligible = self._eligible(queries)
         start = time.perf_counter()
         features = self.cache.rows(texts, images)
         encoded = time.perf_counter()
@@ -223,10 +323,29 @@ class ModelRouter:
     def _tell(self, texts: Sequence[str], made: Sequence[Decision]) -> None:
         for text, decision in zip(texts, made, strict=True):
             if self.settings.verbose:
-                print(f"{decision.model} ({decision.reason}, P={decision.probabilities[decision.model]:.2f}) <- {text[:60]!r}")
+                p = decision.probabilities.get(decision.model, float("nan"))
+                print(f"{decision.model} ({decision.reason}, P={p:.2f}) <- {text[:60]!r}")
             if self._on_decision is not None:
                 self._on_decision(decision)
 
 
-def _reopen(kind: type[ModelRouter], settings: RouterSettings, on_decision: Callable[[Decision], object] | None) -> ModelRouter:
-    return kind(**asdict(settings), on_decision=on_decision)
+def open_router_encoder(
+    spec: Spec, settings: RouterSettings, timeout: float | None = None, attempts: int = ATTEMPTS
+) -> EmbeddingGenerator:
+    """Open the encoder of an artifact for serving: one request each, which ends before the decision's own time does.
+
+    ``timeout``: seconds of a decision; None: ``settings.timeout_s``. ``attempts``: requests while it opens.
+    """
+    most = REQUEST_SHARE * (settings.timeout_s if timeout is None else timeout)
+    own = settings.encoder_timeout_s or (timeout_seconds() if os.environ.get("AUTO_ROUTER_ENCODER_TIMEOUT") else most)
+    with opening_limits(min(own, most), attempts):
+        generator = reopen_encoder(
+            spec, settings.clip_server, encoder=settings.encoder, model=settings.encoder_model, url=settings.encoder_url,
+            key_env=settings.encoder_key_env, threads=settings.threads,
+        )  # fmt: skip
+    generator.encoder.limit_requests(min(own, most), 1)
+    return generator
+
+
+def _reopen(kind: type[ModelRouter], settings: RouterSettings, more: Mapping[str, Any]) -> ModelRouter:
+    return kind(**asdict(settings), **more)

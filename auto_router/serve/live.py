@@ -1,8 +1,9 @@
 """The router that is in service: opened from its artifact, and opened anew when the artifact is replaced.
 
 One thread keeps it. It looks at the file several times a second and swaps routers between two decisions; a file that cannot be
-opened changes nothing but the log and ``load_error``. While the encoder is under suspicion, it asks the encoder every second
-whether it answers again.
+opened changes nothing but the log and ``load_error``. While the encoder is under suspicion, a probe is begun every second,
+beside those that still hang; the encoder is trusted again when one came through and the thread that decides has made a
+decision with it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from pathlib import Path
 from auto_router.artifacts import load_artifact
 from auto_router.decide.settings import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.factory import open_encoder
+from auto_router.encode.retry import ATTEMPTS
 from auto_router.errors import ConfigError, EncoderError, RouterError
-from auto_router.route.router import ModelRouter
+from auto_router.route.router import RAISE, ModelRouter
+from auto_router.route.router import open_router_encoder as open_encoder
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 RETRY_SECONDS = 1.0
+MAX_PROBES = 10  # that hang at a time
 Signature = tuple[int, int, int]
 
 
@@ -46,7 +49,9 @@ class LiveRouter:
         self._leaving: ModelRouter | None = None  # replaced, and finishing what it was asked
         self._seen: Signature | None = None
         self._again = True  # whether the file that is there is worth another attempt
-        self._wake, self._stop, self._probing = threading.Event(), threading.Event(), threading.Lock()
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._probes: list[threading.Thread] = []
+        self._recovered_at = 0.0
         self._thread = threading.Thread(target=self._keep, name="auto-router-keeper", daemon=True)
 
     def open(self) -> None:
@@ -77,30 +82,37 @@ class LiveRouter:
         if self._encoder is not None:
             self._encoder.close()
 
-    def suspect(self, error: str) -> None:
-        """Note that the encoder failed; it counts as down until it answers the keeper."""
+    def suspect(self, error: str, asked_at: float | None = None) -> None:
+        """Note that the encoder failed; it counts as down until it answers the keeper.
+
+        ``asked_at``: ``time.perf_counter()`` when the request came. What was asked before the encoder came back says nothing.
+        """
+        if asked_at is not None and asked_at < self._recovered_at:
+            return
         if self.encoder_error is None:
             log.error("encoder failed, the fallback model is chosen until it answers again: %s", error)
         self.encoder_error = error
         self._wake.set()
 
     def probe(self) -> str | None:
-        """Ask the encoder for a vector; return why it does not answer, None where it does. Blocks for as long as it takes."""
-        encoder = self._encoder
-        if encoder is None:
+        """Make a decision that nobody gets; return why that fails, None where it does not. Blocks for as long as it takes."""
+        router = self.router
+        if router is None:
             return self.load_error or "no encoder is open"
-        if not self._probing.acquire(blocking=False):
-            return self.encoder_error  # somebody is asking already
         try:
-            encoder.embed("Are you there?")
-        except EncoderError as error:
-            self.encoder_error = " ".join(str(error).split())
-        else:
             if self.encoder_error is not None:
-                log.warning("the encoder answers again")
-            self.encoder_error = None
-        finally:
-            self._probing.release()
+                router.probe_encoder()  # not in the queue: where that one hangs, this is how it is noticed that it need not
+                router.batches.replace_stuck(RETRY_SECONDS)
+            router.submit_probe().result(self.settings.timeout_s)
+        except TimeoutError:
+            return self.encoder_error or f"no decision within {self.settings.timeout_s:g} s"
+        except RouterError as error:
+            if router is self.router:  # else it was replaced, and so closed
+                self.encoder_error = " ".join(str(error).split())
+            return self.encoder_error
+        if router is self.router and self.encoder_error is not None:
+            self.encoder_error, self._recovered_at = None, time.perf_counter()
+            log.warning("the encoder answers again")
         return self.encoder_error
 
     def cache_counts(self) -> tuple[int, int]:
@@ -119,8 +131,14 @@ class LiveRouter:
             if changed or self._again:
                 self._reload()
             if self.encoder_error is not None:
-                self.probe()
+                self._begin_probe()
             retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _begin_probe(self) -> None:
+        self._probes = [one for one in self._probes if one.is_alive()]
+        if len(self._probes) < MAX_PROBES:
+            self._probes.append(threading.Thread(target=self.probe, name="auto-router-probe", daemon=True))
+            self._probes[-1].start()
 
     def _reload(self) -> None:
         try:
@@ -159,7 +177,7 @@ class LiveRouter:
 
     def _open_router(self, encoder: EmbeddingGenerator) -> ModelRouter:
         settings = {part.name: getattr(self.settings, part.name) for part in fields(self.settings)} | {"encoder": encoder}
-        router = ModelRouter(**settings)
+        router = ModelRouter(**settings, on_encoder_error=RAISE)
         router.warm_up()
         return router
 
@@ -172,8 +190,8 @@ class LiveRouter:
                 log.warning("the new artifact was trained on another encoder, which is opened now")
             else:
                 return self._encoder
-        backend = self.settings.encoder or str(spec.get("backend"))
-        return open_encoder(backend, self.settings.clip_server, threads=self.settings.threads)
+        # The keeper tries again by itself; a start that fails for good may wait for an encoder that starts beside it.
+        return open_encoder(spec, self.settings, attempts=1 if self._thread.is_alive() else ATTEMPTS)
 
     def _note_failure(self, error: Exception) -> None:
         message = " ".join(f"{type(error).__name__}: {error}".split())

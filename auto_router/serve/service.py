@@ -25,17 +25,17 @@ from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.data.pool import ModelFacts
 from auto_router.decide.rule import Decision
 from auto_router.decide.settings import RouterSettings
-from auto_router.errors import ConfigError, DataError, EncoderError
-from auto_router.route.router import ModelRouter
+from auto_router.errors import ConfigError, DataError, EncoderError, InputRefusedError
+from auto_router.route.router import ENCODER_FAILED, STUCK, TIMEOUT, ModelRouter
 from auto_router.serve.chat import Request
 from auto_router.serve.live import LiveRouter
 from auto_router.serve.metrics import Metrics, process_metrics
 
 log = logging.getLogger(__name__)
 
-CAUSES = (NO_ARTIFACT, ENCODER_FAILED, OVERLOADED, TIMEOUT, NO_MODEL_FITS, NO_PROMPT, INTERNAL_ERROR) = (
-    "no_artifact", "encoder_failed", "overloaded", "timeout", "no_model_fits", "no_prompt", "internal_error",
-)  # fmt: skip
+NO_ARTIFACT, OVERLOADED, NO_MODEL_FITS = "no_artifact", "overloaded", "no_model_fits"
+NO_PROMPT, INTERNAL_ERROR = "no_prompt", "internal_error"
+CAUSES = (NO_ARTIFACT, ENCODER_FAILED, OVERLOADED, TIMEOUT, NO_MODEL_FITS, NO_PROMPT, INTERNAL_ERROR)
 SHOWN = 200  # characters of a prompt in the log, where prompts are wanted there
 HEALTH_SECONDS = 3.0
 
@@ -93,10 +93,15 @@ class DecisionService:
             if (
                 router is None or router.batches.finished == before
             ):  # an encoder that answered others meanwhile is slow, not dead
-                self.live.suspect(f"no decision within {self.settings.timeout_s:g} s")
+                self.live.suspect(f"no decision within {self.settings.timeout_s:g} s", start)
+                if router is not None:
+                    router.batches.replace_stuck(STUCK * self.settings.timeout_s)
             served = self.fallback(TIMEOUT, bool(request.images))
+        except InputRefusedError as error:  # it answers: this one prompt alone is without a decision
+            log.warning("the encoder does not take a prompt: %s", " ".join(str(error).split()))
+            served = self.fallback(ENCODER_FAILED, bool(request.images))
         except EncoderError as error:
-            self.live.suspect(" ".join(str(error).split()))
+            self.live.suspect(" ".join(str(error).split()), start)
             served = self.fallback(ENCODER_FAILED, bool(request.images))
         self._note(served, time.perf_counter() - start, request)
         return served
@@ -110,13 +115,9 @@ class DecisionService:
     def fallback(self, cause: str, images: bool) -> ServedDecision:
         """Return the decision that is made without the router."""
         router = self.live.router
-        names = self.known_models
         if router is not None:
-            default = router.policy.fallback if router.policy.fallback is not None else router.policy.default
-            first = () if default is None else (router.model_names[default],)
-            names = tuple(dict.fromkeys((*first, *router.model_names)))
-            seeing = [name for name in names if _takes_images(router, name)]
-            names = seeing if images and seeing else names
+            return ServedDecision(router.fallback_decision(cause, images))
+        names = self.known_models
         return ServedDecision(Decision(names[0], {}, (), cause, tuple(names)))
 
     async def health(self) -> tuple[bool, dict[str, Any]]:

@@ -1,8 +1,10 @@
-"""What every back end must do, on all four: the same cases, and for the remote ones the same ways of failing."""
+"""What every back end must do: the same cases, and for the remote ones the same ways of failing."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,16 +12,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import generate_embeddings
+from auto_router.artifacts import Artifact, save_artifact
 from auto_router.encode import retry
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import BACKENDS, open_encoder
 from auto_router.encode.nvclip import NvclipEncoder
 from auto_router.errors import ConfigError, DataError, EncoderError, run
+from auto_router.learn.mlp import NetworkConfig, RouterNetwork
+from auto_router.route.router import ModelRouter
 from tests.clip_checkpoint import write_checkpoint
+from tests.conftest import PROJECT
+from tests.embeddings_peer import EmbeddingsServer
+from tests.fakes import NAMES, CountingEncoder
 from tests.helpers import HOSTILE_PROMPTS, png
 from tests.nvclip_peer import NvclipServer
+from tests.onnx_folder import write_onnx
+from tests.sentence_model import write_model
 from tests.servers import clip_flow, free_port
 
 pytestmark = pytest.mark.slow
@@ -44,17 +55,27 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.01)
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=[*BACKENDS, "joined"])
 def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddingGenerator]:
     with ExitStack() as stack:
         if request.param == "clip-server":
             made = open_encoder(clip_server=stack.enter_context(clip_flow()).address)
         elif request.param == "nvclip":
             made = open_encoder("nvclip", url=stack.enter_context(NvclipServer()).url)
+        elif request.param == "openai":
+            made = open_encoder("openai", url=stack.enter_context(EmbeddingsServer(images="uri")).url, images="uri", window=77)
         elif request.param == "open_clip":
             made = open_encoder("open_clip", model=str(write_checkpoint(tmp_path_factory.mktemp("clip") / "tiny")))
+        elif request.param == "onnx":
+            made = open_encoder("onnx", model=str(write_onnx(tmp_path_factory.mktemp("onnx") / "tiny")))
+        elif request.param == "sentence-transformers":
+            pytest.importorskip("sentence_transformers", reason="the extra sentence-transformers is not installed")
+            made = open_encoder(request.param, model=str(write_model(tmp_path_factory.mktemp("st") / "tiny")))
+        elif request.param == "joined":
+            url = stack.enter_context(EmbeddingsServer()).url
+            made = open_encoder("openai", url=url, window=77, image_encoder="local")
         else:
-            made = open_encoder("local")
+            made = open_encoder(request.param)
         yield made
         made.close()
 
@@ -81,7 +102,7 @@ def test_halves_are_unit_vectors_or_zeros(generator: EmbeddingGenerator) -> None
     rows = generator.embed_batch(["", " \n", "text", ""], [[], [red], [], [red, other]])
     text, image = np.split(rows, [generator.text_dim], axis=1)
     assert np.linalg.norm(text, axis=1) == pytest.approx([0, 0, 1, 0], abs=1e-5)
-    assert np.linalg.norm(image[:3], axis=1) == pytest.approx([0, 1, 0], abs=1e-5)
+    assert np.linalg.norm(image[:3], axis=1) == pytest.approx([0, float(generator.image_dim > 0), 0], abs=1e-5)
     alone = generator.embed_batch(["", ""], [[red], [other]])[:, generator.text_dim :]
     assert image[3] == pytest.approx(alone.mean(axis=0), abs=1e-4)
 
@@ -102,6 +123,9 @@ def test_the_end_of_a_long_prompt_counts(generator: EmbeddingGenerator) -> None:
 
 def test_a_bad_image_is_named_or_skipped(generator: EmbeddingGenerator) -> None:
     images = [[png((0, 0, 0))], [png((1, 0, 0)), b"no picture"], [png((2, 0, 0))]]
+    if not generator.image_dim:
+        assert np.isfinite(generator.embed_batch(["a", "b", "c"], images)).all(), "an encoder of texts alone looks at none"
+        return
     with pytest.raises(DataError, match=r"row 1, picture 1: picture of 10 bytes cannot be decoded"):
         generator.embed_batch(["a", "b", "c"], images)
     skipped: dict[int, str] = {}
@@ -116,6 +140,36 @@ def test_the_spec_is_plain_and_tells_encoders_apart(generator: EmbeddingGenerato
     generator.check(spec)
     with pytest.raises(EncoderError, match="trained on another encoder"):
         generator.check(spec | {"text_dim": 1})
+
+
+DECIDE = """
+import json, sys
+from tests.clip_checkpoint import open_clip
+path, backend, prompts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+if backend == "open_clip":
+    open_clip()
+from auto_router.route.router import ModelRouter
+with ModelRouter(path) as router:
+    print(json.dumps([[made.model, made.probabilities] for made in router.decide_batch(prompts)]))
+"""
+
+
+def test_a_router_opens_it_again_in_another_process_and_refuses_another(generator: EmbeddingGenerator, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = RouterNetwork(NetworkConfig(generator.dim, 3, (8,), 0.0)).eval()
+    path, prompts = tmp_path / "r.pth", ["one", "two words", "three words here", "and a longer prompt than those"]
+    save_artifact(path, Artifact(network, NAMES, generator.spec))
+    expected = ModelRouter(path, encoder=generator).decide_batch(prompts)
+    command = [sys.executable, "-c", DECIDE, str(path), str(generator.spec["backend"]), json.dumps(prompts)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert done.returncode == 0, done.stderr
+    for (model, probabilities), decision in zip(json.loads(done.stdout.splitlines()[-1]), expected, strict=True):
+        assert model == decision.model
+        assert probabilities == pytest.approx(decision.probabilities, abs=1e-4)
+    with pytest.raises(EncoderError) as refused:
+        ModelRouter(path, encoder=EmbeddingGenerator(CountingEncoder()))
+    assert "'backend': 'counting'" in str(refused.value)
+    assert f"'backend': '{generator.spec['backend']}'" in str(refused.value)
 
 
 def stage2(tmp_path: Path, *flags: str) -> int:

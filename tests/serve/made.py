@@ -30,7 +30,8 @@ def every_setting(path: Path) -> dict[str, Any]:
     return {
         "router_path": str(path), "model_thresholds": {"math": 0.1}, "model_costs": {"math": 1.0, "poet": 0.2, "eyes": 2.0},
         "device": "cpu", "verbose": True, "fallback_model": "poet", "operating_point": "economy", "guard_unfamiliar": False,
-        "encoder": "local", "clip_server": "127.0.0.1:1", "threads": 1, "cache_bytes": 10_000, "drift_window": 7,
+        "encoder": "local", "clip_server": "127.0.0.1:1", "encoder_model": "x", "encoder_url": "http://127.0.0.1:1/v1",
+        "encoder_key_env": "NO_KEY", "encoder_timeout_s": 5.0, "threads": 1, "cache_bytes": 10_000, "drift_window": 7,
         "timeout_s": 9.0, "log_prompts": True,
     }  # fmt: skip
 
