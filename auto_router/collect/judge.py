@@ -75,14 +75,14 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
 
 def judge_messages(question: Question, answer: str, images: Sequence[bytes] = (), graded: bool = False) -> Messages:
     """Return the judge's messages for one answer; ``images``: the question's pictures, for a judge that takes them."""
-    document = {"question": question.prompt, "reference": question.answer, "answer": answer}
+    document = {"question": question.context or question.prompt, "reference": question.answer, "answer": answer}
     document = {"id": verdict_id(question, answer)} | document
     return [{"role": "system", "content": _TASK + _RULES[graded]}, *user_message(_plain_json(document), images)]
 
 
 def verdict_id(question: Question, answer: str) -> str:
     """Return what a verdict on this answer must repeat."""
-    return hashlib.sha256(json.dumps([question.prompt, question.answer, answer]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([question.context or question.prompt, question.answer, answer]).encode()).hexdigest()[:12]
 
 
 def parse_verdict(reply: Response, expected_id: str, graded: bool = False) -> Verdict:

@@ -52,6 +52,8 @@ class Question:
     group: str
     turns: tuple[Turn, ...] = ()
     is_test: bool | None = None
+    context: str = ""
+    """What of the turns before the prompt is embedded beside it."""
 
     def on_side(self, is_test: bool) -> Question:
         return replace(self, is_test=is_test)
@@ -71,6 +73,7 @@ class Shape:
         """Read one row. Raises DataError, whose text continues "row N"."""
         turns: tuple[Turn, ...] = ()
         inside: tuple[Any, ...] = ()
+        context = ""
         answer = row.get(self.roles.get("answer", ""))
         if "prompt" in self.roles:
             prompt = row[self.roles["prompt"]]
@@ -79,7 +82,7 @@ class Shape:
         else:
             try:
                 turns, reference = _conversation(row[self.roles["messages"]])
-                prompt, inside = conversation_input(turns)
+                prompt, inside, context = conversation_input(turns)
                 if not prompt:
                     raise DataError("the conversation has no user message with text")
             except DataError as error:
@@ -98,6 +101,7 @@ class Shape:
             source=None if source in (None, "") else str(source),
             group=content_key(prompt, images) if group in (None, "") else str(group),
             turns=tuple(replace(turn, images=()) for turn in turns) if len(turns) > 1 else (),
+            context=context,
         )
 
 

@@ -19,12 +19,15 @@ from typing import TypeVar
 import numpy as np
 
 from auto_router.arrays import Array
+from auto_router.data.conversation import CONTEXT_WEIGHT, REQUEST_WEIGHT
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.errors import DataError, EncoderError
 
 PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
 PROBE_TOLERANCE = 0.02
+STRETCH = 2_400
+"""Characters at each end of a long text that are read where few windows stand for all of it: more than one window holds."""
 
 
 def probe(encode: Callable[[list[str]], Array]) -> list[float]:
@@ -43,6 +46,11 @@ def unit(vectors: Array) -> Array:
     norms = np.sqrt(np.vecdot(vectors, vectors))
     norms[norms == 0] = 1.0
     return np.asarray(vectors / norms[:, None], dtype=np.float32)
+
+
+def blend(requests: Array, contexts: Array) -> Array:
+    """Return unit vectors ``[N, D]`` of requests and of the contexts they stand in, as one."""
+    return unit(np.asarray(REQUEST_WEIGHT * requests + CONTEXT_WEIGHT * contexts, dtype=np.float32))
 
 
 def check_vectors(vectors: Array, count: int, dim: int) -> Array:
@@ -164,6 +172,14 @@ class Encoder(ABC):
         """Cut a text into parts the encoder can see whole. Where the back end cannot tell, the text itself."""
         return [text]
 
+    def some_windows(self, text: str, most: int) -> list[str]:
+        """Return at most ``most`` windows that stand for a text; of a long one only its beginning and its end are read."""
+        if len(text) > 2 * STRETCH:
+            head, tail = self.windows(text[:STRETCH].rsplit(None, 1)[0]), self.windows(text[-STRETCH:].split(None, 1)[-1])
+            return [*head[: -(-most // 2)], *tail[len(tail) - min(most // 2, len(tail)) :]]
+        found = self.windows(text)
+        return found if len(found) <= most else [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
+
     def close(self) -> None:
         """Give back what is held open."""
         return None
@@ -215,8 +231,13 @@ class EmbeddingGenerator:
         progress: Callable[[int], object] | None = None,
         skipped: dict[int, str] | None = None,
         first_row: int = 0,
+        contexts: Sequence[str] | None = None,
+        max_windows: int | None = None,
     ) -> Array:
         """Return ``[N, D]``, row i for prompt i and its pictures.
+
+        The text half of a prompt that stands in a conversation is blended with that of its context, at the weights of
+        :mod:`auto_router.data.conversation`, and scaled to unit length again.
 
         Args:
             texts: ``N`` prompts.
@@ -224,6 +245,9 @@ class EmbeddingGenerator:
             progress: called with the number of windows and pictures just encoded.
             skipped: where given, a row with an unreadable picture becomes NaN and ``{i: reason}`` is put here.
             first_row: the number of row 0 in messages, where the prompts are part of a longer list.
+            contexts: the context of each prompt, ``""`` for none; None where no prompt has one.
+            max_windows: of a longer text, so many windows stand for all, and no more of it is read; None: as many as the
+                encoder takes.
 
         Raises:
             DataError: a prompt is no string, or a picture cannot be read; the message names row and picture.
@@ -234,16 +258,26 @@ class EmbeddingGenerator:
         given = images or [None] * len(texts)
         for row, prompt in enumerate(zip(texts, given, strict=True), first_row):
             check_prompt(row, *prompt)
-        parts = [self.encoder.windows(clean) if (clean := _clean(text)).strip() else [] for text in texts]
+        talks = [context for context in contexts or () if context]
+        parts = [self._windows(text, max_windows) for text in [*texts, *talks]]
         faults = _Faults(first_row, skipped)
         files = [faults.guard(row, some or ()) for row, some in enumerate(given)]
         text_vectors = self._outcomes(parts, self.encoder.embed_texts, _accept, self.text_dim, progress, faults)
         image_vectors = self._outcomes(files, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
-        halves = unit(pool_means(parts, text_vectors, self.text_dim)), pool_means(files, image_vectors, self.image_dim)
-        rows = np.concatenate(halves, axis=1)
+        text_half = unit(pool_means(parts, text_vectors, self.text_dim))
+        if talks:
+            spoken = [row for row, context in enumerate(contexts or ()) if context]
+            text_half[spoken] = blend(text_half[spoken], text_half[len(texts) :])
+        rows = np.concatenate([text_half[: len(texts)], pool_means(files, image_vectors, self.image_dim)], axis=1)
         if skipped:
             rows[list(skipped)] = np.nan
         return rows
+
+    def _windows(self, text: str, most: int | None) -> list[str]:
+        clean = _clean(text)
+        if not clean.strip():
+            return []
+        return self.encoder.windows(clean) if most is None else self.encoder.some_windows(clean, most)
 
     def check(self, expected: Spec) -> None:
         """Raise EncoderError, with both specs, unless this generator makes the vectors that ``expected`` describes."""

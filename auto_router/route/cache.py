@@ -16,6 +16,8 @@ from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError
 
 _OVERHEAD = 200  # bytes of a key and its place in the table, about
+SERVED_WINDOWS = 2
+"""Windows of a long prompt that are encoded while somebody waits: its first and its last."""
 
 
 class RowCache:
