@@ -29,7 +29,7 @@ from tabulate import tabulate
 from auto_router.arrays import Array, Bools, Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.assess.metrics import best_single_model, interval, take_chosen
-from auto_router.data.conversation import ConversationInput, conversation_input, turns_of
+from auto_router.data.conversation import ConversationInput, context_weight, conversation_input, turns_of
 from auto_router.data.dataset import Dataset
 from auto_router.data.embeddings import save_array
 from auto_router.data.prompt_features import append_prompt_features
@@ -39,9 +39,9 @@ from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.policy import Policies, RouterSettings
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.factory import open_encoder
+from auto_router.encode.local import LocalEncoder
 from auto_router.errors import run
 from auto_router.files import write_json
-from auto_router.route.cache import SERVED_WINDOWS
 from auto_router.train import FitSettings, calibrate, fit
 
 SETS = ("llmrouter14", "combined5")
@@ -102,12 +102,13 @@ def read_inputs(data: Dataset, scene: str, seed: int) -> list[ConversationInput]
 
 def encode(data: Dataset, inputs: Sequence[ConversationInput]) -> Array:
     """Return the router's input rows; the image half is that of the recorded embeddings."""
-    told = hashlib.sha256(repr([(given.prompt, given.context) for given in inputs]).encode()).hexdigest()[:16]
-    path = cache_folder() / "benchmarks" / f"conversations-{told}-{SERVED_WINDOWS}.npy"
+    weights = [context_weight(given.prompt) for given in inputs]
+    told = hashlib.sha256(repr((inputs, weights)).encode()).hexdigest()[:16]
+    path = cache_folder() / "benchmarks" / f"conversations-{told}-{LocalEncoder.served_windows}.npy"
     if not path.exists():
         encoder = open_encoder("local", threads=1)
         prompts, contexts = [given.prompt for given in inputs], [given.context for given in inputs]
-        rows = encoder.embed_batch(prompts, contexts=contexts, max_windows=SERVED_WINDOWS)
+        rows = encoder.embed_batch(prompts, contexts=contexts, max_windows=LocalEncoder.served_windows)
         save_array(path, rows[:, : encoder.text_dim])
     text = np.load(path, allow_pickle=False)
     rows = np.concatenate([text, data.embeddings[:, text.shape[1] :]], axis=1)

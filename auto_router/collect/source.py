@@ -99,7 +99,7 @@ class Shape:
             answer="" if answer is None else str(answer),
             images=images,
             source=None if source in (None, "") else str(source),
-            group=content_key(prompt, images) if group in (None, "") else str(group),
+            group=content_key(context or prompt, images) if group in (None, "") else str(group),
             turns=tuple(replace(turn, images=()) for turn in turns) if len(turns) > 1 else (),
             context=context,
         )

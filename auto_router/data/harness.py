@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]{1,60})(?:\s[^<>]{0,300})?>")
-_SPLIT = re.compile(r"[_.:-]+|(?<=[a-z])(?=[A-Z])")
-_PROGRAM_WORDS = frozenset(
-    "system reminder reminders environment hook hooks ide editor workspace caveat command stdout stderr notification "
-    "instructions attachments attached tool function session skills skill rules info layout todo memory memories agent git "
-    "opened recently viewed additional".split()
-)
+_PROGRAM_WORDS = frozenset([
+    "system", "reminder", "reminders", "environment", "hook", "hooks", "ide", "editor", "workspace", "caveat", "command",
+    "stdout", "stderr", "notification", "instructions", "attachments", "attached", "tool", "function", "session", "skills",
+    "skill", "rules", "info", "layout", "todo", "memory", "memories", "agent", "git", "opened", "recently", "viewed",
+    "additional",
+])  # fmt: skip
+_CAMEL_NAME = re.compile(r"[a-z]+[A-Za-z]*(?:Info|Context|Instructions|References|Details|Layout|Reminder)")
 _PROGRAM_NAMES = frozenset(["instructions", "reminder", "attachments", "observation"])
 _REQUESTS = frozenset(["user_query", "userrequest", "user_request", "user_message", "user_input"])
 _WRAPPERS = _REQUESTS | {"task", "feedback", "answer", "prompt", "question"}
@@ -35,20 +36,24 @@ def person_text(text: str) -> str:
 
     A text without blocks or notes of a program comes back as it is.
     """
-    if "<" not in text and not text.lstrip()[:1] == "[" and not text.lstrip()[:7].lower() in ("caveat:", "this se"):
+    start = text.lstrip()[:7].lower()
+    if "<" not in text and not start.startswith("[") and start not in ("caveat:", "this se"):
         return text
     rest = _drop_blocks(text) if "<" in text else text
     stripped = rest.strip()
     if _NOTE.fullmatch(stripped):
         return ""
-    return text if rest is text else _unwrap(stripped)
+    return _unwrap(stripped, _WRAPPERS) if rest is not text else _unwrap(text, _REQUESTS)
 
 
 def _is_program(name: str) -> bool:
-    words = [word.lower() for word in _SPLIT.split(name) if word]
-    if name.lower() in _PROGRAM_NAMES:
+    """Is a block of this name a program's? ``<SessionProvider>`` and ``<toolbar>`` are code that a person pasted."""
+    if name in _PROGRAM_NAMES:
         return True
-    return len(words) > 1 and name.lower() not in _REQUESTS and not _PROGRAM_WORDS.isdisjoint(words)
+    words = re.split(r"[_-]+", name)
+    if len(words) > 1:
+        return name.islower() and name not in _REQUESTS and not _PROGRAM_WORDS.isdisjoint(words)
+    return _CAMEL_NAME.fullmatch(name) is not None
 
 
 def _drop_blocks(text: str) -> str:
@@ -71,13 +76,13 @@ def _drop_blocks(text: str) -> str:
     return "".join([*kept, text[start:]])
 
 
-def _unwrap(text: str) -> str:
+def _unwrap(text: str, names: frozenset[str]) -> str:
     """Return what stands in a block that marks the person's words, where there is one; else the text."""
-    marks = [match for match in _TAG.finditer(text) if match[2].lower() in _WRAPPERS]
+    marks = [match for match in _TAG.finditer(text) if match[2].lower() in names]
     for first in marks:
         name = first[2].lower()
-        whole = name in _REQUESTS or first.start() == 0
         end = next((m for m in reversed(marks) if m[1] and m[2].lower() == name and m.start() >= first.end()), None)
-        if not first[1] and whole and end is not None and (name in _REQUESTS or end.end() == len(text)):
+        is_whole = first.start() == 0 and end is not None and end.end() == len(text)
+        if not first[1] and end is not None and (name in _REQUESTS or is_whole):
             return text[first.end() : end.start()].strip()
     return text

@@ -40,14 +40,14 @@ class ModelFacts:
         """A model of which nothing is stated may take anything."""
         return self.modalities is None or "image" in (*self.modalities, *(self.capabilities or ()))
 
-    def can(self, needs: Collection[str]) -> bool:
-        """Has the model every capability of ``needs``?"""
+    def count_missing(self, needs: Collection[str]) -> int:
+        """Return how many capabilities of ``needs`` the model lacks."""
         stated = self.capabilities
-        return all(self.takes_images if need == "image" else stated is None or need in stated for need in needs)
+        return sum(not (self.takes_images if need == "image" else stated is None or need in stated) for need in needs)
 
     def accepts(self, tokens: float, needs: Collection[str] = ()) -> bool:
         """Can the model take a request of about ``tokens`` tokens, its answer included, that has these needs?"""
-        return (self.context_window is None or tokens <= self.context_window) and self.can(needs)
+        return (self.context_window is None or tokens <= self.context_window) and not self.count_missing(needs)
 
     def price(self, prompt_tokens: float, completion_tokens: float) -> float | None:
         """Return USD of one answer; None where a price is unknown."""

@@ -1,8 +1,8 @@
 """The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
 
 A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
-``source``, ``model_costs``, ``model_errors`` and ``context``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and folders or globs
-of them are read too (:mod:`auto_router.data.formats`).
+``source``, ``model_costs``, ``model_errors`` and ``context``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and folders
+or globs of them are read too (:mod:`auto_router.data.formats`).
 Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
 in the label matrix and is masked everywhere, never taken for 0.
 

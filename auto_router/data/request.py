@@ -1,4 +1,4 @@
-"""A request as an application sends it, read for routing: chat completions, Anthropic's messages, responses, or text and images.
+"""A request as an application sends it, read for routing: chat completions, Anthropic's messages, responses, or plain text.
 
     from auto_router.data.request import read_request
     request = read_request({"messages": [...], "tools": [...]})
@@ -26,12 +26,14 @@ AUTO = "auto"
 POINTS = ("accuracy", "quality", "balanced", "economy")
 ALIASES: dict[str, str | None] = {AUTO: None} | {f"{AUTO}-{point}": point for point in POINTS}
 """Model names that a client may ask for, and the operating point that each stands for (None: the router's own)."""
-PLAIN_FIELDS = ("text", "images", "operating_point", "models", "session")
+PLAIN_FIELDS = ("text", "images", "operating_point", "models", "session", "session_id", "metadata", "model")
 """What a request may say that is no conversation."""
 
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-_SESSIONS = ("session_id", "litellm_session_id", "conversation", "conversation_id", "thread_id", "prompt_cache_key")
-_USER_SESSION = re.compile(r"session_([0-9A-Za-z-]{8,80})")
+_SESSIONS = ("session_id", "litellm_session_id", "conversation", "conversation_id", "thread_id")
+_USER_SESSION = re.compile(r"session_(?:id\W{1,6})?([0-9A-Za-z-]{8,80})")
+_SESSION_HEADER = re.compile(r"x-(?:[a-z0-9-]{1,40}-)?session(?:-id)?")
+_ID_CHARACTERS = 512
 _OFF = (None, False, "none", "disabled")
 MAX_FINGERPRINTS = 5
 MESSAGE_TOKENS = 4.0  # what marks a message's beginning and end
@@ -80,10 +82,15 @@ class Request:
         """Return about how many tokens the images take, by a provider's rule."""
         return sum(estimate_image_tokens(size, rule) for size in self.image_sizes)
 
+    @cached_property
+    def digest(self) -> str:
+        """What tells the request from others: the same in every step of a tool loop."""
+        return _digest([self.text, *(image for image in self.images if isinstance(image, str))])
+
     @property
-    def is_remote(self) -> bool:
-        """Is an image only named by its URL?"""
-        return any(map(is_url, self.images))
+    def urls(self) -> tuple[str, ...]:
+        """The images that are only named by their URL."""
+        return tuple(filter(is_url, self.images))
 
     def without(self, images: Collection[Any]) -> Request:
         """Return the request with these images counted as unseen."""
@@ -96,20 +103,25 @@ class Request:
         return self.needs | {"image"} if self.images or self.unseen_images else self.needs
 
 
-def read_request(body: Any) -> Request:
+def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request:
     """Read a request's JSON, whatever API it was written for.
 
     Known are chat completions and Anthropic's messages (``messages``), responses (``input``), and ``text`` with ``images``,
     ``operating_point``, ``models`` and ``session``. A model name of :data:`ALIASES` names an operating point. What is unknown
-    is passed over.
+    in the first three is passed over.
+
+    Args:
+        body: of the request.
+        headers: of the request; one of them may name its session, see :func:`session_of`.
 
     Raises:
-        DataError: there is no conversation in it, or nothing that a user said.
+        DataError: there is no conversation in it, or nothing that a user said; ``text`` beside a field that is unknown.
     """
     if not isinstance(body, Mapping):
         raise DataError(f"the body must be a JSON object with messages or text, got {type(body).__name__}")
+    session = session_of(body, headers)
     if "text" in body and "messages" not in body and not isinstance(body["text"], Mapping):
-        return _plain(body)
+        return _plain(body, session)
     previous = body.get("previous_response_id")
     turns = turns_of(messages_of(body))
     try:
@@ -120,7 +132,7 @@ def read_request(body: Any) -> Request:
         prompt, images, context = "", (), ""  # results of tools: the request that began the loop is the provider's to know
     return Request(
         prompt, images, ALIASES.get(str(body.get("model") or AUTO)), context, _needs(body, turns),
-        sum(turn.unseen_images for turn in turns), session_of(body), previous if isinstance(previous, str) else None,
+        sum(turn.unseen_images for turn in turns), session, previous if isinstance(previous, str) else None,
         any(turn.is_signed for turn in turns), _fingerprints(body, turns), _tokens(body, turns),
     )  # fmt: skip
 
@@ -142,41 +154,55 @@ def messages_of(body: Mapping[str, Any]) -> Any:
     raise DataError("the body has no messages: give a chat request, or text and images")
 
 
-def session_of(body: Mapping[str, Any]) -> str | None:
-    """Return what a request says its conversation is called: ``session_id``, ``metadata.session_id``, an API's own id."""
-    metadata = [body.get(name) for name in ("metadata", "litellm_metadata")]
-    for place in (body, *(found for found in metadata if isinstance(found, Mapping))):
+def session_of(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> str | None:
+    """Return what a request says its conversation is called, None where it says nothing.
+
+    Looked at, in this order: a header ``x-session-id``, ``x-auto-router-session`` or ``x-NAME-session-id``; ``session_id``,
+    ``conversation`` and the like in the body or its ``metadata``; the session in an Anthropic ``metadata.user_id``.
+    """
+    for name, value in (headers or {}).items():
+        if _SESSION_HEADER.fullmatch(name.lower()) and value.strip():
+            return value.strip()[:_ID_CHARACTERS]
+    metadata = [found for name in ("metadata", "litellm_metadata") if isinstance(found := body.get(name), Mapping)]
+    for place in (body, *metadata):
         for name in _SESSIONS:
-            value = place.get(name)
-            value = value.get("id") if isinstance(value, Mapping) else value
-            if isinstance(value, str) and value.strip():
-                return value.strip()[:512]
-    user = metadata[0].get("user_id") if isinstance(metadata[0], Mapping) else None
+            said = place.get(name)
+            said = said.get("id") if isinstance(said, Mapping) else said
+            if isinstance(said, str) and said.strip():
+                return said.strip()[:_ID_CHARACTERS]
+    user = metadata[0].get("user_id") if metadata else None
+    if isinstance(user, Mapping):
+        return session_of({"session_id": user.get("session_id")})
     found = _USER_SESSION.search(user[:1000]) if isinstance(user, str) else None
     return found[1] if found else None
 
 
-def _plain(body: Mapping[str, Any]) -> Request:
+def _plain(body: Mapping[str, Any], session: str | None) -> Request:
+    unknown = sorted(set(body) - set(PLAIN_FIELDS))
+    if unknown:
+        raise DataError(f"beside text, {', '.join(map(str, unknown))[:200]} is unknown; allowed are {', '.join(PLAIN_FIELDS)}")
     text, images, point, models = body["text"], body.get("images") or (), body.get("operating_point"), body.get("models")
     if not isinstance(text, str) or not isinstance(images, Sequence) or isinstance(images, str):
         raise DataError("text must be a string and images a list of base64 strings or data URIs")
+    if not text.strip() and not images:
+        raise DataError("text is empty and there are no images: there is nothing to decide")
     if point is not None and point not in POINTS:
         raise DataError(f"operating_point must be one of {', '.join(POINTS)}, got {str(point)[:40]!r}")
-    if models is not None and (not isinstance(models, list | tuple) or not models or not all(isinstance(m, str) for m in models)):
+    if models is not None and not (isinstance(models, list) and models and all(isinstance(name, str) for name in models)):
         raise DataError(f"models must be a list of model names, got {str(models)[:80]!r}")
-    session = body.get("session")
-    if session is not None and not isinstance(session, str):
-        raise DataError(f"session must be a string, got {type(session).__name__}")
+    named = body.get("session")
+    if named is not None and not isinstance(named, str):
+        raise DataError(f"session must be a string, got {type(named).__name__}")
     point = point or ALIASES.get(str(body.get("model") or AUTO))
-    chosen = None if models is None else tuple(models)
-    return Request(text, tuple(images), point, session=session or session_of(body), models=chosen)
+    return Request(text, tuple(images), point, session=named or session, models=None if models is None else tuple(models))
 
 
 def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:
     needs = {need for turn in turns for need in turn.needs}
     needs |= {"tools"} if body.get("tools") or body.get("functions") else set()
     needs |= {"parallel_tools"} if body.get("parallel_tool_calls") is True and "tools" in needs else set()
-    for given in (body.get("response_format"), body.get("output_format"), _inside(body, "text"), _inside(body, "output_config")):
+    formats = [body.get("response_format"), body.get("output_format"), _inside(body, "text"), _inside(body, "output_config")]
+    for given in formats:
         if isinstance(given, Mapping) and given.get("type") == "json_schema":
             needs.add("json_schema")
     reasoning = body.get("reasoning")
@@ -215,7 +241,7 @@ def _fingerprints(body: Mapping[str, Any], turns: Sequence[Turn]) -> tuple[str, 
     running, found = _digest(system), []
     for place, turn in enumerate(turns):
         images = (image for image in turn.images if isinstance(image, str))
-        running = _digest([running, turn.role, turn.text, turn.other_text, *images])
+        running = _digest([running, turn.role, turn.request or turn.text, turn.other_text, *images])
         following = turns[place + 1].role if place + 1 < len(turns) else "assistant"
         if following == "assistant" and turn.role != "assistant":
             found.append(running)

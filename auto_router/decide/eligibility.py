@@ -1,7 +1,8 @@
 """Which models may take a request at all: what it needs, its length, and the caller's own subset.
 
-A row always keeps a model. Where some can read the request, but none has room for it, the widest of them is left (``too_long``);
-where none can read it, all that the caller allows are (``no_model_fits``): their providers then say what is wrong.
+A row always keeps a model. Where some can read the request, but none has room for it, the widest of them are left
+(``too_long``); where none has all that it needs, those that lack least of it (``no_model_fits``): their providers then say what
+is wrong.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class Eligibility:
                 raise ConfigError(f"models= names no model; give some of {', '.join(self.names)}")
             allowed = [name in request.models for name in self.names]
         needs = request.demands
-        able = [may and facts.can(needs) for may, facts in zip(allowed, self.facts, strict=True)]
-        if not any(able):
-            return allowed, NO_MODEL_FITS
+        lacking = [facts.count_missing(needs) for facts in self.facts]
+        least = min(count for may, count in zip(allowed, lacking, strict=True) if may)
+        able = [may and count == least for may, count in zip(allowed, lacking, strict=True)]
+        if least:
+            return able, NO_MODEL_FITS
         if all(facts.context_window is None for facts in self.facts):
             return able, None
         room = [self._room(column, request) for column in range(len(self.names))]

@@ -19,6 +19,7 @@ from auto_router.errors import ConfigError
 
 PREFIX = "AUTO_ROUTER_"
 DEFAULT_PATH = "router_artifacts/nn_router.pth"
+SESSION_POLICIES = (ADAPTIVE, STICKY, NONE) = ("adaptive", "sticky", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,17 @@ class RouterSettings:
     """How much memory embeddings of recent prompts may take; 0 for none."""
     drift_window: int = 1000
     """Decisions that ``drift_report`` looks back on."""
+    session_policy: str = "adaptive"
+    """When a conversation changes its model: ``adaptive`` (where another is worth more than the price of switching), ``sticky``
+    (where its model may not take the request) or ``none`` (every turn is decided by itself)."""
+    session_seconds: float = 3600.0
+    """How long a conversation is remembered after its last turn."""
+    max_sessions: int = 20_000
+    """How many are remembered in this process, at about 1 kB each."""
+    session_store: str | None = None
+    """``redis://HOST:PORT/DATABASE`` where several workers share them (extra ``redis``); None: this process."""
+    image_hosts: Sequence[str] = ()
+    """Servers: hosts from which images given by URL are fetched; none are from anywhere else."""
     timeout_s: float = 10.0
     """Servers: how long one decision may take before the fallback is chosen instead."""
     log_prompts: bool = False
@@ -67,7 +79,14 @@ class RouterSettings:
         object.__setattr__(self, "router_path", os.fspath(self.router_path))
         if not self.timeout_s > 0:
             raise ConfigError(f"timeout_s must be a number of seconds above 0, got {self.timeout_s!r}")
-        for name in ("cache_bytes", "drift_window"):
+        if self.session_policy not in SESSION_POLICIES:
+            raise ConfigError(f"session_policy must be one of {', '.join(SESSION_POLICIES)}, got {self.session_policy!r}")
+        if not self.session_seconds > 0:
+            raise ConfigError(f"session_seconds must be a number of seconds above 0, got {self.session_seconds!r}")
+        if isinstance(self.image_hosts, str):
+            raise ConfigError(f"image_hosts must be a list of host names, got {self.image_hosts!r}")
+        object.__setattr__(self, "image_hosts", tuple(map(str.lower, self.image_hosts)))
+        for name in ("cache_bytes", "drift_window", "max_sessions"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}")
         if self.threads is not None and self.threads < 1:
@@ -87,10 +106,10 @@ class RouterSettings:
         """Return the settings that ``values`` name; what is left out comes from the environment, else is the default.
 
         Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
-        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``.
+        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``.
         """
         found: dict[str, Any] = {}
-        for name in ("router_path", "operating_point", "fallback_model"):
+        for name in ("router_path", "operating_point", "fallback_model", "session_policy", "session_store"):
             found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
         for name in ("threads", "cache_bytes"):
             number = os.environ.get(PREFIX + name.upper(), "")

@@ -19,15 +19,13 @@ from typing import TypeVar
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.conversation import CONTEXT_WEIGHT, REQUEST_WEIGHT
+from auto_router.data.conversation import context_weight
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.errors import DataError, EncoderError
 
 PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
 PROBE_TOLERANCE = 0.02
-STRETCH = 2_400
-"""Characters at each end of a long text that are read where few windows stand for all of it: more than one window holds."""
 
 
 def probe(encode: Callable[[list[str]], Array]) -> list[float]:
@@ -48,9 +46,10 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / norms[:, None], dtype=np.float32)
 
 
-def blend(requests: Array, contexts: Array) -> Array:
-    """Return unit vectors ``[N, D]`` of requests and of the contexts they stand in, as one."""
-    return unit(np.asarray(REQUEST_WEIGHT * requests + CONTEXT_WEIGHT * contexts, dtype=np.float32))
+def blend(requests: Sequence[str], vectors: Array, contexts: Array) -> Array:
+    """Return the unit vectors ``[N, D]`` of requests and those of the contexts that they stand in, as one."""
+    shares = np.array([context_weight(request) for request in requests], dtype=np.float32)[:, None]
+    return unit((1.0 - shares) * vectors + shares * contexts)
 
 
 def check_vectors(vectors: Array, count: int, dim: int) -> Array:
@@ -154,6 +153,8 @@ class Encoder(ABC):
     image_dim: int
     batch_size: int = 32
     parallel: int = 1  # batches in flight; more than one only where the back end may be called from several threads
+    served_windows: int = 16  # of a long prompt, encoded while somebody waits for a decision
+    stretch: int = 2_400  # characters at each end of a long prompt that are read then: more than one window holds
 
     @property
     @abstractmethod
@@ -174,10 +175,12 @@ class Encoder(ABC):
 
     def some_windows(self, text: str, most: int) -> list[str]:
         """Return at most ``most`` windows that stand for a text; of a long one only its beginning and its end are read."""
-        if len(text) > 2 * STRETCH:
-            head, tail = self.windows(text[:STRETCH].rsplit(None, 1)[0]), self.windows(text[-STRETCH:].split(None, 1)[-1])
-            return [*head[: -(-most // 2)], *tail[len(tail) - min(most // 2, len(tail)) :]]
-        found = self.windows(text)
+        if len(text) > 2 * self.stretch:
+            text = text.strip()
+            ends = [self.windows(end) for end in (text[: self.stretch], text[-self.stretch :]) if end.strip()]
+            found = [window for windows in ends for window in windows]
+        else:
+            found = self.windows(text)
         return found if len(found) <= most else [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
 
     def close(self) -> None:
@@ -267,7 +270,7 @@ class EmbeddingGenerator:
         text_half = unit(pool_means(parts, text_vectors, self.text_dim))
         if talks:
             spoken = [row for row, context in enumerate(contexts or ()) if context]
-            text_half[spoken] = blend(text_half[spoken], text_half[len(texts) :])
+            text_half[spoken] = blend([texts[row] for row in spoken], text_half[spoken], text_half[len(texts) :])
         rows = np.concatenate([text_half[: len(texts)], pool_means(files, image_vectors, self.image_dim)], axis=1)
         if skipped:
             rows[list(skipped)] = np.nan

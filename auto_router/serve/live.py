@@ -20,6 +20,7 @@ from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.errors import ConfigError, EncoderError, RouterError
 from auto_router.route.router import ModelRouter
+from auto_router.route.sessions import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +32,22 @@ Signature = tuple[int, int, int]
 class LiveRouter:
     """Holds the current :class:`ModelRouter` (None until one could be opened) and the health of its encoder.
 
-    ``on_load`` is called with ``loaded`` or ``failed`` after every attempt to open an artifact.
+    ``on_load`` is called with ``loaded`` or ``failed`` after every attempt to open an artifact. Conversations in ``sessions``
+    go on when the router is replaced.
     """
 
-    def __init__(self, settings: RouterSettings, on_load: Callable[[str], object] = lambda outcome: None) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        on_load: Callable[[str], object] = lambda outcome: None,
+        sessions: SessionStore | None = None,
+    ) -> None:
         self.settings = settings
         self.router: ModelRouter | None = None
         self.loaded_at: float | None = None  # seconds since the epoch
         self.load_error: str | None = None
         self.encoder_error: str | None = None
-        self._on_load = on_load
+        self._on_load, self._sessions = on_load, sessions
         self._encoder: EmbeddingGenerator | None = None
         self._cache_before, self._counting = (0, 0), threading.Lock()
         self._leaving: ModelRouter | None = None  # replaced, and finishing what it was asked
@@ -159,7 +166,7 @@ class LiveRouter:
 
     def _open_router(self, encoder: EmbeddingGenerator) -> ModelRouter:
         settings = {part.name: getattr(self.settings, part.name) for part in fields(self.settings)} | {"encoder": encoder}
-        router = ModelRouter(**settings)
+        router = ModelRouter(**settings, sessions=self._sessions)
         router.warm_up()
         return router
 

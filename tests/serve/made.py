@@ -31,7 +31,8 @@ def every_setting(path: Path) -> dict[str, Any]:
         "router_path": str(path), "model_thresholds": {"math": 0.1}, "model_costs": {"math": 1.0, "poet": 0.2, "eyes": 2.0},
         "device": "cpu", "verbose": True, "fallback_model": "poet", "operating_point": "economy", "guard_unfamiliar": False,
         "encoder": "local", "clip_server": "127.0.0.1:1", "threads": 1, "cache_bytes": 10_000, "drift_window": 7,
-        "timeout_s": 9.0, "log_prompts": True,
+        "timeout_s": 9.0, "log_prompts": True, "session_policy": "sticky", "session_seconds": 60.0, "max_sessions": 9,
+        "session_store": "redis://127.0.0.1:1/0", "image_hosts": ("images.example",),
     }  # fmt: skip
 
 
