@@ -40,12 +40,13 @@ UNKNOWN_MAKER, STORE_DOWN = "unknown_maker", "store_down"
 """What became of a request's session: it has no past here; its model stayed; another took over; only this model can read what
 it wrote; only one could, and nobody knows which; the store of sessions does not answer."""
 
-SWITCH_PRICE = 0.06
-"""Probability of a right answer that a change of model must be worth, while the conversation stays with its subject."""
-NEW_SUBJECT_PRICE = 0.01
+SWITCH_PRICE = 0.1
+"""Probability of a right answer that a change of model must be worth, while the conversation stays with its subject. This and
+the next three were set on six chats (``benchmarks/growing_chats.py --tune``), where follow-ups gained up to .08."""
+NEW_SUBJECT_PRICE = 0.0
 """The same where the request is about something else."""
-SAME_SUBJECT = 0.45
-"""Cosine of two requests' embeddings above which they are about the same."""
+SAME_SUBJECT = 0.22
+"""Cosine of two requests' embeddings above which they are about the same: follow-ups had .29 or more, new tasks .13 or less."""
 SHORT_WORDS = 7
 """A request of fewer words leans on what was said before, whatever its embedding says."""
 DEARER = 2.0

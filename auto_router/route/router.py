@@ -105,7 +105,7 @@ class ModelRouter:
         self.encoder.check(artifact.encoder)
         self.cache = RowCache(self.encoder, self.settings.cache_bytes, bool(artifact.prompt_features))
         self._own_sessions = sessions is None
-        self._sessions = sessions or open_sessions(self.settings)
+        self._sessions = open_sessions(self.settings) if sessions is None else sessions
         self._session_rule = SessionRule(self.model_names, self.facts, self.settings.session_policy)
         self._short: MicroBatcher[_Query, Decision] = MicroBatcher(self._decide)
         self._long: MicroBatcher[_Query, Decision] = MicroBatcher(self._decide, max_batch=MAX_LONG_BATCH)

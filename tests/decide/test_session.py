@@ -53,8 +53,7 @@ def test_a_model_leaves_only_for_more_than_the_price_of_switching() -> None:
     assert judge(near, turn()) == ("old", "kept", "session")
     assert judge(far, turn()) == ("new", "switched", "most_likely_qualified")
     assert judge(near, turn(subject=OTHER))[:2] == ("new", "switched"), "another subject: less is enough"
-    same = [0.6, 0.6 + NEW_SUBJECT_PRICE / 2, 0.1]
-    assert judge(same, turn(subject=OTHER))[:2] == ("old", "kept")
+    assert judge([0.6, 0.61 + NEW_SUBJECT_PRICE, 0.1], turn(subject=OTHER))[:2] == ("new", "switched")
     assert judge(near, turn(Request("thanks!"), subject=OTHER))[:2] == ("old", "kept"), "it leans on what was said"
     assert judge([0.9, 0.1, 0.1], turn()) == ("old", "kept", "most_likely_qualified"), "the rule's own choice"
 

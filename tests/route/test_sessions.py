@@ -103,6 +103,15 @@ def test_a_response_is_continued_by_the_model_that_made_it(tmp_path: Path) -> No
     assert router.decide(input="apples?", previous_response_id="resp_2").session == "unknown_maker"
 
 
+def test_routers_that_share_a_store_share_conversations(tmp_path: Path) -> None:
+    store = MemorySessions(10, 60.0)
+    assert len(store) == 0
+    one, other = (opened(tmp_path, session_policy="sticky", sessions=store) for _ in range(2))
+    assert one.decide("apples?", session="s").model == "mid"
+    one.close()
+    assert other.decide("bananas?", session="s").model == "mid", "as after a reload of the artifact"
+
+
 def test_a_session_goes_on_with_who_answered(tmp_path: Path) -> None:
     router = opened(tmp_path, session_policy="sticky")
     request = read_request({"text": "apples?", "session": "s"})

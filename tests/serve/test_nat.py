@@ -182,7 +182,8 @@ def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRoute
     [
         b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, {}, {"messages": []}, {"messages": [{"role": "king"}]},
         {"messages": [user(" ")]}, {"messages": [{"role": "user", "content": 5}]}, {"messages": "hi"},
-        {"messages": [user("x")], "model": "auto-quality"}, {"text": "x", "modles": ["math"]}, {"text": "x", "models": ["gpt-9"]},
+        {"messages": [user("x")], "model": "auto-quality"}, {"text": "x", "modles": ["math"]},
+        {"text": "x", "models": ["gpt-9"]},
     ],
 )  # fmt: skip
 def test_what_asks_nothing_is_refused_with_a_reason(server: Running, route: str, body: Any) -> None:
