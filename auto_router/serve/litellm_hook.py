@@ -192,8 +192,11 @@ def _matches(name: str, patterns: frozenset[str]) -> bool:
 
 def response_maker(response_id: str) -> str | None:
     """Return the model group whose deployment made a response of the proxy; None where the id does not tell."""
+    from litellm.proxy.hooks.responses_id_security import ResponsesIDSecurity
     from litellm.responses.utils import ResponsesAPIRequestUtils
 
+    # The proxy seals ids for their owner, and opens them, with a check of whose they are, behind this hook.
+    response_id = ResponsesIDSecurity()._decrypt_response_id(response_id)[0]
     router = getattr(sys.modules.get("litellm.proxy.proxy_server"), "llm_router", None)
     deployment = ResponsesAPIRequestUtils.get_model_id_from_response_id(response_id)
     found = None if router is None or deployment is None else router.get_deployment(model_id=deployment)
