@@ -27,7 +27,7 @@ FULL_WORDS = 8
 CONTEXT_TURNS = 4
 CONTEXT_CHARACTERS = 400
 """Characters of each turn of a context that are looked at: half from its beginning, half from its end."""
-MAX_DEPTH = 8  # tool results in tool results
+MAX_PART_DEPTH = 8  # tool results in tool results
 
 _SPEAKERS = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "ai": "assistant",
              "chatbot": "assistant", "developer": "system", "function": "tool"}  # fmt: skip
@@ -97,10 +97,10 @@ def conversation_input(turns: Sequence[Turn]) -> ConversationInput:
             return ConversationInput("", images)
         raise DataError("the conversation has no user message with text")
     asked = turns[last].request or turns[last].text
-    before = [turn for turn in turns[:last] if turn.role in _TOLD and _told(turn).strip()][-CONTEXT_TURNS:]
+    before = [turn for turn in turns[:last] if turn.role in _TOLD and _words_of(turn).strip()][-CONTEXT_TURNS:]
     if not before:
         return ConversationInput(asked, images)
-    parts = [*((turn.role, _told(turn)) for turn in before), ("user", asked)]
+    parts = [*((turn.role, _words_of(turn)) for turn in before), ("user", asked)]
     return ConversationInput(asked, images, "\n\n".join(f"{role.capitalize()}: {shorten(text)}" for role, text in parts))
 
 
@@ -139,7 +139,7 @@ def plain_json(value: Any) -> str:
         return ""
 
 
-def _told(turn: Turn) -> str:
+def _words_of(turn: Turn) -> str:
     return turn.request if turn.role == "user" else turn.text
 
 
@@ -157,7 +157,7 @@ class _Content:
 
     def read(self, content: Any, in_tool: bool, depth: int = 0) -> None:
         """Take in text, a part, or a list of parts, whatever is nested in them."""
-        if content is None or depth > MAX_DEPTH:
+        if content is None or depth > MAX_PART_DEPTH:
             return
         if isinstance(content, str):
             (self.others if in_tool else self.texts).append(content)

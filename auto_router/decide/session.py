@@ -47,7 +47,7 @@ NEW_SUBJECT_PRICE = 0.0
 """The same where the request is about something else."""
 SAME_SUBJECT = 0.22
 """Cosine of two requests' embeddings above which they are about the same: follow-ups had .29 or more, new tasks .13 or less."""
-SHORT_WORDS = 7
+LEANING_WORDS = 7
 """A request of fewer words leans on what was said before, whatever its embedding says."""
 DEARER = 2.0
 CACHE_SECONDS = 300.0
@@ -110,7 +110,7 @@ def compare_subjects(first: bytes, second: bytes) -> float:
 def switch_price(turn: SessionTurn) -> float:
     """Return the probability of a right answer that a change of model must be worth at this turn."""
     assert turn.before is not None
-    leans = count_words(turn.request.text) < SHORT_WORDS
+    leans = count_words(turn.request.text) < LEANING_WORDS
     same = leans or compare_subjects(turn.before.subject, turn.now.subject) > SAME_SUBJECT
     return SWITCH_PRICE if same else NEW_SUBJECT_PRICE
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auto_router.data.request import Request
-from auto_router.decide.policy import PREFIX, RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.decide.session import Session
 from auto_router.errors import ConfigError, needs_extra
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_S = 0.25
 REDIS_PAUSE_S = 1.0
-PASSWORD = f"{PREFIX}SESSION_PASSWORD"
+PASSWORD = "AUTO_ROUTER_SESSION_PASSWORD"
 
 
 class SessionStore(ABC):

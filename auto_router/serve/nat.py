@@ -23,7 +23,7 @@ from auto_router.errors import ConfigError, DataError
 from auto_router.serve.body_limit import MAX_BODY_BYTES
 from auto_router.serve.service import NO_PROMPT, DecisionService
 
-READ = "auto_router_request"
+READ_FIELD = "auto_router_request"
 """The field of a chat request in which ``nat_worker`` hands on what it read."""
 SERVICES: list[DecisionService] = []
 """The services that are open in this process, for ``/health``."""
@@ -123,5 +123,5 @@ def completion(found: RouteDecision) -> ChatResponse:
 
 def read_chat(request: ChatRequest) -> Request:
     """Return what a chat request asks; ``nat_worker`` has read it already. Raises DataError where it asks nothing."""
-    found = (request.model_extra or {}).get(READ)
+    found = (request.model_extra or {}).get(READ_FIELD)
     return found if isinstance(found, Request) else read_request(request.model_dump(exclude_none=True))

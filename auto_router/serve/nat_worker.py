@@ -27,7 +27,7 @@ from auto_router.data.request import AUTO, read_request
 from auto_router.errors import DataError
 from auto_router.serve.body_limit import BodyLimit
 from auto_router.serve.metrics import process_metrics
-from auto_router.serve.nat import READ, SERVICES, RouterConfig
+from auto_router.serve.nat import READ_FIELD, SERVICES, RouterConfig
 
 MAX_REQUESTS = 256  # requests under way in a router; the toolkit's own limit of 8 would keep batches small
 
@@ -91,7 +91,7 @@ class Handlers:
     async def _choose(self, http: Request, body: dict[str, Any]) -> ChatResponse:
         read = read_request(body, http.headers)
         # Not validated a second time: the toolkit's message type refuses roles and part fields that clients send.
-        request = ChatRequest.model_construct(messages=[], model=str(body.get("model") or AUTO), **{READ: read})
+        request = ChatRequest.model_construct(messages=[], model=str(body.get("model") or AUTO), **{READ_FIELD: read})
         async with self._sessions.session(http_connection=http) as session, session.run(request) as runner:
             response: ChatResponse = await runner.result(to_type=ChatResponse)
         if response.auto_router["error"] is not None:

@@ -53,6 +53,7 @@ def proxy(endpoints: dict[str, Endpoint], tmp_path_factory: pytest.TempPathFacto
         {
             "model_name": name,
             "litellm_params": {"model": f"openai/{endpoint.name}", "api_base": endpoint.url, "api_key": "none"},
+            "model_info": {"supports_reasoning": True},
         }
         for name, endpoint in [*endpoints.items(), ("auto", endpoints["math"])]
     ]
