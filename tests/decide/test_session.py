@@ -96,7 +96,7 @@ def test_cached_tokens_that_would_be_paid_again_are_part_of_the_price() -> None:
     costs = {"old": 0.001, "new": 0.0001, "third": 0.1}
     point = OperatingPoint("", "old", cost_weight=0.1, costs=costs)
     policy = Policy(penalties=point.penalties(NAMES), pricing=point.pricing(NAMES))
-    p, expected = [0.5, 0.58, 0.0], [0.001, 0.0001, 0.1]
+    p, expected = [0.5, 0.65, 0.0], [0.001, 0.0001, 0.1]
     facts = {"old": ModelFacts(1.0, 4.0), "new": ModelFacts(1.0, 4.0)}
     assert judge(p, turn(), policy, facts=facts, costs=expected)[0] == "new"
     cached = facts | {"old": ModelFacts(1.0, 4.0, cached_input_usd_per_mtok=0.1)}
