@@ -63,8 +63,8 @@ test-nat: setup-nat
 	.venv-nat/bin/python -m pytest tests/serve/test_nat.py tests/serve/test_nat_load.py
 
 test-litellm: setup-litellm
-	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_gateway.py \
-		tests/serve/test_litellm_load.py
+	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_litellm_conversations.py \
+		tests/serve/test_gateway.py tests/serve/test_litellm_load.py
 
 # Ray in an environment of its own: half a gigabyte that no one else needs.
 setup-ray: .venv-ray/.ready

@@ -85,7 +85,8 @@ def generate_embeddings_for_dataset(
     records = parse_records(islice(evaluation_data, max_samples))
     texts, images = [record.prompt for record in records], [record.images for record in records]
     with bar(distinct_items(texts, images), description, "item") as shown:
-        rows = clip_client.embed_batch(texts, images, progress=shown.update)
+        contexts = [record.context for record in records]
+        rows = clip_client.embed_batch(texts, images, progress=shown.update, contexts=contexts)
         shown.total = shown.n  # duplicates were encoded once and long prompts in several windows
         shown.refresh()
     return rows

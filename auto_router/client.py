@@ -13,20 +13,22 @@ own 400, is raised at once, as openai's. :class:`AsyncClient` has the same metho
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from auto_router.data.pool import Pool, PoolModel, load_pool
+from auto_router.data.request import ALIASES, AUTO, Request, read_request
 from auto_router.decide.rule import Decision
 from auto_router.decide.settings import DEFAULT_PATH
 from auto_router.errors import ConfigError, needs_extra
 from auto_router.route.router import ModelRouter
-from auto_router.serve.chat import ALIASES, AUTO, request_of
 from auto_router.serve.fallback import another_may_answer
 from auto_router.serve.gateway import compare_models, default_parameters, usable_models
 
@@ -138,21 +140,25 @@ class _Routing:
         given = {**parameters, "model": model.model, "messages": messages} | ({"extra_body": extra} if extra else {})
         return self._clients[model.name].chat.completions.create(**given)
 
-    def _query(self, name: str, messages: Any) -> dict[str, Any] | None:
+    def _read(self, name: str, messages: Any, parameters: Mapping[str, Any]) -> Request | None:
         """Return what the router is asked; None where the caller names a model of the pool himself.
 
-        Images at a URL are not fetched: the choice is then among the models that see.
+        Images at a URL are not fetched: the choice is then among the models that take images.
         """
         if name not in ALIASES:
             if name not in self.models:
                 raise ConfigError(f"there is no model {name!r}; there are {', '.join([*ALIASES, *self.models])}")
             return None
-        request = request_of({"messages": messages, "model": name})
-        images = [image for image in request.images if not str(image)[:8].lower().startswith(("http://", "https://"))]
-        models = [known for known in self.router.model_names if known in self.models]
-        if len(images) < len(request.images):
-            models = [known for known in models if self.router.facts[known].takes_images] or models
-        return {"text": request.text, "images": images, "models": models, "operating_point": request.operating_point}
+        given = {**parameters, **(parameters.get("extra_body") or {})}
+        body = {field: value for field, value in given.items() if not isinstance(value, openai.NotGiven | openai.Omit)}
+        request = read_request({**body, "messages": messages, "model": name})
+        models = tuple(known for known in self.router.model_names if known in self.models)
+        return replace(request.without(request.urls), models=models)
+
+    def _note_answer(self, request: Request | None, decision: Decision | None, name: str) -> None:
+        """Let a conversation go on with the model that answered, where that is not the chosen one."""
+        if request is not None and decision is not None and name != decision.model:
+            self.router.note_model(request, name)
 
     def _ranking(self, name: str, decision: Decision | None) -> list[PoolModel]:
         return [self.models[known] for known in ((name,) if decision is None else decision.ranking) if known in self.models]
@@ -166,15 +172,19 @@ class Client(_Routing):
         return _AzureOpenAI(**azure, **_arguments(model)) if azure else _OpenAI(base_url=model.address, **_arguments(model))
 
     def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
-        query = self._query(model, messages)
-        decision = None if query is None else self.router.decide(**query)
+        request = self._read(model, messages, parameters)
+        decision = None if request is None else self.router.decide(request=request)
         ranking = self._ranking(model, decision)
         for candidate in ranking:
             try:
                 answer = self._ask(candidate, messages, parameters)
-                if not parameters.get("stream"):
-                    return _attach(answer, decision, candidate.name)
-                return RoutedStream(answer, [chunk for chunk in [next(answer, None)] if chunk], decision, candidate.name)
+                if parameters.get("stream"):
+                    first = [chunk for chunk in [next(answer, None)] if chunk]
+                    answer = RoutedStream(answer, first, decision, candidate.name)
+                else:
+                    answer = _attach(answer, decision, candidate.name)
+                self._note_answer(request, decision, candidate.name)
+                return answer
             except FAILURES as error:
                 if candidate is ranking[-1] or not another_may_answer(error):
                     raise
@@ -205,15 +215,19 @@ class AsyncClient(_Routing):
         return _AsyncOpenAI(base_url=model.address, **_arguments(model))
 
     async def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
-        query = self._query(model, messages)
-        decision = None if query is None else await self.router.adecide(**query)
+        request = self._read(model, messages, parameters)
+        decision = None if request is None else await self.router.adecide(request=request)
         ranking = self._ranking(model, decision)
         for candidate in ranking:
             try:
                 answer = await self._ask(candidate, messages, parameters)
-                if not parameters.get("stream"):
-                    return _attach(answer, decision, candidate.name)
-                return RoutedStream(answer, [chunk for chunk in [await anext(answer, None)] if chunk], decision, candidate.name)
+                if parameters.get("stream"):
+                    first = [chunk for chunk in [await anext(answer, None)] if chunk]
+                    answer = RoutedStream(answer, first, decision, candidate.name)
+                else:
+                    answer = _attach(answer, decision, candidate.name)
+                await asyncio.to_thread(self._note_answer, request, decision, candidate.name)
+                return answer
             except FAILURES as error:
                 if candidate is ranking[-1] or not another_may_answer(error):
                     raise

@@ -35,6 +35,7 @@ from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.prompt_features import FEATURE_NAMES, append_prompt_features
 from auto_router.data.records import load_records
+from auto_router.data.request import Request
 from auto_router.decide.operating_points import fit_operating_points
 from auto_router.decide.rule import decisions
 from auto_router.encode.efficientnet import cache_folder
@@ -92,13 +93,14 @@ def heads_seconds(router: ModelRouter, plain: Array, texts: list[str], size: int
     parts = [rng.permutation(len(texts))[:size] for _ in range(repeats)]
     for part in parts:
         rows, some = plain[part], [texts[i] for i in part.tolist()]
-        counts = rows[:, LAYOUT.text_dim :].any(axis=1).astype(int).tolist()
+        pictured: list[bool] = np.any(rows[:, LAYOUT.text_dim :], axis=1).tolist()
+        requests = [Request(text, unseen_images=int(one)) for text, one in zip(some, pictured, strict=True)]
         clock = [time.perf_counter()]
         inputs = append_prompt_features(rows, some)
         clock.append(time.perf_counter())
         prediction = artifact.predict(inputs)
         clock.append(time.perf_counter())
-        choices = router.policy.choose(prediction, eligibility.eligible(some, counts))
+        choices = router.policy.choose(prediction, eligibility.eligible(requests).models)
         decisions(choices, prediction, router.model_names, router.policy.costs, inputs)
         clock.append(time.perf_counter())
         for name, seconds in zip(found, np.diff(clock).tolist(), strict=False):

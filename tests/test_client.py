@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,8 @@ def test_the_chosen_model_answers_and_the_decision_is_told(ask: Ask, router: Mod
     for text, name in ((MATH, "math"), (POEM, "poet")):
         content, answer = ask(text)
         assert content == f"{name} says hello"
-        assert (answer.decision, answer.answered_by) == (router.decide(text, models=["math", "poet", "eyes"]), name)
+        alone = router.decide(text, models=["math", "poet", "eyes"])
+        assert (answer.decision, answer.answered_by) == (replace(alone, session="new"), name)
     assert [vendors["math"].paths, vendors["poet"].paths] == [[OPENAI], [f"{AZURE}poet-1/chat/completions"]]
     assert ask(MATH, "auto-economy")[1].decision.model == "poet"
 

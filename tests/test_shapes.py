@@ -18,7 +18,7 @@ from auto_router.collect.image_source import ImageSource
 from auto_router.collect.plan import Plan, make_plan
 from auto_router.collect.runner import question_messages
 from auto_router.collect.source import Question, Source
-from auto_router.data.conversation import CONTEXT_TURNS, Turn, conversation_prompt, turns_of
+from auto_router.data.conversation import CONTEXT_CHARACTERS, CONTEXT_TURNS, Turn, conversation_input, turns_of
 from auto_router.data.splits import normalize_prompt, split_by_group
 from auto_router.errors import DataError
 from tests.fakes import say
@@ -38,29 +38,44 @@ def planned(folder: Path, rows: list[dict[str, Any]], fraction: float = 0.5, **o
 
 def test_one_user_turn_is_the_prompt_as_it_stands() -> None:
     turns = turns_of([say("system", "Be brief."), say("user", "  Hi?\n"), say("assistant", "Yes.")])
-    assert conversation_prompt(turns) == "  Hi?\n"
+    assert conversation_input(turns) == ("  Hi?\n", (), "")
 
 
-def test_several_turns_lead_to_the_last_one_and_no_further_back_than_needed() -> None:
+def test_several_turns_are_the_context_of_the_last_one_and_no_further_back_than_needed() -> None:
     turns = [
         Turn("system", "Be brief."),
         Turn("user", "Say cat in German."),
         Turn("assistant", "Katze"),
         Turn("user", "And in French?"),
     ]
-    assert conversation_prompt(turns) == "User: Say cat in German.\n\nAssistant: Katze\n\nUser: And in French?"
+    found = conversation_input(turns)
+    assert found.prompt == "And in French?"
+    assert found.context == "User: Say cat in German.\n\nAssistant: Katze\n\nUser: And in French?"
     long = [Turn("user" if i % 2 == 0 else "assistant", f"t{i}") for i in range(21)]
-    assert conversation_prompt(long).count("\n\n") == CONTEXT_TURNS
-    assert conversation_prompt(long).endswith("User: t20")
+    assert conversation_input(long).context.count("\n\n") == CONTEXT_TURNS
+    assert conversation_input(long).context.endswith("User: t20")
+    wordy = [Turn("user", "x" * 100_000), Turn("assistant", "y" * 100_000), Turn("user", "z" * 100_000)]
+    assert conversation_input(wordy).prompt == "z" * 100_000
+    assert len(conversation_input(wordy).context) < 3 * (CONTEXT_CHARACTERS + 20)
 
 
 @pytest.mark.parametrize(
     "messages",
-    [None, [], "hi", [1], [{"content": "x"}], [say("king", "x")], [{"role": "user", "content": 5}], [say("assistant", "x")]],
+    [
+        None,
+        [],
+        "hi",
+        [1],
+        [{"content": "x"}],
+        [say("king", "x")],
+        [say("user", "")],
+        [{"role": "user", "content": 5}],
+        [say("assistant", "x")],
+    ],
 )
 def test_what_is_no_conversation_is_one_error(messages: Any) -> None:
     with pytest.raises(DataError):
-        conversation_prompt(turns_of(messages))
+        conversation_input(turns_of(messages))
 
 
 def test_chat_messages_are_asked_as_they_are_and_the_last_reply_is_the_reference(tmp_path: Path) -> None:
@@ -79,7 +94,8 @@ def test_chat_messages_are_asked_as_they_are_and_the_last_reply_is_the_reference
         {"messages": [say("user", "plain"), say("assistant", "p")]},
     ]
     first, second = questions(tmp_path, rows)
-    assert (first.prompt, first.answer) == ("User: one?\n\nAssistant: 1\n\nUser: two?", "2")
+    assert (first.prompt, first.answer) == ("two?", "2")
+    assert first.context == "User: one?\n\nAssistant: 1\n\nUser: two?"
     assert question_messages(first, ()) == rows[0]["messages"][:-1]
     assert (second.prompt, second.answer, second.turns) == ("plain", "p", ())
     (seeing,) = questions(tmp_path, [{"conversation": [{"role": "user", "content": parts}, say("assistant", "red")]}])

@@ -51,7 +51,7 @@ AUDIT_PAGE = """<!doctype html>
  data-score="{{ '' if case.outcome.verdict.score is none else case.outcome.verdict.score }}"
  data-source="{{ case.question.source or '' }}" data-idx="{{ case.question.idx }}">
 <h2>{{ loop.index }}. {{ case.model }}{% if case.question.source %} · {{ case.question.source }}{% endif %}</h2>
-<h3>Prompt</h3><pre>{{ case.question.prompt }}</pre>
+<h3>Prompt</h3><pre>{{ case.question.full_text }}</pre>
 {% for picture in case.images %}<img alt="picture of the prompt" src="{{ picture }}">{% endfor %}
 <div class="pair"><div><h3>Reference</h3><pre>{{ case.question.references|join("\n") }}</pre></div>
 <div><h3>Answer</h3><pre>{{ case.text }}</pre></div></div>
@@ -129,7 +129,7 @@ class Case:
     @property
     def id(self) -> str:
         """Recognises the case when its mark comes back."""
-        return hashlib.sha256(json.dumps([self.question.idx, self.question.prompt, self.model]).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps([self.question.idx, self.question.full_text, self.model]).encode()).hexdigest()[:12]
 
     @property
     def text(self) -> str:

@@ -72,7 +72,10 @@ def import_results(files: Sequence[Path], arguments: argparse.Namespace) -> dict
         redact = load_redactor()
         left_out["images cannot be redacted"] += sum(bool(record.images) for record in records)
         plain = [record for record in records if not record.images]
-        records = [replace(record, prompt=redact(record.prompt), answer=redact(record.answer)) for record in plain]
+        records = [
+            replace(record, prompt=redact(record.prompt), answer=redact(record.answer), context=redact(record.context))
+            for record in plain
+        ]
     summary = summarize_results(records)
     print(", ".join(f"{count} file(s) of {kind}" for kind, count in kinds.items()))
     if summary:

@@ -109,7 +109,7 @@ def graded_text(text: str) -> str | None:
 def judge_messages(question: Question, answer: str, images: Sequence[bytes] = (), graded: bool = False) -> Messages:
     """Return the judge's messages for one answer; ``images``: the question's pictures, for a judge that takes them."""
     several = len(question.references) > 1
-    document: dict[str, Any] = {"id": verdict_id(question, answer), "question": question.prompt}
+    document: dict[str, Any] = {"id": verdict_id(question, answer), "question": question.full_text}
     document |= {"choices": list(question.choices)} if question.choices else {}
     document |= {"references": list(question.references)} if several else {"reference": question.answer}
     task = _TASK + (_CHOICES if question.choices else "") + (_REFERENCES if several else "") + _RULES[graded]
@@ -119,7 +119,7 @@ def judge_messages(question: Question, answer: str, images: Sequence[bytes] = ()
 def verdict_id(question: Question, answer: str) -> str:
     """Return what a verdict on this answer must repeat."""
     references = list(question.references) if len(question.references) > 1 else question.answer
-    return hashlib.sha256(json.dumps([question.prompt, references, answer]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([question.full_text, references, answer]).encode()).hexdigest()[:12]
 
 
 def parse_verdict(reply: Response, expected_id: str, graded: bool = False) -> Verdict:

@@ -40,6 +40,7 @@ class _Question:
     images: tuple[str, ...]
     source: str | None
     group: str | None
+    context: str = ""
     cells: dict[str, _Cell] = field(default_factory=dict)
 
 
@@ -71,7 +72,7 @@ class Merger:
             cell.cost, cell.costs = cell.cost + score.cost, cell.costs + 1
 
     def _question(self, score: Score) -> _Question:
-        key = score.key or content_key(score.prompt, score.images)
+        key = score.key or content_key(score.context or score.prompt, score.images)
         places = self._places.setdefault(key, [])
         for place in places:
             question = self._questions[place]
@@ -80,7 +81,7 @@ class Merger:
                 question.reference = question.reference or score.reference
                 return question
         places.append(len(self._questions))
-        self._questions.append(_Question(score.prompt, score.reference, score.images, score.source, score.group))
+        self._questions.append(_Question(score.prompt, score.reference, score.images, score.source, score.group, score.context))
         return self._questions[-1]
 
     def records(self) -> list[Record]:
@@ -95,10 +96,11 @@ class Merger:
             answer=question.reference,
             images=question.images,
             model_scores={model: cell.total / cell.count if cell.count else None for model, cell in cells.items()},
-            group=question.group or content_key(question.prompt, question.images),
+            group=question.group or content_key(question.context or question.prompt, question.images),
             source=question.source,
             model_costs={model: cell.cost / cell.costs for model, cell in cells.items() if cell.costs},
             model_errors={model: cell.reason for model, cell in cells.items() if not cell.count},
+            context=question.context,
         )
 
     def conflicts(self) -> list[str]:

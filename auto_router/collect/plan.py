@@ -157,7 +157,7 @@ def _survey(
             keys,
             question.source or "",
             question.is_test,
-            len(question.prompt),
+            len(question.full_text),
             len(question.images),
         )
 
@@ -244,4 +244,4 @@ def _repeats(question: Question) -> set[str]:
     for image in question.images:
         decoded = pixels(image)  # a picture that no encoder can read is better found before any model is paid for it
         digests.append(f"{decoded.size} {hashlib.sha256(decoded.tobytes()).hexdigest()}")
-    return question_keys(question.prompt, digests)
+    return question_keys(question.full_text, digests)

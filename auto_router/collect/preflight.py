@@ -189,7 +189,7 @@ def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workl
             messages = digested if images is question.images else question_messages(question, images)
             request = digest_images(caller.endpoint.request(messages))
             left = sum(caller.find_recorded(number_sample(request, sample)) is None for sample in range(collector.samples))
-            for place, amount in enumerate((1, len(question.prompt), len(question.images))):
+            for place, amount in enumerate((1, len(question.full_text), len(question.images))):
                 total[place] += left * amount
     return [Workload(*total) for total in totals]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from auto_router.data.conversation import Turn
+from auto_router.data.conversation import Turn, conversation_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,18 @@ class Question:
     is_test: bool | None = None
     choices: tuple[str, ...] = ()
     row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    context: str = ""
+    """What of the turns before the prompt is embedded beside it."""
 
     @property
     def answer(self) -> str:
         """The first reference, where one has to do; "" where there is none."""
         return self.references[0] if self.references else ""
+
+    @property
+    def full_text(self) -> str:
+        """The prompt with the turns that lead to it, as a judge reads it."""
+        return conversation_text(self.turns) if self.context else self.prompt
 
     def on_side(self, is_test: bool) -> Question:
         return replace(self, is_test=is_test)

@@ -18,7 +18,7 @@ from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.question import Question
 from auto_router.collect.references import is_missing, read_printed, read_references
 from auto_router.collect.tables import Row
-from auto_router.data.conversation import Turn, conversation_input, turns_of
+from auto_router.data.conversation import ConversationInput, Turn, conversation_input, conversation_text, turns_of
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
@@ -69,9 +69,10 @@ class Recipe:
         """Read one row. Raises DataError, whose text continues "row N"."""
         turns: tuple[Turn, ...] = ()
         inside: tuple[Any, ...] = ()
+        context = ""
         answer, reply = self.cell(row, "answer"), None
         if "messages" in self.roles:
-            turns, reply, prompt, inside = self._read_messages(row)
+            turns, reply, (prompt, inside, context) = self._read_messages(row)
         else:
             prompt = self.cell(row, "prompt")
             if "prompt" in self.roles and (not isinstance(prompt, str) or not prompt.strip()):
@@ -79,7 +80,8 @@ class Recipe:
         options = self.options(row)
         references, choices = self._read_right(reply if answer is None else answer, options)
         if not (self.template.is_default and turns):
-            prompt, turns = self.template.render(self._values(row, prompt, options)), ()
+            told = conversation_text(turns) if turns else prompt
+            prompt, turns, context = self.template.render(self._values(row, told, options)), (), ""
         try:
             cells = [list(inside), *(read_printed(get_cell(row, column)) for column in self.images)]
             images = tuple(image for cell in cells for image in opener.read(cell))
@@ -92,20 +94,21 @@ class Recipe:
             references=references,
             images=images,
             source=None if source in (None, "") else str(source),
-            group=content_key(prompt, images) if group in (None, "") else str(group),
+            group=content_key(context or prompt, images) if group in (None, "") else str(group),
             turns=tuple(replace(turn, images=()) for turn in turns) if len(turns) > 1 else (),
             choices=choices,
+            context=context,
         )
 
-    def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, str, tuple[Any, ...]]:
+    def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, ConversationInput]:
         try:
             turns, reply = _read_conversation(read_printed(self.cell(row, "messages")))
-            prompt, inside = conversation_input(turns)
-            if not prompt:
+            found = conversation_input(turns)
+            if not found.prompt:
                 raise DataError("the conversation has no user message with text")
         except DataError as error:
             raise DataError(f": column {self.roles['messages']!r}: {error}") from error
-        return turns, reply, prompt, inside
+        return turns, reply, found
 
     def _read_right(self, answer: Any, options: Options | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the references of a row and the texts of its options."""

@@ -57,6 +57,7 @@ class Score:
     images: tuple[str, ...] = ()
     key: str | None = None
     reason: str = ""
+    context: str = ""
 
 
 def find_result_format(row: Row) -> str | None:
@@ -106,7 +107,7 @@ class ResultReader:
             )
         if self._of_path is None:
             self._of_path = self._model or lm_eval_model(self._path)
-        prompt, images = _prompt(_lm_eval_context(row["arguments"]))
+        prompt, images, context = _prompt(_lm_eval_context(row["arguments"]))
         task = self._path.name.removeprefix("samples_").rsplit("_20", 1)[0].removesuffix(".jsonl")
         score, reason = _grade(row[metric], metric)
         yield Score(
@@ -117,6 +118,7 @@ class ResultReader:
             reference=_text(row.get("target")),
             source=task,
             images=images,
+            context=context,
             key=f"{task} {row['doc_hash']}" if row.get("doc_hash") else None,
         )
 
@@ -132,7 +134,7 @@ class ResultReader:
                 yield reason
 
     def _sample(self, sample: Mapping[str, Any], model: str, told: Mapping[str, Any]) -> Score:
-        prompt, images = _prompt(_attach(sample.get("input"), sample.get("attachments") or {}))
+        prompt, images, context = _prompt(_attach(sample.get("input"), sample.get("attachments") or {}))
         usage = (sample.get("model_usage") or {}).get(told.get("model")) or {}
         score, reason = self._inspect_grade(sample)
         return Score(
@@ -144,6 +146,7 @@ class ResultReader:
             cost=number(usage.get("total_cost")),
             source=_text(told.get("task")) or None,
             images=images,
+            context=context,
         )
 
     def _inspect_grade(self, sample: Mapping[str, Any]) -> tuple[float | None, str]:
@@ -272,17 +275,17 @@ def _attach(value: Any, attachments: Mapping[str, Any]) -> Any:
     return {key: _attach(each, attachments) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-def _prompt(value: Any) -> tuple[str, tuple[str, ...]]:
-    """Return the prompt of a text or of chat messages, and its images. Raises LeftOut where Stage 2 could not take it."""
+def _prompt(value: Any) -> tuple[str, tuple[str, ...], str]:
+    """Return prompt, images and context of a text or of chat messages. Raises LeftOut where Stage 2 could not take it."""
     if isinstance(value, str):
-        return value, ()
+        return value, (), ""
     try:
-        prompt, images = conversation_input(turns_of(value))
+        prompt, images, context = conversation_input(turns_of(value))
     except DataError as error:
         raise LeftOut(str(error)) from error
     if not all(isinstance(image, str) and image.startswith("data:") for image in images):
         raise LeftOut("an image is a file or an address, not the image itself")
-    return prompt, images
+    return prompt, images, context
 
 
 def _grade(value: Any, metric: str) -> tuple[float | None, str]:

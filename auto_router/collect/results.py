@@ -146,6 +146,7 @@ class Results:
             source=question.source,
             model_costs={name: cost for name, cost in costs.items() if cost is not None},
             model_errors={name: self.reason(row, c) for c, name in enumerate(self.names) if scores[name] is None},
+            context=question.context,
         )
 
 

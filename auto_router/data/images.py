@@ -17,6 +17,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -32,13 +33,16 @@ COSTLY, MAX_PIXELS_COSTLY = ("WEBP", "JPEG2000", "AVIF"), 20_000_000
 # Only these decoders meet untrusted bytes. PIL has more, among them one that hands PostScript to an external interpreter.
 IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
 
-_DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+MIN_UNPADDED = 32  # characters: without its padding, a shorter text is rather a path such as /etc/passwd
+_HEAD_OF_URI = 300  # characters in which a data URI's comma stands
+_URL_SAFE = str.maketrans("-_", "+/")
 # PIL's decoders answer malformed files with any of these.
 _MALFORMED = (
     *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 _OPENING = threading.Lock()  # warnings.catch_warnings changes the whole process
+_HEAD = 96 * 1024  # bytes that hold the size of nearly every image file
 _BAND_PIXELS = 2**20
 _ACCEPTED = "base64, a data:...;base64 URI, bytes, a pathlib.Path or a PIL image"
 
@@ -160,15 +164,26 @@ def _read(path: Path) -> bytes:
 
 
 def _from_base64(text: str) -> bytes:
-    match = _DATA_URI.match(text)
-    if match is None and re.match(r"[a-z][\w+.-]*:", text, re.IGNORECASE):
+    start = _data_start(text)
+    if start == 0 and re.match(r"\s*[a-z][\w+.-]*:", text[:100], re.IGNORECASE):
         raise DataError(f"picture {_excerpt(text)} looks like a URL; nothing is fetched: give {_ACCEPTED}")
     if len(text) > MAX_IMAGE_BYTES * 4 // 3 + 1024:
         raise DataError(f"picture of {len(text):,} base64 characters; at most {MAX_IMAGE_BYTES:,} bytes are allowed")
+    data = text[start:]
+    data = "".join((unquote(data) if "%" in data else data).split()).translate(_URL_SAFE)
+    padding = "=" * (-len(data) % 4) if len(data) >= MIN_UNPADDED or start else ""
     try:
-        return base64.b64decode("".join(text[match.end() if match else 0 :].split()), validate=True)
+        return base64.b64decode(data + padding, validate=True)
     except (binascii.Error, ValueError) as error:
         raise DataError(f"picture {_excerpt(text)} is not base64 ({error}); give {_ACCEPTED}") from error
+
+
+def _data_start(text: str) -> int:
+    """Return where the data of a ``data:…;base64,`` URI begin, as browsers and SDKs write them; 0 for any other text."""
+    head = text[:_HEAD_OF_URI]
+    comma = head.find(",")
+    is_uri = head.lstrip()[:5].lower() == "data:" and head[:comma].rstrip().lower().endswith("base64")
+    return comma + 1 if is_uri and comma > 0 else 0
 
 
 def _excerpt(text: str) -> str:
@@ -186,3 +201,22 @@ def _check(data: bytes) -> bytes:
 def blank_image() -> bytes:
     """Return a small white PNG."""
     return _png_bytes(Image.new("RGB", (8, 8), "white"))
+
+
+def image_size(image: ImageLike) -> tuple[int, int] | None:
+    """Return width and height as the head of an image file states them, without decoding it; None where it does not."""
+    if isinstance(image, Image.Image):
+        return image.size
+    if isinstance(image, Path):
+        return None
+    if isinstance(image, str):
+        start = _data_start(image)
+        head = re.sub(r"[^A-Za-z0-9+/]", "", unquote(image[start : start + _HEAD * 4 // 3]).translate(_URL_SAFE))
+        image = binascii.a2b_base64(head[: len(head) // 4 * 4].encode("ascii"))
+    try:
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(bytes(image[:_HEAD])), formats=IMAGE_FORMATS) as opened:
+                return opened.size
+    except (*_MALFORMED, UnidentifiedImageError):
+        return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 from auto_router.errors import ConfigError, needs_extra
 
 MODALITIES = ("text", "image")
+CAPABILITIES = ("image", "tools", "parallel_tools", "json_schema", "pdf", "audio", "video", "reasoning")
+"""What a request may need of a model, and ``capabilities:`` in a pool may list."""
 RESERVED_PARAMETERS = ("model", "messages", "stream", "n")  # these make the request what it is
 
 
@@ -30,16 +32,24 @@ class ModelFacts:
     modalities: tuple[str, ...] | None = None
     context_window: int | None = None
     """Tokens that a request and its answer may have together."""
+    capabilities: tuple[str, ...] | None = None
+    """Of ``CAPABILITIES``; None = not stated: all but what ``modalities`` leave out."""
+    cached_input_usd_per_mtok: float | None = None
+    """Of input that the provider has in its prompt cache."""
 
     @property
     def takes_images(self) -> bool:
         """A model of which nothing is stated may take anything."""
-        return self.modalities is None or "image" in self.modalities
+        return self.modalities is None or "image" in (*self.modalities, *(self.capabilities or ()))
 
-    def accepts(self, tokens: float, images: int) -> bool:
-        """Can the model take a request of about ``tokens`` tokens with this number of images?"""
-        fits = self.context_window is None or tokens <= self.context_window
-        return fits and (not images or self.takes_images)
+    def count_missing(self, needs: Collection[str]) -> int:
+        """Return how many capabilities of ``needs`` the model lacks."""
+        stated = self.capabilities
+        return sum(not (self.takes_images if need == "image" else stated is None or need in stated) for need in needs)
+
+    def accepts(self, tokens: float, needs: Collection[str] = ()) -> bool:
+        """Can the model take a request of about ``tokens`` tokens, its answer included, that has these needs?"""
+        return (self.context_window is None or tokens <= self.context_window) and not self.count_missing(needs)
 
     def price(self, prompt_tokens: float, completion_tokens: float) -> float | None:
         """Return USD of one answer; None where a price is unknown."""
@@ -49,19 +59,19 @@ class ModelFacts:
 
     def to_plain(self) -> dict[str, Any]:
         """Return what is stated, as plain values."""
-        values = asdict(self) | {"modalities": None if self.modalities is None else list(self.modalities)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> ModelFacts:
         """Build from :meth:`to_plain`. Raises ConfigError where the values are no such facts."""
         known = {part.name: values.get(part.name) for part in fields(cls)}
-        numbers = [known[name] for name in ("input_usd_per_mtok", "output_usd_per_mtok", "context_window")]
-        modalities = known["modalities"]
+        lists = {name: known[name] for name in ("modalities", "capabilities")}
+        numbers = [value for name, value in known.items() if name not in lists]
         fine = all(n is None or (isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < math.inf) for n in numbers)
-        if not fine or not isinstance(modalities, list | tuple | None):
+        if not fine or not all(isinstance(value, list | tuple | None) for value in lists.values()):
             raise ConfigError(f"the facts of a model are damaged: {dict(values)}"[:300])
-        return cls(**known | {"modalities": None if modalities is None else tuple(map(str, modalities))})
+        return cls(**known | {name: None if value is None else tuple(map(str, value)) for name, value in lists.items()})
 
 
 UNSTATED_OUTPUT_TOKENS = 32_768  # the most of an answer that nobody limits: no recorded reasoning was longer
@@ -93,6 +103,7 @@ class PoolModel:
     output_usd_per_mtok: float | None = None
     modalities: tuple[str, ...] = ("text",)
     context_window: int | None = None
+    capabilities: tuple[str, ...] | None = None
     max_tokens: int = 1024
     temperature: float | None = None
     system_prompt: str | None = None
@@ -156,7 +167,10 @@ class PoolModel:
     @property
     def facts(self) -> ModelFacts:
         """What a router needs to know of this model: prices and limits, no address and no key name."""
-        return ModelFacts(self.input_usd_per_mtok, self.output_usd_per_mtok, self.modalities, self.context_window)
+        return ModelFacts(
+            self.input_usd_per_mtok, self.output_usd_per_mtok, self.modalities, self.context_window, self.capabilities,
+            self.cached_input_usd_per_mtok,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +241,10 @@ def load_pool(path: str | Path) -> Pool:
     judges = {role: None if entry is None else _parse(entry, f"{path}, {role}") for role, entry in entries.items()}
     if judges["second_judge"] is not None and judges["judge"] is None:
         raise ConfigError(f"pool file {path} has a second_judge but no judge; call it judge")
-    unstated = frozenset(entry["name"] for entry in content["models"] if entry.get("modalities") is None)
+    unstated = frozenset(
+        entry["name"] for entry in content["models"]
+        if entry.get("modalities") is None and "image" not in (entry.get("capabilities") or ())
+    )  # fmt: skip
     return Pool(models, **judges, unstated=unstated)
 
 
@@ -251,10 +268,18 @@ def _parse(entry: Any, where: str) -> PoolModel:
     values["same_as"] = (
         tuple([same_as] if isinstance(same_as, str) else same_as) if isinstance(same_as, str | list) else same_as
     )
+    if "capabilities" in values:
+        values["capabilities"] = _parse_capabilities(values["capabilities"], f"{where} ({entry['name']})")
     _check_numbers(values, f"{where} ({entry['name']})")
     _check_texts(values, f"{where} ({entry['name']})")
     values["same_as"] = tuple(address.rstrip("/") for address in values["same_as"])
     return PoolModel(**values)
+
+
+def _parse_capabilities(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or any(item not in CAPABILITIES for item in value):
+        raise ConfigError(f"{where}: capabilities must be a list of {list(CAPABILITIES)}, got {value!r}")
+    return tuple(dict.fromkeys(value))
 
 
 def _check_numbers(values: Mapping[str, Any], where: str) -> None:

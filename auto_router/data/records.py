@@ -1,8 +1,8 @@
 """The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
 
 A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
-``source``, ``answers``, ``model_costs`` and ``model_errors``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and
-folders or globs of them are read too (:mod:`auto_router.data.formats`).
+``source``, ``answers``, ``model_costs``, ``model_errors`` and ``context``. ``.jsonl``, either of them as ``.gz``, ``.parquet``,
+and folders or globs of them are read too (:mod:`auto_router.data.formats`).
 Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
 in the label matrix and is masked everywhere, never taken for 0.
 
@@ -43,6 +43,8 @@ class Record:
     model_costs: Mapping[str, float | None] = field(default_factory=dict)
     model_errors: Mapping[str, str] = field(default_factory=dict)
     answers: tuple[str, ...] = ()  # where several are right: all of them, ``answer`` first
+    context: str = ""
+    """The turns that lead to the prompt, of :func:`auto_router.data.conversation.conversation_input`; empty for none."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values; optional fields only where they say something."""
@@ -53,7 +55,7 @@ class Record:
             "images": list(self.images),
             "model_scores": {model: _plain(score) for model, score in self.model_scores.items()},
         }
-        optional: dict[str, Any] = {"group": self.group, "source": self.source}
+        optional: dict[str, Any] = {"group": self.group, "source": self.source, "context": self.context}
         optional |= {"answers": list(self.answers)}
         optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
         return row | {name: value for name, value in optional.items() if value}
@@ -174,6 +176,7 @@ def _parse(row: Any, position: int, where: str) -> Record:
         model_costs=_numbers(row, "model_costs", MAX_USD, fail),
         model_errors={str(k): str(v) for k, v in errors.items() if v is not None},
         answers=tuple(map(str, answers)),
+        context=_text(row.get("context")) or "",
     )
 
 

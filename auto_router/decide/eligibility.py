@@ -1,9 +1,15 @@
-"""Which models may take an input at all: its modality, its length, and the caller's own subset."""
+"""Which models may take a request at all: what it needs, its length, and the caller's own subset.
+
+A row always keeps a model. Where some can read the request, but none has room for it, the widest of them are left
+(``too_long``); where none has all that it needs, those that lack least of it (``no_model_fits``): their providers then say what
+is wrong.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +17,21 @@ import numpy.typing as npt
 from auto_router.arrays import Bools, Floats
 from auto_router.data.dataset import Dataset
 from auto_router.data.pool import ModelFacts
+from auto_router.data.request import Request
+from auto_router.data.tokens import image_rule
 from auto_router.errors import ConfigError
 
-BYTES_PER_TOKEN = 3  # on the safe side: English has about 4 UTF-8 bytes a token, code and CJK about 3
-TOKENS_PER_IMAGE = 1000
+TOO_LONG = "too_long"
+NO_MODEL_FITS = "no_model_fits"
+
+
+class Eligible(NamedTuple):
+    """Which models may take each of ``N`` requests."""
+
+    models: Bools
+    """``[N, M]``: at least one of every row."""
+    reasons: list[str | None]
+    """``[N]``: ``too_long`` or ``no_model_fits`` where no model fits as it should, else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,37 +45,51 @@ class Eligibility:
     def of(cls, names: Sequence[str], facts: Mapping[str, ModelFacts]) -> Eligibility:
         return cls(tuple(names), tuple(facts.get(name, ModelFacts()) for name in names))
 
-    def eligible(
-        self, texts: Sequence[str], image_counts: Sequence[int], subsets: Sequence[Collection[str] | None] = (None,)
-    ) -> Bools:
-        """Return bool ``[N, M]``: may model j take prompt i?
-
-        ``subsets`` limit the choice to these names, one for each prompt or one for all.
+    def eligible(self, requests: Sequence[Request]) -> Eligible:
+        """Return which models may take each request; ``Request.models`` limits the choice to these.
 
         Raises:
-            ConfigError: a subset names an unknown model, or is one name instead of a list.
+            ConfigError: a subset names an unknown model, or none.
         """
-        needs = [(estimate_tokens(text, count), count) for text, count in zip(texts, image_counts, strict=True)]
-        may = np.array([[one.accepts(*need) for one in self.facts] for need in needs], dtype=bool)
-        may = may.reshape(len(texts), len(self.names))
-        for i, subset in enumerate(subsets):
-            if subset is not None:
-                if isinstance(subset, str):
-                    raise ConfigError(f"models= takes a list of names, got one string; give [{subset!r}]")
-                index_of(self.names, subset, "models=")
-                may[i if len(subsets) > 1 else slice(None)] &= np.array([name in subset for name in self.names])
-        return may
+        found = [self._row(request) for request in requests]
+        models = np.array([row for row, _ in found], dtype=bool).reshape(len(requests), len(self.names))
+        return Eligible(models, [reason for _, reason in found])
 
+    def _row(self, request: Request) -> tuple[list[bool], str | None]:
+        allowed = [True] * len(self.names)
+        if request.models is not None:
+            index_of(self.names, request.models, "models=")
+            if not request.models:
+                raise ConfigError(f"models= names no model; give some of {', '.join(self.names)}")
+            allowed = [name in request.models for name in self.names]
+        needs = request.demands
+        lacking = [facts.count_missing(needs) for facts in self.facts]
+        least = min(count for may, count in zip(allowed, lacking, strict=True) if may)
+        able = [may and count == least for may, count in zip(allowed, lacking, strict=True)]
+        if least:
+            return able, NO_MODEL_FITS
+        if all(facts.context_window is None for facts in self.facts):
+            return able, None
+        room = [self._room(column, request) for column in range(len(self.names))]
+        fitting = [may and left >= 0 for may, left in zip(able, room, strict=True)]
+        if any(fitting):
+            return fitting, None
+        most = max(left for may, left in zip(able, room, strict=True) if may)
+        return [may and left == most for may, left in zip(able, room, strict=True)], TOO_LONG
 
-def estimate_tokens(text: str, images: int) -> float:
-    """Return about how many tokens a prompt has, on the safe side."""
-    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-    return size / BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
+    def _room(self, column: int, request: Request) -> float:
+        """Return how many tokens of a model's window a request leaves free, below 0 where it does not fit."""
+        window = self.facts[column].context_window
+        if window is None:
+            return float("inf")
+        images = request.image_tokens(image_rule(self.names[column])) if request.images or request.unseen_images else 0.0
+        return window - request.tokens - images
 
 
 def eligible_rows(data: Dataset) -> Bools:
     """Return bool ``[N, M]``: may model j take row i?"""
-    return Eligibility.of(data.names, data.facts).eligible(data.prompts, data.image_counts)
+    requests = [Request(record.prompt, tuple(record.images), context=record.context) for record in data.records]
+    return Eligibility.of(data.names, data.facts).eligible(requests).models
 
 
 def outcomes_of(labels: Floats, eligible: Bools) -> Floats:

@@ -62,8 +62,8 @@ class Decision:
     """Calibrated P(correct) of every model, 0…1."""
     qualified: tuple[str, ...]
     reason: str
-    """``cheapest_qualified``, ``most_likely_qualified``, ``best_value_qualified``, ``fallback``, ``none_qualified`` or
-    ``unfamiliar``."""
+    """``cheapest_qualified``, ``most_likely_qualified``, ``best_value_qualified``, ``fallback``, ``none_qualified``,
+    ``unfamiliar``, ``session`` (the conversation's model stays), ``too_long`` or ``no_model_fits``."""
     ranking: tuple[str, ...]
     """Eligible models in the order to try; the chosen one first."""
     cost: float | None = None
@@ -75,6 +75,9 @@ class Decision:
     """Seconds spent on ``encoder``, ``heads`` and ``decision`` by the batch in which this was decided."""
     features: Floats | None = field(default=None, compare=False, repr=False)
     """The network's input row of the prompt, for :meth:`ModelRouter.explain` and :meth:`ModelRouter.record`."""
+    session: str | None = None
+    """What became of the request's session: ``new``, ``kept``, ``switched``, ``pinned``, ``unknown_maker`` or ``store_down``;
+    None where it has none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was decided and on what, as JSON takes it: no features, and None for what is no finite number."""
@@ -86,6 +89,7 @@ class Decision:
             "ranking": list(self.ranking),
             "cost": _finite(self.cost),
             "novelty": _finite(self.novelty),
+            "session": self.session,
         }
 
 
@@ -159,6 +163,7 @@ def decisions(
     costs: Floats | None = None,
     features: Floats | None = None,
     timings: Mapping[str, float] | None = None,
+    sessions: Sequence[str | None] | None = None,
 ) -> list[Decision]:
     """Return the :class:`Decision` of every row.
 
@@ -168,6 +173,7 @@ def decisions(
         costs: ``[M]`` or ``[N, M]``, to report; None: those that were expected.
         features: ``[N, D]``, the rows that the prediction is of.
         timings: seconds that the batch took.
+        sessions: what became of each row's session; None: no row has one.
     """
     costs = prediction.expected_costs if costs is None else costs
     chosen = choices.chosen.tolist()
@@ -184,7 +190,7 @@ def decisions(
         Decision(
             names[chosen[row]], dict(zip(names, p, strict=True)), tuple(compress(names, qualified)), choices.reasons[row],
             tuple([names[j] for j in ranking[:count]]), None if isnan(paid[row]) else paid[row], novelty[row],
-            timings or {}, None if features is None else features[row],
+            timings or {}, None if features is None else features[row], None if sessions is None else sessions[row],
         )
         for row, (p, ranking, qualified, count) in enumerate(tables)
     ]  # fmt: skip

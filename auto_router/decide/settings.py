@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from auto_router.errors import ConfigError
 
 PREFIX = "AUTO_ROUTER_"
 DEFAULT_PATH = "router_artifacts/nn_router.pth"
+SESSION_POLICIES = (ADAPTIVE, STICKY, NONE) = ("adaptive", "sticky", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,17 @@ class RouterSettings:
     """How much memory embeddings of recent prompts may take; 0 for none."""
     drift_window: int = 1000
     """Decisions that ``drift_report`` looks back on."""
+    session_policy: str = "adaptive"
+    """When a conversation changes its model: ``adaptive`` (where another is worth more than the price of switching), ``sticky``
+    (where its model may not take the request) or ``none`` (every turn is decided by itself)."""
+    session_seconds: float = 3600.0
+    """How long a conversation is remembered after its last turn."""
+    max_sessions: int = 20_000
+    """How many are remembered in this process, at about 1 kB each."""
+    session_store: str | None = None
+    """``redis://HOST:PORT/DATABASE`` where several workers share them (extra ``redis``); None: this process."""
+    image_hosts: Sequence[str] = ()
+    """Servers: hosts from which images given by URL are fetched; none are from anywhere else."""
     timeout_s: float = 10.0
     """Servers: how long one decision may take before the fallback is chosen instead."""
     log_prompts: bool = False
@@ -69,11 +81,16 @@ class RouterSettings:
         object.__setattr__(self, "router_path", os.fspath(self.router_path))
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise ConfigError(f"device {self.device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'")
-        for name in ("timeout_s", "encoder_timeout_s"):
+        for name in ("timeout_s", "encoder_timeout_s", "session_seconds"):
             seconds = getattr(self, name)
-            if not (seconds is None and name != "timeout_s") and not seconds > 0:
+            if not (seconds is None and name == "encoder_timeout_s") and not seconds > 0:
                 raise ConfigError(f"{name} must be a number of seconds above 0, got {seconds!r}")
-        for name in ("cache_bytes", "drift_window"):
+        if self.session_policy not in SESSION_POLICIES:
+            raise ConfigError(f"session_policy must be one of {', '.join(SESSION_POLICIES)}, got {self.session_policy!r}")
+        if isinstance(self.image_hosts, str):
+            raise ConfigError(f"image_hosts must be a list of host names, got {self.image_hosts!r}")
+        object.__setattr__(self, "image_hosts", tuple(map(str.lower, self.image_hosts)))
+        for name in ("cache_bytes", "drift_window", "max_sessions"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}")
         if self.threads is not None and self.threads < 1:
@@ -93,10 +110,10 @@ class RouterSettings:
         """Return the settings that ``values`` name; what is left out comes from the environment, else is the default.
 
         Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
-        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``.
+        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``.
         """
         found: dict[str, Any] = {}
-        for name in ("router_path", "operating_point", "fallback_model"):
+        for name in ("router_path", "operating_point", "fallback_model", "session_policy", "session_store"):
             found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
         for name in ("threads", "cache_bytes"):
             number = os.environ.get(PREFIX + name.upper(), "")

@@ -4,8 +4,6 @@ A back end says how *one list* of short texts and *one list* of decodable pictur
 into windows, batching by length, encoding duplicates once, pooling and normalising happen here, once, in
 :class:`EmbeddingGenerator`, which Stage 2 and ``ModelRouter`` both use: what is trained on is what is routed on.
 
-What makes vectors comparable: an encoder's spec, a probe where no digest can name the model, and their comparison.
-
 Distinct items to unit vectors: similar sizes together, several batches in flight, a bad item named and not the batch.
 """
 
@@ -19,61 +17,17 @@ from typing import TypeVar
 import numpy as np
 
 from auto_router.arrays import Array
+from auto_router.data.conversation import context_weight
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import ImageLike, image_bytes, pixels
+from auto_router.encode.specs import differences, unit
 from auto_router.errors import DataError, EncoderError
 
-PROBE_TEXT = "The quick brown fox jumps over 13 lazy dogs."
-PROBE_TOLERANCE = 0.02
-PROBE_VALUES = 32  # of a probe of vectors of any width; those that are known to be narrow do with 8
 
-
-def probe(encode: Callable[[list[str]], Array], values: int = 8) -> list[float]:
-    """Return the first values of a fixed text's unit vector: tells models apart that no digest can name.
-
-    The wider the vectors, the smaller the values, and the more of them are needed.
-    """
-    return [round(float(value), 3) for value in unit(encode([PROBE_TEXT]))[0, :values]]
-
-
-def differences(found: Spec, expected: Spec) -> list[str]:
-    """Return the names of what differs between two specs; none where they describe the same vectors.
-
-    How an encoder is opened (``opens_with``) is no part of what it is: an address may change.
-    """
-    names = []
-    for name in sorted({*found, *expected} - {"opens_with"}):
-        a, b = found.get(name), expected.get(name)
-        if name == "probe":
-            same = probes_agree(a or [], b or [])
-        elif isinstance(a, dict) and isinstance(b, dict):
-            same = not differences(a, b)  # the parts of a joined encoder are specs themselves
-        else:
-            same = a == b
-        if not same:
-            names.append(name)
-    return names
-
-
-def without_address(spec: Spec) -> Spec:
-    """Return what of a spec stays the same wherever the encoder answers from."""
-    return {
-        name: without_address(value) if isinstance(value, dict) else value
-        for name, value in spec.items()
-        if name != "opens_with"
-    }
-
-
-def probes_agree(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether two probes are of one model, up to the rounding of different machines."""
-    return len(first) == len(second) and bool(np.allclose(first, second, atol=PROBE_TOLERANCE))
-
-
-def unit(vectors: Array) -> Array:
-    """Return rows scaled to length 1; rows of zeros stay."""
-    norms = np.sqrt(np.vecdot(vectors, vectors))
-    norms[norms == 0] = 1.0
-    return np.asarray(vectors / norms[:, None], dtype=np.float32)
+def blend(requests: Sequence[str], vectors: Array, contexts: Array) -> Array:
+    """Return the unit vectors ``[N, D]`` of requests and those of the contexts that they stand in, as one."""
+    shares = np.array([context_weight(request) for request in requests], dtype=np.float32)[:, None]
+    return unit((1.0 - shares) * vectors + shares * contexts)
 
 
 def check_vectors(vectors: Array, count: int, dim: int) -> Array:
@@ -172,6 +126,8 @@ class Encoder(ABC):
     image_dim: int
     batch_size: int = 32
     parallel: int = 1  # batches in flight; more than one only where the back end may be called from several threads
+    served_windows: int = 16  # of a long prompt, encoded while somebody waits for a decision
+    stretch: int = 2_400  # characters at each end of a long prompt that are read then: more than one window holds
 
     @property
     @abstractmethod
@@ -198,6 +154,16 @@ class Encoder(ABC):
     def limit_requests(self, timeout_s: float, attempts: int) -> None:
         """Say how long one request may take and how often it is tried. A back end in this process has no requests."""
         return None
+
+    def some_windows(self, text: str, most: int) -> list[str]:
+        """Return at most ``most`` windows that stand for a text; of a long one only its beginning and its end are read."""
+        if len(text) > 2 * self.stretch:
+            text = text.strip()
+            ends = [self.windows(end) for end in (text[: self.stretch], text[-self.stretch :]) if end.strip()]
+            found = [window for windows in ends for window in windows]
+        else:
+            found = self.windows(text)
+        return found if len(found) <= most else [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
 
     def close(self) -> None:
         """Give back what is held open."""
@@ -253,8 +219,13 @@ class EmbeddingGenerator:
         progress: Callable[[int], object] | None = None,
         skipped: dict[int, str] | None = None,
         first_row: int = 0,
+        contexts: Sequence[str] | None = None,
+        max_windows: int | None = None,
     ) -> Array:
         """Return ``[N, D]``, row i for prompt i and its pictures.
+
+        The text half of a prompt that stands in a conversation is blended with that of its context, at the weights of
+        :mod:`auto_router.data.conversation`, and scaled to unit length again.
 
         Args:
             texts: ``N`` prompts.
@@ -262,6 +233,9 @@ class EmbeddingGenerator:
             progress: called with the number of windows and pictures just encoded.
             skipped: where given, a row with an unreadable picture becomes NaN and ``{i: reason}`` is put here.
             first_row: the number of row 0 in messages, where the prompts are part of a longer list.
+            contexts: the context of each prompt, ``""`` for none; None where no prompt has one.
+            max_windows: of a longer text, so many windows stand for all, and no more of it is read; None: as many as the
+                encoder takes.
 
         Raises:
             DataError: a prompt is no string, or a picture cannot be read; the message names row and picture.
@@ -272,16 +246,26 @@ class EmbeddingGenerator:
         given = images or [None] * len(texts)
         for row, prompt in enumerate(zip(texts, given, strict=True), first_row):
             check_prompt(row, *prompt)
-        parts = [self.encoder.windows(clean) if (clean := _clean(text)).strip() else [] for text in texts]
+        talks = [context for context in contexts or () if context]
+        parts = [self._windows(text, max_windows) for text in [*texts, *talks]]
         faults = _Faults(first_row, skipped)
         files = [faults.guard(row, some or ()) for row, some in enumerate(given)]
         text_vectors = self._outcomes(parts, self.encoder.embed_texts, _accept, self.text_dim, progress, faults)
         image_vectors = self._outcomes(files, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
-        halves = unit(pool_means(parts, text_vectors, self.text_dim)), pool_means(files, image_vectors, self.image_dim)
-        rows = np.concatenate(halves, axis=1)
+        text_half = unit(pool_means(parts, text_vectors, self.text_dim))
+        if talks:
+            spoken = [row for row, context in enumerate(contexts or ()) if context]
+            text_half[spoken] = blend([texts[row] for row in spoken], text_half[spoken], text_half[len(texts) :])
+        rows = np.concatenate([text_half[: len(texts)], pool_means(files, image_vectors, self.image_dim)], axis=1)
         if skipped:
             rows[list(skipped)] = np.nan
         return rows
+
+    def _windows(self, text: str, most: int | None) -> list[str]:
+        clean = _clean(text)
+        if not clean.strip():
+            return []
+        return self.encoder.windows(clean) if most is None else self.encoder.some_windows(clean, most)
 
     def check(self, expected: Spec) -> None:
         """Raise EncoderError, with both specs, unless this generator makes the vectors that ``expected`` describes."""

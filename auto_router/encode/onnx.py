@@ -21,8 +21,9 @@ from tokenizers import Tokenizer
 
 from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
-from auto_router.encode.encoder import PROBE_TEXT, Encoder
+from auto_router.encode.encoder import Encoder
 from auto_router.encode.onnx_runtime import CUDA, open_session, providers
+from auto_router.encode.specs import PROBE_TEXT
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.files import sha256_of
 from auto_router.forks import after_fork

@@ -109,7 +109,7 @@ def record_chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]
     characters = 0
     for record in records:
         held.append(record)
-        characters += len(record.prompt) + sum(map(len, record.images))
+        characters += len(record.prompt) + len(record.context) + sum(map(len, record.images))
         if len(held) == size or characters >= CHUNK_CHARACTERS:
             yield held
             held, characters = [], 0
@@ -146,7 +146,8 @@ def _encode(
     earlier = file.find(list({key for row_keys in keys for key in row_keys}))
     texts = ["" if key[0] in earlier else record.prompt for key, record in zip(keys, records, strict=True)]
     images = [() if set(key[1:]) & earlier.keys() else record.images for key, record in zip(keys, records, strict=True)]
-    rows = generator.embed_batch(texts, images, steps, skipped, file.done)
+    contexts = [record.context if text else "" for record, text in zip(records, texts, strict=True)]
+    rows = generator.embed_batch(texts, images, steps, skipped, file.done, contexts)
     width = generator.text_dim
     for i, row_keys in enumerate(keys):
         if skipped and i in skipped:
@@ -176,8 +177,9 @@ class _Steps:
 
 
 def _keys(record: Record) -> tuple[bytes, ...]:
-    """Digests of the prompt and, where there are any, of the list of pictures."""
-    prompt = hashlib.sha256(b"text\0" + record.prompt.encode("utf-8", "surrogatepass")).digest()[:16]
+    """Digests of the prompt with its context and, where there are any, of the list of pictures."""
+    told = record.prompt + (f"\0{record.context}" if record.context else "")
+    prompt = hashlib.sha256(b"text\0" + told.encode("utf-8", "surrogatepass")).digest()[:16]
     if not record.images:
         return (prompt,)
     images = hashlib.sha256(b"images")

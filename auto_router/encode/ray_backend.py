@@ -51,7 +51,8 @@ class Worker:
         records = part if isinstance(part, list) else list(islice(iter_records(part[0], part[1]), part[2] - part[1]))
         skipped: dict[int, str] = {}
         texts, images = [record.prompt for record in records], [record.images for record in records]
-        rows = self._generator.embed_batch(texts, images, None, skipped if skip else None, first_row)
+        contexts = [record.context for record in records]
+        rows = self._generator.embed_batch(texts, images, None, skipped if skip else None, first_row, contexts)
         return rows, skipped
 
 

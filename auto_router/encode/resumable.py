@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.encode.encoder import differences
+from auto_router.encode.specs import differences
 from auto_router.errors import DataError
 from auto_router.files import reserve_space
 

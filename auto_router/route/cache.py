@@ -47,32 +47,45 @@ class RowCache:
         """Bytes that are held."""
         return len(self._rows) * self._size
 
-    def rows(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None) -> Array:
+    def rows(
+        self,
+        texts: Sequence[str],
+        images: Sequence[Sequence[ImageLike] | None] | None,
+        contexts: Sequence[str] | None = None,
+    ) -> Array:
         """Return rows ``[N, D]``; arguments and errors are those of :meth:`EmbeddingGenerator.embed_batch`."""
         if self.max_bytes < self._size or (images is not None and len(images) != len(texts)):
-            return self.fresh(texts, images)
+            return self.fresh(texts, images, contexts)
         images = [None] * len(texts) if images is None else images
-        keys = [content_digest(text, given) for text, given in zip(texts, images, strict=True)]
+        contexts = [""] * len(texts) if contexts is None else contexts
+        keys = [content_digest(*one) for one in zip(texts, images, contexts, strict=True)]
         found = self._look_up(keys)
         missing = [i for i, row in enumerate(found) if row is None]
         if missing:
             # All prompts, not only the missing ones, where nothing is known: errors then name the caller's own rows.
-            whole = len(missing) == len(texts)
-            part = images if whole or images is None else [images[i] for i in missing]
-            made = self.fresh(texts if whole else [texts[i] for i in missing], part)
+            if len(missing) == len(texts):
+                made = self.fresh(texts, images, contexts)
+            else:
+                part = [texts[i] for i in missing], [images[i] for i in missing], [contexts[i] for i in missing]
+                made = self.fresh(*part)
             self._remember([keys[i] for i in missing], made)
-            if whole:
+            if len(missing) == len(texts):
                 return made
             for place, row in zip(missing, made, strict=True):
                 found[place] = row
         return np.stack([row for row in found if row is not None])
 
-    def fresh(self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None = None) -> Array:
+    def fresh(
+        self,
+        texts: Sequence[str],
+        images: Sequence[Sequence[ImageLike] | None] | None = None,
+        contexts: Sequence[str] | None = None,
+    ) -> Array:
         """Return the rows without looking any up or remembering them."""
-        if not self._with_prompt_features:
-            return self.generator.embed_batch(texts, images)
-        of_prompts = prompt_features(texts)  # before the encoder drives the code of the last decision out of the cache
-        return np.concatenate([self.generator.embed_batch(texts, images), of_prompts], axis=1)
+        # Features first, before the encoder drives the code of the last decision out of the processor's cache.
+        of_prompts = prompt_features(texts) if self._with_prompt_features else None
+        rows = self.generator.embed_batch(texts, images, contexts=contexts, max_windows=self.generator.encoder.served_windows)
+        return rows if of_prompts is None else np.concatenate([rows, of_prompts], axis=1)
 
     def clear(self) -> None:
         with self._lock:
@@ -100,9 +113,12 @@ class RowCache:
                 self._rows.popitem(last=False)
 
 
-def content_digest(text: str, images: Sequence[ImageLike] | None) -> bytes | None:
-    """Return a digest of a prompt and its pictures as given; None where a picture is not plain text or bytes."""
+def content_digest(text: str, images: Sequence[ImageLike] | None, context: str = "") -> bytes | None:
+    """Return a digest of a prompt, its images as given and its context; None where an image is not plain text or bytes."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=24)
+    if context:
+        data = context.encode("utf-8", "surrogatepass")
+        digest.update(b"\0context" + len(data).to_bytes(8, "little") + data)
     if isinstance(images, str | bytes):
         return None  # a mistake that the encoder will name
     for image in images or ():

@@ -24,7 +24,7 @@ from auto_router.arrays import Array, Floats
 from auto_router.data.dataset import Dataset
 from auto_router.data.records import Record
 from auto_router.decide.rule import Decision
-from auto_router.encode.encoder import without_address
+from auto_router.encode.specs import without_address
 from auto_router.errors import ConfigError, DataError
 
 _APPENDING = threading.Lock()

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
@@ -18,47 +17,47 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from auto_router.arrays import Array, Bools
+from auto_router.arrays import Array
 from auto_router.artifacts import load_artifact
 from auto_router.data.dataset import Prediction
-from auto_router.data.embeddings import Spec
-from auto_router.data.images import ImageLike, blank_image
-from auto_router.data.pool import ModelFacts
+from auto_router.data.images import blank_image
+from auto_router.data.request import Request
 from auto_router.decide.eligibility import Eligibility
 from auto_router.decide.policy import Policies, Policy, choose_each
 from auto_router.decide.rule import Decision, decisions
+from auto_router.decide.session import KEPT, SessionRule
 from auto_router.decide.settings import DEFAULT_PATH, RouterSettings
-from auto_router.encode.encoder import PROBE_TEXT, EmbeddingGenerator, check_prompt, probes_agree
-from auto_router.encode.factory import reopen_encoder
-from auto_router.encode.retry import ATTEMPTS, opening_limits, timeout_seconds
+from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
+from auto_router.encode.specs import PROBE_TEXT, probes_agree
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.learn.stack import StackNetwork
+from auto_router.route.arguments import Images, Names, images_of, make_request, names_of
 from auto_router.route.batching import MicroBatcher, run_in_time
 from auto_router.route.cache import RowCache
+from auto_router.route.conversations import Conversations
 from auto_router.route.drift import DriftMonitor, DriftReport
+from auto_router.route.encoder import open_router_encoder
 from auto_router.route.explain import Explanation, flips, neighbours
 from auto_router.route.feedback import append_feedback
+from auto_router.route.sessions import SessionStore, open_sessions, replace_model, save_response, session_keys
 
 log = logging.getLogger(__name__)
 
 TIMEOUT, ENCODER_FAILED = "timeout", "encoder_failed"  # reasons of a decision that was made without the encoder
 ON_ENCODER_ERROR = (CHOOSE_FALLBACK, RAISE) = ("fallback", "raise")
-REQUEST_SHARE = 0.8  # of a decision's time that one request to the encoder may take
 STUCK = 0.5  # of a decision's time after which the batching thread counts as stuck, where nothing was finished in all of it
 
-Images = Sequence[ImageLike] | None
-Names = Collection[str] | None
+LONG_CHARACTERS = 1_200  # more than this, context included, takes several times as long
+MAX_LONG_BATCH = 8
 
 
 class _Query(NamedTuple):
-    text: str
-    images: Images
-    models: Names
+    request: Request
     policy: Policy
 
     def check(self, row: int = 0) -> Self:
         """Return itself, or raise the error of a prompt that is none: before it waits beside those of others."""
-        check_prompt(row, self.text, self.images)
+        check_prompt(row, self.request.text, self.request.images)
         return self
 
 
@@ -80,6 +79,7 @@ class ModelRouter:
         on_encoder_error: ``fallback``: where the encoder fails, or ``timeout`` is over, choose ``fallback_model``, else the
             best single model of training (reasons ``encoder_failed`` and ``timeout``); ``raise``: raise EncoderError. None:
             ``fallback`` where there is a ``fallback_model``.
+        sessions: where conversations are remembered, to share them with other routers; None: what the settings say.
 
     Raises:
         ArtifactError: the artifact is missing or damaged.
@@ -99,6 +99,7 @@ class ModelRouter:
         on_decision: Callable[[Decision], object] | None = None,
         timeout: float | None = None,
         on_encoder_error: str | None = None,
+        sessions: SessionStore | None = None,
         **settings: Any,
     ) -> None:
         if timeout is not None and not timeout > 0:
@@ -126,7 +127,12 @@ class ModelRouter:
         self.encoder = own_generator or open_router_encoder(artifact.encoder, self.settings, timeout)
         self.encoder.check(artifact.encoder)
         self.cache = RowCache(self.encoder, self.settings.cache_bytes, bool(artifact.prompt_features))
-        self.batches: MicroBatcher[_Query | None, Decision | None] = MicroBatcher(self._work)
+        self._own_sessions = sessions is None
+        self._sessions = open_sessions(self.settings) if sessions is None else sessions
+        rule = SessionRule(self.model_names, self.facts, self.settings.session_policy)
+        self._conversations = Conversations(self._sessions, rule, self.encoder.text_dim)
+        self._short: MicroBatcher[_Query | None, Decision | None] = MicroBatcher(self._work)
+        self._long: MicroBatcher[_Query | None, Decision | None] = MicroBatcher(self._work, max_batch=MAX_LONG_BATCH)
         self._closed = False
 
     @property
@@ -139,17 +145,37 @@ class ModelRouter:
         """Return the name of the model that should answer ``text`` with ``images``."""
         return self.decide(text, images, models).model
 
-    def decide(self, text: str, images: Images = None, models: Names = None, operating_point: str | None = None) -> Decision:
+    def decide(
+        self,
+        text: str | None = None,
+        images: Images = None,
+        models: Names = None,
+        operating_point: str | None = None,
+        *,
+        session: str | None = None,
+        request: Request | None = None,
+        **body: Any,
+    ) -> Decision:
         """Return the whole :class:`Decision`.
 
-        ``models`` limits the choice to these names; ``operating_point`` is in force for this prompt instead of the router's.
+        Give one of: ``text`` with ``images``; ``messages=[…]`` (or ``input=``) and what else a request to a model has, such as
+        ``tools=`` and ``response_format=``; or a ``request`` of :func:`auto_router.data.request.read_request`.
+
+        Args:
+            text, images: the prompt.
+            models: the choice is limited to these names.
+            operating_point: in force for this prompt instead of the router's.
+            session: what the conversation is called; its model stays, as ``session_policy`` says.
+            request: what was read already.
+            body: the fields of a request.
 
         Raises:
-            DataError: the prompt is no string, or an image cannot be read.
-            ConfigError: no model may take the input, or ``models`` or ``operating_point`` is unknown.
+            DataError: the prompt is no string, an image cannot be read, or ``body`` holds nothing that a user said.
+            ConfigError: ``models`` or ``operating_point`` is unknown; none, or several, of the three were given.
             EncoderError: the encoder failed or took too long, and ``on_encoder_error`` is ``raise``.
         """
-        return self._decide_in_time([_Query(text, images, models, self.policies.at(operating_point)).check()])[0]
+        query = self._query(make_request(text, images, models, operating_point, session, request, body))
+        return self._decide_in_time([query])[0]
 
     def route_batch(self, texts: Sequence[str], images: Sequence[Images] | None = None, models: Names = None) -> list[str]:
         """Return one model name per prompt; all prompts are encoded together."""
@@ -164,40 +190,47 @@ class ModelRouter:
         if images is not None and len(images) != len(texts):
             raise ConfigError(f"{len(texts)} prompts came with {len(images)} lists of images; give one list per prompt")
         given = [None] * len(texts) if images is None else images
-        both = zip(texts, given, strict=True)
-        return self._decide_in_time([_Query(*one, models, self.policy).check(row) for row, one in enumerate(both)])
+        limit = None if models is None else names_of(models)
+        requests = [Request(text, images_of(some), models=limit) for text, some in zip(texts, given, strict=True)]
+        return self._decide_in_time([_Query(request, self.policy).check(row) for row, request in enumerate(requests)])
 
     async def aroute(self, text: str, images: Images = None, models: Names = None) -> str:
         """Like :meth:`route`, without blocking the event loop."""
         return (await self.adecide(text, images, models)).model
 
     async def adecide(
-        self, text: str, images: Images = None, models: Names = None, operating_point: str | None = None
+        self,
+        text: str | None = None,
+        images: Images = None,
+        models: Names = None,
+        operating_point: str | None = None,
+        *,
+        session: str | None = None,
+        request: Request | None = None,
+        **body: Any,
     ) -> Decision:
         """Like :meth:`decide`, without blocking the event loop; concurrent calls share batches of the encoder."""
-        query = _Query(text, images, models, self.policies.at(operating_point)).check()
+        query = self._query(make_request(text, images, models, operating_point, session, request, body))
         try:
-            made = await asyncio.wait_for(asyncio.wrap_future(self.batches.submit(query)), self.timeout)
+            made = await asyncio.wait_for(asyncio.wrap_future(self._batcher(query.request).submit(query)), self.timeout)
         except TimeoutError as error:
-            self.batches.replace_stuck(STUCK * (self.timeout or 0.0))
-            return self._fall_back([query], TIMEOUT, error)[0]
+            self.replace_stuck(STUCK * (self.timeout or 0.0))
+            return (await asyncio.to_thread(self._fall_back, [query], TIMEOUT, error))[0]
         except EncoderError as error:
-            return self._fall_back([query], ENCODER_FAILED, error)[0]
+            return (await asyncio.to_thread(self._fall_back, [query], ENCODER_FAILED, error))[0]
         assert made is not None  # only a probe has no decision
         return made
 
-    def fallback_decision(self, cause: str, images: bool = False, eligible: Collection[str] | None = None) -> Decision:
-        """Return the decision that is made without the encoder: ``fallback_model``, else the best single model of training.
-
-        ``images``: whether the prompt has any; ``eligible``: the models that may be chosen; None: all.
+    def fallback_decision(self, cause: str, request: Request) -> Decision:
+        """Return the decision made without the encoder: the conversation's model, ``fallback_model``, the best of training or
+        another, the first of them that may take the request or comes nearest to it.
         """
         default = self.policy.fallback if self.policy.fallback is not None else self.policy.default
-        first = () if default is None else (self.model_names[default],)
-        names = tuple(dict.fromkeys((*first, *self.model_names)))
-        names = tuple(name for name in names if eligible is None or name in eligible)
-        seeing = tuple(name for name in names if self.facts.get(name, ModelFacts()).takes_images)
-        names = seeing if images and seeing else names
-        return Decision(names[0], {}, (), cause, names)
+        stays = self.session_model(request)
+        first = [stays, None if default is None else self.model_names[default]]
+        able = dict(zip(self.model_names, self._eligibility.eligible([request]).models[0].tolist(), strict=True))
+        names = tuple(name for name in dict.fromkeys((*first, *self.model_names)) if name is not None and able.get(name))
+        return Decision(names[0], {}, (), cause, names, session=KEPT if names[0] == stays else None)
 
     def probe_encoder(self) -> None:
         """Make a decision about a fixed prompt, and a picture where the encoder takes any, that nobody gets or remembers.
@@ -214,8 +247,34 @@ class ModelRouter:
         self.policy.choose(self._artifact.predict(row))
 
     def submit_probe(self) -> Future[Decision | None]:
-        """Let the thread of :meth:`adecide` do what :meth:`probe_encoder` does."""
-        return self.batches.submit(None)
+        """Let the thread of :meth:`adecide` do what :meth:`probe_encoder` does: that of short prompts, which has most to do."""
+        return self._short.submit(None)
+
+    def replace_stuck(self, after_s: float) -> None:
+        """Replace threads of :meth:`adecide` that have been at one batch for ``after_s`` seconds."""
+        for batches in (self._short, self._long):
+            batches.replace_stuck(after_s)
+
+    def note_model(self, request: Request, model: str) -> None:
+        """Note that another model than the chosen one answered a request: the session goes on with that."""
+        replace_model(self._sessions, session_keys(request)[0], model)
+
+    def note_response(self, response_id: str, model: str) -> None:
+        """Note which model made a response: a request that continues it (``previous_response_id``) goes to that model."""
+        save_response(self._sessions, response_id, model)
+
+    def session_model(self, request: Request) -> str | None:
+        """Return the model of a request's session; None where nothing is known of it."""
+        return self._conversations.model_of(request)
+
+    @property
+    def finished(self) -> int:
+        """Decisions of :meth:`adecide` so far: whether it grows tells a busy router from a stuck one."""
+        return self._short.finished + self._long.finished
+
+    def expected_wait(self, request: Request) -> float:
+        """Return how many seconds a request given to :meth:`adecide` now would wait for its turn."""
+        return self._batcher(request).expected_wait()
 
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
@@ -247,9 +306,12 @@ class ModelRouter:
 
     def close(self) -> None:
         """Finish what was asked, and give back the encoder's resources. A closed router decides no more."""
-        self.batches.close()
+        self._short.close()
+        self._long.close()
         self._closed = True
         self.cache.clear()
+        if self._own_sessions:
+            self._sessions.close()
         if self._own_encoder:
             self.encoder.close()
 
@@ -288,33 +350,37 @@ class ModelRouter:
         if self.on_encoder_error == RAISE:
             raise error if isinstance(error, EncoderError) else EncoderError(said) from error
         log.warning("the encoder failed, the fallback model is chosen: %s", said)
-        able = self._eligible(queries)
-        made = []
-        for query, row in zip(queries, able, strict=True):
-            names = [name for name, may in zip(self.model_names, row, strict=True) if may]
-            made.append(self.fallback_decision(cause, bool(query.images), names))
-        self._tell([query.text for query in queries], made)
+        made = [self.fallback_decision(cause, query.request) for query in queries]
+        self._tell([query.request.text for query in queries], made)
         return made
 
-    def _eligible(self, queries: Sequence[_Query]) -> Bools:
-        texts, counts = [query.text for query in queries], [len(query.images or ()) for query in queries]
-        return self._eligibility.eligible(texts, counts, [query.models for query in queries])
+    def _query(self, request: Request) -> _Query:
+        return _Query(request, self.policies.at(request.operating_point)).check()
+
+    def _batcher(self, request: Request) -> MicroBatcher[_Query | None, Decision | None]:
+        """Long prompts wait beside long ones: the short are many, and done in a fraction of the time."""
+        return self._long if len(request.text) + len(request.context) > LONG_CHARACTERS else self._short
 
     def _decide(self, queries: Sequence[_Query]) -> list[Decision]:
         if self._closed:
             raise ConfigError("this router is closed; open another one")
         if not queries:
             return []
-        texts, images = [query.text for query in queries], [query.images for query in queries]
-        eligible = self._eligible(queries)
+        requests, policies = [query.request for query in queries], [query.policy for query in queries]
+        eligible = self._eligibility.eligible(requests)
         start = time.perf_counter()
-        features = self.cache.rows(texts, images)
+        texts, contexts = [request.text for request in requests], [request.context for request in requests]
+        features = self.cache.rows(texts, [request.images for request in requests], contexts)
         encoded = time.perf_counter()
         prediction = self._artifact.predict(features)
         predicted = time.perf_counter()
-        choices = choose_each([query.policy for query in queries], prediction, eligible)
+        choices = choose_each(policies, prediction, eligible.models)
+        choices = choices._replace(reasons=[a or b for a, b in zip(eligible.reasons, choices.reasons, strict=True)])
+        keys, turns = self._conversations.find_turns(requests, features)
+        choices, outcomes = self._conversations.keep_models(choices, prediction, policies, turns)
         timings = {"encoder": encoded - start, "heads": predicted - encoded, "decision": 0.0}
-        made = decisions(choices, prediction, self.model_names, queries[0].policy.costs, features, timings)
+        made = decisions(choices, prediction, self.model_names, queries[0].policy.costs, features, timings, outcomes)
+        made = self._conversations.save(made, keys, turns)
         timings["decision"] = time.perf_counter() - predicted
         self._drift.add(choices, prediction)
         self._tell(texts, made)
@@ -327,24 +393,6 @@ class ModelRouter:
                 print(f"{decision.model} ({decision.reason}, P={p:.2f}) <- {text[:60]!r}")
             if self._on_decision is not None:
                 self._on_decision(decision)
-
-
-def open_router_encoder(
-    spec: Spec, settings: RouterSettings, timeout: float | None = None, attempts: int = ATTEMPTS
-) -> EmbeddingGenerator:
-    """Open the encoder of an artifact for serving: one request each, which ends before the decision's own time does.
-
-    ``timeout``: seconds of a decision; None: ``settings.timeout_s``. ``attempts``: requests while it opens.
-    """
-    most = REQUEST_SHARE * (settings.timeout_s if timeout is None else timeout)
-    own = settings.encoder_timeout_s or (timeout_seconds() if os.environ.get("AUTO_ROUTER_ENCODER_TIMEOUT") else most)
-    with opening_limits(min(own, most), attempts):
-        generator = reopen_encoder(
-            spec, settings.clip_server, encoder=settings.encoder, model=settings.encoder_model, url=settings.encoder_url,
-            key_env=settings.encoder_key_env, threads=settings.threads,
-        )  # fmt: skip
-    generator.encoder.limit_requests(min(own, most), 1)
-    return generator
 
 
 def _reopen(kind: type[ModelRouter], settings: RouterSettings, more: Mapping[str, Any]) -> ModelRouter:

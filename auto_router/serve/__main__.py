@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from auto_router.artifacts import load_artifact
 from auto_router.data.pool import load_pool
+from auto_router.data.request import AUTO, POINTS
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, run
-from auto_router.serve.chat import AUTO, POINTS
 from auto_router.serve.gateway import (
     MASTER_KEY,
     check_proxy,

@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auto_router.data.pool import Pool, PoolModel
+from auto_router.data.request import ALIASES, AUTO
 from auto_router.errors import ConfigError, needs_extra
-from auto_router.serve.chat import ALIASES, AUTO
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 COMPROMISED = "1.107.0"
@@ -114,7 +114,7 @@ def litellm_entry(model: PoolModel) -> dict[str, Any]:
     rates = {"rpm": model.requests_per_minute, "tpm": model.tokens_per_minute}
     params |= {name: max(1, int(rate)) for name, rate in rates.items() if rate is not None}
     params |= {"timeout": model.timeout_s} | default_parameters(model)
-    info: dict[str, Any] = {"mode": "chat", "supports_vision": "image" in model.modalities}
+    info: dict[str, Any] = {"mode": "chat", "supports_vision": model.facts.takes_images}
     if model.context_window is not None:
         info["max_input_tokens"] = model.context_window
     return {"model_name": model.name, "litellm_params": params, "model_info": info}

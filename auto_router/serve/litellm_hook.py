@@ -8,8 +8,10 @@ Written as the proxy wants callbacks, in a file beside its configuration (``exam
 The request itself is not touched: ``model`` becomes the chosen one, ``fallbacks`` the rest of the decision's ranking, and the
 proxy does what it does, streaming, keys, budgets and retries included. Only models that the proxy serves, wildcards and aliases
 included, and that the caller's key may use are chosen. The ranking is not gone down after a client's own mistake. Response
-headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probability``; the proxy's own
-``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
+headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probability`` and, in a conversation, ``-session``; the
+proxy's own ``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
+
+A request that continues a response (``previous_response_id``) goes to the model that made it, which the proxy's ids tell.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Depends, HTTPException
@@ -25,12 +28,15 @@ from fastapi.responses import JSONResponse, Response
 from litellm.integrations.custom_logger import CustomLogger
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from auto_router.data.request import ALIASES, read_request
+from auto_router.decide.rule import Decision
+from auto_router.decide.session import PINNED, SESSION
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
+from auto_router.route.sessions import session_keys
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
-from auto_router.serve.chat import ALIASES, Request, decision_plain, request_of
 from auto_router.serve.fallback import another_may_answer
-from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias
+from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 log = logging.getLogger(__name__)
@@ -89,14 +95,14 @@ class RouterHook(CustomLogger):
         if offered and not allowed:
             message = f"this key may use none of the models that {asked!r} chooses among: {', '.join(sorted(offered))}"
             raise HTTPException(403, {"error": f"{message}; add some to the key's or team's models"})
-        served = await self._decide(data, asked, allowed)
+        served, key = await self._decide(data, asked, allowed, user_api_key_dict)
         made = served.decision
-        ranking = [name for name in made.ranking if name in allowed]
+        ranking = [name for name in made.ranking if name in allowed or made.session == PINNED]
         if not ranking:
             log.error("none of %s is in the proxy's model_list: %r answers itself", ", ".join(made.ranking), data["model"])
             return data
         probability = made.probabilities.get(ranking[0])
-        told = decision_plain(made, served.unseen) | {"asked": asked, "model": ranking[0], "probability": probability}
+        told = served.to_dict() | {"asked": asked, "model": ranking[0], "probability": probability, "key": key}
         bucket = ROUTED[call_type]
         data[bucket] = {**(data.get(bucket) or {}), KEY: told}
         data["model"] = ranking[0]
@@ -129,11 +135,14 @@ class RouterHook(CustomLogger):
         told = bucket[KEY]
         answered = "none" if response is None else getattr(data.get("deployment"), "model_name", "unknown")
         self.service.metrics.answers.labels(told["model"], answered).inc()
+        if told["key"] and answered != told["model"] and answered in told["ranking"]:
+            await self.service.note_answer(told["key"], answered)
         p = told["probability"]
         return {
             "x-auto-router-model": _header(told["model"]),
             "x-auto-router-reason": told["reason"],
             "x-auto-router-probability": "" if p is None else f"{p:.4f}",
+            **({"x-auto-router-session": told["session"]} if told["session"] else {}),
         }
 
     async def health(self) -> JSONResponse:
@@ -156,18 +165,35 @@ class RouterHook(CustomLogger):
             said = f"the model {asked!r} is a list: give one of {', '.join(self.aliases)} alone, whose ranking holds the others"
         raise HTTPException(400, {"error": said})
 
-    async def _decide(self, data: dict[str, Any], name: str, allowed: frozenset[str]) -> ServedDecision:
+    async def _decide(self, data: dict[str, Any], name: str, allowed: frozenset[str], token: Any) -> tuple[ServedDecision, str]:
+        """Return the decision, and the key of its session."""
         try:
-            asked = request_of(data)
-            return await self.service.decide(Request(asked.text, asked.images, self.aliases[name]), allowed)
+            asked = read_request(data, (data.get("proxy_server_request") or {}).get("headers"))
+            # A session belongs to the key that began it: ids of clients may be the same.
+            owner = str(getattr(token, "api_key", None) or "")
+            session = None if asked.session is None else f"{owner}\0{asked.session}"
+            asked = replace(asked, operating_point=self.aliases[name], session=session)
+            if asked.previous_response is not None:
+                return await self._continue(asked.previous_response, token), ""
+            return await self.service.decide(asked, allowed), session_keys(asked)[0]
         except DataError:
-            return self.service.refuse(NO_PROMPT)
+            return await self.service.refuse(NO_PROMPT), ""
         except ConfigError as error:
             raise HTTPException(400, {"error": str(error)}) from error
+        except HTTPException:
+            raise
         # The proxy makes a 500 of whatever a callback raises; a request that could be answered must be.
         except Exception:
             log.exception("the router failed; the fallback model is chosen")
-            return self.service.refuse(INTERNAL_ERROR)
+            return await self.service.refuse(INTERNAL_ERROR), ""
+
+    async def _continue(self, response_id: str, token: Any) -> ServedDecision:
+        """Return the model that made a response. Raises HTTPException where nobody knows it: no other can go on with it."""
+        maker = response_maker(response_id)
+        if maker is None or maker not in await permitted_models(offered_models([maker]), token):
+            said = f"previous_response_id {response_id[:80]!r} was not made here; send the whole conversation as input"
+            raise HTTPException(400, {"error": said})
+        return self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))
 
 
 def show_log() -> None:

@@ -20,8 +20,9 @@ from auto_router.decide.settings import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.retry import ATTEMPTS
 from auto_router.errors import ConfigError, EncoderError, RouterError
+from auto_router.route.encoder import open_router_encoder as open_encoder
 from auto_router.route.router import RAISE, ModelRouter
-from auto_router.route.router import open_router_encoder as open_encoder
+from auto_router.route.sessions import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +35,22 @@ Signature = tuple[int, int, int]
 class LiveRouter:
     """Holds the current :class:`ModelRouter` (None until one could be opened) and the health of its encoder.
 
-    ``on_load`` is called with ``loaded`` or ``failed`` after every attempt to open an artifact.
+    ``on_load`` is called with ``loaded`` or ``failed`` after every attempt to open an artifact. Conversations in ``sessions``
+    go on when the router is replaced.
     """
 
-    def __init__(self, settings: RouterSettings, on_load: Callable[[str], object] = lambda outcome: None) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        on_load: Callable[[str], object] = lambda outcome: None,
+        sessions: SessionStore | None = None,
+    ) -> None:
         self.settings = settings
         self.router: ModelRouter | None = None
         self.loaded_at: float | None = None  # seconds since the epoch
         self.load_error: str | None = None
         self.encoder_error: str | None = None
-        self._on_load = on_load
+        self._on_load, self._sessions = on_load, sessions
         self._encoder: EmbeddingGenerator | None = None
         self._cache_before, self._counting = (0, 0), threading.Lock()
         self._leaving: ModelRouter | None = None  # replaced, and finishing what it was asked
@@ -102,7 +109,7 @@ class LiveRouter:
         try:
             if self.encoder_error is not None:
                 router.probe_encoder()  # not in the queue: where that one hangs, this is how it is noticed that it need not
-                router.batches.replace_stuck(RETRY_SECONDS)
+                router.replace_stuck(RETRY_SECONDS)
             router.submit_probe().result(self.settings.timeout_s)
         except TimeoutError:
             return self.encoder_error or f"no decision within {self.settings.timeout_s:g} s"
@@ -177,7 +184,7 @@ class LiveRouter:
 
     def _open_router(self, encoder: EmbeddingGenerator) -> ModelRouter:
         settings = {part.name: getattr(self.settings, part.name) for part in fields(self.settings)} | {"encoder": encoder}
-        router = ModelRouter(**settings, on_encoder_error=RAISE)
+        router = ModelRouter(**settings, on_encoder_error=RAISE, sessions=self._sessions)
         router.warm_up()
         return router
 

@@ -3,6 +3,7 @@
 | name | labels | what |
 |---|---|---|
 | ``auto_router_decisions_total`` | ``model``, ``reason`` | decisions, those of the fallback included |
+| ``auto_router_sessions_total`` | ``outcome`` | decisions in conversations: ``new``, ``kept``, ``switched``, ``pinned``, ... |
 | ``auto_router_fallbacks_total`` | ``cause`` | decisions that the router could not make: the fallback was chosen |
 | ``auto_router_decision_seconds`` | | how long a decision took |
 | ``auto_router_cache_hits_total``, ``auto_router_cache_misses_total`` | | prompts whose embedding was remembered, or not |
@@ -46,6 +47,7 @@ class Metrics:
         self.registry = registry
         self.decisions = Counter("auto_router_decisions", "Decisions", ["model", "reason"], registry=registry)
         self.fallbacks = Counter("auto_router_fallbacks", "Decisions of the fallback", ["cause"], registry=registry)
+        self.sessions = Counter("auto_router_sessions", "Decisions in conversations", ["outcome"], registry=registry)
         self.seconds = Histogram("auto_router_decision_seconds", "Seconds a decision", buckets=SECONDS, registry=registry)
         self.unseen = Counter("auto_router_unseen_pictures", "Pictures that could not be read here", registry=registry)
         self.loads = Counter("auto_router_artifact_loads", "Artifacts opened", ["outcome"], registry=registry)

@@ -17,12 +17,14 @@ from nat.data_models.api_server import ChatRequest, ChatResponse, ChatResponseCh
 from nat.plugin_api import Builder, FunctionBaseConfig, FunctionInfo, FunctionRef, register_function
 from pydantic import BaseModel, Field, create_model, model_validator
 
+from auto_router.data.request import AUTO, Request, read_request
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.serve.body_limit import MAX_BODY_BYTES
-from auto_router.serve.chat import AUTO, decision_plain, request_of
 from auto_router.serve.service import NO_PROMPT, DecisionService
 
+READ_FIELD = "auto_router_request"
+"""The field of a chat request in which ``nat_worker`` hands on what it read."""
 SERVICES: list[DecisionService] = []
 """The services that are open in this process, for ``/health``."""
 
@@ -64,6 +66,7 @@ class RouteDecision(BaseModel):
     ranking: list[str] = []
     cost: float | None = None
     novelty: float | None = None
+    session: str | None = None
     unseen_pictures: int = 0
     error: str | None = None
 
@@ -78,10 +81,10 @@ async def nn_objective_fn(config: FunctionBaseConfig, builder: Builder) -> Async
     async def decide(request: ChatRequest) -> RouteDecision:
         error = None
         try:
-            served = await service.decide(request_of({"messages": plain_messages(request), "model": request.model}))
+            served = await service.decide(read_chat(request))
         except (DataError, ConfigError) as reason:
-            served, error = service.refuse(NO_PROMPT), str(reason)
-        return RouteDecision(**decision_plain(served.decision, served.unseen), error=error)
+            served, error = await service.refuse(NO_PROMPT), str(reason)
+        return RouteDecision(**served.to_dict(), error=error)
 
     SERVICES.append(service)
     try:
@@ -118,6 +121,7 @@ def completion(found: RouteDecision) -> ChatResponse:
     return response
 
 
-def plain_messages(request: ChatRequest) -> list[Any]:
-    """Return a request's messages as JSON values; they may be that already, see ``nat_worker``."""
-    return [item if isinstance(item, Mapping) else item.model_dump(exclude_none=True) for item in request.messages]
+def read_chat(request: ChatRequest) -> Request:
+    """Return what a chat request asks; ``nat_worker`` has read it already. Raises DataError where it asks nothing."""
+    found = (request.model_extra or {}).get(READ_FIELD)
+    return found if isinstance(found, Request) else read_request(request.model_dump(exclude_none=True))

@@ -1,7 +1,9 @@
 """The toolkit's FastAPI front end with the router's own routes (``runner_class`` in ``configs/config.yml``).
 
 * ``POST {path}/chat/completions`` of every ``sfc_router`` function: any OpenAI chat request → the chosen model's name;
-* ``POST /route`` of the first one: a chat request, or ``{"text", "images", "operating_point"}`` → the decision;
+* ``POST /route`` of the first one: a request of any API, or ``{"text", "images", "operating_point", "models", "session"}`` →
+  the decision;
+* ``POST /route/response``: ``{"id", "model"}`` tells which model made a response, for requests that continue it;
 * ``GET /health``: 200 while decisions are the router's own (artifact loaded, encoder answers), else 503;
 * ``GET /metrics``: Prometheus.
 
@@ -21,11 +23,11 @@ from nat.front_ends.fastapi.fastapi_front_end_plugin_worker import FastApiFrontE
 from nat.runtime.session import SessionManager
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from auto_router.data.request import AUTO, read_request
 from auto_router.errors import DataError
 from auto_router.serve.body_limit import BodyLimit
-from auto_router.serve.chat import as_chat, request_of
 from auto_router.serve.metrics import process_metrics
-from auto_router.serve.nat import SERVICES, RouterConfig
+from auto_router.serve.nat import READ_FIELD, SERVICES, RouterConfig
 
 MAX_REQUESTS = 256  # requests under way in a router; the toolkit's own limit of 8 would keep batches small
 
@@ -51,6 +53,7 @@ class RouterWorker(FastApiFrontEndPluginWorker):
             app.add_api_route(f"{config.path}/chat/completions", handlers.chat, methods=["POST"], response_model=None)
             if place == 0:
                 app.add_api_route("/route", handlers.route, methods=["POST"], response_model=None)
+                app.add_api_route("/route/response", note_response, methods=["POST"], response_model=None)
 
     async def _suppress_authentication_logs(self, request: Request, call_next: Any) -> Response:
         # The toolkit's own adds a filter to the access log at every request and never removes it: memory and time grow.
@@ -86,15 +89,27 @@ class Handlers:
         return JSONResponse({name: value for name, value in response.auto_router.items() if name != "error"})
 
     async def _choose(self, http: Request, body: dict[str, Any]) -> ChatResponse:
-        chat = as_chat(body)
-        request_of(chat)
+        read = read_request(body, http.headers)
         # Not validated a second time: the toolkit's message type refuses roles and part fields that clients send.
-        request = ChatRequest.model_construct(**chat)
+        request = ChatRequest.model_construct(messages=[], model=str(body.get("model") or AUTO), **{READ_FIELD: read})
         async with self._sessions.session(http_connection=http) as session, session.run(request) as runner:
             response: ChatResponse = await runner.result(to_type=ChatResponse)
         if response.auto_router["error"] is not None:
             raise DataError(response.auto_router["error"])
         return response
+
+
+async def note_response(http: Request) -> Response:
+    """Note which model made a response."""
+    try:
+        body = await _body(http)
+        if not all(isinstance(body.get(name), str) and body[name] for name in ("id", "model")):
+            raise DataError('the body must be {"id": the response\'s id, "model": the model that made it}')
+        for service in SERVICES:
+            await service.note_response(body["id"], body["model"])
+    except DataError as error:
+        return _refusal(error)
+    return Response(status_code=204)
 
 
 async def health() -> JSONResponse:

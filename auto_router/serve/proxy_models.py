@@ -35,3 +35,16 @@ async def permitted_models(names: Iterable[str], token: Any) -> frozenset[str]:
     router = proxy_router()
     allowed = {name for name in names if await is_model_authorized_for_token(model=name, valid_token=token, llm_router=router)}
     return frozenset(allowed)
+
+
+def response_maker(response_id: str) -> str | None:
+    """Return the model group whose deployment made a response of the proxy; None where the id does not tell."""
+    from litellm.proxy.hooks.responses_id_security import ResponsesIDSecurity
+    from litellm.responses.utils import ResponsesAPIRequestUtils
+
+    # The proxy seals ids for their owner, and opens them, with a check of whose they are, behind this hook.
+    response_id = ResponsesIDSecurity()._decrypt_response_id(response_id)[0]
+    router = proxy_router()
+    deployment = ResponsesAPIRequestUtils.get_model_id_from_response_id(response_id)
+    found = None if router is None or deployment is None else router.get_deployment(model_id=deployment)
+    return None if found is None else str(found.model_name)

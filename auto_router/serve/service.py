@@ -1,13 +1,13 @@
 """One service for every server: it decides without blocking the event loop, and always names a model.
 
-Where the router cannot decide, the *fallback* is chosen: ``fallback_model``, else the best single model of training, else the
-first that the artifact knows; where there are pictures, the first of these that takes them. Then the ``reason`` is:
+Where the router cannot decide, the *fallback* is chosen: the model of the conversation, else ``fallback_model``, else the best
+single model of training, else the first that the artifact knows; and the first of these that may take the request. Then the
+``reason`` is:
 
 * ``no_artifact``: none could be opened yet;
 * ``encoder_failed``: the encoder failed, or failed before and has not answered since;
 * ``overloaded``: so many prompts wait already that this one would have its turn after ``timeout_s``: it does not wait for it;
 * ``timeout``: the decision took longer than ``timeout_s``;
-* ``no_model_fits``: no model of the pool may take this input;
 * ``no_prompt``: the request holds nothing that a user said (for servers that must forward it all the same);
 * ``internal_error``: a bug, with its traceback in the log.
 """
@@ -18,24 +18,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
-from auto_router.data.pool import ModelFacts
+from auto_router.data.request import Request
 from auto_router.decide.rule import Decision
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, EncoderError, InputRefusedError
-from auto_router.route.router import ENCODER_FAILED, STUCK, TIMEOUT, ModelRouter
-from auto_router.serve.chat import Request
+from auto_router.route.router import ENCODER_FAILED, STUCK, TIMEOUT
+from auto_router.route.sessions import open_sessions, replace_model, save_response
 from auto_router.serve.live import LiveRouter
 from auto_router.serve.metrics import Metrics, process_metrics
+from auto_router.serve.remote_images import fetch_images
 
 log = logging.getLogger(__name__)
 
-NO_ARTIFACT, OVERLOADED, NO_MODEL_FITS = "no_artifact", "overloaded", "no_model_fits"
-NO_PROMPT, INTERNAL_ERROR = "no_prompt", "internal_error"
-CAUSES = (NO_ARTIFACT, ENCODER_FAILED, OVERLOADED, TIMEOUT, NO_MODEL_FITS, NO_PROMPT, INTERNAL_ERROR)
+NO_ARTIFACT, OVERLOADED, NO_PROMPT, INTERNAL_ERROR = "no_artifact", "overloaded", "no_prompt", "internal_error"
+CAUSES = (NO_ARTIFACT, ENCODER_FAILED, OVERLOADED, TIMEOUT, NO_PROMPT, INTERNAL_ERROR)
 SHOWN = 200  # characters of a prompt in the log, where prompts are wanted there
 HEALTH_SECONDS = 3.0
 
@@ -46,6 +46,10 @@ class ServedDecision:
 
     decision: Decision
     unseen: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the decision as JSON values, and ``unseen_pictures``."""
+        return self.decision.to_dict() | {"unseen_pictures": self.unseen}
 
 
 class DecisionService:
@@ -58,7 +62,8 @@ class DecisionService:
     def __init__(self, settings: RouterSettings, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self.metrics = metrics or process_metrics()
-        self.live = LiveRouter(settings, lambda outcome: self.metrics.loads.labels(outcome).inc())
+        self.sessions = open_sessions(settings)
+        self.live = LiveRouter(settings, lambda outcome: self.metrics.loads.labels(outcome).inc(), self.sessions)
 
     def open(self) -> None:
         """Open the router; blocks for as long as that takes."""
@@ -68,6 +73,7 @@ class DecisionService:
 
     def close(self) -> None:
         self.live.close()
+        self.sessions.close()
 
     @property
     def known_models(self) -> Sequence[str]:
@@ -77,48 +83,61 @@ class DecisionService:
     async def decide(self, request: Request, models: Collection[str] | None = None) -> ServedDecision:
         """Return a decision for ``request``, whatever happens.
 
-        Pictures that cannot be read here (URLs are not fetched) are left out; the choice is then among the models that
-        take pictures. ``models`` limits the choice to those that the server has, as far as the router knows any of them.
+        Images that cannot be looked at here (at hosts that ``image_hosts`` does not name, or broken ones) are left out; the
+        choice is then among the models that take images. ``models`` limits the choice to those that the server has, as far as
+        the router knows any of them.
 
         Raises:
-            ConfigError: the artifact has no such operating point.
+            ConfigError: the artifact has no such operating point, or the request names an unknown model.
         """
         start, router = time.perf_counter(), self.live.router
-        before = 0 if router is None else router.batches.finished
-        unseen = sum(_remote(image) for image in request.images)
-        images = [image for image in request.images if not _remote(image)]
+        before = 0 if router is None else router.finished
         try:
-            served = await self._decide(request, images, unseen, models)
+            request = await self._see(request)
+            served = await self._decide(request, models)
         except TimeoutError:
-            if (
-                router is None or router.batches.finished == before
-            ):  # an encoder that answered others meanwhile is slow, not dead
+            # An encoder that answered others meanwhile is slow, not dead.
+            if router is None or router.finished == before:
                 self.live.suspect(f"no decision within {self.settings.timeout_s:g} s", start)
                 if router is not None:
-                    router.batches.replace_stuck(STUCK * self.settings.timeout_s)
-            served = self.fallback(TIMEOUT, bool(request.images))
+                    router.replace_stuck(STUCK * self.settings.timeout_s)
+            served = await self.fallback(TIMEOUT, request)
         except InputRefusedError as error:  # it answers: this one prompt alone is without a decision
             log.warning("the encoder does not take a prompt: %s", " ".join(str(error).split()))
-            served = self.fallback(ENCODER_FAILED, bool(request.images))
+            served = await self.fallback(ENCODER_FAILED, request)
         except EncoderError as error:
             self.live.suspect(" ".join(str(error).split()), start)
-            served = self.fallback(ENCODER_FAILED, bool(request.images))
+            served = await self.fallback(ENCODER_FAILED, request)
         self._note(served, time.perf_counter() - start, request)
         return served
 
-    def refuse(self, cause: str) -> ServedDecision:
-        """Return the fallback, counted, for a request that :meth:`decide` cannot be asked about."""
-        served = self.fallback(cause, False)
+    async def note_answer(self, key: str, model: str) -> None:
+        """Note, under a key of :func:`auto_router.route.sessions.session_keys`, that another model answered than the chosen."""
+        await asyncio.to_thread(replace_model, self.sessions, key, model)
+
+    async def note_response(self, response_id: str, model: str) -> None:
+        """Note which model made a response: a request that continues it goes to that model."""
+        await asyncio.to_thread(save_response, self.sessions, response_id, model)
+
+    def note(self, decision: Decision) -> ServedDecision:
+        """Return, counted, a decision that was made elsewhere."""
+        served = ServedDecision(decision)
         self._note(served, 0.0, Request(""))
         return served
 
-    def fallback(self, cause: str, images: bool) -> ServedDecision:
-        """Return the decision that is made without the router."""
+    async def refuse(self, cause: str) -> ServedDecision:
+        """Return the fallback, counted, for a request that :meth:`decide` cannot be asked about."""
+        return self.note((await self.fallback(cause, Request(""))).decision)
+
+    async def fallback(self, cause: str, request: Request) -> ServedDecision:
+        """Return the decision that is made without the router's network."""
         router = self.live.router
-        if router is not None:
-            return ServedDecision(router.fallback_decision(cause, images))
-        names = self.known_models
-        return ServedDecision(Decision(names[0], {}, (), cause, tuple(names)))
+        if router is None:
+            names = tuple(self.known_models)
+            return ServedDecision(Decision(names[0], {}, (), cause, names))
+        known = None if request.models is None else tuple(name for name in request.models if name in router.model_names)
+        limited = replace(request, models=known or None)  # unknown names are refused where the router decides
+        return ServedDecision(await asyncio.to_thread(router.fallback_decision, cause, limited))
 
     async def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether decisions are the router's own, and what is the matter where not. Asks the encoder now."""
@@ -141,32 +160,35 @@ class DecisionService:
             "encoder": {"answers": good, "error": encoder},
         }
 
-    async def _decide(
-        self, request: Request, images: Sequence[Any], unseen: int, models: Collection[str] | None
-    ) -> ServedDecision:
-        router, pictured = self.live.router, bool(request.images)
+    async def _see(self, request: Request) -> Request:
+        """Return the request with its images by URL fetched, or counted as unseen."""
+        if request.urls and self.settings.image_hosts:
+            request = await asyncio.to_thread(fetch_images, request, self.settings.image_hosts)
+        return request.without(request.urls)
+
+    async def _decide(self, request: Request, models: Collection[str] | None) -> ServedDecision:
+        router = self.live.router
         if router is None:
-            return self.fallback(NO_ARTIFACT, pictured)
+            return await self.fallback(NO_ARTIFACT, request)
         if self.live.encoder_error is not None:
-            return self.fallback(ENCODER_FAILED, pictured)
-        if router.batches.expected_wait() > self.settings.timeout_s:
-            return self.fallback(OVERLOADED, pictured)
+            return await self.fallback(ENCODER_FAILED, request)
+        if router.expected_wait(request) > self.settings.timeout_s:
+            return await self.fallback(OVERLOADED, request)
         router.policies.at(request.operating_point)
-        able = [name for name in router.model_names if not unseen or _takes_images(router, name)]
-        able = [name for name in able if models is None or name in models] or able
-        limit = able if len(able) < len(router.model_names) else None
-        asked = router.adecide(request.text, images, limit, request.operating_point)
+        served = [name for name in router.model_names if models is not None and name in models]
+        limited = replace(request, models=tuple(served)) if served and request.models is None else request
         try:
-            return ServedDecision(await asyncio.wait_for(asked, self.settings.timeout_s), unseen)
+            made = await asyncio.wait_for(router.adecide(request=limited), self.settings.timeout_s)
         except DataError:
-            readable = [image for image in images if await asyncio.to_thread(_readable, image)]
-            if len(readable) == len(images):
+            broken = [image for image in request.images if not await asyncio.to_thread(_readable, image)]
+            if not broken:
                 raise
-            return await self._decide(request, readable, unseen + len(images) - len(readable), models)
+            return await self._decide(request.without(broken), models)
         except ConfigError:
-            if self.live.router is not router:  # replaced, and so closed, between two lines above
-                return await self._decide(request, images, unseen, models)
-            return self.fallback(NO_MODEL_FITS, pictured)
+            if self.live.router is router:
+                raise
+            return await self._decide(request, models)  # replaced, and so closed, between two lines above
+        return ServedDecision(made, request.unseen_images)
 
     def _note(self, served: ServedDecision, seconds: float, request: Request) -> None:
         made, metrics = served.decision, self.metrics
@@ -174,15 +196,13 @@ class DecisionService:
         metrics.seconds.observe(seconds)
         if served.unseen:
             metrics.unseen.inc(served.unseen)
+        if made.session is not None:
+            metrics.sessions.labels(made.session).inc()
         if made.reason in CAUSES:
             metrics.fallbacks.labels(made.reason).inc()
         p = made.probabilities.get(made.model, float("nan"))
         prompt = f" prompt={request.text[:SHOWN]!r} pictures={len(request.images)}" if self.settings.log_prompts else ""
         log.info("model=%s reason=%s p=%.3f ms=%.1f%s", made.model, made.reason, p, 1000 * seconds, prompt)
-
-
-def _remote(image: Any) -> bool:
-    return isinstance(image, str) and image[:8].lower().startswith(("http://", "https://"))
 
 
 def _readable(image: ImageLike) -> bool:
@@ -191,7 +211,3 @@ def _readable(image: ImageLike) -> bool:
     except DataError:
         return False
     return True
-
-
-def _takes_images(router: ModelRouter, name: str) -> bool:
-    return router.facts.get(name, ModelFacts()).takes_images

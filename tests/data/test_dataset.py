@@ -133,9 +133,12 @@ def test_rows_are_novel_beyond_the_limit() -> None:
 def test_what_a_model_takes_and_costs() -> None:
     unknown, reading = ModelFacts(), ModelFacts(1.0, 3.0, ("text",), 100)
     assert unknown.takes_images
-    assert unknown.accepts(1e9, 5)
+    assert unknown.accepts(1e9, ["image", "tools"])
     assert unknown.price(1, 1) is None
-    assert [reading.accepts(*need) for need in ((100, 0), (101, 0), (1, 1))] == [True, False, False]
+    assert [reading.accepts(100), reading.accepts(101), reading.accepts(1, ["image"])] == [True, False, False]
+    calling = ModelFacts(capabilities=("tools", "pdf"))
+    assert calling.accepts(1, ["tools", "image"]), "no modalities are stated"
+    assert [calling.count_missing(needs) for needs in (["pdf"], ["audio"], ["audio", "reasoning", "tools"])] == [0, 1, 2]
     assert reading.price(1e6, 2e6) == 7.0
     assert ModelFacts(input_usd_per_mtok=1.0).price(1, 1) is None
     for facts in (unknown, reading):

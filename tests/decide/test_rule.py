@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_router.data.dataset import Prediction
-from auto_router.data.pool import ModelFacts
-from auto_router.decide.eligibility import Eligibility, per_model
+from auto_router.decide.eligibility import per_model
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.rule import (
     CHEAPEST_QUALIFIED,
@@ -224,25 +223,6 @@ def test_decisions_hold_what_was_decided_and_no_other_row() -> None:
     assert pickle.loads(pickle.dumps(made[0])) == plain[0]  # noqa: S301
     with pytest.raises(AttributeError, match="no attribute 'modle'"):
         made[0].modle  # type: ignore[attr-defined]  # noqa: B018
-
-
-def test_eligibility_holds_modality_context_and_subset() -> None:
-    facts = {
-        "mid": ModelFacts(modalities=("text",)),
-        "small": ModelFacts(modalities=("text", "image"), context_window=100),
-    }
-    texts, counts = ["short", "short", "x" * 301], [0, 1, 0]
-    eligibility = Eligibility.of(NAMES, facts)
-    eligible = eligibility.eligible(texts, counts)
-    assert eligible.tolist() == [[True, True, True], [True, False, False], [True, True, False]]
-    assert eligibility.eligible(texts, counts, [{"mid"}])[0].tolist() == [False, True, False]
-    wide = Eligibility.of(NAMES, {"mid": ModelFacts(context_window=1100)})
-    assert wide.eligible(texts, counts).all(), "none is near a limit"
-    assert wide.eligible(["x" * 301], [1]).tolist() == [[True, False, True]]
-    all_named = Eligibility.of(NAMES, {name: ModelFacts(context_window=100) for name in NAMES})
-    assert all_named.eligible(["short", "x" * 301], [0, 0]).tolist() == [[True] * 3, [False] * 3]
-    with pytest.raises(ConfigError, match="unknown model 'tiny'; this router knows big, mid, small"):
-        eligibility.eligible(texts, counts, [["tiny"]])
 
 
 @pytest.mark.parametrize(

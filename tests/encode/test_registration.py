@@ -115,8 +115,8 @@ def test_installed_packages_register_encoders(tmp_path: Path, monkeypatch: pytes
 def test_a_server_is_told_where_its_encoder_answers(tmp_path: Path) -> None:
     from prometheus_client import CollectorRegistry
 
+    from auto_router.data.request import Request
     from auto_router.decide.settings import RouterSettings
-    from auto_router.serve.chat import Request
 
     with EmbeddingsServer(dim=2) as first, EmbeddingsServer(dim=2) as moved:
         generator = open_encoder("openai", url=first.url)

@@ -14,10 +14,19 @@ import uvicorn
 
 from tests.servers import free_port
 
+MARKS = {
+    "image": (b'"image_url"', b'"input_image"'),
+    "tools": (b'"tools":[{', b'"tools": [{', b'"function_call_output"'),
+    "pdf": (b'"file_data"', b'"input_file"', b"application/pdf"),
+    "audio": (b'"input_audio"',),
+    "json_schema": (b'"json_schema"',),
+}
+"""What in a body tells that it needs a capability."""
+
 
 @dataclass
 class Endpoint:
-    """Answers ``NAME says hello``, or a call of the first tool; with 500 while ``down``.
+    """Answers ``NAME says hello``, or a call of the first tool; with 500 while ``down``, with 400 what it cannot do.
 
     ``bodies`` are what it was asked, ``callers`` the address and port that each came from: one connection, one port.
     """
@@ -25,6 +34,9 @@ class Endpoint:
     name: str
     port: int = 0
     down: bool = False
+    can: frozenset[str] | None = None
+    """Of ``MARKS``; None: everything."""
+    refused: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     callers: list[tuple[str, int]] = field(default_factory=list)
 
@@ -44,6 +56,12 @@ class Endpoint:
         self.callers.append(scope["client"])
         if self.down:
             return await _send(send, 500, {"error": {"message": f"{self.name} is down", "type": "server_error"}})
+        lacking = [need for need, marks in MARKS.items() if self.can is not None and need not in self.can
+                   and any(mark in data for mark in marks)]  # fmt: skip
+        if lacking:
+            self.refused += 1
+            said = f"{self.name} does not support {', '.join(lacking)}"
+            return await _send(send, 400, {"error": {"message": said, "type": "invalid_request_error"}})
         if scope["path"] == "/v1/responses":
             return await self._respond(send, body)
         if body.get("stream"):

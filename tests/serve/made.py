@@ -32,7 +32,8 @@ def every_setting(path: Path) -> dict[str, Any]:
         "device": "cpu", "verbose": True, "fallback_model": "poet", "operating_point": "economy", "guard_unfamiliar": False,
         "encoder": "local", "clip_server": "127.0.0.1:1", "encoder_model": "x", "encoder_url": "http://127.0.0.1:1/v1",
         "encoder_key_env": "NO_KEY", "encoder_timeout_s": 5.0, "threads": 1, "cache_bytes": 10_000, "drift_window": 7,
-        "timeout_s": 9.0, "log_prompts": True,
+        "timeout_s": 9.0, "log_prompts": True, "session_policy": "sticky", "session_seconds": 60.0, "max_sessions": 9,
+        "session_store": "redis://127.0.0.1:1/0", "image_hosts": ("images.example",),
     }  # fmt: skip
 
 
@@ -41,8 +42,13 @@ def local_encoder() -> EmbeddingGenerator:
     return open_encoder("local")
 
 
-def save_made(path: Path, names: Sequence[str] | None = None, encoder: EmbeddingGenerator | None = None) -> Path:
-    """Write the artifact; with ``names``, those stand for ``NAMES``, in that order."""
+def save_made(
+    path: Path,
+    names: Sequence[str] | None = None,
+    encoder: EmbeddingGenerator | None = None,
+    facts: dict[str, ModelFacts] | None = None,
+) -> Path:
+    """Write the artifact; with ``names``, those stand for ``NAMES``, in that order. ``facts``: instead of modalities alone."""
     encoder, named = encoder or local_encoder(), tuple(names or NAMES)
     rows = encoder.embed_batch([MATH, POEM])
     towards = torch.from_numpy(rows[0] - rows[1])
@@ -51,7 +57,8 @@ def save_made(path: Path, names: Sequence[str] | None = None, encoder: Embedding
         network.output.weight.zero_()
         network.output.weight[0], network.output.weight[1] = 3 * towards, -3 * towards
         network.output.bias.copy_(torch.tensor([0.5, 0.5, -1.0]))
-    facts = {name: ModelFacts(modalities=("text", "image") if place == 2 else ("text",)) for place, name in enumerate(named)}
+    modalities = [("text", "image") if place == 2 else ("text",) for place in range(len(named))]
+    facts = facts or {name: ModelFacts(modalities=taken) for name, taken in zip(named, modalities, strict=True)}
     costs = dict(zip(named, [1.0, 0.1, 2.0], strict=True))
     points = {
         "accuracy": OperatingPoint("", named[0]),

@@ -17,6 +17,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.data.request import Request
 from auto_router.decide.settings import RouterSettings
 from auto_router.encode import retry
 from auto_router.encode.encoder import EmbeddingGenerator
@@ -24,7 +25,6 @@ from auto_router.encode.factory import open_encoder
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 from auto_router.route.router import ModelRouter
-from auto_router.serve.chat import Request
 from auto_router.serve.metrics import Metrics
 from auto_router.serve.service import DecisionService
 from tests.embeddings_peer import EmbeddingsServer

@@ -24,10 +24,10 @@ if find_spec("litellm") is None:  # not importorskip: importing it asks for pric
 import yaml
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
 
+from auto_router.data.request import Request
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
 from auto_router.route.router import ModelRouter
-from auto_router.serve.chat import Request
 from tests.checkout import ROOT
 from tests.serve.endpoints import Endpoint, serving
 from tests.serve.made import MATH, POEM, every_setting, local_encoder, save_made

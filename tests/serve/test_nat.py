@@ -30,12 +30,12 @@ from PIL import Image
 
 from auto_router.decide.settings import RouterSettings
 from auto_router.route.router import ModelRouter
-from auto_router.serve.chat import decision_plain
 from auto_router.serve.nat import SERVICES
 from tests.checkout import ROOT
 from tests.helpers import HOSTILE_PROMPTS, png
 from tests.serve.made import MATH, NAMES, POEM, every_setting, local_encoder, save_made
 from tests.serve.processes import Running, running
+from tests.serve.request_cases import CASES, RequestCase
 
 CHAT = "/sfc_router/chat/completions"
 SECRET = "the password is swordfish"
@@ -70,7 +70,7 @@ def uri(image: bytes) -> str:
 
 def expected(router: ModelRouter, text: str, images: list[Any] | None = None, **given: Any) -> dict[str, Any]:
     """The decision as JSON has it, its numbers as a batch of one has them."""
-    return json.loads(json.dumps(decision_plain(router.decide(text, images, **given))))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(router.decide(text, images, **given).to_dict() | {"unseen_pictures": 0}))  # type: ignore[no-any-return]
 
 
 def same(told: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -109,8 +109,7 @@ def test_pictures_turns_and_what_else_clients_send(client: OpenAI, router: Model
     assert chosen(client, user(text, image))["model"] == "eyes", "the others take no pictures"
     turns = [user(POEM), {"role": "assistant", "content": "Rain."}, user({"type": "text", "text": "Another?"}, image)]
     second = {"role": "developer", "content": "Be brief."}
-    asked = f"User: {POEM}\n\nAssistant: Rain.\n\nUser: Another?"
-    same(chosen(client, second, *turns), expected(router, asked, [red]))
+    same(chosen(client, second, *turns), router.decide(messages=turns).to_dict() | {"unseen_pictures": 0})
     two = {"type": "image_url", "image_url": {"url": uri(blue)}}
     same(
         chosen(client, user({**text, "cache_control": {"type": "ephemeral"}}, image, two)), expected(router, MATH, [red, blue])
@@ -120,6 +119,39 @@ def test_pictures_turns_and_what_else_clients_send(client: OpenAI, router: Model
     same(chosen(client, user(MATH), model="auto-economy"), expected(router, MATH, operating_point="economy"))
     unseen = chosen(client, user(text, {"type": "image_url", "image_url": {"url": "https://127.0.0.1:1/a.png"}}))
     assert (unseen["model"], unseen["unseen_pictures"]) == ("eyes", 1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_apps_and_agents_send_is_seen(server: Running, router: ModelRouter, case: RequestCase) -> None:
+    status, said, _ = server.ask("POST", "/route", {"max_tokens": 9} | case.body)
+    assert status == 200, said
+    told = json.loads(said)
+    assert told["unseen_pictures"] == case.unseen
+    same(told, router.decide(**{"max_tokens": 9} | case.body).to_dict() | {"unseen_pictures": case.unseen})
+    if "image" in case.needs:
+        assert told["model"] == "eyes", "the others take no images"
+
+
+def test_a_conversation_keeps_its_model(server: Running, client: OpenAI) -> None:
+    turns = [user(MATH), {"role": "assistant", "content": "1567"}, user("ok thanks, shorter please")]
+    first, second = chosen(client, turns[0]), chosen(client, *turns)
+    assert [(told["model"], told["session"]) for told in (first, second)] == [("math", "new"), ("math", "kept")]
+    for text in (MATH, "And now?"):
+        status, said, _ = server.ask("POST", "/route", {"text": text}, {"x-session-id": "a-session"})
+        assert (status, json.loads(said)["model"]) == (200, "math")
+    said = server.ask("POST", "/route", {"text": "And now?", "session": "a-session", "models": ["poet"]})[1]
+    assert json.loads(said)["model"] == "poet"
+    assert sample_sum(server, "auto_router_sessions_total") >= 4
+
+
+def test_a_response_is_continued_by_its_maker(server: Running) -> None:
+    assert server.ask("POST", "/route/response", {"id": "resp_1", "model": "poet"})[0] == 204
+    assert server.ask("POST", "/route/response", {"id": "resp_1"})[0] == 400
+    for given in (MATH, [{"type": "function_call_output", "call_id": "c1", "output": "42"}]):
+        said = json.loads(server.ask("POST", "/route", {"input": given, "previous_response_id": "resp_1"})[1])
+        assert (said["model"], said["session"], said["ranking"]) == ("poet", "pinned", ["poet"])
+    said = json.loads(server.ask("POST", "/route", {"input": MATH, "previous_response_id": "resp_2"})[1])
+    assert said["session"] == "unknown_maker"
 
 
 def test_a_stream_says_the_same(client: OpenAI, router: ModelRouter) -> None:
@@ -150,7 +182,8 @@ def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRoute
     [
         b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, {}, {"messages": []}, {"messages": [{"role": "king"}]},
         {"messages": [user(" ")]}, {"messages": [{"role": "user", "content": 5}]}, {"messages": "hi"},
-        {"messages": [user("x")], "model": "auto-quality"},
+        {"messages": [user("x")], "model": "auto-quality"}, {"text": "x", "modles": ["math"]},
+        {"text": "x", "models": ["gpt-9"]},
     ],
 )  # fmt: skip
 def test_what_asks_nothing_is_refused_with_a_reason(server: Running, route: str, body: Any) -> None:

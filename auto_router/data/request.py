@@ -1,0 +1,256 @@
+"""A request as an application sends it, read for routing: chat completions, Anthropic's messages, responses, or plain text.
+
+    from auto_router.data.request import read_request
+    request = read_request({"messages": [...], "tools": [...]})
+    router.decide(request=request)
+
+What is embedded is :func:`auto_router.data.conversation.conversation_input`'s decision, here as in Stage 1. Beside it stand
+what a model needs to answer the request at all, how many tokens it is about, and which session it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from auto_router.data.conversation import Turn, conversation_input, plain_json, turns_of
+from auto_router.data.images import image_size
+from auto_router.data.tokens import EXPECTED_OUTPUT, estimate_document_tokens, estimate_image_tokens, estimate_tokens
+from auto_router.errors import DataError
+
+AUTO = "auto"
+POINTS = ("accuracy", "quality", "balanced", "economy")
+ALIASES: dict[str, str | None] = {AUTO: None} | {f"{AUTO}-{point}": point for point in POINTS}
+"""Model names that a client may ask for, and the operating point that each stands for (None: the router's own)."""
+PLAIN_FIELDS = ("text", "images", "operating_point", "models", "session", "session_id", "metadata", "model")
+"""What a request may say that is no conversation."""
+
+_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_SESSIONS = ("session_id", "litellm_session_id", "conversation", "conversation_id", "thread_id")
+_USER_SESSION = re.compile(r"session_(?:id\W{1,6})?([0-9A-Za-z-]{8,80})")
+_SESSION_HEADER = re.compile(r"x-(?:[a-z0-9-]{1,40}-)?session(?:-id)?")
+_ID_CHARACTERS = 512
+_OFF = (None, False, "none", "disabled")
+MAX_FINGERPRINTS = 5
+MESSAGE_TOKENS = 4.0  # what marks a message's beginning and end
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be routed."""
+
+    text: str
+    images: tuple[Any, ...] = ()
+    operating_point: str | None = None
+    context: str = ""
+    """The turns that lead to ``text``; empty where none do."""
+    needs: frozenset[str] = frozenset()
+    """Capabilities that a model must have, of :data:`auto_router.data.pool.CAPABILITIES`."""
+    unseen_images: int = 0
+    """Images that cannot be looked at here: the provider alone knows their ids."""
+    session: str | None = field(default=None, compare=False)
+    """What the client says the conversation is called."""
+    previous_response: str | None = field(default=None, compare=False)
+    """The response that this one continues: only the model that made it can."""
+    keeps_maker: bool = field(default=False, compare=False)
+    """It holds encrypted reasoning or signatures that only the model which made them can read."""
+    fingerprints: tuple[str, ...] = field(default=(), compare=False)
+    """What tells the conversation where nobody names it: a digest of its turns so far, then of what it was up to earlier
+    turns of the user or of tools, the latest first."""
+    text_tokens: float | None = field(default=None, compare=False)
+    """Tokens of everything but images, the expected answer included; None: those of ``text``."""
+    models: tuple[str, ...] | None = field(default=None, compare=False)
+    """The only models that may answer; None: any."""
+
+    @cached_property
+    def tokens(self) -> float:
+        """About how many tokens the request and its answer have, without images."""
+        if self.text_tokens is not None:
+            return self.text_tokens
+        return estimate_tokens(self.text) + estimate_tokens(self.context) + EXPECTED_OUTPUT
+
+    @cached_property
+    def image_sizes(self) -> tuple[tuple[int, int] | None, ...]:
+        """Width and height of each image, those that cannot be seen included; None where unknown."""
+        return (*map(image_size, self.images), *[None] * self.unseen_images)
+
+    def image_tokens(self, rule: str) -> float:
+        """Return about how many tokens the images take, by a provider's rule."""
+        return sum(estimate_image_tokens(size, rule) for size in self.image_sizes)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells the request from others: the same in every step of a tool loop."""
+        return _digest([self.text, *(image for image in self.images if isinstance(image, str))])
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The images that are only named by their URL."""
+        return tuple(filter(is_url, self.images))
+
+    def without(self, images: Collection[Any]) -> Request:
+        """Return the request with these images counted as unseen."""
+        left = tuple(image for image in self.images if not any(image is other for other in images))
+        return replace(self, images=left, unseen_images=self.unseen_images + len(self.images) - len(left))
+
+    @property
+    def demands(self) -> frozenset[str]:
+        """``needs``, and ``image`` where there is one."""
+        return self.needs | {"image"} if self.images or self.unseen_images else self.needs
+
+
+def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request:
+    """Read a request's JSON, whatever API it was written for.
+
+    Known are chat completions and Anthropic's messages (``messages``), responses (``input``), and ``text`` with ``images``,
+    ``operating_point``, ``models`` and ``session``. A model name of :data:`ALIASES` names an operating point. What is unknown
+    in the first three is passed over.
+
+    Args:
+        body: of the request.
+        headers: of the request; one of them may name its session, see :func:`session_of`.
+
+    Raises:
+        DataError: there is no conversation in it, or nothing that a user said; ``text`` beside a field that is unknown.
+    """
+    if not isinstance(body, Mapping):
+        raise DataError(f"the body must be a JSON object with messages or text, got {type(body).__name__}")
+    session = session_of(body, headers)
+    if "text" in body and "messages" not in body and not isinstance(body["text"], Mapping):
+        return _plain(body, session)
+    previous = body.get("previous_response_id")
+    turns = turns_of(messages_of(body))
+    try:
+        prompt, images, context = conversation_input(turns)
+    except DataError:
+        if not isinstance(previous, str):
+            raise
+        prompt, images, context = "", (), ""  # results of tools: the request that began the loop is the provider's to know
+    return Request(
+        prompt, images, ALIASES.get(str(body.get("model") or AUTO)), context, _needs(body, turns),
+        sum(turn.unseen_images for turn in turns), session, previous if isinstance(previous, str) else None,
+        any(turn.is_signed for turn in turns), _fingerprints(body, turns), _tokens(body, turns),
+    )  # fmt: skip
+
+
+def is_url(image: Any) -> bool:
+    """Is an image one at a URL, which nothing fetches unasked?"""
+    return isinstance(image, str) and image[:20].lstrip().lower().startswith(("http://", "https://"))
+
+
+def messages_of(body: Mapping[str, Any]) -> Any:
+    """Return the messages, or items, of a request. Raises DataError where it has none."""
+    if "messages" in body:
+        return body["messages"]
+    given = body.get("input")
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if isinstance(given, list):
+        return given
+    raise DataError("the body has no messages: give a chat request, or text and images")
+
+
+def session_of(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> str | None:
+    """Return what a request says its conversation is called, None where it says nothing.
+
+    Looked at, in this order: a header ``x-session-id``, ``x-auto-router-session`` or ``x-NAME-session-id``; ``session_id``,
+    ``conversation`` and the like in the body or its ``metadata``; the session in an Anthropic ``metadata.user_id``.
+    """
+    for name, value in (headers or {}).items():
+        if _SESSION_HEADER.fullmatch(name.lower()) and value.strip():
+            return value.strip()[:_ID_CHARACTERS]
+    metadata = [found for name in ("metadata", "litellm_metadata") if isinstance(found := body.get(name), Mapping)]
+    for place in (body, *metadata):
+        for name in _SESSIONS:
+            said = place.get(name)
+            said = said.get("id") if isinstance(said, Mapping) else said
+            if isinstance(said, str) and said.strip():
+                return said.strip()[:_ID_CHARACTERS]
+    user = metadata[0].get("user_id") if metadata else None
+    if isinstance(user, Mapping):
+        return session_of({"session_id": user.get("session_id")})
+    found = _USER_SESSION.search(user[:1000]) if isinstance(user, str) else None
+    return found[1] if found else None
+
+
+def _plain(body: Mapping[str, Any], session: str | None) -> Request:
+    unknown = sorted(set(body) - set(PLAIN_FIELDS))
+    if unknown:
+        raise DataError(f"beside text, {', '.join(map(str, unknown))[:200]} is unknown; allowed are {', '.join(PLAIN_FIELDS)}")
+    text, images, point, models = body["text"], body.get("images") or (), body.get("operating_point"), body.get("models")
+    if not isinstance(text, str) or not isinstance(images, Sequence) or isinstance(images, str):
+        raise DataError("text must be a string and images a list of base64 strings or data URIs")
+    if not text.strip() and not images:
+        raise DataError("text is empty and there are no images: there is nothing to decide")
+    if point is not None and point not in POINTS:
+        raise DataError(f"operating_point must be one of {', '.join(POINTS)}, got {str(point)[:40]!r}")
+    if models is not None and not (isinstance(models, list) and models and all(isinstance(name, str) for name in models)):
+        raise DataError(f"models must be a list of model names, got {str(models)[:80]!r}")
+    named = body.get("session")
+    if named is not None and not isinstance(named, str):
+        raise DataError(f"session must be a string, got {type(named).__name__}")
+    point = point or ALIASES.get(str(body.get("model") or AUTO))
+    return Request(text, tuple(images), point, session=named or session, models=None if models is None else tuple(models))
+
+
+def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:
+    needs = {need for turn in turns for need in turn.needs}
+    needs |= {"tools"} if body.get("tools") or body.get("functions") else set()
+    needs |= {"parallel_tools"} if body.get("parallel_tool_calls") is True and "tools" in needs else set()
+    formats = [body.get("response_format"), body.get("output_format"), _inside(body, "text"), _inside(body, "output_config")]
+    for given in formats:
+        if isinstance(given, Mapping) and given.get("type") == "json_schema":
+            needs.add("json_schema")
+    reasoning = body.get("reasoning")
+    effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
+    thinking = body.get("thinking")
+    kind = thinking.get("type") if isinstance(thinking, Mapping) else None
+    if any(value not in _OFF for value in (body.get("reasoning_effort"), effort, kind)):
+        needs.add("reasoning")
+    if isinstance(body.get("modalities"), list) and "audio" in body["modalities"]:
+        needs.add("audio")
+    return frozenset(needs)
+
+
+def _inside(body: Mapping[str, Any], name: str) -> Any:
+    value = body.get(name)
+    return value.get("format") if isinstance(value, Mapping) else None
+
+
+def _tokens(body: Mapping[str, Any], turns: Sequence[Turn]) -> float:
+    total = sum(estimate_tokens(turn.text) + estimate_tokens(turn.other_text) + MESSAGE_TOKENS for turn in turns)
+    total += sum(estimate_document_tokens(turn.document_bytes) for turn in turns if turn.document_bytes)
+    for name in ("system", "instructions", "tools", "functions", "response_format", "text", "output_format"):
+        value = body.get(name)
+        if value:
+            total += estimate_tokens(value if isinstance(value, str) else plain_json(value))
+    limits = [body[name] for name in _LIMITS if isinstance(body.get(name), int) and not isinstance(body[name], bool)]
+    return total + max(0, max(limits, default=EXPECTED_OUTPUT))
+
+
+def _fingerprints(body: Mapping[str, Any], turns: Sequence[Turn]) -> tuple[str, ...]:
+    """Return digests of the conversation up to each turn that a model was asked at, the latest first.
+
+    Whose turns are the same to the letter is in the same conversation; a reply tells it from others that began alike.
+    """
+    system = [plain_json(body.get(name)) for name in ("system", "instructions") if body.get(name)]
+    running, found = _digest(system), []
+    for place, turn in enumerate(turns):
+        images = (image for image in turn.images if isinstance(image, str))
+        running = _digest([running, turn.role, turn.request or turn.text, turn.other_text, *images])
+        following = turns[place + 1].role if place + 1 < len(turns) else "assistant"
+        if following == "assistant" and turn.role != "assistant":
+            found.append(running)
+    return tuple(reversed(found[-MAX_FINGERPRINTS:]))
+
+
+def _digest(parts: Sequence[str]) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        found.update(len(data).to_bytes(8, "little") + data)
+    return found.hexdigest()

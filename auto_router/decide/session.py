@@ -1,0 +1,204 @@
+"""The rule of sessions: when the model of a conversation stays, and when another takes over.
+
+A conversation that changes its model pays: the provider's prompt cache is lost, and the style changes. Under ``adaptive`` the
+model of the last turn stays unless another is worth more than the price of switching, in the units that the decision has:
+
+* under an operating point, ``(P(new) - penalty) - (P(old) - penalty)`` must exceed :func:`switch_price`. Where costs are
+  expected, that of the new model includes what is paid again: its full price for the conversation so far, less the old
+  model's ``cached_input_usd_per_mtok``;
+* under thresholds and costs of the caller's, the old model must cost more than ``DEARER`` times the new one;
+* under thresholds alone, ``P(new) - P(old)`` must exceed the price;
+* a model that no longer reaches its threshold goes, where another does.
+
+A step of a tool loop is the same request again, and is not decided anew. ``sticky`` keeps the first model while it may take the
+request; ``none`` decides every turn by itself. Under each of them, what only its maker can read stays with its maker.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from auto_router.arrays import Floats
+from auto_router.data.conversation import count_words
+from auto_router.data.dataset import Prediction
+from auto_router.data.pool import ModelFacts
+from auto_router.data.request import Request
+from auto_router.decide.policy import Policy
+from auto_router.decide.rule import UNFAMILIAR, Choices
+from auto_router.decide.settings import ADAPTIVE, NONE, STICKY
+
+SESSION = "session"
+"""The reason of a decision that the session made, and not the rule."""
+NEW, KEPT, SWITCHED, PINNED = "new", "kept", "switched", "pinned"
+UNKNOWN_MAKER, STORE_DOWN = "unknown_maker", "store_down"
+"""What became of a request's session: it has no past here; its model stayed; another took over; only this model can read what
+it wrote; only one could, and nobody knows which; the store of sessions does not answer."""
+
+SWITCH_PRICE = 0.1
+"""Probability of a right answer that a change of model must be worth, while the conversation stays with its subject. This and
+the next three were set on six chats (``benchmarks/growing_chats.py --tune``), where follow-ups gained up to .08."""
+NEW_SUBJECT_PRICE = 0.0
+"""The same where the request is about something else."""
+SAME_SUBJECT = 0.22
+"""Cosine of two requests' embeddings above which they are about the same: follow-ups had .29 or more, new tasks .13 or less."""
+LEANING_WORDS = 7
+"""A request of fewer words leans on what was said before, whatever its embedding says."""
+DEARER = 2.0
+CACHE_SECONDS = 300.0
+"""How long a provider keeps a prompt in its cache, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is remembered of a conversation."""
+
+    model: str
+    request: str = ""
+    """Digest of the request that was decided last."""
+    tokens: float = 0.0
+    """About how many tokens the model was sent: what its provider may have in its prompt cache."""
+    at: float = 0.0
+    """Seconds since the epoch."""
+    subject: bytes = b""
+    """Embedding of the request, int8."""
+
+    def to_json(self) -> str:
+        return json.dumps([self.model, self.request, round(self.tokens), round(self.at, 3), self.subject.hex()])
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Session | None:
+        """Build from :meth:`to_json`; None from anything else."""
+        try:
+            model, request, tokens, at, subject = json.loads(text)
+            found = bytes.fromhex(subject)
+        except (ValueError, TypeError):
+            return None
+        numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in (tokens, at))
+        strings = isinstance(model, str) and isinstance(request, str)
+        return cls(model, request, tokens, at, found) if numbers and strings else None
+
+
+class SessionTurn(NamedTuple):
+    """A request in its conversation: what is remembered of that, and what will be."""
+
+    request: Request
+    before: Session | None
+    now: Session
+    """Its ``model`` is set when it is decided."""
+
+
+def pack_subject(vector: Floats | npt.NDArray[np.float32]) -> bytes:
+    """Return a unit vector as int8, its largest number being 127."""
+    largest = float(np.abs(vector).max(initial=0.0))
+    return b"" if largest == 0.0 else np.round(vector * (127.0 / largest)).astype(np.int8).tobytes()
+
+
+def compare_subjects(first: bytes, second: bytes) -> float:
+    """Return the cosine of two packed vectors; 1, so the same subject, where one is missing or of another encoder."""
+    if not first or len(first) != len(second):
+        return 1.0
+    a, b = (np.frombuffer(packed, dtype=np.int8).astype(np.float32) for packed in (first, second))
+    return float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)
+
+
+def switch_price(turn: SessionTurn) -> float:
+    """Return the probability of a right answer that a change of model must be worth at this turn."""
+    assert turn.before is not None
+    leans = count_words(turn.request.text) < LEANING_WORDS
+    same = leans or compare_subjects(turn.before.subject, turn.now.subject) > SAME_SUBJECT
+    return SWITCH_PRICE if same else NEW_SUBJECT_PRICE
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRule:
+    """Keeps the models of conversations, of a router that has these models."""
+
+    names: tuple[str, ...]
+    facts: Mapping[str, ModelFacts]
+    policy: str = ADAPTIVE
+    """``adaptive``, ``sticky`` or ``none``."""
+
+    def keep_models(
+        self, choices: Choices, prediction: Prediction, policies: Sequence[Policy], turns: Sequence[SessionTurn | None]
+    ) -> tuple[Choices, list[str | None]]:
+        """Return the choices of ``N`` rows with the models of their sessions kept, and what became of each session.
+
+        Args:
+            choices: of the rule.
+            prediction: that they rest on.
+            policies: in force for each row.
+            turns: each row's place in its conversation; None where it has none.
+        """
+        ranking, reasons = choices.ranking.copy(), list(choices.reasons)
+        outcomes: list[str | None] = []
+        for row, turn in enumerate(turns):
+            outcome = None
+            if turn is not None:
+                known = turn.before is not None and turn.before.model in self.names
+                old = self.names.index(turn.before.model) if turn.before is not None and known else None
+                outcome = self._judge(row, turn, old, choices, prediction, policies[row])
+                if old is not None and outcome in (KEPT, PINNED) and ranking[row, 0] != old:
+                    ranking[row] = [old, *(j for j in ranking[row].tolist() if j != old)]
+                    reasons[row] = SESSION
+            outcomes.append(outcome)
+        return choices._replace(ranking=ranking, reasons=reasons), outcomes
+
+    def _judge(
+        self, row: int, turn: SessionTurn, old: int | None, choices: Choices, prediction: Prediction, policy: Policy
+    ) -> str:
+        """Return what becomes of a row's session whose last model is ``old``."""
+        request, new = turn.request, int(choices.ranking[row, 0])
+        if turn.before is None or old is None:
+            return NEW if request.previous_response is None else UNKNOWN_MAKER
+        bound = request.previous_response is not None or request.keeps_maker
+        if bound and (request.models is None or self.names[old] in request.models):
+            return PINNED
+        if not choices.eligible[row, old]:
+            return SWITCHED
+        if new == old or self.policy == STICKY:
+            return KEPT
+        if self.policy == NONE:
+            return SWITCHED
+        if turn.before.request == turn.now.request or choices.reasons[row] == UNFAMILIAR:
+            return KEPT  # the same request again; or one that says too little to leave a model for
+        return SWITCHED if self._is_worth_more(row, turn, old, choices, prediction, policy) else KEPT
+
+    def _is_worth_more(
+        self, row: int, turn: SessionTurn, old: int, choices: Choices, prediction: Prediction, policy: Policy
+    ) -> bool:
+        """Is the model that the rule chose worth more than ``old`` and the change?"""
+        p, new = prediction.probabilities[row], int(choices.ranking[row, 0])
+        if choices.qualified[row, old] != choices.qualified[row, new]:
+            return bool(choices.qualified[row, new])
+        gain = float(np.nan_to_num(p[new]) - np.nan_to_num(p[old]))
+        if policy.penalties is None and policy.costs is not None:
+            return bool(policy.costs[old] > DEARER * policy.costs[new])
+        expected = prediction.expected_costs
+        if policy.pricing is not None and expected is not None:
+            penalties = policy.pricing(expected[row] + self._costs_of_switching(turn, old))
+            gain -= float(penalties[new] - penalties[old])
+        elif policy.penalties is not None:
+            gain -= float(policy.penalties[new] - policy.penalties[old])
+        return gain > switch_price(turn)
+
+    def _costs_of_switching(self, turn: SessionTurn, old: int) -> Floats:
+        """Return USD ``[M]`` by which each model's input costs more than at ``old``, whose provider has it in its cache.
+
+        0 where no price of cached input is stated, or the conversation rested for longer than a cache lasts.
+        """
+        assert turn.before is not None
+        stated = [self.facts.get(name, ModelFacts()) for name in self.names]
+        cached, full = stated[old].cached_input_usd_per_mtok, stated[old].input_usd_per_mtok
+        if cached is None or turn.now.at - turn.before.at > CACHE_SECONDS:
+            return np.zeros(len(self.names))
+        prices = [full if facts.input_usd_per_mtok is None else facts.input_usd_per_mtok for facts in stated]
+        extra = np.array([cached if price is None else price for price in prices]) - cached
+        extra[old] = 0.0
+        return np.asarray(extra * turn.before.tokens / 1e6)

@@ -1,0 +1,213 @@
+"""Do conversations keep their model, leave it when the task changes, and cost less so?
+
+    OMP_NUM_THREADS=1 python benchmarks/growing_chats.py [--router FILE] [--points accuracy balanced] [--tune]
+                                                         [--json FILE] [--check]
+
+The chats of ``growing_chats.txt`` are sent turn by turn, tool loops included, to a router trained on llmrouter14 (by
+``conversations.py``), under each session policy. Printed are the share of the user's follow-up turns that change the model,
+the share of real changes of task that do, the mean P(right) of the chosen models, and what the chats would cost with a prompt
+cache: tokens that a model's provider has seen of the chat already at a tenth of the price. ``--tune`` takes the six chats that
+the constants of ``auto_router/decide/session.py`` were set on, instead of the others.
+
+Targets (``--check`` exits 1 where one is missed), at every point: under ``adaptive`` at most 8 % of follow-up turns change the
+model, at least half of the changes of task do, and for each of the price sets no policy that costs less is right as often, to
+``TOLERANCE``. Where one model is the best for both tasks there is nothing to change to: the line of ``none`` tells how often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conversations import hold_out
+from recorded import DATA
+from tabulate import tabulate
+
+from auto_router.artifacts import Artifact, load_artifact, save_artifact
+from auto_router.data.pool import ModelFacts
+from auto_router.data.request import read_request
+from auto_router.decide.settings import SESSION_POLICIES
+from auto_router.encode.factory import open_encoder
+from auto_router.errors import run
+from auto_router.files import write_json
+from auto_router.route.router import ModelRouter
+
+CHATS = Path(__file__).with_suffix(".txt")
+MAX_CHANGES, MIN_TASK_CHANGES, TOLERANCE = 0.08, 0.5, 0.003
+SYSTEM_TOKENS, REPLY_TOKENS = 1_500.0, 300.0
+"""What chats have beside the words that are written here: the operator's instructions, and replies at full length."""
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request of a chat: everything said so far."""
+
+    messages: list[Message]
+    kind: str
+    """``first``, ``task`` (the user begins another one), ``follow-up`` or ``tool``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was chosen for one request."""
+
+    ask: Ask
+    model: str
+    probability: float
+    tokens: float
+
+
+def read_chats(tune: bool) -> dict[str, list[Ask]]:
+    """Return the requests of every chat."""
+    parts = CHATS.read_text(encoding="utf-8").split("== ")[1:]
+    chats = {part.partition("\n")[0].strip(): list(grow(part.splitlines()[1:])) for part in parts}
+    return {name: asks for name, asks in chats.items() if name.startswith("tune-") == tune}
+
+
+def grow(lines: Sequence[str]) -> Iterator[Ask]:
+    """Yield the requests of one chat."""
+    messages: list[Message] = []
+    for line in filter(None, lines):
+        mark, _, said = line.partition(" ")
+        if mark in ("U", "U*"):
+            kind = "first" if not messages else "task" if mark == "U*" else "follow-up"
+            messages = [*messages, {"role": "user", "content": said}]
+            yield Ask(messages, kind)
+        elif mark == "C":
+            call = {"id": str(len(messages)), "type": "function", "function": {"name": "run", "arguments": said}}
+            messages = [*messages, {"role": "assistant", "content": None, "tool_calls": [call]}]
+        elif mark == "R":
+            messages = [*messages, {"role": "tool", "tool_call_id": str(len(messages) - 1), "content": said}]
+            yield Ask(messages, "tool")
+        else:
+            messages = [*messages, {"role": "assistant", "content": said}]
+
+
+def price_sets(artifact: Artifact) -> dict[str, dict[str, ModelFacts]]:
+    """Return three sets of prices: one for all, those that were recorded, and those with the dear ones five times as dear."""
+    point = next(point for point in artifact.operating_points.values() if point.costs)
+    mean = float(np.mean(list(point.costs.values())))
+    found = {}
+    for name, price in (("one price", lambda cost: 1.0), ("recorded", lambda cost: cost / mean),
+                        ("steep", lambda cost: cost / mean * (5.0 if cost > mean else 1.0))):  # fmt: skip
+        prices = {model: price(cost) for model, cost in point.costs.items()}
+        found[name] = {
+            model: replace(artifact.facts.get(model, ModelFacts()), input_usd_per_mtok=usd, output_usd_per_mtok=4 * usd,
+                           cached_input_usd_per_mtok=usd / 10)
+            for model, usd in prices.items()
+        }  # fmt: skip
+    return found
+
+
+def send(router: ModelRouter, chats: Mapping[str, list[Ask]], point: str) -> dict[str, list[Chosen]]:
+    """Send every request in its turn."""
+    found: dict[str, list[Chosen]] = {}
+    for name, asks in chats.items():
+        for ask in asks:
+            request = read_request({"messages": ask.messages, "session_id": f"{point} {name}"})
+            made = router.decide(request=request, operating_point=point)
+            replies = sum(message["role"] == "assistant" for message in ask.messages)
+            tokens = request.tokens + SYSTEM_TOKENS + REPLY_TOKENS * replies
+            found.setdefault(name, []).append(Chosen(ask, made.model, made.probabilities[made.model], tokens))
+    return found
+
+
+def simulate_cost(chat: Sequence[Chosen], facts: Mapping[str, ModelFacts]) -> float:
+    """Return USD of a chat: what a model was sent before comes from its provider's cache."""
+    cached: dict[str, float] = {}
+    total = 0.0
+    for step in chat:
+        known, prices = min(cached.get(step.model, 0.0), step.tokens), facts[step.model]
+        fresh = (step.tokens - known) * (prices.input_usd_per_mtok or 0.0)
+        total += known * (prices.cached_input_usd_per_mtok or 0.0) + fresh + REPLY_TOKENS * (prices.output_usd_per_mtok or 0.0)
+        cached[step.model] = step.tokens
+    return total / 1e6
+
+
+def share_of_changes(chats: Mapping[str, Sequence[Chosen]], kind: str) -> tuple[float, int]:
+    """Return the share of requests of a kind whose model is another than that of the request before, and how many there are."""
+    changed = [
+        step.model != before.model for chat in chats.values() for before, step in pairwise(chat) if step.ask.kind == kind
+    ]
+    return float(np.mean(changed)), len(changed)
+
+
+def compare(artifact: Artifact, chats: Mapping[str, list[Ask]], points: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a line for every price set, operating point and policy."""
+    lines, encoder = [], open_encoder("local", threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        for prices, facts in price_sets(artifact).items():
+            path = Path(folder) / "priced.pth"
+            save_artifact(path, replace(artifact, facts=facts))
+            for policy in SESSION_POLICIES:
+                with ModelRouter(path, encoder=encoder, device="cpu", session_policy=policy) as router:
+                    for point in points:
+                        found = send(router, chats, point)
+                        steps = [step for chat in found.values() for step in chat]
+                        lines.append({
+                            "prices": prices, "point": point, "policy": policy,
+                            "follow-ups": share_of_changes(found, "follow-up")[0],
+                            "tasks": share_of_changes(found, "task")[0],
+                            "tools": share_of_changes(found, "tool")[0],
+                            "P(right)": float(np.mean([step.probability for step in steps])),
+                            "USD": sum(simulate_cost(chat, facts) for chat in found.values()),
+                        })  # fmt: skip
+    return lines
+
+
+def misses(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what falls short of the targets."""
+    found = []
+    for line in (line for line in lines if line["policy"] == "adaptive"):
+        where = f"{line['prices']}, {line['point']}"
+        if line["follow-ups"] > MAX_CHANGES:
+            found.append(
+                f"{where}: {line['follow-ups']:.1%} of follow-up turns change the model, at most {MAX_CHANGES:.0%} may"
+            )
+        if line["tasks"] < MIN_TASK_CHANGES:
+            found.append(f"{where}: {line['tasks']:.1%} of changes of task change the model, not {MIN_TASK_CHANGES:.0%}")
+        for other in lines:
+            same = all(other[name] == line[name] for name in ("prices", "point"))
+            if same and other["policy"] != "adaptive":
+                if other["USD"] < line["USD"] and other["P(right)"] > line["P(right)"] - TOLERANCE:
+                    found.append(f"{where}: {other['policy']} costs less, {other['USD']:.4f} USD against {line['USD']:.4f}")
+                if other["P(right)"] > line["P(right)"] + TOLERANCE:
+                    found.append(f"{where}: {other['policy']} is right more often, {other['P(right)']:.3f} by its own P")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Session policies on chats that grow turn by turn.")
+    parser.add_argument("--router", type=Path, help="an artifact; without one, that of conversations.py on llmrouter14, seed 0")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder that holds llmrouter14")
+    parser.add_argument("--points", nargs="+", default=["accuracy", "balanced"])
+    parser.add_argument("--tune", action="store_true", help="the six chats that constants were set on")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args(argv)
+    artifact = load_artifact(arguments.router) if arguments.router else hold_out(arguments.data / "llmrouter14", 0, 1).artifact
+    chats = read_chats(arguments.tune)
+    asks = [ask for chat in chats.values() for ask in chat]
+    kinds = {kind: sum(ask.kind == kind for ask in asks) for kind in ("first", "follow-up", "task", "tool")}
+    print(f"{len(chats)} chats, {len(asks)} requests: {kinds}")
+    lines = compare(artifact, chats, arguments.points)
+    print(tabulate(lines, headers="keys", floatfmt=".3f"))
+    if arguments.json:
+        write_json(arguments.json, {"lines": lines, "kinds": kinds})
+    missed = misses(lines) if arguments.check else []
+    for line in missed:
+        print(f"missed: {line}", file=sys.stderr)
+    if missed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
