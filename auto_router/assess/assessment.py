@@ -127,7 +127,7 @@ def assess(
         best_single: index of the model with the highest mean label on the *training* rows.
         seed: of the bootstrap.
         operating_points: ``{name: [N] decisions}`` under each point.
-        baselines: ``{name: [N, M] probabilities}``; each decides by the highest P of the allowed models.
+        baselines: ``{name: [N, M] probabilities}``; each decides by the highest P of the eligible models.
 
     Raises:
         DataError: an operating point or a baseline has another shape than the test set.
