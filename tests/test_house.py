@@ -30,7 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edit": BASE | {"data", "artifacts", "assess", "route", "edit"} | WORK,
     "serve": BASE | {"data", "artifacts", "assess", "route", "serve"} | WORK,
     "client": BASE | {"data", "artifacts", "route", "serve"} | WORK,
-    "__init__": set(),
+    "doctor": BASE | {"data", "artifacts", "route"} | WORK,
+    "cli": BASE | {"__init__"},  # and the faces, by name
+    "__main__": {"cli"},
+    "__init__": {"route", "decide", "encode", "client"},  # only where a name of theirs is asked for
 }
 
 

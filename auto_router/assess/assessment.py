@@ -110,7 +110,7 @@ def _calibration(p: Floats, y: Floats, bootstrap: GroupBootstrap) -> dict[str, A
 
 NO_SOURCE = "(none)"
 MAX_UNLABELLED = 0.05  # of the test rows may have no label of the chosen model, else there is no headline
-REFUSED = ("router", "gap_closed", "router_minus_best_single", "quality_kept", "rank_score")
+NEED_LABELS = ("router", "gap_closed", "router_minus_best_single", "quality_kept", "rank_score")
 
 
 def assess(
@@ -127,7 +127,7 @@ def assess(
         best_single: index of the model with the highest mean label on the *training* rows.
         seed: of the bootstrap.
         operating_points: ``{name: [N] decisions}`` under each point.
-        baselines: ``{name: [N, M] probabilities}``; each decides by the highest P of the allowed models.
+        baselines: ``{name: [N, M] probabilities}``; each decides by the highest P of the eligible models.
 
     Raises:
         DataError: an operating point or a baseline has another shape than the test set.
@@ -215,7 +215,7 @@ def _system(test: TestSet, best_single: int, bootstrap: GroupBootstrap) -> dict[
     found |= _costs(test, best_single, found["router"]) | {"unlabelled": unknown}
     if unknown > MAX_UNLABELLED * found["rows"]:
         # What is left is no sample of the test rows: a model that is rarely labelled would be judged by its easy rows.
-        found |= dict.fromkeys((name for name in found if name.removesuffix("_interval") in REFUSED), None)
+        found |= dict.fromkeys((name for name in found if name.removesuffix("_interval") in NEED_LABELS), None)
     return found
 
 

@@ -99,22 +99,22 @@ class Curve:
         return float(enough.min()) if len(enough) else None
 
 
-def settings(probabilities: Floats, costs: Floats, allowed: Bools | None = None, lambdas: Floats = LAMBDAS) -> Ints:
+def settings(probabilities: Floats, costs: Floats, eligible: Bools | None = None, lambdas: Floats = LAMBDAS) -> Ints:
     """Return ``[N, L]``: the model that argmax(λ·P − cost) chooses for every row and every λ.
 
-    A model that is not allowed, or whose P or cost is unknown (NaN), is chosen only where there is no other.
+    A model that is not eligible, or whose P or cost is unknown (NaN), is chosen only where there is no other.
 
     Args:
         probabilities: ``[N, M]``.
         costs: ``[N, M]`` or ``[M]``, any unit: as expected before an answer is paid for.
-        allowed: ``[N, M]``; None: all are.
+        eligible: ``[N, M]``; None: all are.
     """
     table = np.broadcast_to(costs, probabilities.shape).astype(np.float64)
     unknown = np.isnan(probabilities) | np.isnan(table)
     scaled = np.where(unknown, 0.0, table) / max(mean_of(np.asarray(costs, dtype=np.float64)), 1e-30)
     p, penalty = np.where(unknown, 0.0, probabilities), np.where(unknown, -1e300, 0.0)
-    if allowed is not None:
-        penalty[~allowed] = -np.inf
+    if eligible is not None:
+        penalty[~eligible] = -np.inf
     return np.stack([(weight * p - scaled + penalty).argmax(axis=1) for weight in lambdas], axis=1)
 
 

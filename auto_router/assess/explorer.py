@@ -47,7 +47,7 @@ def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], 
         "probabilities": _text(test.probabilities[kept].astype("<f4")),
         "graded": graded,
         "outcomes": _text(outcomes.astype("<f4") if graded else np.nan_to_num(outcomes, nan=UNKNOWN_BYTE).astype(np.uint8)),
-        "allowed": _text(np.packbits(eligible[kept].ravel())),
+        "eligible": _text(np.packbits(eligible[kept].ravel())),
         "guarded": guarded,
         "expected": None
         if test.prediction.expected_costs is None
@@ -64,7 +64,7 @@ def _point(point: OperatingPoint, names: Sequence[str]) -> Packed:
     settings = {"aim": point.aim, "default": point.default, "margin": point.margin, "cost_weight": point.cost_weight}
     costs = [point.costs[name] for name in names if name in point.costs]
     mean = max(float(np.mean(costs)), 1e-30) if costs else None
-    return settings | {"handicaps": point.penalties(names).tolist(), "mean_cost": mean}
+    return settings | {"penalties": point.penalties(names).tolist(), "mean_cost": mean}
 
 
 def _differ_by_row(costs: Floats | None) -> bool:

@@ -24,7 +24,7 @@ from auto_router.collect.log_formats import BATCH_OUTPUT, LoggedTurn, LogReader,
 from auto_router.collect.merged_results import Merger, results_table, save_results, summarize_results
 from auto_router.collect.redact import load_redactor, redact_all
 from auto_router.collect.result_formats import LeftOut, ResultReader, find_result_format
-from auto_router.collect.row_files import ENDINGS, Row, find_files, read_rows
+from auto_router.collect.row_files import ENDINGS, FileRow, find_files, read_rows
 from auto_router.data.splits import digest_text
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
@@ -188,14 +188,14 @@ def _tell_logs(writer: LogWriter, kinds: Counter[str]) -> None:
         print(line)
 
 
-def _first_row(file: Path) -> Row:
+def _first_row(file: Path) -> FileRow:
     row = next(islice(read_rows(file), 1), None)
     if row is None:
         raise DataError(f"{file} holds no rows")
     return row
 
 
-def _unknown(file: Path, row: Row) -> DataError:
+def _unknown(file: Path, row: FileRow) -> DataError:
     fields = ", ".join(list(map(str, row))[:30]) or "(none)"
     return DataError(f"{file}: no known format has a row of the fields {fields}; read are {RESULTS}; {LOGS}")
 

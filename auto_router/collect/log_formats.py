@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from auto_router.collect.result_formats import LeftOut, number
-from auto_router.collect.row_files import Row, parse_json
+from auto_router.collect.row_files import FileRow, parse_json
 from auto_router.data.conversation import turns_of
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError
@@ -50,7 +50,7 @@ class LoggedTurn:
         return content_key("\0".join(f"{m['role']}\1{m['content']}" for m in self.messages) + f"\0{self.model}", self.images)
 
 
-def find_log_format(row: Row) -> str | None:
+def find_log_format(row: FileRow) -> str | None:
     """Return which of the formats a row has, or None."""
     if "request_id" in row and "spend" in row and ("call_type" in row or "startTime" in row):
         return LITELLM
@@ -71,7 +71,7 @@ class LogReader:
         self._answers = answers or {}
         self._readers = {LITELLM: _litellm, LANGFUSE: _langfuse, SPANS: _spans, OPENAI: self._openai}
 
-    def read(self, row: Row, kind: str) -> Iterator[LoggedTurn | LeftOut]:
+    def read(self, row: FileRow, kind: str) -> Iterator[LoggedTurn | LeftOut]:
         """Yield the turns of a row; a LeftOut in place of what gives no prompt."""
         found = self._readers[kind](row)
         while True:
@@ -84,7 +84,7 @@ class LogReader:
             except DataError as error:  # of turns_of: no chat messages
                 yield LeftOut(str(error))
 
-    def _openai(self, row: Row) -> Iterator[LoggedTurn]:
+    def _openai(self, row: FileRow) -> Iterator[LoggedTurn]:
         """https://platform.openai.com/docs/api-reference/chat/object, /batch/request-input and /fine-tuning/chat-input."""
         if "custom_id" in row:
             answer = self._answers.get(str(row["custom_id"]))
@@ -107,7 +107,7 @@ class LogReader:
         yield turn
 
 
-def read_batch_answers(rows: Iterable[Row]) -> dict[str, Any]:
+def read_batch_answers(rows: Iterable[FileRow]) -> dict[str, Any]:
     """Return ``{custom_id: body}`` of batch output lines; a LeftOut where one failed, or where two lines share an id."""
     found: dict[str, Any] = {}
     for row in rows:
@@ -121,7 +121,7 @@ def read_batch_answers(rows: Iterable[Row]) -> dict[str, Any]:
     return found
 
 
-def _litellm(row: Row) -> Iterator[LoggedTurn]:
+def _litellm(row: FileRow) -> Iterator[LoggedTurn]:
     """https://docs.litellm.ai/docs/proxy/ui_logs; columns: model LiteLLM_SpendLogs of litellm's schema.prisma."""
     if str(row.get("status") or "success").lower() != "success":
         raise LeftOut("the request failed")
@@ -147,7 +147,7 @@ def _litellm(row: Row) -> Iterator[LoggedTurn]:
     )
 
 
-def _langfuse(row: Row) -> Iterator[LoggedTurn]:
+def _langfuse(row: FileRow) -> Iterator[LoggedTurn]:
     """https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fields, and the API's camelCase names."""
     inner = parse_json(row.get("observations"))
     if isinstance(inner, list) and any(isinstance(each, Mapping) for each in inner):
@@ -184,7 +184,7 @@ def _generation(row: Mapping[str, Any]) -> LoggedTurn:
     )
 
 
-def _spans(row: Row) -> Iterator[LoggedTurn]:
+def _spans(row: FileRow) -> Iterator[LoggedTurn]:
     """Attributes of OpenInference (https://arize-ai.github.io/openinference/spec/attributes/semantic-conventions.html) and of
     OpenTelemetry GenAI (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/), alone or in OTLP's JSON."""
     if "resourceSpans" not in row:

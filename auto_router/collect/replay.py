@@ -6,12 +6,8 @@
 A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "messages", …}, "answer": {"text", …}}`` rows, as a
 journal exports them. A question is recognised by its model and its messages, pictures by digest; one that was not
 recorded is answered with 404; the preflight's small questions are answered well and count nowhere. Latency and faults can
-be added to try a client's nerves.
-
-A recording: answers that were given once, found again by their question.
-
-A row is ``{"request": {"model", "messages", …}, "answer": {"text", …}}``, with the ``"address"`` that answered where it is
-known. Sampling settings do not matter, how much a model is to reason does; pictures count by digest.
+be added to try a client's nerves. Rows have the ``"address"`` that answered where it is known. Sampling settings do not matter;
+how much a model is to reason does, where the recording tells efforts apart.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auto_router.collect.row_files import Row, parse_json
+from auto_router.collect.row_files import FileRow, parse_json
 from auto_router.data.conversation import conversation_input, turns_of
 from auto_router.errors import DataError
 
@@ -60,7 +60,7 @@ class Score:
     context: str = ""
 
 
-def find_result_format(row: Row) -> str | None:
+def find_result_format(row: FileRow) -> str | None:
     """Return which of the four formats a row has, or None."""
     if "doc_id" in row and "arguments" in row and ("resps" in row or "filtered_resps" in row):
         return LM_EVAL
@@ -85,7 +85,7 @@ class ResultReader:
         self._path, self._model, self._metric, self._filter = path, model, metric, answer_filter
         self._of_path: str | None = None
 
-    def read(self, row: Row, kind: str) -> Iterator[Score | LeftOut]:
+    def read(self, row: FileRow, kind: str) -> Iterator[Score | LeftOut]:
         """Yield what a row says; a LeftOut in place of what says nothing."""
         readers = {LM_EVAL: self._lm_eval, INSPECT: self._inspect, WIDE_TABLE: _wide, LONG_TABLE: self._long}
         try:
@@ -93,7 +93,7 @@ class ResultReader:
         except LeftOut as reason:
             yield reason
 
-    def _lm_eval(self, row: Row) -> Iterator[Score | LeftOut]:
+    def _lm_eval(self, row: FileRow) -> Iterator[Score | LeftOut]:
         name = str(row.get("filter") or "none")
         self._filter = self._filter or name
         if name != self._filter:
@@ -122,7 +122,7 @@ class ResultReader:
             key=f"{task} {row['doc_hash']}" if row.get("doc_hash") else None,
         )
 
-    def _inspect(self, log: Row) -> Iterator[Score | LeftOut]:
+    def _inspect(self, log: FileRow) -> Iterator[Score | LeftOut]:
         told = log["eval"]
         model = self._model or told.get("model")
         if not isinstance(model, str) or not model:
@@ -168,7 +168,7 @@ class ResultReader:
             value = value[key]
         return _grade(_LETTERS.get(value, value) if isinstance(value, str) else value, scorer)
 
-    def _long(self, row: Row) -> Iterator[Score | LeftOut]:
+    def _long(self, row: FileRow) -> Iterator[Score | LeftOut]:
         prompt = with_choices(str(row[_first(row, QUERY) or ""] or ""), parse_json(row.get("choices")))
         metric = self._metric or _first(row, SCORE) or ""
         if metric not in row:
@@ -227,7 +227,7 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) and found >= 0 else None
 
 
-def _wide(row: Row) -> Iterator[Score | LeftOut]:
+def _wide(row: FileRow) -> Iterator[Score | LeftOut]:
     prompt = _literal(str(row[_first(row, QUERY) or ""] or ""))
     reference, source = (_text(row.get(_first(row, names) or "")) for names in (REFERENCE, SOURCE))
     for model, (score, cost) in _model_columns(row).items():
@@ -236,7 +236,7 @@ def _wide(row: Row) -> Iterator[Score | LeftOut]:
         yield Score(model, prompt, found, reference, number(row.get(cost)), source or None, group, reason=reason)
 
 
-def _model_columns(row: Row) -> dict[str, tuple[str, str]]:
+def _model_columns(row: FileRow) -> dict[str, tuple[str, str]]:
     """Return for each model of a wide table its columns of score and cost."""
     found: dict[str, tuple[str, str]] = {}
     for column in row:

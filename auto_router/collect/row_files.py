@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from auto_router.data.formats import json_items
 from auto_router.errors import DataError
 
-Row = dict[str, Any]
+FileRow = dict[str, Any]
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".eval", ".json.gz", ".jsonl.gz", ".csv.gz")
 MAX_MEMBER = 2**30  # bytes of one file inside a zip: more is a damaged file, or one made to fill the memory
 MAX_FIELD = 2**27  # characters of one CSV field
@@ -50,7 +50,7 @@ def _is_summary(file: Path) -> bool:
     return (file.name.startswith("results_") and file.name.endswith(".json")) or file.name in ("eval-set.json", "logs.json")
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[FileRow]:
     """Yield the objects of a file, one by one.
 
     Raises:

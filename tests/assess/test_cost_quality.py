@@ -100,12 +100,12 @@ def test_a_sweep_goes_from_cheapest_to_most_promising() -> None:
     assert (found.costs[-1], found.qualities[-1]) == (1.5, 1.0)
 
 
-def test_settings_leave_out_what_is_not_allowed_or_unknown() -> None:
+def test_settings_leave_out_what_is_not_eligible_or_unknown() -> None:
     p = np.array([[0.9, 0.6, 0.1], [0.9, NAN, 0.1], [0.9, 0.6, 0.1]])
     costs = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [NAN, NAN, 1.0]])
-    allowed = np.array([[False, True, True], [False, True, True], [True, True, False]])
-    found = curves.settings(p, costs, allowed, lambdas=np.array([0.0, 1e4]))
-    assert found.tolist() == [[2, 1], [2, 2], [0, 0]]  # row 2: the allowed ones are unknown, the known one is not allowed
+    eligible = np.array([[False, True, True], [False, True, True], [True, True, False]])
+    found = curves.settings(p, costs, eligible, lambdas=np.array([0.0, 1e4]))
+    assert found.tolist() == [[2, 1], [2, 2], [0, 0]]  # row 2: the eligible ones are unknown, the known one is not eligible
 
 
 def test_the_zero_router_is_the_single_models() -> None:

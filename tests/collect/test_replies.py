@@ -36,7 +36,7 @@ PRICES: dict[str, Any] = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0,
 
 @pytest.fixture(autouse=True)
 def _quick_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "POLICY", RetryPolicy(attempts=3, first_wait=0.01))
+    monkeypatch.setattr(runner, "POLICY", RetryPolicy(attempts=3, first_wait=0.01, strikes=999, refusals=999))
 
 
 def send(case: dict[str, Any]) -> Reply:

@@ -17,14 +17,14 @@ const explorer = (() => {
   /* Unpack what auto_router/assess/explorer.py packed: tables of `rows` x `models`, row by row. */
   function open(packed) {
     const cells = packed.rows * packed.models.length;
-    const bits = bytes(packed.allowed);
-    const allowed = new Uint8Array(cells);
-    for (let i = 0; i < cells; i++) allowed[i] = (bits[i >> 3] >> (7 - (i & 7))) & 1;
+    const bits = bytes(packed.eligible);
+    const eligible = new Uint8Array(cells);
+    for (let i = 0; i < cells; i++) eligible[i] = (bits[i >> 3] >> (7 - (i & 7))) & 1;
     const outcomes = new Float32Array(cells);
     if (packed.graded) outcomes.set(floats(packed.outcomes));
     else bytes(packed.outcomes).forEach((value, i) => { outcomes[i] = value === 255 ? NaN : value; });
     return {
-      ...packed, allowed, outcomes,
+      ...packed, eligible, outcomes,
       probabilities: floats(packed.probabilities),
       groups: new Uint32Array(bytes(packed.groups).buffer),
       rowCosts: packed.row_costs === null ? null : floats(packed.row_costs),
@@ -38,8 +38,8 @@ const explorer = (() => {
     return test.models.map(name => name in values ? values[name] : NaN);
   }
 
-  function handicaps(test, point, costs) {
-    if (costs === null) return point.handicaps;
+  function penalties(test, point, costs) {
+    if (costs === null) return point.penalties;
     const known = costs.filter(cost => !Number.isNaN(cost));
     const found = costs.map(() => 0);
     if (point.cost_weight > 0 && known.length) {
@@ -82,11 +82,11 @@ const explorer = (() => {
       name = costs !== null && "balanced" in test.points ? "balanced" : test.default_point;
     }
     let prices = null;
-    if (name !== null) prices = handicaps(test, test.points[name], costs);
+    if (name !== null) prices = penalties(test, test.points[name], costs);
     else if (thresholds === null && costs !== null) prices = test.models.map(() => 0);
     const fallback = settings.fallback_model ? test.models.indexOf(settings.fallback_model) : -1;
     const byRow = name !== null && costs === null && test.expected !== null ? rowHandicaps(test, test.points[name]) : null;
-    return {thresholds, costs, fallback, handicaps: prices, byRow, operatingPoint: name};
+    return {thresholds, costs, fallback, penalties: prices, byRow, operatingPoint: name};
   }
 
   /* The model that each row goes to: the least by tier, then by order, then by -P, then by place. */
@@ -99,12 +99,12 @@ const explorer = (() => {
       for (let j = 0; j < models; j++) {
         const raw = test.probabilities[i * models + j];
         const p = Number.isNaN(raw) ? -Infinity : raw;
-        const open = test.allowed[i * models + j] === 1;
+        const open = test.eligible[i * models + j] === 1;
         const qualified = open && (p >= floor[j] || floor[j] <= 0);
         const guarded = open && test.guarded !== null && test.guarded.model === j && test.guarded.rows[i];
         const tier = guarded ? GUARDED : qualified ? QUALIFIED : !open ? FORBIDDEN : j === policy.fallback ? FALLBACK : ALLOWED;
         let order = 0;
-        if (qualified && policy.handicaps !== null) order = (policy.byRow === null ? policy.handicaps[j] : policy.byRow[i * models + j]) - p;
+        if (qualified && policy.penalties !== null) order = (policy.byRow === null ? policy.penalties[j] : policy.byRow[i * models + j]) - p;
         else if (qualified && policy.costs !== null) order = Number.isNaN(policy.costs[j]) ? Infinity : policy.costs[j];
         const better = tier !== bestTier ? tier < bestTier : order !== bestOrder ? order < bestOrder : p > bestP;
         if (best < 0 || better) [best, bestTier, bestOrder, bestP] = [j, tier, order, p];
