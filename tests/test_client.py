@@ -134,6 +134,16 @@ def test_the_next_of_the_ranking_is_asked_after_a_failure(ask: Ask, vendors: dic
     assert not vendors["poet"].bodies
 
 
+def test_a_conversation_goes_on_with_the_model_that_answered(ask: Ask, vendors: dict[str, Vendor]) -> None:
+    session = {"session_id": f"chat {id(ask)}"}
+    vendors["math"].refuse = (503, {"message": "down"})
+    answer = ask(MATH, metadata=session)[1]
+    assert (answer.decision.model, answer.answered_by, answer.decision.session) == ("math", "eyes", "new")
+    vendors["math"].reset()
+    answer = ask(MATH, metadata=session)[1]
+    assert (answer.decision.model, answer.answered_by, answer.decision.session) == ("eyes", "eyes", "kept")
+
+
 @pytest.mark.parametrize("fault", [MISTAKE, *((status, {"message": "no"}) for status in (401, 403, 404, 422))], ids=str)
 def test_a_mistake_of_the_client_is_told_at_once(ask: Ask, vendors: dict[str, Vendor], fault: Any) -> None:
     vendors["math"].refuse = fault

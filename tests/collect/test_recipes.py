@@ -15,6 +15,7 @@ from auto_router.collect.prompt_template import PromptTemplate, read_template
 from auto_router.collect.references import read_references
 from auto_router.collect.source import Question, Source
 from auto_router.errors import ConfigError, DataError
+from tests.fakes import say
 from tests.stage1 import write_rows
 
 
@@ -196,6 +197,17 @@ def test_the_template_of_a_user_sees_every_column_but_the_answer(tmp_path: Path)
     assert (first.references, first.choices) == (("B",), ("x", "y"))
     with pytest.raises(DataError, match=r"row 0: --prompt-template cannot be filled in \('answer' is undefined\); it may use"):
         questions(tmp_path, rows, template=PromptTemplate("{{ question }} {{ answer }}"))
+
+
+def test_a_template_shows_a_conversation_whole(tmp_path: Path) -> None:
+    long = "why " * 300
+    turns = [say("user", "one?"), say("assistant", "1"), say("user", long), say("assistant", "so")]
+    (question,) = questions(tmp_path, [{"messages": turns}], template=PromptTemplate("{{ prompt }} Be brief."))
+    assert question.prompt == f"User: one?\n\nAssistant: 1\n\nUser: {long.strip()} Be brief."
+    assert (question.turns, question.context, question.full_text) == ((), "", question.prompt)
+    (question,) = questions(tmp_path, [{"messages": turns}])
+    assert question.full_text == f"User: one?\n\nAssistant: 1\n\nUser: {long.strip()}", "a judge reads it whole"
+    assert len(question.context) < 500, "what is embedded is bounded"
 
 
 def test_cells_are_never_templates(tmp_path: Path) -> None:

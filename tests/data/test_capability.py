@@ -71,6 +71,12 @@ def test_prices_alone_forbid_no_images(tmp_path: Path) -> None:
     assert len(lines) == 1
 
 
+def test_a_capability_states_that_images_are_taken(tmp_path: Path) -> None:
+    given = pool(tmp_path, "name: eye", "name: pen, capabilities: [image, tools]")
+    facts, lines = settle_facts([dataset(records(MIN_IMAGE_ROWS))], given)
+    assert (facts["pen"].takes_images, facts["pen"].capabilities, lines) == (True, ("image", "tools"), [])
+
+
 def test_what_a_pool_states_stands_without_a_label(tmp_path: Path) -> None:
     given = pool(tmp_path, "name: eye, modalities: [text]", "name: pen, modalities: [text, image]")
     hidden = [replace(record, model_scores={"eye": None, "pen": None}) for record in records(MIN_IMAGE_ROWS)[10:]]
