@@ -77,7 +77,7 @@ BASELINES_SHOWN = ("kNN (k tuned)", "ridge", "k-means table")  # beside the rout
 EXAMPLES = """examples:
   python nn_router.py --train-embeddings hf_train_embeddings.npy --test-embeddings hf_test_embeddings.npy \\
       --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json --pool pool.yaml
-  python nn_router.py --labels my_labels.json --test-fraction 0.2     # after generate_embeddings.py with the same two flags
+  python nn_router.py --labels my_labels.json --test-fraction 0.2  # after generate_embeddings.py with the same flags
   python nn_router.py ... --tune --trials 20
   python -m auto_router.edit --help          # a model more, one fewer, another name, without training anew
 

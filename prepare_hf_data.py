@@ -3,7 +3,7 @@
     python prepare_hf_data.py --dataset path/to/dataset --output-dir . --num-samples 1800
     python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --dry-run
     python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
-    python prepare_hf_data.py --dataset owner/name --split test --prompt-template "{{ question }} Answer in one word." --dry-run
+    python prepare_hf_data.py --dataset owner/name --prompt-template "{{ question }} Answer in one word." --dry-run
     python prepare_hf_data.py --audit-import hf_audit_marks.json
 
 Writes ``hf_evaluations_train.json`` and ``hf_evaluations_test.json``, split by ``group`` (with ``--output-format parquet``
@@ -62,7 +62,7 @@ DEFAULT_POOL = Path(__file__).with_name("pool.yaml")
 EXAMPLES = """examples:
   python prepare_hf_data.py --dataset path/to/dataset --num-samples 1800 --dry-run
   python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
-  python prepare_hf_data.py --dataset owner/name --split test --prompt-template "{{ question }} Answer in one word." --dry-run
+  python prepare_hf_data.py --dataset owner/name --prompt-template "{{ question }} Answer in one word." --dry-run
   python prepare_hf_data.py --audit-import hf_audit_marks.json
   python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --rejudge
 
