@@ -65,6 +65,8 @@ class TrainingSummary:
     """The trials of a search, the best first."""
     compared: Mapping[str, Any] = field(default_factory=dict)
     """``{head: its measures out of fold and its settings}`` where two heads were fitted."""
+    conversations: int = 0
+    """Training rows that came with what was said before; 0: trained on single prompts."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """``model_thresholds`` and ``model_costs`` that the metrics were taken under."""
     reference: Mapping[str, Any] = field(default_factory=dict)

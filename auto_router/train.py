@@ -258,6 +258,7 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     training = TrainingSummary(
         seed, fitted.config, "" if data.file is None else data.file.sha256, reference=reference,
         search=[trial.to_plain() for trial in fitted.trials], compared=fitted.compared,
+        conversations=sum(bool(record.context) for record in data.records),
     )  # fmt: skip
     return Artifact(
         fitted.network, names, data.encoder, facts, calibration, points, training, FEATURE_NAMES if data.prompt_dim else (),

@@ -252,6 +252,19 @@ def test_quality_kept_and_cost_saved_lead(tmp_path: Path, capsys: pytest.Capture
     assert f"**{line}" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_the_artifact_says_whether_it_saw_conversations(tmp_path: Path) -> None:
+    records, test = make_records(60), make_records(30, start=60)
+    train(tmp_path, records, test)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "trained on single prompts" in card
+    assert load_artifact(tmp_path / "out" / "nn_router.pth").training.conversations == 0
+    records[:7] = [replace(record, context="said before") for record in records[:7]]
+    train(tmp_path, records, test)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "7 training records came with what was said before" in card
+    assert load_artifact(tmp_path / "out" / "nn_router.pth").training.conversations == 7
+
+
 # 8: doors
 
 

@@ -58,6 +58,7 @@ The router minus the best single model: {difference}. Mean AUC {auc}, mean ECE {
 ## Limits
 
 - It knows prompts like those it was trained on. Most others are detected and go to `{default}` (reason `unfamiliar`).
+{conversations}
 - It ranks models by how they were labelled: mistakes of the judge and of the references are learned too.
 - A model that changes behind its name makes the numbers above untrue; collect new labels and train again.
 - Costs are those of training time{costs}.
@@ -92,6 +93,15 @@ def model_card(artifact: Artifact) -> str:
         default=system["best_single_model"],
         costs="" if system["costs"] else "; none were known",
         shared=_note_shared_rows(metrics),
+        conversations=_note_conversations(training.conversations),
+    )
+
+
+def _note_conversations(count: int) -> str:
+    if count:
+        return f"- {count:,} training records came with what was said before."
+    return (
+        "- It was trained on single prompts: of a conversation, what came before counts a little and was not learned from."
     )
 
 
