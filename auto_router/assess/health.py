@@ -39,7 +39,7 @@ def data_health(
 
 def _part(records: Sequence[Record]) -> dict[str, Any]:
     """Counts, and how long prompts are; ``repeated``: records whose prompt and pictures another one before has."""
-    distinct = len({content_key(record.prompt, record.images) for record in records})
+    distinct = len({content_key(record.whole, record.images) for record in records})
     lengths = [len(record.prompt) for record in records]
     return {
         "records": len(records),
@@ -90,15 +90,15 @@ def find_one_sided(records: Sequence[Record], names: Sequence[str]) -> list[str]
 
 def rows_in_training(train: Sequence[Record], test: Sequence[Record]) -> Bools:
     """Return ``[N]``: the test records that have a group, or ask a question, of the training set: they flatter the router."""
-    groups, seen = group_ids([*train, *test]), {content_key(record.prompt, record.images) for record in train}
-    repeats = np.array([content_key(record.prompt, record.images) in seen for record in test], dtype=bool)
+    groups, seen = group_ids([*train, *test]), {content_key(record.whole, record.images) for record in train}
+    repeats = np.array([content_key(record.whole, record.images) in seen for record in test], dtype=bool)
     return np.asarray(np.isin(groups[len(train) :], groups[: len(train)]) | repeats)
 
 
 def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:
     """Test records whose prompt and pictures are in the training set too: they flatter the router."""
-    seen = {content_key(record.prompt, record.images) for record in train}
-    return sum(content_key(record.prompt, record.images) in seen for record in test)
+    seen = {content_key(record.whole, record.images) for record in train}
+    return sum(content_key(record.whole, record.images) in seen for record in test)
 
 
 def _apart(train: Sequence[Record], test: Sequence[Record]) -> float | None:

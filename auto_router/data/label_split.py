@@ -51,4 +51,4 @@ def split_labels(path: Path, folder: Path, fraction: float, seed: int) -> tuple[
 
 def _keys(record: Record) -> set[str]:
     own = set() if record.group is None else {f"group {record.group}"}
-    return own | question_keys(record.prompt, map(digest_text, record.images))
+    return own | question_keys(record.whole, map(digest_text, record.images))

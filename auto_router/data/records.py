@@ -60,6 +60,11 @@ class Record:
         optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
         return row | {name: value for name, value in optional.items() if value}
 
+    @property
+    def whole(self) -> str:
+        """What tells the question from others: the prompt with its context, where it has one."""
+        return self.context or self.prompt
+
     def slim(self) -> Record:
         """Return what training and assessment need: a digest for each picture, no answer."""
         return replace(self, answer="", answers=(), images=tuple(content_key("", [image]) for image in self.images))
@@ -121,7 +126,7 @@ def cost_matrix(records: Sequence[Record], names: Sequence[str]) -> Array:
 def group_ids(records: Sequence[Record]) -> Ints:
     """Return ``[N]`` integers: rows of one group share one. Rows without ``group`` share one if they ask the same question."""
     return connect(
-        [{f"group {r.group}"} if r.group is not None else question_keys(r.prompt, map(digest_text, r.images)) for r in records]
+        [{f"group {r.group}"} if r.group is not None else question_keys(r.whole, map(digest_text, r.images)) for r in records]
     )
 
 

@@ -213,6 +213,12 @@ def test_groups_are_the_named_ones_and_equal_content() -> None:
     assert list(group_ids(records)) == [0, 0, 1, 2, 2, 3, 3, 3, 0], "an image that they share, directly or through others"
 
 
+def test_the_same_follow_up_in_another_conversation_is_another_question() -> None:
+    contexts = ("User: one\n\nUser: go on", "User: two\n\nUser: go on", "User: one\n\nUser: go on")
+    first, second, third = group_ids([Record(i, "go on", context=context) for i, context in enumerate(contexts)])
+    assert (first == third, first == second) == (True, False)
+
+
 def test_an_empty_group_is_no_group() -> None:
     records = parse_records([{"prompt": "a", "group": "", "source": ""}, {"prompt": "b", "group": ""}])
     assert [record.group for record in records] == [None, None]
