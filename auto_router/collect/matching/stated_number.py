@@ -76,7 +76,7 @@ _GIVES = re.compile(
     ,? which (?:is equal to|equals|is|comes to|gives(?: us)?|makes|would (?:be|give us))
     \b(?:equals|gives(?: us| you)?|(?:we|you) (?:will )?get|to get|results? in|comes (?:out )?to|for a total of)
 """)
-    + rf" (?:a total of )?(?={_MONEY}\d)"
+    + rf" (?:a total of )?(?={_MONEY}\d)(?!{_MONEY}[\d.,]+%?\s*(?:\w+ )?(?:more|less|fewer|greater|higher|lower|times)\b)"
 )
 _RECKONED_OR = re.compile(rf"((?:[-+*/×]|\b(?:plus|minus|times))\s*{_MONEY}\d[\d,.]*\)?(?: [a-z]+)?),? or (?={_MONEY}\d)")
 _COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s")
