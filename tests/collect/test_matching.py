@@ -164,6 +164,16 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("So he has 12 apples left, which is 3 more than before.", "12", TRUE),
         ("So he has 12 apples left, which is 3 more than before.", "3", UNKNOWN),
         ("He sells 3 boxes of 4, which is 12 apples.", "12", TRUE),
+        # years, shares, refusals
+        ("before 1776", "1776", UNKNOWN),
+        ("in 1776", "1776", TRUE),
+        ("500 BC", "500 AD", UNKNOWN),
+        ("500 BC", "500 BCE", TRUE),
+        ("44 BC", "-44", TRUE),
+        ("1 in 5", "20%", UNKNOWN),
+        ("5 out of 20", "25%", UNKNOWN),
+        ("5 out of 20", "5", TRUE),
+        ("I'm sorry, I can't answer that. 5 is not something I can confirm.", "5", UNKNOWN),
         # no reference, nothing to say
         ("anything", "", UNKNOWN),
         ("", " \n", UNKNOWN),
@@ -240,7 +250,8 @@ def test_options_stand_for_their_letters() -> None:
     assert match("Lyon", "B", cities) is match("(A)", "Paris", cities) is False
     assert match("B) Lyon", "B", cities) is None
     assert match("Rome", "B", cities) is None
-    assert match("The answer is B (Lyon)", "B", cities) is match("B (Lyon)", "B", cities) is match("B (Lyon)", "A", cities) is None
+    assert match("The answer is B (Lyon)", "B", cities) is match("B (Lyon)", "B", cities) is None
+    assert match("B (Lyon)", "A", cities) is None
     assert match("The answer is B (Paris)", "B", cities) is True
     assert match("D", "B", cities) is False
     assert match("C) None of the above", "None of the above", cities) is True

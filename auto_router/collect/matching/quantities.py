@@ -46,6 +46,8 @@ _SCALE = re.compile(
 )
 _PACKS = {"dozen": 12, "dozens": 12, "pair": 2, "pairs": 2}  # "2 dozen" may be 2 (dozens) or 24
 _PACKED = re.compile(r"\s+(dozens?|pairs?)\b", re.IGNORECASE)
+_SHARE = re.compile(r"\s+(?:out of|in)\s+([1-9]\d{0,8})(?![\d.,]*\d)")  # "1 in 5" may be 1 or 20 %
+_BEFORE_CHRIST = re.compile(r"\s?(?:BCE?\b|B\.C\.)")  # "500 BC" is -500, or 500 where the question says "BC"
 _LETTERS = {"k": 3, "K": 3, "M": 6, "B": 9, "T": 12}
 # What stands at a number and makes it a part of something else: a root, a power, a variable, an operator, an ordinal.
 _PARTIAL_AFTER = re.compile(
@@ -272,6 +274,11 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
     unit, length = (NO_UNIT, 0) if decade else (unit, length)  # "1990s" are no seconds
     packed = _PACKED.match(text, end)
     other = value * _PACKS[packed.group(1).lower()] if packed and whole and not scale and not power else other
+    share = _SHARE.match(text, end)
+    if share and int(share.group(1)):
+        other = value / int(share.group(1))
+    if whole and _BEFORE_CHRIST.match(text, end):
+        negative, other = not negative, -value
     spaced = None if unit.dimension or scale or power else re.match(r"\s([MB])(?![\w/^])", text[end:])
     if spaced:
         other, end = value * 10 ** _LETTERS[spaced.group(1)], end + spaced.end()
