@@ -138,6 +138,8 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("The answer is 8.\n\nEDIT: 6", "8", UNKNOWN),
         ("The answer is 8.\nIt should be 6.", "8", UNKNOWN),
         ("The answer is 8. It should be noted that it is a cube.", "8", TRUE),
+        ("The answer is Lyon. It should be Paris.", "Lyon", UNKNOWN),
+        ("**42**\n\nThis should be the right result.", "42", TRUE),
         # temperatures convert, with room for a rounding
         ("98.6 °F", "37 °C", TRUE),
         ("310.15 K", "37 °C", TRUE),
