@@ -272,11 +272,8 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
         unit, length = read_unit(money)[0], length if unit.dimension.startswith("currency") else 0
     decade = bool(re.fullmatch(r"[12]\d\d0", found.group())) and text[end : end + 1] == "s" and length == 1
     unit, length = (NO_UNIT, 0) if decade else (unit, length)  # "1990s" are no seconds
-    packed = _PACKED.match(text, end)
-    other = value * _PACKS[packed.group(1).lower()] if packed and whole and not scale and not power else other
-    share = _SHARE.match(text, end)
-    if share and int(share.group(1)):
-        other = value / int(share.group(1))
+    counted = None if scale or power else _counted_value(text, end, value)
+    other = other if counted is None else counted
     if whole and _BEFORE_CHRIST.match(text, end):
         negative, other = not negative, -value
     spaced = None if unit.dimension or scale or power else re.match(r"\s([MB])(?![\w/^])", text[end:])
@@ -295,6 +292,14 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
     )
     quantity = Quantity(-value if negative else value, unit, step, None if other is None else -other if negative else other)
     return Occurrence(quantity, found.start(), end + length, partial)
+
+
+def _counted_value(text: str, end: int, value: Fraction) -> Fraction | None:
+    """Return what a number may mean by the words behind it: 24 for "2 dozen", one fifth for "1 in 5"; None without such."""
+    packed, share = _PACKED.match(text, end), _SHARE.match(text, end)
+    if packed:
+        return value * _PACKS[packed.group(1).lower()]
+    return value / int(share.group(1)) if share else None
 
 
 def _value(found: re.Match[str]) -> tuple[Fraction, Fraction, Fraction | None]:
