@@ -131,6 +131,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     arguments.export_only |= arguments.rejudge
     if arguments.dataset is None and arguments.audit_import is None:
         parser.error("--dataset is required")
+    if not 0 <= arguments.seed < 2**32:
+        raise ConfigError(f"--seed must be a whole number from 0 to {2**32 - 1}, got {arguments.seed}")
     if not 0.0 < arguments.test_fraction < 1.0:
         raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
     if arguments.num_samples is not None and arguments.num_samples < 2:

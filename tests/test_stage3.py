@@ -201,6 +201,8 @@ def test_one_list_of_labels_is_split_encoded_and_learned(
     train_rows, test_rows = load_records(tmp_path / TRAIN_LABELS), load_records(tmp_path / TEST_LABELS)
     assert (len(train_rows), len(test_rows)) == (60, 20)
     assert load_artifact(tmp_path / "router_artifacts" / "nn_router.pth").training.metrics["rows"] == 20
+    nowhere = "--output-dir=mine.json/folder"
+    refuse(lambda: generate_embeddings.main([*both, nowhere]), "output folder mine.json/folder cannot be made", capsys)
     refuse(lambda: nn_router.main([*both, "--train-json=x.json"]), "--labels is one list instead of", capsys)
     refuse(lambda: generate_embeddings.main([*both, "--train-json=x.json"]), "or --labels, one list", capsys)
     refuse(lambda: nn_router.main(["--labels=mine.json", "--test-fraction=0.5"]), "were not made from", capsys)

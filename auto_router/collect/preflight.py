@@ -78,7 +78,8 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     models, judges = collector.models, collector.judges
     left = await asyncio.to_thread(count_left, collector, plan, journal)
     nothing_new = not any(work.questions for work in left)
-    answers = len(plan) * len(models) * collector.samples
+    taken = sum(len(plan) if c.model.facts.takes_images else int((plan.images == 0).sum()) for c in models)
+    answers = taken * collector.samples
     loads = left + [count_judging(judge, plan, answers, left, journal) for judge in judges]
     idle = [not work.questions for work in left]
     idle += [nothing_new and journal.count("judge", judge.addresses, judge.model.model) > 0 for judge in judges]

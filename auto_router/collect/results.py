@@ -17,7 +17,7 @@ import numpy as np
 from tabulate import tabulate
 
 from auto_router.collect.endpoint import Response
-from auto_router.collect.judge import Verdict
+from auto_router.collect.judge import CUT_OFF, NO_END, Verdict
 from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.label_stats import (
@@ -253,6 +253,7 @@ def warnings(results: Results) -> list[str]:
             )
         elif len(results.names) > 1 and len(known) >= ENOUGH and marginal_gain(scores, column) <= 0:
             found.append(f"{name} adds nothing: whatever it gets right, another model gets right too (it may still be cheaper)")
+        unscored -= count_unfinished(results, column)
         if unscored > 0.2 * max(int(results.answered[:, column].sum()), 1):
             found.append(f"{name}: {unscored} answers have no verdict; a judge, or another one, would give more labels")
         undecided = count_undecided(results, column)
@@ -268,6 +269,12 @@ def count_undecided(results: Results, column: int) -> int:
     """Return how many answers of a model no rule could decide, and no judge was there to."""
     rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
     return sum(results.reason(int(row), column).startswith(UNDECIDED) for row in rows)
+
+
+def count_unfinished(results: Results, column: int) -> int:
+    """Return how many answers of a model broke off or never ended their reasoning: no judge could tell what they say."""
+    rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
+    return sum(results.reason(int(row), column).startswith((NO_END, CUT_OFF)) for row in rows)
 
 
 def need_judge(results: Results) -> None:

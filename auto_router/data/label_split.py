@@ -22,7 +22,7 @@ def split_labels(path: Path, folder: Path, fraction: float, seed: int) -> tuple[
     ask the same question: the same normalised text without images, or a shared image.
 
     Raises:
-        ConfigError: the fraction is not between 0 and 1.
+        ConfigError: the fraction is not between 0 and 1, or the folder cannot be made.
         DataError: the file is no evaluation file, or its rows form fewer than two groups.
     """
     if not 0.0 < fraction < 1.0:
@@ -39,6 +39,10 @@ def split_labels(path: Path, folder: Path, fraction: float, seed: int) -> tuple[
     is_test[split_by_group(groups, fraction, seed, strata)[1]] = True
     sizes = np.bincount(groups)
     first = {group: row for row, group in reversed(list(enumerate(groups.tolist())))}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output folder {folder} cannot be made ({error.strerror}); choose another one") from error
     with json_list(targets[0]) as train, json_list(targets[1]) as test:
         for row, (record, group) in enumerate(zip(iter_records(path), groups.tolist(), strict=True)):
             if sizes[group] > 1:

@@ -128,6 +128,54 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("ABC", "'abc'", UNKNOWN),
         ("...", "!!!", UNKNOWN),
         ("", "...", UNKNOWN),
+        # a number with its scale in prose
+        ("As of 2023, the population is 331 million.", "331 million", TRUE),
+        ("The population is 331 million.", "331000000", TRUE),
+        ("The population is 332 million.", "331 million", FALSE),
+        ("It has two million people.", "2000000", TRUE),
+        # taken back in another paragraph
+        ("The answer is 8.\n\nCorrection: 6", "8", UNKNOWN),
+        ("The answer is 8.\n\nEDIT: 6", "8", UNKNOWN),
+        ("The answer is 8.\nIt should be 6.", "8", UNKNOWN),
+        ("The answer is 8. It should be noted that it is a cube.", "8", TRUE),
+        ("The answer is Lyon. It should be Paris.", "Lyon", UNKNOWN),
+        ("**42**\n\nThis should be the right result.", "42", TRUE),
+        # temperatures convert, with room for a rounding
+        ("98.6 °F", "37 °C", TRUE),
+        ("310.15 K", "37 °C", TRUE),
+        ("99 °F", "37 °C", UNKNOWN),
+        ("37 °C", "37 °F", FALSE),
+        ("-40 °F", "-40 °C", TRUE),
+        # feet and inches; currencies by their codes; decades; places; dozens
+        ("6 ft 2 in", "74 inches", TRUE),
+        ("6 ft 2 in", "6 ft 3 in", FALSE),
+        ("12 ft 2", "12 ft²", TRUE),
+        ("EUR 20", "$20", FALSE),
+        ("USD 20", "$20", TRUE),
+        ("EUR 20", "20", TRUE),
+        ("the 1990s", "1990", UNKNOWN),
+        ("1990", "1990", TRUE),
+        ("seventh", "7", UNKNOWN),
+        ("a seventh", "1/7", TRUE),
+        ("half", "1/2", TRUE),
+        ("2 dozen", "24", UNKNOWN),
+        ("2 dozen", "2", TRUE),
+        ("24", "2 dozen eggs", UNKNOWN),
+        ("2 dozen", "25", FALSE),
+        # a comparison behind the answer
+        ("So he has 12 apples left, which is 3 more than before.", "12", TRUE),
+        ("So he has 12 apples left, which is 3 more than before.", "3", UNKNOWN),
+        ("He sells 3 boxes of 4, which is 12 apples.", "12", TRUE),
+        # years, shares, refusals
+        ("before 1776", "1776", UNKNOWN),
+        ("in 1776", "1776", TRUE),
+        ("500 BC", "500 AD", UNKNOWN),
+        ("500 BC", "500 BCE", TRUE),
+        ("44 BC", "-44", TRUE),
+        ("1 in 5", "20%", UNKNOWN),
+        ("5 out of 20", "25%", UNKNOWN),
+        ("5 out of 20", "5", TRUE),
+        ("I'm sorry, I can't answer that. 5 is not something I can confirm.", "5", UNKNOWN),
         # no reference, nothing to say
         ("anything", "", UNKNOWN),
         ("", " \n", UNKNOWN),
@@ -204,6 +252,9 @@ def test_options_stand_for_their_letters() -> None:
     assert match("Lyon", "B", cities) is match("(A)", "Paris", cities) is False
     assert match("B) Lyon", "B", cities) is None
     assert match("Rome", "B", cities) is None
+    assert match("The answer is B (Lyon)", "B", cities) is match("B (Lyon)", "B", cities) is None
+    assert match("B (Lyon)", "A", cities) is None
+    assert match("The answer is B (Paris)", "B", cities) is True
     assert match("D", "B", cities) is False
     assert match("C) None of the above", "None of the above", cities) is True
     assert match("12", "B", ["11", "12.0", "13"]) is True

@@ -62,6 +62,7 @@ def test_a_dry_run_asks_each_endpoint_once_and_shows_the_cost(tmp_path: Path, ca
     assert (table["a"][5], table["a"][6]) == ("yes", "31")
     assert (table["b"][5], table["b"][6]) == ("no", "30")
     assert table["j"][2:4] + table["j"][5:6] == ["judge", "yes", "taken"]
+    assert table["j"][6:9] == ["up", "to", "61"]  # b is not asked about the picture, so there is nothing of it to judge
     # 30 prompts of 12 or 13 characters and an image at 1 USD, 250 tokens of answer each at 2 USD per million.
     assert float(table["a"][7]) == pytest.approx(0.02, abs=0.011)
     assert float(table["a"][8]) == pytest.approx(31 * 1024 * 2e-6 + 48_169e-6, abs=0.01)  # an image by the dearest rule
@@ -185,6 +186,18 @@ def test_a_judge_from_the_pool_is_warned_about_and_so_is_a_constant_model(
     out = capsys.readouterr().out
     assert "warning: the judge m is also the candidate m" in out
     assert "warning: m has the same label 1 on all of its 30 prompts" in out
+
+
+def test_no_judge_is_advised_for_answers_that_never_end_their_reasoning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    with ChatServer(lambda body: completion("<think>Is it 3?" if body["model"] == "b" else "3")) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": name, "base_url": server.url} for name in "ab"])
+        assert stage1(*flags(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert "b: unfinished reasoning, no answer after it (30)" in printed
+    assert "answers have no verdict" not in printed
 
 
 def test_measures_by_hand() -> None:

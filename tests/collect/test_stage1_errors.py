@@ -105,6 +105,8 @@ CASES: dict[str, Case] = {
     "unknown model": (nothing, {"models": "n"}, "pool has no model 'n'; it has m"),
     "missing key variable": (pool("models: [{name: m, api_key_env: NO_KEY}]"), {}, "variable NO_KEY is not set; export it"),
     "missing key of the judge": (pool("models: [{name: m}]\njudge: {name: j, api_key_env: NO_KEY}"), {}, "NO_KEY is not set"),
+    "negative seed": (nothing, {"seed": "-1"}, "--seed must be a whole number from 0"),
+    "seed too large": (nothing, {"seed": str(2**32)}, "--seed must be a whole number from 0"),
     "one sample": (nothing, {"num_samples": "1"}, "--num-samples must be at least 2"),
     "no sample": (nothing, {"num_samples": "-3"}, "--num-samples must be at least 2"),
     "no test": (nothing, {"test_fraction": "0"}, "--test-fraction must be between 0 and 1"),

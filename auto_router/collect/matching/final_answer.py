@@ -79,7 +79,8 @@ _I_SAY = re.compile(
 )
 _CORRECTION = re.compile(
     r"\b(?:wait|oops|scratch that|on second thought|correction|let me (?:re\w+|correct|double)|"
-    r"i (?:made|forgot|miscounted|mis\w+)|actually|my mistake|apologi[sz]e|i was wrong|no, that)\b",
+    r"i (?:made|forgot|miscounted|mis\w+)|actually|my mistake|apologi[sz]e|i was wrong|no, that)\b|\b(?:edit|update):|"
+    r"\bshould (?:instead )?(?:be|read|have been) (?=(?-i:[-*\"'$(\dA-Z]))",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")

@@ -24,6 +24,7 @@ _SPELLED = re.compile(
     r"\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion)",
     re.IGNORECASE,
 )
+_SCALED = re.compile(r"(\d[ \u00a0-]?(?:hundred|thousand|million|billion|trillion)s?\b)", re.IGNORECASE)  # "331 million" stays
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9,
@@ -74,7 +75,11 @@ def digits_in_prose(text: str) -> str:
     text = re.sub(r"\b(?:a|an) (?=(?:hundred|thousand|million|billion|dozen)\b)", "one ", text, flags=re.IGNORECASE)
     alpha2digit = _load_text2num().alpha2digit
     pieces = (text[begin : begin + MAX_PIECE] for begin in range(0, len(text), MAX_PIECE))  # its time grows faster than a text
-    return "".join(str(alpha2digit(piece, "en", threshold=2.0)) if _SPELLED.search(piece) else piece for piece in pieces)
+    parts = (part for piece in pieces for part in _SCALED.split(piece))
+    return "".join(
+        str(alpha2digit(part, "en", threshold=2.0)) if _SPELLED.search(part) and not _SCALED.fullmatch(part) else part
+        for part in parts
+    )
 
 
 def words_to_digits(text: str) -> str | None:
@@ -111,6 +116,8 @@ def _drop_sign(text: str) -> str | None:
     fraction = _FRACTION.match(text)
     if fraction:
         above = fraction.group("above")
+        if above is None and fraction.group("part") not in ("half", "halves", "quarter"):
+            return None  # "third" alone counts places
         over = 1 if above in (None, "a", "an") else _integer(str(above), ("en",))
         return None if over is None else f"{over}/{_PARTS[fraction.group('part')]}"
     whole, point, decimals = text.partition(" point ")

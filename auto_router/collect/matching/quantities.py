@@ -24,7 +24,7 @@ _DIGITS = (
     r"|(?P<plain>\d+(?:\.\d+)?|(?<!\d)\.\d+)"
 )
 _NUMBER = (
-    r"(?P<sign>(?<![\w)\]}.%])[-+]\s?)?(?:(?P<money>US\$|[$€£¥₹]|\\\$)\s?)?(?P<sign2>(?<=[$€£¥₹])-)?"
+    r"(?P<sign>(?<![\w)\]}.%])[-+]\s?)?(?:(?P<money>US\$|[$€£¥₹]|\\\$|(?<![A-Za-z])(?:USD|EUR|GBP|JPY|CNY|INR))\s?)?(?P<sign2>(?<=[$€£¥₹])-)?"
     rf"(?:(?:{_DIGITS})(?P<exponent>[eE][-+]?\d{{1,4}}(?![\w.]))?)"
 )
 _PROSE_NUMBER = re.compile(_NUMBER.replace("SPACE", ""))
@@ -44,6 +44,10 @@ _SCALE = re.compile(
     rf"[ \u00a0-]?(?P<word>{'|'.join(sorted(_SCALES, key=len, reverse=True))})(?![A-Za-zà-ÿ])|(?P<letter>[kKMBT])(?![\w/^²³])",
     re.I,
 )
+_PACKS = {"dozen": 12, "dozens": 12, "pair": 2, "pairs": 2}  # "2 dozen" may be 2 (dozens) or 24
+_PACKED = re.compile(r"\s+(dozens?|pairs?)\b", re.IGNORECASE)
+_SHARE = re.compile(r"\s+(?:out of|in)\s+([1-9]\d{0,8})(?![\d.,]*\d)")  # "1 in 5" may be 1 or 20 %
+_BEFORE_CHRIST = re.compile(r"\s?(?:BCE?\b|B\.C\.)")  # "500 BC" is -500, or 500 where the question says "BC"
 _LETTERS = {"k": 3, "K": 3, "M": 6, "B": 9, "T": 12}
 # What stands at a number and makes it a part of something else: a root, a power, a variable, an operator, an ordinal.
 _PARTIAL_AFTER = re.compile(
@@ -139,6 +143,9 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
     if found.unit.dimension == "percent" or expected.unit.dimension == "percent":
         return _same_percent(found, expected)
     one, other = _settle_pounds(found.unit, expected.unit), _settle_pounds(expected.unit, found.unit)
+    if one.dimension.startswith("temperature") and other.dimension.startswith("temperature") and one != other:
+        difference = abs(_kelvin(found) - _kelvin(expected))
+        return True if not difference else None if difference < 1 else False  # a conversion is often rounded
     if one.dimension and other.dimension:
         if one.dimension == "data" and one.size != other.size and found.value * one.size != expected.value * other.size:
             return None  # a thousand, or 1024
@@ -158,6 +165,12 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
     if (one.converts or one.dimension.startswith("currency")) and _in_other_unit(found, expected.value):
         return None
     return same
+
+
+def _kelvin(quantity: Quantity) -> Fraction:
+    celsius, fahrenheit = Fraction("273.15"), Fraction("459.67")
+    unit = quantity.unit.dimension[-1]
+    return {"C": quantity.value + celsius, "F": (quantity.value + fahrenheit) * 5 / 9, "K": quantity.value}[unit]
 
 
 def _settle_pounds(unit: Unit, partner: Unit) -> Unit:
@@ -257,6 +270,12 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
         unit, length = NO_UNIT, 0
     if money:
         unit, length = read_unit(money)[0], length if unit.dimension.startswith("currency") else 0
+    decade = bool(re.fullmatch(r"[12]\d\d0", found.group())) and text[end : end + 1] == "s" and length == 1
+    unit, length = (NO_UNIT, 0) if decade else (unit, length)  # "1990s" are no seconds
+    counted = None if scale or power else _counted_value(text, end, value)
+    other = other if counted is None else counted
+    if whole and _BEFORE_CHRIST.match(text, end):
+        negative, other = not negative, -value
     spaced = None if unit.dimension or scale or power else re.match(r"\s([MB])(?![\w/^])", text[end:])
     if spaced:
         other, end = value * 10 ** _LETTERS[spaced.group(1)], end + spaced.end()
@@ -265,6 +284,7 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
     partial = bool(_PARTIAL_AFTER.match(text, end + length)) or bool(
         _PARTIAL_BEFORE.search(text[max(0, found.start() - 8) : found.start()])
     )
+    partial = partial or decade
     partial = partial or (
         bool(found.group("european"))
         and text[found.start() - 1 : found.start()] in ("(", "[", "{")
@@ -272,6 +292,14 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
     )
     quantity = Quantity(-value if negative else value, unit, step, None if other is None else -other if negative else other)
     return Occurrence(quantity, found.start(), end + length, partial)
+
+
+def _counted_value(text: str, end: int, value: Fraction) -> Fraction | None:
+    """Return what a number may mean by the words behind it: 24 for "2 dozen", one fifth for "1 in 5"; None without such."""
+    packed, share = _PACKED.match(text, end), _SHARE.match(text, end)
+    if packed:
+        return value * _PACKS[packed.group(1).lower()]
+    return value / int(share.group(1)) if share else None
 
 
 def _value(found: re.Match[str]) -> tuple[Fraction, Fraction, Fraction | None]:

@@ -76,7 +76,7 @@ _GIVES = re.compile(
     ,? which (?:is equal to|equals|is|comes to|gives(?: us)?|makes|would (?:be|give us))
     \b(?:equals|gives(?: us| you)?|(?:we|you) (?:will )?get|to get|results? in|comes (?:out )?to|for a total of)
 """)
-    + rf" (?:a total of )?(?={_MONEY}\d)"
+    + rf" (?:a total of )?(?={_MONEY}\d)(?!{_MONEY}[\d.,]+%?\s*(?:\w+ )?(?:more|less|fewer|greater|higher|lower|times)\b)"
 )
 _RECKONED_OR = re.compile(rf"((?:[-+*/×]|\b(?:plus|minus|times))\s*{_MONEY}\d[\d,.]*\)?(?: [a-z]+)?),? or (?={_MONEY}\d)")
 _COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s")
@@ -121,6 +121,7 @@ _SEVERAL = re.compile(
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)
+_NOT_IN_YEAR = re.compile(r"(?:before|after|prior to)\s+[12]\d{3}", re.IGNORECASE)
 _CLOCK = re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?\s*(?:[ap]\.?m\.?|UTC|GMT)?", re.IGNORECASE)
 _NAME = re.compile(r"\b(?!Is|Are|The|Of|And|So|In|For|Total|Answer|Therefore|Thus|Hence|Has|Was|About)[A-Z][a-z]+ $")
 
@@ -138,6 +139,8 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
     rejected = _find_rejected_numbers(plain)
     if rejected:
         return Rejected(rejected)
+    if _NOT_IN_YEAR.fullmatch(plain.rstrip(".")):
+        return UNCLEAR
     shown = _read_equation(plain)
     if shown is not None:
         return shown
@@ -198,6 +201,8 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
     computed = _after_equals(text)
     if computed is not None:
         return computed
+    if any(_DENIED.match(text[o.end :]) for o in find_quantities(text)):
+        return UNCLEAR
     text = _without_asides(text)
     found = list(find_quantities(text))
     if _alternatives(text, found, coordinated=True):

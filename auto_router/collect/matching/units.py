@@ -68,7 +68,7 @@ _PHRASES = (
     (re.compile(r"(?:u\.?s\.?|american)\s+dollars?", re.IGNORECASE), "dollar"),
 )
 _WORD = re.compile(r"[A-Za-zÀ-ÿµμΩ°%‰$€£¥₹¢℃℉円元]+(?:-points?)?\$?")
-_POWER = re.compile(r"\s?(?:\^\s*\{?\s*(-?[23])\s*\}?|(-?[23])(?![\d.,]))")
+_POWER = re.compile(r"\s?(?:\^\s*\{?\s*(-?[23])\s*\}?|(-?[23])(?![\d.,]|\s?(?:in|inch|inches|cm|mm)\b))")
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,9 +279,13 @@ def _match_option(response: Reading, reference: str, choices: Sequence[str]) -> 
     def read(statement: Statement) -> int | Rejected | Unclear | None:
         letter = read_letter(statement.text, letters, stands_alone=statement.source in ("line", "first", "bold"))
         option = OPTION.match(statement.text)
-        text = _which(replace(statement, text=option.group("text")) if option and option.group("text") else statement, choices)
+        inside = re.search(r"\b([A-Z])\)?\s*\(([^()]{1,200})\)[.\s]*$", statement.text)  # "B (12)"
+        part = option.group("text") if option and option.group("text") else inside.group(2) if inside else statement.text
+        text = _which(replace(statement, text=part), choices)
         if isinstance(letter, Rejected):
             return Rejected(tuple(letters.index(one) for one in letter.values))
+        if letter is None and inside and text is not None and text != letters.find(inside.group(1)):
+            return UNCLEAR
         if letter is None or isinstance(letter, Unclear):
             return text if text is not None else letter
         place = letters.index(letter)
@@ -336,7 +340,8 @@ def _match_literal(response: Reading, reference: str) -> bool | None:
 def _has_same_words(response: Reading, reference: str) -> bool:
     """Whether the strongest statement, or the whole reply, is the reference to the word."""
     quoted = unquote(reference)
-    first = response.statements[0].text if response.statements else ""
+    strongest = response.statements[0] if response.statements else None
+    first = strongest.text if strongest and not is_corrected(response.text, strongest) else ""
     texts = [response.text, first]
     if quoted is not None:
         return any(quoted in (text, unquote(text.strip("`. "))) for text in texts)
