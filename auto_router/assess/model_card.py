@@ -100,9 +100,7 @@ def model_card(artifact: Artifact) -> str:
 def _note_conversations(count: int) -> str:
     if count:
         return f"- {count:,} training records came with what was said before."
-    return (
-        "- It was trained on single prompts: of a conversation, what came before counts a little and was not learned from."
-    )
+    return "- It was trained on single prompts: of a conversation, what came before counts a little and was not learned from."
 
 
 def _note_shared_rows(metrics: Mapping[str, Any]) -> str:
