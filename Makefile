@@ -53,7 +53,7 @@ check: setup
 test: test-pipeline test-serving
 
 test-pipeline: check
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Always one after the other: installing this checkout in editable form writes into it.
 test-serving:

@@ -39,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime themselves
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def is_local(address: Any) -> bool:
     """Whether a socket address stays on this machine: a Unix socket's path, ``localhost``, loopback or 0.0.0.0."""
     if not isinstance(address, tuple):

@@ -26,6 +26,8 @@ from generate_embeddings import generate_embeddings_for_dataset, load_embedding_
 from model_router import ModelRouter, RouterNetwork
 from tests.helpers import png
 
+pytestmark = pytest.mark.slow
+
 TOPICS = ["Add {} and {}.", "Name a river near {} and {}.", "Write a poem on {} and {}."]
 
 
