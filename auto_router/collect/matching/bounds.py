@@ -1,4 +1,4 @@
-"""Bounds: "at least 10", "≥ 10", "10 or more", "up to 5". One says less than a number, and is the same as another bound only."""
+"""Bounds: "at least 10", "≥ 10", "10 or more", "up to 5". One says less than a number, and equals another bound only."""
 
 from __future__ import annotations
 
@@ -13,42 +13,56 @@ MAX_BOUND = 80  # characters
 
 _BEFORE = {
     "≥": one_of(r"""
-        (?:greater|more|larger|bigger|higher) than or equal to|at (?:the very )?least|(?:no|not) (?:less|fewer|lower|smaller) than
-        not (?:under|below)|(?:a |the )?min(?:imum|\.)?(?: of)?|upwards? of|mindestens|nicht weniger als|au moins|au minimum|al menos
-        por lo menos|como mínimo|pelo menos|no mínimo|almeno|come minimo|(?:op zijn )?minste?ns?|не менее|не меньше|en az|co najmniej
+        (?:greater|more|larger|bigger|higher) than or equal to|at (?:the )?(?:very )?least|as (?:few|little) as|(?:no
+        not) (?:less|fewer|lower|smaller) than
+        not (?:under|below)|(?:a |the )?min(?:imum|\.)?(?: of)?|upwards? of|mindestens|nicht weniger als|au moins|au minimum
+        al menos
+        por lo menos|como mínimo|pelo menos|no mínimo|almeno|come minimo|(?:op zijn )?minste?ns?|не менее|не меньше|en az
+        co najmniej
         至少|不少于|不低于|最低|少なくとも|最少|최소|على الأقل|कम से कम|>\s?=|≥|⩾|\\geq?(?:slant)?
     """),
     "≤": one_of(r"""
-        (?:less|fewer|smaller|lower) than or equal to|at (?:the very )?most|(?:no|not) (?:more|greater|larger|bigger|higher) than
-        not (?:over|above|exceeding)|up to|(?:a |the )?max(?:imum|\.)?(?: of)?|as (?:many|much) as|höchstens|maximal|bis zu|nicht mehr als
-        au plus|au maximum|jusqu['’]à|como máximo|hasta|no máximo|até|al massimo|fino a|hoogstens|maximaal|tot|не более|не больше
+        (?:less|fewer|smaller|lower) than or equal to|at (?:the )?(?:very )?most|(?:no|not|nothing) (?:more|greater|larger
+        bigger|higher) than
+        (?:not|nothing) (?:over|above|exceeding)|up to|(?:a |the )?max(?:imum|\.)?(?: of)?|as (?:many|much) as|höchstens
+        maximal|bis zu|nicht mehr als
+        au plus|au maximum|jusqu['’]à|a lo (?:sumo|más)|como máximo|hasta|no máximo|até|al massimo|fino a|hoogstens|maximaal
+        tot|не более|не больше
         en fazla|co najwyżej|最多|不超过|不多于|至多|最大|多くとも|최대|<\s?=|≤|⩽|\\leq?(?:slant)?
     """),
     ">": one_of(r"""
-        (?:strictly )?(?:more|greater|larger|bigger|higher) than|over|above|beyond|exceed(?:s|ing)|in excess of|north of|mehr als|über
-        größer als|plus de|plus grand que|más de|mayor que|mais de|maior que|più di|oltre|meer dan|больше|более|свыше|daha fazla|ponad
+        (?:strictly )?(?:more|greater|larger|bigger|higher) than|over|above|beyond|exceed(?:s|ing)|in excess of|north of
+        mehr als|über
+        größer als|plus de|plus grand que|más de|mayor que|mais de|maior que|più di|oltre|meer dan|больше|более|свыше
+        daha fazla|ponad
         więcej niż|大于|超过|多于|高于|>|\\gt
     """),
     "<": one_of(r"""
-        (?:strictly )?(?:less|fewer|smaller|lower) than|under|below|south of|short of|weniger als|unter|kleiner als|moins de
+        (?:strictly )?(?:less|fewer|smaller|lower) than|under|below|beneath|south of|short of|weniger als|unter|kleiner als
+        moins de
         menos de|menor que|meno di|minder dan|меньше|менее|mniej niż|小于|不到|少于|低于|未满|<|\\lt
     """),
 }  # fmt: skip
 _AFTER = {
     "≥": one_of(r"""
-        \+|plus\b|(?:or|and) (?:more|above|over|greater|higher|larger|bigger|up|upwards?|older|beyond|better|longer)|at (?:the )?(?:very )?least
-        min(?:imum|\.)?(?!\w)|und mehr|oder (?:mehr|darüber|größer|älter)|(?:et|ou) plus|[yo] más|e mais|ou mais|o più|of meer|или (?:более|больше)
+        \+|plus\b|upwards?\b|(?:or|and) (?:more|above|over|greater|higher|larger|bigger|up|upwards?|older|beyond|better
+        longer)|at (?:the )?(?:very )?least
+        min(?:imum|\.)?(?!\w)|und mehr|oder (?:mehr|darüber|größer|älter)|(?:et|ou) plus|[yo] más|e mais|ou mais|o più
+        of meer|или (?:более|больше)
         lub więcej|veya daha fazla|或以上|或更多|及以上|以上|이상
     """),
     "≤": one_of(r"""
-        (?:or|and) (?:less|fewer|below|under|lower|smaller|younger|shorter|down)|at (?:the )?(?:very )?most|max(?:imum|\.)?(?!\w)|tops\b
-        oder weniger|ou moins|o menos|ou menos|o meno|of minder|или (?:менее|меньше)|lub mniej|或以下|或更少|及以下|以下|以内|이하
+        (?:or|and) (?:less|fewer|below|under|lower|smaller|younger|shorter|down)|at (?:the )?(?:very )?most|max(?:imum
+        \.)?(?!\w)|tops\b
+        oder weniger|ou moins|o menos|ou menos|o meno|of minder
+        или (?:менее|меньше)|lub mniej|或以下|或更少|及以下|以下|以内|이하
     """),
     ">": "超過|초과",
     "<": "未満|미만",
 }  # fmt: skip
 _SAYS = (
-    r"(?:(?:so|thus|therefore),? )?(?:(?:the|my) (?:final )?(?:answer|value|result|number|total) |it |that |there |(?P<name>[a-z])\s*)?"
+    r"(?:(?:so|thus|therefore),? )?(?:(?:the|my) (?:final )?(?:answer|value|result|number|total) "
+    r"|it |that |there |(?P<name>[a-z])\s*)?"
     r"(?:(?:is|are|lies|must be|should be|['’]s)\s+)?"
 )
 _FORMS = [
@@ -59,7 +73,11 @@ _FORMS = [
     *(
         (
             kind,
-            re.compile(rf"{_SAYS}(?P<value>[^\s\d]{{0,3}}\s?\w.*?)\s*(?:{words})\s*(?P<noun>[a-z][a-z' -]*)?", re.IGNORECASE | re.DOTALL),
+            re.compile(
+                rf"{_SAYS}(?P<value>[^\s\d]{{0,3}}\s?\w.*?)\s*[人名個个件本枚岁歳次回点명]?(?:{words})\s*"
+                r"(?P<noun>[a-z][a-z' -]*)?",
+                re.IGNORECASE | re.DOTALL,
+            ),
         )
         for kind, words in _AFTER.items()
     ),

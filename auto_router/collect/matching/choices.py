@@ -265,8 +265,8 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
 
 
 def _unless_turned(text: str, end: int, polarity: bool) -> bool | Unclear:
-    """Return a polarity unless what follows turns it round ("Yes, but actually no") or contradicts it ("Yes, that is wrong")."""
-    after = re.sub(r"^[\s.,;:!*`\"'”)。，！、—–-]+", "", text[end:])
+    """Return a polarity unless what follows turns it round ("Yes, but actually no") or denies it ("Yes, that is wrong")."""
+    after = re.sub(r"^[\s.,;:!*`\"'”)。，！、،؛।—–-]+", "", text[end:])
     if (DENIES_THAT if polarity else AFFIRMS_THAT).match(after):
         return UNCLEAR
     turned = re.search(r"\b(?:but|however|actually|although)\b[^.!?]{0,30}\b(yes|no|true|false)\b(?=\s*(?:[.,;!]|$))", text)

@@ -94,7 +94,7 @@ def read_time(text: str, reference: bool = False) -> Time | None:
 
 
 def same_time(found: Time, expected: Time) -> bool | None:
-    """Are two times the same? A reference without half of the day takes either but for 12; an answer without one leaves it open."""
+    """Are two times the same? A reference without half of the day takes either, but for 12."""
     if (found.minute, found.second) != (expected.minute, expected.second) or found.hour % 12 != expected.hour % 12:
         return False
     if found.half and not expected.half and expected.hour == 12 and found.hour == 0:

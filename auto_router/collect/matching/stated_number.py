@@ -30,7 +30,8 @@ _EXPLAINS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NEAR = re.compile(
-    rf"(?:(?<!\w)(?:{BOUND}|{ABOUT}|{CHANGES})|[~≈<>≤≥±]|不是|\\approx|\\leq?|\\geq?|\\sim)\s*(?:about |around |the |exactly |\$)?\s*$",
+    rf"(?:(?<!\w)(?:{BOUND}|{ABOUT}|{CHANGES})|[~≈<>≤≥±]|不是|\\approx|\\leq?|\\geq?|\\sim)\s*"
+    r"(?:about |around |the |exactly |\$)?\s*$",
     re.IGNORECASE,
 )
 _RANGE_AFTER = re.compile(
@@ -39,11 +40,13 @@ _RANGE_AFTER = re.compile(
     (?:-|to|bis|à|hasta|or|oder|ou|o|and|und|～|~|\.{{2,}}|…)\s*{_MONEY}-?\d|\+(?!\s*\d)|±|<|>|≤|≥
     (?:or )?(?:less|fewer|short|shy)\b|or (?:more|so|over|under|above|below|greater|higher|larger|older|up|thereabouts)\b
     (?:at )?(?:most|least)\b|and (?:up|upwards?|above|over|older|under|below)\b|(?:minimum|maximum|tops)\b
-    give or take\b|-?ish\b|[1-9]?以[上下内]|未満|oder (?:mehr|weniger)\b|(?:ou|et) plus\b|o más\b|ou mais\b
-    (?:squared|cubed|factorial|doubled|tripled|halved)\b|-?\s?fold\b|(?:percent|%)\s+of\b|(?:raised )?to the (?:power|\w+ power)\b
-    (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{2,8}er\b)
+    give or take\b|-?ish\b|[人名個个件本枚岁歳次回点]?(?:以[上下内]|未満)
+    oder (?:mehr|weniger)\b|(?:ou|et) plus\b|o más\b|ou mais\b
+    (?:squared|cubed|factorial|doubled|tripled|halved)\b|-?\s?fold\b|(?:percent|%)\s+of\b|(?:raised )?to the (?:power
+    \w+ power)\b
+    (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{2, 8}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
-    (?:mod(?:ulo)?|choose)\b
+    (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+{_MONEY}\d|upwards?\b|-(?:something|odd)\b
 """),
     re.IGNORECASE,
 )
@@ -127,6 +130,7 @@ _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)
 _NOT_IN_YEAR = re.compile(r"(?:before|after|prior to)\s+[12]\d{3}", re.IGNORECASE)
+_OF_NUMBER = re.compile(rf"\s+of\s+{_MONEY}\d[\d.,]*\W*")
 _CLOCK = re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?\s*(?:[ap]\.?m\.?|UTC|GMT)?", re.IGNORECASE)
 _NAME = re.compile(r"\b(?!Is|Are|The|Of|And|So|In|For|Total|Answer|Therefore|Thus|Hence|Has|Was|About)[A-Z][a-z]+ $")
 
@@ -229,6 +233,8 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
         or HEDGE.search(before)
         or _DENIED.match(after)
     ):
+        return UNCLEAR
+    if one.quantity.unit.dimension == "percent" and _OF_NUMBER.fullmatch(after):
         return UNCLEAR
     if "?" in text or _PLAN.search(before):
         return UNCLEAR

@@ -358,8 +358,10 @@ def _has_same_words(response: Reading, reference: str) -> bool:
     if quoted is not None:
         return any(quoted in (text, unquote(text.strip("`. "))) for text in texts)
     wanted = fold(reference)
-    if not wanted or fold(response.text) == wanted:
-        return bool(wanted)
+    if not wanted or (response.text.endswith(("?", "？")) and not reference.endswith(("?", "？"))):
+        return False  # "42?" asks
+    if fold(response.text) == wanted:
+        return True
     return fold(first) == wanted and not is_doubted(response.text, response.statements[0])
 
 
