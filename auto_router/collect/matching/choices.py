@@ -249,7 +249,10 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
     bare = LEAD.sub("", lowered).lstrip("*`\"'“ ")
     if DENIED.match(bare) or re.match(r"not\s+yes\b\W*$", bare):
         return False
-    if AFFIRMED.match(bare) or re.match(r"not\s+(?:false|untrue|incorrect|wrong)\b\W*$", bare):
+    affirmed = AFFIRMED.match(bare)
+    if affirmed:
+        return _unless_turned(bare, affirmed.end(), True)
+    if re.match(r"not\s+(?:false|untrue|incorrect|wrong)\b\W*$", bare):
         return True
     first = _WORD.match(bare)
     if first and first.group() in _POLARITY and first.group() not in ("not", "never", "nicht"):

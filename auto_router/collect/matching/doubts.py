@@ -24,6 +24,10 @@ _OWN_DOUBT = re.compile(
     \bI (?:could|may|might) (?:(?:well|easily|also|still|very well) )?(?:be|have)\b|\bI['’]m (?:probably|possibly
     likely) wrong\b
     \b(?:could|may|might) (?:(?:well|easily|also|still|very well|possibly|just as well|equally|instead) ){{0,2}}be {_VALUE}
+    \b(?:could|may|might) (?:\w+ ){{1,4}}?be {_VALUE}
+    \b(?:do|please) (?:also )?(?:double[- ]?check|check|verify)\b|\b(?:inclined|tempted) to (?:say|go|pick|choose|answer)\b
+    \blean(?:ing)? (?:to|towards?)\b
+    \b(?:confidence|certainty)\b\W{{0,4}}(?:is |level )?\W{{0,4}}(?:low|medium|moderate|[0-6]?\d ?%)
     \b(?:it|this|that|answer|which) (?:could|may|might) (?:(?:well|also|still|very well|easily) )?be (?:wrong|mistaken|off
     incorrect
     inaccurate|different|another|something else|either|otherwise|more|less|higher|lower)\b
@@ -56,7 +60,8 @@ _ALTERNATIVE = re.compile(
     \b{_VALUE}\W*(?:is|are|would be|seems|looks) (?:also |equally |just as |still )(?:possible|plausible|correct|right|valid
     good|fine|likely)\b
     \b{_VALUE}\W*(?:is|seems|looks|remains) (?:possible|plausible)\b
-    \b{_VALUE} (?:would|could|might|may) (?:also |well |equally )?(?:work|fit|do|be (?:right|correct|possible|valid|it))\b
+    \b{_VALUE} (?:would|could|might|may) (?:also |well |equally )?(?:work|fit|do
+    be (?:right|correct|possible|valid|it|true|argued|defended|justified))\b
     \b(?:another|other) (?:possible|valid|plausible|acceptable|potential) (?:answer|solution|value|option|choice)s?\b
     \b(?:some|others|many|people|one|you) (?:\w+ )?(?:might|may|could|would) (?:\w+ )?(?:say|argue|answer|claim|pick|choose
     get) {_VALUE}
@@ -91,7 +96,8 @@ _SOFT = re.compile(
     \b(?:vermutlich|wahrscheinlich|vielleicht|möglicherweise|peut-être|probablement|sans doute|quizás?|tal vez|probablemente
     talvez)\b
     ^\W{0,3}(?:usually|sometimes|normally|typically|generally|often|mostly|in general)\W{1,3}\w\S{0,30}\W{0,3}$
-    ^\W{0,3}\w\S{0,30}\W{1,3}(?:usually|sometimes|normally|typically|generally|often|mostly|in general)\W{0,3}$|\bgive or take\b|^[^?]{1,80}\?\W*$
+    ^\W{0,3}\w\S{0,30}\W{1,3}(?:usually|sometimes|normally|typically|generally|often|mostly|in general)\W{0,3}$
+    \bgive or take\b|^[^?]{1,80}\?\W*$
     \b(?:provavelmente|forse|probabilmente|misschien|waarschijnlijk|возможно|вероятно|наверное|belki|może|prawdopodobnie)\b
     可能|也许|或许|大概|たぶん|おそらく|多分|恐らく|でしょう|아마|ربما|शायद
 """),
@@ -99,8 +105,9 @@ _SOFT = re.compile(
 )
 _CONDITION = re.compile(
     one_of(r"""
-    (?<!as )(?<!even )(?<!tell )(?<!know )(?<!see )(?<!check )(?<!determine )(?<!ask )(?<!asks )(?<!wonder )\bif\b(?! (?:any
+    (?<!as )(?<!even )(?<!tell )(?<!know )(?<!see )(?<!check )(?<!determine )(?<!ask )(?<!asks )(?<!wonder )\biff?\b(?! (?:any
     you (?:will|like|please)))
+    \bsubject to\b|\bin case (?:of|that|it|there|the|[a-z]\b)
     \b(?:unless|provided(?: that)?(?= )|providing that|assuming|supposing|as long as|so long as|on (?:the )?condition
     in the event)\b
     \b(?:only (?:when|where|under|in (?:case|some)|for [a-z]\b)|whenever|contingent|under (?:the|this|that|certain
@@ -115,6 +122,7 @@ _CONDITION = re.compile(
     a menos que|salvo que)\b
     \b(?:a condição|desde que|a meno che|purché|tenzij|mits|als het|если|при условии|eğer|jeśli|pod warunkiem|solo si
     si (?:x|llueve|il|elle|on)|s['’]ils?)\b
+    [,—–]\s*(?:solo |só |soltanto )?se (?!pued|pod|trat|permit|hac|deb|necesit|utiliz|us|consider|encuentr)\w+|면(?=[.,\s]|$)
     如果|若是|假如|只要|除非|(?<=[,、。 ])もし|なら(?:ば)?|場合(?:は|に)|경우|إذا|अगर|यदि
 """),
     re.IGNORECASE,
@@ -128,14 +136,14 @@ _LIMITED = re.compile(
 )
 _REASONS = re.compile(
     r"(?:[,;:(—–-]|\s)\s*(?:because|since|(?<!long )(?<!soon )as (?!long|soon|many|few|little)|so that|which|who"
-    r"|where|given that|due to|weil|denn|porque|car|parce que|perché"
+    r"|where|given that|due to|weil|(?<!sei )denn|porque|car|parce que|perché"
     r"|потому|так как|因为|ので|から)\b.*$|:\s.*$",
     re.IGNORECASE | re.DOTALL,
 )
 _SENTENCE = re.compile(r"(?<=[\w)%\]\"'”*])[.!?](?:[*\"'”)]*\s|$)|[。！？\n]")
 # "If n is even, the answer is 4.": of a variable, not a step that is reckoned ("If you subtract 6 from 10, you get 4").
 _IN_CASE = re.compile(
-    r"^\W*(?:so |then |well,? )?(?:if|when|assuming|provided|suppose|supposing|unless)\b[^,.]{0,20}?"
+    r"^\W*(?:so |then |well,? )?(?:if|when|for|assuming|provided|suppose|supposing|unless)\b[^,.]{0,20}?"
     r"\b[a-z]\b\s*(?:[<>=≤≥≠]|is|was|were)"
     r"|^\W*(?:如果|若|假如|もし|wenn|falls|si|se|если|als)[^.。!?]{0,30}?[<>=≥≤≠]",
     re.IGNORECASE,
@@ -160,6 +168,8 @@ def is_doubted(text: str, statement: Statement, conditions: bool = True) -> bool
     plain = _REASONS.sub("", own)
     rest = "" if statement.source == "field" else text[min(statement.end, len(text)) :][:MAX_AFTER]
     if any(pattern.search(part) for pattern in (_OWN_DOUBT, _ALTERNATIVE, _OTHER_CASE) for part in (said, rest)):
+        return True
+    if conditions and _CONDITION.match(rest.lstrip(" ,$*)]\\")):  # right behind a box
         return True
     before = statement.before
     if _OWN_DOUBT.search(before) or _SOFT.search(before) or _IN_CASE.search(before) or _IN_CASE.search(own):

@@ -146,7 +146,8 @@ CHANGES = one_of("""
     % of
 """)
 _PRONOUN = one_of("""
-    that|this|it|what (?:you|they) (?:say|said)|the (?:statement|claim|answer|assertion|sentence)(?: given| above)?|you|they
+    that|this|it|what (?:you|they) (?:say|said)|(?:the|this|that) (?:statement|claim|answer|assertion
+    sentence)(?: given| above)?|you|they
     he|she|we|i|there
     das|dies|es|dies|die aussage|ce(?:la|ci)?|c['’]|ça|l['’]affirmation|eso|esto|la afirmación|isso|isto|a afirmação|ciò
     questo|l['’]affermazione
@@ -156,8 +157,9 @@ _PRONOUN = one_of("""
 DENIES_THAT = re.compile(
     rf"(?:(?:but|aber|mais|pero|mas|ma|maar|но|但|但是|でも|actually|in fact|however),?\s*)?(?:{_PRONOUN}\s*)?"
     + one_of(r"""
-    (?:is|was|['’]s|are|['’]re|were|(?:would|could|must|should|may|might) be)\s+(?:\w+ly )?(?:not|never|false|wrong
-    incorrect|untrue|mistaken|inaccurate|a lie|a myth|a mistake)(?: (?:at all|really
+    (?:is|was|['’]s|are|['’]re|were|(?:would|could|must|should|may|might) be)\s+(?:\w+ly )?(?:not|never
+    (?:an? )?(?:false|wrong|incorrect|untrue)(?: (?:statement|claim|assertion|answer|idea))?|mistaken|inaccurate|a lie
+    a myth|a mistake)(?: (?:at all|really
     true|correct|right|so|the case|accurate|quite \w+|entirely \w+|exactly \w+|really \w+|a true \w+))?
     (?:is|was|are|were|do|does|did|ca|wo|could|would|should|has|have|had)n['’]t(?: (?:true|correct|right|so|the case
     accurate|really|quite \w+|at all))?
@@ -176,9 +178,9 @@ DENIES_THAT = re.compile(
     non (?:è|lo è)(?: (?:vero|corretto|giusto|così))?|è (?:falso|sbagliato|scorretto)
     (?:klopt|is)\s+niet(?: (?:waar|juist|correct|zo))?|is (?:onwaar|onjuist|fout)|nee
     не (?:так|верно|правда|правильно)|неверно|неправда|неправильно|неправильный|ложь|нет
-    (?:是)?(?:不对|不是(?:这样)?的?|不正确|不正確|错误的?|錯誤的?|错的?|不真实|假的)|并非如此|不是这样的?|不成立
+    (?:是)?(?:不对|不是(?:这样)?的?|不正确|不正確|错误的?|錯誤的?|错(?:的|了)?|不是真的?|不真实|假的)|并非如此|不是这样的?|不成立
     そうでは(?:ありません|ない)(?:です)?|そうじゃ(?:ない|ありません)(?:です)?|違い?ます|違う|正しく(?:ありません|ない)(?:です)?|間違(?:い|って)\w*|誤り\w*|いいえ
-    그렇지 않습니다|그렇지 않아요|아닙니다|아니요|아니에요|틀렸습니다|틀립니다|사실이 아닙니다|맞지 않습니다
+    그렇지 않\w*|아닙니다|아니요|아니에요|아니야|틀렸\w*|틀립\w*|사실이 아\w*|맞지 않\w*
     (?:غير|ليس) (?:صحيح|صحيحا|صحيحًا|كذلك)|خطأ|خاطئ|لا|(?:सही|सच|ठीक) नहीं(?: है)?|गलत(?: है)?|ऐसा नहीं है|नहीं
     doğru değil(?:dir)?|yanlış(?:tır)?|değil|hayır|nie jest(?: (?:prawda|prawdą|tak))?|nieprawda|nie jest prawdziwe|nie(?: tak)?
 """)
@@ -195,6 +197,9 @@ AFFIRMS_THAT = re.compile(
     è (?:vero|corretto|giusto)|klopt|is (?:waar|juist)|верно|правда|так|是(?:对|正确)的?
     (?:सही|सच) है|doğru|prawda|صحيح|정답입니다|正しいです?
 """)
-    + r"(?=\s*(?:[.,;!。，！、]|$))|(?:yes|yep|yeah|そうです|맞습니다|对|是的|oui|sí|да|はい)(?=\s*(?:[.!。！]|$))",
+    + r"(?=\s*(?:[.,;!。，！、]|$))"
+    r"|(?:yes|yep|yeah|you['’]re (?:right|correct)|you are (?:right|correct)"
+    r"|es (?:ciert[oa]|verdad)|è vero|é verdade|stimmt|そうです|맞습니다|对|是的|oui|sí|да|はい)"
+    r"(?=\s*(?:[.!。！]|$))",
     re.IGNORECASE,
 )
