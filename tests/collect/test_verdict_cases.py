@@ -15,6 +15,8 @@ CASES = [
     json.loads(line) for line in (Path(__file__).parent / "cases" / "verdicts.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 KINDS = sorted({case["kind"] for case in CASES})
+# Kinds whose cases without a verdict must get none, since either verdict would be a false label.
+UNDECIDED_KINDS = ("doubt", "contradicted", "bound", "currency", "changed", "half-day")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,3 +56,14 @@ def test_recorded_answers_meet_the_targets(shared_data: Path) -> None:
     answers = [*list(read_replay(shared_data))[::4], *list(read_prose(shared_data))[::3], *read_cases(cases, "verdicts")]
     tallies, _ = count(answers)
     assert missed_targets(tallies) == []
+
+
+@pytest.mark.parametrize("kind", UNDECIDED_KINDS)
+def test_what_says_less_than_an_answer_stays_undecided(kind: str) -> None:
+    decided = [
+        (case["reference"], case["answer"])
+        for case in CASES
+        if case["kind"] == kind and case["right"] is None
+        if match(case["answer"], case["reference"], case.get("choices", ())) is not None
+    ]
+    assert not decided

@@ -9,7 +9,9 @@ from typing import Any
 
 from auto_router.collect.matching.phrases import (
     AFFIRMED,
+    AFFIRMS_THAT,
     DENIED,
+    DENIES_THAT,
     HEDGE,
     LEAD,
     NEGATION,
@@ -238,6 +240,8 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
     if NO_ANSWER.fullmatch(lowered):
         return Rejected((True, False))
     short, thought = _ELLIPSIS.fullmatch(lowered), _THINK_SO.search(text)
+    if thought and thought.group("not") and re.match(r"(?:yes|yeah|yep|true|correct)\b", lowered):
+        return UNCLEAR
     if short or thought:
         return not ((short and (short.group("not") or short.group("never"))) or (thought and thought.group("not")))
     if re.match(r"^(?:yes|true|no|false)\W+(?:and|or|/)\W*(?:yes|true|no|false)\b", lowered):
@@ -245,7 +249,10 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
     bare = LEAD.sub("", lowered).lstrip("*`\"'“ ")
     if DENIED.match(bare) or re.match(r"not\s+yes\b\W*$", bare):
         return False
-    if AFFIRMED.match(bare) or re.match(r"not\s+(?:false|untrue|incorrect|wrong)\b\W*$", bare):
+    affirmed = AFFIRMED.match(bare)
+    if affirmed:
+        return _unless_turned(bare, affirmed.end(), True)
+    if re.match(r"not\s+(?:false|untrue|incorrect|wrong)\b\W*$", bare):
         return True
     first = _WORD.match(bare)
     if first and first.group() in _POLARITY and first.group() not in ("not", "never", "nicht"):
@@ -253,15 +260,18 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
         if re.match(r"\.\s*(?:\d|of\b)|\W{0,2}\?|\s*or\b", after):
             return UNCLEAR  # "No. 5", "yes?"
         if _AFTER_WORD.match(after):
-            return _unless_turned(bare, _POLARITY[first.group()])
+            return _unless_turned(bare, first.end(), _POLARITY[first.group()])
     for length in (4, 3, 2, 1):  # scripts without spaces
         if bare[:length] in _POLARITY and not bare[0].isascii() and not bare[length : length + 1].isalpha():
-            return _POLARITY[bare[:length]]
+            return _unless_turned(bare, length, _POLARITY[bare[:length]])
     return _read_predicate(text)
 
 
-def _unless_turned(text: str, polarity: bool) -> bool | Unclear:
-    """Return a polarity unless what follows turns it round ("Yes, but actually no", "No problem! Yes, …")."""
+def _unless_turned(text: str, end: int, polarity: bool) -> bool | Unclear:
+    """Return a polarity unless what follows turns it round ("Yes, but actually no") or denies it ("Yes, that is wrong")."""
+    after = re.sub(r"^[\s.,;:!*`\"'”)。，！、،؛।—–-]+", "", text[end:])
+    if (DENIES_THAT if polarity else AFFIRMS_THAT).match(after):
+        return UNCLEAR
     turned = re.search(r"\b(?:but|however|actually|although)\b[^.!?]{0,30}\b(yes|no|true|false)\b(?=\s*(?:[.,;!]|$))", text)
     return UNCLEAR if turned and _POLARITY[turned.group(1)] is not polarity else polarity
 

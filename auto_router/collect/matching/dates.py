@@ -94,9 +94,11 @@ def read_time(text: str, reference: bool = False) -> Time | None:
 
 
 def same_time(found: Time, expected: Time) -> bool | None:
-    """Are two times the same? A reference without half of the day takes either; an answer without one leaves it open."""
+    """Are two times the same? A reference without half of the day takes either, but for 12."""
     if (found.minute, found.second) != (expected.minute, expected.second) or found.hour % 12 != expected.hour % 12:
         return False
+    if found.half and not expected.half and expected.hour == 12 and found.hour == 0:
+        return None  # "12:30" is half past noon on a clock of 24 hours, and either on one of 12
     if found.hour == expected.hour or (not expected.half and found.half in ("am", "pm", "24")):
         return True
     return None if not found.half or not expected.half else False

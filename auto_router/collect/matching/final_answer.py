@@ -85,7 +85,7 @@ _CORRECTION = re.compile(
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
-    r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
+    r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
 )
 _CLOSING = re.compile(
     r"\b(?:hope (?:this|that|it)|let me know|feel free|good luck|is there anything|happy to help|"
@@ -100,11 +100,13 @@ class Statement:
 
     ``source``: ``field`` (JSON or XML), ``box``, ``hash`` (``#### 5``), ``final`` and ``answer`` (markers), ``line``
     (the whole reply, or its last line), ``first`` (a first line above an explanation), ``bold`` (the one bold span).
+    ``before``: what stands before it in its sentence.
     """
 
     text: str
     source: str
     end: int
+    before: str = ""
 
     @property
     def formal(self) -> bool:
@@ -267,7 +269,7 @@ def _markers(text: str) -> Iterator[Statement]:
             if stated:
                 first = re.split(r"(?<=[\w)%])[.!?]\s", stated, maxsplit=1)[0]
                 end = text.find(stated[:20], found.end()) + len(first)
-                yield Statement(stated, source, end)
+                yield Statement(stated, source, end, _SENTENCE_END.split(before)[-1])
 
 
 def _lines(plain: str, text: str) -> Iterator[Statement]:
@@ -287,4 +289,4 @@ def _lines(plain: str, text: str) -> Iterator[Statement]:
         span, found = next(iter(bold.items()))
         before = _SENTENCE_END.split(text[max(0, found.start() - 200) : found.start()])[-1]
         if not NEGATION.search(before) and not HEDGE.search(before):
-            yield Statement(span, "bold", len(plain))
+            yield Statement(span, "bold", len(plain), before)

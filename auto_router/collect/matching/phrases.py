@@ -119,15 +119,87 @@ OPTION_LINK = (
 BOUND = one_of(r"""
     more than|less than|fewer than|greater than|larger than|smaller than|over|under|above|below
     no (?:more|less|fewer) than|exceeds?
-    exceeding|at least|at most|up to|mehr als|weniger als|über|unter|mindestens|höchstens|bis zu|plus de|moins de
+    exceeding|in excess of|upwards? of|beyond|bigger than|higher than|lower than|(?:a )?(?:min|max)(?:imum)?(?: of)?
+    at least|at most|up to|mehr als|weniger als|über|unter|mindestens|höchstens|bis zu|plus de|moins de
     au moins|au plus
     más de|menos de|mais de|al menos|como máximo|pelo menos|no máximo|più di|meno di|almeno|al massimo|meer dan
     minder dan|minstens
     больше|меньше|более|менее|не менее|не более|大于|小于|超过|不到|至少|最多
 """)
 ABOUT = one_of(r"""
-    about|approximately|approx\.?|around|roughly|nearly|almost|circa|ca\.|somewhere|minimum(?: of)?|maximum(?: of)?
+    nowhere near|next to|some|in the (?:neighbou?rhood|vicinity) of|(?:on|of) the order of|north of|beneath|as (?:few|little
+    many) as
+    hardly|barely|scarcely|virtually|practically|close to|closer to|(?:just )?shy of|short of|not quite|in the region of
+    kaum|à peine
+    apenas|appena|едва|about|approximately|approx\.?|around|roughly|nearly|almost|circa|ca\.|somewhere|minimum(?: of)?
+    maximum(?: of)?
     between|from
     either|neither|nor|not|etwa|ungefähr|rund|knapp|fast|zwischen|nicht|environ|presque|près de|entre|casi|unos|alrededor de
     cerca de|ni|quase|quasi|tra|fra|ongeveer|bijna|около|примерно|почти|между|大约|约
 """)
+# What makes another number of the one behind it: "twice 5", "the square root of 16".
+CHANGES = one_of("""
+    twice|thrice|double|triple|quadruple|half|half of|(?:a |one )?(?:third|quarter|fourth|fifth|tenth) of|times
+    multiples? of|dozen
+    (?:square|cube|cubic|fourth)? ?roots? of|(?:square|cube|reciprocal|negative|inverse|opposite|factorial|double|triple) of
+    log(?:arithm)?(?: base \\d+)?(?: of)?|ln|sin|cos|tan|factors? of|power of|multiplied by|divided by|plus|minus|percent of
+    % of
+""")
+_PRONOUN = one_of("""
+    that|this|it|what (?:you|they) (?:say|said)|(?:the|this|that) (?:statement|claim|answer|assertion
+    sentence)(?: given| above)?|you|they
+    he|she|we|i|there
+    das|dies|es|dies|die aussage|ce(?:la|ci)?|c['’]|ça|l['’]affirmation|eso|esto|la afirmación|isso|isto|a afirmação|ciò
+    questo|l['’]affermazione
+    dat|dit|het|это|这|那|这个|那个|它|それ(?:は)?|これ(?:は)?|그건|그것은|이것은|هذا|ذلك|यह|वह|ये|bu|to|to jest
+""")
+# What says "that is not so" after a "yes", at the beginning of a clause.
+DENIES_THAT = re.compile(
+    rf"(?:(?:but|aber|mais|pero|mas|ma|maar|но|但|但是|でも|actually|in fact|however),?\s*)?(?:{_PRONOUN}\s*)?"
+    + one_of(r"""
+    (?:is|was|['’]s|are|['’]re|were|(?:would|could|must|should|may|might) be)\s+(?:\w+ly )?(?:not|never
+    (?:an? )?(?:false|wrong|incorrect|untrue)(?: (?:statement|claim|assertion|answer|idea))?|mistaken|inaccurate|a lie
+    a myth|a mistake)(?: (?:at all|really
+    true|correct|right|so|the case|accurate|quite \w+|entirely \w+|exactly \w+|really \w+|a true \w+))?
+    (?:is|was|are|were|do|does|did|ca|wo|could|would|should|has|have|had)n['’]t(?: (?:true|correct|right|so|the case
+    accurate|really|quite \w+|at all))?
+    (?:do|does|did|can|could|will|would|should|has|have|had) ?not(?: be)?|cannot(?: be)?|disagree|do(?:n['’]t| not) (?:think
+    believe) so|do(?:n['’]t| not) agree
+    (?:absolutely|definitely|certainly|of course|really|quite|probably) not|not (?:at all|really|quite|true|correct|right|so
+    the case|exactly)
+    no|nope|not|false|wrong|incorrect|untrue
+    (?:ist|stimmt|trifft)\s+(?:\w+ )?nicht(?: (?:richtig|korrekt|wahr|zu|so|der fall))?|ist (?:\w+ )?(?:falsch|unwahr
+    gelogen|verkehrt)
+    nein|falsch|(?:leider|natürlich|sicher|bestimmt|überhaupt|gar|wohl|eher) nicht|nicht (?:wahr|richtig|korrekt)
+    (?:n['’]est|ne l['’]est)\s+pas(?: (?:vrai|correct|exact|juste|le cas|ça))?|est (?:faux|incorrect|inexact|fausse)
+    pas (?:vrai|du tout|vraiment)|non
+    no (?:es|lo es)(?: (?:correct[oa]|ciert[oa]|verdad|así))?|es (?:fals[oa]|incorrect[oa]|mentira)|está (?:mal|equivocad[oa])
+    não(?: é| está)?(?: (?:verdade|corret[oa]|cert[oa]|assim))?|é (?:fals[oa]|incorret[oa]|mentira)|está errad[oa]
+    non (?:è|lo è)(?: (?:vero|corretto|giusto|così))?|è (?:falso|sbagliato|scorretto)
+    (?:klopt|is)\s+niet(?: (?:waar|juist|correct|zo))?|is (?:onwaar|onjuist|fout)|nee
+    не (?:так|верно|правда|правильно)|неверно|неправда|неправильно|неправильный|ложь|нет
+    (?:是)?(?:不对|不是(?:这样)?的?|不正确|不正確|错误的?|錯誤的?|错(?:的|了)?|不是真的?|不真实|假的)|并非如此|不是这样的?|不成立
+    そうでは(?:ありません|ない)(?:です)?|そうじゃ(?:ない|ありません)(?:です)?|違い?ます|違う|正しく(?:ありません|ない)(?:です)?|間違(?:い|って)\w*|誤り\w*|いいえ
+    그렇지 않\w*|아닙니다|아니요|아니에요|아니야|틀렸\w*|틀립\w*|사실이 아\w*|맞지 않\w*
+    (?:غير|ليس) (?:صحيح|صحيحا|صحيحًا|كذلك)|خطأ|خاطئ|لا|(?:सही|सच|ठीक) नहीं(?: है)?|गलत(?: है)?|ऐसा नहीं है|नहीं
+    doğru değil(?:dir)?|yanlış(?:tır)?|değil|hayır|nie jest(?: (?:prawda|prawdą|tak))?|nieprawda|nie jest prawdziwe|nie(?: tak)?
+""")
+    + r"(?=\s*(?:[.,;:!?。，！、—–)]|$|\b(?:because|since|as|at all|weil|porque|car|parce)\b))",
+    re.IGNORECASE,
+)
+# And "that is so" after a "no".
+AFFIRMS_THAT = re.compile(
+    rf"(?:{_PRONOUN})\s*"
+    + one_of(r"""
+    (?:is|was|['’]s|are|were|does|do|did|can|will|has|have)(?: (?:\w+ly )?(?:true|correct|right|so|the case|accurate))?
+    (?:stimmt|ist (?:richtig|wahr|korrekt|so))|est (?:vrai|correct|exact|juste)|es (?:ciert[oa]|verdad|correct[oa]|así)
+    é (?:verdade|corret[oa]|cert[oa])
+    è (?:vero|corretto|giusto)|klopt|is (?:waar|juist)|верно|правда|так|是(?:对|正确)的?
+    (?:सही|सच) है|doğru|prawda|صحيح|정답입니다|正しいです?
+""")
+    + r"(?=\s*(?:[.,;!。，！、]|$))"
+    r"|(?:yes|yep|yeah|you['’]re (?:right|correct)|you are (?:right|correct)"
+    r"|es (?:ciert[oa]|verdad)|è vero|é verdade|stimmt|そうです|맞습니다|对|是的|oui|sí|да|はい)"
+    r"(?=\s*(?:[.!。！]|$))",
+    re.IGNORECASE,
+)

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from auto_router.collect.matching.expressions import evaluate
 from auto_router.collect.matching.numerals import plain_numbers, words_to_digits
-from auto_router.collect.matching.units import NO_UNIT, Unit, read_unit
+from auto_router.collect.matching.units import MONEY, NO_UNIT, Unit, read_unit, same_money
 
 MAX_DIGITS = 400  # of a number; nobody answers with more
 MAX_NUMBERS = 400  # of one text
@@ -24,7 +24,7 @@ _DIGITS = (
     r"|(?P<plain>\d+(?:\.\d+)?|(?<!\d)\.\d+)"
 )
 _NUMBER = (
-    r"(?P<sign>(?<![\w)\]}.%])[-+]\s?)?(?:(?P<money>US\$|[$€£¥₹]|\\\$|(?<![A-Za-z])(?:USD|EUR|GBP|JPY|CNY|INR))\s?)?(?P<sign2>(?<=[$€£¥₹])-)?"
+    rf"(?P<sign>(?<![\w)\]}}.%])[-+]\s?)?(?:(?P<money>{MONEY})\s?)?(?P<sign2>(?<=[$€£¥₹])-)?"
     rf"(?:(?:{_DIGITS})(?P<exponent>[eE][-+]?\d{{1,4}}(?![\w.]))?)"
 )
 _PROSE_NUMBER = re.compile(_NUMBER.replace("SPACE", ""))
@@ -59,8 +59,8 @@ _NOUN = re.compile(
     r"[ \u00a0]+(?:(?:more|other|different|full|whole|whopping|total)\s+)?[A-Za-zÀ-ÿ][\w'’-]+(?:\s+[A-Za-zÀ-ÿ][\w'’-]+){0,3}"
 )
 _NO_NOUN = re.compile(
-    r"\b(?:is|are|was|were|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|off|"
-    r"above|below|maximum|minimum|max|min|points?|half|quarter|third|by|power|modulo|mod|percentage|though|but|if|unless|o|oder|ou|und|bis)\b",
+    r"\b(?:is|are|was|were|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
+    r"above|below|maximum|minimum|max|min|points?|half|quarter|third|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|by|power|modulo|mod|percentage|though|but|if|unless|o|oder|ou|und|bis)\b",
     re.IGNORECASE,
 )
 
@@ -146,6 +146,9 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
     if one.dimension.startswith("temperature") and other.dimension.startswith("temperature") and one != other:
         difference = abs(_kelvin(found) - _kelvin(expected))
         return True if not difference else None if difference < 1 else False  # a conversion is often rounded
+    if one.dimension.startswith("currency") and other.dimension.startswith("currency"):
+        same = _same_value(_scale(found, one.size), _scale(expected, other.size))
+        return same if same is False or same_money(one, other) else same_money(one, other)
     if one.dimension and other.dimension:
         if one.dimension == "data" and one.size != other.size and found.value * one.size != expected.value * other.size:
             return None  # a thousand, or 1024

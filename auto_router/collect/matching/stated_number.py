@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from auto_router.collect.matching.bounds import read_bound
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
-from auto_router.collect.matching.phrases import ABOUT, BOUND, HEDGE, NEGATION, one_of
+from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import (
     MAX_NUMBERS,
     Occurrence,
@@ -29,14 +30,23 @@ _EXPLAINS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NEAR = re.compile(
-    rf"(?:(?<!\w)(?:{BOUND}|{ABOUT})|[~≈<>≤≥±]|不是|\\approx|\\leq?|\\geq?|\\sim)\s*(?:about |around |the |exactly |\$)?\s*$",
+    rf"(?:(?<!\w)(?:{BOUND}|{ABOUT}|{CHANGES})|[~≈<>≤≥±]|不是|\\approx|\\leq?|\\geq?|\\sim)\s*"
+    r"(?:about |around |the |exactly |\$)?\s*$",
     re.IGNORECASE,
 )
 _RANGE_AFTER = re.compile(
     r"\s*"
     + one_of(rf"""
     (?:-|to|bis|à|hasta|or|oder|ou|o|and|und|～|~|\.{{2,}}|…)\s*{_MONEY}-?\d|\+(?!\s*\d)|±|<|>|≤|≥
-    (?:or )?(?:less|fewer|short)\b|or (?:more|so|over|under)\b|(?:at )?(?:most|least)\b
+    (?:or )?(?:less|fewer|short|shy)\b|or (?:more|so|over|under|above|below|greater|higher|larger|older|up|thereabouts)\b
+    (?:at )?(?:most|least)\b|and (?:up|upwards?|above|over|older|under|below)\b|(?:minimum|maximum|tops)\b
+    give or take\b|-?ish\b|[人名個个件本枚岁歳次回点]?(?:以[上下内]|未満)
+    oder (?:mehr|weniger)\b|(?:ou|et) plus\b|o más\b|ou mais\b
+    (?:squared|cubed|factorial|doubled|tripled|halved)\b|-?\s?fold\b|(?:percent|%)\s+of\b|(?:raised )?to the (?:power
+    \w+ power)\b
+    (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{2, 8}er\b)
+    (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
+    (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+{_MONEY}\d|upwards?\b|-(?:something|odd)\b
 """),
     re.IGNORECASE,
 )
@@ -106,8 +116,6 @@ _REJECTS = re.compile(
     one_of(rf"""
     (?:is |could |would )?(?:definitely |certainly )?{_NOT}\s*{_NUMERAL}
     {_NUMERAL} is (?:wrong|incorrect|false|not (?:correct|right|the answer|it|true))
-    (?:is )?(?:{BOUND}|[<>≥≤])\s*{_NUMERAL}
-    {_NUMERAL}\s*(?:\+|at most|at least|or (?:more|less|fewer|over|under|above|below)|and (?:above|up|below|over))
 """),
     re.IGNORECASE,
 )
@@ -122,6 +130,7 @@ _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)
 _NOT_IN_YEAR = re.compile(r"(?:before|after|prior to)\s+[12]\d{3}", re.IGNORECASE)
+_OF_NUMBER = re.compile(rf"\s+of\s+{_MONEY}\d[\d.,]*\W*")
 _CLOCK = re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?\s*(?:[ap]\.?m\.?|UTC|GMT)?", re.IGNORECASE)
 _NAME = re.compile(r"\b(?!Is|Are|The|Of|And|So|In|For|Total|Answer|Therefore|Thus|Hence|Has|Was|About)[A-Z][a-z]+ $")
 
@@ -136,6 +145,8 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
     if whole is not None:
         return whole
     plain = plain_numbers(text).strip()
+    if read_bound(plain) is not None:
+        return UNCLEAR
     rejected = _find_rejected_numbers(plain)
     if rejected:
         return Rejected(rejected)
@@ -166,7 +177,7 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
 
 
 def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
-    """Return the numbers of a statement that denies one ("not 5"), bounds it ("> 5") or gives several for one ("5 to 10")."""
+    """Return the numbers of a statement that denies one ("not 5") or gives several for one ("5 to 10")."""
     if len(text) > 80:
         return ()
     bare = _SAYS.sub("", text.strip().rstrip(".。!")).strip()
@@ -222,6 +233,8 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
         or HEDGE.search(before)
         or _DENIED.match(after)
     ):
+        return UNCLEAR
+    if one.quantity.unit.dimension == "percent" and _OF_NUMBER.fullmatch(after):
         return UNCLEAR
     if "?" in text or _PLAN.search(before):
         return UNCLEAR

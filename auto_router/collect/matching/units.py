@@ -34,8 +34,9 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "currency $": {"1/100": "cent ¢", "1": "$ US$ usd dollar us-dollar dólar"},
     "currency €": {"1": "€ eur euro"}, "currency £": {"1": "£ gbp", "1/100": "pence"},
-    "currency ¥": {"1": "¥ yen jpy yuan cny rmb 円 元"},
-    "currency ₹": {"1": "₹ rupee inr"},
+    "currency ¥": {"1": "¥"}, "currency ¥ JPY": {"1": "yen jpy 円"},
+    "currency ¥ CNY": {"1": "yuan cny rmb renminbi 元 人民币 人民幣"},
+    "currency ₹": {"1": "₹ rupee inr Rs"},
     "percent": {"1": "% percent pct prozent", "1/10": "‰"},
     "percentage points": {"1": "percentage-point percentage-points", "1/100": "basis-point basis-points"},
     "angle": {"1": "° deg degree grad grados"},
@@ -46,6 +47,43 @@ _TABLE: dict[str, dict[str, str]] = {
     "pressure": {"1": "Pa pascal", "1000": "kPa", "101325": "atm"}, "amount": {"1": "mol mole"},
     "pounds": {"1": "pound"},  # of money or of weight
 }  # fmt: skip
+# Other money: its sign, where others share it, and code -> names. Coins are not converted.
+_MONEY = {
+    "$ CAD": "C$ CA$ CAN$ Can$", "$ AUD": "A$ AU$", "$ NZD": "NZ$", "$ HKD": "HK$", "$ SGD": "S$ SG$", "$ TWD": "NT$ TW$",
+    "$ JMD": "J$", "$ BRL": "R$ real reais", "$ MXN": "MX$", "$ ARS": "AR$", "$ CLP": "CL$", "$ COP": "CO$", "$ UYU": "UY$",
+    "$ DOP": "RD$", "$ PHP": "₱", "$ peso": "", "$ BSD": "", "$ BBD": "", "$ BZD": "", "$ FJD": "", "$ TTD": "TT$",
+    "$ XCD": "EC$",
+    "£ EGP": "E£", "£ LBP": "", "£ SYP": "", "£ SDG": "", "₹ PKR": "", "₹ LKR": "", "₹ NPR": "", "₹ MUR": "",
+    "kr": "krona kronor krone kroner krónur crown", "kr SEK": "", "kr NOK": "", "kr DKK": "", "kr ISK": "",
+    "kr CZK": "Kč koruna koruny korun",
+    "franc": "franken franco", "franc CHF": "Fr SFr sfr", "franc XOF": "CFA", "franc XAF": "FCFA", "franc RWF": "",
+    "franc CDF": "",
+    "dinar": "", "dinar RSD": "", "dinar TND": "", "dinar DZD": "", "dinar KWD": "", "dinar BHD": "", "dinar JOD": "",
+    "dinar IQD": "",
+    "rial": "riyal", "rial SAR": "", "rial QAR": "", "rial OMR": "", "rial IRR": "", "dirham": "", "dirham AED": "",
+    "dirham MAD": "",
+    "shilling": "", "shilling KES": "KSh Ksh", "shilling TZS": "", "shilling UGX": "", "lira": "lire", "lira TRY": "₺ TL",
+    "lira ITL": "",
+    "KRW": "₩ won 원", "RUB": "₽ ruble rouble rubel rublo рубль рублей руб", "VND": "₫ dong", "THB": "฿ baht",
+    "IDR": "rupiah Rp",
+    "ILS": "₪ shekel sheqel NIS", "NGN": "₦ naira", "UAH": "₴ hryvnia", "PLN": "zł zloty złoty złotych zlotych",
+    "HUF": "forint",
+    "RON": "leu lei", "BGN": "leva", "ZAR": "rand", "MYR": "ringgit RM", "BDT": "৳ taka", "GHS": "₵ cedi", "KZT": "₸ tenge",
+    "GEL": "₾ lari",
+    "PEN": "soles", "CRC": "₡ colón colones", "PYG": "₲ guaraní guaraníes", "MNT": "₮ tugrik", "BTC": "₿ bitcoin",
+    "ETH": "ether ethereum",
+    "DEM": "DM deutschmark", "ESP": "₧ peseta", "NLG": "guilder gulden", "GTQ": "quetzal", "HNL": "lempira", "ETB": "birr",
+    "MMK": "kyat",
+    "KHR": "riel", "BOB": "boliviano", "UZS": "", "AZN": "manat", "BYN": "",
+}  # fmt: skip
+_TABLE |= {f"currency {sign}": {"1": f"{sign.split()[-1]} {names}"} for sign, names in _MONEY.items()}
+_SHARED = ("¥", "kr", "franc", "dinar", "rial", "dirham", "shilling", "lira")  # signs that no one currency has for its own
+# What stands before an amount: a sign, a code.
+MONEY = (
+    r"(?:(?<![A-Za-z])[A-Z][A-Za-z]{0,2}\$|[$€£¥₹₩₽₺₫฿₪₦₴৳₵₸₾₡₲₮₿₱₧]|\\\$|(?<![A-Za-z])(?:USD|EUR|GBP|JPY|CNY|RMB|INR|"
+    + "|".join(sorted({sign.split()[-1] for sign in _MONEY if sign.isupper() or sign[-3:].isupper()}))
+    + r"|(?:Rs|Fr|SFr|kr|Rp|RM|Kč|DM|TL|CFA|FCFA|KSh|Ksh)\.?(?=\s?\d)|zł))"
+)
 _NAMES = {
     name: (dimension, Fraction(size))
     for dimension, sizes in _TABLE.items()
@@ -54,6 +92,26 @@ _NAMES = {
 }
 _NAMES |= {"mph": ("length/time", Fraction("0.44704")), "kmh": ("length/time", Fraction(1000, 3600))}
 _NAMES |= {"km/hr": ("length/time", Fraction(1000, 3600)), "kph": ("length/time", Fraction(1000, 3600))}
+_NATIONS = {
+    "CAD": "canadian dollar", "AUD": "australian dollar", "NZD": "new zealand dollar", "HKD": "hong kong dollar",
+    "SGD": "singapore dollar, singaporean dollar", "TWD": "taiwan dollar, new taiwan dollar, taiwanese dollar",
+    "JMD": "jamaican dollar", "BSD": "bahamian dollar", "FJD": "fiji dollar, fijian dollar", "BBD": "barbadian dollar",
+    "TTD": "trinidad dollar", "BZD": "belize dollar", "CHF": "swiss franc, schweizer franken", "XOF": "cfa franc",
+    "MXN": "mexican peso", "ARS": "argentine peso, argentinian peso", "CLP": "chilean peso", "COP": "colombian peso",
+    "PHP": "philippine peso, filipino peso", "UYU": "uruguayan peso", "DOP": "dominican peso", "EGP": "egyptian pound",
+    "LBP": "lebanese pound", "SYP": "syrian pound", "SDG": "sudanese pound",
+    "GBP": "british pound, pounds sterling, pound sterling",
+    "INR": "indian rupee", "PKR": "pakistani rupee", "LKR": "sri lankan rupee", "NPR": "nepalese rupee, nepali rupee",
+    "SEK": "swedish krona, swedish kronor, swedish crown", "NOK": "norwegian krone, norwegian kroner, norwegian crown",
+    "DKK": "danish krone, danish kroner, danish crown", "CZK": "czech koruna, czech crown",
+    "BRL": "brazilian real, brazilian reais",
+    "CNY": "chinese yuan", "JPY": "japanese yen", "KRW": "korean won, south korean won", "RUB": "russian ruble, russian rouble",
+    "TRY": "turkish lira", "ITL": "italian lira, italian lire", "KES": "kenyan shilling", "TZS": "tanzanian shilling",
+    "UGX": "ugandan shilling", "SAR": "saudi riyal", "QAR": "qatari riyal", "AED": "uae dirham", "MAD": "moroccan dirham",
+    "RSD": "serbian dinar", "KWD": "kuwaiti dinar", "TND": "tunisian dinar", "JOD": "jordanian dinar",
+}  # fmt: skip
+_NATIONAL = {phrase: code for code, phrases in _NATIONS.items() for phrase in phrases.split(", ")}
+_NATION = re.compile(r"(?=[A-Za-z])((?:new |hong |sri |south )?[A-Za-z]+)[ \u00a0-]+([A-Za-z]+)", re.IGNORECASE)
 _PHRASES = (
     (re.compile(r"degrees?\s+(?=celsius|fahrenheit)|deg\s+(?=[CF]\b)", re.IGNORECASE), "°"),
     (re.compile(r"°\s*(?=[CF]\b)"), "°"),
@@ -67,7 +125,7 @@ _PHRASES = (
     (re.compile(r"basis points?", re.IGNORECASE), "basis-point"),
     (re.compile(r"(?:u\.?s\.?|american)\s+dollars?", re.IGNORECASE), "dollar"),
 )
-_WORD = re.compile(r"[A-Za-zÀ-ÿµμΩ°%‰$€£¥₹¢℃℉円元]+(?:-points?)?\$?")
+_WORD = re.compile(r"[A-Za-zÀ-ÿČčłŁа-яА-ЯµμΩ°%‰$€£¥₹₩₽₺₫฿₪₦₴৳₵₸₾₡₲₮₿₱₧¢℃℉円元人民币幣원]+(?:-points?)?\$?")
 _POWER = re.compile(r"\s?(?:\^\s*\{?\s*(-?[23])\s*\}?|(-?[23])(?![\d.,]|\s?(?:in|inch|inches|cm|mm)\b))")
 
 
@@ -87,6 +145,14 @@ class Unit:
 NO_UNIT = Unit()
 
 
+def same_money(one: Unit, other: Unit) -> bool | None:
+    """Are two currencies the same? None where one is named and the other is a sign that it shares: "$20" may be Canadian."""
+    a, b = one.dimension.split()[1:], other.dimension.split()[1:]
+    if a == b or (a[0] == b[0] in _SHARED and 1 in (len(a), len(b))):
+        return True
+    return None if a[0] == b[0] and (1 in (len(a), len(b)) or "peso" in (a[1], b[1])) else False
+
+
 def read_unit(text: str) -> tuple[Unit, int]:
     """Return the unit that a text begins with (:data:`NO_UNIT` for none) and how many characters it takes."""
     window = text[:60]
@@ -96,6 +162,12 @@ def read_unit(text: str) -> tuple[Unit, int]:
     begin = len(window) - len(window.lstrip(" \u00a0-"))
     raised = re.match(r"(square|sq\.?|cubic|cu\.?)\s+", window[begin:], re.IGNORECASE)
     position = begin + (raised.end() if raised else 0)
+    nation = _NATION.match(window, begin)
+    if nation:
+        phrase = f"{nation.group(1)} {nation.group(2)}".lower()
+        code = _NATIONAL.get(phrase) or _NATIONAL.get(phrase.removesuffix("s"))
+        if code:
+            return Unit(*_NAMES.get(code) or _NAMES[code.lower()]), nation.end() + shortened
     unit, position = _one(window, position)
     if unit is None:
         return NO_UNIT, 0
@@ -132,6 +204,6 @@ def _one(text: str, position: int) -> tuple[Unit | None, int]:
     for name in names:
         if name in _NAMES:
             return Unit(*_NAMES[name]), found.end()
-    if word[0] in "°%‰$€£¥₹¢Ω":  # a sign needs no space after it
+    if word[0] in "°%‰$€£¥₹₩₽₺₫฿₪₦₴৳₵₸₾₡₲₮₿₱₧¢Ω":  # a sign needs no space after it
         return Unit(*_NAMES[word[0]]), found.start() + 1
     return None, position

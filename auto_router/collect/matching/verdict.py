@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     UNCLEAR,
     Rejected,
@@ -20,6 +21,7 @@ from auto_router.collect.matching.choices import (
     truth_value,
 )
 from auto_router.collect.matching.dates import read_dates, read_time, same_date, same_time
+from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import (
     MAX_STATEMENT,
@@ -63,6 +65,7 @@ class Reading:
     text: str
     statements: Sequence[Statement]
     sentences: Sequence[str]
+    conditional: bool = False  # the reference itself is tied to a condition
 
 
 def read_response(text: str) -> Reading:
@@ -119,6 +122,7 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
             return verdict if isinstance(verdict, bool) else None
     if _has_same_words(response, reference):
         return True
+    response = replace(response, conditional=is_doubted("", Statement(reference, "line", 0)))
     quoted = unquote(reference)
     if quoted is not None:  # a quoted reference is a string literal: every character counts
         return _match_literal(response, reference)
@@ -160,6 +164,9 @@ def _match_value(response: Reading, reference: str) -> bool | None:
             if any(read_range(part) == read_range(reference) for s in response.statements for part in list_wordings(s))
             else None
         )
+    bound = read_bound(reference)
+    if bound is not None and _match_part(response, lambda part: bool((b := read_bound(part)) and same_bound(b, bound)) or None):
+        return True
     if re.fullmatch(r"-?\d+,-?\d+", reference) and parse_quantity(reference) is not None:  # a decimal comma, or two numbers
         verdicts = [
             _match_number(response, reference),
@@ -195,6 +202,8 @@ def _read(
             return UNCLEAR
         if isinstance(value, Rejected):
             return value
+        if not response.conditional and is_doubted(response.text, statement):
+            return UNCLEAR
         if not statement.formal:
             others = [
                 reader(other)
@@ -207,6 +216,9 @@ def _read(
             ):
                 return UNCLEAR
         return value
+    closing = Statement(response.sentences[0] if prose else "", "answer", 0)
+    if is_doubted("", closing, conditions=len(response.sentences) == 1):
+        return UNCLEAR
     return next((value for value in prose if value is not None), None)
 
 
@@ -346,7 +358,11 @@ def _has_same_words(response: Reading, reference: str) -> bool:
     if quoted is not None:
         return any(quoted in (text, unquote(text.strip("`. "))) for text in texts)
     wanted = fold(reference)
-    return bool(wanted) and any(fold(text) == wanted for text in texts)
+    if not wanted or (response.text.endswith(("?", "？")) and not reference.endswith(("?", "？"))):
+        return False  # "42?" asks
+    if fold(response.text) == wanted:
+        return True
+    return fold(first) == wanted and not is_doubted(response.text, response.statements[0])
 
 
 def _match_words(response: Reading, reference: str) -> bool | None:
