@@ -79,7 +79,7 @@ def test_few_labels_are_said_and_fewer_are_refused() -> None:
     with pytest.raises(DataError, match=r"--models 'a model' --export-only; then Stage 2$"):
         check_label_counts(y, ["a model", "b"])
     y[MIN_LABELS - 1 :, 0] = np.nan  # then there is no model to keep
-    with pytest.raises(DataError, match="a has 4, b has 4; .* Label more rows, or take models that can answer these$"):
+    with pytest.raises(DataError, match=r"a has 4, b has 4; .* Label more rows, or take models that can answer these$"):
         check_label_counts(y, ["a", "b"])
 
 
