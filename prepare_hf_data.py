@@ -173,8 +173,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--first-index", type=int, choices=(0, 1), help="answers that are places of options count from here")
     data.add_argument("--skip-bad-rows", action="store_true", help="leave out rows that cannot be asked, and say which")
-    data.add_argument("--picture-folder", type=Path, help="pictures given as paths are opened below this folder only")
-    data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch picture URLs from this host")
+    data.add_argument("--picture-folder", type=Path, help="images given as paths are opened below this folder only")
+    data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch image URLs from this host")
 
 
 def load_candidates(path: Path | None, names: list[str] | None) -> Pool:
