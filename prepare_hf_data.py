@@ -14,6 +14,11 @@ with its reason in ``model_errors``; it is never 0.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from auto_router.errors import end_on_interrupt
+
+    end_on_interrupt()  # before the imports below, which take seconds
+
 import argparse
 import asyncio
 import sys
