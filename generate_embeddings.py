@@ -4,11 +4,16 @@
     python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
 
 Writes ``hf_train_embeddings.npy`` [N, D], ``hf_test_embeddings.npy`` [M, D] and ``hf_embeddings_metadata.json``. A row is
-``text(D_t) ‖ image(D_i)``; all pictures of a record count, and the image half is zeros where there is none. Records are
+``text(D_t) ‖ image(D_i)``; all images of a record count, and the image half is zeros where there is none. Records are
 streamed, and a run that was stopped continues with the same command.
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    from auto_router.errors import end_on_interrupt
+
+    end_on_interrupt()  # before the imports below, which take seconds
 
 import argparse
 import sys
@@ -23,7 +28,7 @@ from tabulate import tabulate
 
 from auto_router.arrays import Array
 from auto_router.cluster import add_engine_flags
-from auto_router.data.embeddings import METADATA_NAME
+from auto_router.data.embeddings import METADATA_NAME, Spec
 from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, split_labels
 from auto_router.data.records import Record, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
@@ -112,7 +117,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--on-error",
         choices=ON_ERROR,
         default=ON_ERROR[0],
-        help="a picture that cannot be read: stop (default), or skip its record, which stays in place as NaN and is reported",
+        help="an image that cannot be read: stop (default), or skip its record, which stays in place as NaN and is reported",
     )
     add_flags(parser)
     saved = f"records encoded and saved at a time (default {CHUNK_RECORDS})"
@@ -151,9 +156,9 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--encoder-images",
         choices=("uri", "object", "messages"),
-        help="openai: how it takes pictures: uri (NVCLIP, LiteLLM), object (Jina) or messages (vLLM); default: not at all",
+        help="openai: how it takes images: uri (NVCLIP, LiteLLM), object (Jina) or messages (vLLM); default: not at all",
     )
-    group.add_argument("--image-encoder", metavar="NAME", help="another encoder for the pictures, such as local")
+    group.add_argument("--image-encoder", metavar="NAME", help="another encoder for the images, such as local")
     group.add_argument("--image-encoder-model", metavar="NAME", help="its model (env AUTO_ROUTER_IMAGE_ENCODER_MODEL)")
     group.add_argument("--image-encoder-url", metavar="URL", help="its address (env AUTO_ROUTER_IMAGE_ENCODER_URL)")
 
@@ -168,6 +173,19 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[], EmbeddingGenerator
     given = {name: value for name, flag in named.items() if (value := getattr(arguments, flag)) is not None}
     which = arguments.clip_server, arguments.encoder, arguments.encoder_model, arguments.encoder_url
     return partial(load_embedding_model, *which, **given)
+
+
+def describe_encoder(model: EmbeddingGenerator) -> str:
+    """Return its back end, its model where it names one, and its widths; the metadata holds the whole spec."""
+    halves = ("text", model.text_dim), ("image", model.image_dim)
+    if model.spec.get("backend") == "joined":
+        return " + ".join(f"{_name_encoder(model.spec[half])} ({half} {width})" for half, width in halves)
+    return f"{_name_encoder(model.spec)} ({', '.join(f'{half} {width}' for half, width in halves if width)})"
+
+
+def _name_encoder(spec: Spec) -> str:
+    named = spec.get("model")
+    return f"{spec['backend']} {named}" if isinstance(named, str) else str(spec["backend"])
 
 
 def survey_file(part: str, path: Path) -> RecordSource:
@@ -209,7 +227,7 @@ def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
         paths = split_labels(arguments.labels, arguments.output_dir, arguments.test_fraction, arguments.seed)
     sources = {part: survey_file(part, path) for part, path in zip(("train", "test"), paths, strict=True)}
     model = encoder_of(arguments)()
-    print(f"encoder: {model.spec}")
+    print(f"encoder: {describe_encoder(model)}")
     parts, table = {}, []
     for part, source in sources.items():
         file, line = encode(model, part, source, arguments)
@@ -220,7 +238,7 @@ def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
             print(f"skipped {part} row {row}, {reason}")
     publish(arguments.output_dir, model.spec, parts)
     model.close()
-    headers = ["file", "records", "width", "pictures", "skipped", "from before", "seconds", "records/s"]
+    headers = ["file", "records", "width", "images", "skipped", "from before", "seconds", "records/s"]
     print(tabulate(table, headers=headers, floatfmt=".1f"))
     print(f"wrote {', '.join(str(row[0]) for row in table)} and {METADATA_NAME} to {arguments.output_dir.resolve()}")
     files = [dict(zip(headers, line, strict=True)) for line in table]

@@ -10,6 +10,11 @@ python model_router.py "What is in this picture?" --image photo.jpg --cost gpt-5
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from auto_router.errors import end_on_interrupt
+
+    end_on_interrupt()  # before the imports below, which take seconds
+
 import argparse
 import sys
 from collections.abc import Sequence

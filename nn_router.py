@@ -13,6 +13,11 @@ What is set in this file is what is done, with no flag: with an edited ``default
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from auto_router.errors import end_on_interrupt
+
+    end_on_interrupt()  # before the imports below, which take seconds
+
 import argparse
 import sys
 from collections.abc import Sequence

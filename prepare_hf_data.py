@@ -14,6 +14,11 @@ with its reason in ``model_errors``; it is never 0.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from auto_router.errors import end_on_interrupt
+
+    end_on_interrupt()  # before the imports below, which take seconds
+
 import argparse
 import asyncio
 import sys
@@ -25,7 +30,7 @@ import numpy as np
 
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
-from auto_router.collect.money import Budget
+from auto_router.collect.money import Budget, show_usd
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
 from auto_router.collect.results import Results, need_judge, pool_lines, reasons, summary, summary_table, warnings
@@ -173,8 +178,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--first-index", type=int, choices=(0, 1), help="answers that are places of options count from here")
     data.add_argument("--skip-bad-rows", action="store_true", help="leave out rows that cannot be asked, and say which")
-    data.add_argument("--picture-folder", type=Path, help="pictures given as paths are opened below this folder only")
-    data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch picture URLs from this host")
+    data.add_argument("--picture-folder", type=Path, help="images given as paths are opened below this folder only")
+    data.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="fetch image URLs from this host")
 
 
 def load_candidates(path: Path | None, names: list[str] | None) -> Pool:
@@ -292,7 +297,7 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     for line in [] if arguments.match_only else pool.judges_inside():
         print(f"warning: {line}")
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
-        budget = Budget(arguments.max_cost_usd, journal.spent())
+        budget = Budget(arguments.max_cost_usd, journal.spent(), journal.count_unpriced())
         settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
         settings.max_wait_s = arguments.max_wait_s
         results = asyncio.run(ask_models(arguments, pool, plan, settings))
@@ -301,9 +306,8 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
         print(summary_table(results))
         for line in [*pool_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
             print(line)
-        print(
-            f"spent in this folder, questions of the preflight and tries without an answer included: {journal.spent():.4f} USD"
-        )
+        spent = show_usd(journal.spent(), journal.count_unpriced(), " USD")
+        print(f"spent in this folder, questions of the preflight and tries without an answer included: {spent}")
         for line in warnings(results):
             print(f"warning: {line}")
         changes = None

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 class RouterError(Exception):
@@ -65,6 +67,17 @@ def needs_extra(extra: str) -> Iterator[None]:
         raise ModuleNotFoundError(advice, name=error.name) from error
 
 
+def end_on_interrupt() -> None:
+    """Let Ctrl-C end the process with a word and exit code 130 while a script imports; :func:`run` then takes over."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # where it is ignored, it stays so
+        signal.signal(signal.SIGINT, _end_now)
+
+
+def _end_now(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)  # an exception could be taken for a failed import; nothing is open yet
+
+
 def run(main: Callable[[], None]) -> int:
     """Run a command's ``main`` and return its exit code: 0 done, 2 a :class:`RouterError`, 130 interrupted,
     141 nobody reads its output any more.
@@ -75,6 +88,8 @@ def run(main: Callable[[], None]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console that has no λ must not end a stage
+    if signal.getsignal(signal.SIGINT) is _end_now:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
         sys.stdout.flush()

@@ -196,3 +196,12 @@ def test_no_machine_paths_or_pickles_on_the_routing_path() -> None:
         assert "weights_only=False" not in text
         assert "allow_pickle=True" not in text
     assert not any("joblib" in imported(path) for path in PACKAGE if path.name in ("artifacts.py", "router.py"))
+
+
+@pytest.mark.parametrize("name", [".venv", ".venv-copy"])
+def test_an_environment_is_ignored_as_a_folder_and_as_a_link(tmp_path: Path, name: str) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / name).symlink_to(tmp_path)
+    ignored = ["git", "-C", str(tmp_path), "check-ignore", "--quiet", name]
+    assert subprocess.run(ignored, check=False).returncode == 0

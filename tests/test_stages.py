@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from auto_router.errors import run
 from auto_router.learn.stack import StackNetwork
 from generate_embeddings import generate_embeddings_for_dataset, load_embedding_model
 from model_router import ModelRouter, RouterNetwork
+from tests.checkout import ROOT
 from tests.helpers import png
 
 pytestmark = pytest.mark.slow
@@ -338,3 +343,20 @@ def test_of_more_records_than_the_default_head_takes_it_says_so(
     assert [len(kernel.anchors) for kernel in network.kernels] == [60, 60]
     nn_router.main([*files, str(tmp_path / "mlp"), "--head", "mlp"])
     assert "baselines are fitted on 60 of 90 records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router"])
+def test_an_interrupt_while_a_script_imports_is_a_word_and_130(tmp_path: Path, script: str) -> None:
+    (tmp_path / "numpy.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    started = subprocess.Popen(
+        [sys.executable, str(ROOT / f"{script}.py"), "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "importing\n"
+    started.send_signal(signal.SIGINT)
+    assert started.communicate(timeout=30) == ("", "interrupted\n")
+    assert started.returncode == 130

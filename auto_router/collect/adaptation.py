@@ -1,7 +1,8 @@
 """What an endpoint does not take, learned from its own words: the request is sent again without it.
 
 Reasoning models refuse ``max_tokens`` and want ``max_completion_tokens``, and take no ``temperature``; older servers know only
-``max_tokens``; some refuse a limit that is larger than theirs. Such a refusal is no answer and costs nothing.
+``max_tokens``; some refuse a limit that is larger than theirs, and some answer as a stream only. Such a refusal is no answer
+and costs nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from auto_router.collect.reply import Problem, read_problem
 LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "seed", "stream_options")
 _ADAPTABLE = (*LIMITS, *SAMPLING)
+STREAM = {"stream": True, "stream_options": {"include_usage": True}}  # without the option no tokens are counted
 
 _CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "extra_forbidden")
 _UNSUPPORTED = re.compile(
@@ -31,17 +33,28 @@ _TOO_LARGE = re.compile(
     r"|\[1, ?) ?[`'\"]?(\d[\d,_]{0,12})",
     re.IGNORECASE,
 )
+# "Stream must be set to true", "only support stream mode", "streaming is required", "non-streaming calls are not supported".
+_STREAM_ONLY = re.compile(
+    r"\bstream\b.{0,40}\b(?:true|false|enabled)\b|\bstream(?:ing|ed)?\b.{0,40}\b(?:required|mandatory|only)\b"
+    r"|\b(?:must|only|requires?|enable|set|use)\b.{0,40}\bstream(?:ing|ed)?\b"
+    r"|\bnon[- ]?stream",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing done to every request: ``name`` goes under another name, gets a smaller value, or is left out."""
+    """One thing done to every request: ``name`` goes under another name, gets a smaller value, or is left out; ``stream``
+    is what is put in.
+    """
 
     name: str
     renamed: str | None = None
     cap: int | None = None
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self.name == "stream":
+            return dict(request) | STREAM
         if self.name not in request:
             return dict(request)
         if self.cap is not None:
@@ -52,6 +65,8 @@ class Change:
     def __str__(self) -> str:
         if self.cap is not None:
             return f"takes {self.name} up to {self.cap:,} only; asked with that from now on"
+        if self.name == "stream":
+            return "answers as a stream only; asked for one from now on (stream: true in the pool saves the refusal)"
         instead = f"asked with {self.renamed}" if self.renamed else "asked without it"
         return f"does not take {self.name} as it was sent; {instead} from now on"
 
@@ -86,8 +101,13 @@ def find_change(sent: Mapping[str, Any], problem: Problem) -> Change | None:
     if re.search(r"context.{0,3}(?:length|window)", text, re.IGNORECASE):
         return None  # it is this prompt that is too long
     name = _find_name(sent, problem)
-    if name is None:
-        return None
+    change = None if name is None else _change_parameter(name, sent, problem)
+    blamed = problem.param == "stream" or _STREAM_ONLY.search(problem.message) is not None
+    return change or (Change("stream") if blamed and not sent.get("stream") else None)
+
+
+def _change_parameter(name: str, sent: Mapping[str, Any], problem: Problem) -> Change | None:
+    text = f"{problem.code} {problem.message}"
     refused = any(code in text for code in _CODES) or _UNSUPPORTED.search(problem.message) is not None
     if name not in LIMITS:
         return Change(name) if refused else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from tqdm import tqdm
 
-from auto_router.collect.adaptation import LIMITS, Adaptation
+from auto_router.collect.adaptation import LIMITS, STREAM, Adaptation
 from auto_router.collect.credentials import GATEWAY_KEY_ENV as GATEWAY_KEY_ENV
 from auto_router.collect.credentials import Credentials
 from auto_router.collect.rate_limits import PassingFailure as PassingFailure
@@ -73,8 +73,7 @@ class Endpoint:
         Raises:
             PassingFailure: a rate limit, a server error, a time-out or a lost connection.
         """
-        stream = {"stream": True, "stream_options": {"include_usage": True}} if self.model.stream else {}
-        request = dict(request) | stream
+        request = dict(request) | (STREAM if self.model.stream else {})
         refreshed = False
         for _ in range(2 * len(request) + 2):
             sent = self._adaptation.apply(request)

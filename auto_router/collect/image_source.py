@@ -47,7 +47,7 @@ class ImageSource:
                 return inside
             item = next((item[name] for name in ("path", "url", "file_name") if item.get(name) is not None), None)
             if not isinstance(item, str):
-                raise DataError("neither bytes nor a path; save the data set with its pictures inside")
+                raise DataError("neither bytes nor a path; save the data set with its images inside")
             is_path = True
         else:
             is_path = isinstance(item, str) and _LIKE_A_PATH.fullmatch(item) is not None
@@ -94,7 +94,7 @@ def fetch(url: str, hosts: frozenset[str]) -> bytes:
             return data
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
         raise DataError(
-            f"picture {url[:200]!r} cannot be fetched ({error}); run again, or leave such rows out with --skip-bad-rows"
+            f"image {url[:200]!r} cannot be fetched ({error}); run again, or leave such rows out with --skip-bad-rows"
         ) from error
 
 
@@ -113,9 +113,9 @@ def check_host(url: str, hosts: frozenset[str]) -> None:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
     except ValueError as error:
-        raise DataError(f"picture {url[:200]!r} is no URL ({error})") from error
+        raise DataError(f"image {url[:200]!r} is no URL ({error})") from error
     if parts.scheme not in ("http", "https") or host not in hosts:
-        raise DataError(f"picture {url[:200]!r} is at host {host!r}, which no --allow-host names; nothing is fetched from it")
+        raise DataError(f"image {url[:200]!r} is at host {host!r}, which no --allow-host names; nothing is fetched from it")
 
 
 def _host(url: str) -> str:

@@ -22,6 +22,7 @@ from tabulate import tabulate
 
 from auto_router.collect.log_formats import BATCH_OUTPUT, LoggedTurn, LogReader, find_log_format, read_batch_answers
 from auto_router.collect.merged_results import Merger, results_table, save_results, summarize_results
+from auto_router.collect.money import show_usd
 from auto_router.collect.redact import load_redactor, redact_all
 from auto_router.collect.result_formats import LeftOut, ResultReader, find_result_format
 from auto_router.collect.row_files import ENDINGS, FileRow, find_files, read_rows
@@ -141,11 +142,13 @@ class LogWriter:
         self._count(turn)
 
     def _count(self, turn: LoggedTurn) -> None:
-        told = self.models.setdefault(turn.model or "(not said)", dict.fromkeys(("prompts", "answers", "tokens", "usd"), 0.0))
+        counts = ("prompts", "answers", "tokens", "usd", "unpriced")
+        told = self.models.setdefault(turn.model or "(not said)", dict.fromkeys(counts, 0.0))
         told["prompts"] += 1
         told["answers"] += turn.response is not None
         told["tokens"] += (turn.prompt_tokens or 0) + (turn.completion_tokens or 0)
         told["usd"] += turn.cost or 0.0
+        told["unpriced"] += turn.response is not None and turn.cost is None
 
 
 def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -179,7 +182,11 @@ def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[st
 def _tell_logs(writer: LogWriter, kinds: Counter[str]) -> None:
     print(", ".join(f"{count} file(s) of {kind}" for kind, count in kinds.items()))
     rows = [
-        [model, f"{told['prompts']:.0f}", f"{told['answers']:.0f}", f"{told['tokens']:,.0f}", f"{told['usd']:.4f}"]
+        [
+            model,
+            *(f"{told[name]:,.0f}" for name in ("prompts", "answers", "tokens")),
+            show_usd(told["usd"], int(told["unpriced"])),
+        ]
         for model, told in writer.models.items()
     ]
     if rows:

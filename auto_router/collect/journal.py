@@ -254,6 +254,11 @@ class Journal:
         (total,) = self._reader.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()
         return float(total or 0.0)
 
+    def count_unpriced(self) -> int:
+        """Return how many answers have an unknown cost, of which :meth:`spent` holds nothing."""
+        query = "SELECT count(*) FROM exchanges WHERE latency_s IS NOT NULL AND cost_usd IS NULL AND lost_usd = 0"
+        return int(self._reader.execute(query).fetchone()[0])
+
     def highest(self, addresses: Sequence[str], model: str) -> tuple[int, float]:
         """Return the most tokens and the most USD that one recorded answer of a model took at these addresses."""
         marks = ", ".join("?" * len(addresses))

@@ -32,10 +32,13 @@ MAX_COUNT = 10**9  # what claims more tokens, or more USD, for one answer is no 
 
 
 class Budget:
-    """Money that a run may spend, ``spent`` included; ``limit`` None = unlimited. Held for the worst case, then settled."""
+    """Money that a run may spend, ``spent`` included; ``limit`` None = unlimited. Held for the worst case, then settled.
 
-    def __init__(self, limit: float | None, spent: float = 0.0) -> None:
-        self.limit, self.spent = limit, spent
+    ``unpriced`` counts the answers of unknown cost.
+    """
+
+    def __init__(self, limit: float | None, spent: float = 0.0, unpriced: int = 0) -> None:
+        self.limit, self.spent, self.unpriced = limit, spent, unpriced
         self._held = 0.0
         self._settled = asyncio.Condition()
 
@@ -66,8 +69,10 @@ class Budget:
         """Whether ``amount`` more can be spent, once what is held is settled at less."""
         return self.limit is None or self.spent + amount <= self.limit
 
-    def pay(self, amount: float) -> None:
-        self.spent += amount
+    def pay(self, amount: float | None) -> None:
+        """Count what an answer cost; None = unknown."""
+        self.spent += amount or 0.0
+        self.unpriced += amount is None
 
 
 class CostCeiling:
@@ -136,6 +141,13 @@ class CostCeiling:
 def answer_cost(model: PoolModel, response: Response) -> float | None:
     """Return what an answer cost in USD: as the endpoint says, else by the pool's prices; None = unknown."""
     return model.cost(response.prompt_tokens, response.completion_tokens, response.cached_tokens, response.billed_usd)
+
+
+def show_usd(known: float, unpriced: int, unit: str = "") -> str:
+    """Return an amount to show, where ``unpriced`` more answers have an unknown cost: that is not 0."""
+    if not unpriced:
+        return f"{known:.4f}{unit}"
+    return f"{known:.4f}{unit} + unknown" if known else "-"
 
 
 def highest_tokens(request: dict[str, Any], model: PoolModel) -> tuple[int, int]:

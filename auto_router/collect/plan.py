@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,6 +27,7 @@ from auto_router.terminal import watch
 
 MAX_BAD_ROWS = 20  # that an error or a line names
 MAX_BAD_REASONS = 5  # that it tells
+_QUOTED = re.compile(r"'[^']{0,1000}'|\"[^\"]{0,1000}\"")
 MAX_LOOK = 1000  # rows looked through for one with a reference
 
 
@@ -111,7 +113,7 @@ def make_plan(source: Source, num_samples: int | None, test_fraction: float, see
     bad: dict[int, str] = {}
     seen = list(_survey(source, chosen, unlabelled, bad, skip_bad_rows))
     if bad and not skip_bad_rows:
-        raise _bad_rows(source, bad)
+        raise _bad_rows(source, bad) if seen else _none_usable(source, bad)
     if not seen:
         raise _no_references(source, unlabelled, bad)
     groups = connect([row.keys for row in seen])
@@ -137,20 +139,28 @@ def _survey(
 ) -> Iterator[_Seen]:
     """Yield what is kept of the rows that can be asked and judged; the others go into ``unlabelled`` and ``bad``."""
 
+    any_usable = False
+
+    def raise_early() -> None:
+        """End before all is read, but not before it is known whether leaving out such rows would leave any."""
+        if not skip_bad_rows and any_usable and len(bad) >= MAX_BAD_ROWS:
+            raise _bad_rows(source, bad, "at least ")
+
     def note_bad(number: int, reason: str) -> None:
         bad[number] = reason
-        if not skip_bad_rows and len(bad) == MAX_BAD_ROWS:
-            raise _bad_rows(source, bad, "at least ")
+        raise_early()
 
     for question in watch(source.questions(chosen, note_bad), "read", "row"):
         try:
             keys = {f"group {question.group}", *_repeats(question)}
         except DataError as error:
-            note_bad(question.idx, f", pictures: {error}")
+            note_bad(question.idx, f", images: {error}")
             continue
         if not question.references and not source.with_rows:
             unlabelled.append(question.idx)
             continue
+        any_usable = True
+        raise_early()
         yield _Seen(
             question.idx,
             question.group,
@@ -188,7 +198,7 @@ def preview(source: Source) -> str:
     lines = [f"the prompt of row {question.idx}, as models will be asked it:"]
     turns = [f"[{turn.role}] {turn.text}" for turn in question.turns] or [question.prompt]
     lines += [f"  | {line}" for turn in turns for line in turn.splitlines()]
-    lines += [f"  with {len(question.images)} picture(s)"] if question.images else []
+    lines += [f"  with {len(question.images)} image(s)"] if question.images else []
     also = [
         question.choices[MAX_LETTERS.index(letter)]
         for letter in question.references
@@ -206,12 +216,17 @@ def _list_rows(numbers: Sequence[int]) -> str:
 
 
 def _list_reasons(bad: Mapping[int, str]) -> str:
+    """Return the rows by reason; reasons that differ only in what they quote are one, and the first stands for all."""
     rows: dict[str, list[int]] = {}
     for number, reason in bad.items():
-        rows.setdefault(reason, []).append(number)
-    shown = [f"{_list_rows(numbers)}{reason}" for reason, numbers in list(rows.items())[:MAX_BAD_REASONS]]
+        rows.setdefault(_QUOTED.sub("", reason), []).append(number)
+    shown = [f"{_list_rows(numbers)}{bad[numbers[0]]}" for numbers in list(rows.values())[:MAX_BAD_REASONS]]
     rest = sorted(number for numbers in list(rows.values())[MAX_BAD_REASONS:] for number in numbers)
     return "; ".join([*shown, *([f"and {_list_rows(rest)}"] if rest else [])])
+
+
+def _none_usable(source: Source, bad: Mapping[int, str]) -> DataError:
+    return DataError(f"data set {source.dataset}: none of its rows can be asked ({len(bad)} bad): {_list_reasons(bad)}")
 
 
 def _bad_rows(source: Source, bad: Mapping[int, str], least: str = "") -> DataError:

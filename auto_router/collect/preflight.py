@@ -34,7 +34,7 @@ JUDGE_PROBES = ("Which colour do you get by mixing magenta and yellow?", "Which 
 TRIES = 3
 # For the estimate: what English prompts and short answers take. "At most" is what --max-cost-usd reckons with.
 CHARACTERS_PER_TOKEN, USUAL_ANSWER_TOKENS, JUDGED_SHARE, JUDGE_TASK_TOKENS = 4.0, 250, 0.3, 250
-PREFLIGHT_HEADERS = ["endpoint", "model", "role", "reachable", "s", "pictures", "questions", "about USD", "at most USD"]
+PREFLIGHT_HEADERS = ["endpoint", "model", "role", "reachable", "s", "images", "questions", "about USD", "at most USD"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     )
     for caller in callers:
         await caller.endpoint.close()
-    table = _table(callers, len(models), probes, loads)
+    only_images = bool(plan.images.all())
+    unfit = [only_images and c in models and not c.model.facts.takes_images for c in callers]
+    table = _table(callers, len(models), probes, loads, unfit)
     lines = [f"  {c.model.name}: {p.error or p.warning}" for c, p in zip(callers, probes, strict=True) if p.error or p.warning]
     shown = "\n".join([table, *lines])
     asked = [probe for probe, rests in zip(probes[: len(models)], idle, strict=False) if not rests]
@@ -152,6 +154,7 @@ async def _try_probe(caller: EndpointClient, content: object, images: Sequence[b
             answer = await caller.probe(messages)
         except PassingFailure as failure:
             if attempt == TRIES or failure.timed_out or caller.circuit.dropped:
+                caller.circuit.note_failed_preflight(failure)
                 return Probe(error=failure.reason, unreachable=failure.unreachable)
             await asyncio.sleep(min(failure.retry_after or 0.5 * attempt, 10.0))
             continue
@@ -204,7 +207,14 @@ def count_judging(judge: EndpointClient, plan: Plan, answers: int, left: Sequenc
     return Workload(questions, int(mean[0] * questions), int(mean[1] * questions) if sees else 0)
 
 
-def _table(callers: Sequence[EndpointClient], candidates: int, probes: Sequence[Probe], loads: Sequence[Workload]) -> str:
+def _table(
+    callers: Sequence[EndpointClient],
+    candidates: int,
+    probes: Sequence[Probe],
+    loads: Sequence[Workload],
+    unfit: Sequence[bool],
+) -> str:
+    """``unfit``: which of the callers can take none of the questions, since all have images."""
     rows: list[list[str]] = []
     totals: list[list[float | None]] = [[], []]
     for number, (caller, probe, work) in enumerate(zip(callers, probes, loads, strict=True)):
@@ -212,8 +222,7 @@ def _table(callers: Sequence[EndpointClient], candidates: int, probes: Sequence[
         usual, most = estimate(model, work, None if probe is NOT_NEEDED else probe.answer, not candidate)
         for total, value in zip(totals, (usual, most), strict=True):
             total.append(value)
-        reached = "not asked: nothing is left" if probe is NOT_NEEDED else "no" if probe.answer is None else "yes"
-        reached = "yes, no verdict" if probe.answer and probe.error else reached
+        reached = _describe_reach(probe, unfit[number])
         latency = probe.answer.latency_s if probe.answer else None
         rows.append(
             [
@@ -231,6 +240,14 @@ def _table(callers: Sequence[EndpointClient], candidates: int, probes: Sequence[
     known = [None if None in total else sum(value for value in total if value is not None) for total in totals]
     rows.append(["total", "", "", "", "", "", "", *map(_usd, known)])
     return tabulate(rows, headers=PREFLIGHT_HEADERS, disable_numparse=True)
+
+
+def _describe_reach(probe: Probe, unfit: bool) -> str:
+    if probe is NOT_NEEDED:
+        return "takes no images" if unfit else "not asked: nothing is left"
+    if probe.answer is None:
+        return "no"
+    return "yes, no verdict" if probe.error else "yes"
 
 
 def _usd(value: float | None) -> str:

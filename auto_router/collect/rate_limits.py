@@ -34,8 +34,8 @@ MAX_WAIT_S = 600.0  # that an endpoint may ask for; one that wants more is set a
 class PassingFailure(ProviderError):
     """An exchange that failed but may succeed later.
 
-    ``billed``: the endpoint may have answered without our seeing it. ``unreachable``: no connection was made. ``response``: the
-    part that came, with what it cost.
+    ``billed``: the endpoint may have answered without our seeing it. ``unreachable``: no connection was made. ``limited``: it
+    works, and takes no more requests for now. ``response``: the part that came, with what it cost.
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class PassingFailure(ProviderError):
         timed_out: bool = False,
         unreachable: bool = False,
         response: Response | None = None,
+        limited: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason, self.retry_after, self.billed, self.timed_out = reason, retry_after, billed, timed_out
         self.unreachable, self.response = unreachable, response
+        self.limited = limited or retry_after is not None
 
 
 class NotAsked(ProviderError):
@@ -116,6 +118,7 @@ class RetryPolicy:
     first_pause: float = 5.0
     longest_pause: float = 300.0
     pauses: int = 8
+    pauses_of_doubtful: int = 2  # of an endpoint that did not answer the preflight either: 15 s, while others do
     unreached: int = 3  # connections not made that drop an endpoint which never answered
 
     def wait(self, attempt: int, asked_for: float | None) -> float:
@@ -133,7 +136,7 @@ class CircuitBreaker:
         self._reached, self._unreached = False, 0
         self._strikes = self._refusals = self._pauses = 0
         self._until = 0.0
-        self._probing = False
+        self._probing = self._doubtful = False
         self._changed = asyncio.Event()
 
     @property
@@ -160,6 +163,7 @@ class CircuitBreaker:
     def note_answer(self) -> None:
         """The endpoint works."""
         self._reached = True
+        self._doubtful = False
         self._strikes = self._refusals = self._pauses = 0
         self._change()
 
@@ -171,6 +175,10 @@ class CircuitBreaker:
         if self._refusals >= self._policy.refusals:
             self._drop(f"refused {self._refusals} questions in a row ({reason})")
         self._change()
+
+    def note_failed_preflight(self, failure: PassingFailure) -> None:
+        """Not even a small question was answered: little patience is left for it, unless it only asks to be asked later."""
+        self._doubtful = not failure.limited
 
     def note_failure(self, failure: PassingFailure) -> None:
         """It did not answer."""
@@ -187,9 +195,11 @@ class CircuitBreaker:
             seconds = min(max(seconds, min(failure.retry_after or 0.0, self._policy.longest_pause)), self._max_wait_s)
             self._pauses += 1
             self._until = time.monotonic() + seconds
-            if self._pauses > self._policy.pauses:
-                self._drop(f"did not come back after {self._policy.pauses} pauses ({failure.reason})")
-            else:
+            patience = self._policy.pauses_of_doubtful if self._doubtful else self._policy.pauses
+            if self._pauses > patience:
+                earlier = "did not answer the preflight and " if self._doubtful else ""
+                self._drop(f"{earlier}did not come back after {patience} pauses ({failure.reason})")
+            elif not self._doubtful:
                 tqdm.write(f"{self._name} is paused for {seconds:.0f} s: {failure.reason}")
         self._change()
 

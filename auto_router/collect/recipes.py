@@ -86,7 +86,7 @@ class Recipe:
             cells = [list(inside), *(read_printed(get_cell(row, column)) for column in self.images)]
             images = tuple(image for cell in cells for image in opener.read(cell))
         except DataError as error:
-            raise DataError(f", pictures: {error}") from error
+            raise DataError(f", images: {error}") from error
         source, group = self.cell(row, "source"), self.cell(row, "group")
         return Question(
             idx=number,

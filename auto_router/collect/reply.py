@@ -164,7 +164,8 @@ def _refuse(problem: Problem, headers: Mapping[str, str], reply: Any, where: str
     reason = shorten(f"{where}: {problem.message}{named}")
     if passing and not filtered:
         delay = read_delay(headers, reply, problem.message)
-        raise PassingFailure(reason, delay, response=_paid_part(reply))
+        limited = status == 429 or "rate_limit" in code
+        raise PassingFailure(reason, delay, response=_paid_part(reply), limited=limited)
     if filtered:
         reason = shorten(f"content filter: {problem.message}")
     elif status is not None and 300 <= status < 400:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from auto_router.arrays import Floats
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import CUT_OFF, NO_END, Verdict
+from auto_router.collect.money import show_usd
 from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.label_stats import (
@@ -55,7 +57,8 @@ def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
     if len(samples) == 1:
         return samples[0]
     judged: list[float | None] = [
-        sum(usd or 0.0 for usd in paid) for paid in zip_longest(*(sample.judge_costs for sample in samples))
+        None if None in paid else sum(usd or 0.0 for usd in paid)
+        for paid in zip_longest(*(sample.judge_costs for sample in samples), fillvalue=0.0)
     ]
     costs = [sample.cost for sample in samples if sample.cost is not None]
     cost = fmean(costs) if costs else None
@@ -75,14 +78,15 @@ class Results:
 
     ``scores``, ``second``, ``costs`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens`` is [N, M];
     ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``. ``verdicts`` and ``judge_usd`` count what
-    each of ``judges`` was asked and what that cost. ``samples``: answers a label is the mean of; ``costs`` are of one.
+    each of ``judges`` was asked and what that cost, ``judge_unpriced`` its verdicts of unknown cost. ``samples``: answers a
+    label is the mean of; ``costs`` are of one.
     """
 
     def __init__(self, size: int, names: Sequence[str], judges: Sequence[str] = (), samples: int = 1) -> None:
         shape = size, len(names)
         self.samples = samples
         self.names, self.judges = list(names), list(judges)
-        self.verdicts, self.judge_usd = [0] * len(judges), [0.0] * len(judges)
+        self.verdicts, self.judge_usd, self.judge_unpriced = [0] * len(judges), [0.0] * len(judges), [0] * len(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.second = np.full(shape, np.nan, dtype=np.float32)
         self.costs = np.full(shape, np.nan)
@@ -110,6 +114,7 @@ class Results:
         for number, usd in enumerate(outcome.judge_costs):
             self.verdicts[number] += 1
             self.judge_usd[number] += usd or 0.0
+            self.judge_unpriced[number] += usd is None
         if answer is not None:
             self.asked[at] = True
             self.answered[at] = answer.text is not None
@@ -179,14 +184,14 @@ def summary_table(results: Results) -> str:
     scores = capable_scores(results)
     rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
     between = [""] * (len(SUMMARY_HEADERS) - 3)
-    for name, count, usd in zip(results.judges, results.verdicts, results.judge_usd, strict=True):
-        rows.append([f"{name} (judge)", str(count), *between, f"{usd:.4f}"])
+    for name, count, usd in zip(results.judges, results.verdicts, _judge_costs(results), strict=True):
+        rows.append([f"{name} (judge)", str(count), *between, show_usd(*usd)])
     rows.append(
         [
             "total",
             str(int(results.asked.sum()) * results.samples + sum(results.verdicts)),
             *between,
-            f"{total_usd(results):.4f}",
+            show_usd(*total_usd(results)),
         ]
     )
     return tabulate(rows, headers=SUMMARY_HEADERS, disable_numparse=True)
@@ -206,15 +211,32 @@ def summary(results: Results) -> dict[str, Any]:
             "usd": None if np.isnan(costs).all() else float(np.nansum(costs)) * results.samples,
         }
     judges = {
-        name: {"verdicts": count, "usd": usd}
-        for name, count, usd in zip(results.judges, results.verdicts, results.judge_usd, strict=True)
+        name: {"verdicts": count, "usd": _or_unknown(*usd)}
+        for name, count, usd in zip(results.judges, results.verdicts, _judge_costs(results), strict=True)
     }
-    return {"questions": len(results.scores), "models": found, "judges": judges, "usd": total_usd(results)}
+    usd, unpriced = total_usd(results)
+    known = {"usd": _or_unknown(usd, unpriced), "unpriced": unpriced}
+    return {"questions": len(results.scores), "models": found, "judges": judges, **known}
 
 
-def total_usd(results: Results) -> float:
-    """Return what all recorded answers and verdicts cost, as far as it is known."""
-    return float(np.nansum(results.costs)) * results.samples + sum(results.judge_usd)
+def total_usd(results: Results) -> tuple[float, int]:
+    """Return what all recorded answers and verdicts cost in USD, and how many more there are of unknown cost."""
+    every = [*(_model_cost(results, column) for column in range(len(results.names))), *_judge_costs(results)]
+    return sum(usd for usd, _ in every), sum(unpriced for _, unpriced in every)
+
+
+def _model_cost(results: Results, column: int) -> tuple[float, int]:
+    costs = results.costs[:, column]
+    came = results.answered[:, column] | ~np.isnan(results.latencies[:, column])  # a refusal costs nothing
+    return float(np.nansum(costs)) * results.samples, int((came & np.isnan(costs)).sum())
+
+
+def _judge_costs(results: Results) -> list[tuple[float, int]]:
+    return list(zip(results.judge_usd, results.judge_unpriced, strict=True))
+
+
+def _or_unknown(usd: float, unpriced: int) -> float | None:
+    return usd if usd or not unpriced else None
 
 
 def pool_lines(results: Results) -> list[str]:
@@ -244,6 +266,7 @@ def pool_lines(results: Results) -> list[str]:
 def warnings(results: Results) -> list[str]:
     """Return what makes these labels a poor ground to learn routing from."""
     scores, found = capable_scores(results), []
+    spare: list[int] = []
     for column, name in enumerate(results.names):
         known = results.scores[:, column][~np.isnan(results.scores[:, column])]
         unscored = int(results.answered[:, column].sum()) - len(known)
@@ -252,7 +275,7 @@ def warnings(results: Results) -> list[str]:
                 f"{name} has the same label {known[0]:g} on all of its {len(known)} prompts: nothing can be learned about it"
             )
         elif len(results.names) > 1 and len(known) >= ENOUGH and marginal_gain(scores, column) <= 0:
-            found.append(f"{name} adds nothing: whatever it gets right, another model gets right too (it may still be cheaper)")
+            spare.append(column)
         unscored -= count_unfinished(results, column)
         if unscored > 0.2 * max(int(results.answered[:, column].sum()), 1):
             found.append(f"{name}: {unscored} answers have no verdict; a judge, or another one, would give more labels")
@@ -262,7 +285,21 @@ def warnings(results: Results) -> list[str]:
                 f"{name}: its labels are one-sided: {undecided} answers that no rule could decide are unknown, and wrong ones "
                 "are more often among them; a judge decides them"
             )
-    return found
+    return [*found, *([_advise_on_spare(results.names, scores, spare)] if spare else [])]
+
+
+def _advise_on_spare(names: Sequence[str], scores: Floats, spare: list[int]) -> str:
+    """Say of models that each add nothing to the others whether they could all be left out, or one of them only."""
+    listed = ", ".join(names[column] for column in spare)
+    if len(spare) == 1:
+        return f"{listed} adds nothing: whatever it gets right, another model gets right too (it may still be cheaper)"
+    known = np.nan_to_num(scores)
+    if (known.max(axis=1) <= np.delete(known, spare, axis=1).max(axis=1, initial=0.0)).all():
+        return f"{listed} add nothing: whatever they get right, another model gets right too (they may still be cheaper)"
+    return (
+        f"any one of {listed} could go, not all: what one of them gets right, another model gets right too (each may still be "
+        "cheaper)"
+    )
 
 
 def count_undecided(results: Results, column: int) -> int:
@@ -322,7 +359,6 @@ def _row(results: Results, column: int, gain: float) -> list[str]:
     low, high = wilson_interval(mean, known)
     latencies = results.latencies[:, column][results.answered[:, column]]
     latencies = latencies[~np.isnan(latencies)]
-    costs = results.costs[:, column]
     return [
         results.names[column],
         str(asked),
@@ -334,5 +370,5 @@ def _row(results: Results, column: int, gain: float) -> list[str]:
         "-" if np.isnan(gain) else f"{gain:.1%}",
         f"{np.median(latencies):.2f}" if len(latencies) else "-",
         f"{int(results.tokens[:, column].sum()):,}",
-        "-" if np.isnan(costs).all() else f"{np.nansum(costs) * results.samples:.4f}",
+        "-" if np.isnan(results.costs[:, column]).all() else show_usd(*_model_cost(results, column)),
     ]

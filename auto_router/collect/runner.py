@@ -24,7 +24,7 @@ from auto_router.collect.endpoint import (
 )
 from auto_router.collect.journal import PROBE, Exchange, Journal, number_sample, request_key
 from auto_router.collect.judge import Verdict, graded_text, judge_by_rules, judge_messages, parse_verdict, verdict_id
-from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, usual_tokens
+from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, show_usd, usual_tokens
 from auto_router.collect.rate_limits import (
     INTERRUPTED,
     MAX_WAIT_S,
@@ -209,7 +209,7 @@ class EndpointClient:
             # An endpoint that answers without counting tokens is reckoned at the worst case.
             lost = most if cost is None and answer.latency_s is not None else 0.0
             effort.lost_usd += lost
-            budget.pay((cost or 0.0) + lost)
+            budget.pay(cost or 0.0 if answer.latency_s is None else lost or cost)
             self.ceiling.learn(tokens, answer, proves)
         return answer
 
@@ -314,7 +314,7 @@ class Collector:
         # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.
         while self._run.stop.reason != INTERRUPTED and (item := await feed.next()) is not None:
             results.put(item[0], column, await self.one(caller, item[1]))
-            shown.set_postfix_str(f"{self._run.budget.spent:.4f} USD", refresh=False)
+            shown.set_postfix_str(show_usd(self._run.budget.spent, self._run.budget.unpriced, " USD"), refresh=False)
             shown.update()
 
     async def one(self, caller: EndpointClient, question: Question) -> LabelOutcome:
@@ -360,8 +360,8 @@ class Collector:
             except NotAsked as why:
                 reason = reason or f"judge: {why}"
                 continue
-            return verdict, answer_cost(judge.model, reply)
-        return Verdict(None, reason, "judge"), None
+            return verdict, 0.0 if reply.latency_s is None and reply.text is None else answer_cost(judge.model, reply)
+        return Verdict(None, reason, "judge"), 0.0  # what was not asked costs nothing
 
     async def close(self) -> None:
         for caller in [*self.models, *self.judges]:

@@ -8,6 +8,7 @@ every label is known, a model's mean before it is pulled is the plain mean.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,9 +84,10 @@ def check_label_counts(labels: Floats, names: Sequence[str]) -> list[str]:
     counts = (~np.isnan(labels)).sum(axis=0).tolist()
     too_few = [f"{name} has {count}" for name, count in zip(names, counts, strict=True) if count < MIN_LABELS]
     if too_few:
+        enough = [name for name, count in zip(names, counts, strict=True) if count >= MIN_LABELS]
         raise DataError(
             f"too few known labels to learn from: {', '.join(too_few)}; at least {MIN_LABELS} of each model are needed. "
-            "Label more rows, or leave the model out"
+            f"{_advise_on_few(enough, len(too_few))}"
         )
     warnings = []
     for name, count, column in zip(names, counts, labels.T, strict=True):
@@ -100,3 +102,13 @@ def check_label_counts(labels: Floats, names: Sequence[str]) -> list[str]:
                 "answers of one kind could be judged, its P(correct) is wrong"
             )
     return warnings
+
+
+def _advise_on_few(enough: Sequence[str], too_few: int) -> str:
+    """Return what can be done; Stage 1 leaves models out without asking anything."""
+    if not enough:
+        return "Label more rows, or take models that can answer these"
+    return (
+        f"Label more rows, or leave the model{'s' if too_few > 1 else ''} out: run Stage 1 again as before with these flags "
+        f"added, which asks nothing: python prepare_hf_data.py ... --models {shlex.join(enough)} --export-only; then Stage 2"
+    )

@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_asked_are_named_with_the_flag_that_skips_them(tmp_p
     (case,) = (case for case in CASES if case["name"] == BAD_ROWS)
     rows = [row | ({"image": b64(JPEG)} if "image" in row else {}) for row in case["rows"]]
     dataset = write_rows(tmp_path / "rows.jsonl", [*rows, *({"prompt": f"fine {n}", "answer": "x"} for n in range(4))])
-    with pytest.raises(DataError, match=r"3 rows cannot be asked: rows 1, 2: .*; row 3, pictures: .*--skip-bad-rows"):
+    with pytest.raises(DataError, match=r"3 rows cannot be asked: rows 1, 2: .*; row 3, images: .*--skip-bad-rows"):
         read_questions(dataset)
     plan = prepare_hf_data.plan_run(prepare_hf_data.parse_arguments(["--dataset", str(dataset), "--skip-bad-rows"]))
     assert [question.idx for question in plan.questions()] == [0, 4, 5, 6, 7]
@@ -302,3 +302,25 @@ def test_references_and_what_is_left_out_reach_the_records_and_the_printed_lines
         assert record["prompt"] == f"Game {number}.\n\nWho won?"
         assert (record["answer"], record["answers"]) == ("Denver Broncos", ["Denver Broncos", "Broncos"])
         assert record["model_scores"] == {"right": 1, "wrong": 0}
+
+
+@pytest.mark.parametrize("count", [1, 15, 40])
+def test_paths_without_a_folder_are_told_once_and_no_advice_leaves_out_every_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    rows = [{"prompt": f"What is in {n}?", "answer": "a cat", "images": [f"images/{n}.png"]} for n in range(count)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    write_pool(tmp_path / "pool.yaml", [{"name": "m", "modalities": ["text", "image"]}])
+    assert stage1(*flags(tmp_path), "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert f"none of its rows can be asked ({count} bad): " in said
+    assert said.count("is only a path; name the folder that it is below with --picture-folder") == 1
+    assert "'images/0.png'" in said
+    assert "--skip-bad-rows" not in said
+    # With one row that can be asked, leaving out the others is a choice.
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": "What is 1+1?", "answer": "2", "images": []}, *rows])
+    assert stage1(*flags(tmp_path), "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert count == 1 or f"{min(count, 20)} rows cannot be asked: rows 1, 2, 3," in said
+    assert said.count("is only a path") == 1
+    assert "--skip-bad-rows" in said

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -222,6 +223,29 @@ def test_an_endpoint_that_only_streams() -> None:
         read_reply(status, headers, body)
 
 
+@pytest.mark.parametrize("options", [True, False])
+def test_an_endpoint_that_only_streams_is_asked_for_a_stream_and_that_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: bool
+) -> None:
+    def script(body: dict[str, Any]) -> Reply:
+        if not body.get("stream"):
+            return raw({"error": {"message": "Stream must be set to true", "type": "invalid_request_error"}}, 400)
+        if "stream_options" in body and not options:
+            return raw({"error": {"message": "Unknown parameter: 'stream_options'"}}, 400)
+        said = str(int(re.findall(r"\d+", body["messages"][-1]["content"])[0])) if "What" in str(body) else "ready"
+        return events({"choices": [{"index": 0, "delta": {"content": said}, "finish_reason": "stop"}]})
+
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": f"What is {n}+0?", "answer": str(n)} for n in range(20)])
+    with ChatServer(script, keep_probes=True) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": "m", "base_url": server.url}])
+        assert stage1(*flags(tmp_path)) == 0
+        assert len(server.bodies) == 20 + 2 + (not options), "the refusals are met in the preflight, once"
+    assert all(row["model_scores"] == {"m": 1} for row in read_evaluations(tmp_path / "out"))
+    shown = capsys.readouterr()
+    said = "m: the endpoint answers as a stream only; asked for one from now on (stream: true in the pool saves the refusal)"
+    assert (shown.out + shown.err).count(said) == 1
+
+
 def test_images_are_scaled_to_what_a_model_takes_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     buffer = io.BytesIO()
     Image.effect_noise((900, 600), 90).convert("RGB").save(buffer, "PNG")
@@ -290,6 +314,19 @@ def test_delays_are_read_where_they_stand(headers: dict[str, str], body: Any, me
         ("This model's maximum context length is 8192 tokens, including max_tokens", "", {"max_tokens": 9}, None),
         ("messages must not be empty", "messages", {"max_tokens": 9, "temperature": 0}, None),
         ("the temperature of the sun is not permitted here", "", {"temperature": 0}, None),
+        ("Stream must be set to true", "", {"max_tokens": 9}, "as a stream only"),
+        ("Input should be True", "stream", {"max_tokens": 9}, "as a stream only"),
+        ("stream: Input should be true", "", {}, "as a stream only"),
+        ("Only streaming requests are supported by this model", "stream", {}, "as a stream only"),
+        ("This model only support stream mode, please enable the stream parameter", "", {}, "as a stream only"),
+        ("Streaming is required for operations that may take longer than 10 minutes", "", {}, "as a stream only"),
+        ("Non-streaming calls are not supported", "", {"temperature": 0}, "as a stream only"),
+        ("Unsupported value: 'stream' does not support false with this model.", "stream", {}, "as a stream only"),
+        ("Requests with max_tokens > 4096 must have stream=true", "", {"max_tokens": 9000}, "as a stream only"),
+        ("stream=False is not allowed here", "", {}, "as a stream only"),
+        ("Stream must be set to true", "", {"stream": True}, None),  # it is: something else is wrong
+        ("the upstream server must be restarted", "", {}, None),
+        ("the prompt is about a stream of water", "", {}, None),
     ],
 )
 def test_a_refusal_is_understood_by_its_own_words(message: str, param: str, sent: dict[str, Any], said: str | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from auto_router.collect.endpoint import Response, user_message
-from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, read_usage, usual_tokens
+from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, read_usage, show_usd, usual_tokens
 from auto_router.collect.preflight import Workload, estimate
 from auto_router.data.pool import UNSTATED_IMAGE_TOKENS, UNSTATED_OUTPUT_TOKENS, PoolModel
 from tests.helpers import png
@@ -152,3 +152,44 @@ def test_tables_show_candidates_judges_and_total(tmp_path: Path, capsys: pytest.
         assert stage1(*flags(tmp_path), "--dry-run") == 0
         assert biller.billed == billed
         assert re.search(r"m +m +candidate +not asked: nothing is left .* 0 +0\.00 +0\.00", capsys.readouterr().out)
+
+
+def test_an_unknown_cost_is_shown_as_unknown() -> None:
+    assert show_usd(0.0, 0) == "0.0000"
+    assert show_usd(0.00123, 0, " USD") == "0.0012 USD"
+    assert show_usd(0.0, 3, " USD") == "-"
+    assert show_usd(0.00123, 1, " USD") == "0.0012 USD + unknown"
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(
+    ("priced", "total"), [("", "-"), ("a", "0.0240 + unknown"), ("aj", "0.0720 + unknown"), ("abj", "0.0960")]
+)
+def test_what_has_no_price_is_no_0_in_tables_and_sums(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], priced: str, total: str, counted: bool
+) -> None:
+    def script(body: dict[str, Any]) -> Reply:
+        content = body["messages"][-1]["content"]
+        text = content if isinstance(content, str) else content[0]["text"]
+        answer = json.dumps({"id": json.loads(text)["id"], "correct": True}) if text.startswith("{") else body["model"]
+        usage = {"usage": {"prompt_tokens": 10, "completion_tokens": 2}} if counted else {}
+        return raw({"choices": [{"message": {"content": answer}, "finish_reason": "stop"}], **usage})
+
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": f"Name thing {n}.", "answer": f"thing {n}"} for n in range(20)])
+    prices = {"input_usd_per_mtok": 100, "output_usd_per_mtok": 100}
+    with ChatServer(script) as server:
+        entries = {n: {"name": n, "base_url": server.url} | (prices if n in priced else {}) for n in "abj"}
+        write_pool(tmp_path / "pool.yaml", [entries["a"], entries["b"]], judge=entries["j"])
+        assert stage1(*flags(tmp_path), "--skip-preflight") == 0
+        shown = capsys.readouterr().out
+        assert stage1(*flags(tmp_path), "--export-only", "--json") == 0
+    # An answer or a verdict takes 12 tokens, 0.0012 USD; a and b are asked 20 times each, j 40 times.
+    known = float(total.split()[0]) if counted and total != "-" else None
+    assert json.loads(capsys.readouterr().out)["usd"] == (None if known is None else pytest.approx(known))
+    total = total if counted else "-"
+    assert re.search(rf"^total .* {re.escape(total)}$", shown, re.MULTILINE)
+    of_judge = "0.0480" if counted and "j" in priced else "-"
+    assert re.search(rf"^j \(judge\) .* {re.escape(of_judge)}$", shown, re.MULTILINE)
+    amount, *more = total.split(" + ")
+    spent = total if total == "-" else " + ".join([f"{amount} USD", *more])
+    assert f"tries without an answer included: {spent}\n" in shown

@@ -14,6 +14,7 @@ import pytest
 from auto_router.collect.audit import AUDIT_NAME
 from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
 from auto_router.collect.replay import ReplayServer, recording
+from auto_router.collect.results import Results, warnings
 from auto_router.data.label_stats import cohens_kappa, marginal_gain, oracle, wilson_interval
 from tests.helpers import png
 from tests.stage1 import (
@@ -307,3 +308,40 @@ def test_keys_appear_in_no_file_and_no_line(
     for key in keys.values():
         assert key.encode() not in written
         assert key not in printed.out + printed.err
+
+
+def test_a_text_model_takes_no_images_where_all_questions_have_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": f"Colour {n}?", "answer": "red", "images": [b64(png((n, 0, 0)))]} for n in range(3)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    with ChatServer(lambda body: completion("red")) as server:
+        models = [
+            {"name": n, "base_url": server.url, "modalities": m} for n, m in (("see", ["text", "image"]), ("chat", ["text"]))
+        ]
+        write_pool(tmp_path / "pool.yaml", models)
+        for reached in ("yes", "not asked: nothing is left"):  # before, and when all is recorded
+            assert stage1(*flags(tmp_path)) == 0
+            out = capsys.readouterr().out
+            assert re.search(rf"^see +see +candidate +{reached} ", out, re.MULTILINE)
+            assert re.search(r"^chat +chat +candidate +takes no images ", out, re.MULTILINE)
+
+
+def warn(scores: list[list[float]]) -> list[str]:
+    results = Results(len(scores), list("abcd")[: len(scores[0])])
+    results.scores[:] = scores
+    results.asked[:] = results.answered[:] = ~np.isnan(results.scores)
+    return warnings(results)
+
+
+def test_models_that_add_nothing_are_told_together() -> None:
+    # Every prompt is solved by two of three: each could go, but not all.
+    (line,) = warn([[1, 1, 0], [1, 0, 1], [0, 1, 1]] * 10)
+    assert line.startswith("any one of a, b, c could go, not all: ")
+    # d solves what a and b solve, and more.
+    (line,) = warn([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]] * 10)
+    assert line.startswith("a, b add nothing: whatever they get right, another model gets right too")
+    (line,) = warn([[1, 1], [0, 1], [0, 0]] * 10)
+    assert line.startswith("a adds nothing: whatever it gets right, another model gets right too")
+    # What only a and b were asked cannot be had from another model.
+    (line,) = warn([[1, 1, np.nan], [0, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0]] * 10)
+    assert line.startswith("any one of a, b could go, not all: ")
+    assert warn([[1, 0], [0, 1]] * 10) == []

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,49 @@ def test_a_question_is_not_used_up_by_an_outage(tmp_path: Path, monkeypatch: pyt
         paths = flags(tmp_path)
         assert stage1(*paths, "--base-url", server.url) == 0
     assert [row["model_scores"] for row in read_evaluations(tmp_path / "out")] == [{"m": 1}] * len(ROWS)
+
+
+def test_what_did_not_answer_the_preflight_is_dropped_soon_and_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(caller, "POLICY", replace(QUICK, strikes=8, pauses=50))
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+
+    def script(body: dict[str, Any]) -> Reply:
+        dead = body["model"] == "dead"
+        return raw({"error": {"message": "the model is not there"}}) if dead else completion("0")
+
+    with ChatServer(script, keep_probes=True) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": name, "base_url": server.url} for name in ("good", "dead")])
+        assert stage1(*flags(tmp_path)) == 0
+        assert server.asked["dead"] < len(ROWS)
+    shown = capsys.readouterr()
+    (line,) = (line for line in (shown.out + shown.err).splitlines() if line.startswith("dead is "))
+    assert line.startswith("dead is dropped: the endpoint did not answer the preflight and did not come back after 2 pauses (")
+    assert all(row["model_scores"]["good"] is not None for row in read_evaluations(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("failure", "answers", "pauses"),
+    [
+        (PassingFailure("HTTP 500"), False, 2),
+        (PassingFailure("no answer within 9 s", timed_out=True), False, 2),
+        (PassingFailure("HTTP 500"), True, 5),
+        (PassingFailure("HTTP 429", limited=True), False, 5),
+        (PassingFailure("HTTP 503", retry_after=0.01), False, 5),
+    ],
+)
+def test_a_rate_limit_and_an_answer_keep_the_usual_patience(failure: PassingFailure, answers: bool, pauses: int) -> None:
+    async def work() -> None:
+        circuit = CircuitBreaker("m", replace(QUICK, pauses=5), Cancellation())
+        circuit.note_failed_preflight(failure)
+        if answers:
+            circuit.note_answer()
+        paused = 0
+        while circuit.dropped is None:
+            await circuit.enter()
+            circuit.note_failure(PassingFailure("HTTP 500"))
+            paused += circuit.paused and circuit.dropped is None
+        assert paused == pauses
+
+    run_async(work())

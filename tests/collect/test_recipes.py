@@ -291,6 +291,6 @@ def test_a_reason_that_many_rows_share_is_told_once(tmp_path: Path) -> None:
     assert line.count("holds no prompt") == 1
     assert line.startswith("30 bad rows are left out (--skip-bad-rows): rows 0, 1, 2,")
     with pytest.raises(
-        DataError, match=r"at least 20 rows cannot be asked: rows 0, 1, .*; correct them, or leave such rows out"
+        DataError, match=r"at least 30 rows cannot be asked: rows 0, 1, .*; correct them, or leave such rows out"
     ):
         make_plan(source(tmp_path, rows), None, 0.2, 0)

@@ -157,7 +157,7 @@ IMAGE_ERRORS = [
 @pytest.mark.parametrize(("image", "says"), IMAGE_ERRORS)
 def test_a_bad_image_is_named_with_its_row_before_anything_is_asked(tmp_path: Path, image: Any, says: str) -> None:
     dataset = str(write_rows(tmp_path / "a.jsonl", [{"prompt": "p", "answer": "a", "images": [image]}]))
-    with pytest.raises(DataError, match=f"row 0, pictures: .*{says}"):
+    with pytest.raises(DataError, match=f"row 0, images: .*{says}"):
         make_plan(Source(dataset), None, 0.2, 0)
 
 

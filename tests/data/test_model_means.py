@@ -74,7 +74,12 @@ def test_few_labels_are_said_and_fewer_are_refused() -> None:
     (warning,) = check_label_counts(y, ["a", "b"])
     assert "b has 29 known labels" in warning
     y[MIN_LABELS - 1 :, 1] = np.nan
-    with pytest.raises(DataError, match="b has 4; at least 5 of each model"):
+    with pytest.raises(DataError, match=r"b has 4; at least 5 of each .* \.\.\. --models a --export-only; then Stage 2$"):
+        check_label_counts(y, ["a", "b"])
+    with pytest.raises(DataError, match=r"--models 'a model' --export-only; then Stage 2$"):
+        check_label_counts(y, ["a model", "b"])
+    y[MIN_LABELS - 1 :, 0] = np.nan  # then there is no model to keep
+    with pytest.raises(DataError, match=r"a has 4, b has 4; .* Label more rows, or take models that can answer these$"):
         check_label_counts(y, ["a", "b"])
 
 

@@ -207,13 +207,14 @@ def test_long_prompts_in_any_script_stay_within_the_window(server: EmbeddingsSer
 
 
 def test_stage2_and_the_router_open_it_by_what_was_stored(
-    server: EmbeddingsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddingsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.json").write_text(json.dumps([{"idx": i, "prompt": f"p {i}", "model_scores": {"a": 1}} for i in range(9)]))
     files = ["--train-json", str(tmp_path / "a.json"), "--test-json", str(tmp_path / "a.json"), "--output-dir", str(tmp_path)]
     flags = ["--encoder", "openai", "--encoder-url", server.url, "--encoder-dimensions", "24", "--encoder-prefix", "q: "]
     generate_embeddings.main([*files, *flags, "--encoder-window", "100"])
     spec = json.loads((tmp_path / "hf_embeddings_metadata.json").read_text())["encoder"]
+    assert f"encoder: openai {spec['model']} (text 24)\n" in capsys.readouterr().out
     assert np.load(tmp_path / "hf_train_embeddings.npy")[3] == pytest.approx(unit(server._vector("q: p 3")[:24]), abs=1e-5)
     reopen_encoder(spec).check(spec)
     with EmbeddingsServer() as moved:  # the same model, elsewhere

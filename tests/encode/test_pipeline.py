@@ -23,6 +23,7 @@ from auto_router.data.dataset import load_dataset
 from auto_router.data.embeddings import Spec
 from auto_router.data.records import load_records, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator
+from auto_router.encode.joined import JoinedEncoder
 from auto_router.encode.pipeline import RecordSource, begin, fill, publish, record_chunks, survey_records
 from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import DataError, EncoderError
@@ -264,3 +265,10 @@ def test_the_public_function_and_the_stream_agree(tmp_path: Path) -> None:
     file = encode(CountingEncoder(), survey_records(tmp_path / "a.json"), tmp_path / "a.npy", 3)
     file.move_into_place()
     assert np.load(tmp_path / "a.npy").tolist() == whole.tolist()
+
+
+def test_the_encoder_is_told_in_a_few_words() -> None:
+    generator = EmbeddingGenerator(CountingEncoder())
+    assert generate_embeddings.describe_encoder(generator) == "counting (text 2, image 3)"
+    joined = EmbeddingGenerator(JoinedEncoder(generator, generator))
+    assert generate_embeddings.describe_encoder(joined) == "counting (text 2) + counting (image 3)"
