@@ -51,19 +51,20 @@ class Eligibility:
         Raises:
             ConfigError: a subset names an unknown model, or none.
         """
-        found = [self._row(request) for request in requests]
+        needs = [request.demands for request in requests]  # of many rows, few differ
+        lacking = {some: [facts.count_missing(some) for facts in self.facts] for some in set(needs)}
+        found = [self._row(request, lacking[some]) for request, some in zip(requests, needs, strict=True)]
         models = np.array([row for row, _ in found], dtype=bool).reshape(len(requests), len(self.names))
         return Eligible(models, [reason for _, reason in found])
 
-    def _row(self, request: Request) -> tuple[list[bool], str | None]:
+    def _row(self, request: Request, lacking: Sequence[int]) -> tuple[list[bool], str | None]:
+        """Return what models may take a request, where each lacks so many of its needs."""
         allowed = [True] * len(self.names)
         if request.models is not None:
             index_of(self.names, request.models, "models=")
             if not request.models:
                 raise ConfigError(f"models= names no model; give some of {', '.join(self.names)}")
             allowed = [name in request.models for name in self.names]
-        needs = request.demands
-        lacking = [facts.count_missing(needs) for facts in self.facts]
         least = min(count for may, count in zip(allowed, lacking, strict=True) if may)
         able = [may and count == least for may, count in zip(allowed, lacking, strict=True)]
         if least:
