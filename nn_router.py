@@ -195,6 +195,8 @@ def find_files(arguments: argparse.Namespace, seed: int) -> tuple[tuple[Path, Pa
     """
     if arguments.labels is None:
         return (arguments.train_json, arguments.test_json), (arguments.train_embeddings, arguments.test_embeddings)
+    if not arguments.labels.exists():
+        raise ConfigError(f"labels {arguments.labels} do not exist; give the list of records that Stage 2 encoded")
     train_npy = arguments.train_embeddings or Path("hf_train_embeddings.npy")
     test_npy = arguments.test_embeddings or train_npy.with_name("hf_test_embeddings.npy")
     if not train_npy.exists() or not test_npy.exists():

@@ -21,7 +21,7 @@ from auto_router.artifacts import load_artifact, save_artifact
 from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS
 from auto_router.data.records import Record, load_records, save_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.errors import ArtifactError, run
+from auto_router.errors import ArtifactError, ConfigError, run
 from auto_router.learn.calibration import fit_calibration
 from auto_router.learn.mlp import RouterNetwork
 from auto_router.learn.stack import StackNetwork
@@ -356,3 +356,8 @@ def test_a_closed_pipe_ends_without_a_traceback(tmp_path: Path) -> None:
     assert done.returncode == 141
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+def test_labels_that_do_not_exist_are_named_first() -> None:
+    with pytest.raises(ConfigError, match=r"labels none\.json do not exist"):
+        nn_router.main(["--labels", "none.json"])

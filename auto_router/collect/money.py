@@ -258,10 +258,11 @@ def _read_billed(usage: Mapping[str, Any]) -> float | None:
     billed = next(
         (n for n in map(_number, (cost, usage.get("total_cost"), usage.get("estimated_cost"))) if n is not None), None
     )
+    if billed is None or usage.get("is_byok") is not True:
+        return billed
     details = usage.get("cost_details")
-    if billed is not None and usage.get("is_byok") is True and isinstance(details, Mapping):
-        billed += _number(details.get("upstream_inference_cost")) or 0.0
-    return billed
+    upstream = _number(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
+    return None if upstream is None else billed + upstream  # the fee alone is not what the answer cost
 
 
 def _number(value: Any) -> float | None:

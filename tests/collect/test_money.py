@@ -193,3 +193,12 @@ def test_what_has_no_price_is_no_0_in_tables_and_sums(
     amount, *more = total.split(" + ")
     spent = total if total == "-" else " + ".join([f"{amount} USD", *more])
     assert f"tries without an answer included: {spent}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("details", "billed"),
+    [({"upstream_inference_cost": 0.02}, 0.021), ({"upstream_inference_cost": None}, None), ({}, None), (None, None)],
+)
+def test_with_a_key_of_ones_own_the_fee_alone_is_not_the_cost(details: Any, billed: float | None) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 5, "cost": 0.001, "is_byok": True, "cost_details": details}
+    assert read_usage(usage).billed_usd == (None if billed is None else pytest.approx(billed))
