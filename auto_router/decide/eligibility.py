@@ -51,26 +51,30 @@ class Eligibility:
         Raises:
             ConfigError: a subset names an unknown model, or none.
         """
-        needs = [request.demands for request in requests]  # of many rows, few differ
-        lacking = {some: [facts.count_missing(some) for facts in self.facts] for some in set(needs)}
-        found = [self._row(request, lacking[some]) for request, some in zip(requests, needs, strict=True)]
+        kinds = [(request.demands, request.models) for request in requests]
+        able = {kind: self._able(*kind) for kind in set(kinds)}  # of many rows, few differ
+        found = [able[kind] for kind in kinds]
+        if any(facts.context_window is not None for facts in self.facts):
+            found = [self._with_room(*row, request) for row, request in zip(found, requests, strict=True)]
         models = np.array([row for row, _ in found], dtype=bool).reshape(len(requests), len(self.names))
         return Eligible(models, [reason for _, reason in found])
 
-    def _row(self, request: Request, lacking: Sequence[int]) -> tuple[list[bool], str | None]:
-        """Return what models may take a request, where each lacks so many of its needs."""
+    def _able(self, needs: frozenset[str], subset: tuple[str, ...] | None) -> tuple[list[bool], str | None]:
+        """Return which models of the subset lack the least of what is needed, and the reason where that is not nothing."""
         allowed = [True] * len(self.names)
-        if request.models is not None:
-            index_of(self.names, request.models, "models=")
-            if not request.models:
+        if subset is not None:
+            index_of(self.names, subset, "models=")
+            if not subset:
                 raise ConfigError(f"models= names no model; give some of {', '.join(self.names)}")
-            allowed = [name in request.models for name in self.names]
+            allowed = [name in subset for name in self.names]
+        lacking = [facts.count_missing(needs) for facts in self.facts]
         least = min(count for may, count in zip(allowed, lacking, strict=True) if may)
-        able = [may and count == least for may, count in zip(allowed, lacking, strict=True)]
-        if least:
-            return able, NO_MODEL_FITS
-        if all(facts.context_window is None for facts in self.facts):
-            return able, None
+        return [may and count == least for may, count in zip(allowed, lacking, strict=True)], NO_MODEL_FITS if least else None
+
+    def _with_room(self, able: list[bool], reason: str | None, request: Request) -> tuple[list[bool], str | None]:
+        """Return which of the models that are able have room for a request; where none has, the widest."""
+        if reason is not None:
+            return able, reason
         room = [self._room(column, request) for column in range(len(self.names))]
         fitting = [may and left >= 0 for may, left in zip(able, room, strict=True)]
         if any(fitting):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is u
 _CHUNK = 256  # rows at once: what is computed on the way stays in the processor's cache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NoveltyDetector:
     """Anchors of the training rows. Prompts themselves are kept only where that was asked for."""
 
@@ -62,11 +63,21 @@ class NoveltyDetector:
 
     def _squared_distances(self, rows: Floats) -> Floats:
         """Return the squared distances ``[N, A]`` to the anchors; rounding may leave them below zero."""
-        centred = rows - self.mean
-        squared: Floats = (centred @ self.basis[:, : self.coarse]) @ (-2.0 * self.points[:, :-1][:, : self.coarse].T)
-        squared += np.vecdot(centred, centred)[:, None]
-        squared += np.vecdot(self.points, self.points)
+        directions, origin, doubled, squares = self._terms
+        along = rows @ directions
+        squared: Floats = (along[:, 1:] - origin) @ doubled
+        squared += (np.vecdot(rows, rows) - 2.0 * along[:, 0])[:, None]
+        squared += squares
         return squared
+
+    @cached_property
+    def _terms(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """What |x - m - a|² = |x|² - 2x·m + |m|² - 2(x - m)·a + |a|² takes that no row changes: the mean m and the first
+        directions, where m lies along these, -2aᵀ along them, and |m|² + |a|².
+        """
+        basis, anchors = self.basis[:, : self.coarse], self.points[:, :-1][:, : self.coarse]
+        squares = np.vecdot(self.points, self.points) + np.vecdot(self.mean, self.mean)
+        return np.column_stack([self.mean, basis]), self.mean @ basis, -2.0 * anchors.T, squares
 
     def nearest(self, row: Floats, count: int) -> list[tuple[int, float]]:
         """Return the positions and distances of the nearest anchors of one embedding ``[D]``, the nearest first."""

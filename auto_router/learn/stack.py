@@ -8,7 +8,8 @@ their sum better than each; :mod:`auto_router.learn.stack_fit` fits them and how
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,7 +68,21 @@ class Projection:
         return np.clip(scaled, -self.limit, self.limit, out=scaled)
 
     def __call__(self, rows: Floats) -> Array:
-        return self.standardize(rows) @ self.basis
+        weights, offset, clipped, columns = self._product
+        points = np.asarray(rows, dtype=np.float32) @ weights
+        points += offset
+        points += clipped.standardize(rows[:, columns]) @ clipped.basis
+        return points
+
+    @cached_property
+    def _product(self) -> tuple[Array, Array, Projection, Ints]:
+        """Weights and offset of the columns that are never clipped, which one product projects; the rest, and its columns."""
+        columns = np.flatnonzero(np.isfinite(self.limit))
+        weights = self.scale[:, None] * self.basis
+        weights[columns] = 0.0
+        offset: Array = -(self.mean.astype(np.float64) @ weights).astype(np.float32)
+        rest = Projection(self.mean[columns], self.scale[columns], self.limit[columns], self.basis[columns])
+        return weights, offset, rest, columns
 
 
 @dataclass(frozen=True)
@@ -81,17 +96,30 @@ class Kernel:
 
     def __call__(self, points: Array) -> Array:
         """Return deviations ``[N, M]`` of points ``[N, K]``."""
-        return similarity(points, self.anchors) @ self.coefficients
+        return _similarity(points, *self._terms) @ self.coefficients
+
+    @cached_property
+    def _terms(self) -> tuple[Array, Array]:
+        return _anchor_terms(self.anchors)
 
 
 def similarity(points: FloatArray, anchors: FloatArray) -> FloatArray:
     """Return the exponential kernel exp(-√(d² + ``BLUNT``)), ``[N, A]``; d = 1 is the distance of two random prompts."""
-    # |z - a|² = |z|² - 2z·a + |a|², which rounding may leave below zero.
-    squared = points @ (-2.0 * anchors.T)
+    return _similarity(points, *_anchor_terms(anchors))
+
+
+def _anchor_terms(anchors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return what |z - a|² = |z|² - 2z·a + |a|² takes of the anchors: -2aᵀ, and |a|² + ``BLUNT``."""
+    return -2.0 * anchors.T, np.vecdot(anchors, anchors) + BLUNT
+
+
+def _similarity(points: FloatArray, doubled: FloatArray, squares: FloatArray) -> FloatArray:
+    squared: FloatArray = points @ doubled
     squared += np.vecdot(points, points)[:, None]
-    squared += np.vecdot(anchors, anchors) + BLUNT
-    np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
-    return np.exp(np.negative(squared, out=squared), out=squared)
+    squared += squares
+    np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)  # which rounding may leave below zero
+    np.exp(np.negative(squared, out=squared), out=squared)
+    return squared
 
 
 @dataclass(frozen=True)
@@ -242,9 +270,9 @@ class StackNetwork:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return every array by the name under which an artifact holds it."""
         trees = f"heads.{len(self.kernels)}"
-        kernels = {f"heads.{i}.{name}": array for i, one in enumerate(self.kernels) for name, array in vars(one).items()}
+        kernels = {f"heads.{i}.{name}": value for i, one in enumerate(self.kernels) for name, value in _fields(one).items()}
         return {
-            **{f"projection.{name}": array for name, array in vars(self.projection).items()},
+            **{f"projection.{name}": array for name, array in _fields(self.projection).items()},
             **kernels,
             **{f"{trees}.{name}": getattr(self.trees, name) for name in ("feature", "cut", "onward", "values", "roots")},
             "mean": self.mean,
@@ -274,3 +302,7 @@ class StackNetwork:
         trees = Trees(**part(f"heads.{len(kernels)}."), dim=config.trees_dim, depth=config.depth)
         trees.check()
         return cls(state["mean"], Projection(**part("projection.")), kernels, trees)
+
+
+def _fields(part: Projection | Kernel) -> dict[str, Array]:
+    return {one.name: getattr(part, one.name) for one in fields(part)}

@@ -44,9 +44,12 @@ class Conversations:
         found = self.store.find(wanted) if wanted else {}
         turns: list[SessionTurn | None] = []
         for request, (key, known), row in zip(requests, both, features, strict=True):
+            if not key and not known:
+                turns.append(None)
+                continue
             before = next((found[name] for name in known if name in found), None)
             now = Session("", request.digest, request.tokens, time.time(), pack_subject(row[: self.text_dim]))
-            turns.append(SessionTurn(request, before, now) if key or known else None)
+            turns.append(SessionTurn(request, before, now))
         return [key for key, _ in both], turns
 
     def save(self, made: list[Decision], keys: Sequence[str], turns: Sequence[SessionTurn | None]) -> list[Decision]:

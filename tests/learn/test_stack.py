@@ -333,7 +333,8 @@ def trees_by_walking(trees: Trees, points: Doubles) -> Doubles:
 
 def by_definition(network: StackNetwork, x: Array) -> Doubles:
     """What the network's formulas give in double precision."""
-    mean, scale, limit, basis = (part.astype(np.float64) for part in vars(network.projection).values())
+    parts = (getattr(network.projection, name) for name in ("mean", "scale", "limit", "basis"))
+    mean, scale, limit, basis = (part.astype(np.float64) for part in parts)
     projected = ((x - mean) * scale).clip(-limit, limit) @ basis
     widths = [kernel.anchors.shape[1] for kernel in network.kernels]
     *views, last = np.split(projected, np.cumsum(widths), axis=1)
