@@ -13,6 +13,7 @@ import pytest
 
 from auto_router.data.images import blank_image
 from auto_router.data.request import Request
+from auto_router.errors import DataError
 from auto_router.serve import remote_images
 from auto_router.serve.remote_images import check_public, fetch_images
 
@@ -53,13 +54,16 @@ def fetch(server: ThreadingHTTPServer, path: str, hosts: tuple[str, ...], host: 
 
 def test_an_image_at_an_allowed_host_is_seen(server: ThreadingHTTPServer) -> None:
     found = fetch(server, "/a.png", ("127.0.0.1",))
-    assert found.images == (PNG,) and not found.unseen_images
+    assert found.images == (PNG,)
+    assert not found.unseen_images
 
 
 @pytest.mark.parametrize("path", ["/redirect", "/gone"])
 def test_what_an_allowed_host_does_not_give_itself_is_unseen(server: ThreadingHTTPServer, path: str) -> None:
     found = fetch(server, path, ("127.0.0.1",))
-    assert not found.images and found.unseen_images == 1 and Images.asked == [path]
+    assert not found.images
+    assert found.unseen_images == 1
+    assert Images.asked == [path]
 
 
 def test_what_is_too_large_is_unseen(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,13 +76,15 @@ def test_other_hosts_and_names_of_private_addresses_are_never_asked(
     server: ThreadingHTTPServer, host: str, hosts: tuple[str, ...]
 ) -> None:
     found = fetch(server, "/a.png", hosts, host)
-    assert not found.images and found.unseen_images == 1 and not Images.asked
+    assert not found.images
+    assert found.unseen_images == 1
+    assert not Images.asked
 
 
 def test_a_name_is_private_where_any_of_its_addresses_is(monkeypatch: pytest.MonkeyPatch) -> None:
     places = [(socket.AF_INET, 0, 0, "", ("8.8.8.8", 0)), (socket.AF_INET, 0, 0, "", ("10.0.0.7", 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: places)
-    with pytest.raises(remote_images.DataError, match=r"10\.0\.0\.7, which is not a public address"):
+    with pytest.raises(DataError, match=r"10\.0\.0\.7, which is not a public address"):
         check_public("images.example")
 
 
