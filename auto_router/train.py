@@ -236,8 +236,9 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
         print(f"calibration: {calibration.method} (cross-validated log loss: {losses})")
     probabilities, eligible = calibration(fitted.out_of_fold), eligible_rows(used)
     idx, prompts = [record.idx for record in data.records], data.prompts if store_prompts else []
-    texts = [] if data.encoder.get("multilingual") else data.prompts  # an encoder of many languages tells the unlike itself
-    novelty, distances = fit_novelty(data.embeddings, data.labels, data.groups, idx, prompts, seed, texts)
+    novelty, distances = fit_novelty(
+        data.embeddings, data.labels, data.groups, idx, prompts, seed, data.prompts, data.encoder.get("languages", ())
+    )
     costs = None if used.costs is None else fit_costs(used.features, used.costs, used.groups)
     cost_model, expected = (None, None) if costs is None else costs
     points = fit_operating_points(

@@ -34,6 +34,7 @@ COMPONENTS = 64
 COARSE = 16
 ALPHA = 0.0125
 FOLDS = 10
+ANY_LANGUAGE = "any"
 MIN_GROUPS = 3  # of training in a language that is known
 NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is unlike
 _CHUNK = 256  # rows at once: what is computed on the way stays in the processor's cache
@@ -155,12 +156,13 @@ def fit_novelty(
     prompts: Sequence[str] = (),
     seed: int = 0,
     texts: Sequence[str] = (),
+    languages: Sequence[str] = (),
 ) -> tuple[NoveltyDetector, Floats]:
     """Fit to embeddings ``[N, D]`` of the training records, their ``labels`` [N, M], groups and ``idx``.
 
     ``prompts`` are stored in clear where they are given. The languages of ``texts``, the same prompts, count where these are
-    given. The second value is the novelty ``[N]`` of the rows themselves, each told by the other folds; NaN where there is one
-    group only.
+    given; ``languages`` are those that the encoder knows, ``any`` for more than can be named. The second value is the novelty
+    ``[N]`` of the rows themselves, each told by the other folds; NaN where there is one group only.
     """
     part = np.random.default_rng(seed).permutation(len(rows))[: 4 * MAX_ANCHORS]
     numbers = np.asarray(idx, dtype=np.int64)
@@ -170,7 +172,10 @@ def fit_novelty(
         inside, outside = part[fold[part] != number], np.flatnonzero(fold == number)
         if len(inside):
             distances[outside] = _distances(_anchors(rows, inside, labels, numbers, COARSE, seed), rows, outside)
-    languages, foreign = _fit_languages(texts, groups, fold) if texts else ((), np.zeros(len(rows)))
+    known: tuple[str, ...] = ()
+    foreign: Floats = np.zeros(len(rows))
+    if texts and ANY_LANGUAGE not in languages:
+        known, foreign = _fit_languages(texts, groups, fold, languages)
     rest = part[foreign[part] <= 1.0]
     odd = 1.0 - len(rest) / len(part)
     limit, rate = _limit(distances[rest], 1.0, max(ALPHA - odd, ALPHA / 2))
@@ -180,32 +185,32 @@ def fit_novelty(
         limit = least
         rate = min(rate, float((1 + (distances[rest] > least).sum()) / (len(rest) + 1)))
     stored = [prompts[i] for i in np.sort(part[:MAX_ANCHORS]).tolist()] if prompts else []
-    detector = replace(detector, limit=limit, rate=odd + (1.0 - odd) * rate, prompts=stored, languages=languages)
+    detector = replace(detector, limit=limit, rate=odd + (1.0 - odd) * rate, prompts=stored, languages=known)
     return detector, np.where(foreign > 1.0, np.fmax(distances / limit, foreign), distances / limit)
 
 
-def _fit_languages(texts: Sequence[str], groups: Ints, fold: Ints) -> tuple[tuple[str, ...], Floats]:
-    """Return the languages of the texts, and how foreign ``[N]`` each is to those of the other folds."""
+def _fit_languages(texts: Sequence[str], groups: Ints, fold: Ints, more: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+    """Return the languages of the texts with ``more``, and how foreign ``[N]`` each is to those of the other folds."""
     points = [language_points(text) for text in texts]
     spoken = np.array([main_language(one) or "" for one in points])
     foreign = np.zeros(len(points))
     for number in np.unique(fold):
-        known = _known_languages(spoken[fold != number], groups[fold != number])
+        known = _known_languages(spoken[fold != number], groups[fold != number], more)
         for row in np.flatnonzero(fold == number).tolist() if known else ():
             foreign[row] = foreignness(points[row], known)
-    return _known_languages(spoken, groups), foreign
+    return _known_languages(spoken, groups, more), foreign
 
 
-def _known_languages(spoken: npt.NDArray[np.str_], groups: Ints) -> tuple[str, ...]:
-    """Return what ``spoken`` [N] holds, without the rarest languages, which fewer than ``ALPHA / 2`` of the groups are in."""
+def _known_languages(spoken: npt.NDArray[np.str_], groups: Ints, more: Sequence[str]) -> tuple[str, ...]:
+    """Return ``more`` and what ``spoken`` [N] holds without the rarest, which fewer than ``ALPHA / 2`` of the groups are in."""
     names = [name for name in np.unique(spoken).tolist() if name]
     counts = {name: len(np.unique(groups[spoken == name])) for name in names}
     beyond = ALPHA / 2 * sum(counts.values())
-    known = []
+    known = set(more)
     for name in sorted(names, key=counts.__getitem__):
         beyond -= counts[name]
         if beyond < 0.0 and counts[name] >= MIN_GROUPS:
-            known.append(name)
+            known.add(name)
     return tuple(sorted(known))
 
 
