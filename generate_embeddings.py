@@ -158,6 +158,12 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
         choices=("uri", "object", "messages"),
         help="openai: how it takes images: uri (NVCLIP, LiteLLM), object (Jina) or messages (vLLM); default: not at all",
     )
+    group.add_argument(
+        "--encoder-languages",
+        nargs="+",
+        metavar="CODE",
+        help="languages that the model knows, such as de fr, or any: prompts in them are not unfamiliar for their language",
+    )
     group.add_argument("--image-encoder", metavar="NAME", help="another encoder for the images, such as local")
     group.add_argument("--image-encoder-model", metavar="NAME", help="its model (env AUTO_ROUTER_IMAGE_ENCODER_MODEL)")
     group.add_argument("--image-encoder-url", metavar="URL", help="its address (env AUTO_ROUTER_IMAGE_ENCODER_URL)")
@@ -167,7 +173,8 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[], EmbeddingGenerator
     """Return what opens the encoder that the flags name, here or on another machine."""
     named = {
         "key_env": "encoder_key_env", "dimensions": "encoder_dimensions", "prefix": "encoder_prefix",
-        "window": "encoder_window", "pooling": "encoder_pooling", "images": "encoder_images", "image_encoder": "image_encoder",
+        "window": "encoder_window", "pooling": "encoder_pooling", "images": "encoder_images", "languages": "encoder_languages",
+        "image_encoder": "image_encoder",
         "image_model": "image_encoder_model", "image_url": "image_encoder_url",
     }  # fmt: skip
     given = {name: value for name, flag in named.items() if (value := getattr(arguments, flag)) is not None}

@@ -112,12 +112,15 @@ class Artifact:
         """Blocks of an input row. Raises ConfigError where the encoder's widths are none."""
         return FeatureLayout(self.encoder.get("text_dim", 0), self.encoder.get("image_dim", 0), len(self.prompt_features))
 
-    def predict(self, features: Floats) -> Prediction:
-        """Return what the router says of input rows ``[N, D]``: P(correct), novelty, expected costs."""
+    def predict(self, features: Floats, prompts: Sequence[str] | None = None) -> Prediction:
+        """Return what the router says of input rows ``[N, D]``: P(correct), novelty, expected costs.
+
+        ``prompts``: those of the rows; None: novelty does not look at their language.
+        """
         embeddings = features[:, : self.layout.blocks["prompt"].start]
         return Prediction(
             self.calibration(self.network.predict(features)),
-            None if self.novelty is None else self.novelty.novelty(embeddings),
+            None if self.novelty is None else self.novelty.novelty(embeddings, prompts),
             None if self.cost_model is None else self.cost_model(features),
         )
 

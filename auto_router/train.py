@@ -236,7 +236,9 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
         print(f"calibration: {calibration.method} (cross-validated log loss: {losses})")
     probabilities, eligible = calibration(fitted.out_of_fold), eligible_rows(used)
     idx, prompts = [record.idx for record in data.records], data.prompts if store_prompts else []
-    novelty, distances = fit_novelty(data.embeddings, data.labels, data.groups, idx, prompts, seed)
+    novelty, distances = fit_novelty(
+        data.embeddings, data.labels, data.groups, idx, prompts, seed, data.prompts, data.encoder.get("languages", ())
+    )
     costs = None if used.costs is None else fit_costs(used.features, used.costs, used.groups)
     cost_model, expected = (None, None) if costs is None else costs
     points = fit_operating_points(
@@ -292,7 +294,7 @@ def assess_router(
     settings = RouterSettings(model_thresholds=model_thresholds, model_costs=model_costs)
     policies = Policies(artifact.model_names, artifact.operating_points, settings)
     test = test if artifact.prompt_features else test.without_prompt_features()
-    held_out = TestSet.of(test, artifact.predict(test.features), policies.at(None))
+    held_out = TestSet.of(test, artifact.predict(test.features, test.prompts), policies.at(None))
     chosen = {
         name: policies.at(name).choose(held_out.prediction, held_out.eligible).chosen for name in artifact.operating_points
     }

@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise DataError(f"{arguments.test_json} is not the file this router was assessed on; give that one, or train again")
     path = arguments.output or arguments.artifacts / REPORT_NAME
     train = [record.slim() for record in iter_records(arguments.train_json)]
-    held_out = TestSet.of(test, artifact.predict(test.features), _policy(artifact))
+    held_out = TestSet.of(test, artifact.predict(test.features, test.prompts), _policy(artifact))
     page = report_page(artifact, train, held_out, test, not arguments.without_prompts)
     write_report(path, page)
     print(f"wrote {path.resolve()} ({path.stat().st_size / 1e6:.1f} MB)")

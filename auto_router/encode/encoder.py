@@ -128,6 +128,8 @@ class Encoder(ABC):
     parallel: int = 1  # batches in flight; more than one only where the back end may be called from several threads
     served_windows: int = 16  # of a long prompt, encoded while somebody waits for a decision
     stretch: int = 2_400  # characters at each end of a long prompt that are read then: more than one window holds
+    languages: tuple[str, ...] = ()
+    """Languages and scripts, as in :mod:`auto_router.data.language`, in which a prompt lies near its translations; ``any``."""
 
     @property
     @abstractmethod
@@ -200,6 +202,7 @@ class EmbeddingGenerator:
         """The encoder's spec and how its vectors are combined: what an artifact stores and a router checks."""
         return {
             **self.encoder.spec,
+            **({"languages": list(self.encoder.languages)} if self.encoder.languages else {}),
             "text_dim": self.text_dim,
             "image_dim": self.image_dim,
             "text_pooling": "mean of unit window vectors, unit length",

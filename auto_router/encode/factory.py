@@ -27,6 +27,7 @@ GROUP = "auto_router.encoders"
 # Each back end has packages of its own, so each is imported only when it is chosen.
 BUILT_IN = {
     "local": "auto_router.encode.local:LocalEncoder",
+    "local-multilingual": "auto_router.encode.multilingual:MultilingualEncoder",
     "openai": "auto_router.encode.openai:OpenAIEncoder",
     "onnx": "auto_router.encode.onnx:OnnxEncoder",
     "sentence-transformers": "auto_router.encode.sentence_transformers:SentenceTransformersEncoder",
@@ -43,6 +44,7 @@ _STORED = (
     "window",
     "pooling",
     "images",
+    "languages",
 )  # open it again, beside its name
 
 
@@ -71,7 +73,8 @@ def open_encoder(
         image_encoder, image_model, image_url: another encoder for the pictures; that of the texts then sees none. None:
             ``AUTO_ROUTER_IMAGE_ENCODER``, ``AUTO_ROUTER_IMAGE_ENCODER_MODEL``, ``AUTO_ROUTER_IMAGE_ENCODER_URL``.
         options: what else a back end takes: ``key_env`` (env ``AUTO_ROUTER_ENCODER_KEY_ENV``), ``dimensions``, ``prefix``,
-            ``window``, ``pooling``, ``images``. None means its default.
+            ``window``, ``pooling``, ``images``. None means its default. ``languages``, for every back end: those that its
+            model knows, such as ``["de", "fr"]`` or ``["any"]``: the language guard calls them familiar.
 
     Raises:
         ConfigError: an unknown back end, or a setting that it does not have.
@@ -175,7 +178,8 @@ def _environment(prefix: str) -> dict[str, str]:
 
 def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> EmbeddingGenerator:
     """Open one back end; ``defaults`` that it does not take are left out, of what is ``given`` that is an error."""
-    kind = _load(backend)
+    kind, languages = _load(backend), given.get("languages")
+    given = {name: value for name, value in given.items() if name != "languages"}
     try:
         parameters = inspect.signature(kind).parameters
     except (TypeError, ValueError) as error:
@@ -200,6 +204,9 @@ def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -
     if not isinstance(encoder, Encoder):
         raise ConfigError(f"encoder {backend!r} is no Encoder but makes {type(encoder).__name__}; see docs/extending.md")
     stored = {name: options[name] for name in _STORED if name in options} | encoder.resolved
+    if languages is not None:
+        encoder.languages = tuple(languages)
+        stored["languages"] = list(languages)
     if encoder.spec.get("backend") != backend:
         stored["backend"] = backend
     return EmbeddingGenerator(encoder, stored)

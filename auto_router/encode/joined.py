@@ -15,6 +15,7 @@ class JoinedEncoder(Encoder):
         self._text, self._image = text.encoder, image.encoder
         self.text_dim, self.image_dim = text.text_dim, image.image_dim
         self.batch_size = min(self._text.batch_size, self._image.batch_size)
+        self.languages = self._text.languages
         self.parallel = min(self._text.parallel, self._image.parallel)
 
     @property

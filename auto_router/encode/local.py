@@ -66,14 +66,14 @@ class LocalEncoder(OnnxTextEncoder):
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        tokenizer = Tokenizer.from_file(str(_package_file(*TOKENIZER, TOKENIZER_SHA256)))
+        tokenizer = Tokenizer.from_file(str(package_file(*TOKENIZER, TOKENIZER_SHA256)))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
 
     @cached_property
     def _text_session(self) -> Any:
-        return open_session(_package_file(*TEXT_MODEL, TEXT_SHA256), self._threads)
+        return open_session(package_file(*TEXT_MODEL, TEXT_SHA256), self._threads)
 
     @cached_property
     def _image_session(self) -> Any:
@@ -85,17 +85,12 @@ def _prepare(image: bytes) -> Array:
     return ((np.asarray(resized, dtype=np.float32) - 127.0) / 128.0).transpose(2, 0, 1)
 
 
-def _package_file(package: str, inside: str, sha256: str) -> Path:
-    """Return a file of an installed package, read as data: the package itself is never imported."""
+def package_file(package: str, inside: str, sha256: str, install: str = "pip install -r requirements.txt") -> Path:
+    """Return a file of an installed package, read as data. Raises EncoderError where it is another, which ``install`` mends."""
     try:
         path = Path(str(distribution(package).locate_file(inside)))
     except PackageNotFoundError as error:
-        raise EncoderError(
-            f"the local encoder needs the package {package}, which is not installed: pip install -r requirements.txt"
-        ) from error
+        raise EncoderError(f"the embedded encoder needs the package {package}, which is not installed: {install}") from error
     if not path.is_file() or sha256_of(path) != sha256:
-        raise EncoderError(
-            f"{path.name} of package {package} is missing or not the pinned file (sha256 {sha256}): "
-            "install the version that requirements.txt pins"
-        )
+        raise EncoderError(f"{path.name} of package {package} is missing or not the pinned file (sha256 {sha256}): {install}")
     return path

