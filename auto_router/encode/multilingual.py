@@ -29,9 +29,7 @@ class MultilingualEncoder(LocalEncoder):
     """USE multilingual v3 and EfficientNet-lite0 in this process."""
 
     text_dim = 512
-    languages = (
-        "Arabic", "Han", "Hangul", "Kana", "Cyrillic", "Thai", "de", "en", "es", "fr", "it", "nl", "pl", "pt", "tr",
-    )  # fmt: skip
+    languages = ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "zh")
 
     def __init__(self, threads: int | None = None) -> None:
         """``threads``: cores one call may use; None: one. Raises EncoderError where its package is not installed."""

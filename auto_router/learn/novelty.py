@@ -10,8 +10,8 @@ is as new to them as a prompt will be (split conformal prediction; Vovk, Gammerm
 looks at the first ``COARSE`` directions only: they tell the unlike as well as all of them, and are sooner read.
 
 An encoder of one language sees little of others: their vectors lie among those of training. So a prompt is novel, too, where
-its small words, letters and scripts are of no language that training had (:mod:`auto_router.data.language`). Those are the
-languages that the groups of training are in, without the rarest, which together are fewer than ``ALPHA / 2`` of them.
+it is in a language that training had not (:mod:`auto_router.data.language`). Training had those that its groups are in, without
+the rarest, which together are fewer than ``ALPHA / 2`` of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.arrays import Floats, Ints
-from auto_router.data.language import foreignness, language_points, main_language
+from auto_router.data.language import foreignness, language_probabilities, main_language
 from auto_router.data.splits import group_folds
 from auto_router.errors import ConfigError
 from auto_router.learn.memmap import Subset
@@ -73,10 +73,10 @@ class NoveltyDetector:
         Without ``prompts`` their language is not looked at.
         """
         parts = [self._squared_distances(rows[i : i + _CHUNK]).min(axis=1) for i in range(0, max(len(rows), 1), _CHUNK)]
-        found = np.asarray(np.sqrt(np.maximum(np.concatenate(parts), 0.0)) / np.float32(self.limit))
+        found: Floats = np.asarray(np.sqrt(np.maximum(np.concatenate(parts), 0.0)) / np.float32(self.limit))
         if prompts is None or not self.languages:
             return found
-        foreign = [foreignness(language_points(prompt), self.languages) for prompt in prompts]
+        foreign = [foreignness(language_probabilities(prompt), self.languages) for prompt in prompts]
         return np.maximum(found, np.array(foreign, dtype=found.dtype))
 
     def _squared_distances(self, rows: Floats) -> Floats:
@@ -202,13 +202,13 @@ def fit_novelty(
 
 def _fit_languages(texts: Sequence[str], groups: Ints, fold: Ints, more: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
     """Return the languages of the texts with ``more``, and how foreign ``[N]`` each is to those of the other folds."""
-    points = [language_points(text) for text in texts]
-    spoken = np.array([main_language(one) or "" for one in points])
-    foreign = np.zeros(len(points))
+    each = [language_probabilities(text) for text in texts]
+    spoken = np.array([main_language(one) or "" for one in each])
+    foreign = np.zeros(len(each))
     for number in np.unique(fold):
         known = _known_languages(spoken[fold != number], groups[fold != number], more)
         for row in np.flatnonzero(fold == number).tolist() if known else ():
-            foreign[row] = foreignness(points[row], known)
+            foreign[row] = foreignness(each[row], known)
     return _known_languages(spoken, groups, more), foreign
 
 

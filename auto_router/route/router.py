@@ -297,8 +297,8 @@ class ModelRouter:
 
     def warm_up(self) -> None:
         """Load what is otherwise loaded at first use: the encoder's models, and the code paths of a decision."""
-        images = [[blank_image()]] if self.encoder.image_dim else [None]
-        self._artifact.predict(self.cache.fresh(["warm up", "warm up"], [None, *images]))
+        texts, images = ["warm up", "warm up"], [None, [blank_image()] if self.encoder.image_dim else None]
+        self._artifact.predict(self.cache.fresh(texts, images), texts)
 
     def predict(self, features: Array) -> Prediction:
         """Return what the network says of input rows ``[N, D]``: embeddings, and features of the prompt where it uses them."""
