@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +55,15 @@ def without_address(spec: Spec) -> Spec:
 def probes_agree(first: Sequence[float], second: Sequence[float]) -> bool:
     """Whether two probes are of one model, up to the rounding of different machines."""
     return len(first) == len(second) and bool(np.allclose(first, second, atol=PROBE_TOLERANCE))
+
+
+def weights_digest(state: Mapping[str, Any]) -> str:
+    """Return a digest of a torch model's tensors, whatever device they are on and whatever their width in bits."""
+    digest = hashlib.sha256()
+    for name, values in sorted(state.items()):
+        plain = np.ascontiguousarray(values.detach().cpu().float().numpy())
+        digest.update(f"{name}{plain.shape}".encode() + plain.tobytes())
+    return digest.hexdigest()
 
 
 def unit(vectors: Array) -> Array:
