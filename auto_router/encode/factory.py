@@ -31,6 +31,7 @@ BUILT_IN = {
     "openai": "auto_router.encode.openai:OpenAIEncoder",
     "onnx": "auto_router.encode.onnx:OnnxEncoder",
     "hidden-states": "auto_router.encode.hidden_states:HiddenStatesEncoder",
+    "llama-cpp": "auto_router.encode.llama_cpp:LlamaCppEncoder",
     "sentence-transformers": "auto_router.encode.sentence_transformers:SentenceTransformersEncoder",
     "clip-server": "auto_router.encode.clip_server:ClipServerEncoder",
     "nvclip": "auto_router.encode.nvclip:NvclipEncoder",

@@ -23,6 +23,7 @@ from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError
 
 LONGEST = 512  # tokens of a window where the model itself would see more: time grows with the square
+STATES = "mean of all tokens but the first, and last token, of each layer, unit length"
 TEXTS_AT_ONCE = 8  # their states are held for every layer
 
 
@@ -89,7 +90,7 @@ class HiddenStatesEncoder(Encoder):
             "weights_sha256": self._digest,
             "probe": self._probe,
             "layers": self._layers,
-            "states": "mean of all tokens but the first, and last token, of each layer, unit length",
+            "states": STATES,
             **({"prefix": self._prefix} if self._prefix else {}),
             "text_window": {"tokens": self._window, "overlap": self._window // 8, "max_windows": MAX_CLIP_WINDOWS},
         }
@@ -107,24 +108,25 @@ class HiddenStatesEncoder(Encoder):
         for row, one in enumerate(ids):
             padded[row, : len(one)] = one
             mask[row, : lengths[row]] = 1
-        tensor, rows = self._torch.from_numpy, range(len(ids))
+        tensor = self._torch.from_numpy
         with self._torch.inference_mode():
             states = self._model(
                 input_ids=tensor(padded).to(self._device), attention_mask=tensor(mask).to(self._device),
                 output_hidden_states=True, use_cache=False,
             ).hidden_states  # fmt: skip
-        parts = []
-        for layer in self._layers:
-            found = states[layer].float().cpu().numpy()
-            parts.append(np.stack([found[row, min(1, lengths[row] - 1) : lengths[row]].mean(axis=0) for row in rows]))
-            parts.append(np.stack([found[row, lengths[row] - 1] for row in rows]))
-        return np.concatenate([unit(part) for part in parts], axis=1)
+        found = [states[layer].float().cpu().numpy() for layer in self._layers]
+        return np.stack([np.concatenate([pool_states(one[row, : lengths[row]]) for one in found]) for row in range(len(ids))])
 
     def embed_images(self, images: list[bytes]) -> Array:
         return np.zeros((len(images), 0), dtype=np.float32)
 
     def _tokens(self, word: str) -> int:
         return len(self._tokenizer(word, add_special_tokens=False)["input_ids"])
+
+
+def pool_states(states: Array) -> Array:
+    """Return ``[2 D]`` of states ``[T, D]``: the mean of all but the first, and the last one, each of unit length."""
+    return unit(np.stack([states[min(1, len(states) - 1) :].mean(axis=0), states[-1]])).reshape(-1)
 
 
 def _packages() -> tuple[Any, Any]:

@@ -76,7 +76,7 @@ class NoveltyDetector:
         if prompts is None or not self.languages:
             return found
         foreign = [foreignness(language_points(prompt), self.languages) for prompt in prompts]
-        return np.maximum(found, np.array(foreign, dtype=found.dtype))
+        return np.asarray(np.maximum(found, np.array(foreign, dtype=found.dtype)))
 
     def _squared_distances(self, rows: Floats) -> Floats:
         """Return the squared distances ``[N, A]`` to the anchors; rounding may leave them below zero."""
