@@ -181,8 +181,8 @@ def _environment(prefix: str) -> dict[str, str]:
 
 def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> EmbeddingGenerator:
     """Open one back end; ``defaults`` that it does not take are left out, of what is ``given`` that is an error."""
-    kind, languages = _load(backend), given.get("languages")
-    given = {name: value for name, value in given.items() if name != "languages"}
+    kind, languages = _load(backend), given.get("languages") or defaults.get("languages")
+    given, defaults = ({k: v for k, v in some.items() if k != "languages"} for some in (given, defaults))
     try:
         parameters = inspect.signature(kind).parameters
     except (TypeError, ValueError) as error:

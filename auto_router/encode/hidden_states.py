@@ -18,20 +18,19 @@ import numpy as np
 from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.encode.encoder import Encoder
+from auto_router.encode.onnx import LONGEST_WINDOW
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, unit, weights_digest
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError
 
-LONGEST = 512  # tokens of a window where the model itself would see more: time grows with the square
 STATES = "mean of all tokens but the first, and last token, of each layer, unit length"
-TEXTS_AT_ONCE = 8  # their states are held for every layer
 
 
 class HiddenStatesEncoder(Encoder):
     """A causal model of transformers with its own tokenizer. Its weights' digest stands in the spec. Pictures are not seen."""
 
     image_dim = 0
-    batch_size = TEXTS_AT_ONCE
+    batch_size = 8  # states are held for every layer
     served_windows = 2
 
     def __init__(
@@ -70,12 +69,12 @@ class HiddenStatesEncoder(Encoder):
                 "on the model hub, or a folder that save_pretrained wrote, with its tokenizer"
             ) from error
         config = self._model.config.get_text_config()
-        count, seen = int(config.num_hidden_layers), int(getattr(config, "max_position_embeddings", LONGEST))
+        count, seen = int(config.num_hidden_layers), int(getattr(config, "max_position_embeddings", LONGEST_WINDOW))
         chosen = [-1] if layers is None else list(layers)
         if not chosen or not all(0 < abs(layer) <= count for layer in chosen):
             raise ConfigError(f"model {model!r} has the layers 1 to {count} (or -1, the last, to -{count}), got {chosen}")
         self._layers = sorted({layer if layer > 0 else count + 1 + layer for layer in chosen})
-        self._prefix, self._window = prefix, window or min(seen, LONGEST)
+        self._prefix, self._window = prefix, window or min(seen, LONGEST_WINDOW)
         if not 16 <= self._window <= seen:
             raise ConfigError(f"model {model!r} sees {seen} tokens; a window must be of 16 to so many, got {self._window}")
         self._count = lru_cache(maxsize=65_536)(self._tokens)

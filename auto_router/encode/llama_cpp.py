@@ -16,7 +16,7 @@ from auto_router.encode.hidden_states import STATES, pool_states
 from auto_router.encode.openai import OpenAIEncoder
 from auto_router.errors import ConfigError, EncoderError
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+LLAMA_URL = "http://127.0.0.1:8080"
 WINDOW = 256  # estimated tokens: the server takes 512 at once unless it was told otherwise
 
 
@@ -49,7 +49,7 @@ class LlamaCppEncoder(OpenAIEncoder):
             ConfigError: a setting is impossible.
             EncoderError: the server does not answer with the states of tokens.
         """
-        self._set_address(url or DEFAULT_URL, key_env)
+        self._set_address(url or LLAMA_URL, key_env)
         self.url = self.url.removesuffix("/v1")
         if window < 16:
             raise ConfigError(f"the llama-cpp encoder takes a window from 16 tokens, got {window}")
