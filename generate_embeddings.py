@@ -43,6 +43,7 @@ EXAMPLES = r"""examples:
   python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
   python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
   python generate_embeddings.py --labels my_labels.json --test-fraction 0.2     # one list; a fifth of it is held out
+  python generate_embeddings.py --labels my_labels.json --encoder local-multilingual
   python generate_embeddings.py --labels my_labels.json --encoder openai --encoder-url http://127.0.0.1:11434/v1 \
       --encoder-model nomic-embed-text --encoder-prefix "classification: "
   python generate_embeddings.py --labels my_labels.json --encoder openai --encoder-model text-embedding-3-small \

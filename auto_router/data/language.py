@@ -158,7 +158,7 @@ def language_points(text: str) -> dict[str, float]:
 
 def _languages_of_marked(word: str) -> Sequence[str]:
     """Return the languages that have all marked letters of a word, or else any of them."""
-    marked = [set(_LETTERS[letter]) for letter in word if letter in _LETTERS]
+    marked = [set(_LETTERS[letter]) for letter in set(word) if letter in _LETTERS]
     if not marked or not word.islower():
         return ()
     return sorted(set.intersection(*marked) or set.union(*marked))
