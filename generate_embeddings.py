@@ -43,6 +43,7 @@ EXAMPLES = r"""examples:
   python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
   python generate_embeddings.py --train-json ... --test-json ... --clip-server 0.0.0.0:51000
   python generate_embeddings.py --labels my_labels.json --test-fraction 0.2     # one list; a fifth of it is held out
+  python generate_embeddings.py --labels my_labels.json --encoder local-multilingual
   python generate_embeddings.py --labels my_labels.json --encoder openai --encoder-url http://127.0.0.1:11434/v1 \
       --encoder-model nomic-embed-text --encoder-prefix "classification: "
   python generate_embeddings.py --labels my_labels.json --encoder openai --encoder-model text-embedding-3-small \
@@ -159,6 +160,13 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
         help="openai: how it takes images: uri (NVCLIP, LiteLLM), object (Jina) or messages (vLLM); default: not at all",
     )
     group.add_argument(
+        "--encoder-layers",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="hidden-states: which layers' states, 1 the first, -1 the last; default: the last",
+    )
+    group.add_argument(
         "--encoder-languages",
         nargs="+",
         metavar="CODE",
@@ -173,7 +181,8 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[], EmbeddingGenerator
     """Return what opens the encoder that the flags name, here or on another machine."""
     named = {
         "key_env": "encoder_key_env", "dimensions": "encoder_dimensions", "prefix": "encoder_prefix",
-        "window": "encoder_window", "pooling": "encoder_pooling", "images": "encoder_images", "languages": "encoder_languages",
+        "window": "encoder_window", "pooling": "encoder_pooling", "images": "encoder_images",
+        "languages": "encoder_languages", "layers": "encoder_layers",
         "image_encoder": "image_encoder",
         "image_model": "image_encoder_model", "image_url": "image_encoder_url",
     }  # fmt: skip

@@ -1,124 +1,248 @@
-"""What does the way of encoding do to the router? Windows or one cut, all pictures or the first, on combined5.
+"""Which encoder? Every one that can run here, side by side: what is learned from it, its cost, and other languages.
 
-    python benchmarks/encoders.py [--seeds 20 21 22] [--json FILE]
+    python benchmarks/encoders.py [--quick] [--seeds 20 21 22 23 24] [--rows 1200] [--cache DIR] [--json FILE]
+    python benchmarks/encoders.py --encoder hidden-states=models/SmolLM2-135M --encoder onnx=models/multilingual-e5-small
 
-The default router is fitted on the same training rows of each seed and scored on the same test rows; only the embedding
-differs. *Difference* is paired over seeds, in accuracy points, with a 95 % t-interval. Encoders that need a server or weights
-of their own are not compared here. Rows are cached outside the project.
+Compared are the embedded encoders, both beside each other, and what ``--encoder NAME=MODEL`` adds; what cannot be opened is
+named. The default router is fitted on the same training rows of each seed of the first ``--rows`` text rows of each set, and
+scored on the same test rows, under its operating point ``accuracy``. *Difference* is paired over seeds with ``local``, in
+accuracy points, with a 95 % t-interval; *QNC* the least share of best single's cost that buys its accuracy (1 where none does).
+
+*Unfamiliar* is the share of held-out rows, which should be 0.5 to 2.5 %. ``translations.json`` holds 20 questions of
+``llmrouter14`` in six languages. *Flagged* are those that are unfamiliar to a router which learned the other rows; *same* those
+that get the model of the English original, by the highest P and without the guard, *chance* those that get that of another
+question. *ms* is the median of single prompts, *MB* what the process grew by when the encoder was opened and used, after those
+above. Rows are cached in ``--cache``. ``--quick`` takes 600 rows and three seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from quality import default_router, difference, measured
-from recorded import DATA, DataSet, load_embeddings
+from quality import difference, measured
+from recorded import DATA, load_embeddings
 from tabulate import tabulate
 
 from auto_router.arrays import Array
+from auto_router.data.dataset import Prediction
+from auto_router.data.embeddings import save_array
 from auto_router.data.model_means import best_single_model
-from auto_router.data.prompt_features import append_prompt_features
-from auto_router.data.records import Record, group_ids, label_matrix, load_records, model_names
+from auto_router.data.pool import ModelFacts
+from auto_router.data.prompt_features import FEATURE_NAMES, append_prompt_features
+from auto_router.data.records import Record, answer_costs, group_ids, label_matrix, load_records, model_names
 from auto_router.data.splits import split_by_group
+from auto_router.decide.operating_points import fit_operating_points
+from auto_router.decide.policy import resolve_policy
+from auto_router.decide.settings import RouterSettings
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.local import LocalEncoder
-from auto_router.errors import run
-from auto_router.files import atomic_path, sha256_of, write_json
+from auto_router.encode.factory import open_encoder
+from auto_router.errors import ConfigError, EncoderError, run
+from auto_router.files import sha256_of, write_json
+from auto_router.learn.novelty import fit_novelty
+from auto_router.learn.stack import FeatureLayout
+from auto_router.learn.stack_fit import fit_stack
 
-WINDOWS = "local: windows, all pictures"
-
-
-class CutEncoder(LocalEncoder):
-    """The local encoder that sees the first window of a prompt only."""
-
-    def windows(self, text: str) -> list[str]:
-        return super().windows(text)[:1]
-
-
-def has_windows(records: list[Record], encoder: LocalEncoder) -> list[bool]:
-    return [len(encoder.windows(record.prompt)) > 1 for record in records]
+TRANSLATIONS = Path(__file__).with_name("translations.json")
+SETS = ("llmrouter14", "combined5")
+EMBEDDED = ("local", "local-multilingual")
+BOTH = " + ".join(EMBEDDED)
+TIMED = 40  # prompts
 
 
-def variants(path: Path, records: list[Record]) -> dict[str, Array]:
-    """Return each variant's rows; only what differs from the cached rows is encoded."""
-    plain = load_embeddings(path, records)
-    cut, local = EmbeddingGenerator(CutEncoder()), EmbeddingGenerator(LocalEncoder())
-    long = has_windows(records, LocalEncoder())
-    several = [len(record.images) > 1 for record in records]
-    print(f"{len(records)} records: {sum(long)} have more than one window, {sum(several)} more than one picture")
-    no_pictures = plain.copy()
-    no_pictures[:, LocalEncoder.text_dim :] = 0.0
-    return {
-        WINDOWS: plain,
-        "local: cut at the first 256 tokens": _changed(path, "cut", records, plain, long, cut),
-        "local: first picture only": _changed(
-            path, "first", [replace(r, images=r.images[:1]) for r in records], plain, several, local
-        ),
-        "local: no pictures (text half only)": no_pictures,
-    }
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The text rows of one set."""
+
+    name: str
+    records: list[Record]
+    path: Path
+
+    @classmethod
+    def load(cls, folder: Path, rows: int) -> Texts:
+        path = folder / "data.json.gz"
+        return cls(folder.name, [record for record in load_records(path) if not record.images][:rows], path)
+
+    @property
+    def prompts(self) -> list[str]:
+        return [record.prompt for record in self.records]
 
 
-def _changed(
-    path: Path, name: str, records: list[Record], plain: Array, where: list[bool], generator: EmbeddingGenerator
-) -> Array:
-    cached = cache_folder() / "benchmarks" / f"{path.parent.name}-{sha256_of(path)[:16]}-{name}.npy"
+def open_here(names: Sequence[str]) -> dict[str, EmbeddingGenerator]:
+    """Open what can be opened, ``NAME`` or ``NAME=MODEL``; the rest is named with its reason."""
+    found = {}
+    for name in names:
+        backend, _, model = name.partition("=")
+        try:
+            found[name if not model else f"{backend} {Path(model).name}"] = open_encoder(backend, model=model or None)
+        except (ConfigError, EncoderError) as error:
+            print(f"not here: {name}: {error}")
+    return found
+
+
+def text_rows(generator: EmbeddingGenerator, texts: Texts, cache: Path) -> Array:
+    """Return the text half ``[N, D_t]`` of a set's rows, from the cache where they are."""
+    if generator.spec["backend"] == "local":  # those of the other benchmarks
+        every = load_records(texts.path)
+        kept = [i for i, record in enumerate(every) if not record.images][: len(texts.records)]
+        return load_embeddings(texts.path, every)[kept, : generator.text_dim]
+    which = sha256_of(texts.path)[:16] + json.dumps(
+        [generator.spec.get(k) for k in ("weights_sha256", "text_sha256", "layers")]
+    )
+    name = "".join(letter if letter.isalnum() else "-" for letter in f"{generator.spec['backend']}-{which}")[:120]
+    cached = cache / f"{texts.name}-{name}-{len(texts.records)}.npy"
     if not cached.exists():
-        chosen = [record for record, differs in zip(records, where, strict=True) if differs]
-        made = generator.embed_batch([record.prompt for record in chosen], [record.images for record in chosen])
-        with atomic_path(cached) as temporary, temporary.open("wb") as file:
-            np.save(file, made, allow_pickle=False)
-    rows = plain.copy()
-    rows[np.array(where)] = np.load(cached, allow_pickle=False)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        save_array(cached, generator.embed_batch(texts.prompts)[:, : generator.text_dim])
+    rows: Array = np.load(cached, allow_pickle=False)
     return rows
 
 
-def speed(records: list[Record], make: Callable[[], LocalEncoder]) -> float:
-    """Return prompts a second on a sample, pictures included."""
-    sample = records[:: max(len(records) // 200, 1)]
-    generator = EmbeddingGenerator(make())
-    generator.embed("warm up")
-    start = time.perf_counter()
-    generator.embed_batch([r.prompt for r in sample], [r.images for r in sample])
-    return len(sample) / (time.perf_counter() - start)
+def fit_and_score(
+    rows: Array, texts: Texts, seeds: Sequence[int], prices: dict[str, ModelFacts], known: Sequence[str]
+) -> list[dict[str, float]]:
+    """Return the figures of each seed of the default router on these text rows; ``known``: the encoder's languages."""
+    prompts = np.array(texts.prompts, dtype=object)
+    names, groups = model_names(texts.records), group_ids(texts.records)
+    y, costs = label_matrix(texts.records, names), answer_costs(texts.records, names, prices)
+    x = append_prompt_features(rows, texts.prompts).astype(np.float32)
+    layout, found = FeatureLayout(rows.shape[1], 0, len(FEATURE_NAMES)), []
+    for seed in seeds:
+        train, test = split_by_group(groups, 0.2, seed)
+        labels, spent = y[train].astype(np.float32), None if costs is None else costs[train]
+        fitted = fit_stack(x[train], labels, groups[train], layout, seed)
+        points = fit_operating_points(fitted.out_of_fold, labels, spent, groups[train], names)
+        p, best = fitted.network.predict(x[test]), best_single_model(y[train])
+        chosen = resolve_policy(names, points, RouterSettings(operating_point="accuracy")).choose(Prediction(p)).chosen
+        paid = None if costs is None else (costs[test], np.nanmean(costs[train], axis=0))
+        detector, _ = fit_novelty(rows[train], labels, groups[train], train.tolist(), (), seed, list(prompts[train]), known)
+        unfamiliar = float((detector.novelty(rows[test], list(prompts[test])) > 1).mean())
+        found.append(measured(p, chosen, y[test], best, names, *(paid or (None, None))) | {"unfamiliar": unfamiliar})
+    return found
+
+
+def ask_translations(generators: Sequence[EmbeddingGenerator], rows: Array, texts: Texts) -> dict[str, float]:
+    """Return the shares of translations that are flagged, that get the model of the English original, and that of another."""
+    asked = json.loads(TRANSLATIONS.read_text(encoding="utf-8"))
+    numbers = {question["idx"] for question in asked["questions"]}
+    english = {record.idx: record.prompt for record in load_records(texts.path) if record.idx in numbers}
+    kept = np.array([record.idx not in numbers for record in texts.records])
+    records = [record for record in texts.records if record.idx not in numbers]
+    names, groups, prompts = model_names(records), group_ids(records), [record.prompt for record in records]
+    y, x = label_matrix(records, names).astype(np.float32), append_prompt_features(rows[kept], prompts).astype(np.float32)
+    network = fit_stack(x, y, groups, FeatureLayout(rows.shape[1], 0, len(FEATURE_NAMES)), 0).network
+    known = sorted({language for generator in generators for language in generator.encoder.languages})
+    detector, _ = fit_novelty(rows[kept], y, groups, [record.idx for record in records], (), 0, prompts, known)
+
+    def encode(some: list[str]) -> Array:
+        return np.concatenate([generator.embed_batch(some)[:, : generator.text_dim] for generator in generators], axis=1)
+
+    def choose(some: list[str]) -> Array:
+        return np.asarray(network.predict(append_prompt_features(encode(some), some).astype(np.float32)).argmax(axis=1))
+
+    expected = choose([english[question["idx"]] for question in asked["questions"]])
+    flagged, same = [], np.zeros((len(expected), len(expected)))
+    for language in asked["languages"]:
+        some = [question[language] for question in asked["questions"]]
+        flagged.append(detector.novelty(encode(some), some) > 1)
+        same += (choose(some)[:, None] == expected) / len(asked["languages"])
+    others = (same.sum() - np.trace(same)) / (same.size - len(same))
+    return {"flagged": float(np.mean(flagged)), "same": float(np.mean(np.diag(same))), "chance": float(others)}
+
+
+def memory() -> float:
+    """Return the megabytes of this process, NaN where the system does not tell."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * 4096 / 2**20 if status.exists() else float("nan")
+
+
+def milliseconds(generator: EmbeddingGenerator, texts: Texts) -> float:
+    """Return the median time of one prompt alone."""
+    taken = []
+    for prompt in texts.prompts[:TIMED]:
+        start = time.perf_counter()
+        generator.embed(prompt)
+        taken.append(1000 * (time.perf_counter() - start))
+    return float(np.median(taken))
+
+
+def compare(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], list[list[Any]]]:
+    """Return every figure, and the table's lines."""
+    sets = [Texts.load(arguments.data / name, arguments.rows) for name in SETS]
+    prices = {}
+    for texts in sets:
+        stated = json.loads((texts.path.parent / "prices.json").read_text(encoding="utf-8"))
+        prices[texts.name] = {name: ModelFacts.from_plain(values) for name, values in stated.items()}
+    figures: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Array]] = {}
+    generators: dict[str, list[EmbeddingGenerator]] = {}
+    for name in [*EMBEDDED, *arguments.encoder]:
+        before = memory()
+        for label, generator in open_here([name]).items():
+            taken = milliseconds(generator, sets[0])
+            figures[label] = {"ms": taken, "MB": memory() - before, "languages": generator.encoder.languages}
+            generators[label] = [generator]
+            rows[label] = {texts.name: text_rows(generator, texts, arguments.cache) for texts in sets}
+    if set(EMBEDDED) <= set(rows):
+        generators[BOTH] = [generators[name][0] for name in EMBEDDED]
+        rows[BOTH] = {t.name: np.concatenate([rows[name][t.name] for name in EMBEDDED], axis=1) for t in sets}
+        figures[BOTH] = {key: sum(figures[name][key] for name in EMBEDDED) for key in ("ms", "MB")}
+        figures[BOTH]["languages"] = generators[EMBEDDED[1]][0].encoder.languages
+    table = []
+    for label, found in figures.items():
+        for texts in sets:
+            made = fit_and_score(rows[label][texts.name], texts, arguments.seeds, prices[texts.name], found["languages"])
+            found[texts.name] = made
+        found |= ask_translations(generators[label], rows[label][SETS[0]], sets[0])
+        line: list[Any] = [label]
+        for texts in sets:
+            mean = {key: float(np.mean([one[key] for one in found[texts.name]])) for key in ("gap", "auc", "qnc")}
+            points, half = difference(found[texts.name], figures[EMBEDDED[0]][texts.name])
+            shown = "" if label == EMBEDDED[0] else f"{points:+.2f} ± {half:.2f}"
+            line += [100 * mean["gap"], mean["auc"], mean["qnc"], shown]
+        held_out = float(np.mean([one["unfamiliar"] for texts in sets for one in found[texts.name]]))
+        languages = "any" if "any" in found["languages"] else len(found["languages"]) or "training's"
+        table.append(
+            [
+                *line,
+                found["ms"],
+                found["MB"],
+                languages,
+                100 * held_out,
+                *(100 * found[key] for key in ("flagged", "same", "chance")),
+            ]
+        )
+        print(f"{label}: done", flush=True)
+    return figures, table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Compare ways of encoding by the router that is learned from them.")
+    parser = argparse.ArgumentParser(description="Compare encoders by the router that is learned from them.")
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--encoder", nargs="+", default=[], metavar="NAME=MODEL", help="further ones, such as onnx=FOLDER")
+    parser.add_argument("--rows", type=int, default=1200, help="text rows of each set")
     parser.add_argument("--seeds", nargs="+", type=int, default=[20, 21, 22, 23, 24])
+    parser.add_argument("--quick", action="store_true", help="600 rows, three seeds")
+    parser.add_argument("--cache", type=Path, default=cache_folder() / "benchmarks", metavar="DIR", help="encoded rows")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every seed")
     arguments = parser.parse_args(argv)
-    path = arguments.data / "combined5" / "data.json.gz"
-    records = load_records(path)
-    names, groups, y = model_names(records), group_ids(records), label_matrix(records, model_names(records))
-    prompts = [record.prompt for record in records]
-    found: dict[str, list[dict[str, float]]] = {}
-    for name, plain in variants(path, records).items():
-        data = DataSet(names, groups, y, None, plain, append_prompt_features(plain, prompts))
-        for seed in arguments.seeds:
-            train, test = split_by_group(groups, 0.2, seed)
-            router, best = default_router(data, train, y[train], seed), best_single_model(y[train])
-            p = router.predict(data.rows[test])
-            chosen = router.decide("accuracy", p, data.plain[test], None)
-            found.setdefault(name, []).append(measured(p, chosen, y[test], best, names, None, None))
-    table = []
-    for name, results in found.items():
-        points, half = difference(results, found[WINDOWS])
-        mean = {key: float(np.mean([r[key] for r in results])) for key in ("accuracy", "gap", "auc")}
-        shown = "" if name == WINDOWS else f"{points:+.2f} ± {half:.2f}"
-        table.append([name, mean["accuracy"], 100 * mean["gap"], mean["auc"], shown])
-    headers = [f"combined5 ({len(arguments.seeds)} seeds)", "accuracy", "gap %", "AUC", "difference"]
-    print("\n" + tabulate(table, headers=headers, floatfmt=("", ".4f", ".1f", ".4f")))
-    print(f"\nwindows: {speed(records, LocalEncoder):.0f} records/s, cut: {speed(records, CutEncoder):.0f} records/s")
+    if arguments.quick:
+        arguments.rows, arguments.seeds = 600, arguments.seeds[:3]
+    figures, table = compare(arguments)
+    of_set = [f"{name} {what}" for name in SETS for what in ("gap %", "AUC", "QNC", "difference")]
+    headers = ["encoder", *of_set, "ms", "MB", "languages", "unfamiliar %", "flagged %", "same %", "chance %"]
+    formats = ("", ".1f", ".4f", ".2f", "", ".1f", ".4f", ".2f", "", ".1f", ".0f", "", ".1f", ".0f", ".0f", ".0f")
+    print(f"\n{arguments.rows} rows, {len(arguments.seeds)} seeds\n" + tabulate(table, headers=headers, floatfmt=formats))
     if arguments.json:
-        write_json(arguments.json, found)
+        write_json(arguments.json, figures)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class EmbeddingsServer:
     paths: list[str] = field(default_factory=list)
     answer: Any = None  # instead of the true one
 
-    def __enter__(self) -> EmbeddingsServer:
+    def __enter__(self) -> Self:
         peer = self
 
         class Handler(BaseHTTPRequestHandler):

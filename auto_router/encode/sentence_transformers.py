@@ -5,7 +5,6 @@ A name may be downloaded from the model hub; of a folder nothing is. No code tha
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import blank_image, pixels
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe
+from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, weights_digest
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError
 
@@ -110,11 +109,7 @@ class SentenceTransformersEncoder(Encoder):
 
     @cached_property
     def _digest(self) -> str:
-        digest = hashlib.sha256()
-        for name, values in sorted(self._model.state_dict().items()):
-            plain = np.ascontiguousarray(values.detach().cpu().float().numpy())
-            digest.update(f"{name}{plain.shape}".encode() + plain.tobytes())
-        return digest.hexdigest()
+        return weights_digest(self._model.state_dict())
 
 
 def _package() -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +27,11 @@ def probe(encode: Callable[[list[str]], Array], values: int = 8) -> list[float]:
 def differences(found: Spec, expected: Spec) -> list[str]:
     """Return the names of what differs between two specs; none where they describe the same vectors.
 
-    How an encoder is opened (``opens_with``) is no part of what it is: an address may change.
+    How an encoder is opened (``opens_with``) is no part of what it is: an address may change. Nor are the languages that it is
+    said to know: they count in training.
     """
     names = []
-    for name in sorted({*found, *expected} - {"opens_with"}):
+    for name in sorted({*found, *expected} - {"opens_with", "languages"}):
         a, b = found.get(name), expected.get(name)
         if name == "probe":
             same = probes_agree(a or [], b or [])
@@ -53,6 +56,15 @@ def without_address(spec: Spec) -> Spec:
 def probes_agree(first: Sequence[float], second: Sequence[float]) -> bool:
     """Whether two probes are of one model, up to the rounding of different machines."""
     return len(first) == len(second) and bool(np.allclose(first, second, atol=PROBE_TOLERANCE))
+
+
+def weights_digest(state: Mapping[str, Any]) -> str:
+    """Return a digest of a torch model's tensors, whatever device they are on and whatever their width in bits."""
+    digest = hashlib.sha256()
+    for name, values in sorted(state.items()):
+        plain = np.ascontiguousarray(values.detach().cpu().float().numpy())
+        digest.update(f"{name}{plain.shape}".encode() + plain.tobytes())
+    return digest.hexdigest()
 
 
 def unit(vectors: Array) -> Array:

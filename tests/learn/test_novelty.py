@@ -136,6 +136,17 @@ def test_its_own_rows_are_told_by_the_other_folds_language_included() -> None:
         NoveltyDetector.from_plain(detector.to_plain() | {"languages": [3]}, 48, 2)
 
 
+def test_what_the_encoder_knows_is_familiar_too() -> None:
+    rows, texts = embeddings(60, 0), talk(*["en"] * 60)
+
+    def languages(*known: str) -> tuple[str, ...]:
+        numbers = list(range(60))
+        return fit_novelty(rows, np.zeros((60, 2)), np.arange(60), numbers, texts=texts, languages=known)[0].languages
+
+    assert languages("fr", "ru") == ("en", "fr", "ru")
+    assert languages("any") == (), "nothing is foreign to it"
+
+
 def reported(seed: int, shift: float = 0.0, decisions: int = 300) -> list[str]:
     """The alarms after as many decisions of a router that learned 300 rows."""
     rng = np.random.default_rng(1000 + seed)

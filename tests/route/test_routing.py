@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_router.arrays import Array
-from auto_router.artifacts import Artifact, save_artifact
+from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint
 from auto_router.decide.policy import resolve_policy
@@ -277,6 +277,17 @@ def test_what_was_never_seen_goes_to_the_guarded_default(path: Path) -> None:
     assert strange.ranking == ("small", "mid", "big")
     assert router.decide("a", picture, models=["big", "mid"]).model == "mid", "the default may not take it"
     assert opened(path, guard_unfamiliar=False).decide("a", picture).model == "mid"
+
+
+def test_a_language_that_training_had_not_goes_there_too(path: Path) -> None:
+    artifact = load_artifact(path)
+    assert artifact.novelty is not None
+    save_artifact(path, replace(artifact, novelty=replace(artifact.novelty, languages=("en",))))
+    router = opened(path)
+    prompts = ["at which of the towns was he then?", "aus welcher der Städte kam er damals, und warum?", "a = b(c) + d"]
+    assert [made.reason == "unfamiliar" for made in router.decide_batch(prompts)] == [False, True, False]
+    assert router.decide(prompts[1]).novelty == router.decide(prompts[1]).novelty, "known prompts are looked at, too"
+    assert router.decide(prompts[1]).model == "small"
 
 
 def test_an_explanation_shows_neighbours_with_their_outcomes(path: Path) -> None:
