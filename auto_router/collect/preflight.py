@@ -85,7 +85,7 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     nothing_new = not any(work.questions for work in left)
     loads = left + [count_judging(collector, judge, plan, left, journal) for judge in judges]
     idle = [not work.questions for work in left]
-    idle += [nothing_new and journal.count("judge", judge.addresses, judge.model.model) > 0 for judge in judges]
+    idle += [nothing_new and count_verdicts(collector, judge, journal) > 0 for judge in judges]
     callers = [*models, *judges]
     probes = await asyncio.gather(
         *(
@@ -214,12 +214,20 @@ def count_judging(
     # By source, of all rows, of those that have references: (verdicts at most, share that is asked for as a rule of thumb).
     parts = [(answers * work.per_answer, work.share), (len(plan) * work.per_row, 1.0), (checks, REFERENCE_WORK.share)]
     total = sum(count for count, _ in parts)
-    possible = total - journal.count("judge", judge.addresses, judge.model.model)
-    questions = max(possible, sum(load.questions for load in left) * min(work.per_answer, 1))
+    possible = total - count_verdicts(collector, judge, journal)
+    new = [load.questions for caller, load in zip(collector.models, left, strict=True) if caller in judged]
+    questions = max(possible, sum(new) * min(work.per_answer, 1))
     mean = plan.characters.sum() / max(len(plan), 1), plan.images.sum() / max(len(plan), 1)
     share = sum(count * part for count, part in parts) / max(total, 1)
     images = int(mean[1] * questions) if judge.model.facts.takes_images else 0
     return Workload(questions, int(mean[0] * questions), images, work.answers_shown, share)
+
+
+def count_verdicts(collector: Collector, judge: EndpointClient, journal: Journal) -> int:
+    """Return how many verdicts of a judge are recorded that were asked for as they are now."""
+    prompts = [collector.settings.prompt, *([] if collector.check is None else [collector.check.settings.prompt])]
+    asked = [(prompt.opening, prompt.criteria.rstrip()) for prompt in prompts]
+    return sum(journal.count("judge", judge.addresses, judge.model.model, told) for told in asked)
 
 
 def _table(

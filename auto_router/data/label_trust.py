@@ -17,6 +17,16 @@ from auto_router.data.records import Record, label_matrix
 
 ALL_MODELS = "all models"
 UNSTATED = "not stated"
+MEANINGS = {
+    "reference": "right by the data set's own answers",
+    "silver": "as good for the request as a strong model's answer, where that model stands by it",
+    "rubric": "how far a judge finds the criteria met",
+    "pairwise": "no worse than the default model's answer",
+    "scorer": "scored by a function",
+    "import": "taken over from results",
+    UNSTATED: "it is not said what they rest on",
+}
+"""What a label of each source says."""
 TRUST_HEADERS = ["label beside", "model", "cases", "agree", "95 %", "too kind", "too strict", "kappa", "label", "check"]
 
 
@@ -96,6 +106,13 @@ def summarize_labels(records: Sequence[Record], names: Sequence[str]) -> dict[st
     checks = {check: _check_matrix(records, names, check) for check in CHECKS}
     trust = measure_trust(label_matrix(records, names).astype(np.float64), checks, names)
     return {"sources": dict(sources.most_common()), "trust": [line.to_plain() for line in trust]}
+
+
+def describe_sources(sources: Mapping[str, int]) -> str:
+    """Return how many records have labels of which source, and what such a label says."""
+    return "; ".join(
+        f"{count:,} records: {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "") for name, count in sources.items()
+    )
 
 
 def _check_matrix(records: Sequence[Record], names: Sequence[str], check: str) -> Floats:
