@@ -70,7 +70,7 @@ class SilverLabels:
 
     @property
     def own(self) -> Sequence[str]:
-        return self.settings.silver_models[:1]
+        return self.settings.silver_models if self.samples <= self.settings.times else ()
 
     @property
     def work(self) -> JudgeWork:
@@ -92,9 +92,10 @@ class SilverLabels:
         return outcome if sample else replace(outcome, more_costs=silver.more_costs.get(model, ()))
 
     async def _compare(self, question: Question, model: str, answer: Response, sample: int, silver: _Silver) -> LabelOutcome:
-        if model in self.own and sample == 0:
+        if model in self.settings.silver_models and sample < self.settings.times:  # what agreed, or what nobody can trust
             verdict = Verdict(None, silver.reason) if silver.text is None else Verdict(1, "it stands by its answer", "itself")
-            return LabelOutcome(answer, verdict, judge_costs=silver.judge_costs)
+            is_first = model == self.settings.silver_models[0] and sample == 0
+            return LabelOutcome(answer, verdict, judge_costs=silver.judge_costs if is_first else ())
         if silver.text is None:
             return LabelOutcome(answer, Verdict(None, silver.reason))
         stated = whole_answer(answer)

@@ -291,15 +291,15 @@ def pool_lines(results: Results) -> list[str]:
 def warnings(results: Results) -> list[str]:
     """Return what makes these labels a poor ground to learn routing from."""
     scores, found = capable_scores(results), []
-    spare: list[int] = []
+    spare, itself = [], (results.by == JUDGES.index("itself")).any(axis=0)  # held against itself, it is always right
     for column, name in enumerate(results.names):
         known = results.scores[:, column][~np.isnan(results.scores[:, column])]
         unscored = int(results.answered[:, column].sum()) - len(known)
-        if len(known) >= ENOUGH and np.ptp(known) == 0:
+        if len(known) >= ENOUGH and np.ptp(known) == 0 and not itself[column]:
             found.append(
                 f"{name} has the same label {known[0]:g} on all of its {len(known)} prompts: nothing can be learned about it"
             )
-        elif len(results.names) > 1 and len(known) >= ENOUGH and marginal_gain(scores, column) <= 0:
+        elif len(results.names) > 1 and not itself.any() and len(known) >= ENOUGH and marginal_gain(scores, column) <= 0:
             spare.append(column)
         unscored -= count_unfinished(results, column)
         if unscored > 0.2 * max(int(results.answered[:, column].sum()), 1):

@@ -30,7 +30,7 @@ from auto_router.errors import ConfigError
 from tests.collect.injections import INJECTIONS
 from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, stage1, write_pool, write_rows
 
-PRICES = {"input_usd_per_mtok": 100.0, "output_usd_per_mtok": 100.0}
+PRICES: dict[str, Any] = {"input_usd_per_mtok": 100.0, "output_usd_per_mtok": 100.0}
 COUNT = 12
 GOOD, BAD = "a fine and long answer", "a poor one"
 
@@ -103,6 +103,10 @@ def test_silver_labels_count_only_where_the_strong_model_stands_by_its_answer(
         out = capsys.readouterr().out
         assert stage1(*run) == 0
         assert server.asked == asked, "nothing is asked twice"
+        assert stage1(*run, "--rejudge") == 0
+        rejudged = capsys.readouterr().out
+        assert "no label changed" in rejudged
+        assert "adds nothing" not in rejudged
     expected = [None if n % 4 == 3 else 1 if n % 2 == 0 else 0 for n in range(COUNT)]
     assert labels(tmp_path, "weak") == expected
     assert labels(tmp_path, "strong") == [None if n % 4 == 3 else 1 for n in range(COUNT)]
@@ -131,6 +135,13 @@ def test_several_silver_models_must_agree_and_one_answer_needs_the_second_judge(
         assert server.asked["k"] == 2 * COUNT, "the second judge grades the silver answer, and is held against the first"
     assert labels(tmp_path, "strong") == [1] * COUNT
     assert "the two judges agree on 100.0% of 12 cases" in capsys.readouterr().out
+
+
+def test_several_samples_of_the_candidates_share_the_silver_answers(tmp_path: Path) -> None:
+    with ChatServer(Endpoints()) as server:
+        assert stage1(*prepare(tmp_path, server.url), *SILVER, "--samples", "2") == 0
+        assert server.asked == {"strong": 3 * COUNT, "weak": 2 * COUNT, "j": 2 * COUNT + 9}
+    assert labels(tmp_path, "weak") == [None if n % 4 == 3 else 1 if n % 2 == 0 else 0 for n in range(COUNT)]
 
 
 def test_a_rubric_gives_grades_and_stands_in_the_judges_prompt(tmp_path: Path) -> None:
@@ -249,10 +260,10 @@ def test_a_prompt_of_ones_own_replaces_the_criteria_and_never_the_defence(
 ) -> None:
     (tmp_path / "told.txt").write_text("An answer is correct if it rhymes.")
     with ChatServer(Endpoints()) as server:
-        run = [*prepare(tmp_path, server.url, referenced=COUNT), "--judge-prompt", tmp_path / "told.txt"]
+        run = [*prepare(tmp_path, server.url, referenced=COUNT), "--judge-prompt", str(tmp_path / "told.txt")]
         assert stage1(*run, "--dry-run") == 0
         assert "| An answer is correct if it rhymes." in capsys.readouterr().out
-        for more in ([], SILVER, PAIRWISE):
+        for more in ((), SILVER, PAIRWISE):
             assert stage1(*run, *more) == 0
         told = {body["messages"][0]["content"] for body in server.bodies if body["model"] == "j"}
         own = {text for text in told if "it rhymes" in text}
