@@ -56,7 +56,7 @@ def text_rows(data: DataSet) -> DataSet:
     """Return the rows without pictures."""
     rows = np.flatnonzero(~data.plain[:, LAYOUT.text_dim :].any(axis=1))
     costs = None if data.costs is None else data.costs[rows]
-    kept = {"groups": data.groups[rows], "y": data.y[rows], "plain": data.plain[rows], "rows": data.rows[rows]}
+    kept: dict[str, Any] = {"groups": data.groups[rows], "y": data.y[rows], "plain": data.plain[rows], "rows": data.rows[rows]}
     return replace(data, costs=costs, **kept)
 
 

@@ -22,6 +22,7 @@ from scipy.stats import norm
 from tabulate import tabulate
 
 from auto_router.arrays import Floats, Ints
+from auto_router.assess.health import NORMAL_95
 from auto_router.assess.metrics import take_chosen
 from auto_router.data.dataset import Dataset, copy_rows, load_dataset
 from auto_router.data.model_means import best_single_model, model_means
@@ -36,9 +37,8 @@ from auto_router.learn.stack_fit import fit_stack
 from auto_router.terminal import bar
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
-FOLDS = 3
+CURVE_FOLDS = 3
 MIN_ROWS = 60  # to learn from: of fewer, a fit says more about the draw than about the number
-NORMAL_95 = 1.96
 CURVE_HEADERS = ["rows learned from", "labels", "gain, points", "95 %", "step from the size before, points", "95 % of it"]
 
 
@@ -68,7 +68,8 @@ class LearningCurve:
 
 def _interval(values: Floats, groups: Ints) -> tuple[float, float]:
     mean, error = clustered_mean(values, groups)
-    return mean, NORMAL_95 * error
+    # Where no row changed, the next one still may: one more is counted.
+    return mean, NORMAL_95 * float(np.hypot(error, 1 / max(int((~np.isnan(values)).sum()), 1)))
 
 
 def learning_curve(data: Dataset, seed: int = 0) -> LearningCurve:
@@ -80,14 +81,14 @@ def learning_curve(data: Dataset, seed: int = 0) -> LearningCurve:
     layout = FeatureLayout(data.encoder["text_dim"], data.encoder["image_dim"], data.prompt_dim)
     eligible = eligible_rows(data)
     outcomes = outcomes_of(data.labels, eligible)
-    fold = group_folds(data.groups, FOLDS, seed)
+    fold = group_folds(data.groups, CURVE_FOLDS, seed)
     fractions = [part for part in FRACTIONS if part * (fold != 0).sum() >= MIN_ROWS]
     if len(fractions) < 2:
         raise DataError(f"{len(data)} rows are too few for a learning curve; at least {4 * MIN_ROWS} are needed")
     gains = np.full((len(fractions), len(data)), np.nan)
     rows, labels = np.zeros((2, len(fractions)), dtype=np.int64)
-    with bar(FOLDS * len(fractions), "learning curve", "fit", leave=False) as shown:
-        for number in range(FOLDS):
+    with bar(CURVE_FOLDS * len(fractions), "learning curve", "fit", leave=False) as shown:
+        for number in range(CURVE_FOLDS):
             held, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
             for size, part in enumerate(fractions):
                 used = _draw_groups(others, data.groups, part, seed)
@@ -101,7 +102,7 @@ def learning_curve(data: Dataset, seed: int = 0) -> LearningCurve:
                 labels[size] += counts.sum()
                 shown.update()
     sources = [record.source or "" for record in data.records]
-    return LearningCurve(rows // FOLDS, labels // FOLDS, gains, data.groups, sources if any(sources) else ())
+    return LearningCurve(rows // CURVE_FOLDS, labels // CURVE_FOLDS, gains, data.groups, sources if any(sources) else ())
 
 
 def _draw_groups(rows: Ints, groups: Ints, part: float, seed: int) -> Ints:

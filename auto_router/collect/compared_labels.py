@@ -192,7 +192,7 @@ class PairwiseLabels:
 
 def is_same_result(question: Question, answer: str, reference: str) -> bool:
     """Whether a rule sees that two models state the same result; that it sees none proves nothing."""
-    return match(answer, (final_value(reference),), question.choices) is True
+    return answer.strip() == reference.strip() or match(answer, (final_value(reference),), question.choices) is True
 
 
 def silver_task(question: Question, silver: str, answer: str, prompt: JudgePrompt) -> JudgeTask:

@@ -32,6 +32,7 @@ from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluat
 
 PRICES: dict[str, Any] = {"input_usd_per_mtok": 100.0, "output_usd_per_mtok": 100.0}
 COUNT = 12
+TOKENS = (100, 20)
 GOOD, BAD = "a fine and long answer", "a poor one"
 
 
@@ -53,12 +54,12 @@ class Endpoints:
     def __call__(self, body: dict[str, Any]) -> Reply:
         content = body["messages"][-1]["content"]
         if body["model"] in ("j", "k"):
-            return completion(json.dumps(self.verdict(json.loads(content)) | {"why": "so"}))
+            return completion(json.dumps(self.verdict(json.loads(content)) | {"why": "so"}), tokens=TOKENS)
         n, turn = number(content), self.times[body["model"] + content]
         self.times[body["model"] + content] += 1
         if body["model"] == "strong":
-            return completion(BAD + f", take {turn}" if n % 4 == 3 and turn else f"{GOOD} to {n}, take {turn}")
-        return completion(f"{GOOD} of mine to {n}" if n % 2 == 0 else BAD)
+            return completion(BAD + f", take {turn}" if n % 4 == 3 and turn else f"{GOOD} to {n}, take {turn}", tokens=TOKENS)
+        return completion(f"{GOOD} of mine to {n}" if n % 2 == 0 else BAD, tokens=TOKENS)
 
     def verdict(self, document: dict[str, Any]) -> dict[str, Any]:
         found = {"id": document["id"]}
@@ -320,7 +321,7 @@ def test_a_verdict_that_cannot_be_read_is_asked_for_once_more_and_unknown_then(t
     assert labels(tmp_path, "weak") == [None] * COUNT
 
 
-def test_the_dry_run_reckons_what_labels_cost_and_the_budget_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dry_run_reckons_what_labels_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ChatServer(Endpoints()) as server:
         run = [*prepare(tmp_path, server.url), "--skip-preflight"]
         counts = {}
@@ -332,17 +333,29 @@ def test_the_dry_run_reckons_what_labels_cost_and_the_budget_holds(tmp_path: Pat
             "silver": ("36", "36"), "pairwise": ("12", "24"), "rubric": ("12", "24"),
         }  # fmt: skip
         assert counts["pairwise"][2] > 1.4 * counts["rubric"][2], "a pair is two answers"
-        for limit in (0.4, 1.0):
-            assert stage1(*run, *SILVER, "--max-cost-usd", str(limit), "--json") in (0, 1, 2)
-            with sqlite3.connect(tmp_path / "out" / JOURNAL_NAME) as database:
-                spent = database.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()[0]
-            assert spent <= limit
-        assert stage1(*run, *SILVER) == 0
-        assert server.asked == {"strong": 3 * COUNT, "weak": COUNT, "j": 2 * COUNT + 9}
 
 
-@pytest.mark.parametrize("more", [SILVER, PAIRWISE], ids=["silver", "pairwise"])
-def test_a_killed_run_goes_on_and_asks_nothing_twice(more: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "verdicts"),
+    [(SILVER, 2 * COUNT + 9), (PAIRWISE, 2 * COUNT), (["--labels", "rubric"], 2 * COUNT)],
+    ids=["silver", "pairwise", "rubric"],
+)
+def test_a_run_that_the_budget_ends_keeps_within_it_and_goes_on_where_it_stopped(
+    more: list[str], verdicts: int, tmp_path: Path
+) -> None:
+    strong = 3 * COUNT if "silver" in more else COUNT
+    with ChatServer(Endpoints()) as server:
+        run = [*prepare(tmp_path, server.url), "--skip-preflight", *more]
+        assert stage1(*run, "--max-cost-usd", "0.45") in (0, 1, 2)
+        with sqlite3.connect(tmp_path / "out" / JOURNAL_NAME) as database:
+            spent = database.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()[0]
+        assert spent <= 0.45
+        assert 0 < server.asked.total() < strong + COUNT + verdicts
+        assert stage1(*run) == 0
+        assert server.asked == {"strong": strong, "weak": COUNT, "j": verdicts}, "nothing is asked twice"
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     endpoints = Endpoints()
     slow = [0.05]
 
@@ -357,7 +370,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(more: list[str], tmp_path: 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["prepare_hf_data", "datasets"])
     with ChatServer(script) as server:
-        run = [*prepare(tmp_path, server.url), *more, "--concurrency", "2"]
+        run = [*prepare(tmp_path, server.url), *SILVER, "--concurrency", "2"]
         process = context.Process(target=prepare_hf_data.main, args=([*run, "--skip-preflight"],))
         process.start()
         deadline = time.monotonic() + 60
