@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from auto_router.collect.judge import JudgeTask, Verdict
+from auto_router.collect.judge import DISAGREES, JudgeTask, Verdict
 from auto_router.collect.judge_prompts import RUBRIC_CRITERIA, RUBRIC_PROMPT, JudgePrompt
 from auto_router.collect.label_sources import (
     Answers,
@@ -37,8 +37,6 @@ from auto_router.collect.results import JUDGES, LabelOutcome, Results, label_tru
 from auto_router.data.label_stats import wilson_interval
 from auto_router.data.label_trust import trust_table
 
-DISAGREES = "the silver answers disagree"
-"""Begins the reason of a null label on a row that no strong model can be trusted on."""
 MAX_KEPT = 4096  # rows whose silver answer is kept at hand; of others it is read from the journal again
 
 

@@ -38,6 +38,8 @@ from auto_router.collect.source import Question
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 CUT_OFF = "cut off at max_tokens before a right answer"
 NO_END = "unfinished reasoning"
+DISAGREES = "the silver answers disagree"
+"""Begins the reason of a null label on a row that no strong model can be trusted on."""
 MAX_PLACES = 8  # where the id may stand
 MAX_BRACES = 12  # looked at on either side of such a place
 MAX_OBJECT = 8_000  # characters

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
 from auto_router.collect.journal import Journal, number_sample
-from auto_router.collect.label_sources import REFERENCE_WORK, LabelSource
+from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
 from auto_router.collect.money import (
     SAFE_BYTES_PER_TOKEN,
     USUAL_IMAGE_TOKENS,
@@ -85,7 +85,7 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     nothing_new = not any(work.questions for work in left)
     loads = left + [count_judging(collector, judge, plan, left, journal) for judge in judges]
     idle = [not work.questions for work in left]
-    idle += [nothing_new and count_verdicts(collector, judge, journal) > 0 for judge in judges]
+    idle += [nothing_new and count_verdicts(judge, collector.settings, journal) > 0 for judge in judges]
     callers = [*models, *judges]
     probes = await asyncio.gather(
         *(
@@ -214,7 +214,8 @@ def count_judging(
     # By source, of all rows, of those that have references: (verdicts at most, share that is asked for as a rule of thumb).
     parts = [(answers * work.per_answer, work.share), (len(plan) * work.per_row, 1.0), (checks, REFERENCE_WORK.share)]
     total = sum(count for count, _ in parts)
-    possible = total - count_verdicts(collector, judge, journal)
+    asked_for = [collector.settings] if collector.check is None else [collector.settings, collector.check.settings]
+    possible = total - sum(count_verdicts(judge, settings, journal) for settings in asked_for)
     new = [load.questions for caller, load in zip(collector.models, left, strict=True) if caller in judged]
     questions = max(possible, sum(new) * min(work.per_answer, 1))
     mean = plan.characters.sum() / max(len(plan), 1), plan.images.sum() / max(len(plan), 1)
@@ -223,11 +224,10 @@ def count_judging(
     return Workload(questions, int(mean[0] * questions), images, work.answers_shown, share)
 
 
-def count_verdicts(collector: Collector, judge: EndpointClient, journal: Journal) -> int:
+def count_verdicts(judge: EndpointClient, settings: LabelSettings, journal: Journal) -> int:
     """Return how many verdicts of a judge are recorded that were asked for as they are now."""
-    prompts = [collector.settings.prompt, *([] if collector.check is None else [collector.check.settings.prompt])]
-    asked = [(prompt.opening, prompt.criteria.rstrip()) for prompt in prompts]
-    return sum(journal.count("judge", judge.addresses, judge.model.model, told) for told in asked)
+    told = settings.prompt.opening, settings.prompt.criteria.rstrip()
+    return journal.count("judge", judge.addresses, judge.model.model, told)
 
 
 def _table(

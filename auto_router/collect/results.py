@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from auto_router.arrays import Floats
 from auto_router.collect.endpoint import Response
-from auto_router.collect.judge import CUT_OFF, NO_END, Verdict
+from auto_router.collect.judge import CUT_OFF, DISAGREES, NO_END, Verdict
 from auto_router.collect.money import show_usd
 from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
@@ -280,6 +280,7 @@ def pool_lines(results: Results) -> list[str]:
         )
     decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
     by_scorer = f", {decided['scorer']} by the scorer" if decided["scorer"] else ""
+    by_scorer += f", {decided['itself']} of the models that others are held against" if decided["itself"] else ""
     lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge{by_scorer}")
     for line in label_trust(results):
         if line.check == SECOND_JUDGE and line.model == (ALL_MODELS if len(results.names) > 1 else results.names[0]):
@@ -334,9 +335,9 @@ def count_undecided(results: Results, column: int) -> int:
 
 
 def count_unfinished(results: Results, column: int) -> int:
-    """Return how many answers of a model broke off or never ended their reasoning: no judge could tell what they say."""
+    """Return how many answers of a model no other judge could label: they broke off, or there is none to hold them against."""
     rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
-    return sum(results.reason(int(row), column).startswith((NO_END, CUT_OFF)) for row in rows)
+    return sum(results.reason(int(row), column).startswith((NO_END, CUT_OFF, DISAGREES)) for row in rows)
 
 
 def need_judge(results: Results) -> None:
