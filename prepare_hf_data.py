@@ -4,6 +4,7 @@
     python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --dry-run
     python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
     python prepare_hf_data.py --dataset owner/name --prompt-template "{{ question }} Answer in one word." --dry-run
+    python prepare_hf_data.py --dataset prompts.jsonl --pool my_pool.yaml --labels silver --silver-model gpt-5
     python prepare_hf_data.py --audit-import hf_audit_marks.json
 
 Writes ``hf_evaluations_train.json`` and ``hf_evaluations_test.json``, split by ``group`` (with ``--output-format parquet``
@@ -28,12 +29,15 @@ from typing import Any
 
 import numpy as np
 
+from auto_router.collect.compared_labels import trust_lines
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal, run_lock
+from auto_router.collect.label_sources import SILVER_SAMPLES, SOURCES, LabelSettings, read_instructions
+from auto_router.collect.label_warnings import need_judge, warnings
 from auto_router.collect.money import Budget, show_usd
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
-from auto_router.collect.results import Results, need_judge, pool_lines, reasons, summary, summary_table, warnings
+from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.scorers import load_scorer
 from auto_router.collect.source import COLUMNS, Source
@@ -45,6 +49,7 @@ from auto_router.terminal import add_flags, capture_output, on_signals
 with needs_extra("collect"):
     from auto_router.collect.audit import (
         AUDIT_NAME,
+        add_marks,
         changed_labels,
         changes_table,
         evaluation_paths,
@@ -68,6 +73,9 @@ EXAMPLES = """examples:
   python prepare_hf_data.py --dataset path/to/dataset --num-samples 1800 --dry-run
   python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --max-cost-usd 20 --audit 50
   python prepare_hf_data.py --dataset owner/name --prompt-template "{{ question }} Answer in one word." --dry-run
+  python prepare_hf_data.py --dataset prompts.jsonl --pool my_pool.yaml --labels silver --silver-model gpt-5
+  python prepare_hf_data.py --dataset prompts.jsonl --pool my_pool.yaml --labels rubric --rubric criteria.txt
+  python prepare_hf_data.py --dataset prompts.jsonl --pool my_pool.yaml --labels pairwise --pairwise-against gpt-5
   python prepare_hf_data.py --audit-import hf_audit_marks.json
   python prepare_hf_data.py --dataset questions.jsonl --pool my_pool.yaml --output-dir out --rejudge
 
@@ -95,6 +103,24 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 def add_label_flags(parser: argparse.ArgumentParser) -> None:
     labels = parser.add_argument_group("the labels")
     labels.add_argument(
+        "--labels", choices=SOURCES, default=SOURCES[0],
+        help="what labels rest on: the data set's right answers (reference, the default); a strong model's answers (silver); "
+        "a judge with criteria (rubric); a comparison with the default model (pairwise). Only reference needs right answers",
+    )  # fmt: skip
+    labels.add_argument(
+        "--silver-model", action="append", default=[], metavar="NAME",
+        help="a strong model of the pool; several must agree (--labels silver)",
+    )  # fmt: skip
+    labels.add_argument(
+        "--silver-samples", type=int, metavar="K",
+        help=f"answers of a silver model to each question, which must agree ({SILVER_SAMPLES}; 1 of several models)",
+    )  # fmt: skip
+    labels.add_argument("--rubric", type=Path, metavar="FILE", help="your criteria, as plain text (--labels rubric)")
+    labels.add_argument("--pairwise-against", metavar="NAME", help="the present default model (--labels pairwise)")
+    labels.add_argument(
+        "--judge-prompt", type=Path, metavar="FILE", help="what the judge is told to look at, in place of the built-in text"
+    )
+    labels.add_argument(
         "--match-only", action="store_true", help="references are the only right wording: no judge, no match is wrong"
     )
     labels.add_argument("--graded", action="store_true", help="the judge gives 0 to 1 instead of right or wrong")
@@ -114,7 +140,10 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
         help="apply today's rules and reading to the journal, show every label that changed, write the JSONs; ask nothing",
     )
     labels.add_argument("--audit", type=int, metavar="N", help=f"write {AUDIT_NAME}: N answers for a person to check")
-    labels.add_argument("--audit-import", type=Path, metavar="FILE", help="say how good the verdicts are by the marks of FILE")
+    labels.add_argument(
+        "--audit-import", type=Path, metavar="FILE",
+        help="say how good the verdicts are by the marks of FILE; with --dataset they go into the records, for the report",
+    )  # fmt: skip
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -206,20 +235,38 @@ def plan_run(arguments: argparse.Namespace) -> Plan:
         arguments.streaming,
         arguments.scorer is not None,
     )
-    return make_plan(source, arguments.num_samples, arguments.test_fraction, arguments.seed, arguments.skip_bad_rows)
+    needs_references = arguments.labels == SOURCES[0] and arguments.scorer is None
+    how = arguments.num_samples, arguments.test_fraction, arguments.seed, arguments.skip_bad_rows
+    return make_plan(source, *how, needs_references)
 
 
-async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run) -> Results | None:
+def label_settings(arguments: argparse.Namespace) -> LabelSettings:
+    """Return what labels rest on. Raises ConfigError where flags contradict each other, or a file cannot be read."""
+    rubric = {} if arguments.rubric is None else {"rubric": read_instructions(arguments.rubric, "--rubric")}
+    return LabelSettings(
+        arguments.labels,
+        arguments.match_only,
+        arguments.graded,
+        load_scorer(arguments.scorer) if arguments.scorer else None,
+        tuple(arguments.silver_model),
+        arguments.silver_samples,
+        pairwise_against=arguments.pairwise_against,
+        criteria=None if arguments.judge_prompt is None else read_instructions(arguments.judge_prompt, "--judge-prompt"),
+        **rubric,
+    )
+
+
+async def ask_models(
+    arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run, labels: LabelSettings
+) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
-    scorer = load_scorer(arguments.scorer) if arguments.scorer else None
-    how = arguments.base_url, arguments.match_only, arguments.graded
-    collector = Collector(pool, settings, *how, arguments.samples, scorer)
+    collector = Collector(pool, settings, arguments.base_url, labels, arguments.samples)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
         print(await preflight(collector, plan, settings.journal, arguments.dry_run))
     if arguments.dry_run:
         return None
     judges = [judge.model.name for judge in collector.judges]
-    results = Results(len(plan), [model.name for model in pool.models], judges, arguments.samples)
+    results = Results(len(plan), [model.name for model in pool.models], judges, arguments.samples, labels.name)
     task = asyncio.create_task(collector.collect(plan.questions, results))
 
     def end() -> None:
@@ -239,7 +286,7 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
         print(f"stopped early: {settings.stop.reason}; raise the budget and run the same command again to go on")
     if arguments.audit:
         known = Run(settings.journal, offline=True)
-        offline = Collector(pool, known, *how, scorer=scorer)  # of several samples, the first
+        offline = Collector(pool, known, arguments.base_url, labels)  # of several samples, the first
         path = arguments.output_dir / AUDIT_NAME
         print(f"wrote {await write_page(path, results, plan, offline, arguments.audit, arguments.seed)} cases to {path}")
     return results
@@ -268,43 +315,47 @@ def main(argv: Sequence[str] | None = None) -> None:
     with capture_output(arguments) as result:
         if arguments.audit_import is not None:
             print(read_marks(arguments.audit_import))
-        else:
+        if arguments.dataset is not None:
             result |= ask_and_judge(arguments)
 
 
 def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the stage and return what came of it, in plain values."""
     pool = load_candidates(arguments.pool, arguments.models)
+    labels = label_settings(arguments)
+    labels.check(pool)
     plan = plan_run(arguments)
     left_out = {"without reference": len(plan.unlabelled), "bad rows": len(plan.bad)}
     names = [model.name for model in pool.models]
-    judge = (
+    by = (
         f"the scorer {arguments.scorer}"
         if arguments.scorer
-        else "matching only"
-        if arguments.match_only or pool.judge is None
-        else f"matching, then {pool.judge.name}"
+        else labels.describe(None if pool.judge is None else pool.judge.name)
     )
-    print(f"{len(plan)} questions for {', '.join(names)}; judged by {judge}")
+    print(f"{len(plan)} questions for {', '.join(names)}; judged by {by}")
     for line in plan.describe():
         print(line)
     if arguments.dry_run:
         print(preview(plan.source))
-    if arguments.samples > 1:
-        for model in pool.models:
-            if model.temperature == 0:
-                print(f"warning: {model.name} is asked {arguments.samples} times at temperature 0: its answers hardly differ")
+        if labels.asks_judge and pool.judge is not None:
+            print("\n".join(["what the judge is told:", *(f"  | {line}" for line in labels.prompt.text().splitlines())]))
+    for model in pool.models:
+        times = max(arguments.samples, labels.times if model.name in labels.silver_models else 1)
+        if times > 1 and model.temperature == 0:
+            print(f"warning: {model.name} is asked {times} times at temperature 0: its answers hardly differ")
     for line in [] if arguments.match_only else pool.judges_inside():
         print(f"warning: {line}")
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
         budget = Budget(arguments.max_cost_usd, journal.spent(), journal.count_unpriced())
         settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
         settings.max_wait_s = arguments.max_wait_s
-        results = asyncio.run(ask_models(arguments, pool, plan, settings))
+        results = asyncio.run(ask_models(arguments, pool, plan, settings, labels))
         if results is None:
             return {"stage": 1, "dry run": True, "questions": len(plan), **left_out}
+        if arguments.audit_import is not None:
+            print(f"{add_marks(arguments.audit_import, results, plan)} marks are of these answers")
         print(summary_table(results))
-        for line in [*pool_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
+        for line in [*pool_lines(results), *trust_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
             print(line)
         spent = show_usd(journal.spent(), journal.count_unpriced(), " USD")
         print(f"spent in this folder, questions of the preflight and tries without an answer included: {spent}")

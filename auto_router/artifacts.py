@@ -67,6 +67,8 @@ class TrainingSummary:
     """``{head: its measures out of fold and its settings}`` where two heads were fitted."""
     conversations: int = 0
     """Training rows that came with what was said before; 0: trained on single prompts."""
+    label_sources: Mapping[str, int] = field(default_factory=dict)
+    """How many records of training and test have labels of which source; empty: not known."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     """``model_thresholds`` and ``model_costs`` that the metrics were taken under."""
     reference: Mapping[str, Any] = field(default_factory=dict)

@@ -26,6 +26,7 @@ from auto_router.assess.report import REPORT_NAME, report_page, write_report
 from auto_router.assess.tables import fitted_points_table
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, draw_rows
+from auto_router.data.label_trust import summarize_labels
 from auto_router.data.model_means import best_single_model, check_label_counts
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.records import Record
@@ -302,11 +303,13 @@ def assess_router(
     metrics = assess(held_out, best, artifact.training.seed, chosen, baselines)
     shared = rows_in_training(train.records, test.records)
     metrics["in_training"] = {"rows": int(shared.sum()), "groups": len(np.unique(test.groups[shared]))}
+    metrics["labels"] = summarize_labels([*train.records, *test.records], artifact.model_names)
     summary = replace(
         artifact.training,
         policy={"model_thresholds": dict(model_thresholds), "model_costs": dict(model_costs)},
         test_sha256="" if test.file is None else test.file.sha256,
         metrics=metrics,
+        label_sources=metrics["labels"]["sources"],
     )
     return replace(artifact, training=summary), held_out
 

@@ -18,6 +18,7 @@ from auto_router.assess.tables import (
     with_error,
     worth_line,
 )
+from auto_router.data.label_trust import ALL_MODELS, describe_sources
 from auto_router.data.pool import ModelFacts
 
 CARD_NAME = "README.md"
@@ -44,7 +45,7 @@ The file holds tensors and plain values, and opening it runs no code. It needs t
 {records} test records in {groups} groups, held out by group; sha256 of the training data `{train}`, of the test data `{test}`;
 seed {seed}. A label is how right a model's answer was, 0 to 1; unknown ones count nowhere.
 
-{labels}
+{sources}{labels}
 
 ## How good it is
 
@@ -81,6 +82,7 @@ def model_card(artifact: Artifact) -> str:
         test=training.test_sha256[:16],
         seed=training.seed,
         labels=_labels(artifact, metrics),
+        sources=_sources(metrics),
         worth=worth_line(system),
         unlabelled=unlabelled_note(system),
         headline=_headline(system),
@@ -111,6 +113,22 @@ def _note_shared_rows(metrics: Mapping[str, Any]) -> str:
         f"- {shared['rows']} of the {metrics['rows']} test records, in {shared['groups']} groups, stand in the training set "
         "too: the figures above flatter the router.\n"
     )
+
+
+def _sources(metrics: Mapping[str, Any]) -> str:
+    """What the labels rest on, and how far each check of them agrees, over all models."""
+    found = metrics.get("labels")
+    if found is None:
+        return ""
+    lines = [f"What the labels rest on: {describe_sources(found['sources'])}."]
+    for line in found["trust"]:
+        if line["model"] == ALL_MODELS or len(metrics["models"]) == 1:
+            low, high = (format_percent(bound) for bound in line["interval"])
+            lines.append(
+                f"Of {line['cases']:,} answers that the check '{line['check']}' saw too, {line['agreement']:.1%} ({low} to "
+                f"{high}) have the same label; {line['kind']:,} labels were too kind and {line['strict']:,} too strict."
+            )
+    return " ".join(lines) + "\n\n"
 
 
 def _labels(artifact: Artifact, metrics: Mapping[str, Any]) -> str:

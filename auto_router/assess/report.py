@@ -27,6 +27,7 @@ from auto_router.assess.health import data_health
 from auto_router.assess.tables import DASH, format_number, format_percent, format_signed
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, load_dataset
+from auto_router.data.label_trust import describe_sources
 from auto_router.data.records import Record, iter_records
 from auto_router.decide.policy import Policy, resolve_policy
 from auto_router.decide.settings import RouterSettings
@@ -129,6 +130,7 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         style=(PAGE_FOLDER / "page.css").read_text("utf-8"),
         bokeh_version=bokeh.__version__,
         most_parts=MAX_PARTS,
+        label_sources=describe_sources(metrics["labels"]["sources"]) if "labels" in metrics else "",
         unknown=DASH,
         forms=FORMS,
         at=lambda place: _at(metrics, place),

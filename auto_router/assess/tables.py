@@ -7,6 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from auto_router.data.label_trust import UNSTATED, describe_sources, trust_table
 from auto_router.decide.operating_points import OperatingPoint, default_point
 
 MetricTable = Mapping[str, Any]
@@ -24,6 +25,7 @@ def report(metrics: MetricTable) -> str:
         "Other methods on the same rows": baselines_table(metrics),
         "By source": breakdown_table(metrics, "source"),
         "By modality": breakdown_table(metrics, "modality"),
+        "How far the labels can be trusted": labels_table(metrics),
     }
     blocks = [f"{title}:\n{text}" for title, text in parts.items() if text]
     return "\n\n".join([*blocks, headline_lines(metrics)])
@@ -187,6 +189,14 @@ def breakdown_table(metrics: MetricTable, by: str) -> str:
         for key, part in parts.items()
     ]
     return _table(rows, [by, "rows", "router", "best single", "random", "oracle", "chosen most"])
+
+
+def labels_table(metrics: MetricTable) -> str:
+    """Return what the labels rest on, and each check of them; empty where neither is known."""
+    found = metrics.get("labels", {"sources": {}, "trust": []})
+    known = set(found["sources"]) - {UNSTATED}
+    lines = [describe_sources(found["sources"])] if known else []
+    return "\n".join([*lines, *filter(None, [trust_table(found["trust"])])])
 
 
 def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:

@@ -27,7 +27,7 @@ from jinja2 import Environment
 from tabulate import tabulate
 
 from auto_router.collect.plan import Plan
-from auto_router.collect.results import JUDGES, LabelOutcome, Results
+from auto_router.collect.results import AUDIT_CHECK, JUDGES, LabelOutcome, Results
 from auto_router.collect.runner import Collector
 from auto_router.collect.source import Question
 from auto_router.data.images import pixels
@@ -53,7 +53,9 @@ AUDIT_PAGE = """<!doctype html>
 <h2>{{ loop.index }}. {{ case.model }}{% if case.question.source %} · {{ case.question.source }}{% endif %}</h2>
 <h3>Prompt</h3><pre>{{ case.question.full_text }}</pre>
 {% for picture in case.images %}<img alt="picture of the prompt" src="{{ picture }}">{% endfor %}
-<div class="pair"><div><h3>Reference</h3><pre>{{ case.question.references|join("\n") }}</pre></div>
+<div class="pair">{% if case.question.references or not case.outcome.against %}<div><h3>Reference</h3>
+<pre>{{ case.question.references|join("\n") }}</pre></div>{% else %}<div><h3>What it was held against: an answer of a model,
+which may be wrong</h3><pre>{{ case.outcome.against }}</pre></div>{% endif %}
 <div><h3>Answer</h3><pre>{{ case.text }}</pre></div></div>
 <details><summary>Verdict</summary><p>
 {%- if case.outcome.verdict.score is none %}none: {{ case.outcome.verdict.reason }}
@@ -129,7 +131,7 @@ class Case:
     @property
     def id(self) -> str:
         """Recognises the case when its mark comes back."""
-        return hashlib.sha256(json.dumps([self.question.idx, self.question.full_text, self.model]).encode()).hexdigest()[:12]
+        return case_id(self.question, self.model)
 
     @property
     def text(self) -> str:
@@ -230,13 +232,7 @@ def read_marks(path: Path) -> str:
     Raises:
         DataError: the file is not one that the page wrote.
     """
-    try:
-        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
-        marks = [_mark(case) for case in cases]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"marks {path} cannot be read ({error!r}); give the file that the button of {AUDIT_NAME} saves"
-        ) from error
+    marks = list(_load_marks(path).values())
     clear = [(by, model, verdict, mark) for by, model, verdict, mark in marks if mark in ("right", "wrong")]
     rows = [_line("all verdicts", clear)]
     rows += [_line(f"by {name}", [mark for mark in clear if mark[0] == name]) for name in JUDGES[1:]]
@@ -244,6 +240,38 @@ def read_marks(path: Path) -> str:
     unclear = sum(mark[3] == "unclear" for mark in marks)
     table = tabulate(rows, headers=MARK_HEADERS, disable_numparse=True)
     return f"{table}\n{len(marks)} marks, {unclear} of them unclear"
+
+
+def add_marks(path: Path, results: Results, plan: Plan) -> int:
+    """Set what a person marked beside the labels, as a check; return how many of the clear marks are of these rows.
+
+    Raises:
+        DataError: as :func:`read_marks`.
+    """
+    marks = {key: mark for key, (*_, mark) in _load_marks(path).items() if mark in ("right", "wrong")}
+    count = 0
+    for row, question in enumerate(plan.questions()):
+        for column, name in enumerate(results.names):
+            mark = marks.get(case_id(question, name))
+            if mark is not None:
+                results.check(AUDIT_CHECK)[row, column] = mark == "right"
+                count += 1
+    return count
+
+
+def case_id(question: Question, model: str) -> str:
+    """Return what an answer of a model to a question is recognised by when its mark comes back."""
+    return hashlib.sha256(json.dumps([question.idx, question.full_text, model]).encode()).hexdigest()[:12]
+
+
+def _load_marks(path: Path) -> dict[str, tuple[str, str, bool | None, str]]:
+    try:
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return {str(case["id"]): _mark(case) for case in cases}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"marks {path} cannot be read ({error!r}); give the file that the button of {AUDIT_NAME} saves"
+        ) from error
 
 
 def _mark(case: Any) -> tuple[str, str, bool | None, str]:

@@ -266,11 +266,12 @@ class Journal:
         tokens, usd = self._reader.execute(f"{query}address IN ({marks})", (model, *addresses)).fetchone()
         return int(tokens or 0), float(usd or 0.0)
 
-    def count(self, role: str, addresses: Sequence[str], model: str) -> int:
-        """Return how many answers of a model in this role are recorded."""
+    def count(self, role: str, addresses: Sequence[str], model: str, told: Sequence[str] = ()) -> int:
+        """Return how many answers of a model in this role are recorded; ``told``: texts that its instructions must hold."""
         marks = ", ".join("?" * len(addresses))
         query = "SELECT count(*) FROM exchanges WHERE error IS NULL AND role = ? AND json_extract(request, '$.model') = ? AND "
-        (number,) = self._reader.execute(f"{query}address IN ({marks})", (role, model, *addresses)).fetchone()
+        query += f"address IN ({marks})" + " AND instr(json_extract(request, '$.messages[0].content'), ?) > 0" * len(told)
+        (number,) = self._reader.execute(query, (role, model, *addresses, *told)).fetchone()
         return int(number)
 
     def rows(self, address: str | None = None) -> Iterator[dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 Rows that repeat each other share a group and never straddle the split: text prompts that are equal but for case, width and
 white space, and rows that share a picture, pixel for pixel. (Equal prompts about different pictures are different questions.)
-Rows without a reference, and bad ones, are left out and counted here. What is kept of a row is a few numbers, so that memory
-does not grow with pictures.
+Rows that lack the reference they need, and bad ones, are left out and counted here. What is kept of a row is a few numbers, so
+that memory does not grow with pictures.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from auto_router.terminal import watch
 MAX_BAD_ROWS = 20  # that an error or a line names
 MAX_BAD_REASONS = 5  # that it tells
 _QUOTED = re.compile(r"'[^']{0,1000}'|\"[^\"]{0,1000}\"")
+NO_REFERENCES_ADVICE = "--labels silver --silver-model NAME takes a strong model's answers for them (see docs/labels.md)"
 MAX_LOOK = 1000  # rows looked through for one with a reference
 
 
@@ -36,8 +37,9 @@ class Plan:
     """The rows to ask, in order: ``rows`` [N] numbers in the data set, ``groups`` [N] names, ``is_test`` [N].
 
     ``characters`` and ``pictures`` [N] are what a cost can be estimated from; ``sources`` [N]; ``left_out`` counts training
-    rows that repeat a test row of a split that came with the data. ``unlabelled`` are the numbers of rows without a
-    reference, ``bad`` of those that cannot be asked, with the reason; neither are among ``rows``.
+    rows that repeat a test row of a split that came with the data. ``unlabelled`` are the numbers of rows that lack the
+    reference they need, ``bad`` of those that cannot be asked, with the reason; neither are among ``rows``. ``referenced``
+    counts the rows that have a reference.
     """
 
     source: Source
@@ -50,6 +52,7 @@ class Plan:
     left_out: int = 0
     unlabelled: Sequence[int] = ()
     bad: Mapping[int, str] = field(default_factory=dict)
+    referenced: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,7 +73,8 @@ class Plan:
             total = len(self) + self.left_out + len(self.unlabelled)
             lines.append(
                 f"{len(self.unlabelled)} of {total} rows have no reference to judge answers by and are left out: "
-                f"{_list_rows(self.unlabelled)}; if references are in another column, name it with --answer-column"
+                f"{_list_rows(self.unlabelled)}; if references are in another column, name it with --answer-column; if there "
+                f"are none, {NO_REFERENCES_ADVICE}"
             )
         if self.bad:
             count = "1 bad row is" if len(self.bad) == 1 else f"{len(self.bad)} bad rows are"
@@ -91,15 +95,24 @@ class _Seen:
     is_test: bool | None
     characters: int
     images: int
+    has_reference: bool
 
 
-def make_plan(source: Source, num_samples: int | None, test_fraction: float, seed: int, skip_bad_rows: bool = False) -> Plan:
-    """Read the data set once and plan the run. Rows without a reference are left out.
+def make_plan(
+    source: Source,
+    num_samples: int | None,
+    test_fraction: float,
+    seed: int,
+    skip_bad_rows: bool = False,
+    needs_references: bool = True,
+) -> Plan:
+    """Read the data set once and plan the run.
 
     Args:
         num_samples: how many rows to keep, drawn by ``seed``; None for all.
         test_fraction: part of the groups that becomes the test, in each source alike; unused where the data brings a split.
         skip_bad_rows: leave out rows that cannot be asked, instead of raising for them.
+        needs_references: labels rest on references: rows without one are left out.
 
     Raises:
         DataError: as :meth:`Source.questions`; rows that cannot be asked (all that were found, by number); no row has a
@@ -111,7 +124,7 @@ def make_plan(source: Source, num_samples: int | None, test_fraction: float, see
         chosen = set(random.Random(seed).sample(range(total), min(num_samples, total)))
     unlabelled: list[int] = []
     bad: dict[int, str] = {}
-    seen = list(_survey(source, chosen, unlabelled, bad, skip_bad_rows))
+    seen = list(_survey(source, chosen, unlabelled if needs_references else None, bad, skip_bad_rows))
     if bad and not skip_bad_rows:
         raise _bad_rows(source, bad) if seen else _none_usable(source, bad)
     if not seen:
@@ -131,13 +144,17 @@ def make_plan(source: Source, num_samples: int | None, test_fraction: float, see
         left_out=len(seen) - len(left),
         unlabelled=unlabelled,
         bad=bad,
+        referenced=sum(row.has_reference for row in left),
     )
 
 
 def _survey(
-    source: Source, chosen: set[int] | None, unlabelled: list[int], bad: dict[int, str], skip_bad_rows: bool
+    source: Source, chosen: set[int] | None, unlabelled: list[int] | None, bad: dict[int, str], skip_bad_rows: bool
 ) -> Iterator[_Seen]:
-    """Yield what is kept of the rows that can be asked and judged; the others go into ``unlabelled`` and ``bad``."""
+    """Yield what is kept of the rows that can be asked and judged; the others go into ``unlabelled`` and ``bad``.
+
+    ``unlabelled`` None: no reference is needed.
+    """
 
     any_usable = False
 
@@ -156,7 +173,7 @@ def _survey(
         except DataError as error:
             note_bad(question.idx, f", images: {error}")
             continue
-        if not question.references and not source.with_rows:
+        if not question.references and unlabelled is not None:
             unlabelled.append(question.idx)
             continue
         any_usable = True
@@ -169,6 +186,7 @@ def _survey(
             question.is_test,
             len(question.full_text),
             len(question.images),
+            bool(question.references),
         )
 
 
@@ -249,7 +267,8 @@ def _no_references(source: Source, unlabelled: Sequence[int], bad: Mapping[int, 
     )
     return DataError(
         f"data set {source.dataset}: none of its {len(unlabelled)} rows has a reference to judge answers by: {where}; it has "
-        f"{columns}: name the right answers' column with --answer-column, or take the split that has them"
+        f"{columns}: name the right answers' column with --answer-column, or take the split that has them; without references, "
+        f"{NO_REFERENCES_ADVICE}"
     )
 
 

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
 from auto_router.collect.journal import Journal, number_sample
-from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
+from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
 from auto_router.collect.money import (
     SAFE_BYTES_PER_TOKEN,
     USUAL_IMAGE_TOKENS,
@@ -29,11 +29,11 @@ from auto_router.errors import ProviderError
 TEXT_PROBE = "Reply with the word ready."
 IMAGE_PROBE = "What colour fills this picture? Reply with one word."
 # A judge is asked for a real verdict, in a right answer's favour that no rule would see.
-JUDGE_ANSWER, JUDGE_REFERENCE = "The colour of ripe tomatoes.", "red"
+JUDGE_ANSWER, JUDGE_WRONG_ANSWER, JUDGE_REFERENCE = "The colour of ripe tomatoes.", "The colour of a clear sky.", "red"
 JUDGE_PROBES = ("Which colour do you get by mixing magenta and yellow?", "Which colour fills this picture?")
 TRIES = 3
 # For the estimate: what English prompts and short answers take. "At most" is what --max-cost-usd reckons with.
-CHARACTERS_PER_TOKEN, USUAL_ANSWER_TOKENS, JUDGED_SHARE, JUDGE_TASK_TOKENS = 4.0, 250, 0.3, 250
+CHARACTERS_PER_TOKEN, USUAL_ANSWER_TOKENS, JUDGE_TASK_TOKENS = 4.0, 250, 250
 PREFLIGHT_HEADERS = ["endpoint", "model", "role", "reachable", "s", "images", "questions", "about USD", "at most USD"]
 
 
@@ -58,11 +58,16 @@ NOT_NEEDED = Probe()
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is still to be asked of one endpoint: questions, the characters of their text, and images."""
+    """What is still to be asked of one endpoint: questions, the characters of their text, and images.
+
+    Of a judge: how many answers it is shown with each, and which ``share`` of the questions it is asked as a rule of thumb.
+    """
 
     questions: int
     characters: int
     images: int
+    answers_shown: int = 0
+    share: float = 1.0
 
 
 async def preflight(collector: Collector, plan: Plan, journal: Journal, must_reach: bool = False) -> str:
@@ -78,15 +83,13 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     models, judges = collector.models, collector.judges
     left = await asyncio.to_thread(count_left, collector, plan, journal)
     nothing_new = not any(work.questions for work in left)
-    taken = sum(len(plan) if c.model.facts.takes_images else int((plan.images == 0).sum()) for c in models)
-    answers = taken * collector.samples
-    loads = left + [count_judging(judge, plan, answers, left, journal) for judge in judges]
+    loads = left + [count_judging(collector, judge, plan, left, journal) for judge in judges]
     idle = [not work.questions for work in left]
-    idle += [nothing_new and journal.count("judge", judge.addresses, judge.model.model) > 0 for judge in judges]
+    idle += [nothing_new and count_verdicts(judge, collector.settings, journal) > 0 for judge in judges]
     callers = [*models, *judges]
     probes = await asyncio.gather(
         *(
-            _rest() if rests else _probe_judge(caller, collector.graded) if caller in judges else _probe(caller)
+            _rest() if rests else _probe_judge(caller, collector.labels) if caller in judges else _probe(caller)
             for caller, rests in zip(callers, idle, strict=True)
         )
     )
@@ -125,17 +128,18 @@ async def _probe(caller: EndpointClient) -> Probe:
     return Probe(probe.answer, "yes" if recognised else "taken, not recognised")
 
 
-async def _probe_judge(caller: EndpointClient, graded: bool) -> Probe:
+async def _probe_judge(caller: EndpointClient, labels: LabelSource) -> Probe:
     """Ask for a real verdict; what cannot be read is asked for twice, as in a run."""
     sees = caller.model.facts.takes_images
     question = Question(0, JUDGE_PROBES[sees], (JUDGE_REFERENCE,), (red_square(),) if sees else (), None, "")
-    system, asked = judge_messages(question, JUDGE_ANSWER, question.images, graded)
+    task = labels.probe(question, JUDGE_ANSWER, JUDGE_WRONG_ANSWER)
+    system, asked = task.messages(question.images)
     probe, verdict = NOT_NEEDED, None
     for _ in range(2):
         probe = await _try_probe(caller, asked["content"], [], str(system["content"]))
         if probe.answer is None or probe.error:
             return probe
-        verdict = parse_verdict(probe.answer, verdict_id(question, JUDGE_ANSWER), graded)
+        verdict = task.read(probe.answer)
         if not verdict.unreadable:
             break
     assert verdict is not None
@@ -180,7 +184,7 @@ def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workl
         for caller in collector.models:
             takes = slice(None) if caller.model.facts.takes_images else plan.images == 0
             characters, counts = plan.characters[takes], plan.images[takes]
-            times = collector.samples
+            times = collector.samples_of(caller)
             loads.append(Workload(times * len(counts), times * int(characters.sum()), times * int(counts.sum())))
         return loads
     totals = [[0, 0, 0] for _ in collector.models]
@@ -192,19 +196,38 @@ def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workl
             images = caller.fit_images_now(question.images)
             messages = digested if images is question.images else question_messages(question, images)
             request = digest_images(caller.endpoint.request(messages))
-            left = sum(caller.find_recorded(number_sample(request, sample)) is None for sample in range(collector.samples))
+            left = sum(caller.find_recorded(number_sample(request, s)) is None for s in range(collector.samples_of(caller)))
             for place, amount in enumerate((1, len(question.full_text), len(question.images))):
                 total[place] += left * amount
     return [Workload(*total) for total in totals]
 
 
-def count_judging(judge: EndpointClient, plan: Plan, answers: int, left: Sequence[Workload], journal: Journal) -> Workload:
+def count_judging(
+    collector: Collector, judge: EndpointClient, plan: Plan, left: Sequence[Workload], journal: Journal
+) -> Workload:
     """Return what a judge may still be asked: an answer is judged once, and never before it is there."""
-    possible = answers - journal.count("judge", judge.addresses, judge.model.model)
-    questions = max(possible, sum(work.questions for work in left))
+    work, own = collector.labels.work, collector.labels.own
+    judged = [caller for caller in collector.models if caller.model.name not in own]
+    taken = sum(len(plan) if c.model.facts.takes_images else int((plan.images == 0).sum()) for c in judged)
+    answers = taken * collector.samples
+    checks = 0 if collector.check is None else plan.referenced * len(collector.models) * collector.samples
+    # By source, of all rows, of those that have references: (verdicts at most, share that is asked for as a rule of thumb).
+    parts = [(answers * work.per_answer, work.share), (len(plan) * work.per_row, 1.0), (checks, REFERENCE_WORK.share)]
+    total = sum(count for count, _ in parts)
+    asked_for = [collector.settings] if collector.check is None else [collector.settings, collector.check.settings]
+    possible = total - sum(count_verdicts(judge, settings, journal) for settings in asked_for)
+    new = [load.questions for caller, load in zip(collector.models, left, strict=True) if caller in judged]
+    questions = max(possible, sum(new) * min(work.per_answer, 1))
     mean = plan.characters.sum() / max(len(plan), 1), plan.images.sum() / max(len(plan), 1)
-    sees = judge.model.facts.takes_images
-    return Workload(questions, int(mean[0] * questions), int(mean[1] * questions) if sees else 0)
+    share = sum(count * part for count, part in parts) / max(total, 1)
+    images = int(mean[1] * questions) if judge.model.facts.takes_images else 0
+    return Workload(questions, int(mean[0] * questions), images, work.answers_shown, share)
+
+
+def count_verdicts(judge: EndpointClient, settings: LabelSettings, journal: Journal) -> int:
+    """Return how many verdicts of a judge are recorded that were asked for as they are now."""
+    told = settings.prompt.opening, settings.prompt.criteria.rstrip()
+    return journal.count("judge", judge.addresses, judge.model.model, told)
 
 
 def _table(
@@ -219,7 +242,7 @@ def _table(
     totals: list[list[float | None]] = [[], []]
     for number, (caller, probe, work) in enumerate(zip(callers, probes, loads, strict=True)):
         model, candidate = caller.model, number < candidates
-        usual, most = estimate(model, work, None if probe is NOT_NEEDED else probe.answer, not candidate)
+        usual, most = estimate(model, work, None if probe is NOT_NEEDED else probe.answer)
         for total, value in zip(totals, (usual, most), strict=True):
             total.append(value)
         reached = _describe_reach(probe, unfit[number])
@@ -254,13 +277,13 @@ def _usd(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def estimate(model: PoolModel, work: Workload, probe: Response | None, judging: bool) -> tuple[float | None, float | None]:
+def estimate(model: PoolModel, work: Workload, probe: Response | None) -> tuple[float | None, float | None]:
     """Return about how many USD some work costs with a model, and how many at most; None without prices.
 
-    ``probe``: the answer to the small question; a model that reasons takes as much for any. As a rule of thumb a judge gets
-    30 % of the answers.
+    ``probe``: the answer to the small question; a model that reasons takes as much for any.
     """
-    share, extra = (JUDGED_SHARE, JUDGE_TASK_TOKENS) if judging else (1.0, 10)
+    share = work.share
+    extra = JUDGE_TASK_TOKENS + (work.answers_shown - 1) * USUAL_ANSWER_TOKENS if work.answers_shown else 10
     longest, image, ratio = model.longest_answer, USUAL_IMAGE_TOKENS, 1.0
     answer = min(longest, USUAL_ANSWER_TOKENS)
     if probe is not None:

@@ -87,7 +87,11 @@ def _judge_probe(text: Any) -> dict[str, Any] | None:
 def probe_answer(body: dict[str, Any]) -> str:
     """Return what a working endpoint says to the preflight."""
     document = _judge_probe(_last_text(body))
-    return "ready, red" if document is None else json.dumps({"id": document.get("id"), "correct": True, "score": 1})
+    return (
+        "ready, red"
+        if document is None
+        else json.dumps({"id": document.get("id"), "correct": True, "score": 1, "better": "first"})
+    )
 
 
 # What makes one model answer as another would: the same id at two efforts is two candidates.

@@ -7,46 +7,45 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tabulate import tabulate
 
-from auto_router.arrays import Floats
 from auto_router.collect.endpoint import Response
-from auto_router.collect.judge import CUT_OFF, NO_END, Verdict
+from auto_router.collect.judge import Verdict
 from auto_router.collect.money import show_usd
 from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
-from auto_router.data.label_stats import (
-    FEW_UNDECIDED,
-    MAX_UNDECIDED,
-    UNDECIDED,
-    cohens_kappa,
-    marginal_gain,
-    oracle,
-    wilson_interval,
-)
+from auto_router.data.formats import CHECKS
+from auto_router.data.label_stats import UNDECIDED, marginal_gain, oracle, wilson_interval
+from auto_router.data.label_trust import ALL_MODELS, LabelTrust, measure_trust
 from auto_router.data.records import Record
-from auto_router.errors import ConfigError
 
 NOT_ASKED = "not asked"
-JUDGES = ("", "rule", "judge", "scorer")
+REFERENCE_CHECK, SECOND_JUDGE, AUDIT_CHECK = CHECKS
+JUDGES = ("", "rule", "judge", "scorer", "itself")  # itself: the model that the others are held against
 
 
 @dataclass(frozen=True, slots=True)
 class LabelOutcome:
-    """One model on one question; ``second`` is the second judge's verdict, where there was one."""
+    """One model on one question.
+
+    ``checks``: what others say of the same answer, by name (``CHECKS``). ``judge_costs``: (judge, USD) of each verdict;
+    ``more_costs``: USD of each further answer of this model that labels needed. ``against``: what it was held against.
+    """
 
     answer: Response | None
     verdict: Verdict
     cost: float | None = None
-    second: Verdict | None = None
-    judge_costs: tuple[float | None, ...] = ()
+    checks: Mapping[str, Verdict] = field(default_factory=dict)
+    judge_costs: tuple[tuple[str, float | None], ...] = ()
+    more_costs: tuple[float | None, ...] = ()
+    against: str = ""
 
 
 def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
@@ -56,39 +55,46 @@ def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
     """
     if len(samples) == 1:
         return samples[0]
-    judged: list[float | None] = [
-        None if None in paid else sum(usd or 0.0 for usd in paid)
-        for paid in zip_longest(*(sample.judge_costs for sample in samples), fillvalue=0.0)
-    ]
     costs = [sample.cost for sample in samples if sample.cost is not None]
-    cost = fmean(costs) if costs else None
+    spent: dict[str, Any] = {
+        "cost": fmean(costs) if costs else None,
+        "judge_costs": tuple(cost for sample in samples for cost in sample.judge_costs),
+        "more_costs": tuple(cost for sample in samples for cost in sample.more_costs),
+    }
     unknown = next((sample for sample in samples if sample.verdict.score is None), None)
     if unknown is not None:
-        return replace(unknown, cost=cost, judge_costs=tuple(judged))
-    score = fmean(sample.verdict.score or 0.0 for sample in samples)
-    by = "judge" if any(sample.verdict.by == "judge" for sample in samples) else "rule"
-    verdict = Verdict(score, f"mean of {len(samples)} samples", by)
-    seconds = [sample.second.score for sample in samples if sample.second and sample.second.score is not None]
-    second = Verdict(fmean(seconds), "judge", "judge") if len(seconds) == len(samples) else None
-    return replace(samples[0], verdict=verdict, second=second, cost=cost, judge_costs=tuple(judged))
+        return replace(unknown, **spent)
+    by = "judge" if any(sample.verdict.by == "judge" for sample in samples) else samples[0].verdict.by
+    checks = {name: average_verdicts([s.checks[name] for s in samples if name in s.checks], "") for name in samples[0].checks}
+    verdict = average_verdicts([sample.verdict for sample in samples], by)
+    return replace(samples[0], verdict=verdict, checks=checks, **spent)
+
+
+def average_verdicts(verdicts: Sequence[Verdict], by: str) -> Verdict:
+    """Return the mean of the scores; unknown where one is."""
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    return Verdict(fmean(scores) if len(scores) == len(verdicts) else None, f"mean of {len(verdicts)} samples", by)
 
 
 class Results:
     """Outcomes of ``size`` questions and the models of ``names``; what was not put yet is "not asked yet".
 
-    ``scores``, ``second``, ``costs`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens`` is [N, M];
+    ``scores``, each of ``checks``, ``costs`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens`` is [N, M];
     ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``. ``verdicts`` and ``judge_usd`` count what
-    each of ``judges`` was asked and what that cost, ``judge_unpriced`` its verdicts of unknown cost. ``samples``: answers a
-    label is the mean of; ``costs`` are of one.
+    each of ``judges`` was asked and what that cost, ``judge_unpriced`` its verdicts of unknown cost; ``more_costs`` of each
+    model the further answers that labels needed. ``samples``: answers a label is the mean of; ``costs`` are of one.
     """
 
-    def __init__(self, size: int, names: Sequence[str], judges: Sequence[str] = (), samples: int = 1) -> None:
-        shape = size, len(names)
-        self.samples = samples
+    def __init__(
+        self, size: int, names: Sequence[str], judges: Sequence[str] = (), samples: int = 1, label_source: str = "reference"
+    ) -> None:
+        self.shape = shape = size, len(names)
+        self.samples, self.label_source = samples, label_source
         self.names, self.judges = list(names), list(judges)
         self.verdicts, self.judge_usd, self.judge_unpriced = [0] * len(judges), [0.0] * len(judges), [0] * len(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
-        self.second = np.full(shape, np.nan, dtype=np.float32)
+        self.checks: dict[str, npt.NDArray[np.float32]] = {}
+        self.more_costs: list[list[float | None]] = [[] for _ in names]
         self.costs = np.full(shape, np.nan)
         self.latencies = np.full(shape, np.nan, dtype=np.float32)
         self.tokens = np.zeros(shape, dtype=np.int64)
@@ -109,9 +115,11 @@ class Results:
         self._reason[at] = self._numbers[verdict.reason]
         self.scores[at] = np.nan if verdict.score is None else verdict.score
         self.by[at] = JUDGES.index(verdict.by)
-        if outcome.second is not None and outcome.second.score is not None:
-            self.second[at] = outcome.second.score
-        for number, usd in enumerate(outcome.judge_costs):
+        for name, check in outcome.checks.items():
+            self.check(name)[at] = np.nan if check.score is None else check.score
+        self.more_costs[column] += outcome.more_costs
+        for name, usd in outcome.judge_costs:
+            number = self.judges.index(name)
             self.verdicts[number] += 1
             self.judge_usd[number] += usd or 0.0
             self.judge_unpriced[number] += usd is None
@@ -121,6 +129,10 @@ class Results:
             self.tokens[at] = max(answer.prompt_tokens or 0, 0) + max(answer.completion_tokens or 0, 0)
             self.latencies[at] = np.nan if answer.latency_s is None else answer.latency_s
             self.costs[at] = np.nan if outcome.cost is None else outcome.cost
+
+    def check(self, name: str) -> npt.NDArray[np.float32]:
+        """Return what a check says of all answers ``[N, M]``, to read and to write."""
+        return self.checks.setdefault(name, np.full(self.shape, np.nan, dtype=np.float32))
 
     def reason(self, row: int, column: int) -> str:
         """Return why the label is what it is, or why there is none."""
@@ -140,6 +152,9 @@ class Results:
         """Return the evaluation record of one question; what has no verdict is None, with its reason."""
         scores = {name: _or_none(self.scores[row, column]) for column, name in enumerate(self.names)}
         costs = {name: _or_none(self.costs[row, column]) for column, name in enumerate(self.names)}
+        known = {check: {name: _or_none(values[row, c]) for c, name in enumerate(self.names) if not np.isnan(values[row, c])}
+                 for check, values in self.checks.items()}  # fmt: skip
+        checks = {check: said for check, said in known.items() if said}
         return Record(
             idx=question.idx,
             prompt=question.prompt,
@@ -152,6 +167,8 @@ class Results:
             model_costs={name: cost for name, cost in costs.items() if cost is not None},
             model_errors={name: self.reason(row, c) for c, name in enumerate(self.names) if scores[name] is None},
             context=question.context,
+            label_source=self.label_source,
+            label_checks=checks,
         )
 
 
@@ -173,7 +190,6 @@ SUMMARY_HEADERS = [
     "USD",
 ]
 OF_DECIDED = " of those decided"
-ENOUGH = 20  # labels below which a warning about a model would be about chance
 
 
 def summary_table(results: Results) -> str:
@@ -189,7 +205,7 @@ def summary_table(results: Results) -> str:
     rows.append(
         [
             "total",
-            str(int(results.asked.sum()) * results.samples + sum(results.verdicts)),
+            str(int(results.asked.sum()) * results.samples + sum(map(len, results.more_costs)) + sum(results.verdicts)),
             *between,
             show_usd(*total_usd(results)),
         ]
@@ -208,7 +224,7 @@ def summary(results: Results) -> dict[str, Any]:
             "labels": int((~np.isnan(results.scores[:, column])).sum()),
             "undecided": count_undecided(results, column),
             "success rate": None if np.isnan(mean) else mean,
-            "usd": None if np.isnan(costs).all() else float(np.nansum(costs)) * results.samples,
+            "usd": None if np.isnan(costs).all() else _model_cost(results, column)[0],
         }
     judges = {
         name: {"verdicts": count, "usd": _or_unknown(*usd)}
@@ -216,7 +232,13 @@ def summary(results: Results) -> dict[str, Any]:
     }
     usd, unpriced = total_usd(results)
     known = {"usd": _or_unknown(usd, unpriced), "unpriced": unpriced}
-    return {"questions": len(results.scores), "models": found, "judges": judges, **known}
+    labels = {"label source": results.label_source, "label trust": [line.to_plain() for line in label_trust(results)]}
+    return {"questions": len(results.scores), "models": found, "judges": judges, **labels, **known}
+
+
+def label_trust(results: Results) -> list[LabelTrust]:
+    """Return what the labels say beside each check there is."""
+    return measure_trust(results.scores, results.checks, results.names)
 
 
 def total_usd(results: Results) -> tuple[float, int]:
@@ -228,7 +250,9 @@ def total_usd(results: Results) -> tuple[float, int]:
 def _model_cost(results: Results, column: int) -> tuple[float, int]:
     costs = results.costs[:, column]
     came = results.answered[:, column] | ~np.isnan(results.latencies[:, column])  # a refusal costs nothing
-    return float(np.nansum(costs)) * results.samples, int((came & np.isnan(costs)).sum())
+    more = results.more_costs[column]
+    usd = float(np.nansum(costs)) * results.samples + sum(cost or 0.0 for cost in more)
+    return usd, int((came & np.isnan(costs)).sum()) + more.count(None)
 
 
 def _judge_costs(results: Results) -> list[tuple[float, int]]:
@@ -253,81 +277,19 @@ def pool_lines(results: Results) -> list[str]:
         )
     decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
     by_scorer = f", {decided['scorer']} by the scorer" if decided["scorer"] else ""
+    by_scorer += f", {decided['itself']} of the models that others are held against" if decided["itself"] else ""
     lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge{by_scorer}")
-    both = ~np.isnan(results.scores) & ~np.isnan(results.second)
-    if both.any():
-        one, other = results.scores[both], results.second[both]
-        equal = float(((one >= 0.5) == (other >= 0.5)).mean())
-        kappa = cohens_kappa(one, other)
-        lines.append(f"the two judges agree on {equal:.1%} of {int(both.sum())} cases (Cohen's kappa {kappa:.2f})")
+    for line in label_trust(results):
+        if line.check == SECOND_JUDGE and line.model == (ALL_MODELS if len(results.names) > 1 else results.names[0]):
+            kappa = "not defined" if line.kappa is None else f"{line.kappa:.2f}"
+            lines.append(f"the two judges agree on {line.agreement:.1%} of {line.cases} cases (Cohen's kappa {kappa})")
     return lines
-
-
-def warnings(results: Results) -> list[str]:
-    """Return what makes these labels a poor ground to learn routing from."""
-    scores, found = capable_scores(results), []
-    spare: list[int] = []
-    for column, name in enumerate(results.names):
-        known = results.scores[:, column][~np.isnan(results.scores[:, column])]
-        unscored = int(results.answered[:, column].sum()) - len(known)
-        if len(known) >= ENOUGH and np.ptp(known) == 0:
-            found.append(
-                f"{name} has the same label {known[0]:g} on all of its {len(known)} prompts: nothing can be learned about it"
-            )
-        elif len(results.names) > 1 and len(known) >= ENOUGH and marginal_gain(scores, column) <= 0:
-            spare.append(column)
-        unscored -= count_unfinished(results, column)
-        if unscored > 0.2 * max(int(results.answered[:, column].sum()), 1):
-            found.append(f"{name}: {unscored} answers have no verdict; a judge, or another one, would give more labels")
-        undecided = count_undecided(results, column)
-        if undecided:
-            found.append(
-                f"{name}: its labels are one-sided: {undecided} answers that no rule could decide are unknown, and wrong ones "
-                "are more often among them; a judge decides them"
-            )
-    return [*found, *([_advise_on_spare(results.names, scores, spare)] if spare else [])]
-
-
-def _advise_on_spare(names: Sequence[str], scores: Floats, spare: list[int]) -> str:
-    """Say of models that each add nothing to the others whether they could all be left out, or one of them only."""
-    listed = ", ".join(names[column] for column in spare)
-    if len(spare) == 1:
-        return f"{listed} adds nothing: whatever it gets right, another model gets right too (it may still be cheaper)"
-    known = np.nan_to_num(scores)
-    if (known.max(axis=1) <= np.delete(known, spare, axis=1).max(axis=1, initial=0.0)).all():
-        return f"{listed} add nothing: whatever they get right, another model gets right too (they may still be cheaper)"
-    return (
-        f"any one of {listed} could go, not all: what one of them gets right, another model gets right too (each may still be "
-        "cheaper)"
-    )
 
 
 def count_undecided(results: Results, column: int) -> int:
     """Return how many answers of a model no rule could decide, and no judge was there to."""
     rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
     return sum(results.reason(int(row), column).startswith(UNDECIDED) for row in rows)
-
-
-def count_unfinished(results: Results, column: int) -> int:
-    """Return how many answers of a model broke off or never ended their reasoning: no judge could tell what they say."""
-    rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
-    return sum(results.reason(int(row), column).startswith((NO_END, CUT_OFF)) for row in rows)
-
-
-def need_judge(results: Results) -> None:
-    """Raise ConfigError where so many answers are undecided that labels of the others would mislead.
-
-    Right answers are recognised by rule more often than wrong ones, so that what is left out is mostly wrong.
-    """
-    for column, name in enumerate(results.names):
-        undecided, answered = count_undecided(results, column), int(results.answered[:, column].sum())
-        if undecided > max(MAX_UNDECIDED * answered, FEW_UNDECIDED):
-            raise ConfigError(
-                f"{undecided} of {answered} answers of {name} cannot be decided by rules, and the pool has no judge: labels of "
-                "the others alone would mislead, so nothing was written. Name a judge in the pool (entry 'judge:'; the answers "
-                "are in the journal and are not asked for again), or give --match-only where the references are the only "
-                "right wording"
-            )
 
 
 def reasons(results: Results, most: int = 20) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from auto_router.collect.compared_labels import make_label_source
 from auto_router.collect.endpoint import (
     Endpoint,
     Messages,
@@ -23,7 +24,8 @@ from auto_router.collect.endpoint import (
     user_message,
 )
 from auto_router.collect.journal import PROBE, Exchange, Journal, number_sample, request_key
-from auto_router.collect.judge import Verdict, graded_text, judge_by_rules, judge_messages, parse_verdict, verdict_id
+from auto_router.collect.judge import Verdict
+from auto_router.collect.label_sources import LabelSettings, ReferenceLabels
 from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, show_usd, usual_tokens
 from auto_router.collect.rate_limits import (
     INTERRUPTED,
@@ -34,11 +36,9 @@ from auto_router.collect.rate_limits import (
     RateLimiter,
     RetryPolicy,
 )
-from auto_router.collect.results import LabelOutcome, Results, average_outcomes
-from auto_router.collect.scorers import Scorer, score_response
+from auto_router.collect.results import REFERENCE_CHECK, LabelOutcome, Results, average_outcomes
 from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
-from auto_router.data.label_stats import UNDECIDED
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
 
@@ -262,32 +262,33 @@ READ_AHEAD = 32
 
 
 class Collector:
-    """Runs one pool over questions. ``match_only``: references are the only right wording, no judge is asked.
-
-    ``graded``: judges give scores from 0 to 1 instead of right or wrong. ``samples``: how often each model is asked each
-    question; the label is the mean. ``scorer`` decides alone. To be made inside a running event loop.
+    """Runs one pool over questions. ``labels`` says how answers become labels; ``samples`` how often each model is asked each
+    question, the label being the mean. To be made inside a running event loop.
     """
 
     def __init__(
-        self,
-        pool: Pool,
-        run: Run,
-        base_url: str | None = None,
-        match_only: bool = False,
-        graded: bool = False,
-        samples: int = 1,
-        scorer: Scorer | None = None,
+        self, pool: Pool, run: Run, base_url: str | None = None, labels: LabelSettings | None = None, samples: int = 1
     ) -> None:
-        self.samples = samples
-        self._run, self._match_only, self.graded, self._scorer = run, match_only, graded, scorer
+        self.samples, self._run, self.settings = samples, run, labels or LabelSettings()
 
         def caller(model: PoolModel, role: str) -> EndpointClient:
             return EndpointClient(run.opened(model, base_url, keyless=run.offline), run, role)
 
         self.models = [caller(model, "candidate") for model in pool.models]
-        self.judges = [
-            caller(m, "judge") for m in (pool.judge, pool.second_judge) if m is not None and not match_only and not scorer
-        ]
+        judges = [pool.judge, pool.second_judge] if self.settings.asks_judge else []
+        self.judges = [caller(model, "judge") for model in judges if model is not None]
+        self.labels = make_label_source(self.settings, self, samples)
+        # Where a row has references though its labels rest on something else, they say how good such labels are.
+        is_plain = self.settings.name == "reference" or not self.settings.asks_judge
+        self.check = None if is_plain else ReferenceLabels(self, LabelSettings())
+
+    @property
+    def is_offline(self) -> bool:
+        return self._run.offline
+
+    def samples_of(self, caller: EndpointClient) -> int:
+        """Return how often a model is asked each question: for its own labels, and for those of others."""
+        return max(self.samples, self.labels.samples_of(caller.model.name))
 
     async def collect(self, questions: Callable[[], Iterator[Question]], results: Results) -> None:
         """Fill ``results``. Every model reads ``questions()`` at its own pace, so a slow or dropped one holds up no other.
@@ -321,47 +322,32 @@ class Collector:
         """Return what one model makes of one question. Nothing an endpoint does is an exception."""
         if question.images and not caller.model.facts.takes_images:
             return LabelOutcome(None, Verdict(None, TEXT_ONLY_REASON))
-        messages = question_messages(question, await caller.fit_images(question.images))
-        outcomes = [self._sample(caller, question, messages, sample) for sample in range(self.samples)]
+        outcomes = [self._sample(caller, question, sample) for sample in range(self.samples)]
         return average_outcomes(await asyncio.gather(*outcomes))
 
-    async def _sample(self, caller: EndpointClient, question: Question, messages: Messages, sample: int) -> LabelOutcome:
+    async def answer(self, name: str, question: Question, sample: int = 0) -> Response:
+        """Return a model's answer. Raises NotAsked as :meth:`EndpointClient.ask`."""
+        caller = next(caller for caller in self.models if caller.model.name == name)
+        if question.images and not caller.model.facts.takes_images:
+            return Response(None, error=TEXT_ONLY_REASON)
+        return await caller.ask(question_messages(question, await caller.fit_images(question.images)), sample=sample)
+
+    def price(self, name: str, answer: Response) -> float | None:
+        """Return the USD that an answer of a model cost; None = unknown."""
+        return answer_cost(next(caller.model for caller in self.models if caller.model.name == name), answer)
+
+    async def _sample(self, caller: EndpointClient, question: Question, sample: int) -> LabelOutcome:
+        name = caller.model.name
         try:
-            answer = await caller.ask(messages, sample=sample)
+            answer = await self.answer(name, question, sample)
         except NotAsked as why:
             return LabelOutcome(None, Verdict(None, str(why)))
-        cost = answer_cost(caller.model, answer)
-        if self._scorer is not None:
-            return LabelOutcome(answer, await asyncio.to_thread(score_response, self._scorer, question, answer), cost)
-        verdict = judge_by_rules(answer, question, self._match_only)
-        if verdict is not None:
-            return LabelOutcome(answer, verdict, cost)
-        if not self.judges:
-            return LabelOutcome(answer, Verdict(None, f"{UNDECIDED}, and the pool has no judge"), cost)
-        graded = [self._verdict(judge, answer.text or "", question) for judge in self.judges]
-        (first, paid), *second = await asyncio.gather(*graded)
-        costs = (paid, *(usd for _, usd in second))
-        return LabelOutcome(answer, first, cost, second[0][0] if second else None, costs)
-
-    async def _verdict(self, judge: EndpointClient, text: str, question: Question) -> tuple[Verdict, float | None]:
-        """Return a judge's verdict on an answer and what it cost; one that cannot be read is asked for once more."""
-        shown = await judge.fit_images(question.images) if judge.model.facts.takes_images else ()
-        # Journals of former versions hold verdicts on the whole text, reasoning included.
-        wordings = dict.fromkeys([graded_text(text) or "", *([text] if self._run.offline else [])])
-        reason = ""
-        for wording in wordings:
-            messages, expected = judge_messages(question, wording, shown, self.graded), verdict_id(question, wording)
-            try:
-                reply = await judge.ask(messages)
-                verdict = parse_verdict(reply, expected, self.graded)
-                if verdict.unreadable and not self._run.offline:
-                    reply = await judge.ask(messages, anew=True)
-                    verdict = parse_verdict(reply, expected, self.graded)
-            except NotAsked as why:
-                reason = reason or f"judge: {why}"
-                continue
-            return verdict, 0.0 if reply.latency_s is None and reply.text is None else answer_cost(judge.model, reply)
-        return Verdict(None, reason, "judge"), 0.0  # what was not asked costs nothing
+        outcome = replace(await self.labels.label(question, name, answer, sample), cost=self.price(name, answer))
+        if self.check is None or not question.references or answer.text is None:
+            return outcome
+        check = await self.check.label(question, name, answer, sample)
+        checks = {**outcome.checks, REFERENCE_CHECK: check.verdict}
+        return replace(outcome, checks=checks, judge_costs=outcome.judge_costs + check.judge_costs)
 
     async def close(self) -> None:
         for caller in [*self.models, *self.judges]:

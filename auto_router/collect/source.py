@@ -38,7 +38,7 @@ class Source:
         first_index: 0 or 1, where an answer that is an option's number is counted from; None: found.
         revision: branch, tag or commit of a hub data set.
         streaming: read a hub data set over the network, without fetching its files first.
-        with_rows: questions keep the columns of their rows, as scorers need them; rows need no reference then.
+        with_rows: questions keep the columns of their rows, as scorers need them.
     """
 
     dataset: str

@@ -188,6 +188,8 @@ class _Text:
 FORMATS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 ALLOWED = ", ".join(FORMATS)
 OUTPUTS = ("json", "parquet")
+CHECKS = ("reference", "second judge", "audit")
+"""What labels can be held against, where they rest on something else."""
 SHARD_ROWS = 10_000
 SHARD_BYTES = 256 * 2**20  # of prompts and pictures
 GROUP_ROWS, GROUP_BYTES = 500, 16 * 2**20  # a row group is what a writer holds, and the least a reader can skip
@@ -292,16 +294,10 @@ class _Shards:
 
         numbers, texts = ({model: datasets.Value(kind) for model in models} for kind in ("float64", "string"))
         text, images = datasets.Value("string"), datasets.List(datasets.Image())
-        plain = {
-            "idx": datasets.Value("int64"),
-            "prompt": text,
-            "answer": text,
-            "answers": datasets.List(text),
-            "images": images,
-            "group": text,
-            "source": text,
-        }
-        features = datasets.Features({**plain, "model_scores": numbers, "model_costs": numbers, "model_errors": texts})
+        plain = {"idx": datasets.Value("int64"), "prompt": text, "answer": text, "answers": datasets.List(text)}
+        plain |= {"images": images, **dict.fromkeys(("group", "source", "context", "label_source"), text)}
+        scored = {"model_scores": numbers, "model_costs": numbers, "label_checks": dict.fromkeys(CHECKS, numbers)}
+        features = datasets.Features({**plain, **scored, "model_errors": texts})
         self._folder, self._schema, self._models = folder, features.arrow_schema, set(models)
         self._rows: list[dict[str, Any]] = []
         self._bytes = self._shard_rows = self._shard_bytes = self._number = 0

@@ -1,8 +1,8 @@
 """The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
 
 A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
-``source``, ``answers``, ``model_costs``, ``model_errors`` and ``context``. ``.jsonl``, either of them as ``.gz``, ``.parquet``,
-and folders or globs of them are read too (:mod:`auto_router.data.formats`).
+``source``, ``answers``, ``model_costs``, ``model_errors``, ``context``, ``label_source`` and ``label_checks``. ``.jsonl``,
+either of them as ``.gz``, ``.parquet``, and folders or globs of them are read too (:mod:`auto_router.data.formats`).
 Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
 in the label matrix and is masked everywhere, never taken for 0.
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array, Floats, Ints
-from auto_router.data.formats import json_list, located_rows
+from auto_router.data.formats import CHECKS, json_list, located_rows
 from auto_router.data.pool import ModelFacts
 from auto_router.data.splits import connect, content_key, digest_text, question_keys
 from auto_router.errors import DataError
@@ -45,6 +45,10 @@ class Record:
     answers: tuple[str, ...] = ()  # where several are right: all of them, ``answer`` first
     context: str = ""
     """The turns that lead to the prompt, of :func:`auto_router.data.conversation.conversation_input`; empty for none."""
+    label_source: str | None = None
+    """What the labels rest on: ``reference``, ``silver``, ``rubric``, ``pairwise``, ``scorer``, ``import``; None: not said."""
+    label_checks: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """What some of ``CHECKS`` say of the same answers, by model."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values; optional fields only where they say something."""
@@ -58,6 +62,8 @@ class Record:
         optional: dict[str, Any] = {"group": self.group, "source": self.source, "context": self.context}
         optional |= {"answers": list(self.answers)}
         optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
+        checks = {check: {model: _plain(score) for model, score in found.items()} for check, found in self.label_checks.items()}
+        optional |= {"label_source": self.label_source, "label_checks": checks}
         return row | {name: value for name, value in optional.items() if value}
 
     @property
@@ -182,7 +188,19 @@ def _parse(row: Any, position: int, where: str) -> Record:
         model_errors={str(k): str(v) for k, v in errors.items() if v is not None},
         answers=tuple(map(str, answers)),
         context=_text(row.get("context")) or "",
+        label_source=_text(row.get("label_source")),
+        label_checks=_checks(row, fail),
     )
+
+
+def _checks(row: Mapping[str, Any], fail: Any) -> dict[str, dict[str, float | None]]:
+    values = row.get("label_checks") or {}
+    if not isinstance(values, Mapping) or not set(values) <= set(CHECKS):
+        raise fail(f"'label_checks' must be an object whose names are among {', '.join(CHECKS)}; got {_short(values)}")
+    found = {check: _numbers(values, check, 1.0, fail) for check in values}
+    for check, said in found.items():  # parquet has every check and model in every row
+        found[check] = {model: score for model, score in said.items() if score is not None}
+    return {check: said for check, said in found.items() if said}
 
 
 def _text(value: Any) -> str | None:

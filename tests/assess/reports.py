@@ -37,7 +37,13 @@ def records(count: int, seed: int) -> tuple[list[Record], np.ndarray[Any, Any]]:
         prompt = f"{BREAK_OUT} prompt {seed} {i} of kind {kind}: \ud800 and 中文 \u2028 {'x' * 500}"
         errors = {MODELS[0]: f"HTTP 500 {BREAK_OUT}"} if scores[MODELS[0]] is None else {}
         cost = {name: 0.001 * (j + 1) * (1 + i % 3) for j, name in enumerate(MODELS)}
-        made.append(Record(i, prompt, BREAK_OUT, images, scores, None, f"kind {kind} {BREAK_OUT}", cost, errors))
+        checks: dict[str, dict[str, float | None]] = {"audit": {MODELS[2]: i % 2}} if i % 5 == 0 else {}
+        made.append(
+            Record(
+                i, prompt, BREAK_OUT, images, scores, None, f"kind {kind} {BREAK_OUT}", cost, errors, label_source="silver",
+                label_checks=checks,
+            )
+        )  # fmt: skip
     return made, rows
 
 

@@ -14,6 +14,7 @@ import pytest
 import nn_router
 from auto_router.artifacts import load_artifact
 from auto_router.assess import report
+from auto_router.assess.tables import labels_table
 from auto_router.data.embeddings import METADATA_NAME
 from auto_router.errors import DataError
 from auto_router.files import write_json
@@ -77,6 +78,7 @@ def test_every_number_is_the_one_of_metrics_json(artifacts: Path, page: Page) ->
         "minus_best_single",
         "quality_kept",
         "cost_saved",
+        "agreement",
     } <= told
 
 
@@ -167,3 +169,14 @@ def test_the_model_card_says_what_it_is(artifacts: Path) -> None:
     assert f"| {system['router']:.3f} " in card
     assert "`quality`" in card
     assert "backend `local`" in card
+    assert "280 records: silver (as good for the request as a strong model's answer" in card
+    assert load_artifact(artifacts / "nn_router.pth").training.label_sources == {"silver": 280}
+
+
+def test_what_labels_rest_on_and_how_far_they_agree_stands_in_page_and_table(artifacts: Path, page: Page) -> None:
+    metrics = json.loads((artifacts / "metrics.json").read_text(encoding="utf-8"))
+    whole, one = metrics["labels"]["trust"]
+    assert (whole["check"], whole["model"], one["model"]) == ("audit", "all models", MODELS[2])
+    assert whole["cases"] == one["cases"] == 56
+    assert "How far the labels can be trusted" in page.texts
+    assert f"{one['agreement']:.1%}" in labels_table(metrics)

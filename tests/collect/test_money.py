@@ -125,10 +125,10 @@ def test_what_the_endpoint_billed_comes_first() -> None:
 
 def test_the_estimate_takes_what_the_probe_took() -> None:
     model, work = PoolModel("m", input_usd_per_mtok=0, output_usd_per_mtok=1), Workload(1000, 10_000, 0)
-    about, most = estimate(model, work, None, judging=False)
+    about, most = estimate(model, work, None)
     assert about == pytest.approx(0.25)
     assert most == pytest.approx(1.024)
-    about, most = estimate(model, work, Response("ready", 10, 5_000, latency_s=1.0), judging=False)
+    about, most = estimate(model, work, Response("ready", 10, 5_000, latency_s=1.0))
     assert about == pytest.approx(5.0)
     assert most == pytest.approx(UNSTATED_OUTPUT_TOKENS / 1000), "it does not keep to the request's limit"
 

@@ -131,7 +131,7 @@ def test_several_samples_give_the_share_that_is_right(tmp_path: Path, capsys: py
 
 def test_a_sample_that_is_unknown_makes_the_label_unknown() -> None:
     right, unknown = Verdict(1, "match", "rule"), Verdict(None, "HTTP 500")
-    known = LabelOutcome(Response("5"), right, 0.5, None, (0.1,))
+    known = LabelOutcome(Response("5"), right, 0.5, judge_costs=(("j", 0.1),))
     lost = LabelOutcome(Response(None, error="HTTP 500"), unknown, None)
-    assert average_outcomes([known, lost]) == LabelOutcome(lost.answer, unknown, 0.5, None, (0.1,))
+    assert average_outcomes([known, lost]) == LabelOutcome(lost.answer, unknown, 0.5, judge_costs=(("j", 0.1),))
     assert average_outcomes([known]) is known
