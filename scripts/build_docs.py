@@ -97,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             (output / page.name).write_text(turn_links(page.read_text(encoding="utf-8"), False), encoding="utf-8")
         else:
             shutil.copy(page, output / page.name)
+    for extra in (ROOT / "scripts" / "site").iterdir():
+        shutil.copy(extra, output / extra.name)
     (output / "commands.md").write_text(commands_page(), encoding="utf-8")
     (output / "api.md").write_text(api_page(), encoding="utf-8")
     print(f"wrote {len(list(output.glob('*.md')))} pages to {output}")
