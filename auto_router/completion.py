@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command")
     for command, parser in parsers():
         commands.add_parser(command, help=cli.COMMANDS[command][1])
-        commands.choices[command] = parser  # type: ignore[index]  # a dict: the parser as it is, with its own subcommands
+        commands.choices[command] = parser  # a dict: the parser as it is, with its own subcommands
     return whole
 
 

@@ -131,8 +131,9 @@ def picture(data: DataSet, found: Sequence[dict[str, Any]]) -> str:
 def _steps(settings: Floats) -> Floats:
     """Return the distinct settings, cheapest first."""
     known = settings[~np.isnan(settings).any(axis=1)]
-    order = np.argsort(known[:, 0], kind="stable")
-    return known[order][np.concatenate([[True], np.diff(known[order][:, 0]) > FEW])]
+    known = known[np.argsort(known[:, 0], kind="stable")]
+    distinct: Floats = known[np.concatenate([[True], np.diff(known[:, 0]) > FEW])]
+    return distinct
 
 
 def follow_the_page(svg: str) -> str:

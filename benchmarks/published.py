@@ -30,7 +30,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(ROOT))
 
-from auto_router.arrays import Floats
+from auto_router.arrays import Floats, Ints
 from auto_router.data.model_means import best_single_model
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, group_ids, label_matrix, load_records, model_names
@@ -56,7 +56,7 @@ ROUTELLM = {
     },
 }
 PARTS = {"in": ("mmlu", "gsm8k", "cmmlu", "arc_challenge", "humaneval"), "out": ("MATH_prealgebra", "mbpp", "ceval")}
-ROUTERDC = {
+ROUTERDC: dict[str, dict[str, tuple[float, ...]]] = {
     "in": {"RouterDC": (61.07, 70.32, 51.77, 58.52, 51.02)},
     "out": {"RouterDC": (38.81, 46.80, 51.93)},
 }
@@ -87,7 +87,7 @@ def call_curve(advantages: Floats, strong: Floats, weak: Floats) -> tuple[float,
     return apgr, fifty, eighty
 
 
-def interval(figure: Callable[[Floats], Sequence[float]], count: int) -> tuple[Floats, Floats]:
+def interval(figure: Callable[[Ints], Sequence[float]], count: int) -> tuple[Floats, Floats]:
     """Return the 2.5th and 97.5th percentile of what ``figure`` says of rows drawn anew, by column."""
     rng = np.random.default_rng(0)
     drawn = np.array([figure(rng.integers(count, size=count)) for _ in range(DRAWS)])
@@ -115,7 +115,8 @@ def measure_routellm(folder: Path, seeds: Sequence[int]) -> dict[str, float]:
     y, groups, of_mmlu = label_matrix(records, names), group_ids(records), np.array(benches) == "mmlu"
     found = {}
     for bench in ("mmlu", "gsm8k"):
-        figures, tests = [], []
+        figures: list[tuple[float, float, float]] = []
+        tests: list[tuple[Floats, Floats, Floats]] = []
         for seed in seeds:
             train, test = np.flatnonzero(of_mmlu), np.flatnonzero(~of_mmlu)
             if bench == "mmlu":
@@ -126,10 +127,12 @@ def measure_routellm(folder: Path, seeds: Sequence[int]) -> dict[str, float]:
             tests.append((p[:, 0] - p[:, 1], y[test, 0], y[test, 1]))
             figures.append(call_curve(*tests[-1]))
         ours = np.mean(figures, axis=0)
-        bounds = interval(
-            lambda drawn, tests=tests: np.mean([call_curve(*(part[drawn] for part in one)) for one in tests], axis=0),
-            len(tests[0][0]),
-        )
+
+        def redraw(drawn: Ints, tests: list[tuple[Floats, Floats, Floats]] = tests) -> list[float]:
+            means: list[float] = np.mean([call_curve(*(part[drawn] for part in one)) for one in tests], axis=0).tolist()
+            return means
+
+        bounds = interval(redraw, len(tests[0][0]))
         table: list[list[object]] = [["Auto-Router", *show(ours, bounds, ".3f")]]
         table += [[name, *("" if np.isnan(v) else f"{v:.3f}" for v in values)] for name, values in ROUTELLM[bench].items()]
         table.append(["chance", "0.500", "0.500", "0.800"])
@@ -160,7 +163,7 @@ def measure_routerdc(folder: Path, seeds: Sequence[int]) -> dict[str, float]:
     for part, tasks in PARTS.items():
         places = [np.flatnonzero([r.source == task and p == part for r, p in zip(test, parts, strict=True)]) for task in tasks]
 
-        def by_task(values: Floats, places: list[np.ndarray] = places, rng: np.random.Generator | None = None) -> list[float]:
+        def by_task(values: Floats, places: list[Ints] = places, rng: np.random.Generator | None = None) -> list[float]:
             drawn = [place if rng is None else rng.choice(place, len(place)) for place in places]
             means = [float(np.nanmean(values[place])) for place in drawn]
             return [*means, float(np.mean(means))]
@@ -179,17 +182,22 @@ def measure_routerdc(folder: Path, seeds: Sequence[int]) -> dict[str, float]:
     return found
 
 
+MEASURES: dict[str, Callable[[Path, Sequence[int]], dict[str, float]]] = {
+    "routellm": measure_routellm,
+    "routerdc": measure_routerdc,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--sets", nargs="+", choices=("routellm", "routerdc"), default=("routellm", "routerdc"))
+    parser.add_argument("--sets", nargs="+", choices=MEASURES, default=list(MEASURES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--check", action="store_true", help="exit 1 where a target falls short")
     arguments = parser.parse_args(argv)
     found: dict[str, float] = {}
     for name in arguments.sets:
-        measure = measure_routellm if name == "routellm" else measure_routerdc
-        found |= measure(arguments.data, arguments.seeds)
+        found |= MEASURES[name](arguments.data, arguments.seeds)
     print()
     short = [name for name, value in found.items() if value < TARGETS[name]]
     for name, value in found.items():

@@ -61,7 +61,7 @@ def test_the_navigation_has_every_page() -> None:
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
     def leaves(entries: list[object]) -> list[str]:
-        places = []
+        places: list[str] = []
         for entry in entries:
             assert isinstance(entry, dict)
             for value in entry.values():

@@ -45,8 +45,8 @@ PROMPTS = [
 ]
 NEXT = (
     'model_router.py "a prompt of yours"',
-    "-m auto_router init",
-    "prepare_hf_data.py --dataset YOUR_FILE --pool pool.yaml --dry-run",
+    "-m auto_router init --output my_pool.yaml",
+    "prepare_hf_data.py --dataset YOUR_FILE --pool my_pool.yaml --dry-run",
 )
 PICTURES = ("picture_word", "picture_table", "picture_bar_chart", "picture_count", "picture_drawing")
 
