@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import build_docs
@@ -9,6 +11,9 @@ import pytest
 import readability
 import yaml
 
+from auto_router.assess import tables
+from auto_router.decide import eligibility, rule
+from auto_router.decide.operating_points import PROMISES
 from tests.checkout import ROOT
 
 HARD = "The operationalisation of heterogeneous infrastructural interdependencies necessitates considerable organisational " * 3
@@ -43,6 +48,18 @@ def test_every_page_of_the_docs_is_easy() -> None:
     pages = [page for page in readability.pages() if page.name not in readability.NOT_YET]
     assert {page.name for page in pages} >= {"README.md", "faq.md", "glossary.md"}
     assert [page.name for page in pages if not readability.read_page(page.read_text(encoding="utf-8")).is_easy] == []
+
+
+def test_the_glossary_has_every_word_that_a_user_meets() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    reasons = {value for name, value in vars(rule).items() if name.isupper() and isinstance(value, str)}
+    reasons |= {value for name, value in vars(eligibility).items() if name.isupper() and isinstance(value, str)}
+    assert len(reasons) >= 8
+    assert [word for word in sorted(reasons) if f"`{word}`" not in text] == []
+    measures = re.findall(r'\["(n?[A-Z]\w*)', inspect.getsource(tables.cost_quality_table))
+    words = {*measures, *PROMISES, "accuracy", "oracle", "Brier", "ECE", "gap closed", "quality kept", "cost saved", "novelty"}
+    assert {"AIQ", "QNC", "RankScore", "PerfGain"} <= words
+    assert [word for word in sorted(words) if word not in text] == []
 
 
 def test_a_diagram_becomes_lines_of_text() -> None:
