@@ -26,7 +26,7 @@ from auto_router.assess.explorer import pack
 from auto_router.assess.health import data_health
 from auto_router.assess.tables import DASH, format_number, format_percent, format_signed
 from auto_router.assess.test_set import TestSet
-from auto_router.assess.worth import describe_worth, policy_in_force
+from auto_router.assess.worth import describe_worth, policy_in_force, suggest_next
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.records import Record, iter_records
 from auto_router.errors import ConfigError, DataError, run
@@ -128,6 +128,7 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         at=lambda place: _at(metrics, place),
         data=data | {"charts": items},
         worth=describe_worth(artifact),
+        next_steps=suggest_next(artifact),
         **{name: data[name] for name in ("wrong", "health", "explorer")},
     )
 

@@ -17,6 +17,10 @@ PROMPTS = 100_000
 SAME_POINTS = 2.0
 """An interval whose ends are both nearer to 0 than this many points is called "same accuracy"."""
 SOME_COST = 0.005
+FEW_ROWS = 300
+SMALL_GAP = 0.03
+NO_GAIN = 0.005
+"""Of the prompts: a model that alone knows fewer, at the upper end of its interval, adds nothing to the pool."""
 
 MUCH_CHEAPER = 0.1
 """Of the best single model's cost: so much less than the served point, and ``economy`` is worth a sentence."""
@@ -38,6 +42,27 @@ def describe_worth(artifact: Artifact) -> str:
     if system["selection"].get(name) == 1.0:
         sentence = f"Nothing is gained with {settings}: it always asks {name}, since no other model is safely as good."
     return sentence + _cheaper(artifact.training.metrics["operating_points"].get("economy"), system)
+
+
+def suggest_next(artifact: Artifact) -> list[str]:
+    """Return what to do next, a sentence each: more labels, another model, one model fewer, prompts to read."""
+    metrics, found = artifact.training.metrics, []
+    system = metrics["system"]
+    if metrics["rows"] < FEW_ROWS:
+        found.append(
+            f"Label more prompts: with {metrics['rows']:,} test prompts the intervals are wide. 1,000 in all are advised."
+        )
+    gap = system["oracle"] - system["best_single"]
+    if gap < SMALL_GAP:
+        found.append(
+            f"Add a model that is right where the others are wrong: the oracle is only {100 * gap:.1f} points above "
+            f"{system['best_single_model']}."
+        )
+    for name, model in metrics["per_model"].items():
+        bounds = model["oracle_gain_interval"]
+        if system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
+            found.append(f"Leave {name} out: it is never chosen, and others are right wherever it is.")
+    return [*found, "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."]
 
 
 def _accuracy(system: Mapping[str, Any], name: str) -> str:
