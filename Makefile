@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 # Modules are compiled when they are first imported (see "install"), which must be kept: else every process does it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup setup-nat setup-litellm setup-frameworks setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
+.PHONY: docs setup-docs setup setup-nat setup-litellm setup-frameworks setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
@@ -37,6 +37,13 @@ setup-frameworks: .venv-frameworks/.ready  # LangChain and LlamaIndex, for test-
 	$(call install,.venv-$*,-r requirements-$*.txt -c constraints-$*.txt)
 	touch $@
 
+# The docs as a site, in build/site. Broken links, missing pages and unknown names end it.
+setup-docs: .venv-docs/.ready
+
+docs: setup setup-docs
+	$(PY) scripts/build_docs.py
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
 notebooks: setup
 	$(PY) notebooks/execute.py
 
@@ -47,10 +54,11 @@ check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
+	$(PY) scripts/readability.py
 	for system in darwin win32; do $(VENV)/bin/mypy --platform $$system auto_router *.py || exit 1; done
 
 # The pipeline and the servers can be tested side by side (make -j2), as .ci/run does.
-test: test-pipeline test-serving
+test: test-pipeline test-serving docs
 
 test-pipeline: check
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
@@ -77,4 +85,4 @@ test-ray: setup-ray
 	.venv-ray/bin/python -m pytest --tb=native tests/test_ray.py
 
 clean:
-	rm -rf $(VENV) .venv-nat .venv-litellm .venv-frameworks .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-docs .venv-nat .venv-litellm .venv-frameworks .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

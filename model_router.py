@@ -46,6 +46,7 @@ def __getattr__(name: str) -> Any:
 EXAMPLES = """examples:
   python model_router.py "Explain quantum computing"
   python model_router.py "What is in this picture?" --image photo.jpg --cost gpt-5-chat=1.0 --threshold gpt-5-chat=0.7
+  python model_router.py "Explain quantum computing" --operating-point economy
   model=$(python model_router.py "Explain quantum computing" --quiet --json | jq -r .model)"""
 
 
@@ -87,6 +88,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--router", type=Path, default=Path("router_artifacts/nn_router.pth"), help="the artifact")
     parser.add_argument("--threshold", action="append", default=[], metavar="MODEL=P", help="least P(correct) of a model")
     parser.add_argument("--cost", action="append", default=[], metavar="MODEL=COST", help="cost of a model, any unit")
+    parser.add_argument(
+        "--operating-point", metavar="NAME", help="accuracy, quality, balanced or economy (default: the artifact's)"
+    )
     parser.add_argument("--fallback", metavar="MODEL", help="model to choose where none qualifies")
     parser.add_argument("--device", help="cuda or cpu (default: cuda where there is a GPU)")
     parser.add_argument("--clip-server", metavar="HOST:PORT", help="for a router trained on a clip-server's embeddings")
@@ -107,6 +111,7 @@ def route(arguments: argparse.Namespace) -> dict[str, Any]:
         model_costs=parse_pairs(arguments.cost, "--cost"),
         device=arguments.device,
         fallback_model=arguments.fallback,
+        operating_point=arguments.operating_point,
         clip_server=arguments.clip_server,
     )
     decision = router.decide(arguments.prompt, arguments.image)

@@ -19,6 +19,7 @@ if __name__ == "__main__":
     end_on_interrupt()  # before the imports below, which take seconds
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,6 +45,7 @@ with needs_extra("train"):
     from auto_router import edit
     from auto_router.assess.baselines import BASELINES, XGBOOST_NAME
     from auto_router.assess.report import REPORT_NAME, check_packages
+    from auto_router.assess.worth import describe_worth
     from auto_router.learn.search import config_with
     from auto_router.learn.stack_fit import MAX_ROWS
     from auto_router.train import HEADS, FitSettings, assess_router, calibrate, fit, fit_baselines, write_files
@@ -87,6 +89,11 @@ EXAMPLES = """examples:
   python -m auto_router.edit --help          # a model more, one fewer, another name, without training anew
 
 next: python model_router.py "a prompt of yours\""""
+
+NEXT = """next:
+  python model_router.py "a prompt of yours" --router {router}
+  python -m auto_router doctor --router {router}
+  make setup-litellm && .venv-litellm/bin/python -m auto_router serve --pool pool.yaml --router {router}"""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -160,6 +167,7 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         write_files(staging, artifact, train.records, held_out, test)
     print(f"\nwrote nn_router.pth, metrics.json, README.md and the .joblib companions to {folder.resolve()}")
     print(f"look at it: {(folder / REPORT_NAME).resolve()}")
+    print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(router=shlex.quote(str(folder / 'nn_router.pth')))}")
     return {"stage": 3, "folder": str(folder.resolve()), "metrics": artifact.training.metrics}
 
 

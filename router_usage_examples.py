@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from auto_router import Decision, ModelRouter
 from auto_router.errors import ProviderError, run
-from model_router import Decision, ModelRouter
 
 if TYPE_CHECKING:
     from auto_router.collect.replay import ReplayServer

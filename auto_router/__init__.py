@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from auto_router.encode.encoder import EmbeddingGenerator as EmbeddingGenerator
     from auto_router.route.router import ModelRouter as ModelRouter
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if sys.version_info < (3, 11):  # noqa: UP036  what follows would fail with a message about something else
     found = ".".join(map(str, sys.version_info[:3]))

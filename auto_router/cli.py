@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from auto_router import __version__
 from auto_router.errors import ConfigError, run
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("auto_router.init_pool", "write a pool file from five answers: your models, keys by name, prices, a judge"),
     "collect": ("prepare_hf_data", "ask every model of the pool your prompts, judge the answers"),
     "import": ("auto_router.collect.importer", "turn results or logs that you have into labels or prompts"),
     "select": ("auto_router.select_prompts", "take some of a file's prompts, to ask only those"),
@@ -24,10 +26,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "route": ("model_router", "decide one prompt"),
     "serve": ("auto_router.serve.__main__", "put the router before your apps: an OpenAI-compatible endpoint"),
     "doctor": ("auto_router.doctor", "check environment, keys, artifact and encoder, and say what to do"),
+    "completion": ("auto_router.completion", "print what bash, zsh or fish needs to complete this command"),
 }
 """The module that each command runs, and what it does."""
 
+STAGES = "auto_router.stages"
+"""The checkout's scripts, as the wheel and an editable install have them."""
+
 EXAMPLES = """examples:
+  auto-router init --output my_pool.yaml
   auto-router collect --dataset questions.jsonl --pool pool.yaml --dry-run
   auto-router train --labels labels.json --test-fraction 0.2
   auto-router route "What is the capital of Portugal?"
@@ -37,7 +44,7 @@ auto-router COMMAND --help shows the flags of a command."""
 
 def usage() -> str:
     """Return what ``auto-router --help`` prints."""
-    lines = [f"  {name:<9} {what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(["usage: auto-router COMMAND [flags]", "", "commands:", *lines, "", EXAMPLES])
 
 
@@ -57,15 +64,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if name not in COMMANDS:
         raise ConfigError(f"there is no command {name!r}; commands are {', '.join(COMMANDS)}")
-    module = COMMANDS[name][0]
     sys.argv[0] = f"auto-router {name}"  # what its --help and its errors call it
-    try:
-        command = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise ConfigError(str(error)) from error
-        raise ConfigError(f"auto-router {name} runs {module}.py, which is not installed here; run it in a checkout") from error
-    command.main(rest)
+    open_command(name).main(rest)
+
+
+def open_command(name: str) -> ModuleType:
+    """Return the module that a command runs; a stage's script is ``auto_router.stages.NAME`` where it is installed.
+
+    Raises:
+        ConfigError: it is not installed here.
+    """
+    module = COMMANDS[name][0]
+    places = [module] if module.startswith("auto_router.") else [f"{STAGES}.{module}", module]
+    for place in places:
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name not in (place, STAGES):
+                raise ConfigError(str(error)) from error
+    raise ConfigError(f"auto-router {name} runs {module}.py, which is not installed here; run it in a checkout")
 
 
 def main_and_exit() -> None:

@@ -71,6 +71,7 @@ def select_prompts(path: Path, output: Path, count: int, method: str, seed: int)
 EXAMPLES = """examples:
   python -m auto_router.select_prompts prompts.jsonl --count 600 --output chosen.jsonl
   python -m auto_router.select_prompts prompts.jsonl --count 600 --select diverse --output chosen.jsonl
+  python -m auto_router.select_prompts prompts.jsonl --count 100 --seed 1 --output few.jsonl
 
 next: python prepare_hf_data.py --dataset chosen.jsonl --dry-run"""
 

@@ -31,7 +31,7 @@ def test_every_command_shows_its_flags_under_its_own_name(
         cli.main([name, "--help"])
     out = capsys.readouterr().out
     assert "--help" in out
-    if not cli.COMMANDS[name][0].startswith("auto_router.") or name == "doctor":
+    if not cli.COMMANDS[name][0].startswith("auto_router.") or name in ("doctor", "init", "completion"):
         assert out.startswith(f"usage: auto-router {name}")
 
 
@@ -49,7 +49,7 @@ def test_usage_version_and_unknown_commands() -> None:
     assert run_command("--version").stdout == f"auto-router {auto_router.__version__}\n"
     done = run_command("trian")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "there is no command 'trian'; commands are collect, import" in done.stderr
+    assert "there is no command 'trian'; commands are init, collect, import" in done.stderr
 
 
 def test_a_script_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

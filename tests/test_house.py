@@ -31,6 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": BASE | {"data", "artifacts", "assess", "route", "serve"} | WORK,
     "client": BASE | {"data", "artifacts", "route", "serve"} | WORK,
     "doctor": BASE | {"data", "artifacts", "route"} | WORK,
+    "init_pool": BASE | {"data"},
+    "completion": BASE | {"cli", "__init__"},  # and, through it, every command by its name
     "cli": BASE | {"__init__"},  # and the faces, by name
     "__main__": {"cli"},
     "__init__": {"route", "decide", "encode", "client"},  # only where a name of theirs is asked for

@@ -18,6 +18,7 @@ from auto_router.assess.tables import (
     with_error,
     worth_line,
 )
+from auto_router.assess.worth import describe_worth
 from auto_router.data.label_trust import ALL_MODELS, describe_sources
 from auto_router.data.pool import ModelFacts
 
@@ -26,12 +27,12 @@ CARD_NAME = "README.md"
 CARD = """# Router for {count} models
 
 `nn_router.pth` predicts, from a prompt and its pictures alone, which of {count} models would answer right, and sends it to
-the one that the settings prefer. `report.html`, beside this card, shows the same and more; `metrics.json` holds every measure.
+the one that the settings prefer. `report.html`, beside this card, shows it in charts; `metrics.json` holds every measure.
 
 ## How to load it
 
 ```python
-from model_router import ModelRouter
+from auto_router import ModelRouter
 
 router = ModelRouter("nn_router.pth")
 print(router.route("Explain quantum computing"))
@@ -48,6 +49,8 @@ seed {seed}. A label is how right a model's answer was, 0 to 1; unknown ones cou
 {sources}{labels}
 
 ## How good it is
+
+**{sentence}**
 
 **{worth}** (on the test set; 95 % intervals by bootstrap over groups){unlabelled}.
 
@@ -83,6 +86,7 @@ def model_card(artifact: Artifact) -> str:
         seed=training.seed,
         labels=_labels(artifact, metrics),
         sources=_sources(metrics),
+        sentence=describe_worth(artifact),
         worth=worth_line(system),
         unlabelled=unlabelled_note(system),
         headline=_headline(system),

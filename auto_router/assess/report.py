@@ -26,11 +26,10 @@ from auto_router.assess.explorer import pack
 from auto_router.assess.health import data_health
 from auto_router.assess.tables import DASH, format_number, format_percent, format_signed
 from auto_router.assess.test_set import TestSet
+from auto_router.assess.worth import describe_worth, policy_in_force, suggest_next
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.label_trust import describe_sources
 from auto_router.data.records import Record, iter_records
-from auto_router.decide.policy import Policy, resolve_policy
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
 
@@ -69,7 +68,7 @@ def report_page(
         raise DataError("the artifact holds no metrics of these test records and models; train it again with nn_router.py")
     best_single = names.index(metrics["system"]["best_single_model"])
     explorer = pack(held_out, best_single, artifact.operating_points, training.seed)
-    explorer |= {"served": {**training.policy, "operating_point": _policy(artifact).operating_point}}
+    explorer |= {"served": {**training.policy, "operating_point": policy_in_force(artifact).operating_point}}
     read = test.file.read if with_prompts and test.file is not None else None
     return _render(
         metrics=metrics,
@@ -78,11 +77,6 @@ def report_page(
         health=data_health(train, test.records, names, held_out.prediction.novelty),
         artifact=artifact,
     )
-
-
-def _policy(artifact: Artifact) -> Policy:
-    """Return the policy that the artifact's metrics were taken under."""
-    return resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings.of(artifact.training.policy))
 
 
 def check_packages() -> None:
@@ -135,6 +129,8 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         forms=FORMS,
         at=lambda place: _at(metrics, place),
         data=data | {"charts": items},
+        worth=describe_worth(artifact),
+        next_steps=suggest_next(artifact),
         **{name: data[name] for name in ("wrong", "health", "explorer")},
     )
 
@@ -179,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise DataError(f"{arguments.test_json} is not the file this router was assessed on; give that one, or train again")
     path = arguments.output or arguments.artifacts / REPORT_NAME
     train = [record.slim() for record in iter_records(arguments.train_json)]
-    held_out = TestSet.of(test, artifact.predict(test.features, test.prompts), _policy(artifact))
+    held_out = TestSet.of(test, artifact.predict(test.features, test.prompts), policy_in_force(artifact))
     page = report_page(artifact, train, held_out, test, not arguments.without_prompts)
     write_report(path, page)
     print(f"wrote {path.resolve()} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 # What each needs, and what its routers import where its own list does not install: package, then those, and an import to time.
 PEERS: dict[str, tuple[list[str], list[str], str]] = {
-    "auto-router": ([TORCH, str(ROOT)], [], "model_router"),
+    "auto-router": ([TORCH, str(ROOT)], [], "auto_router.route.router"),
     "llmrouter-lib": (
         [TORCH, "llmrouter-lib==0.4.0"],
         ["transformers", "scikit-learn", "pandas", "pyyaml", "tqdm", "litellm", "pydantic", "pillow"],

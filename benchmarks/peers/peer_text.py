@@ -51,7 +51,7 @@ def minilm() -> Callable[[list[str]], Any]:
 
 
 def auto_router(folder: Path) -> Callable[[str], Any]:
-    from model_router import ModelRouter
+    from auto_router import ModelRouter
 
     router = ModelRouter(folder / "nn_router.pth", threads=1, cache_bytes=0)
     return router.route

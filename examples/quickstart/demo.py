@@ -10,6 +10,7 @@ collect, encode, train, route. The pictures that are routed are held out: no sta
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from auto_router.artifacts import load_artifact
+from auto_router.assess.worth import describe_worth
 from auto_router.collect.replay import ReplayServer, load_recording
 from auto_router.data.images import image_bytes
 from auto_router.data.pool import load_pool
@@ -40,6 +43,11 @@ PROMPTS = [
     "Reverse the word 'lantern'. Reply with the result only.",
     "All cats are animals. Tom is a cat. Is Tom an animal? Answer yes or no.",
 ]
+NEXT = (
+    'model_router.py "a prompt of yours"',
+    "-m auto_router init --output my_pool.yaml",
+    "prepare_hf_data.py --dataset YOUR_FILE --pool my_pool.yaml --dry-run",
+)
 PICTURES = ("picture_word", "picture_table", "picture_bar_chart", "picture_count", "picture_drawing")
 
 
@@ -94,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         outcome = "unknown" if score is None else "right" if score else "wrong"
         print(f"\n{' '.join(record.prompt.split())} [{picture}]\n{decision_table(decision)}")
         print(f"the recorded answer of {decision.model} to this held-out prompt is {outcome}")
-    print(f'\ndone in {time.perf_counter() - start:.0f} s. Try your own: {sys.executable} model_router.py "your prompt"')
+    print(f"\ndone in {time.perf_counter() - start:.0f} s. {describe_worth(load_artifact(ROOT / artifacts / 'nn_router.pth'))}")
+    print("\nnext:", *(f"{os.path.relpath(sys.executable)} {command}" for command in NEXT), sep="\n  ")
 
 
 if __name__ == "__main__":

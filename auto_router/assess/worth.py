@@ -1,0 +1,104 @@
+"""What the router is worth in a sentence of words and numbers, for report, card and console.
+
+"Same accuracy as gpt-4o (-0.1 to +0.4 points) at 41 % of its cost: USD 230 saved per 100,000 prompts; use
+operating_point="quality"." Every number is one of ``metrics.json``; the interval decides the words, never the mean alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from auto_router.artifacts import Artifact
+from auto_router.decide.policy import Policy, resolve_policy
+from auto_router.decide.settings import RouterSettings
+
+PROMPTS = 100_000
+SAME_POINTS = 2.0
+"""An interval whose ends are both nearer to 0 than this many points is called "same accuracy"."""
+SOME_COST = 0.005
+FEW_ROWS = 300
+SMALL_GAP = 0.03
+NO_GAIN = 0.005
+"""Of the prompts: a model that alone knows fewer, at the upper end of its interval, adds nothing to the pool."""
+
+MUCH_CHEAPER = 0.1
+"""Of the best single model's cost: so much less than the served point, and ``economy`` is worth a sentence."""
+
+
+def policy_in_force(artifact: Artifact) -> Policy:
+    """Return the policy that the artifact's metrics were taken under."""
+    return resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings.of(artifact.training.policy))
+
+
+def describe_worth(artifact: Artifact) -> str:
+    """Return the sentence on an artifact that holds its metrics."""
+    system, point = artifact.training.metrics["system"], policy_in_force(artifact).operating_point
+    name = system["best_single_model"]
+    if system["router"] is None:
+        return "Not known: too many test prompts have no label of the model chosen for them; label those, and train again."
+    settings = "these thresholds and costs" if point is None else f'operating_point="{point}"'
+    sentence = f"{_accuracy(system, name)}{_cost(system)}; use {settings}."
+    if system["selection"].get(name) == 1.0:
+        sentence = f"Nothing is gained with {settings}: it always asks {name}, since no other model is safely as good."
+    return sentence + _cheaper(artifact.training.metrics["operating_points"].get("economy"), system)
+
+
+def suggest_next(artifact: Artifact) -> list[str]:
+    """Return what to do next, a sentence each: more labels, another model, one model fewer, prompts to read."""
+    metrics, found = artifact.training.metrics, []
+    system = metrics["system"]
+    if metrics["rows"] < FEW_ROWS:
+        found.append(
+            f"Label more prompts: with {metrics['rows']:,} test prompts the intervals are wide. 1,000 in all are advised."
+        )
+    gap = system["oracle"] - system["best_single"]
+    if gap < SMALL_GAP:
+        found.append(
+            f"Add a model that is right where the others are wrong: the oracle is only {100 * gap:.1f} points above "
+            f"{system['best_single_model']}."
+        )
+    for name, model in metrics["per_model"].items():
+        bounds = model["oracle_gain_interval"]
+        if system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
+            found.append(f"Leave {name} out: it is never chosen, and others are right wherever it is.")
+    return [*found, "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."]
+
+
+def _accuracy(system: Mapping[str, Any], name: str) -> str:
+    bounds = system["router_minus_best_single_interval"]
+    if bounds is None:
+        return f"Accuracy {100 * system['router_minus_best_single']:+.1f} points from {name}'s"
+    low, high = (100 * bound for bound in bounds)
+    span = f"({low:+.1f} to {high:+.1f} points)"
+    if low > 0:
+        return f"More right answers than {name} {span}"
+    if high < 0:
+        return f"Fewer right answers than {name} {span}"
+    if max(-low, high) <= SAME_POINTS:
+        return f"Same accuracy as {name} {span}"
+    return f"As accurate as {name}, as far as {system['rows']:,} test prompts can tell {span},"
+
+
+def _cost(system: Mapping[str, Any]) -> str:
+    costs, share = system["costs"], system["cost_share"]
+    if not costs or share is None:
+        return ", at a cost that is not known: give every model a price"
+    saved = PROMPTS * (costs["best_single"] - costs["router"])
+    if abs(1 - share) < SOME_COST:
+        return " at the same cost"
+    change = f"USD {_format_sum(abs(saved))} {'saved' if saved > 0 else 'more'} per {PROMPTS:,} prompts"
+    return f" at {100 * share:.0f} % of its cost: {change}"
+
+
+def _cheaper(economy: Mapping[str, Any] | None, system: Mapping[str, Any]) -> str:
+    """Return a second sentence where ``economy`` costs much less than what is served; else nothing."""
+    share, bounds = (None, None) if economy is None else (economy["cost_share"], economy["minus_best_single_interval"])
+    if share is None or bounds is None or system["cost_share"] is None or share > system["cost_share"] - MUCH_CHEAPER:
+        return ""
+    low, high = (100 * bound for bound in bounds)
+    return f' For less: operating_point="economy", {low:+.1f} to {high:+.1f} points at {100 * share:.0f} % of its cost.'
+
+
+def _format_sum(usd: float) -> str:
+    return f"{usd:,.0f}" if usd >= 10 else f"{usd:.2g}"

@@ -1,0 +1,92 @@
+"""The sentence that says what the router is worth: the interval decides its words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from auto_router.artifacts import Artifact, TrainingSummary
+from auto_router.assess.worth import describe_worth, suggest_next
+from auto_router.decide.operating_points import OperatingPoint
+from tests.fakes import network
+
+SYSTEM: dict[str, Any] = {
+    "router": 0.7, "best_single_model": "gpt-4o", "router_minus_best_single": 0.001, "rows": 500,
+    "router_minus_best_single_interval": [-0.001, 0.004], "cost_share": 0.41,
+    "selection": {"gpt-4o": 0.4, "small": 0.6, "c": 0.0},
+    "best_single": 0.7, "oracle": 0.9, "costs": {"best_single": 0.0039, "router": 0.0016},
+}  # fmt: skip
+AIM = "at least the best single model's accuracy"
+
+
+def make_artifact(
+    economy: dict[str, Any] | None = None, policy: dict[str, Any] | None = None, rows: int = 500, **system: Any
+) -> Artifact:
+    points = {"economy": economy} if economy else {}
+    gains = {"gpt-4o": [0.1, 0.2], "small": [0.0, 0.001], "c": [0.0, 0.0]}
+    models = {name: {"oracle_gain_interval": bounds} for name, bounds in gains.items()}
+    metrics = {"system": SYSTEM | system, "operating_points": points, "rows": rows, "per_model": models}
+    fitted = {name: OperatingPoint(AIM, "gpt-4o", evidence={"cost share": 0.4}) for name in ("accuracy", "quality")}
+    training = TrainingSummary(metrics=metrics, policy=policy or {})
+    return Artifact(network(5), ("gpt-4o", "small", "c"), {}, operating_points=fitted, training=training)
+
+
+def sentence(economy: dict[str, Any] | None = None, **given: Any) -> str:
+    return describe_worth(make_artifact(economy, **given))
+
+
+def test_the_whole_sentence() -> None:
+    assert sentence() == (
+        "Same accuracy as gpt-4o (-0.1 to +0.4 points) at 41 % of its cost: USD 230 saved per 100,000 prompts; "
+        'use operating_point="quality".'
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ([0.012, 0.03], "More right answers than gpt-4o (+1.2 to +3.0 points) at"),
+        ([-0.03, -0.001], "Fewer right answers than gpt-4o (-3.0 to -0.1 points) at"),
+        ([-0.02, 0.02], "Same accuracy as gpt-4o (-2.0 to +2.0 points) at"),
+        ([-0.021, 0.02], "As accurate as gpt-4o, as far as 500 test prompts can tell (-2.1 to +2.0 points), at"),
+        (None, "Accuracy +0.1 points from gpt-4o's at"),
+    ],
+)
+def test_the_interval_decides_the_words(bounds: list[float] | None, words: str) -> None:
+    assert sentence(router_minus_best_single_interval=bounds).startswith(words)
+
+
+def test_costs_that_are_unknown_equal_or_higher_are_said() -> None:
+    assert "at a cost that is not known: give every model a price;" in sentence(costs=None, cost_share=None)
+    assert "points) at the same cost;" in sentence(cost_share=1.0)
+    assert "at 120 % of its cost: USD 78 more per 100,000 prompts" in sentence(
+        cost_share=1.2, costs={"best_single": 0.0039, "router": 0.00468}
+    )
+    assert "USD 0.11 saved" in sentence(costs={"best_single": 5.71e-6, "router": 4.66e-6})
+
+
+def test_a_router_that_gains_nothing_says_so_and_names_what_costs_less() -> None:
+    economy = {"cost_share": 0.44, "minus_best_single_interval": [-0.011, 0.007]}
+    assert sentence(economy, selection={"gpt-4o": 1.0, "small": 0.0}, cost_share=1.0) == (
+        'Nothing is gained with operating_point="quality": it always asks gpt-4o, since no other model is safely as good. '
+        'For less: operating_point="economy", -1.1 to +0.7 points at 44 % of its cost.'
+    )
+    assert "For less" not in sentence(economy)  # hardly less than what is served
+
+
+def test_settings_of_ones_own_and_missing_labels() -> None:
+    assert sentence(policy={"model_thresholds": {"small": 0.5}}).endswith("use these thresholds and costs.")
+    assert sentence(router=None).startswith("Not known: too many test prompts have no label")
+
+
+def test_what_to_do_next_follows_the_figures() -> None:
+    read = "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."
+    unused = "Leave c out: it is never chosen, and others are right wherever it is."
+    assert suggest_next(make_artifact()) == [unused, read]
+    steps = suggest_next(make_artifact(rows=149, oracle=0.71, selection={"gpt-4o": 0.5, "small": 0.4, "c": 0.1}))
+    assert [step.split(":")[0] for step in steps[:-1]] == [
+        "Label more prompts",
+        "Add a model that is right where the others are wrong",
+    ]
+    assert "1.0 points above gpt-4o" in steps[1]

@@ -1,0 +1,98 @@
+"""What makes the site of the docs, and what measures how hard they are to read."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import build_docs
+import pytest
+import readability
+import yaml
+
+from auto_router.assess import tables
+from auto_router.decide import eligibility, rule
+from auto_router.decide.operating_points import PROMISES
+from tests.checkout import ROOT
+
+HARD = "The operationalisation of heterogeneous infrastructural interdependencies necessitates considerable organisational " * 3
+
+
+def test_prose_is_what_is_read() -> None:
+    page = (
+        "# A heading of some length here\n\nIt costs 0.41 of that, as [the page](docs/a.md) says. `make demo` runs it all.\n\n"
+        "| a table | is left out here |\n\n```bash\npython nothing of this is read\n```\n<!-- nor is this comment -->\n"
+        "- The first item has no point\n- The second item ends here.\n"
+    )
+    assert readability.sentences_of(page) == [
+        "It costs 0.41 of that, as the page says.",
+        "Code runs it all.",
+        "The first item has no point",
+        "The second item ends here.",
+    ]
+
+
+def test_hard_pages_are_told_from_easy_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    easy, hard = tmp_path / "easy.md", tmp_path / "hard.md"
+    easy.write_text("The router picks a model. It costs less. You keep the quality.", encoding="utf-8")
+    hard.write_text(f"{HARD}of everything.", encoding="utf-8")
+    readability.main([str(easy)])
+    with pytest.raises(SystemExit, match="1"):
+        readability.main([str(hard), "--longest", "1"])
+    assert "too hard" in capsys.readouterr().out
+    assert readability.read_page("").is_easy
+
+
+def test_every_page_of_the_docs_is_easy() -> None:
+    pages = readability.pages()
+    assert {page.name for page in pages} >= {"README.md", "faq.md", "glossary.md"}
+    assert [page.name for page in pages if not readability.read_page(page.read_text(encoding="utf-8")).is_easy] == []
+
+
+def test_the_glossary_has_every_word_that_a_user_meets() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    reasons = {value for name, value in vars(rule).items() if name.isupper() and isinstance(value, str)}
+    reasons |= {value for name, value in vars(eligibility).items() if name.isupper() and isinstance(value, str)}
+    assert len(reasons) >= 8
+    assert [word for word in sorted(reasons) if f"`{word}`" not in text] == []
+    measures = re.findall(r'\["(n?[A-Z]\w*)', inspect.getsource(tables.cost_quality_table))
+    words = {*measures, *PROMISES, "accuracy", "oracle", "Brier", "ECE", "gap closed", "quality kept", "cost saved", "novelty"}
+    assert {"AIQ", "QNC", "RankScore", "PerfGain"} <= words
+    assert [word for word in sorted(words) if word not in text] == []
+
+
+def test_a_diagram_becomes_lines_of_text() -> None:
+    graph = "graph LR\n    A[your prompt<br>and images] --> B{who?} -- one can --> C[a model]\n    B --> D[the best]\n"
+    assert build_docs.draw_as_text(graph) == (
+        "```text\nyour prompt and images → who? —(one can)→ a model\nwho? → the best\n```"
+    )
+
+
+def test_links_point_to_where_the_pages_lie() -> None:
+    assert build_docs.turn_links("[a](docs/faq.md#x) [b](CHANGELOG.md)", True) == "[a](faq.md#x) [b](changelog.md)"
+    assert build_docs.turn_links("[a](pool.md) [b](../SECURITY.md)", False) == "[a](pool.md) [b](security-reports.md)"
+
+
+def test_the_navigation_has_every_page() -> None:
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    def leaves(entries: list[object]) -> list[str]:
+        places: list[str] = []
+        for entry in entries:
+            assert isinstance(entry, dict)
+            for value in entry.values():
+                places += leaves(value) if isinstance(value, list) else [value]
+        return places
+
+    named = leaves(settings["nav"])
+    pages = [page.name for page in (ROOT / "docs").glob("*.md")]
+    assert sorted(named) == sorted([*pages, *build_docs.TOP_PAGES.values(), "commands.md", "api.md"])
+    assert settings["theme"]["font"] is False, "fonts would come from the web"
+
+
+def test_the_api_page_names_what_is_there() -> None:
+    for path, _ in build_docs.API.values():
+        module, _, name = path.rpartition(".")
+        source = ROOT / f"{path.replace('.', '/')}.py"
+        assert source.exists() or f"class {name}" in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"), path
