@@ -58,6 +58,7 @@ class Labelled:
     right: bool
     choices: tuple[str, ...] = ()
     key: str = ""
+    question: str = ""
 
 
 @dataclass
@@ -102,7 +103,7 @@ def read_prose(data: Path) -> Iterator[Labelled]:
         choices = tuple(re.findall(r"\([A-Z]\) (.*?)\s*(?=\([A-Z]\) |$)", options.group(1))) if options else ()
         right = row["right"] is not (key in faults)
         group = "prose numbers" if row["source"].split("/")[0] in NUMBER_SETS else "prose yes/no and options"
-        yield Labelled(group, row["source"], row["reference"], row["answer"], right, choices, key)
+        yield Labelled(group, row["source"], row["reference"], row["answer"], right, choices, key, row["question"])
         faults.pop(key, None)
     if faults:
         raise SystemExit(f"{FAULTS.name} names answers that the data does not have: {', '.join(faults)}")
@@ -128,7 +129,7 @@ def count(answers: Sequence[Labelled]) -> tuple[dict[str, Tally], list[str]]:
     tallies: dict[str, Tally] = defaultdict(lambda: Tally(Counter()))
     lines = []
     for answer in answers:
-        verdict = match(answer.answer, answer.reference, answer.choices)
+        verdict = match(answer.answer, answer.reference, answer.choices, answer.question)
         for name in (answer.source, answer.group):
             tallies[name].counts[verdict, answer.right] += 1
         if verdict is not None and verdict is not answer.right:

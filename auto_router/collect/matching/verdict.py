@@ -33,6 +33,7 @@ from auto_router.collect.matching.final_answer import (
     read_worked_answer,
     strip_reasoning,
 )
+from auto_router.collect.matching.restated import Claim, read_claim, read_conclusion
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.stated_number import names_value, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
@@ -66,6 +67,7 @@ class Reading:
     statements: Sequence[Statement]
     sentences: Sequence[str]
     conditional: bool = False  # the reference itself is tied to a condition
+    claim: Claim | None = None  # what the question asks whether it is so
 
 
 def read_response(text: str) -> Reading:
@@ -76,18 +78,19 @@ def read_response(text: str) -> Reading:
     return Reading(text, find_statements(text), last_sentences(text))
 
 
-def match(response: str, references: str | Sequence[str], choices: Sequence[str] = ()) -> bool | None:
+def match(response: str, references: str | Sequence[str], choices: Sequence[str] = (), question: str = "") -> bool | None:
     """Is ``response`` right by its reference? None where no rule can tell.
 
     Args:
         references: one right answer, or several: right if any matches, wrong only if every one is decidedly missed. A reference
             that is a worked solution is read to its final value, one that is a printed list or SQuAD struct to its items.
         choices: the texts of the options in their order (A, B, …), so that an option's text stands for its letter and back.
+        question: the prompt. Where it asks whether something is so, an answer may say yes or no in the question's own words.
     """
     answer = strip_reasoning(response)
     if not answer:
         return None
-    read = read_response(answer)
+    read = replace(read_response(answer), claim=read_claim(question))
     wanted = [
         item for reference in ([references] if isinstance(references, str) else references) for item in _alternatives(reference)
     ]
@@ -143,10 +146,17 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
         return _match_letters(response, letters)
     truth = truth_value(reference)
     if truth is not None:
-        return _compare(
-            _read(response, lambda s: read_truth(s.text), [read_truth(s) for s in response.sentences[:1]]), lambda v: v is truth
-        )
+        return _compare(_read_truth_of(response), lambda value: value is truth)
     return _match_value(response, reference)
+
+
+def _read_truth_of(response: Reading) -> bool | Rejected | Unclear | None:
+    """Read what a response states of a yes/no question, else what its conclusion says in the question's own words."""
+    if response.claim is not None and _read(response, lambda s: read_truth(s.text)) is None:
+        said = read_conclusion(response.sentences, response.claim)
+        if said is not None:
+            return said
+    return _read(response, lambda s: read_truth(s.text), [read_truth(s) for s in response.sentences[:1]])
 
 
 def _match_value(response: Reading, reference: str) -> bool | None:
