@@ -33,8 +33,8 @@ from auto_router.collect.matching.final_answer import (
     read_worked_answer,
     strip_reasoning,
 )
-from auto_router.collect.matching.restated import Claim, read_claim, read_conclusion
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
+from auto_router.collect.matching.restated import Claim, read_claim, read_conclusion
 from auto_router.collect.matching.stated_number import names_value, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
     OPTION,
@@ -119,8 +119,11 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
     reference = read_worked_answer(reference.strip()).strip()
     if not reference:
         return None
-    if choices:
-        verdict = _match_option(response, reference, choices)
+    place = _option_place(reference, choices)
+    if place is not None:
+        verdict = _match_option(response, place, choices)
+        if verdict is None and all(_is_moment(choice) for choice in choices):
+            verdict = _match_value(response, choices[place].strip())  # another moment than all of the options' is wrong
         if verdict is not None:
             return verdict if isinstance(verdict, bool) else None
     if _has_same_words(response, reference):
@@ -151,12 +154,15 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
 
 
 def _read_truth_of(response: Reading) -> bool | Rejected | Unclear | None:
-    """Read what a response states of a yes/no question, else what its conclusion says in the question's own words."""
-    if response.claim is not None and _read(response, lambda s: read_truth(s.text)) is None:
+    """Read what a response states of a yes/no question; where it states nothing, what it says in the question's own words."""
+    stated = _read(response, lambda s: read_truth(s.text))
+    if response.claim is not None:
         said = read_conclusion(response.sentences, response.claim)
-        if said is not None:
+        if said is not None and stated is None:
             return said
-    return _read(response, lambda s: read_truth(s.text), [read_truth(s) for s in response.sentences[:1]])
+        if isinstance(said, bool) and said is (not stated):  # "the answer is yes: the coin is tails up"
+            return UNCLEAR
+    return stated if stated is not None else _read(response, lambda s: None, [read_truth(s) for s in response.sentences[:1]])
 
 
 def _match_value(response: Reading, reference: str) -> bool | None:
@@ -288,15 +294,21 @@ def _match_number(response: Reading, reference: str) -> bool | None:
     return same
 
 
-def _match_option(response: Reading, reference: str, choices: Sequence[str]) -> bool | Unclear | None:
+def _option_place(reference: str, choices: Sequence[str]) -> int | None:
+    """Return which option a reference is, by its text or its letter; None where it is none."""
+    bare = reference.strip("(). ").upper()
+    named = [place for place, choice in enumerate(choices) if fold(choice) == fold(reference)]
+    letters = MAX_LETTERS[: len(choices)]
+    return named[0] if len(named) == 1 else letters.index(bare) if len(bare) == 1 and bare in letters else None
+
+
+def _is_moment(text: str) -> bool:
+    return bool(read_dates(text)) or read_time(text, reference=True) is not None
+
+
+def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> bool | Unclear | None:
     """Match by which option is meant: its letter, its text, or both; UNCLEAR where they contradict."""
     letters = MAX_LETTERS[: len(choices)]
-    bare = reference.strip("(). ")
-    named = [place for place, choice in enumerate(choices) if fold(choice) == fold(reference)]
-    if len(named) != 1:
-        named = [letters.index(bare.upper())] if len(bare) == 1 and bare.upper() in letters else []
-    if not named:
-        return None
 
     def read(statement: Statement) -> int | Rejected | Unclear | None:
         letter = read_letter(statement.text, letters, stands_alone=statement.source in ("line", "first", "bold"))
@@ -315,7 +327,7 @@ def _match_option(response: Reading, reference: str, choices: Sequence[str]) -> 
 
     prose = [read(Statement(sentence, "answer", 0)) for sentence in response.sentences[:1]]
     value = _read(response, read, prose)
-    return value if isinstance(value, Unclear) else _compare(value, lambda place: place == named[0])
+    return value if isinstance(value, Unclear) else _compare(value, lambda place: place == wanted)
 
 
 def _which(statement: Statement, choices: Sequence[str]) -> int | None:
