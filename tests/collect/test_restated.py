@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_router.collect.matching.restated import read_claim
@@ -96,6 +96,7 @@ def test_only_yes_no_references_are_read_this_way() -> None:
     assert match("A swan would not fit in a shoebox.", "no") is None
 
 
+@settings(max_examples=30)
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_any_question_and_answer_are_read(question: str, answer: str) -> None:
     read_claim(question + "?")

@@ -170,36 +170,39 @@ NATIVE_FORMS = {
     "twice": {"tool_calls": [{"function": FUNCTION}, {"function": FUNCTION}], "content": None},
     "words": {"content": "It rains in Rome."},
 }
-RIGHT_FORMS = {"chat", "beside-text", "legacy", "part", "responses", "stream"}
+RIGHT_FORMS = {"chat", "beside-text", "legacy", "part", "responses"}
 
 
 def call_natively(body: dict[str, Any]) -> Reply:
-    """Reply in the form that the model's name says."""
-    name = body["model"]
-    if name == "stream":
+    """Reply in the form that the prompt ends with; the model that streams gives the right call in pieces."""
+    form = body["messages"][-1]["content"].split()[-1]
+    if body.get("stream"):
         events = [{"choices": [{"index": 0, "delta": piece, "finish_reason": None}]} for piece in PIECES]
         events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
         text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
         return raw(text.encode(), Content_Type="text/event-stream")
-    if name == "responses":
+    if form == "responses":
         output = [{"type": "reasoning", "summary": []}, {"type": "function_call", "call_id": "c1", **FUNCTION}]
         return raw({"object": "response", "status": "completed", "error": None, "output": output, "usage": {"input_tokens": 9}})
-    choice = {"index": 0, "message": {"role": "assistant", **NATIVE_FORMS[name]}, "finish_reason": "tool_calls"}
+    choice = {"index": 0, "message": {"role": "assistant", **NATIVE_FORMS[form]}, "finish_reason": "tool_calls"}
     return raw({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 2}})
 
 
 def test_calls_beside_the_text_are_read_over_http(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = [*NATIVE_FORMS, "responses", "stream"]
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
-    write_rows(tmp_path / "rows.jsonl", [{"prompt": f"Weather in Rome, {n}?", "answer": CALL} for n in range(2)])
+    write_rows(
+        tmp_path / "rows.jsonl",
+        [{"prompt": f"Weather in Rome as {form}", "answer": CALL} for form in [*NATIVE_FORMS, "responses"]],
+    )
     with ChatServer(call_natively) as server:
         extra = {"base_url": server.url, "parameters": {"tools": tools}}
-        write_pool(tmp_path / "pool.yaml", [{"name": n, "stream": n == "stream", **extra} for n in names])
+        write_pool(tmp_path / "pool.yaml", [{"name": "whole", **extra}, {"name": "streamed", "stream": True, **extra}])
         assert stage1(*flags(tmp_path), "--scorer", "tool-call") == 0
     capsys.readouterr()
     assert all(body["tools"] == tools for body in server.bodies)
-    for record in read_evaluations(tmp_path / "out"):
-        assert record["model_scores"] == {name: int(name in RIGHT_FORMS) for name in names}
+    records = read_evaluations(tmp_path / "out")
+    assert {record["prompt"].split()[-1] for record in records if record["model_scores"]["whole"]} == RIGHT_FORMS
+    assert all(record["model_scores"]["whole"] in (0, 1) and record["model_scores"]["streamed"] == 1 for record in records)
 
 
 def test_calls_without_arguments_are_equal() -> None:

@@ -58,6 +58,7 @@ HEDGE = re.compile(
     one_of(r"""
     \b(?:maybe|perhaps|(?:might|may|could) (?:also )?be|possibly|probably|likely|either|guess\w*|unsure|not sure|uncertain)\b
     \b(?:depend\w*|if|unless|whether|seems?|plausible|hard to (?:say|tell|choose))\b
+    \b(?:common|typical|frequent|usual|classic|easy) (?:mistake|error|trap|misconception|pitfall|distractor|wrong answer)s?\b
     \b(?:some (?:people )?|they |people |many |others )(?:say|think|claim|believe)\b
     \b(?:vielleicht|peut-être|quizás|talvez|forse|возможно)\b|可能|也许|かもしれ|\?
 """),

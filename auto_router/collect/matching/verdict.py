@@ -20,7 +20,7 @@ from auto_router.collect.matching.choices import (
     read_truth,
     truth_value,
 )
-from auto_router.collect.matching.dates import read_dates, read_time, same_date, same_time
+from auto_router.collect.matching.dates import is_moment, read_dates, read_time, same_date, same_time
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import (
@@ -122,7 +122,7 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
     place = _option_place(reference, choices)
     if place is not None:
         verdict = _match_option(response, place, choices)
-        if verdict is None and all(_is_moment(choice) for choice in choices):
+        if verdict is None and all(is_moment(choice) for choice in choices):
             verdict = _match_value(response, choices[place].strip())  # another moment than all of the options' is wrong
         if verdict is not None:
             return verdict if isinstance(verdict, bool) else None
@@ -134,16 +134,11 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
         return _match_literal(response, reference)
     bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", reference).replace("$", "").strip()
     option = OPTION.match(bare)
-    if re.fullmatch(r"\(?[A-Za-z][).]?", bare) or (option and option.group("text")):
-        letter = (
-            bare.strip("().").upper()
-            if option is None or not option.group("text")
-            else str(option.group("letter") or option.group("inner")).upper()
-        )
-        by_letter = _match_letter(response, letter)
-        if by_letter is None and option and option.group("text"):
-            return _match(response, option.group("text"), ()) or None
-        return by_letter
+    named = option if option and option.group("text") else None
+    if named or re.fullmatch(r"\(?[A-Za-z][).]?", bare):
+        letter = str(named.group("letter") or named.group("inner")) if named else bare.strip("().")
+        by_letter = _match_letter(response, letter.upper())
+        return _match(response, named.group("text"), ()) or None if by_letter is None and named else by_letter
     letters = read_letters(bare, LETTERS)
     if letters is not None and len(letters) > 1:
         return _match_letters(response, letters)
@@ -302,10 +297,6 @@ def _option_place(reference: str, choices: Sequence[str]) -> int | None:
     return named[0] if len(named) == 1 else letters.index(bare) if len(bare) == 1 and bare in letters else None
 
 
-def _is_moment(text: str) -> bool:
-    return bool(read_dates(text)) or read_time(text, reference=True) is not None
-
-
 def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> bool | Unclear | None:
     """Match by which option is meant: its letter, its text, or both; UNCLEAR where they contradict."""
     letters = MAX_LETTERS[: len(choices)]
@@ -392,9 +383,15 @@ def _match_words(response: Reading, reference: str) -> bool | None:
     wanted = fold(reference)
     items = list_items(reference)
 
-    def read(statement: Statement) -> bool | None:
+    others: list[str] = []  # that stronger markers give
+
+    def read(statement: Statement) -> bool | Unclear | None:
         same = any(fold(part) == wanted or (len(items) > 1 and list_items(part) == items) for part in list_wordings(statement))
-        return True if wanted and same else False if denies(statement.text, wanted) else None
+        marked = statement.source in ("final", "answer")
+        if wanted and same:
+            return UNCLEAR if others and marked else True
+        others.extend([statement.text] if marked and wanted not in fold(statement.text) else [])
+        return False if denies(statement.text, wanted) else None
 
     value = _read(response, read)
     return value if isinstance(value, bool) else None
