@@ -28,6 +28,7 @@ SAYS_YES = [
     (COIN, "Ann flips the coin, so the coin is now tails up. Bob flips it. So the coin is heads up again."),
 ]
 SAYS_NO = [
+    (BOX, "A swan would fit in a shoebox? No."),
     (BOX, "A swan is large. Therefore, a swan would not fit in a shoebox."),
     (BOX, "The swan wouldn't fit in the shoebox, as its neck is too long."),
     (BOX, "It is highly unlikely that a swan would fit in a shoebox."),
@@ -73,6 +74,11 @@ SAYS_NEITHER = [
     ("What is the capital of France?", "The capital is not Rome."),
     (COIN, "Therefore, the answer is yes, the coin is still tails up."),
     ("Is the train late?", "The train is not late yet."),
+    ("Is -3 greater than 3?", "3 is greater than 3."),
+    (BOX, "The claim that a swan would fit in a shoebox is popular."),
+    (BOX, "Unless folded, a swan would not fit in a shoebox."),
+    (BOX, "It is not true that a swan would not fit in a shoebox."),
+    (BOX, "A swan would fit in a shoebox. Just kidding, sorry, no way."),
 ]
 
 

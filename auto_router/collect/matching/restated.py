@@ -67,6 +67,7 @@ _QUESTION = re.compile(
     r"(?P<verb>is|are|was|were|do|does|did|can|could|will|would|has|have|had|should|may|might|must)\s+(?P<claim>[^?]{2,400})\?\W*",
     re.IGNORECASE,
 )
+_FORMULA = re.compile(r"[<>=+*/^\\|≤≥≠]|(?<!\w)[-−]\d")  # signs that no word of a claim holds
 _OPEN_CLAIM = re.compile(r"\b(?:or|nor|only)\b", re.IGNORECASE)
 _LEADS = one_of(r"""
     therefore|thus|hence|so|then|overall|finally|ultimately|consequently|accordingly|however|additionally|clearly|obviously
@@ -148,7 +149,7 @@ def read_claim(question: str) -> Claim | None:
         return None
     claim = (found[0].group("lead") or "") + found[0].group("claim")
     raw = _split(claim)
-    if _OPEN_CLAIM.search(claim) or not _NEGATIONS.isdisjoint(raw):
+    if _OPEN_CLAIM.search(claim) or _FORMULA.search(claim) or not _NEGATIONS.isdisjoint(raw):
         return None
     words = [_stem(word) for word in raw if word not in _FILLERS | _MODALS]
     names = {_stem(word.lower()) for word in re.findall(r"\b[A-Z][\w'’]+", claim)}
@@ -195,7 +196,7 @@ def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
     text, affirmed = _strip_leads(clause[:MAX_CLAUSE], claim)
     words = _split(text)
     turns = tuple(turn for turn in _find_turns(text) if not (turn[:4] == "not " and _stem(turn[4:]) in claim.words))
-    if not words or turns != claim.turns:
+    if not words or turns != claim.turns or _FORMULA.search(text):
         return None
     earlier = _split(_LEAD.sub("", before))
     same_subject = not earlier or earlier[0] in _PRONOUNS or not {*map(_stem, earlier)}.isdisjoint(claim.words)
