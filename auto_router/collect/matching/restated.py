@@ -19,7 +19,7 @@ from auto_router.collect.matching.phrases import list_words, one_of
 MAX_QUESTION = 4_000  # characters; the question stands at the end of a long prompt
 MAX_CLAUSE = 400  # characters
 MAX_CLAUSES = 4  # of a sentence, from its last one back
-MAX_WORDS = 40  # of a claim
+MAX_CLAIM_WORDS = 40  # of a claim
 
 
 def _lines(text: str) -> Iterator[list[str]]:
@@ -155,7 +155,7 @@ def read_claim(question: str) -> Claim | None:
     names = {_stem(word.lower()) for word in re.findall(r"\b[A-Z][\w'’]+", claim)}
     asks = _MODALS.intersection([found[0].group("verb").lower(), *raw])
     modals = _MODALS if asks & _POSSIBLY else _SURELY if asks else frozenset()
-    return Claim(tuple(words), frozenset(names), modals, _find_turns(claim)) if 1 < len(words) <= MAX_WORDS else None
+    return Claim(tuple(words), frozenset(names), modals, _find_turns(claim)) if 1 < len(words) <= MAX_CLAIM_WORDS else None
 
 
 def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | None:

@@ -42,7 +42,7 @@ _RANGE_AFTER = re.compile(
     (?:at )?(?:most|least)\b|and (?:up|upwards?|above|over|older|under|below)\b|(?:minimum|maximum|tops)\b
     give or take\b|-?ish\b|[人名個个件本枚岁歳次回点]?(?:以[上下内]|未満)
     oder (?:mehr|weniger)\b|(?:ou|et) plus\b|o más\b|ou mais\b
-    dozens?\b|(?:°\w? |\w+ )?(?:below|under) (?:zero|0)\b|unter null\b|bajo cero\b|sotto zero\b
+    (?:°\w? |\w+ )?(?:below|under) (?:zero|0)\b|unter null\b|bajo cero\b|sotto zero\b
     (?:squared|cubed|factorial|doubled|tripled|halved)\b|-?\s?fold\b|(?:percent|%)\s+of\b|(?:raised )?to the (?:power
     \w+ power)\b
     (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
