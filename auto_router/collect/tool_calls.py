@@ -41,7 +41,7 @@ def read_tool_calls(text: str) -> list[str] | None:
         inner = call.get("function", call) if isinstance(call, Mapping) else None
         if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
             return None
-        given = next((inner[name] for name in ("arguments", "parameters", "input") if inner.get(name) is not None), {})
+        given: Any = next((inner[name] for name in ("arguments", "parameters", "input") if inner.get(name) is not None), {})
         calls.append(json.dumps([inner["name"], _read_arguments(given)], sort_keys=True))
     return calls or None
 

@@ -154,13 +154,13 @@ def test_a_tool_call_is_right_to_the_letter(text: str, right: int) -> None:
 
 
 ARGUMENTS = '{"city": "Rome", "days": 2}'
-FUNCTION = {"name": "weather", "arguments": ARGUMENTS}
-PIECES = [
+FUNCTION: dict[str, Any] = {"name": "weather", "arguments": ARGUMENTS}
+PIECES: list[dict[str, Any]] = [
     {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}}]},
     {"tool_calls": [{"index": 0, "function": {"arguments": ARGUMENTS[:9]}}]},
     {"tool_calls": [{"index": 0, "function": {"arguments": ARGUMENTS[9:]}}]},
 ]
-NATIVE_FORMS = {
+NATIVE_FORMS: dict[str, dict[str, Any]] = {
     "chat": {"tool_calls": [{"id": "c1", "type": "function", "function": FUNCTION}], "content": None},
     "beside-text": {"tool_calls": [{"id": "c1", "type": "function", "function": FUNCTION}], "content": "I look it up."},
     "legacy": {"function_call": FUNCTION, "content": None},
@@ -182,9 +182,19 @@ def call_natively(body: dict[str, Any]) -> Reply:
         text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
         return raw(text.encode(), Content_Type="text/event-stream")
     if form == "responses":
-        output = [{"type": "reasoning", "summary": []}, {"type": "function_call", "call_id": "c1", **FUNCTION}]
-        return raw({"object": "response", "status": "completed", "error": None, "output": output, "usage": {"input_tokens": 9}})
-    choice = {"index": 0, "message": {"role": "assistant", **NATIVE_FORMS[form]}, "finish_reason": "tool_calls"}
+        output: list[dict[str, Any]] = [
+            {"type": "reasoning", "summary": []},
+            {"type": "function_call", "call_id": "c1", **FUNCTION},
+        ]
+        reply: dict[str, Any] = {
+            "object": "response",
+            "status": "completed",
+            "error": None,
+            "output": output,
+            "usage": {"input_tokens": 9},
+        }
+        return raw(reply)
+    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", **NATIVE_FORMS[form]}, "finish_reason": "tool_calls"}
     return raw({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 2}})
 
 
