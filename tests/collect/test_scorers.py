@@ -177,7 +177,7 @@ def call_natively(body: dict[str, Any]) -> Reply:
     """Reply in the form that the prompt ends with; the model that streams gives the right call in pieces."""
     form = body["messages"][-1]["content"].split()[-1]
     if body.get("stream"):
-        events = [{"choices": [{"index": 0, "delta": piece, "finish_reason": None}]} for piece in PIECES]
+        events: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": piece, "finish_reason": None}]} for piece in PIECES]
         events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
         text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
         return raw(text.encode(), Content_Type="text/event-stream")
