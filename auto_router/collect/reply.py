@@ -83,7 +83,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
         return _refuse(replace(refusal, status=status), headers, _load_or_none(body), f"HTTP {status}")
     text = decode(body)
     try:
-        reply, whole = (json.loads(text), True) if not is_event_stream(text) else join_events(text)
+        reply, whole = load_reply(text)
     except (ValueError, RecursionError) as error:
         return Response(None, latency_s=latency_s, error=shorten(f"answer is not JSON: {error}"), body=text)
     if not whole:
@@ -92,6 +92,37 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
     if problem is not None:
         return _refuse(problem, headers, reply, "error in a reply of HTTP 200")
     return _read_answer(reply, Response(None, latency_s=latency_s, body=text))
+
+
+def load_reply(text: str) -> tuple[Any, bool]:
+    """Return what a body holds, a reply of the Responses API as a chat completion, and whether it came to its end.
+
+    Raises:
+        ValueError: it is neither JSON nor a stream of events.
+    """
+    reply, whole = join_events(text) if is_event_stream(text) else (json.loads(text), True)
+    return _as_chat(reply), whole
+
+
+def _as_chat(reply: Any) -> Any:
+    """Return a reply of the Responses API in the form of a chat completion; any other as it is."""
+    output = reply.get("output") if isinstance(reply, Mapping) and "choices" not in reply else None
+    if not isinstance(output, list):
+        return reply
+    items = [item for item in output if isinstance(item, Mapping)]
+    contents = [item.get("content") if item.get("type") == "message" else [item] for item in items]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    details = reply.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, Mapping) else None
+    finish = reason or {"completed": "stop"}.get(str(reply.get("status")), reply.get("status"))
+    return {**reply, "choices": [{"index": 0, "message": {"role": "assistant", "content": parts}, "finish_reason": finish}]}
+
+
+def first_message(reply: Any) -> Mapping[str, Any]:
+    """Return the message of a chat completion; an empty one where it has none."""
+    choice = _first_choice(reply) or {}
+    message = choice.get("message") or choice.get("delta")
+    return message if isinstance(message, Mapping) else {}
 
 
 def read_again(response: Response) -> Response:
@@ -201,8 +232,7 @@ def _read_answer(reply: Any, blank: Response) -> Response:
     response = replace(_with_usage(blank, usage), finish_reason="length" if kind in _CUT else finish)
     if kind in _BROKEN:
         raise PassingFailure(f"the answer broke off (finish reason {finish})", billed=True, response=response)
-    message = choice.get("message") or choice.get("delta")
-    text, reasoning = _read_message(message if isinstance(message, Mapping) else {})
+    text, reasoning = _read_message(first_message(reply))
     if kind in _WITHHELD:
         return replace(response, error="content filter: the answer was withheld", settled=True)
     if not text.strip():
@@ -250,7 +280,7 @@ def _read_content(content: Any) -> tuple[str, str, str]:
             reasoning.append(kind)
         elif kind == "refusal":
             refusals.append(part.get("refusal") or value)
-        elif isinstance(value, str) and "tool" not in kind:
+        elif isinstance(value, str) and "tool" not in kind and "call" not in kind:
             texts.append(value)
     return "".join(texts), "".join(r for r in refusals if isinstance(r, str)), "".join(reasoning)
 
@@ -293,6 +323,10 @@ def join_events(text: str) -> tuple[dict[str, Any], bool]:
 def _add(message: dict[str, Any], delta: Any) -> None:
     if not isinstance(delta, Mapping):
         return
+    calls = delta.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        if isinstance(call, Mapping):
+            _add_call(message.setdefault("tool_calls", []), call)
     for name in JOINED:
         piece, before = delta.get(name), message.get(name)
         if isinstance(piece, str) and isinstance(before, str | None):
@@ -303,6 +337,19 @@ def _add(message: dict[str, Any], delta: Any) -> None:
                 {"type": "text", "text": part} if isinstance(part, str) else part
                 for part in [*parts, *([piece] if isinstance(piece, str) else piece)]
             ]
+
+
+def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
+    """Add a piece of a call of a tool: of the one that its index names, whose arguments come bit by bit."""
+    index = piece.get("index", len(calls))
+    call = next((call for call in calls if call["index"] == index), None)
+    if call is None:
+        call = {"index": index, "function": {"name": "", "arguments": ""}}
+        calls.append(call)
+    function = piece.get("function")
+    for name in ("name", "arguments"):
+        if isinstance(function, Mapping) and isinstance(function.get(name), str):
+            call["function"][name] += function[name]
 
 
 def _events(text: str) -> Iterator[dict[str, Any] | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib
 import json
 import math
@@ -19,14 +20,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
+
+from tqdm import tqdm
 
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.matching.final_answer import strip_reasoning
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_printed
+from auto_router.collect.tool_calls import find_tool_calls, read_tool_calls
 from auto_router.errors import ConfigError, needs_extra
 
 Scorer = Callable[[Question, str], float | None]
@@ -34,9 +39,21 @@ SCORER_GROUP = "auto_router.scorers"  # of entry points
 CPU_SECONDS, WALL_SECONDS = 10, 60
 MAX_MEMORY_BYTES, MAX_FILE_BYTES = 2**30, 2**24
 _FENCE = re.compile(r"```[ \t]*\w*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+# Leaves the network: into a user and a network namespace, or, as root where those are refused, a network namespace alone.
+_ISOLATE = """
+def isolate():
+    import ctypes, os, sys
+    if sys.platform != 'linux':
+        return 'this system has no network namespaces'
+    libc = ctypes.CDLL(None, use_errno=True)
+    if any(libc.unshare(flags) == 0 for flags in (0x50000000, 0x40000000)):
+        return ''
+    return 'network namespaces are refused: ' + os.strerror(ctypes.get_errno())
+"""
 # Run before any of the program, which begins only if every limit is set.
 _START = """
 import resource, runpy, sys
+isolate()
 for kind, limit in {limits}:
     resource.setrlimit(getattr(resource, kind), limit)
 sys.stderr.write('{token}\\n')
@@ -52,6 +69,8 @@ def load_scorer(name: str) -> Scorer:
         ConfigError: there is none of this name, or it cannot be imported.
     """
     if name in SCORERS:
+        if SCORERS[name] is score_by_tests and (reason := explain_open_network()):
+            tqdm.write(f"{name}: the code of models can reach the network from here ({reason}); use a container without one")
         return SCORERS[name]
     found = {point.name: point for point in entry_points(group=SCORER_GROUP)}
     module, _, function = name.partition(":")
@@ -72,7 +91,13 @@ def load_scorer(name: str) -> Scorer:
 
 
 def score_response(scorer: Scorer, question: Question, answer: Response) -> Verdict:
-    """Return a scorer's verdict; unknown, with the reason, where there is no answer, it raises, or gives no score."""
+    """Return a scorer's verdict; unknown, with the reason, where there is no answer, it raises, or gives no score.
+
+    Calls of tools beside the text are what the scorer of tool calls reads, and one of your own where there is no text.
+    """
+    calls = find_tool_calls(answer.body)
+    if calls and (scorer is score_by_tool_call or (answer.text is None and scorer not in SCORERS.values())):
+        answer = replace(answer, text=calls)
     text = strip_reasoning(answer.text) if answer.text is not None else None
     if answer.text is None or not text:
         return Verdict(None, answer.error or ("no answer" if answer.text is None else "reasoning without an answer"))
@@ -92,8 +117,9 @@ def score_response(scorer: Scorer, question: Question, answer: Response) -> Verd
 def score_by_tests(question: Question, text: str) -> float | None:
     """Run the unit tests of a HumanEval- or MBPP-shaped row on the code of a response: 1 if all pass, else 0.
 
-    The program runs in a process of its own, in an empty folder, with limits on CPU time, wall time, memory and files. That
-    stops mistakes, not attackers: run it where code of strangers may run, such as a container without a network.
+    The program runs in a process of its own, in an empty folder, with limits on CPU time, wall time, memory and files, and
+    without a network where the system allows it (:func:`explain_open_network`). That stops mistakes, not attackers, who can
+    still read files: run it where code of strangers may run, such as a container.
 
     Raises:
         ValueError: the row has no tests, or no limits can be set here.
@@ -128,6 +154,14 @@ def _read_code(text: str, entry_point: str, prompt: str) -> str:
     return f"{prompt}\n{code}" if entry_point else code
 
 
+@functools.lru_cache(maxsize=1)
+def explain_open_network() -> str:
+    """Return why programs that are run with limits can reach the network on this system; "" where they cannot."""
+    probe = [sys.executable, "-I", "-c", f"{_ISOLATE}\nprint(isolate())"]
+    done = subprocess.run(probe, capture_output=True, text=True, check=False, timeout=WALL_SECONDS)
+    return done.stdout.strip() if done.returncode == 0 else f"the test of it failed: {done.stderr.strip()[-200:]}"
+
+
 def run_limited(program: str, token: str) -> bool | None:
     """Run a Python program with limits; return whether it ended by writing ``token``, None where it could not be run.
 
@@ -142,7 +176,7 @@ def run_limited(program: str, token: str) -> bool | None:
         path = Path(folder) / "program.py"
         path.write_text(program, encoding="utf-8", errors="replace")
         start = secrets.token_hex(16)
-        command = [sys.executable, "-I", "-c", _START.format(limits=list(limits.items()), token=start)]
+        command = [sys.executable, "-I", "-c", _ISOLATE + _START.format(limits=list(limits.items()), token=start)]
         with (Path(folder) / "said").open("w+b") as said:
             process = subprocess.Popen(
                 command,
@@ -198,29 +232,15 @@ def score_by_schema(question: Question, text: str) -> float:
 def score_by_tool_call(question: Question, text: str) -> float:
     """Whether a response is the tool call (or the list of calls) of a reference, to the letter: names and arguments.
 
+    A model that was asked with tools calls them beside its text, one without writes the call as JSON.
+
     Raises:
         ValueError: no reference is a tool call.
     """
-    wanted = [calls for reference in question.references if (calls := _read_calls(reference)) is not None]
+    wanted = [calls for reference in question.references if (calls := read_tool_calls(reference)) is not None]
     if not wanted:
         raise ValueError('no reference is a tool call, as {"name": …, "arguments": {…}}')
-    return float(_read_calls(_bare_json(text)) in wanted)
-
-
-def _read_calls(text: str) -> list[str] | None:
-    """Return tool calls as comparable texts: of one object or a list, in the forms that providers write."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    calls = []
-    for call in value if isinstance(value, list) else [value]:
-        inner = call.get("function", call) if isinstance(call, Mapping) else None
-        if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
-            return None
-        given = read_printed(inner.get("arguments", inner.get("parameters", {})))
-        calls.append(json.dumps([inner["name"], given or {}], sort_keys=True))
-    return calls or None
+    return float(read_tool_calls(_bare_json(text)) in wanted)
 
 
 def _bare_json(text: str) -> str:

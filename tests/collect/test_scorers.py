@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from auto_router.collect.judge import Verdict
 from auto_router.collect.question import Question
 from auto_router.collect.scorers import load_scorer, score_response
 from auto_router.errors import ConfigError
-from tests.stage1 import ChatServer, Reply, completion, flags, read_evaluations, stage1, write_pool, write_rows
+from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, stage1, write_pool, write_rows
 
 HEAD = "from typing import List\n\ndef half(x):\n    return x / 2\n\n"
 HUMAN_EVAL = {
@@ -69,6 +70,31 @@ def test_code_that_never_ends_is_wrong_and_leaves_nothing_behind(monkeypatch: py
     assert score("python-tests", MBPP, text).score == 0
     time.sleep(6)
     assert not mark.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits for processes")
+def test_code_reaches_no_network() -> None:
+    if reason := scorers.explain_open_network():
+        pytest.skip(reason)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        address = server.getsockname()
+        text = f"import socket\ndef inc(x):\n    socket.create_connection({address!r}, 5).sendall(b'here')\n    return x + 1"
+        assert score("python-tests", MBPP, text).score == 0
+        with pytest.raises(TimeoutError):
+            server.accept()
+        caught = text.replace("socket.create", "try: socket.create").replace("\n    return", "\n    except OSError: return")
+        assert score("python-tests", MBPP, caught).score == 1
+
+
+def test_an_open_network_is_said_before_anything_is_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(scorers, "explain_open_network", lambda: "network namespaces are refused: Operation not permitted")
+    load_scorer("python-tests")
+    assert "can reach the network from here (network namespaces are refused" in capsys.readouterr().out
+    load_scorer("tool-call")
+    assert capsys.readouterr().out == ""
 
 
 def test_errors_of_a_scorer_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +151,88 @@ CALL = '{"name": "weather", "arguments": {"city": "Rome", "days": 2}}'
 def test_a_tool_call_is_right_to_the_letter(text: str, right: int) -> None:
     assert score("tool-call", {}, text, CALL).score == right
     assert score("tool-call", {}, text, "no call").score is None
+
+
+ARGUMENTS = '{"city": "Rome", "days": 2}'
+FUNCTION: dict[str, Any] = {"name": "weather", "arguments": ARGUMENTS}
+PIECES: list[dict[str, Any]] = [
+    {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": ARGUMENTS[:9]}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": ARGUMENTS[9:]}}]},
+]
+NATIVE_FORMS: dict[str, dict[str, Any]] = {
+    "chat": {"tool_calls": [{"id": "c1", "type": "function", "function": FUNCTION}], "content": None},
+    "beside-text": {"tool_calls": [{"id": "c1", "type": "function", "function": FUNCTION}], "content": "I look it up."},
+    "legacy": {"function_call": FUNCTION, "content": None},
+    "part": {"content": [{"type": "tool_use", "name": "weather", "input": {"city": "Rome", "days": 2}}]},
+    "other": {"tool_calls": [{"type": "function", "function": FUNCTION | {"arguments": ARGUMENTS.replace("2", "3")}}]},
+    "broken": {"tool_calls": [{"type": "function", "function": FUNCTION | {"arguments": ARGUMENTS[:9]}}], "content": ""},
+    "twice": {"tool_calls": [{"function": FUNCTION}, {"function": FUNCTION}], "content": None},
+    "words": {"content": "It rains in Rome."},
+}
+RIGHT_FORMS = {"chat", "beside-text", "legacy", "part", "responses"}
+
+
+def call_natively(body: dict[str, Any]) -> Reply:
+    """Reply in the form that the prompt ends with; the model that streams gives the right call in pieces."""
+    form = body["messages"][-1]["content"].split()[-1]
+    if body.get("stream"):
+        events: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": piece, "finish_reason": None}]} for piece in PIECES]
+        events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+        text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+        return raw(text.encode(), Content_Type="text/event-stream")
+    if form == "responses":
+        output: list[dict[str, Any]] = [
+            {"type": "reasoning", "summary": []},
+            {"type": "function_call", "call_id": "c1", **FUNCTION},
+        ]
+        reply: dict[str, Any] = {
+            "object": "response",
+            "status": "completed",
+            "error": None,
+            "output": output,
+            "usage": {"input_tokens": 9},
+        }
+        return raw(reply)
+    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", **NATIVE_FORMS[form]}, "finish_reason": "tool_calls"}
+    return raw({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 2}})
+
+
+def test_calls_beside_the_text_are_read_over_http(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+    write_rows(
+        tmp_path / "rows.jsonl",
+        [{"prompt": f"Weather in Rome as {form}", "answer": CALL} for form in [*NATIVE_FORMS, "responses"]],
+    )
+    with ChatServer(call_natively) as server:
+        extra = {"base_url": server.url, "parameters": {"tools": tools}}
+        write_pool(tmp_path / "pool.yaml", [{"name": "whole", **extra}, {"name": "streamed", "stream": True, **extra}])
+        assert stage1(*flags(tmp_path), "--scorer", "tool-call") == 0
+    capsys.readouterr()
+    assert all(body["tools"] == tools for body in server.bodies)
+    records = read_evaluations(tmp_path / "out")
+    assert {record["prompt"].split()[-1] for record in records if record["model_scores"]["whole"]} == RIGHT_FORMS
+    assert all(record["model_scores"]["whole"] in (0, 1) and record["model_scores"]["streamed"] == 1 for record in records)
+
+
+def test_calls_without_arguments_are_equal() -> None:
+    native = json.dumps({"choices": [{"message": {"tool_calls": [{"function": {"name": "now", "arguments": "{}"}}]}}]})
+    for reference in ('{"name": "now"}', '{"name": "now", "arguments": {}}', '{"name": "now", "arguments": ""}'):
+        question = Question(0, "p", (reference,), (), None, "g")
+        assert score_response(load_scorer("tool-call"), question, Response(None, body=native)).score == 1
+
+
+def test_a_function_of_ones_own_gets_the_calls_where_there_is_no_text() -> None:
+    body = json.dumps({"choices": [{"message": {"content": None, "tool_calls": [{"function": FUNCTION}]}}]})
+    seen: list[str] = []
+
+    def note(question: Question, text: str) -> float:
+        seen.append(text)
+        return 1
+
+    assert score_response(note, Question(0, "p", (), (), None, "g"), Response(None, body=body)).score == 1
+    assert json.loads(seen[0])[0]["function"]["name"] == "weather"
+    assert score("json-schema", {"schema": SCHEMA}, "{}", body=body).score == 0
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ _GOES_ON = one_of(r"""
 """)
 _CALLED_WRONG = re.compile(
     one_of(r"""
+    (?:is|are)\s+(?:a |an |the )?(?:\w+ )?(?:trap|distractor|decoy|red herring|mistake)\b
     (?:is|are)\s+(?:not|incorrect|wrong|false|n't|impossible|too)\b|isn['’]t|is (?:un|out)|\?|is (?:the )?(?:worst|less)
 """),
     re.IGNORECASE,
@@ -74,7 +75,7 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         letters: the letters that can be options, as "ABCD".
         stands_alone: take a letter only where it is all, or leads its option's text ("B) Paris"); a line of prose is none.
     """
-    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-• ").strip()
+    text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#• ")).strip()
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text).replace("$", "").strip()
     rejected = _find_rejected_letters(text, letters)
     if rejected:

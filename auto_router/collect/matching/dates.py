@@ -124,3 +124,8 @@ def _read_words(text: str) -> tuple[Date, ...]:
         if found is not None:
             return (Date(*(getattr(found, part) if part in parts else None for part in ("year", "month", "day"))),)
     return ()
+
+
+def is_moment(text: str) -> bool:
+    """Whether a text is a date or a time of day, and nothing else."""
+    return bool(read_dates(text)) or read_time(text, reference=True) is not None

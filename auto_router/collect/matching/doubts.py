@@ -69,6 +69,27 @@ _ALTERNATIVE = re.compile(
 """),
     re.IGNORECASE,
 )
+# Another answer in place of the stated one: "41. No, sorry: 42", "B, no, C", "41 (should be 42)".
+_ALONE = rf"{_VALUE}[\d.,]*\W*(?:$|[.;,!)])"
+_INSTEAD = (
+    r"\s*[,:;.!…—–-]*\s*(?:no\b[,:]?\s*)?"
+    rf"(?:(?:it['’]s|it is|it was|I meant?|the (?:correct |right )?answer is)\s+)?{_VALUE}"
+)
+_TAKEN_BACK = re.compile(
+    one_of(rf"""
+    \b(?:wait|sorry|oops|pardon|correction|edit|update|re-?check(?:ing|ed)?|on reflection)\b{_INSTEAD}
+    \b(?:(?:scratch|strike|make) that|on second thoughts?|or rather|I meant?|I mean to say)\b{_INSTEAD}
+    \b(?:entschuldigung|moment|perd[óo]n|perdón|scusa|desculpe|извините)\b{_INSTEAD}
+    (?:^|[.;!…—–,-])\s*(?:actually|in fact)\b[,:]?\s*(?:(?:it['’]s|it is)\s+)?{_ALONE}
+    [.;!…—–,-]\s*(?:no|nope|nein|non|nee|нет)\b[,:]?\s*(?:wait|sorry|{_ALONE})
+    [(;,.]\s*(?:(?:it|this|that) )?should (?:instead )?(?:be|read|have been) {_ALONE}
+    ^\W*{_VALUE}[\d.,]*\s*(?:->|→|=>)\s*{_ALONE}
+    ^\W{{0,3}}[.;!]\s*(?:but )?(?:that|this|it)(?: is| was|['’]s) (?:wrong|incorrect|a mistake)\b
+    {_VALUE} is what (?:most|many|some|people|they|you|others|everyone)\b
+    \bwould be (?:the|my|correct|right)\b[^.]{{0,30}}\bhad\b|更正|訂正|我错了|我錯了
+"""),
+    re.IGNORECASE,
+)
 # "Otherwise no.", "But if it is dry, 43.", "It depends.": a second case with an answer of its own.
 _OTHER_CASE = re.compile(
     one_of(rf"""
@@ -153,7 +174,7 @@ _STEP = re.compile(r"^\W*(?:if|when)\b|\b(?:so|that|means|therefore|thus|hence|t
 
 
 def is_doubted(text: str, statement: Statement, conditions: bool = True) -> bool:
-    """Whether a stated answer is doubted, has another beside it or holds only on a condition.
+    """Whether a stated answer is doubted, taken back, has another beside it or holds only on a condition.
 
     Doubt of one's own answer and second answers count wherever they follow the statement in ``text``, the response; soft words
     ("probably") and conditions only in its own sentence before its reasons. What stands beside a field is not read.
@@ -167,7 +188,7 @@ def is_doubted(text: str, statement: Statement, conditions: bool = True) -> bool
     own = _SENTENCE.split(said, maxsplit=1)[0] if "?" not in said[:80] else said
     plain = _REASONS.sub("", own)
     rest = "" if statement.source == "field" else text[min(statement.end, len(text)) :][:MAX_AFTER]
-    if any(pattern.search(part) for pattern in (_OWN_DOUBT, _ALTERNATIVE, _OTHER_CASE) for part in (said, rest)):
+    if any(pattern.search(part) for pattern in (_OWN_DOUBT, _ALTERNATIVE, _TAKEN_BACK, _OTHER_CASE) for part in (said, rest)):
         return True
     if conditions and _CONDITION.match(rest.lstrip(" ,$*)]\\")):  # right behind a box
         return True

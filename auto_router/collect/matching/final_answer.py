@@ -175,10 +175,14 @@ def is_corrected(text: str, statement: Statement) -> bool:
 
 def last_sentences(text: str) -> list[str]:
     """Return the sentences of a response from the last one back, without polite closings; at most six."""
-    sentences = [part.strip() for part in _SENTENCE_END.split(_BOLD.sub(r"\1", text)[-3000:]) if re.search(r"\w", part)]
+    sentences = split_sentences(_BOLD.sub(r"\1", text)[-3000:])
     while len(sentences) > 1 and _CLOSING.search(sentences[-1]):
         sentences.pop()
     return [sentence for sentence in sentences[:-7:-1] if len(sentence) <= MAX_SENTENCE]
+
+
+def split_sentences(text: str) -> list[str]:
+    return [part.strip() for part in _SENTENCE_END.split(text) if re.search(r"\w", part)]
 
 
 def read_worked_answer(reference: str) -> str:

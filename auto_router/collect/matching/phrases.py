@@ -10,11 +10,12 @@ def one_of(text: str) -> str:
     return "(?:" + "|".join(line.strip() for line in text.strip().splitlines()) + ")"
 
 
-def _words(text: str) -> tuple[str, ...]:
+def list_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text, as it is written in these modules."""
     return tuple(text.split())
 
 
-YES = _words("""
+YES = list_words("""
     yes yeah yep yup ya true correct right absolutely certainly definitely indeed sure affirmative exactly oui vrai
     exact ja jawohl
     wahr richtig stimmt korrekt sí si verdadero cierto correcto claro sim verdadeiro certo correto vero sì corretto
@@ -23,7 +24,7 @@ YES = _words("""
     सत्य 네 예 맞습니다 참
     evet doğru tak prawda juist waar
 """)
-NO = _words("""
+NO = list_words("""
     no nope nah false incorrect wrong negative never not untrue non faux nein falsch nicht falso incorrecto não nao errado нет
     неверно неправда неправильно ложь ні 不 不是 不是的 否 错 錯 错误 錯誤 假 不对 不正确 いいえ いえ 違います 違う 間違い
     لا خطأ كلا नहीं गलत ग़लत
@@ -31,7 +32,7 @@ NO = _words("""
 """)
 # The words of them that a reference can be; "right" and "correct" may stand for something else there.
 REFERENCES = frozenset(
-    _words("""
+    list_words("""
     yes no true false oui non vrai faux ja nein wahr falsch sí sim não verdadero verdadeiro falso sì vero да нет
     истина ложь 是 否
     是的 不是 对 错 正确 错误 はい いいえ نعم لا صحيح خطأ हाँ हां नहीं 네 예 아니요 아니오 evet hayır tak nie nee
@@ -57,6 +58,7 @@ HEDGE = re.compile(
     one_of(r"""
     \b(?:maybe|perhaps|(?:might|may|could) (?:also )?be|possibly|probably|likely|either|guess\w*|unsure|not sure|uncertain)\b
     \b(?:depend\w*|if|unless|whether|seems?|plausible|hard to (?:say|tell|choose))\b
+    \b(?:common|typical|frequent|usual|classic|easy) (?:mistake|error|trap|misconception|pitfall|distractor|wrong answer)s?\b
     \b(?:some (?:people )?|they |people |many |others )(?:say|think|claim|believe)\b
     \b(?:vielleicht|peut-être|quizás|talvez|forse|возможно)\b|可能|也许|かもしれ|\?
 """),

@@ -42,9 +42,10 @@ _RANGE_AFTER = re.compile(
     (?:at )?(?:most|least)\b|and (?:up|upwards?|above|over|older|under|below)\b|(?:minimum|maximum|tops)\b
     give or take\b|-?ish\b|[人名個个件本枚岁歳次回点]?(?:以[上下内]|未満)
     oder (?:mehr|weniger)\b|(?:ou|et) plus\b|o más\b|ou mais\b
+    (?:°\w? |\w+ )?(?:below|under) (?:zero|0)\b|unter null\b|bajo cero\b|sotto zero\b
     (?:squared|cubed|factorial|doubled|tripled|halved)\b|-?\s?fold\b|(?:percent|%)\s+of\b|(?:raised )?to the (?:power
     \w+ power)\b
-    (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{2, 8}er\b)
+    (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
     (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+{_MONEY}\d|upwards?\b|-(?:something|odd)\b
 """),
@@ -122,7 +123,7 @@ _REJECTS = re.compile(
 _SEVERAL = re.compile(
     one_of(rf"""
     \s+(?:to|or|and|nor|oder|und|bis|et|ou)\s+|(?<=\d)\s+[àyoa]\s+(?=-?{_MONEY}\d)|,\s+or\s+
-    (?<=\d)\s*(?:-|~|～|\.{{2,}}|…|至|到)\s*(?=\d)
+    (?<=\d)\s*(?:-|~|～|\.{{2,}}|…|至|到)\s*(?=\d)|(?<=\d)\s*;\s*(?=-?{_MONEY}\d)
 """),
     re.IGNORECASE,
 )

@@ -20,7 +20,7 @@ from auto_router.collect.matching.choices import (
     read_truth,
     truth_value,
 )
-from auto_router.collect.matching.dates import read_dates, read_time, same_date, same_time
+from auto_router.collect.matching.dates import is_moment, read_dates, read_time, same_date, same_time
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import (
@@ -34,6 +34,7 @@ from auto_router.collect.matching.final_answer import (
     strip_reasoning,
 )
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
+from auto_router.collect.matching.restated import Claim, read_claim, read_conclusion
 from auto_router.collect.matching.stated_number import names_value, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
     OPTION,
@@ -66,6 +67,7 @@ class Reading:
     statements: Sequence[Statement]
     sentences: Sequence[str]
     conditional: bool = False  # the reference itself is tied to a condition
+    claim: Claim | None = None  # what the question asks whether it is so
 
 
 def read_response(text: str) -> Reading:
@@ -76,18 +78,19 @@ def read_response(text: str) -> Reading:
     return Reading(text, find_statements(text), last_sentences(text))
 
 
-def match(response: str, references: str | Sequence[str], choices: Sequence[str] = ()) -> bool | None:
+def match(response: str, references: str | Sequence[str], choices: Sequence[str] = (), question: str = "") -> bool | None:
     """Is ``response`` right by its reference? None where no rule can tell.
 
     Args:
         references: one right answer, or several: right if any matches, wrong only if every one is decidedly missed. A reference
             that is a worked solution is read to its final value, one that is a printed list or SQuAD struct to its items.
         choices: the texts of the options in their order (A, B, …), so that an option's text stands for its letter and back.
+        question: the prompt. Where it asks whether something is so, an answer may say yes or no in the question's own words.
     """
     answer = strip_reasoning(response)
     if not answer:
         return None
-    read = read_response(answer)
+    read = replace(read_response(answer), claim=read_claim(question))
     wanted = [
         item for reference in ([references] if isinstance(references, str) else references) for item in _alternatives(reference)
     ]
@@ -116,8 +119,11 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
     reference = read_worked_answer(reference.strip()).strip()
     if not reference:
         return None
-    if choices:
-        verdict = _match_option(response, reference, choices)
+    place = _option_place(reference, choices)
+    if place is not None:
+        verdict = _match_option(response, place, choices)
+        if verdict is None and all(is_moment(choice) for choice in choices):
+            verdict = _match_value(response, choices[place].strip())  # another moment than all of the options' is wrong
         if verdict is not None:
             return verdict if isinstance(verdict, bool) else None
     if _has_same_words(response, reference):
@@ -128,25 +134,30 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
         return _match_literal(response, reference)
     bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", reference).replace("$", "").strip()
     option = OPTION.match(bare)
-    if re.fullmatch(r"\(?[A-Za-z][).]?", bare) or (option and option.group("text")):
-        letter = (
-            bare.strip("().").upper()
-            if option is None or not option.group("text")
-            else str(option.group("letter") or option.group("inner")).upper()
-        )
-        by_letter = _match_letter(response, letter)
-        if by_letter is None and option and option.group("text"):
-            return _match(response, option.group("text"), ()) or None
-        return by_letter
+    named = option if option and option.group("text") else None
+    if named or re.fullmatch(r"\(?[A-Za-z][).]?", bare):
+        letter = str(named.group("letter") or named.group("inner")) if named else bare.strip("().")
+        by_letter = _match_letter(response, letter.upper())
+        return _match(response, named.group("text"), ()) or None if by_letter is None and named else by_letter
     letters = read_letters(bare, LETTERS)
     if letters is not None and len(letters) > 1:
         return _match_letters(response, letters)
     truth = truth_value(reference)
     if truth is not None:
-        return _compare(
-            _read(response, lambda s: read_truth(s.text), [read_truth(s) for s in response.sentences[:1]]), lambda v: v is truth
-        )
+        return _compare(_read_truth_of(response), lambda value: value is truth)
     return _match_value(response, reference)
+
+
+def _read_truth_of(response: Reading) -> bool | Rejected | Unclear | None:
+    """Read what a response states of a yes/no question; where it states nothing, what it says in the question's own words."""
+    stated = _read(response, lambda s: read_truth(s.text))
+    if response.claim is not None:
+        said = read_conclusion(response.sentences, response.claim)
+        if said is not None and stated is None:
+            return said
+        if isinstance(said, bool) and said is (not stated):  # "the answer is yes: the coin is tails up"
+            return UNCLEAR
+    return stated if stated is not None else _read(response, lambda s: None, [read_truth(s) for s in response.sentences[:1]])
 
 
 def _match_value(response: Reading, reference: str) -> bool | None:
@@ -278,15 +289,17 @@ def _match_number(response: Reading, reference: str) -> bool | None:
     return same
 
 
-def _match_option(response: Reading, reference: str, choices: Sequence[str]) -> bool | Unclear | None:
+def _option_place(reference: str, choices: Sequence[str]) -> int | None:
+    """Return which option a reference is, by its text or its letter; None where it is none."""
+    bare = reference.strip("(). ").upper()
+    named = [place for place, choice in enumerate(choices) if fold(choice) == fold(reference)]
+    letters = MAX_LETTERS[: len(choices)]
+    return named[0] if len(named) == 1 else letters.index(bare) if len(bare) == 1 and bare in letters else None
+
+
+def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> bool | Unclear | None:
     """Match by which option is meant: its letter, its text, or both; UNCLEAR where they contradict."""
     letters = MAX_LETTERS[: len(choices)]
-    bare = reference.strip("(). ")
-    named = [place for place, choice in enumerate(choices) if fold(choice) == fold(reference)]
-    if len(named) != 1:
-        named = [letters.index(bare.upper())] if len(bare) == 1 and bare.upper() in letters else []
-    if not named:
-        return None
 
     def read(statement: Statement) -> int | Rejected | Unclear | None:
         letter = read_letter(statement.text, letters, stands_alone=statement.source in ("line", "first", "bold"))
@@ -305,7 +318,7 @@ def _match_option(response: Reading, reference: str, choices: Sequence[str]) -> 
 
     prose = [read(Statement(sentence, "answer", 0)) for sentence in response.sentences[:1]]
     value = _read(response, read, prose)
-    return value if isinstance(value, Unclear) else _compare(value, lambda place: place == named[0])
+    return value if isinstance(value, Unclear) else _compare(value, lambda place: place == wanted)
 
 
 def _which(statement: Statement, choices: Sequence[str]) -> int | None:
@@ -370,9 +383,15 @@ def _match_words(response: Reading, reference: str) -> bool | None:
     wanted = fold(reference)
     items = list_items(reference)
 
-    def read(statement: Statement) -> bool | None:
+    others: list[str] = []  # that stronger markers give
+
+    def read(statement: Statement) -> bool | Unclear | None:
         same = any(fold(part) == wanted or (len(items) > 1 and list_items(part) == items) for part in list_wordings(statement))
-        return True if wanted and same else False if denies(statement.text, wanted) else None
+        marked = statement.source in ("final", "answer")
+        if wanted and same:
+            return UNCLEAR if others and marked else True
+        others.extend([statement.text] if marked and wanted not in fold(statement.text) else [])
+        return False if denies(statement.text, wanted) else None
 
     value = _read(response, read)
     return value if isinstance(value, bool) else None

@@ -1,0 +1,117 @@
+"""A yes/no answer in the question's own words: affirmed, denied, or another claim, which decides nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auto_router.collect.matching.restated import read_claim
+from auto_router.collect.matching.verdict import match
+
+BOX = "Would a swan fit in a shoebox?"
+FLAT = "Is the earth flat?"
+BIGGER = "Is Jupiter bigger than Mars?"
+COIN = 'A coin is heads up. Ann flips the coin. Is the coin still heads up? Note that "flip" here means "reverse".'
+SAYS_YES = [
+    (BOX, "A swan is small. Therefore, a swan would fit in a shoebox."),
+    (BOX, "So, yes, the swan would easily... I mean: a swan would fit in the shoebox."),
+    (BOX, "Swans fold their wings, so it would fit in a shoebox."),
+    (BOX, "It is likely that a swan would fit in a shoebox."),
+    ("Could a swan fit in a shoebox?", "It is possible for a swan to fit in a shoebox."),
+    (BIGGER, "Mars is small. Jupiter is bigger than Mars."),
+    (BIGGER, "Jupiter is bigger."),
+    ("Did Mary Shelley write Frankenstein?", "Shelley wrote Frankenstein."),
+    ("Is 17 a prime number?", "Since it has no divisors, 17 is a prime number."),
+    ("If it rains, will the street be wet?", "If it rains, the street will be wet."),
+    ("Context: birds sing.\nQuestion: Do birds sing?", "Birds do sing."),
+    (COIN, "Ann flips the coin, so the coin is now tails up. Bob flips it. So the coin is heads up again."),
+]
+SAYS_NO = [
+    (BOX, "A swan would fit in a shoebox? No."),
+    (BOX, "A swan is large. Therefore, a swan would not fit in a shoebox."),
+    (BOX, "The swan wouldn't fit in the shoebox, as its neck is too long."),
+    (BOX, "It is highly unlikely that a swan would fit in a shoebox."),
+    (BOX, "It is impossible for a swan to fit in a shoebox."),
+    (BOX, "We can conclude that no swan would fit in a shoebox."),
+    (
+        "Did the RAF fight in the Boxer Rebellion?",
+        "It was founded in 1918, so it could not have fought in the Boxer Rebellion.",
+    ),
+    (BIGGER, "Mars is bigger than Jupiter."),
+    (BIGGER, "Jupiter is smaller than Mars."),
+    (BIGGER, "Mars is bigger."),
+    ("Are there lions in Norway?", "There are no lions in Norway."),
+    ("Do all birds fly?", "Not all birds fly."),
+    (FLAT, "Hence it's false that the earth is flat."),
+    (COIN, "Ann flips the coin. The coin is now tails up."),
+    (COIN, "Ann flips the coin. So the coin is not heads up anymore."),
+]
+SAYS_NEITHER = [
+    (BOX, "A swan could fit in a shoebox."),
+    (BOX, "A swan would fit in a shoebox if it were folded."),
+    (BOX, "With a bigger box, a swan would fit in a shoebox."),
+    (BOX, "A swan would fit in a shoebox, but only its head."),
+    (BOX, "Therefore, a swan would fit in a shoebox, but I am not sure."),
+    (BOX, "Would a swan fit in a shoebox?"),
+    (BOX, "A cygnet would fit in a shoebox."),
+    (BOX, "A swan would fit in a large shoebox."),
+    (BIGGER, "Jupiter is not smaller than Mars."),
+    ("Did John swim?", "John could swim."),
+    ("Did John swim?", "It is possible that John swam."),
+    ("Do birds fly?", "Not all birds fly."),
+    ("Do birds fly?", "Some birds fly."),
+    ("Did the cat chase the dog?", "The dog chased the cat."),
+    ("Are apples fruits?", "Carrots are vegetables, so they are not fruits."),
+    ("Is John in?", "John."),
+    (FLAT, "One might think that the earth is flat."),
+    (FLAT, "According to some, the earth is flat."),
+    (FLAT, "It is a myth that the earth is flat."),
+    (FLAT, "There is no evidence that the earth is flat."),
+    ("Isn't water wet?", "Water is wet."),
+    ("Is Paris in France or in Spain?", "Paris is in France."),
+    ("Is water wet? Is fire hot?", "Water is wet."),
+    ("What is the capital of France?", "The capital is not Rome."),
+    (COIN, "Therefore, the answer is yes, the coin is still tails up."),
+    ("Is the train late?", "The train is not late yet."),
+    ("Is -3 greater than 3?", "3 is greater than 3."),
+    (BOX, "The claim that a swan would fit in a shoebox is popular."),
+    (BOX, "Unless folded, a swan would not fit in a shoebox."),
+    (BOX, "It is not true that a swan would not fit in a shoebox."),
+    (BOX, "A swan would fit in a shoebox. Just kidding, sorry, no way."),
+]
+
+
+@pytest.mark.parametrize(("question", "answer"), SAYS_YES)
+def test_an_answer_affirms_the_claim(question: str, answer: str) -> None:
+    assert [match(answer, reference, (), question) for reference in ("yes", "No", "true")] == [True, False, True]
+
+
+@pytest.mark.parametrize(("question", "answer"), SAYS_NO)
+def test_an_answer_denies_the_claim(question: str, answer: str) -> None:
+    assert [match(answer, reference, (), question) for reference in ("yes", "No", "false")] == [False, True, True]
+
+
+@pytest.mark.parametrize(("question", "answer"), SAYS_NEITHER)
+def test_another_claim_decides_nothing(question: str, answer: str) -> None:
+    assert [match(answer, reference, (), question) for reference in ("yes", "no")] == [None, None]
+
+
+def test_only_yes_no_references_are_read_this_way() -> None:
+    assert match("A swan would not fit in a shoebox.", "a swan", (), BOX) is None
+    assert match("A swan would not fit in a shoebox.", "no") is None
+
+
+@settings(max_examples=30)
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_any_question_and_answer_are_read(question: str, answer: str) -> None:
+    read_claim(question + "?")
+    assert match(answer, "yes", (), f"Is {question}?") in (True, False, None)
+
+
+def test_a_date_that_is_none_of_the_options_is_wrong() -> None:
+    dates = ("07/21/2002", "07/20/2002", "10/21/2002")
+    assert match("Today is July 28. One week ago would be July 22, 2002.", "A", dates) is False
+    assert match("Today is July 28. One week ago would be July 21, 2002.", "A", dates) is True
+    assert match("Today is July 28. One week ago would be July 21.", "A", dates) is not False
+    assert match("The answer is 2.", "A", ("10", "20", "30")) is None  # the second option, or two
