@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from auto_router.collect.endpoint import Messages, user_message
 from auto_router.data.conversation import Turn, conversation_text
 
 
@@ -50,3 +51,15 @@ class Question:
 
     def in_group(self, group: str) -> Question:
         return replace(self, group=group)
+
+
+def question_messages(question: Question, images: Sequence[bytes] | None = None) -> Messages:
+    """Return what a model is asked: the conversation where there is one, with the images in its last turn.
+
+    ``images``: the question's, as large as the model takes them; None = as they are.
+    """
+    images = question.images if images is None else images
+    if not question.turns:
+        return user_message(question.prompt, images)
+    *before, last = question.turns
+    return [{"role": turn.role, "content": turn.text} for turn in before] + user_message(last.text, images)

@@ -19,7 +19,7 @@ from tabulate import tabulate
 from auto_router.arrays import Floats
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import CUT_OFF, NO_END, Verdict
-from auto_router.collect.money import show_usd
+from auto_router.collect.money import paid_cost, show_usd
 from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.label_stats import (
@@ -40,13 +40,23 @@ JUDGES = ("", "rule", "judge", "scorer")
 
 @dataclass(frozen=True, slots=True)
 class LabelOutcome:
-    """One model on one question; ``second`` is the second judge's verdict, where there was one."""
+    """One model on one question; ``second`` is the second judge's verdict, where there was one.
+
+    ``cost`` (USD) is what asking directly costs. ``discount``: the share of it that was not paid; None = as the answer says.
+    """
 
     answer: Response | None
     verdict: Verdict
     cost: float | None = None
     second: Verdict | None = None
     judge_costs: tuple[float | None, ...] = ()
+    discount: float | None = None
+
+    @property
+    def paid(self) -> float | None:
+        """USD that one answer took from the run's budget; None = unknown."""
+        own = self.answer.discount if self.answer is not None else 0.0
+        return paid_cost(self.cost, own if self.discount is None else self.discount)
 
 
 def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
@@ -62,24 +72,26 @@ def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
     ]
     costs = [sample.cost for sample in samples if sample.cost is not None]
     cost = fmean(costs) if costs else None
+    paid = sum(sample.paid or 0.0 for sample in samples)
+    discount = 1 - paid / sum(costs) if paid < sum(costs) else None
     unknown = next((sample for sample in samples if sample.verdict.score is None), None)
     if unknown is not None:
-        return replace(unknown, cost=cost, judge_costs=tuple(judged))
+        return replace(unknown, cost=cost, judge_costs=tuple(judged), discount=discount)
     score = fmean(sample.verdict.score or 0.0 for sample in samples)
     by = "judge" if any(sample.verdict.by == "judge" for sample in samples) else "rule"
     verdict = Verdict(score, f"mean of {len(samples)} samples", by)
     seconds = [sample.second.score for sample in samples if sample.second and sample.second.score is not None]
     second = Verdict(fmean(seconds), "judge", "judge") if len(seconds) == len(samples) else None
-    return replace(samples[0], verdict=verdict, second=second, cost=cost, judge_costs=tuple(judged))
+    return replace(samples[0], verdict=verdict, second=second, cost=cost, judge_costs=tuple(judged), discount=discount)
 
 
 class Results:
     """Outcomes of ``size`` questions and the models of ``names``; what was not put yet is "not asked yet".
 
-    ``scores``, ``second``, ``costs`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens`` is [N, M];
+    ``scores``, ``second``, ``costs``, ``paid`` (USD) and ``latencies`` (s) are [N, M], NaN for unknown; ``tokens`` is [N, M];
     ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``. ``verdicts`` and ``judge_usd`` count what
     each of ``judges`` was asked and what that cost, ``judge_unpriced`` its verdicts of unknown cost. ``samples``: answers a
-    label is the mean of; ``costs`` are of one.
+    label is the mean of; ``costs`` are of one, and without the discount that ``paid`` has.
     """
 
     def __init__(self, size: int, names: Sequence[str], judges: Sequence[str] = (), samples: int = 1) -> None:
@@ -90,6 +102,7 @@ class Results:
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.second = np.full(shape, np.nan, dtype=np.float32)
         self.costs = np.full(shape, np.nan)
+        self.paid = np.full(shape, np.nan)
         self.latencies = np.full(shape, np.nan, dtype=np.float32)
         self.tokens = np.zeros(shape, dtype=np.int64)
         self.asked = np.zeros(shape, dtype=bool)
@@ -121,6 +134,7 @@ class Results:
             self.tokens[at] = max(answer.prompt_tokens or 0, 0) + max(answer.completion_tokens or 0, 0)
             self.latencies[at] = np.nan if answer.latency_s is None else answer.latency_s
             self.costs[at] = np.nan if outcome.cost is None else outcome.cost
+            self.paid[at] = np.nan if outcome.paid is None else outcome.paid
 
     def reason(self, row: int, column: int) -> str:
         """Return why the label is what it is, or why there is none."""
@@ -201,7 +215,7 @@ def summary(results: Results) -> dict[str, Any]:
     """Return the labels of every model as plain values, for machines; unknown is None."""
     found = {}
     for column, name in enumerate(results.names):
-        mean, costs = _mean(results.scores[:, column]), results.costs[:, column]
+        mean, costs = _mean(results.scores[:, column]), results.paid[:, column]
         found[name] = {
             "asked": int(results.asked[:, column].sum()),
             "answered": int(results.answered[:, column].sum()),
@@ -226,7 +240,7 @@ def total_usd(results: Results) -> tuple[float, int]:
 
 
 def _model_cost(results: Results, column: int) -> tuple[float, int]:
-    costs = results.costs[:, column]
+    costs = results.paid[:, column]
     came = results.answered[:, column] | ~np.isnan(results.latencies[:, column])  # a refusal costs nothing
     return float(np.nansum(costs)) * results.samples, int((came & np.isnan(costs)).sum())
 
