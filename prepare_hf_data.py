@@ -52,6 +52,7 @@ with needs_extra("collect"):
         read_marks,
         write_page,
     )
+    from auto_router.collect.logged import record_logged
     from auto_router.collect.plan import Plan, make_plan, preview
     from auto_router.collect.prompt_template import read_template
 
@@ -214,6 +215,9 @@ async def ask_models(arguments: argparse.Namespace, pool: Pool, plan: Plan, sett
     scorer = load_scorer(arguments.scorer) if arguments.scorer else None
     how = arguments.base_url, arguments.match_only, arguments.graded
     collector = Collector(pool, settings, *how, arguments.samples, scorer)
+    if not arguments.export_only:
+        for line in record_logged(collector.models, plan, settings.journal):
+            print(line)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
         print(await preflight(collector, plan, settings.journal, arguments.dry_run))
     if arguments.dry_run:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 from tqdm import tqdm
 
+from auto_router.collect.adaptation import STREAM
 from auto_router.collect.batch_results import BatchResults
 from auto_router.collect.batch_store import Batch, BatchRow, add_batch, batch_requests, close_batch, open_batches
 from auto_router.collect.batch_transfer import BatchRefusal, BatchTransfer
@@ -76,6 +77,7 @@ class BatchQueue:
             run.budget.reserve(batch.held_usd)
         self._rounds: Counter[str] = Counter()
         self._answered: set[str] = set()
+        self._closed: set[str] = set()
         self._failed: dict[str, Response] = {}
         self._largest, self._refusals = MAX_BATCH_REQUESTS, 0
         self._why = "its batch is not done yet"
@@ -176,7 +178,8 @@ class BatchQueue:
         for key, recorded, request in left:
             if not part.requests:
                 settings = {name: value for name, value in request.items() if name != "messages"}
-                part.parameters = self._caller.endpoint.adaptation.apply(settings)
+                adapted = self._caller.endpoint.adaptation.apply(settings)
+                part.parameters = {name: value for name, value in adapted.items() if name not in STREAM}
             body = part.parameters | {"messages": request["messages"]}
             line = {"custom_id": key, "method": "POST", "url": self._transfer.api.url, "body": body}
             packed = json.dumps(line).encode() + b"\n"
@@ -230,6 +233,8 @@ class BatchQueue:
                 self._say(f"goes on with batch {batch.batch_id}")
             await self._finish(batch)
         finally:
+            if batch.batch_id is not None and batch.name not in self._closed:  # it goes on, and will be paid
+                self._run.budget.pay(batch.held_usd)
             await self._run.budget.release(batch.held_usd)
 
     async def _finish(self, batch: Batch) -> None:
@@ -265,6 +270,7 @@ class BatchQueue:
             if self._rounds[key] >= MAX_TIMES:
                 self._failed[key] = Response(None, error=f"{reason} (after {MAX_TIMES} batches)")
         exchanges, paid = results.exchanges(self._model, self._failed)
+        self._closed.add(batch.name)
         self.pending -= set(results.requests)
         self._answered |= set(results.answered)
         if await self._run.journal.run(close_batch, self._run.journal, batch.name, exchanges):

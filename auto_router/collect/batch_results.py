@@ -76,6 +76,7 @@ class BatchResults:
         count = _count_completed(state)
         paid = len(missing) if count is None else max(0, count - self._count_done())
         self.lost |= dict.fromkeys(missing[:paid])
+        self.again |= dict.fromkeys(missing, "it stands in no file of its batch")
 
     def lose_all(self, reason: str) -> None:
         """The batch is gone: all of it may have been paid."""

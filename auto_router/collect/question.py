@@ -11,13 +11,24 @@ from auto_router.data.conversation import Turn, conversation_text
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedAnswer:
+    """What a log says was answered to a prompt, by which model; unknown is None. ``cost`` is USD."""
+
+    model: str
+    response: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """One prompt to ask: its right answers, the bytes of its pictures, and where it comes from.
 
     ``references`` are the right answers, any of which will do; () where the data set has none. ``choices`` are the texts of
     the options in their order (A, B, …), where the prompt offers some. ``turns`` is the whole conversation where there is
     more than the prompt; models are then asked that. ``is_test`` is None unless the data set brings its own split. ``row``
-    holds the columns of the data set, where a scorer needs them.
+    holds the columns of the data set, where a scorer needs them. ``logged`` is an answer that the data set brings along.
     """
 
     idx: int
@@ -32,6 +43,7 @@ class Question:
     row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     context: str = ""
     """What of the turns before the prompt is embedded beside it."""
+    logged: LoggedAnswer | None = field(default=None, compare=False, repr=False)
 
     @property
     def answer(self) -> str:

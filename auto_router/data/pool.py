@@ -85,11 +85,11 @@ class PoolModel:
 
     ``base_url`` is what precedes ``/chat/completions``; with ``api_version`` it is an Azure resource
     (``https://NAME.openai.azure.com``) and ``model`` the deployment. ``same_as`` lists addresses under which the same server
-    answered before: its recorded answers count. ``parameters`` goes into the request as it is (``top_p``, ``seed``, …); a null
-    there takes a default out, such as ``max_tokens: null`` for models that want ``max_completion_tokens``. The same model at
-    two ``reasoning_effort`` is two candidates. ``max_output_tokens`` and ``image_tokens`` are the most that an answer and an
-    image are billed at, whatever the request allows. Images are scaled down to ``max_image_side`` pixels and
-    ``max_image_bytes``.
+    answered before, and names that logs give the model: what is recorded under these counts. ``parameters`` goes into the
+    request as it is (``top_p``, ``seed``, …); a null there takes a default out, such as ``max_tokens: null`` for models that
+    want ``max_completion_tokens``. The same model at two ``reasoning_effort`` is two candidates. ``max_output_tokens`` and
+    ``image_tokens`` are the most that an answer and an image are billed at, whatever the request allows. Images are scaled
+    down to ``max_image_side`` pixels and ``max_image_bytes``.
     ``headers`` are sent with every request; a value that is a variable's name stands for what the variable holds.
     ``api_key_command`` prints a token. With ``stream`` the answer is asked for as a stream of events. At most ``concurrency``
     requests are on the wire at once; rates are per minute, None = unlimited; ``timeout_s`` is for one whole answer.

@@ -128,19 +128,20 @@ def test_what_expired_failed_or_is_missing_goes_into_another_batch(tmp_path: Pat
     assert read_evaluations(tmp_path / "out") == expected
 
 
-def test_a_question_that_never_comes_through_is_unknown_with_its_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "words"), [("expired", "batch_expired"), ("missing", "it stands in no file of its batch")])
+def test_a_question_that_never_comes_through_is_unknown_with_its_reason(tmp_path: Path, kind: str, words: str) -> None:
     first: list[str] = []
 
     def fault(key: str, times: int) -> str | None:
         first.append(key)
-        return "expired" if key == first[0] else None
+        return kind if key == first[0] else None
 
     with BatchServer(answer, line_fault=fault) as server:
         assert stage1(*prepare(tmp_path, server.url), "--skip-preflight") == 0
         assert server.sent[first[0]] == 5
         errors = [row["model_errors"] for row in read_evaluations(tmp_path / "out") if row.get("model_errors")]
         assert len(errors) == 1
-        assert "batch_expired" in errors[0]["one"]
+        assert words in errors[0]["one"]
         assert "after 5 batches" in errors[0]["one"]
         server.line_fault = lambda key, times: None
         assert stage1(*prepare(tmp_path, server.url), "--skip-preflight") == 0
