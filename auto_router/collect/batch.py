@@ -81,6 +81,7 @@ class BatchQueue:
         self._failed: dict[str, Response] = {}
         self._largest, self._refusals = MAX_BATCH_REQUESTS, 0
         self._why = "its batch is not done yet"
+        self._running: asyncio.Future[None] | None = None
         self._transfer = BatchTransfer(caller, run)
         self.reach = self._transfer.reach
 
@@ -90,8 +91,14 @@ class BatchQueue:
         queue = None if run.offline else cls(caller, run)
         return queue if queue is not None and (caller.model.batch or queue._open) else None
 
-    def find_answer(self, request: BatchRow, key: str) -> Response | None:
-        """Return what came of a request in this run; None where it is to be asked directly. Raises NotAsked for the rest."""
+    async def find_answer(self, request: BatchRow, key: str) -> Response | None:
+        """Return what came of a request in this run; None where it is to be asked directly. Raises NotAsked for the rest.
+
+        Whoever needs another model's answer, as labels by a strong model do, waits here for its batches.
+        """
+        while self._running and key not in self._failed and key not in self._answered:
+            self._run.stop.check()
+            await asyncio.wait([self._running], timeout=1.0)
         if key in self._failed:
             return self._failed[key]
         if key in self._answered:
@@ -106,6 +113,7 @@ class BatchQueue:
         Raises:
             DataError: the journal cannot be written.
         """
+        self._running = asyncio.get_running_loop().create_future()
         try:
             await self._join([asyncio.create_task(self._carry(batch)) for batch in self._open])
             while self._model.batch and await self._ask_all(questions, samples):
@@ -116,6 +124,8 @@ class BatchQueue:
             self._why = str(refusal)
             self._say(f"{refusal}; the others go on, and the same command asks it again")
         finally:
+            self._running.cancel()
+            self._running = None
             await self._transfer.close()
             for batch in open_batches(self._run.journal, self._caller.addresses, self._kind):
                 if batch.batch_id is not None:

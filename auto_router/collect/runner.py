@@ -127,7 +127,7 @@ class EndpointClient:
             return known
         if self._run.offline:
             raise NotAsked("not asked yet")
-        if self.batches is not None and (answer := self.batches.find_answer(digested, key)) is not None:
+        if self.batches is not None and (answer := await self.batches.find_answer(digested, key)) is not None:
             return answer
         turn = self._doubles[key] = asyncio.get_running_loop().create_future()
         try:

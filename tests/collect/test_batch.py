@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -16,7 +17,12 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.journal import JOURNAL_NAME
+from auto_router.collect.endpoint import Endpoint
+from auto_router.collect.journal import JOURNAL_NAME, Journal
+from auto_router.collect.question import Question, question_messages
+from auto_router.collect.rate_limits import NotAsked
+from auto_router.collect.runner import EndpointClient, Run
+from auto_router.data.pool import PoolModel
 from tests.batch_server import BatchServer
 from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, stage1, write_pool, write_rows
 
@@ -377,3 +383,26 @@ def test_ctrl_c_leaves_the_batch_running_and_says_how_to_go_on(tmp_path: Path, c
         assert stage1(*run) == 0
         assert server.calls["create"] == 1
         assert "goes on with batch batch_0" in capsys.readouterr().out
+
+
+def test_who_needs_another_models_answer_waits_for_its_batch(tmp_path: Path) -> None:
+    """Labels by a strong model compare with its answers while its batch is still under way."""
+
+    async def run(url: str) -> list[str | None]:
+        model = PoolModel("one", base_url=url, model="one", batch=True, batch_poll_s=0.01)
+        questions = [Question(n, f"Question {n} ?", ("",), (), None, "") for n in range(3)]
+        with Journal(tmp_path / "j.sqlite") as journal:
+            caller = EndpointClient(Endpoint(model), Run(journal))
+            assert caller.batches is not None
+            with pytest.raises(NotAsked, match="its batch is not done yet"):
+                await caller.ask(question_messages(questions[2]))
+            batch = asyncio.create_task(caller.batches.run(lambda: questions, 1))
+            await asyncio.sleep(0)
+            found = [await caller.ask(question_messages(question)) for question in questions]
+            await batch
+            await caller.close()
+            return [response.text for response in found]
+
+    with BatchServer(answer) as server:
+        assert asyncio.run(run(server.url)) == ["0", "no idea", "2"]
+        assert not server.direct_bodies
