@@ -32,8 +32,8 @@ class BatchServer:
 
     ``calls`` counts the calls by kind, ``sent`` the requests that were taken into a batch, by ``custom_id``. ``polls``: looks
     at a batch until it is done. ``line_fault`` returns "expired", "failed", "missing" or None for (custom_id, how often it was
-    sent). ``call_fault`` returns "lost" (done, and the answer is lost), "refused", "busy" or None for a kind of call.
-    ``queue``: requests that a batch may have. ``direct``: whether questions are answered outside batches too.
+    sent). ``call_fault`` returns "lost" (done, and the answer is lost), "refused", "forbidden", "busy" or None for a kind of
+    call. ``queue``: requests that a batch may have. ``direct``: whether questions are answered outside batches too.
     """
 
     script: Callable[[Row], Reply]
@@ -121,6 +121,8 @@ class BatchServer:
         fault = self.call_fault(kind)
         if fault == "busy":
             return kind, raw({"error": {"message": "overloaded", "code": "server_error"}}, 503)
+        if fault == "forbidden":
+            return kind, raw({"error": {"message": "not with this key", "code": "invalid_api_key"}}, 403)
         if fault == "refused":
             return kind, raw({"error": {"message": "no such thing", "code": "invalid_request_error"}}, 400)
         if kind == "direct":

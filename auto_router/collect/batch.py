@@ -231,8 +231,9 @@ class BatchQueue:
             if batch.batch_id is None:
                 try:
                     batch = await self._transfer.begin(batch, began_before)
-                except BatchRefusal:  # nothing was begun
-                    await self._close(batch, self._blank_results(batch))
+                except BatchRefusal as refusal:
+                    if refusal.is_final:
+                        await self._close(batch, self._blank_results(batch))
                     raise
                 count = len(batch_requests(self._run.journal, batch.name))
                 self._say(
@@ -280,12 +281,12 @@ class BatchQueue:
             if self._rounds[key] >= MAX_TIMES:
                 self._failed[key] = Response(None, error=f"{reason} (after {MAX_TIMES} batches)")
         exchanges, paid = results.exchanges(self._model, self._failed)
-        self._closed.add(batch.name)
-        self.pending -= set(results.requests)
-        self._answered |= set(results.answered)
         if await self._run.journal.run(close_batch, self._run.journal, batch.name, exchanges):
             for usd in paid:
                 self._run.budget.pay(usd)
+        self._closed.add(batch.name)
+        self._answered |= set(results.answered)
+        self.pending -= set(results.requests)
 
     async def _note_refusal(self, batch: Batch, state: BatchRow, count: int) -> None:
         """Make smaller batches, later, where the provider's queue is too short for this one; any other refusal is for good."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_LOOKS = 3  # looks at a batch that is not there before it is given up
 ENDED = ("completed", "failed", "expired", "cancelled")
+REFUSED_FOR_GOOD = (400, 404, 413, 422)  # about the batch; a key or a quota may be mended, and the batch then goes on
 FILE_PENDING = ("pending", "running", "notRunning")
 PAUSE_S = 1.0  # before a call is made again; less where the pool looks more often
 _Value = TypeVar("_Value")
@@ -32,12 +33,16 @@ _Value = TypeVar("_Value")
 class BatchRefusal(ProviderError):
     """The Batch API refused for good, or no batch of this model can be carried on in this run.
 
-    ``status`` is the HTTP status, 0 where there is none.
+    ``status`` is the HTTP status, 0 where there is none. ``is_final``: the beginning itself was refused, for what is in the
+    batch; nothing was begun, and the same would be refused again.
     """
+
+    is_final = False
 
     def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
         self.is_gone = status in (404, 410)
+        self.status = status
 
 
 class BatchTransfer:
@@ -125,6 +130,9 @@ class BatchTransfer:
             except PassingFailure as failure:
                 maybe_begun = True
                 await self._pause(failure)
+            except BatchRefusal as refusal:
+                refusal.is_final = refusal.status in REFUSED_FOR_GOOD
+                raise
         await self._note(batch, "batch_id", batch_id)
         return replace(batch, batch_id=batch_id)
 

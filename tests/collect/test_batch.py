@@ -310,6 +310,30 @@ def test_a_judge_is_not_asked_in_batches(tmp_path: Path, capsys: pytest.CaptureF
     assert "a judge cannot be asked in batches" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["create", "list batches"])
+def test_a_refusal_that_can_be_mended_forgets_no_batch_that_may_have_begun(tmp_path: Path, kind: str) -> None:
+    """The answer to the beginning is lost; then the key is refused, until somebody mends it."""
+    lost = Counter({"create": 1})
+
+    def fail(call: str) -> str | None:
+        if call == "create" and lost["create"]:
+            lost["create"] = 0
+            return "lost"
+        return "forbidden" if call == "list batches" and kind == call else None
+
+    with BatchServer(answer, call_fault=fail) as server:
+        run = [*prepare(tmp_path, server.url), "--skip-preflight"]
+        if kind == "create":
+            server.call_fault = lambda call: "forbidden" if call == kind else None
+        assert stage1(*run) == 2
+        assert open_batches(tmp_path) == 1
+        server.call_fault = lambda call: None
+        assert stage1(*run) == 0
+        assert set(server.sent.values()) == {1}
+        assert len(server.files) == 2, "uploaded twice"
+    assert len(read_evaluations(tmp_path / "out")) == COUNT
+
+
 KILLS = 10
 QUESTIONS = 60
 
