@@ -57,6 +57,7 @@ with needs_extra("collect"):
         read_marks,
         write_page,
     )
+    from auto_router.collect.logged import record_logged
     from auto_router.collect.plan import Plan, make_plan, preview
     from auto_router.collect.prompt_template import read_template
 
@@ -261,6 +262,9 @@ async def ask_models(
 ) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
     collector = Collector(pool, settings, arguments.base_url, labels, arguments.samples)
+    if not arguments.export_only:
+        for line in record_logged(collector.models, plan, settings.journal):
+            print(line)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
         print(await preflight(collector, plan, settings.journal, arguments.dry_run))
     if arguments.dry_run:

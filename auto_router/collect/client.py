@@ -31,7 +31,7 @@ class Reply:
     body: bytes
 
 
-class _Plain(openai.AsyncOpenAI):
+class PlainOpenAI(openai.AsyncOpenAI):
     """Sends nothing of ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID`` and ``OPENAI_CUSTOM_HEADERS``, and no facts of the machine."""
 
     @property
@@ -58,7 +58,7 @@ class Client:
             limits=httpx2.Limits(max_connections=connections),
             event_hooks={"response": [_read]},
         )
-        self._openai = _Plain(
+        self._openai = PlainOpenAI(
             api_key="none", base_url="http://unused.invalid", max_retries=0, timeout=timeout, http_client=http
         )
 
@@ -81,7 +81,7 @@ class Client:
         except openai.APIStatusError as error:
             reply = error.response
         except FAILURES as error:
-            raise _plain(error) from error
+            raise to_builtin_error(error) from error
         return Reply(reply.status_code, reply.headers, reply.extensions["body"])
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ async def _read(response: httpx2.Response) -> None:
         raise openai.APIStatusError(f"HTTP {response.status_code}", response=response, body=None)
 
 
-def _plain(error: BaseException) -> Exception:
+def to_builtin_error(error: BaseException) -> Exception:
     """Return what happened as a built-in error. aiohttp knows best: to its transport, a dropped connection is a time-out."""
     while not isinstance(error, aiohttp.ClientError | TimeoutError) and error.__cause__ is not None:
         error = error.__cause__

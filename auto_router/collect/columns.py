@@ -21,7 +21,7 @@ from auto_router.collect.options import (
     squeeze,
 )
 from auto_router.collect.prompt_template import PromptTemplate
-from auto_router.collect.recipes import Recipe, get_cell
+from auto_router.collect.recipes import LOGGED, Recipe, get_cell
 from auto_router.collect.references import is_missing
 from auto_router.collect.tables import DataTable, Row
 from auto_router.data.images import mime_type
@@ -178,6 +178,7 @@ def find_recipe(
     classes = classes if len(classes) <= MAX_CLASSES and not all(name.isdigit() for name in classes) else ()
     option_columns = choosing.columns or {}
     columns = [*roles.values(), *option_columns, *images, *([split_column] if split_column else [])]
+    columns += [LOGGED] if LOGGED in finder.present else []
     used = list(dict.fromkeys(column if column in finder.present else column.split(".")[0] for column in columns))
     return Recipe(
         roles=roles,

@@ -46,14 +46,14 @@ class Endpoint:
 
     def __init__(self, model: PoolModel, base_url: str | None = None, keyless: bool = False) -> None:
         self.model = model
-        self._credentials = Credentials(model, base_url, keyless)
+        self.credentials = Credentials(model, base_url, keyless)
         self.address = (base_url or model.base_url).rstrip("/")
         if not self.address.startswith(("http://", "https://")):
             raise ConfigError(f"model {model.name}: base_url must be an http or https address, got {show_value(self.address)}")
-        azure = model.api_version is not None and base_url is None
-        path = f"/openai/deployments/{model.model}/chat/completions?api-version={model.api_version}" if azure else None
+        self.is_azure = model.api_version is not None and base_url is None
+        path = f"/openai/deployments/{model.model}/chat/completions?api-version={model.api_version}" if self.is_azure else None
         self._url = self.address + (path or "/chat/completions")
-        self._adaptation = Adaptation()
+        self.adaptation = Adaptation()
         self._client: Client | None = None
 
     def request(self, messages: Messages) -> dict[str, Any]:
@@ -76,19 +76,19 @@ class Endpoint:
         request = dict(request) | (STREAM if self.model.stream else {})
         refreshed = False
         for _ in range(2 * len(request) + 2):
-            sent = self._adaptation.apply(request)
-            headers = await self._credentials.headers()
+            sent = self.adaptation.apply(request)
+            headers = await self.credentials.headers()
             start = time.perf_counter()
             reply = await self._post(sent, headers)
             if reply.status == 401 and not refreshed:
                 refreshed = True
-                if await self._credentials.refresh(self._credentials.key):
+                if await self.credentials.refresh(self.credentials.key):
                     continue
-            if reply.status not in (400, 422) or not self._adapt(request, sent, reply.body):
+            if reply.status not in (400, 422) or not self.adapt(request, sent, reply.body):
                 break
         latency = round(time.perf_counter() - start, 4)
-        headers_in = {name: self._clean(value) for name, value in reply.headers.items()}
-        return read_reply(reply.status, _AnyCase(headers_in), self._without_secrets(reply.body), latency)
+        headers_in = {name: self.clean(value) for name, value in reply.headers.items()}
+        return read_reply(reply.status, _AnyCase(headers_in), self.without_secrets(reply.body), latency)
 
     async def _post(self, sent: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
         try:
@@ -102,12 +102,12 @@ class Endpoint:
             ) from error
         except ConnectionError as error:
             unsent = isinstance(error, ConnectionRefusedError)
-            reason = shorten(self._clean(f"connection failed: {error}"))
+            reason = shorten(self.clean(f"connection failed: {error}"))
             raise PassingFailure(reason, billed=not unsent, unreachable=unsent) from error
 
-    def _adapt(self, request: Mapping[str, Any], sent: Mapping[str, Any], body: bytes) -> bool:
+    def adapt(self, request: Mapping[str, Any], sent: Mapping[str, Any], body: bytes) -> bool:
         """Whether the request can be sent again in another form. What is new is said, once for each model."""
-        change = self._adaptation.learn(sent, body)
+        change = self.adaptation.learn(sent, body)
         if change is not None:
             note = "; its verdicts may vary" if change.name == "temperature" and request.get("temperature") == 0 else ""
             limit = f" (parameters: {{{change.name}: null, {change.renamed}: N}} in the pool saves the refusal)"
@@ -115,7 +115,7 @@ class Endpoint:
                 f"{self.model.name}: the endpoint {change}{note}{limit if change.name in LIMITS and change.renamed else ''}"
             )
         # Another request may have learned it while this one was out.
-        return self._adaptation.apply(request) != sent
+        return self.adaptation.apply(request) != sent
 
     def _connect(self) -> Client:
         try:
@@ -124,15 +124,15 @@ class Endpoint:
             raise ConfigError(f"asking models needs openai ({error}): pip install 'auto-router[collect]'") from error
         return Client(self._url, self.model.timeout_s, self.model.concurrency)
 
-    def _without_secrets(self, body: bytes) -> bytes:
+    def without_secrets(self, body: bytes) -> bytes:
         """A key that an endpoint echoes, in an error or in an answer, is kept nowhere."""
-        for secret in self._credentials.secrets:
+        for secret in self.credentials.secrets:
             for form in {secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}:
                 body = body.replace(form.encode(), b"[key]")
         return body
 
-    def _clean(self, text: str) -> str:
-        for secret in self._credentials.secrets:
+    def clean(self, text: str) -> str:
+        for secret in self.credentials.secrets:
             text = text.replace(secret, "[key]")
         return text
 

@@ -16,19 +16,21 @@ import asyncio
 import gzip
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from auto_router.collect.adaptation import LIMITS
 from auto_router.collect.endpoint import digest_images, fingerprint
 from auto_router.collect.reply import Response, read_again
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
+
+_Result = TypeVar("_Result")
 
 
 @contextmanager
@@ -62,13 +64,14 @@ def run_lock(journal: Path) -> Iterator[None]:
 
 
 JOURNAL_NAME = "hf_journal.sqlite"
-FORMAT = 2
+FORMAT = 3
 GATHER_S = 0.02  # what arrives within it shares a commit, and so a write to the disk
 PATIENCE_S = 60.0  # how long a full disk or a locked file may last before the run gives up
 PROBE = "probe"
 _ANSWER = ["text", "prompt_tokens", "completion_tokens", "finish_reason", "latency_s", "error", "settled"]
 _ADDED = {"cached_tokens": "INTEGER", "billed_usd": "REAL", "body": "TEXT", "question": "TEXT"}  # in format 2
-_ANSWER += ["cached_tokens", "billed_usd", "body"]
+_ADDED |= {"discount": "REAL NOT NULL DEFAULT 0"}  # in format 3
+_ANSWER += ["cached_tokens", "billed_usd", "body", "discount"]
 _SCHEMA = f"""CREATE TABLE IF NOT EXISTS exchanges (
     key TEXT NOT NULL, address TEXT NOT NULL, role TEXT NOT NULL, request TEXT NOT NULL,
     text TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, finish_reason TEXT, latency_s REAL, error TEXT,
@@ -86,6 +89,15 @@ _PUT = (
 )
 
 
+# Batches at a provider whose results are not here yet (:mod:`auto_router.collect.batch_store`), and what was put into them.
+_BATCHES = (
+    """CREATE TABLE IF NOT EXISTS batches (
+    name TEXT PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, parameters TEXT NOT NULL, discount REAL NOT NULL,
+    held_usd REAL NOT NULL, size INTEGER NOT NULL, file_id TEXT, batch_id TEXT,
+    written TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))""",
+    "CREATE TABLE IF NOT EXISTS batch_items (name TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, "
+    "PRIMARY KEY (name, key)) WITHOUT ROWID",
+)
 _KNOWN = f"SELECT substr(key, 1, 16), substr(question, 1, 16) FROM exchanges WHERE role != '{PROBE}'"
 
 
@@ -157,6 +169,8 @@ class Journal:
         for name in set(_ADDED) - there:  # format 1
             self._database.execute(f"ALTER TABLE exchanges ADD COLUMN {name} {_ADDED[name]}")
         self._database.execute("CREATE INDEX IF NOT EXISTS by_question ON exchanges (question)")
+        for table in _BATCHES:
+            self._database.execute(table)
         if "question" not in there:
             rows = self._database.execute("SELECT request, rowid FROM exchanges").fetchall()
             keys = [(unlimited_key(json.loads(request)), row) for request, row in rows]
@@ -205,21 +219,40 @@ class Journal:
 
     def put(self, *exchanges: Exchange) -> None:
         """Commit exchanges: all of them or none. Raises DataError where the file cannot be written."""
+        with self.transaction() as database:
+            self.put_into(database, exchanges)
+
+    def put_into(self, database: sqlite3.Connection, exchanges: Sequence[Exchange]) -> None:
+        """The same within a :meth:`transaction` of more."""
         rows = [exchange.row() for exchange in exchanges]
-        try:
-            with self._database:
-                self._database.executemany(_PUT, rows)
-        except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"journal {self._path} cannot be written ({error}); make room or end what locks it, then run the same command "
-                "again: what was committed is kept"
-            ) from error
+        database.executemany(_PUT, rows)
         self._known.update(
             part[:16]
             for row, exchange in zip(rows, exchanges, strict=True)
             for part in (row[0], row[4] or "")
             if exchange.role != PROBE
         )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing. Raises DataError where the file cannot be written."""
+        try:
+            with self._database:
+                yield self._database
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"journal {self._path} cannot be written ({error}); make room or end what locks it, then run the same command "
+                "again: what was committed is kept"
+            ) from error
+
+    async def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Run what writes in the journal's own thread, where it is in nobody's way."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    @property
+    def reader(self) -> sqlite3.Connection:
+        """For queries."""
+        return self._reader
 
     async def commit(self, exchange: Exchange) -> None:
         """Commit one exchange; return once it is on disk. What arrives during a commit shares the next one."""
@@ -256,13 +289,17 @@ class Journal:
 
     def count_unpriced(self) -> int:
         """Return how many answers have an unknown cost, of which :meth:`spent` holds nothing."""
-        query = "SELECT count(*) FROM exchanges WHERE latency_s IS NOT NULL AND cost_usd IS NULL AND lost_usd = 0"
+        came = "(latency_s IS NOT NULL OR text IS NOT NULL)"
+        query = f"SELECT count(*) FROM exchanges WHERE {came} AND cost_usd IS NULL AND lost_usd = 0"
         return int(self._reader.execute(query).fetchone()[0])
 
     def highest(self, addresses: Sequence[str], model: str) -> tuple[int, float]:
-        """Return the most tokens and the most USD that one recorded answer of a model took at these addresses."""
+        """Return the most tokens and the most USD, at full price, that one recorded answer of a model took there."""
         marks = ", ".join("?" * len(addresses))
-        query = "SELECT max(completion_tokens), max(cost_usd) FROM exchanges WHERE json_extract(request, '$.model') = ? AND "
+        query = (
+            "SELECT max(completion_tokens), max(cost_usd / (1 - discount)) FROM exchanges "
+            "WHERE discount < 1 AND json_extract(request, '$.model') = ? AND "
+        )
         tokens, usd = self._reader.execute(f"{query}address IN ({marks})", (model, *addresses)).fetchone()
         return int(tokens or 0), float(usd or 0.0)
 

@@ -65,6 +65,20 @@ class Budget:
                 self._held -= amount
                 self._settled.notify_all()
 
+    @property
+    def room(self) -> float:
+        """USD that can be held now; infinite without a limit."""
+        return math.inf if self.limit is None else self.limit - self.spent - self._held
+
+    def reserve(self, amount: float) -> None:
+        """Hold money for what is at a provider already, or was found to fit, until :meth:`release`."""
+        self._held += amount
+
+    async def release(self, amount: float) -> None:
+        async with self._settled:
+            self._held -= amount
+            self._settled.notify_all()
+
     def has_room(self, amount: float) -> bool:
         """Whether ``amount`` more can be spent, once what is held is settled at less."""
         return self.limit is None or self.spent + amount <= self.limit
@@ -139,8 +153,19 @@ class CostCeiling:
 
 
 def answer_cost(model: PoolModel, response: Response) -> float | None:
-    """Return what an answer cost in USD: as the endpoint says, else by the pool's prices; None = unknown."""
-    return model.cost(response.prompt_tokens, response.completion_tokens, response.cached_tokens, response.billed_usd)
+    """Return what an answer costs in USD when it is asked for directly; None = unknown.
+
+    That is what the endpoint says, else the pool's prices: what a router has to weigh, whatever discount Stage 1 had.
+    """
+    billed, discount = response.billed_usd, response.discount
+    if billed is not None and 0 < discount < 1:
+        billed /= 1 - discount
+    return model.cost(response.prompt_tokens, response.completion_tokens, response.cached_tokens, billed)
+
+
+def paid_cost(cost: float | None, discount: float) -> float | None:
+    """Return what was paid in USD for an answer that costs ``cost`` without a discount; None = unknown."""
+    return 0.0 if discount == 1 else None if cost is None else cost * (1 - discount)
 
 
 def show_usd(known: float, unpriced: int, unit: str = "") -> str:

@@ -6,12 +6,13 @@ import asyncio
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 from tabulate import tabulate
 
 from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
-from auto_router.collect.journal import Journal, number_sample
+from auto_router.collect.journal import Journal, number_sample, request_key
 from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
 from auto_router.collect.money import (
     SAFE_BYTES_PER_TOKEN,
@@ -20,9 +21,9 @@ from auto_router.collect.money import (
     image_ceiling,
 )
 from auto_router.collect.plan import Plan
+from auto_router.collect.question import Question, question_messages
 from auto_router.collect.rate_limits import NotAsked
-from auto_router.collect.runner import Collector, EndpointClient, question_messages
-from auto_router.collect.source import Question
+from auto_router.collect.runner import Collector, EndpointClient
 from auto_router.data.pool import UNSTATED_OUTPUT_TOKENS, PoolModel
 from auto_router.errors import ProviderError
 
@@ -42,7 +43,7 @@ class Probe:
     """What one endpoint said to one small question.
 
     ``error`` None = it answered; ``lasting``: asking again will not help; ``unreachable``: no connection was made;
-    ``warning``: it answered, but oddly.
+    ``warning``: it answered, but oddly. ``in_batches``: it takes no direct question, and its Batch API answers.
     """
 
     answer: Response | None = None
@@ -51,6 +52,7 @@ class Probe:
     lasting: bool = False
     unreachable: bool = False
     warning: str | None = None
+    in_batches: bool = False
 
 
 NOT_NEEDED = Probe()
@@ -166,6 +168,8 @@ async def _try_probe(caller: EndpointClient, content: object, images: Sequence[b
             return Probe(warning=str(why))
         # Without an answer's latency it was a refusal; an odd answer still comes from an endpoint that works.
         if answer.latency_s is None:
+            if caller.batches is not None and await caller.batches.reach() is None:
+                return Probe(warning=f"takes no direct question ({answer.error}); its batches do not need it", in_batches=True)
             return Probe(error=answer.error, lasting=True)
         return Probe(answer, warning=answer.error)
     raise AssertionError("unreachable")
@@ -178,8 +182,8 @@ def red_square() -> bytes:
 
 
 def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workload]:
-    """Return what is still to be asked of each candidate: what it can take and the journal does not hold."""
-    if journal.is_empty:
+    """Return what is still to be asked of each candidate: what it can take, is not answered and in no batch."""
+    if journal.is_empty and not any(caller.batches is not None and caller.batches.pending for caller in collector.models):
         loads = []
         for caller in collector.models:
             takes = slice(None) if caller.model.facts.takes_images else plan.images == 0
@@ -196,10 +200,16 @@ def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workl
             images = caller.fit_images_now(question.images)
             messages = digested if images is question.images else question_messages(question, images)
             request = digest_images(caller.endpoint.request(messages))
-            left = sum(caller.find_recorded(number_sample(request, s)) is None for s in range(collector.samples_of(caller)))
+            left = sum(_is_left(caller, number_sample(request, sample)) for sample in range(collector.samples_of(caller)))
             for place, amount in enumerate((1, len(question.full_text), len(question.images))):
                 total[place] += left * amount
     return [Workload(*total) for total in totals]
+
+
+def _is_left(caller: EndpointClient, request: dict[str, Any]) -> bool:
+    """Whether a request is neither answered nor in a batch that is under way."""
+    key = request_key(request)
+    return caller.find_recorded(request, key) is None and (caller.batches is None or key not in caller.batches.pending)
 
 
 def count_judging(
@@ -269,7 +279,7 @@ def _describe_reach(probe: Probe, unfit: bool) -> str:
     if probe is NOT_NEEDED:
         return "takes no images" if unfit else "not asked: nothing is left"
     if probe.answer is None:
-        return "no"
+        return "in batches" if probe.in_batches else "no"
     return "yes, no verdict" if probe.error else "yes"
 
 
@@ -280,7 +290,7 @@ def _usd(value: float | None) -> str:
 def estimate(model: PoolModel, work: Workload, probe: Response | None) -> tuple[float | None, float | None]:
     """Return about how many USD some work costs with a model, and how many at most; None without prices.
 
-    ``probe``: the answer to the small question; a model that reasons takes as much for any.
+    ``probe``: the answer to the small question; a model that reasons takes as much for any. Batches count at their own price.
     """
     share = work.share
     extra = JUDGE_TASK_TOKENS + (work.answers_shown - 1) * USUAL_ANSWER_TOKENS if work.answers_shown else 10
@@ -300,4 +310,5 @@ def estimate(model: PoolModel, work: Workload, probe: Response | None) -> tuple[
     )
     about = model.cost(int(usual[0] * share), int(usual[1] * share))
     highest = model.cost(int(most), work.questions * longest)
+    ratio *= 1 - model.batch_discount if model.batch else 1
     return (None if about is None else about * ratio), (None if highest is None else highest * ratio)

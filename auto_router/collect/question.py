@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from auto_router.collect.endpoint import Messages, user_message
 from auto_router.data.conversation import Turn, conversation_text
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAnswer:
+    """What a log says was answered to a prompt, by which model; unknown is None. ``cost`` is USD."""
+
+    model: str
+    response: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +28,7 @@ class Question:
     ``references`` are the right answers, any of which will do; () where the data set has none. ``choices`` are the texts of
     the options in their order (A, B, …), where the prompt offers some. ``turns`` is the whole conversation where there is
     more than the prompt; models are then asked that. ``is_test`` is None unless the data set brings its own split. ``row``
-    holds the columns of the data set, where a scorer needs them.
+    holds the columns of the data set, where a scorer needs them. ``logged`` is an answer that the data set brings along.
     """
 
     idx: int
@@ -31,6 +43,7 @@ class Question:
     row: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     context: str = ""
     """What of the turns before the prompt is embedded beside it."""
+    logged: LoggedAnswer | None = field(default=None, compare=False, repr=False)
 
     @property
     def answer(self) -> str:
@@ -50,3 +63,15 @@ class Question:
 
     def in_group(self, group: str) -> Question:
         return replace(self, group=group)
+
+
+def question_messages(question: Question, images: Sequence[bytes] | None = None) -> Messages:
+    """Return what a model is asked: the conversation where there is one, with the images in its last turn.
+
+    ``images``: the question's, as large as the model takes them; None = as they are.
+    """
+    images = question.images if images is None else images
+    if not question.turns:
+        return user_message(question.prompt, images)
+    *before, last = question.turns
+    return [{"role": turn.role, "content": turn.text} for turn in before] + user_message(last.text, images)

@@ -13,15 +13,17 @@ from typing import Any
 
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.matching.verdict import MAX_LETTERS
+from auto_router.collect.money import read_count, read_usage
 from auto_router.collect.options import Options, find_right, is_number, read_option_columns, read_options, squeeze
 from auto_router.collect.prompt_template import PromptTemplate
-from auto_router.collect.question import Question
+from auto_router.collect.question import LoggedAnswer, Question
 from auto_router.collect.references import is_missing, read_printed, read_references
 from auto_router.collect.tables import Row
 from auto_router.data.conversation import ConversationInput, Turn, conversation_input, conversation_text, turns_of
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
+LOGGED = "logged"  # the column of an answer that was given already
 _PASSAGE_KEYS = ("text", "texts", "contexts", "sentences", "passages", "paragraphs")
 
 
@@ -46,6 +48,11 @@ class Recipe:
     classes: tuple[str, ...] = ()
     template: PromptTemplate = field(default_factory=PromptTemplate)
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_logged(self) -> bool:
+        """Whether rows bring an answer along that a model gave already."""
+        return LOGGED in self.present
 
     def describe(self) -> str:
         """Return in words what is read from where."""
@@ -98,6 +105,7 @@ class Recipe:
             turns=tuple(replace(turn, images=()) for turn in turns) if len(turns) > 1 else (),
             choices=choices,
             context=context,
+            logged=read_logged(row.get(LOGGED)),
         )
 
     def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, ConversationInput]:
@@ -145,6 +153,16 @@ class Recipe:
             "several": self.several,
             "row": columns,
         }
+
+
+def read_logged(value: Any) -> LoggedAnswer | None:
+    """Return the answer of a ``logged`` cell as :mod:`auto_router.collect.importer` writes it; None where there is none."""
+    if not isinstance(value, Mapping) or not all(isinstance(value.get(name), str) for name in ("model", "response")):
+        return None
+    if not value["response"].strip():
+        return None
+    prompt, completion = (read_count(value, name) for name in ("prompt_tokens", "completion_tokens"))
+    return LoggedAnswer(value["model"], value["response"], prompt, completion, read_usage(value).billed_usd)
 
 
 def get_cell(row: Row, column: str) -> Any:

@@ -43,7 +43,8 @@ class Response:
     ``settled`` marks an error that would only come again (a refused question, a content filter, an empty answer that was paid
     for): the next run does not ask again. ``completion_tokens`` are all tokens paid as output; ``cached_tokens`` a part of the
     prompt's; ``billed_usd`` is the endpoint's own figure. ``body`` is what came, with HTTP 200, as it came. ``outside``:
-    reasoning was counted beside the answer's tokens (:class:`~auto_router.collect.money.Usage`).
+    reasoning was counted beside the answer's tokens (:class:`~auto_router.collect.money.Usage`). ``discount`` is the share of
+    the price that was not paid: that of a Batch API, 1 for an answer that a log already held.
     """
 
     text: str | None
@@ -57,6 +58,7 @@ class Response:
     billed_usd: float | None = None
     body: str | None = field(default=None, repr=False, compare=False)
     outside: bool = field(default=False, repr=False, compare=False)
+    discount: float = 0.0
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -130,7 +132,8 @@ def read_again(response: Response) -> Response:
     if response.body is None:
         return response
     try:
-        return read_reply(200, {}, response.body.encode("utf-8", "surrogatepass"), response.latency_s)
+        read = read_reply(200, {}, response.body.encode("utf-8", "surrogatepass"), response.latency_s)
+        return replace(read, discount=response.discount)
     except PassingFailure as failure:
         return response if response.text is None else replace(response, text=None, error=failure.reason, settled=False)
 

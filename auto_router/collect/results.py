@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
-from auto_router.collect.money import show_usd
+from auto_router.collect.money import paid_cost, show_usd
 from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
@@ -35,6 +35,7 @@ JUDGES = ("", "rule", "judge", "scorer", "itself")  # itself: the model that the
 class LabelOutcome:
     """One model on one question.
 
+    ``cost`` (USD) is what asking directly costs. ``discount``: the share of it that was not paid; None = as the answer says.
     ``checks``: what others say of the same answer, by name (``CHECKS``). ``judge_costs``: (judge, USD) of each verdict;
     ``more_costs``: USD of each further answer of this model that labels needed. ``against``: what it was held against.
     """
@@ -46,6 +47,13 @@ class LabelOutcome:
     judge_costs: tuple[tuple[str, float | None], ...] = ()
     more_costs: tuple[float | None, ...] = ()
     against: str = ""
+    discount: float | None = None
+
+    @property
+    def paid(self) -> float | None:
+        """USD that one answer took from the run's budget; None = unknown."""
+        own = self.answer.discount if self.answer is not None else 0.0
+        return paid_cost(self.cost, own if self.discount is None else self.discount)
 
 
 def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
@@ -56,8 +64,10 @@ def average_outcomes(samples: Sequence[LabelOutcome]) -> LabelOutcome:
     if len(samples) == 1:
         return samples[0]
     costs = [sample.cost for sample in samples if sample.cost is not None]
+    paid = sum(sample.paid or 0.0 for sample in samples)
     spent: dict[str, Any] = {
         "cost": fmean(costs) if costs else None,
+        "discount": 1 - paid / sum(costs) if paid < sum(costs) else None,
         "judge_costs": tuple(cost for sample in samples for cost in sample.judge_costs),
         "more_costs": tuple(cost for sample in samples for cost in sample.more_costs),
     }
@@ -79,10 +89,11 @@ def average_verdicts(verdicts: Sequence[Verdict], by: str) -> Verdict:
 class Results:
     """Outcomes of ``size`` questions and the models of ``names``; what was not put yet is "not asked yet".
 
-    ``scores``, each of ``checks``, ``costs`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens`` is [N, M];
-    ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``. ``verdicts`` and ``judge_usd`` count what
-    each of ``judges`` was asked and what that cost, ``judge_unpriced`` its verdicts of unknown cost; ``more_costs`` of each
-    model the further answers that labels needed. ``samples``: answers a label is the mean of; ``costs`` are of one.
+    ``scores``, each of ``checks``, ``costs``, ``paid`` (USD) and ``latencies`` (s) are [N, M] with NaN for unknown; ``tokens``
+    is [N, M]; ``asked`` and ``answered`` are boolean [N, M]; ``by`` [N, M] indexes ``JUDGES``. ``verdicts`` and ``judge_usd``
+    count what each of ``judges`` was asked and what that cost, ``judge_unpriced`` its verdicts of unknown cost; ``more_costs``
+    of each model the further answers that labels needed. ``samples``: answers a label is the mean of; ``costs`` are of one, and
+    without the discount that ``paid`` has.
     """
 
     def __init__(
@@ -96,6 +107,7 @@ class Results:
         self.checks: dict[str, npt.NDArray[np.float32]] = {}
         self.more_costs: list[list[float | None]] = [[] for _ in names]
         self.costs = np.full(shape, np.nan)
+        self.paid = np.full(shape, np.nan)
         self.latencies = np.full(shape, np.nan, dtype=np.float32)
         self.tokens = np.zeros(shape, dtype=np.int64)
         self.asked = np.zeros(shape, dtype=bool)
@@ -129,6 +141,7 @@ class Results:
             self.tokens[at] = max(answer.prompt_tokens or 0, 0) + max(answer.completion_tokens or 0, 0)
             self.latencies[at] = np.nan if answer.latency_s is None else answer.latency_s
             self.costs[at] = np.nan if outcome.cost is None else outcome.cost
+            self.paid[at] = np.nan if outcome.paid is None else outcome.paid
 
     def check(self, name: str) -> npt.NDArray[np.float32]:
         """Return what a check says of all answers ``[N, M]``, to read and to write."""
@@ -217,7 +230,7 @@ def summary(results: Results) -> dict[str, Any]:
     """Return the labels of every model as plain values, for machines; unknown is None."""
     found = {}
     for column, name in enumerate(results.names):
-        mean, costs = _mean(results.scores[:, column]), results.costs[:, column]
+        mean, costs = _mean(results.scores[:, column]), results.paid[:, column]
         found[name] = {
             "asked": int(results.asked[:, column].sum()),
             "answered": int(results.answered[:, column].sum()),
@@ -248,7 +261,7 @@ def total_usd(results: Results) -> tuple[float, int]:
 
 
 def _model_cost(results: Results, column: int) -> tuple[float, int]:
-    costs = results.costs[:, column]
+    costs = results.paid[:, column]
     came = results.answered[:, column] | ~np.isnan(results.latencies[:, column])  # a refusal costs nothing
     more = results.more_costs[column]
     usd = float(np.nansum(costs)) * results.samples + sum(cost or 0.0 for cost in more)

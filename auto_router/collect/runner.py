@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
 
+from auto_router.collect.batch import BatchQueue
 from auto_router.collect.compared_labels import make_label_source
 from auto_router.collect.endpoint import (
     Endpoint,
@@ -21,12 +23,12 @@ from auto_router.collect.endpoint import (
     Response,
     digest_images,
     fit_image,
-    user_message,
 )
 from auto_router.collect.journal import PROBE, Exchange, Journal, number_sample, request_key
 from auto_router.collect.judge import Verdict
 from auto_router.collect.label_sources import LabelSettings, ReferenceLabels
 from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, show_usd, usual_tokens
+from auto_router.collect.question import Question, question_messages
 from auto_router.collect.rate_limits import (
     INTERRUPTED,
     MAX_WAIT_S,
@@ -37,7 +39,6 @@ from auto_router.collect.rate_limits import (
     RetryPolicy,
 )
 from auto_router.collect.results import REFERENCE_CHECK, LabelOutcome, Results, average_outcomes
-from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
@@ -83,6 +84,7 @@ class EndpointClient:
         self._requests, self._tokens = RateLimiter(self.model.requests_per_minute), RateLimiter(self.model.tokens_per_minute)
         self._doubles: dict[str, asyncio.Future[Response]] = {}
         self._scaled = False
+        self.batches = BatchQueue.of(self, run) if role == "candidate" else None
         if run.budget.limit is not None:
             self.ceiling.learn_recorded(*run.journal.highest(self.addresses, self.model.model))
 
@@ -125,6 +127,8 @@ class EndpointClient:
             return known
         if self._run.offline:
             raise NotAsked("not asked yet")
+        if self.batches is not None and (answer := await self.batches.find_answer(digested, key)) is not None:
+            return answer
         turn = self._doubles[key] = asyncio.get_running_loop().create_future()
         try:
             return await self._ask_patiently(
@@ -302,7 +306,8 @@ class Collector:
             try:
                 async with asyncio.TaskGroup() as group:
                     for column, caller in enumerate(self.models):
-                        feed = _Feed(questions())
+                        first = None if caller.batches is None else partial(caller.batches.run, questions, self.samples)
+                        feed = _Feed(questions(), first)
                         # Twice as many workers as requests: while some wait for the judge, others ask.
                         for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
                             group.create_task(self._work(column, caller, feed, results, shown))
@@ -354,29 +359,23 @@ class Collector:
             await caller.close()
 
 
-def question_messages(question: Question, images: Sequence[bytes] | None = None) -> Messages:
-    """Return what a model is asked: the conversation where there is one, with the images in its last turn.
-
-    ``images``: the question's, as large as the model takes them; None = as they are.
-    """
-    images = question.images if images is None else images
-    if not question.turns:
-        return user_message(question.prompt, images)
-    *before, last = question.turns
-    return [{"role": turn.role, "content": turn.text} for turn in before] + user_message(last.text, images)
-
-
 class _Feed:
-    """Numbered questions, read in a thread a few at a time: reading never holds up what is on the wire."""
+    """Numbered questions, read in a thread a few at a time: reading never holds up what is on the wire.
 
-    def __init__(self, questions: Iterator[Question]) -> None:
-        self._questions = enumerate(questions)
+    ``first`` is done before any is given out.
+    """
+
+    def __init__(self, questions: Iterator[Question], first: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._questions, self._first = enumerate(questions), first
         self._ready: list[tuple[int, Question]] = []
         self._ended = False
         self._lock = asyncio.Lock()
 
     async def next(self) -> tuple[int, Question] | None:
         async with self._lock:
+            if self._first is not None:
+                await self._first()
+                self._first = None
             if not self._ready and not self._ended:
                 self._ready = await asyncio.to_thread(self._read)
                 self._ended = not self._ready

@@ -85,14 +85,16 @@ class PoolModel:
 
     ``base_url`` is what precedes ``/chat/completions``; with ``api_version`` it is an Azure resource
     (``https://NAME.openai.azure.com``) and ``model`` the deployment. ``same_as`` lists addresses under which the same server
-    answered before: its recorded answers count. ``parameters`` goes into the request as it is (``top_p``, ``seed``, …); a null
-    there takes a default out, such as ``max_tokens: null`` for models that want ``max_completion_tokens``. The same model at
-    two ``reasoning_effort`` is two candidates. ``max_output_tokens`` and ``image_tokens`` are the most that an answer and an
-    image are billed at, whatever the request allows. Images are scaled down to ``max_image_side`` pixels and
-    ``max_image_bytes``.
+    answered before, and names that logs give the model: what is recorded under these counts. ``parameters`` goes into the
+    request as it is (``top_p``, ``seed``, …); a null there takes a default out, such as ``max_tokens: null`` for models that
+    want ``max_completion_tokens``. The same model at two ``reasoning_effort`` is two candidates. ``max_output_tokens`` and
+    ``image_tokens`` are the most that an answer and an image are billed at, whatever the request allows. Images are scaled
+    down to ``max_image_side`` pixels and ``max_image_bytes``.
     ``headers`` are sent with every request; a value that is a variable's name stands for what the variable holds.
     ``api_key_command`` prints a token. With ``stream`` the answer is asked for as a stream of events. At most ``concurrency``
     requests are on the wire at once; rates are per minute, None = unlimited; ``timeout_s`` is for one whole answer.
+    With ``batch`` Stage 1 asks through the provider's Batch API, which takes ``batch_discount`` (a share) off the price, and
+    looks every ``batch_poll_s`` seconds whether it is done.
     """
 
     name: str
@@ -123,6 +125,9 @@ class PoolModel:
     api_key_command: str | None = None
     stream: bool = False
     same_as: tuple[str, ...] = ()
+    batch: bool = False
+    batch_discount: float = 0.5
+    batch_poll_s: float = 30.0
 
     @property
     def address(self) -> str:
@@ -239,6 +244,12 @@ def load_pool(path: str | Path) -> Pool:
         raise ConfigError(f"pool file {path} names a model twice: {sorted({n for n in names if names.count(n) > 1})}")
     entries = {role: content.get(role) for role in ("judge", "second_judge")}
     judges = {role: None if entry is None else _parse(entry, f"{path}, {role}") for role, entry in entries.items()}
+    for role, judge in judges.items():
+        if judge is not None and judge.batch:
+            raise ConfigError(
+                f"pool file {path}, {role} ({judge.name}): a judge cannot be asked in batches, since its questions come one by "
+                "one with the answers; leave batch out there"
+            )
     if judges["second_judge"] is not None and judges["judge"] is None:
         raise ConfigError(f"pool file {path} has a second_judge but no judge; call it judge")
     unstated = frozenset(
@@ -287,7 +298,12 @@ def _check_numbers(values: Mapping[str, Any], where: str) -> None:
         value = values.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ConfigError(f"{where}: {name} must be a number from 0, got {show_value(value)}")
-    for name in ("requests_per_minute", "tokens_per_minute", "timeout_s"):
+    discount = values.get("batch_discount", 0)
+    if isinstance(discount, bool) or not isinstance(discount, int | float) or not 0 <= discount < 1:
+        raise ConfigError(
+            f"{where}: batch_discount must be a share from 0 to below 1 (0.5 is half price), got {show_value(discount)}"
+        )
+    for name in ("requests_per_minute", "tokens_per_minute", "timeout_s", "batch_poll_s"):
         value = values.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ConfigError(f"{where}: {name} must be a number above 0, got {show_value(value)}")
@@ -304,8 +320,11 @@ def _check_texts(values: Mapping[str, Any], where: str) -> None:
         value = values.get(name, "")
         if not isinstance(value, str):
             raise ConfigError(f"{where}: {name} must be a string, got {show_value(value)}")
-    if not isinstance(values.get("stream", False), bool):
-        raise ConfigError(f"{where}: stream must be true or false, got {show_value(values['stream'])}")
+    for name in ("stream", "batch"):
+        if not isinstance(values.get(name, False), bool):
+            raise ConfigError(f"{where}: {name} must be true or false, got {show_value(values[name])}")
+    if values.get("stream") and values.get("batch"):
+        raise ConfigError(f"{where}: stream and batch are both true; a batch gives whole answers: leave stream out")
     same_as = values["same_as"]
     if not isinstance(same_as, tuple) or not all(isinstance(address, str) for address in same_as):
         raise ConfigError(f"{where}: same_as must be an address or a list of them, got {show_value(same_as)}")

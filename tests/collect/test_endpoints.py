@@ -134,7 +134,7 @@ def test_headers_tokens_and_a_token_that_is_refused(tmp_path: Path, monkeypatch:
         assert "x-subscription: subscription-1234" in server.heads[-1].lower()
         assert "x-team: red" in server.heads[-1].lower()
         # Another address gets none of it.
-        assert "X-Subscription" not in str(Endpoint(model, "http://127.0.0.1:1/v1")._credentials.secrets)
+        assert "X-Subscription" not in str(Endpoint(model, "http://127.0.0.1:1/v1").credentials.secrets)
     monkeypatch.delenv("APIM_KEY")
     with pytest.raises(ConfigError, match="environment variable APIM_KEY is not set"):
         Endpoint(model)
