@@ -76,12 +76,17 @@ class RouterSettings:
     """Servers: how long one decision may take before the fallback is chosen instead."""
     log_prompts: bool = False
     """Servers: put the beginning of every prompt into the log."""
+    feedback_file: str | None = None
+    """Servers: where outcomes told to ``POST /v1/feedback`` are kept for ``nn_router.py --feedback``; None: nowhere. Decisions
+    wait beside it, in ``FILE.decisions``: the numbers that the network saw, no prompts."""
+    feedback_seconds: float = 7 * 86_400.0
+    """Servers: how long a decision waits for its outcome."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "router_path", os.fspath(self.router_path))
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise ConfigError(f"device {self.device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'")
-        for name in ("timeout_s", "encoder_timeout_s", "session_seconds"):
+        for name in ("timeout_s", "encoder_timeout_s", "session_seconds", "feedback_seconds"):
             seconds = getattr(self, name)
             if not (seconds is None and name == "encoder_timeout_s") and not seconds > 0:
                 raise ConfigError(f"{name} must be a number of seconds above 0, got {seconds!r}")
@@ -110,10 +115,11 @@ class RouterSettings:
         """Return the settings that ``values`` name; what is left out comes from the environment, else is the default.
 
         Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
-        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``.
+        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``,
+        ``AUTO_ROUTER_FEEDBACK_FILE``.
         """
         found: dict[str, Any] = {}
-        for name in ("router_path", "operating_point", "fallback_model", "session_policy", "session_store"):
+        for name in ("router_path", "operating_point", "fallback_model", "session_policy", "session_store", "feedback_file"):
             found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
         for name in ("threads", "cache_bytes"):
             number = os.environ.get(PREFIX + name.upper(), "")

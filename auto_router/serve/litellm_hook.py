@@ -8,8 +8,8 @@ Written as the proxy wants callbacks, in a file beside its configuration (``exam
 The request itself is not touched: ``model`` becomes the chosen one, ``fallbacks`` the rest of the decision's ranking, and the
 proxy does what it does, streaming, keys, budgets and retries included. Only models that the proxy serves, wildcards and aliases
 included, and that the caller's key may use are chosen. The ranking is not gone down after a client's own mistake. Response
-headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probability`` and, in a conversation, ``-session``; the
-proxy's own ``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
+headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probability``, ``-decision-id`` and, in a conversation,
+``-session``; the proxy's own ``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
 
 A request that continues a response (``previous_response_id``) goes to the model that made it, which the proxy's ids tell.
 """
@@ -23,10 +23,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
-from fastapi import Depends, HTTPException
-from fastapi.responses import JSONResponse, Response
+from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from auto_router.data.request import ALIASES, read_request
 from auto_router.decide.rule import Decision
@@ -35,8 +33,9 @@ from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.route.sessions import session_keys
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
-from auto_router.serve.fallback import another_may_answer
+from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status
 from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias, response_maker
+from auto_router.serve.proxy_routes import add_routes
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 log = logging.getLogger(__name__)
@@ -51,6 +50,10 @@ ROUTED = {
 """The calls that are routed, and where each carries what is not for the provider."""
 _ranking: ContextVar[list[str] | None] = ContextVar("auto_router_ranking", default=None)
 """The fallbacks of the request under way: the list that the proxy reads, emptied where they must not be asked."""
+
+
+class _Told(dict[str, Any]):
+    """What was decided about a request, in its metadata. A class of its own: what a client writes there is none."""
 
 
 class RouterHook(CustomLogger):
@@ -76,13 +79,10 @@ class RouterHook(CustomLogger):
             self.attach(proxy.app, max_body_bytes)
 
     def attach(self, app: Any, max_body_bytes: int) -> None:
-        """Give the proxy's app a limit on bodies, ``GET /auto_router/health`` and, with a key, ``GET /auto_router/metrics``."""
-        from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
-
+        """Give the proxy's app a limit on bodies and the routes of :mod:`auto_router.serve.proxy_routes`."""
         # The proxy loads callbacks when its app is running already: too late for add_middleware.
         app.middleware_stack = BodyLimit(app.middleware_stack or app.build_middleware_stack(), max_body_bytes)
-        app.add_api_route("/auto_router/health", self.health, methods=["GET"])
-        app.add_api_route("/auto_router/metrics", self.metrics, methods=["GET"], dependencies=[Depends(user_api_key_auth)])
+        add_routes(app, self.service)
 
     async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str) -> Any:
         """Choose the model of a request for one of the aliases."""
@@ -102,7 +102,7 @@ class RouterHook(CustomLogger):
             log.error("none of %s is in the proxy's model_list: %r answers itself", ", ".join(made.ranking), data["model"])
             return data
         probability = made.probabilities.get(ranking[0])
-        told = served.to_dict() | {"asked": asked, "model": ranking[0], "probability": probability, "key": key}
+        told = _Told(served.to_dict() | {"asked": asked, "model": ranking[0], "probability": probability, "key": key})
         bucket = ROUTED[call_type]
         data[bucket] = {**(data.get(bucket) or {}), KEY: told}
         data["model"] = ranking[0]
@@ -114,9 +114,17 @@ class RouterHook(CustomLogger):
     async def async_post_call_failure_deployment_hook(
         self, request_data: Mapping[str, Any], exception: Exception, call_type: Any, fallback_depth: int | None = None
     ) -> None:
-        """Keep a client's own mistake from every other vendor: nobody is left to fall back to."""
+        """Count a model's error, and keep a client's own mistake from every other vendor: nobody is left to fall back to."""
         ranking = _ranking.get()
-        if ranking and not another_may_answer(exception):
+        if ranking is None:
+            return
+        status = error_status(exception)
+        buckets = [request_data.get(name) for name in set(ROUTED.values())]
+        model = next((found["model_group"] for found in buckets if isinstance(found, dict) and found.get("model_group")), "")
+        self.service.metrics.upstream.labels(model, status or "none").inc()
+        if status in OWN_FAULTS:
+            log.warning("%s refuses this server with %s: see its key, address and model in the pool", model, status)
+        if not another_may_answer(exception):
             ranking.clear()
 
     async def async_post_call_response_headers_hook(
@@ -129,30 +137,21 @@ class RouterHook(CustomLogger):
     ) -> dict[str, str] | None:
         """Say in headers what was decided, and count who answered."""
         buckets = [data.get(name) for name in set(ROUTED.values())]
-        bucket = next((found for found in buckets if isinstance(found, dict) and KEY in found), None)
-        if bucket is None:
+        told = next((found[KEY] for found in buckets if isinstance(found, dict) and isinstance(found.get(KEY), _Told)), None)
+        if told is None:
             return None
-        told = bucket[KEY]
         answered = "none" if response is None else getattr(data.get("deployment"), "model_name", "unknown")
         self.service.metrics.answers.labels(told["model"], answered).inc()
-        if told["key"] and answered != told["model"] and answered in told["ranking"]:
-            await self.service.note_answer(told["key"], answered)
+        if answered != told["model"] and answered in told["ranking"]:
+            await self.service.note_answer(told["id"], told["key"], answered)
         p = told["probability"]
         return {
             "x-auto-router-model": _header(told["model"]),
             "x-auto-router-reason": told["reason"],
             "x-auto-router-probability": "" if p is None else f"{p:.4f}",
+            "x-auto-router-decision-id": told["id"],
             **({"x-auto-router-session": told["session"]} if told["session"] else {}),
         }
-
-    async def health(self) -> JSONResponse:
-        """Tell whether decisions are the router's own."""
-        good, told = await self.service.health()
-        return JSONResponse(told, status_code=200 if good else 503)
-
-    async def metrics(self) -> Response:
-        """Return the process's measures."""
-        return Response(self.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     def _check_routed(self, asked: str, call_type: str) -> None:
         """Raise HTTPException, and count it, where one of the aliases is asked for in a way that is not routed."""
@@ -193,7 +192,7 @@ class RouterHook(CustomLogger):
         if maker is None or maker not in await permitted_models(offered_models([maker]), token):
             said = f"previous_response_id {response_id[:80]!r} was not made here; send the whole conversation as input"
             raise HTTPException(400, {"error": said})
-        return self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))
+        return await self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))
 
 
 def show_log() -> None:

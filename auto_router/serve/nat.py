@@ -59,6 +59,7 @@ class RouterConfig(_Config, name="sfc_router"):
 class RouteDecision(BaseModel):
     """One decision: the fields of :class:`auto_router.decide.rule.Decision`, and ``error`` where the request was wrong."""
 
+    id: str
     model: str
     reason: str
     probabilities: dict[str, float | None] = {}

@@ -18,16 +18,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.data.request import Request
 from auto_router.decide.rule import Decision
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, EncoderError, InputRefusedError
+from auto_router.route.drift import DriftReport
+from auto_router.route.feedback import encoder_digest
 from auto_router.route.router import ENCODER_FAILED, STUCK, TIMEOUT
 from auto_router.route.sessions import open_sessions, replace_model, save_response
+from auto_router.serve.decision_log import make_id
+from auto_router.serve.feedback import CONFLICT, FeedbackLoop, RefusedError, answer
 from auto_router.serve.live import LiveRouter
 from auto_router.serve.metrics import Metrics, process_metrics
 from auto_router.serve.remote_images import fetch_images
@@ -42,14 +48,17 @@ HEALTH_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ServedDecision:
-    """A decision, and how many of the request's pictures could not be looked at."""
+    """A decision, how many of the request's pictures could not be looked at, and the id by which its outcome is told."""
 
     decision: Decision
     unseen: int = 0
+    id: str = field(default_factory=make_id, compare=False)
+    encoder: str = field(default="", compare=False)
+    """Whose numbers the decision was made on, see :func:`encoder_digest`; told where feedback is kept."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the decision as JSON values, and ``unseen_pictures``."""
-        return self.decision.to_dict() | {"unseen_pictures": self.unseen}
+        """Return the decision as JSON values, ``id`` and ``unseen_pictures``."""
+        return {"id": self.id} | self.decision.to_dict() | {"unseen_pictures": self.unseen}
 
 
 class DecisionService:
@@ -64,16 +73,19 @@ class DecisionService:
         self.metrics = metrics or process_metrics()
         self.sessions = open_sessions(settings)
         self.live = LiveRouter(settings, lambda outcome: self.metrics.loads.labels(outcome).inc(), self.sessions)
+        self.feedback = FeedbackLoop(settings.feedback_file, settings.feedback_seconds, self.metrics)
 
     def open(self) -> None:
         """Open the router; blocks for as long as that takes."""
         self.metrics.encoder_up.set_function(lambda: float(self.live.router is not None and self.live.encoder_error is None))
         self.metrics.cache.sources.append(self.live.cache_counts)
+        self.metrics.drift.source = self.drift_report
         self.live.open()
 
     def close(self) -> None:
         self.live.close()
         self.sessions.close()
+        self.feedback.close()
 
     @property
     def known_models(self) -> Sequence[str]:
@@ -108,26 +120,71 @@ class DecisionService:
         except EncoderError as error:
             self.live.suspect(" ".join(str(error).split()), start)
             served = await self.fallback(ENCODER_FAILED, request)
-        self._note(served, time.perf_counter() - start, request)
+        await self._note(served, time.perf_counter() - start, request)
         return served
 
-    async def note_answer(self, key: str, model: str) -> None:
-        """Note, under a key of :func:`auto_router.route.sessions.session_keys`, that another model answered than the chosen."""
-        await asyncio.to_thread(replace_model, self.sessions, key, model)
+    async def note_answer(self, id: str, key: str, model: str) -> None:
+        """Note that another model answered than the chosen one.
+
+        Args:
+            id: of the decision.
+            key: of its session, see :func:`auto_router.route.sessions.session_keys`; ``""`` for none.
+            model: who answered.
+        """
+        if key:
+            await asyncio.to_thread(replace_model, self.sessions, key, model)
+        if self.feedback.is_on:
+            await asyncio.to_thread(self.feedback.note_answer, id, model)
 
     async def note_response(self, response_id: str, model: str) -> None:
         """Note which model made a response: a request that continues it goes to that model."""
         await asyncio.to_thread(save_response, self.sessions, response_id, model)
 
-    def note(self, decision: Decision) -> ServedDecision:
+    async def note(self, decision: Decision) -> ServedDecision:
         """Return, counted, a decision that was made elsewhere."""
         served = ServedDecision(decision)
-        self._note(served, 0.0, Request(""))
+        await self._note(served, 0.0, Request(""))
         return served
 
     async def refuse(self, cause: str) -> ServedDecision:
         """Return the fallback, counted, for a request that :meth:`decide` cannot be asked about."""
-        return self.note((await self.fallback(cause, Request(""))).decision)
+        return await self.note((await self.fallback(cause, Request(""))).decision)
+
+    async def answer_feedback(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Return status and JSON of the answer to ``POST /v1/feedback``; see :meth:`FeedbackLoop.take`."""
+        return await answer(self.feedback.take_raw, body)
+
+    async def answer_explanation(self, id: str) -> tuple[int, dict[str, Any]]:
+        """Return status and JSON of the answer to a question why a decision was made; see :meth:`explain`."""
+        return await answer(self.explain, id)
+
+    async def answer_drift(self) -> tuple[int, dict[str, Any]]:
+        """Return status and JSON of the answer to a question for the drift report."""
+        report = self.drift_report()
+        return (503, {"error": {"message": "no artifact is open"}}) if report is None else (200, report.to_dict())
+
+    def drift_report(self) -> DriftReport | None:
+        """Return how the last decisions differ from training; None while no artifact is open."""
+        router = self.live.router
+        return None if router is None else router.drift_report()
+
+    def explain(self, id: str) -> dict[str, Any]:
+        """Return a decision that waits for its outcome, and why it was made, as JSON values. Blocks.
+
+        Raises:
+            RefusedError: it is not known, was made without the network, or by an artifact that is not in service any more.
+        """
+        found, router = self.feedback.find(id), self.live.router
+        decision = found.restore()
+        if decision.features is None or router is None:
+            raise RefusedError(CONFLICT, f"this decision was made without the network ({decision.reason})")
+        # Another artifact would say of the same numbers something else.
+        same = list(decision.probabilities) == list(router.model_names) and found.encoder == encoder_digest(router.encoder.spec)
+        p = router.predict(decision.features[None]).probabilities[0] if same else np.array([])
+        if not same or not np.allclose(p, list(decision.probabilities.values()), atol=1e-3, equal_nan=True):
+            raise RefusedError(CONFLICT, "this decision was made by an artifact that is not in service any more")
+        about = {"id": found.id, "answered_by": found.answered, "outcome": found.outcome}
+        return about | found.decision | router.explain(decision).to_dict()
 
     async def fallback(self, cause: str, request: Request) -> ServedDecision:
         """Return the decision that is made without the router's network."""
@@ -138,6 +195,11 @@ class DecisionService:
         known = None if request.models is None else tuple(name for name in request.models if name in router.model_names)
         limited = replace(request, models=known or None)  # unknown names are refused where the router decides
         return ServedDecision(await asyncio.to_thread(router.fallback_decision, cause, limited))
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether a model can be named, be it the fallback, and which can be chosen. Asks nobody."""
+        names = list(self.known_models)
+        return bool(names), {"status": "ready" if names else "not ready", "models": names}
 
     async def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether decisions are the router's own, and what is the matter where not. Asks the encoder now."""
@@ -188,9 +250,11 @@ class DecisionService:
             if self.live.router is router:
                 raise
             return await self._decide(request, models)  # replaced, and so closed, between two lines above
-        return ServedDecision(made, request.unseen_images)
+        encoder = encoder_digest(router.encoder.spec) if self.feedback.is_on else ""
+        return ServedDecision(made, request.unseen_images, encoder=encoder)
 
-    def _note(self, served: ServedDecision, seconds: float, request: Request) -> None:
+    async def _note(self, served: ServedDecision, seconds: float, request: Request) -> None:
+        """Count, log and, where feedback is kept, keep a decision."""
         made, metrics = served.decision, self.metrics
         metrics.decisions.labels(made.model, made.reason).inc()
         metrics.seconds.observe(seconds)
@@ -202,7 +266,11 @@ class DecisionService:
             metrics.fallbacks.labels(made.reason).inc()
         p = made.probabilities.get(made.model, float("nan"))
         prompt = f" prompt={request.text[:SHOWN]!r} pictures={len(request.images)}" if self.settings.log_prompts else ""
-        log.info("model=%s reason=%s p=%.3f ms=%.1f%s", made.model, made.reason, p, 1000 * seconds, prompt)
+        if made.novelty is not None:
+            metrics.novelty.observe(made.novelty)
+        log.info("model=%s reason=%s p=%.3f ms=%.1f id=%s%s", made.model, made.reason, p, 1000 * seconds, served.id, prompt)
+        if self.feedback.is_on:
+            await asyncio.to_thread(self.feedback.add, served.id, made, served.encoder)
 
 
 def _readable(image: ImageLike) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ if find_spec("litellm") is None:  # not importorskip: importing it asks for pric
     pytest.skip("the LiteLLM proxy is in an environment of its own: make test-litellm", allow_module_level=True)
 
 import yaml
-from openai import APIStatusError, OpenAI
+from openai import OpenAI
 
 import auto_router.serve.gateway as gateway_module
 from auto_router.data.pool import PoolModel
@@ -244,7 +245,9 @@ CANNOT = (400, {"message": "this model does not support tools", "type": "invalid
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
-        (MISTAKE, 400), ((401, {"message": "bad key"}), 401), ((403, {"message": "no"}), 403), ((422, {"message": "bad"}), 422),
+        (MISTAKE, 400), ((422, {"message": "bad"}), 422), ((401, {"message": "bad key"}), 200),
+        ((402, {"message": "pay"}), 200),
+        ((403, {"message": "no"}), 200), ((404, {"message": "no such model"}), 200),
         ((408, {"message": "slow"}), 200), ((409, {"message": "busy"}), 200), ((429, {"message": "limit"}), 200),
         ((500, {"message": "down"}), 200), ((503, {"message": "down"}), 200), (CONTEXT, 200), (CANNOT, 200),
         ("hang", 200), ("broken", 200),
@@ -368,9 +371,20 @@ def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[st
             main(given)
 
 
-def test_a_wrong_key_of_a_vendor_is_told_to_the_client(proxy: Running, vendors: dict[str, Vendor]) -> None:
-    with OpenAI(base_url=f"{proxy.url}/v1", api_key=KEY, max_retries=0) as client:
-        vendors["math"].refuse = (401, {"message": "this key was withdrawn", "type": "authentication_error"})
-        with pytest.raises(APIStatusError, match="this key was withdrawn") as refused:
-            client.chat.completions.create(**chat(MATH))
-    assert refused.value.status_code == 401
+def test_a_wrong_key_of_a_vendor_is_counted_logged_and_no_fault_of_the_client(
+    proxy: Running, vendors: dict[str, Vendor]
+) -> None:
+    def counted() -> int:
+        text = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
+        found = re.findall(r'^auto_router_upstream_errors_total\{model="math",status="401"\} (\S+)$', text, re.MULTILINE)
+        return int(float(found[0])) if found else 0
+
+    before = counted()
+    vendors["math"].refuse = (401, {"message": "this key was withdrawn", "type": "authentication_error"})
+    status, said, headers = post(proxy, "/v1/chat/completions", chat(MATH), KEY)
+    assert (status, headers["x-auto-router-model"], headers["x-litellm-model-group"]) == (200, "math", "eyes"), said
+    assert counted() == before + 1
+    assert "math refuses this server with 401" in proxy.log
+    status, said, _ = post(proxy, "/v1/chat/completions", chat(MATH, "math"), KEY)
+    assert status == 401, "who names the model is told"
+    assert "this key was withdrawn" in said
