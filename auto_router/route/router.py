@@ -355,7 +355,7 @@ class ModelRouter:
         return made
 
     def _query(self, request: Request) -> _Query:
-        return _Query(request, self.policies.at(request.operating_point)).check()
+        return _Query(request, self.policies.at(request.operating_point, request.thresholds)).check()
 
     def _batcher(self, request: Request) -> MicroBatcher[_Query | None, Decision | None]:
         """Long prompts wait beside long ones: the short are many, and done in a fraction of the time."""

@@ -51,6 +51,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--feedback-file", metavar="FILE",
         help="keep outcomes told to /v1/feedback there, to train on (default: AUTO_ROUTER_FEEDBACK_FILE, else nowhere)",
     )  # fmt: skip
+    parser.add_argument(
+        "--explore-share", type=float, metavar="SHARE",
+        help="of the decisions that ask another model, to learn of it (default: AUTO_ROUTER_EXPLORE_SHARE, else 0)",
+    )  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print the LiteLLM configuration instead of serving")
     return parser.parse_args(arguments)
 
@@ -67,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = RouterSettings.from_environment(
         {
             "router_path": given.router, "operating_point": given.operating_point, "fallback_model": given.fallback_model,
-            "feedback_file": given.feedback_file,
+            "feedback_file": given.feedback_file, "explore_share": given.explore_share,
         }
     )  # fmt: skip
     artifact, pool = load_artifact(settings.router_path), load_pool(given.pool)
@@ -91,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = {
         "AUTO_ROUTER_PATH": settings.router_path, "AUTO_ROUTER_OPERATING_POINT": settings.operating_point,
         "AUTO_ROUTER_FALLBACK_MODEL": settings.fallback_model, "AUTO_ROUTER_FEEDBACK_FILE": settings.feedback_file,
+        "AUTO_ROUTER_EXPLORE_SHARE": str(settings.explore_share) if settings.explore_share else None,
     }  # fmt: skip
     run_proxy(config, given.host, given.port, {name: value for name, value in chosen.items() if value})
 

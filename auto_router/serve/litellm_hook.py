@@ -34,6 +34,8 @@ from auto_router.errors import ConfigError, DataError
 from auto_router.route.sessions import session_keys
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
 from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status
+from auto_router.serve.logs import set_up_log
+from auto_router.serve.loopback import LoopbackOnly
 from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.proxy_routes import add_routes
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
@@ -59,29 +61,36 @@ class _Told(dict[str, Any]):
 class RouterHook(CustomLogger):
     """Routes requests for the model names in ``aliases`` (``auto``, ``auto-economy``, …; name → operating point).
 
-    ``settings`` are those of :class:`auto_router.decide.settings.RouterSettings`.
+    ``loopback_only`` is for a proxy without a key, see :mod:`auto_router.serve.loopback`. ``settings`` are those of
+    :class:`auto_router.decide.settings.RouterSettings`.
 
     Raises:
         ConfigError, ArtifactError, EncoderError: see :meth:`DecisionService.open`; the proxy then does not start.
     """
 
     def __init__(
-        self, *, aliases: Mapping[str, str | None] = ALIASES, max_body_bytes: int = MAX_BODY_BYTES, **settings: Any
+        self,
+        *,
+        aliases: Mapping[str, str | None] = ALIASES,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        loopback_only: bool = False,
+        **settings: Any,
     ) -> None:
         super().__init__()
         self.aliases = aliases
         self.service = DecisionService(RouterSettings.from_environment(settings))
         self.service.open()
-        if not logging.getLogger("auto_router").hasHandlers():
-            show_log()
+        set_up_log()
         proxy = sys.modules.get("litellm.proxy.proxy_server")
         if proxy is not None:
-            self.attach(proxy.app, max_body_bytes)
+            self.attach(proxy.app, max_body_bytes, loopback_only)
 
-    def attach(self, app: Any, max_body_bytes: int) -> None:
+    def attach(self, app: Any, max_body_bytes: int, loopback_only: bool = False) -> None:
         """Give the proxy's app a limit on bodies and the routes of :mod:`auto_router.serve.proxy_routes`."""
         # The proxy loads callbacks when its app is running already: too late for add_middleware.
         app.middleware_stack = BodyLimit(app.middleware_stack or app.build_middleware_stack(), max_body_bytes)
+        if loopback_only:
+            app.middleware_stack = LoopbackOnly(app.middleware_stack)
         add_routes(app, self.service)
 
     async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str) -> Any:
@@ -174,7 +183,8 @@ class RouterHook(CustomLogger):
             asked = replace(asked, operating_point=self.aliases[name], session=session)
             if asked.previous_response is not None:
                 return await self._continue(asked.previous_response, token), ""
-            return await self.service.decide(asked, allowed), session_keys(asked)[0]
+            span = getattr(token, "parent_otel_span", None)
+            return await self.service.decide(asked, allowed, span), session_keys(asked)[0]
         except DataError:
             return await self.service.refuse(NO_PROMPT), ""
         except ConfigError as error:
@@ -193,15 +203,6 @@ class RouterHook(CustomLogger):
             said = f"previous_response_id {response_id[:80]!r} was not made here; send the whole conversation as input"
             raise HTTPException(400, {"error": said})
         return await self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))
-
-
-def show_log() -> None:
-    """Let this package's log lines reach stderr, where its server has set up no logging of its own."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("auto_router")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
 
 
 def _header(value: str) -> str:

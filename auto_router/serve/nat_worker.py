@@ -1,8 +1,8 @@
 """The toolkit's FastAPI front end with the router's own routes (``runner_class`` in ``configs/config.yml``).
 
 * ``POST {path}/chat/completions`` of every ``sfc_router`` function: any OpenAI chat request → the chosen model's name;
-* ``POST /route`` of the first one: a request of any API, or ``{"text", "images", "operating_point", "models", "session"}`` →
-  the decision;
+* ``POST /route`` of the first one: a request of any API, or ``{"text", "images"}``, with ``operating_point``, ``models``,
+  ``model_thresholds`` and ``session`` → the decision;
 * ``POST /route/response``: ``{"id", "model"}`` tells which model made a response, for requests that continue it;
 * ``POST /v1/feedback``: ``{"id", "outcome"}`` tells how the answer to a decision turned out, see
   :mod:`auto_router.serve.feedback`;
@@ -27,7 +27,8 @@ from nat.front_ends.fastapi.fastapi_front_end_plugin_worker import FastApiFrontE
 from nat.runtime.session import SessionManager
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from auto_router.data.request import AUTO, read_request
+from auto_router.data.request import AUTO, read_choice, read_request
+from auto_router.data.request import Request as RoutingRequest
 from auto_router.errors import DataError
 from auto_router.serve.body_limit import BodyLimit
 from auto_router.serve.feedback import UNKNOWN, RefusedError
@@ -85,7 +86,7 @@ class Handlers:
         """Answer a chat request with a completion, or with a stream of chunks where ``stream`` is true."""
         try:
             body = await _body(http)
-            response = await self._choose(http, body)
+            response = await self._choose(http, body, read_request(body, http.headers))
         except DataError as error:
             return _refusal(error)
         headers = {ID_HEADER: response.auto_router["id"]}
@@ -96,14 +97,14 @@ class Handlers:
     async def route(self, http: Request) -> Response:
         """Answer with the decision itself."""
         try:
-            response = await self._choose(http, await _body(http))
+            body = await _body(http)
+            response = await self._choose(http, body, read_choice(read_request(body, http.headers), body))
         except DataError as error:
             return _refusal(error)
         told = {name: value for name, value in response.auto_router.items() if name != "error"}
         return JSONResponse(told, headers={ID_HEADER: told["id"]})
 
-    async def _choose(self, http: Request, body: dict[str, Any]) -> ChatResponse:
-        read = read_request(body, http.headers)
+    async def _choose(self, http: Request, body: dict[str, Any], read: RoutingRequest) -> ChatResponse:
         # Not validated a second time: the toolkit's message type refuses roles and part fields that clients send.
         request = ChatRequest.model_construct(messages=[], model=str(body.get("model") or AUTO), **{READ_FIELD: read})
         async with self._sessions.session(http_connection=http) as session, session.run(request) as runner:

@@ -10,12 +10,15 @@ single model of training, else the first that the artifact knows; and the first 
 * ``timeout``: the decision took longer than ``timeout_s``;
 * ``no_prompt``: the request holds nothing that a user said (for servers that must forward it all the same);
 * ``internal_error``: a bug, with its traceback in the log.
+
+With ``explore_share``, some decisions have the reason ``explore``: another model of the ranking, drawn at random.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,20 +29,24 @@ import numpy as np
 from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.data.request import Request
 from auto_router.decide.rule import Decision
+from auto_router.decide.session import NEW
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, EncoderError, InputRefusedError
 from auto_router.route.drift import DriftReport
 from auto_router.route.feedback import encoder_digest
 from auto_router.route.router import ENCODER_FAILED, STUCK, TIMEOUT
-from auto_router.route.sessions import open_sessions, replace_model, save_response
+from auto_router.route.sessions import open_sessions, replace_model, save_response, session_keys
 from auto_router.serve.decision_log import make_id
 from auto_router.serve.feedback import CONFLICT, FeedbackLoop, RefusedError, answer
 from auto_router.serve.live import LiveRouter
+from auto_router.serve.logs import FIELDS_OF
 from auto_router.serve.metrics import Metrics, process_metrics
 from auto_router.serve.remote_images import fetch_images
+from auto_router.serve.tracing import decision_span, describe_span
 
 log = logging.getLogger(__name__)
 
+EXPLORE = "explore"
 NO_ARTIFACT, OVERLOADED, NO_PROMPT, INTERNAL_ERROR = "no_artifact", "overloaded", "no_prompt", "internal_error"
 CAUSES = (NO_ARTIFACT, ENCODER_FAILED, OVERLOADED, TIMEOUT, NO_PROMPT, INTERNAL_ERROR)
 SHOWN = 200  # characters of a prompt in the log, where prompts are wanted there
@@ -92,21 +99,27 @@ class DecisionService:
         """The models that can be chosen: the artifact's, or those that the settings name while there is none."""
         return self.settings.known_models if self.live.router is None else self.live.router.model_names
 
-    async def decide(self, request: Request, models: Collection[str] | None = None) -> ServedDecision:
+    async def decide(self, request: Request, models: Collection[str] | None = None, span: Any = None) -> ServedDecision:
         """Return a decision for ``request``, whatever happens.
 
         Images that cannot be looked at here (at hosts that ``image_hosts`` does not name, or broken ones) are left out; the
         choice is then among the models that take images. ``models`` limits the choice to those that the server has, as far as
-        the router knows any of them.
+        the router knows any of them. ``span``: the host's, that the decision's is to be under; None: the current one.
 
         Raises:
             ConfigError: the artifact has no such operating point, or the request names an unknown model.
         """
+        with decision_span(span) as own:
+            served = await self._decide_at_all(request, models)
+            describe_span(own, served.id, served.decision)
+        return served
+
+    async def _decide_at_all(self, request: Request, models: Collection[str] | None) -> ServedDecision:
         start, router = time.perf_counter(), self.live.router
         before = 0 if router is None else router.finished
         try:
             request = await self._see(request)
-            served = await self._decide(request, models)
+            served = await self._explore(await self._decide(request, models), request)
         except TimeoutError:
             # An encoder that answered others meanwhile is slow, not dead.
             if router is None or router.finished == before:
@@ -236,7 +249,7 @@ class DecisionService:
             return await self.fallback(ENCODER_FAILED, request)
         if router.expected_wait(request) > self.settings.timeout_s:
             return await self.fallback(OVERLOADED, request)
-        router.policies.at(request.operating_point)
+        router.policies.at(request.operating_point, request.thresholds)
         served = [name for name in router.model_names if models is not None and name in models]
         limited = replace(request, models=tuple(served)) if served and request.models is None else request
         try:
@@ -253,6 +266,18 @@ class DecisionService:
         encoder = encoder_digest(router.encoder.spec) if self.feedback.is_on else ""
         return ServedDecision(made, request.unseen_images, encoder=encoder)
 
+    async def _explore(self, served: ServedDecision, request: Request) -> ServedDecision:
+        """Return, for a share of the decisions, one for another model of the ranking: its outcome tells what it can."""
+        made, share = served.decision, self.settings.explore_share
+        is_free = made.features is not None and made.session in (None, NEW) and len(made.ranking) > 1
+        if not share or not is_free or random.random() >= share:
+            return served
+        model = random.choice(made.ranking[1:])
+        ranking = (model, *(name for name in made.ranking if name != model))
+        if made.session == NEW:
+            await asyncio.to_thread(replace_model, self.sessions, session_keys(request)[0], model)
+        return replace(served, decision=replace(made, model=model, ranking=ranking, reason=EXPLORE, cost=None))
+
     async def _note(self, served: ServedDecision, seconds: float, request: Request) -> None:
         """Count, log and, where feedback is kept, keep a decision."""
         made, metrics = served.decision, self.metrics
@@ -264,13 +289,21 @@ class DecisionService:
             metrics.sessions.labels(made.session).inc()
         if made.reason in CAUSES:
             metrics.fallbacks.labels(made.reason).inc()
-        p = made.probabilities.get(made.model, float("nan"))
-        prompt = f" prompt={request.text[:SHOWN]!r} pictures={len(request.images)}" if self.settings.log_prompts else ""
         if made.novelty is not None:
             metrics.novelty.observe(made.novelty)
-        log.info("model=%s reason=%s p=%.3f ms=%.1f id=%s%s", made.model, made.reason, p, 1000 * seconds, served.id, prompt)
+        self._log(served, seconds, request)
         if self.feedback.is_on:
             await asyncio.to_thread(self.feedback.add, served.id, made, served.encoder)
+
+    def _log(self, served: ServedDecision, seconds: float, request: Request) -> None:
+        made = served.decision
+        p, ms = made.probabilities.get(made.model, float("nan")), 1000 * seconds
+        told: dict[str, Any] = {"model": made.model, "reason": made.reason, "p": p, "ms": ms, "id": served.id}
+        line = f"model={made.model} reason={made.reason} p={p:.3f} ms={ms:.1f} id={served.id}"
+        if self.settings.log_prompts:
+            told |= {"prompt": request.text[:SHOWN], "pictures": len(request.images)}
+            line += f" prompt={request.text[:SHOWN]!r} pictures={len(request.images)}"
+        log.info("%s", line, extra={FIELDS_OF: told})
 
 
 def _readable(image: ImageLike) -> bool:

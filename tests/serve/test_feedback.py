@@ -274,3 +274,19 @@ def test_drift_is_told_as_json_and_as_measures(service: DecisionService) -> None
 def test_settings_refuse_what_is_no_time() -> None:
     with pytest.raises(ConfigError, match="feedback_seconds"):
         replace(RouterSettings(), feedback_seconds=0)
+
+
+def test_a_share_of_the_decisions_asks_another_model(tmp_path: Path, file: Path) -> None:
+    service = open_service(tmp_path, feedback_file=str(file), explore_share=0.5)
+    served = [decide(service, session=f"s{turn}") for turn in range(40)]
+    explored = [one.decision for one in served if one.decision.reason == "explore"]
+    assert 5 <= len(explored) <= 35
+    assert {made.model for made in explored} == {"mid", "small"}, "the chosen one is big"
+    assert all(made.ranking[0] == made.model and sorted(made.ranking) == sorted(NAMES) for made in explored)
+    for turn, one in enumerate(served[:5]):
+        follow_up = decide(service, SECRET + "?", session=f"s{turn}")
+        assert (follow_up.decision.model, follow_up.decision.session) == (one.decision.model, "kept")
+    assert tell(service, {"id": served[0].id, "outcome": 1})[1]["model"] == served[0].decision.model
+    service.close()
+    with pytest.raises(ConfigError, match="set feedback_file"):
+        RouterSettings(explore_share=0.1)

@@ -165,6 +165,25 @@ def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gatewa
     assert not [vendor.key for vendor in vendors.values() if vendor.key in gateway.log]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:4000"}, {"Origin": "http://127.0.0.1.evil.example"}],
+    ids=str,
+)  # fmt: skip
+def test_a_web_page_does_not_spend_the_keys(gateway: Running, vendors: dict[str, Vendor], headers: dict[str, str]) -> None:
+    for route in ("/v1/chat/completions", "/v1/feedback"):
+        status, said, _ = gateway.ask("POST", route, chat(MATH), headers)
+        assert (status, json.loads(said)["error"]["code"]) == (403, "foreign_origin")
+    assert gateway.ask("OPTIONS", "/v1/chat/completions", headers=headers)[0] == 403
+    assert not [name for name, vendor in vendors.items() if vendor.bodies]
+
+
+def test_a_page_of_this_machine_may_ask(gateway: Running) -> None:
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        status, said, _ = gateway.ask("POST", "/v1/chat/completions", chat(MATH), {"Origin": f"http://{host}:3000"})
+        assert status == 200, said
+
+
 def test_an_image_goes_to_a_model_that_sees_and_tools_come_back(gateway: Running, vendors: dict[str, Vendor]) -> None:
     content = [{"type": "text", "text": MATH}, {"type": "image_url", "image_url": {"url": PIXEL}}]
     status, said, headers = post(gateway, "/v1/chat/completions", chat(content))

@@ -164,13 +164,19 @@ def test_a_stream_says_the_same(client: OpenAI, router: ModelRouter) -> None:
     same(chunks[0].model_extra["auto_router"], expected(router, POEM))
 
 
-def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRouter) -> None:
+def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRouter, path: Path) -> None:
     red = png((255, 0, 0))
+    picky = ModelRouter(path, {"math": 1.0}, encoder=local_encoder(), device="cpu")
+    assert picky.route(MATH) != router.route(MATH)
     for body, wanted in (
         ({"text": MATH}, expected(router, MATH)),
         ({"text": MATH, "images": [uri(red)]}, expected(router, MATH, [red])),
         ({"text": MATH, "operating_point": "economy"}, expected(router, MATH, operating_point="economy")),
         ({"messages": [user(POEM)]}, expected(router, POEM)),
+        ({"messages": [user(MATH)], "operating_point": "economy"}, expected(router, MATH, operating_point="economy")),
+        ({"messages": [user(MATH)], "models": ["poet"]}, expected(router, MATH, models=["poet"])),
+        ({"text": MATH, "model_thresholds": {"math": 1.0}}, expected(picky, MATH)),
+        ({"input": MATH, "model_thresholds": {"math": 1.0}}, expected(picky, MATH)),
         ({"input": POEM}, expected(router, POEM)),
     ):
         status, said, _ = server.ask("POST", "/route", body)
@@ -191,6 +197,21 @@ def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRoute
 def test_what_asks_nothing_is_refused_with_a_reason(server: Running, route: str, body: Any) -> None:
     status, said, _ = server.ask("POST", route, body)
     assert status == 400
+    assert json.loads(said)["error"]["message"]
+
+
+@pytest.mark.parametrize("asked", [{"text": "x"}, {"messages": [{"role": "user", "content": "x"}]}, {"input": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"models": ["gpt-9"]}, {"models": "math"}, {"model_thresholds": {"gpt-9": 0.5}}, {"model_thresholds": {"math": 2}},
+        {"model_thresholds": {"math": "1"}}, {"model_thresholds": [0.5]}, {"model_thresholds": {"math": None}},
+        {"operating_point": "cheap"}, {"session": 5},
+    ],
+)  # fmt: skip
+def test_a_choice_that_cannot_be_made_is_refused(server: Running, asked: dict[str, Any], wrong: dict[str, Any]) -> None:
+    status, said, _ = server.ask("POST", "/route", asked | wrong)
+    assert status == 400, said
     assert json.loads(said)["error"]["message"]
 
 
