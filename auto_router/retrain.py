@@ -10,8 +10,9 @@
    what came, in pairs. Better is what is nearer with 95 % confidence.
 4. *Replace* the files of the router together; else leave them as they are, and end with exit code 3 and a line that says why.
 
-A router may not leave what is known: one that sends more prompts than before to models of which there are hardly any outcomes
-is refused too. What nobody asked has no outcome, so nothing held out can speak for it; ``explore_share`` of a server asks.
+A router may not leave what is known: what nobody asked has no outcome, so nothing held out can speak for it. Where the new one
+sends prompts to models of which there are hardly any outcomes, the one in service, too, must think more of these there than
+came of the models that were asked; else it is refused. ``explore_share`` of a server asks.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ with needs_extra("train"):
 CONFIDENCE_95 = 1.96
 MIN_HELD_OUT = 30  # prompts
 MIN_OUTCOMES = 20  # of a model, below which nothing is known of it
-MAX_UNKNOWN = 0.05  # of the prompts that may go to such models, over what goes there now
+MAX_UNKNOWN = 0.05  # of the prompts that may go to such models unseen
 REFUSED_CODE = 3
 
 
@@ -67,9 +68,10 @@ class Comparison:
     """Of the gain, with 95 % confidence, over prompts."""
     changed: float
     """Share of the prompts that go to another model."""
-    unknown_before: float
-    """Share of the prompts that go to models of which hardly any outcomes are known."""
-    unknown_after: float
+    unknown: float
+    """Share of the prompts that go to another model of which hardly any outcomes are known."""
+    unknown_gain: float
+    """On these, with 95 % confidence: what both routers expect of those models is more than what came, by at least this."""
 
     @property
     def refusal(self) -> str | None:
@@ -80,10 +82,10 @@ class Comparison:
                 f"it is {said} on the {self.outcomes} outcomes held out: predictions come nearer by {self.gain:+.4f} "
                 f"[{self.interval[0]:+.4f}, {self.interval[1]:+.4f}], and must by more than 0"
             )
-        if self.unknown_after - self.unknown_before > MAX_UNKNOWN:
+        if self.unknown > MAX_UNKNOWN and not self.unknown_gain > 0:
             return (
-                f"it sends {self.unknown_after:.0%} of the prompts, now {self.unknown_before:.0%}, to models of which fewer "
-                f"than {MIN_OUTCOMES} outcomes are known; serve with explore_share for a while, or train with nn_router.py"
+                f"it sends {self.unknown:.0%} of the prompts to other models of which fewer than {MIN_OUTCOMES} outcomes are "
+                "known, and nothing but itself says that these are better; serve with explore_share for a while"
             )
         return None
 
@@ -110,21 +112,24 @@ def compare_routers(before: Artifact, after: Artifact, held_out: Feedback, known
         held_out: the outcomes.
         known: how many outcomes there are of each model in all; the order is that of the columns of ``held_out``.
     """
-    asked, y = held_out.asked, held_out.outcomes
-    groups = np.unique(held_out.groups, return_inverse=True)[1]
-    distances, chosen = [], []
+    asked, y, names = held_out.asked, held_out.outcomes, list(known)
+    groups, rows = np.unique(held_out.groups, return_inverse=True)[1], np.arange(len(y))
+    tables, chosen = [], []
     for artifact in (before, after):
-        prediction = artifact.predict(held_out.features)
-        columns = np.array([artifact.model_names.index(name) for name in known])
-        distances.append(np.square(prediction.probabilities[np.arange(len(y)), columns[asked]] - y))
+        prediction, own = artifact.predict(held_out.features), list(artifact.model_names)
+        tables.append(prediction.probabilities[:, [own.index(name) for name in names]].astype(np.float64))
         policy = resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings())
-        chosen.append([artifact.model_names[place] for place in policy.choose(prediction).chosen.tolist()])
+        chosen.append(np.array([names.index(own[place]) for place in policy.choose(prediction).chosen.tolist()]))
+    distances = [np.square(table[rows, asked] - y) for table in tables]
     gain, error = clustered_mean(distances[0] - distances[1], groups)
-    unknown = [float(np.mean([known.get(name, 0) < MIN_OUTCOMES for name in names])) for names in chosen]
+    is_unknown = np.array([known[name] < MIN_OUTCOMES for name in names])
+    moved = is_unknown[chosen[1]] & (chosen[1] != asked) & (chosen[1] != chosen[0])
+    expected = np.minimum(*(table[rows, chosen[1]] for table in tables))
+    more, spread = clustered_mean((expected - y)[moved], groups[moved])
     return Comparison(
         len(y), len(np.unique(groups)), float(distances[0].mean()), float(distances[1].mean()), gain,
-        (gain - CONFIDENCE_95 * error, gain + CONFIDENCE_95 * error),
-        float(np.mean([a != b for a, b in zip(*chosen, strict=True)])), unknown[0], unknown[1],
+        (gain - CONFIDENCE_95 * error, gain + CONFIDENCE_95 * error), float(np.mean(chosen[0] != chosen[1])),
+        float(moved.mean()), more - CONFIDENCE_95 * spread if moved.any() else 0.0,
     )  # fmt: skip
 
 
@@ -146,16 +151,16 @@ def split_feedback(feedback: Feedback, fraction: float, seed: int) -> tuple[Feed
 
 
 def retrain(
-    before: Artifact, train: Dataset, feedback: Feedback, fraction: float, seed: int
+    before: Artifact, train: Dataset, fitted: Fitted, feedback: Feedback, fraction: float, seed: int
 ) -> tuple[Artifact, Comparison, dict[str, float]]:
     """Return a router that learned from a part of the feedback, how it compares on the rest, and its levels.
 
-    The columns of ``feedback`` are the models of ``train``.
+    The columns of ``feedback`` are the models of ``train``, of which ``fitted`` is the fit.
     """
     learn, held_out = split_feedback(feedback, fraction, seed)
     names = train.names
     known = dict(zip(names, np.bincount(feedback.asked, minlength=len(names)).tolist(), strict=True))
-    after, levels = learn_levels(train, fit(train, FitSettings("stack", seed)), learn, seed)
+    after, levels = learn_levels(train, fitted, learn, seed)
     counted = ", ".join(f"{name} {known[name]}" for name in names)
     after = replace(after, training=replace(after.training, edits=[f"levels learned from outcomes: {counted}"]))
     return after, compare_routers(before, after, held_out, known), levels
@@ -221,7 +226,8 @@ def _retrain_and_replace(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f"{path} has another head than the default one; train it again with nn_router.py")
     train, test = _load_labels(arguments, before)
     feedback = load_feedback(arguments.feedback, train.names, train.encoder, train.features.shape[1])
-    after, compared, levels = retrain(before, train, feedback, arguments.held_out, arguments.seed)
+    fitted = fit(train, FitSettings("stack", arguments.seed))
+    after, compared, levels = retrain(before, train, fitted, feedback, arguments.held_out, arguments.seed)
     after, held_out = assess_router(after, train, test, {}, {}, {})
     print(_report(before, after, compared, levels))
     replaced = compared.refusal is None and not arguments.dry_run
@@ -276,7 +282,7 @@ def _report(before: Artifact, after: Artifact, compared: Comparison, levels: Map
         tabulate(
             [
                 ["mean squared distance of predictions", f"{compared.brier_before:.4f}", f"{compared.brier_after:.4f}"],
-                ["prompts to models hardly known", f"{compared.unknown_before:.1%}", f"{compared.unknown_after:.1%}"],
+                ["prompts that go to other models hardly known", "", f"{compared.unknown:.1%}"],
             ],
             headers=[f"{compared.outcomes} outcomes held out", "in service", "retrained"], disable_numparse=True,
         ),

@@ -43,6 +43,7 @@ from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService
 log = logging.getLogger(__name__)
 
 KEY = "auto_router"
+MAX_SAID = 500  # characters of a vendor's error that a client is told
 ROUTED = {
     "acompletion": "metadata",
     "completion": "metadata",
@@ -136,6 +137,23 @@ class RouterHook(CustomLogger):
         if not another_may_answer(exception):
             ranking.clear()
 
+    async def async_post_call_failure_hook(
+        self,
+        request_data: dict[str, Any],
+        original_exception: Exception,
+        user_api_key_dict: Any,
+        traceback_str: str | None = None,
+    ) -> HTTPException | None:
+        """Answer 502 where every model refused this server's own key, permission or model: the client's key is not at fault."""
+        told, status = _find_told(request_data), error_status(original_exception)
+        is_ours = told is not None and told["session"] != PINNED and hasattr(original_exception, "llm_provider")
+        if not is_ours or status not in OWN_FAULTS:
+            return None
+        said = (
+            f"no model of the ranking took this server's key or name for it, the last answered {status}: {original_exception}"
+        )
+        return HTTPException(502, {"error": said[:MAX_SAID]})
+
     async def async_post_call_response_headers_hook(
         self,
         data: dict[str, Any],
@@ -145,8 +163,7 @@ class RouterHook(CustomLogger):
         litellm_call_info: dict[str, Any] | None = None,
     ) -> dict[str, str] | None:
         """Say in headers what was decided, and count who answered."""
-        buckets = [data.get(name) for name in set(ROUTED.values())]
-        told = next((found[KEY] for found in buckets if isinstance(found, dict) and isinstance(found.get(KEY), _Told)), None)
+        told = _find_told(data)
         if told is None:
             return None
         answered = "none" if response is None else getattr(data.get("deployment"), "model_name", "unknown")
@@ -203,6 +220,12 @@ class RouterHook(CustomLogger):
             said = f"previous_response_id {response_id[:80]!r} was not made here; send the whole conversation as input"
             raise HTTPException(400, {"error": said})
         return await self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))
+
+
+def _find_told(data: Mapping[str, Any]) -> _Told | None:
+    """Return what was decided about a request; None where nothing was."""
+    buckets = [data.get(name) for name in set(ROUTED.values())]
+    return next((found[KEY] for found in buckets if isinstance(found, dict) and isinstance(found.get(KEY), _Told)), None)
 
 
 def _header(value: str) -> str:

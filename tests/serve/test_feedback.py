@@ -277,7 +277,7 @@ def test_settings_refuse_what_is_no_time() -> None:
 
 
 def test_a_share_of_the_decisions_asks_another_model(tmp_path: Path, file: Path) -> None:
-    service = open_service(tmp_path, feedback_file=str(file), explore_share=0.5)
+    service = open_service(tmp_path, feedback_file=str(file), explore_share=0.5, session_policy="sticky")
     served = [decide(service, session=f"s{turn}") for turn in range(40)]
     explored = [one.decision for one in served if one.decision.reason == "explore"]
     assert 5 <= len(explored) <= 35
