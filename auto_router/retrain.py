@@ -47,7 +47,7 @@ with needs_extra("train"):
     from auto_router.train import MAX_SEED, FitSettings, Fitted, assess_router, calibrate, fit, write_files
 
 CONFIDENCE_95 = 1.96
-MIN_HELD_OUT = 30  # prompts
+MIN_HELD_OUT = 20  # prompts
 MIN_OUTCOMES = 20  # of a model, below which nothing is known of it
 MAX_UNKNOWN = 0.05  # of the prompts that may go to such models unseen
 REFUSED_CODE = 3

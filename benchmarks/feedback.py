@@ -145,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="A router of wrong labels, led by outcomes, beside one of the truth.")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["combined5"])
+    parser.add_argument("--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--outcomes", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seeds", nargs="+", type=int, default=[20, 21, 22, 23, 24])
@@ -155,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     missed = []
     for name in arguments.sets:
         data = DataSet.load(arguments.data / name)
-        for scenario in SCENARIOS:
+        for scenario in arguments.scenarios:
             runs = [simulate(data, scenario, arguments.outcomes, arguments.rounds, seed) for seed in arguments.seeds]
             found[f"{name} {scenario}"] = runs
             means = {key: float(np.mean([one[key] for one in runs])) for key in runs[0]}

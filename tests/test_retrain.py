@@ -174,7 +174,7 @@ def test_a_run_that_is_killed_while_it_writes_leaves_the_old_set(folder: Path, m
 
 def test_too_little_or_wrong_input_is_one_line(folder: Path, tmp_path: Path) -> None:
     serve(folder, as_labelled, count=40)
-    with pytest.raises(DataError, match="too few: 30 each"):
+    with pytest.raises(DataError, match="too few: 20 each"):
         retrain.main(flags(folder))
     with pytest.raises(ConfigError, match=r"nobody\.npy not there"):
         retrain.main([*flags(folder), f"--train-embeddings={tmp_path / 'nobody.npy'}"])

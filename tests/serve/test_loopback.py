@@ -26,7 +26,7 @@ def send_request(kind: str, *headers: tuple[str, str]) -> list[dict[str, Any]]:
         sent.append(message)
 
     scope = {"type": kind, "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]}
-    asyncio.run(LoopbackOnly(app)(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(LoopbackOnly(app)(scope, receive, send))
     return sent
 
 
