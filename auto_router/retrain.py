@@ -28,8 +28,6 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from auto_router import terminal
-from auto_router.artifact_files import COMPANION
 from auto_router.artifacts import Artifact, load_artifact
 from auto_router.data.capability import find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
@@ -40,16 +38,17 @@ from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
 from auto_router.learn.stack import StackNetwork
 from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, fit_levels, level_map, load_feedback
+from auto_router.terminal import add_flags, capture_output
 
 with needs_extra("train"):
     from auto_router.assess.baselines import XGBOOST_NAME
     from auto_router.learn.stack_fit import MAX_ROWS
     from auto_router.train import MAX_SEED, FitSettings, Fitted, assess_router, calibrate, fit, write_files
 
-CONFIDENCE_95 = 1.96
+TWO_SIDED_95 = 1.96  # standard errors
 MIN_HELD_OUT = 20  # prompts
 MIN_OUTCOMES = 20  # of a model, below which nothing is known of it
-MAX_UNKNOWN = 0.05  # of the prompts that may go to such models unseen
+MAX_UNASKED = 0.05  # of the prompts that may go to such models unseen
 REFUSED_CODE = 3
 
 
@@ -82,7 +81,7 @@ class Comparison:
                 f"it is {said} on the {self.outcomes} outcomes held out: predictions come nearer by {self.gain:+.4f} "
                 f"[{self.interval[0]:+.4f}, {self.interval[1]:+.4f}], and must by more than 0"
             )
-        if self.unknown > MAX_UNKNOWN and not self.unknown_gain > 0:
+        if self.unknown > MAX_UNASKED and not self.unknown_gain > 0:
             return (
                 f"it sends {self.unknown:.0%} of the prompts to other models of which fewer than {MIN_OUTCOMES} outcomes are "
                 "known, and nothing but itself says that these are better; serve with explore_share for a while"
@@ -128,8 +127,8 @@ def compare_routers(before: Artifact, after: Artifact, held_out: Feedback, known
     more, spread = clustered_mean((expected - y)[moved], groups[moved])
     return Comparison(
         len(y), len(np.unique(groups)), float(distances[0].mean()), float(distances[1].mean()), gain,
-        (gain - CONFIDENCE_95 * error, gain + CONFIDENCE_95 * error), float(np.mean(chosen[0] != chosen[1])),
-        float(moved.mean()), more - CONFIDENCE_95 * spread if moved.any() else 0.0,
+        (gain - TWO_SIDED_95 * error, gain + TWO_SIDED_95 * error), float(np.mean(chosen[0] != chosen[1])),
+        float(moved.mean()), more - TWO_SIDED_95 * spread if moved.any() else 0.0,
     )  # fmt: skip
 
 
@@ -194,7 +193,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="compare and say what would be done; replace nothing")
     parser.add_argument("--seed", type=int, default=0)
-    terminal.add_flags(parser)
+    add_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -206,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         SystemExit: with code 3: the new router is not better, and nothing was replaced.
     """
     arguments = parse_arguments(argv)
-    with terminal.capture_output(arguments) as result:
+    with capture_output(arguments) as result:
         result |= _retrain_and_replace(arguments)
     if result["refused"] is not None:
         print(f"refused: {result['refused']}", file=sys.stderr)
@@ -233,7 +232,7 @@ def _retrain_and_replace(arguments: argparse.Namespace) -> dict[str, Any]:
     replaced = compared.refusal is None and not arguments.dry_run
     if replaced:
         prepare_folder(path.parent)
-        with replace_together(path.parent, [XGBOOST_NAME, f"{path.stem}{COMPANION}"]) as staging:
+        with replace_together(path.parent, [XGBOOST_NAME]) as staging:
             write_files(staging, after, train.records, held_out, test)
     print(f"{path.resolve()} {'was replaced' if replaced else 'stays as it is'}")
     summary = asdict(compared) | {"interval": list(compared.interval)}

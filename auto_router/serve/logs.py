@@ -14,7 +14,7 @@ from auto_router.errors import ConfigError
 from auto_router.route.drift import finite
 
 FORMAT_VARIABLE = "AUTO_ROUTER_LOG_FORMAT"
-FORMATS = ("text", "json")
+LOG_FORMATS = ("text", "json")
 FIELDS_OF = "auto_router"
 """The attribute of a log record that holds what its line says, as values."""
 
@@ -42,8 +42,8 @@ def set_up_log() -> None:
         ConfigError: the format is unknown.
     """
     wanted, logger = os.environ.get(FORMAT_VARIABLE) or "text", logging.getLogger("auto_router")
-    if wanted not in FORMATS:
-        raise ConfigError(f"{FORMAT_VARIABLE} must be one of {', '.join(FORMATS)}, got {wanted!r}")
+    if wanted not in LOG_FORMATS:
+        raise ConfigError(f"{FORMAT_VARIABLE} must be one of {', '.join(LOG_FORMATS)}, got {wanted!r}")
     if any(isinstance(handler.formatter, JsonLines) for handler in logger.handlers):
         return
     if wanted == "text" and logger.hasHandlers():
