@@ -44,10 +44,11 @@ def test_a_decision_is_a_span_under_the_hosts(service: DecisionService, monkeypa
 
     exporter, provider = InMemorySpanExporter(), sdk.TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(tracing.trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr("opentelemetry.trace.get_tracer", provider.get_tracer)
     host = provider.get_tracer("host").start_span("request")
     served = asyncio.run(service.decide(Request(SECRET), span=host))
-    (span,) = exporter.get_finished_spans()
+    spans: Any = exporter.get_finished_spans()
+    (span,) = spans
     assert (span.name, span.parent.span_id) == ("auto_router.decide", host.get_span_context().span_id)
     assert span.attributes["auto_router.id"] == served.id
     assert span.attributes["auto_router.model"] == served.decision.model
