@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "select": ("auto_router.select_prompts", "take some of a file's prompts, to ask only those"),
     "encode": ("generate_embeddings", "turn prompts and images into numbers"),
     "train": ("nn_router", "learn which model answers what, and measure what the router is worth"),
+    "retrain": ("auto_router.retrain", "learn from outcomes of served answers; replace the router only where that is better"),
     "report": ("auto_router.assess.report", "write the report of a trained router again"),
     "edit": ("auto_router.edit", "add, remove or rename a model of a trained router"),
     "route": ("model_router", "decide one prompt"),

@@ -28,6 +28,7 @@ from auto_router.data.request import ALIASES, AUTO, Request, read_request
 from auto_router.decide.rule import Decision
 from auto_router.decide.settings import DEFAULT_PATH
 from auto_router.errors import ConfigError, needs_extra
+from auto_router.route.feedback import FEEDBACK_FILE
 from auto_router.route.router import ModelRouter
 from auto_router.serve.fallback import another_may_answer
 from auto_router.serve.gateway import compare_models, default_parameters, usable_models
@@ -154,6 +155,18 @@ class _Routing:
         request = read_request({**body, "messages": messages, "model": name})
         models = tuple(known for known in self.router.model_names if known in self.models)
         return replace(request.without(request.urls), models=models)
+
+    def record(self, answer: Any, outcome: float, path: str | Path = FEEDBACK_FILE) -> None:
+        """Append how an answer, or a stream, turned out (0 wrong … 1 right) to a JSONL for ``nn_router.py --feedback``.
+
+        It is of the model that answered, be it the chosen one or another. No prompt is written.
+
+        Raises:
+            ConfigError: the caller had named the model, the decision was made without the network, or the outcome is none.
+        """
+        if answer.decision is None:
+            raise ConfigError(f"nothing was decided: {answer.answered_by} was named by the caller")
+        self.router.record(answer.decision, outcome, path, answer.answered_by)
 
     def _note_answer(self, request: Request | None, decision: Decision | None, name: str) -> None:
         """Let a conversation go on with the model that answered, where that is not the chosen one."""

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "route": BASE | {"data", "artifacts", "route"} | WORK,
     "select_prompts": BASE | {"data", "select_prompts"} | WORK,
     "train": BASE | {"data", "artifacts", "assess", "route", "train"} | WORK,
+    "retrain": BASE | {"data", "artifacts", "assess", "route", "train", "retrain"} | WORK,
     "edit": BASE | {"data", "artifacts", "assess", "route", "edit"} | WORK,
     "serve": BASE | {"data", "artifacts", "assess", "route", "serve"} | WORK,
     "client": BASE | {"data", "artifacts", "route", "serve"} | WORK,

@@ -26,7 +26,9 @@ AUTO = "auto"
 POINTS = ("accuracy", "quality", "balanced", "economy")
 ALIASES: dict[str, str | None] = {AUTO: None} | {f"{AUTO}-{point}": point for point in POINTS}
 """Model names that a client may ask for, and the operating point that each stands for (None: the router's own)."""
-PLAIN_FIELDS = ("text", "images", "operating_point", "models", "session", "session_id", "metadata", "model")
+PLAIN_FIELDS = (
+    "text", "images", "operating_point", "models", "model_thresholds", "session", "session_id", "metadata", "model",
+)  # fmt: skip
 """What a request may say that is no conversation."""
 
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
@@ -65,6 +67,8 @@ class Request:
     """Tokens of everything but images, the expected answer included; None: those of ``text``."""
     models: tuple[str, ...] | None = field(default=None, compare=False)
     """The only models that may answer; None: any."""
+    thresholds: tuple[tuple[str, float], ...] | None = None
+    """Each model's, for this request instead of the router's; None: the router's."""
 
     @cached_property
     def tokens(self) -> float:
@@ -107,8 +111,8 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
     """Read a request's JSON, whatever API it was written for.
 
     Known are chat completions and Anthropic's messages (``messages``), responses (``input``), and ``text`` with ``images``,
-    ``operating_point``, ``models`` and ``session``. A model name of :data:`ALIASES` names an operating point. What is unknown
-    in the first three is passed over.
+    ``operating_point``, ``models``, ``model_thresholds`` and ``session``. A model name of :data:`ALIASES` names an operating
+    point. What is unknown in the first three is passed over.
 
     Args:
         body: of the request.
@@ -181,20 +185,41 @@ def _plain(body: Mapping[str, Any], session: str | None) -> Request:
     unknown = sorted(set(body) - set(PLAIN_FIELDS))
     if unknown:
         raise DataError(f"beside text, {', '.join(map(str, unknown))[:200]} is unknown; allowed are {', '.join(PLAIN_FIELDS)}")
-    text, images, point, models = body["text"], body.get("images") or (), body.get("operating_point"), body.get("models")
+    text, images = body["text"], body.get("images") or ()
     if not isinstance(text, str) or not isinstance(images, Sequence) or isinstance(images, str):
         raise DataError("text must be a string and images a list of base64 strings or data URIs")
     if not text.strip() and not images:
         raise DataError("text is empty and there are no images: there is nothing to decide")
+    point = ALIASES.get(str(body.get("model") or AUTO))
+    return read_choice(Request(text, tuple(images), point, session=session), body)
+
+
+def read_choice(request: Request, body: Mapping[str, Any]) -> Request:
+    """Return ``request`` with what a body of the router's own routes says of the choice itself.
+
+    These are ``operating_point``, ``models``, ``model_thresholds`` and ``session``; no model's API has them.
+
+    Raises:
+        DataError: one of them is none.
+    """
+    point, models, given = (body.get(name) for name in ("operating_point", "models", "model_thresholds"))
     if point is not None and point not in POINTS:
         raise DataError(f"operating_point must be one of {', '.join(POINTS)}, got {str(point)[:40]!r}")
     if models is not None and not (isinstance(models, list) and models and all(isinstance(name, str) for name in models)):
         raise DataError(f"models must be a list of model names, got {str(models)[:80]!r}")
+    numbers = list(given.values()) if isinstance(given, Mapping) else [None]
+    if given is not None and not all(
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 for value in numbers
+    ):
+        raise DataError(f"model_thresholds must be {{model: 0 to 1}}, got {str(given)[:80]!r}")
     named = body.get("session")
     if named is not None and not isinstance(named, str):
         raise DataError(f"session must be a string, got {type(named).__name__}")
-    point = point or ALIASES.get(str(body.get("model") or AUTO))
-    return Request(text, tuple(images), point, session=named or session, models=None if models is None else tuple(models))
+    return replace(
+        request, operating_point=point or request.operating_point, session=named or request.session,
+        models=request.models if models is None else tuple(models),
+        thresholds=request.thresholds if given is None else tuple((str(name), float(value)) for name, value in given.items()),
+    )  # fmt: skip
 
 
 def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:

@@ -99,8 +99,15 @@ class Policies:
         self._names, self._points, self._settings = names, points, settings
         self._known: dict[str | None, Policy] = {None: resolve_policy(names, points, settings)}
 
-    def at(self, point: str | None) -> Policy:
-        """Return the policy at an operating point; None: the one in force. Raises ConfigError for an unknown one."""
+    def at(self, point: str | None, thresholds: Sequence[tuple[str, float]] | None = None) -> Policy:
+        """Return the policy at an operating point; None: the one in force. ``thresholds`` stand in place of the settings'.
+
+        Raises:
+            ConfigError: the point or a model is unknown.
+        """
+        if thresholds is not None:  # a client's own: not kept
+            settings = replace(self._settings, operating_point=point or self._settings.operating_point)
+            return resolve_policy(self._names, self._points, replace(settings, model_thresholds=dict(thresholds)))
         if point not in self._known:
             self._known[point] = resolve_policy(self._names, self._points, replace(self._settings, operating_point=point))
         return self._known[point]

@@ -76,12 +76,20 @@ class RouterSettings:
     """Servers: how long one decision may take before the fallback is chosen instead."""
     log_prompts: bool = False
     """Servers: put the beginning of every prompt into the log."""
+    feedback_file: str | None = None
+    """Servers: where outcomes told to ``POST /v1/feedback`` are kept for ``nn_router.py --feedback``; None: nowhere. Decisions
+    wait beside it, in ``FILE.decisions``: the numbers that the network saw, no prompts."""
+    explore_share: float = 0.0
+    """Servers that keep feedback: share of the decisions, 0 to 0.5, that go to another model of the ranking, drawn at random.
+    What nobody asks has no outcome: without it, a model that training thinks too little of stays unknown."""
+    feedback_seconds: float = 7 * 86_400.0
+    """Servers: how long a decision waits for its outcome."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "router_path", os.fspath(self.router_path))
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise ConfigError(f"device {self.device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'")
-        for name in ("timeout_s", "encoder_timeout_s", "session_seconds"):
+        for name in ("timeout_s", "encoder_timeout_s", "session_seconds", "feedback_seconds"):
             seconds = getattr(self, name)
             if not (seconds is None and name == "encoder_timeout_s") and not seconds > 0:
                 raise ConfigError(f"{name} must be a number of seconds above 0, got {seconds!r}")
@@ -93,6 +101,10 @@ class RouterSettings:
         for name in ("cache_bytes", "drift_window", "max_sessions"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}")
+        if not 0 <= self.explore_share <= 0.5:
+            raise ConfigError(f"explore_share must be a number from 0 to 0.5, got {self.explore_share!r}")
+        if self.explore_share and self.feedback_file is None:
+            raise ConfigError("explore_share asks other models for their outcomes: set feedback_file, where these are kept")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}")
 
@@ -110,16 +122,22 @@ class RouterSettings:
         """Return the settings that ``values`` name; what is left out comes from the environment, else is the default.
 
         Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
-        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``.
+        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``,
+        ``AUTO_ROUTER_FEEDBACK_FILE``, ``AUTO_ROUTER_EXPLORE_SHARE``.
         """
         found: dict[str, Any] = {}
-        for name in ("router_path", "operating_point", "fallback_model", "session_policy", "session_store"):
+        for name in ("router_path", "operating_point", "fallback_model", "session_policy", "session_store", "feedback_file"):
             found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
         for name in ("threads", "cache_bytes"):
             number = os.environ.get(PREFIX + name.upper(), "")
             if number and not number.isdecimal():
                 raise ConfigError(f"{PREFIX}{name.upper()} must be a whole number, got {number!r}")
             found[name] = int(number) if number else None
+        share = os.environ.get(f"{PREFIX}EXPLORE_SHARE") or None
+        try:
+            found["explore_share"] = share if share is None else float(share)
+        except ValueError as error:
+            raise ConfigError(f"{PREFIX}EXPLORE_SHARE must be a number from 0 to 0.5, got {share!r}") from error
         return cls.of(found | {name: value for name, value in values.items() if value is not None})
 
     @property

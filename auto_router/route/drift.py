@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from math import isfinite
 from statistics import NormalDist
 from typing import Any
 
@@ -43,6 +44,13 @@ class DriftReport:
         ]
         text = tabulate(rows, headers=["model", "chosen", "mean P(correct)", "in training"], disable_numparse=True)
         return "\n".join([text, *self.alarms])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values: None for what is no finite number."""
+        return {
+            name: {key: finite(value) for key, value in part.items()} if isinstance(part, dict) else part
+            for name, part in asdict(self).items()
+        }
 
 
 class DriftMonitor:
@@ -89,6 +97,11 @@ class DriftMonitor:
             count, _shares([self._names[row[0]] for row in last]), _shares([row[1] for row in last]),
             dict(zip(self._names, mean.tolist(), strict=True)), expected, unfamiliar, usual, alarms,
         )  # fmt: skip
+
+
+def finite(value: Any) -> Any:
+    """Return a value as JSON takes it: None for a number that is not finite."""
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _shares(values: Sequence[str]) -> dict[str, float]:

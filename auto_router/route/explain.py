@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from auto_router.data.dataset import Prediction
 from auto_router.decide.policy import Policy
 from auto_router.decide.rule import UNFAMILIAR, Decision
 from auto_router.learn.novelty import NoveltyDetector
+from auto_router.route.drift import finite
 
 _STEP = 1e-6  # a setting is moved this little beyond the point where it makes no difference
 
@@ -47,6 +49,12 @@ class Explanation:
     neighbours: list[Neighbour]
     """The nearest first; empty where the artifact holds none."""
     flips: list[Flip]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values: None for what is no finite number."""
+        near = [asdict(neighbour) for neighbour in self.neighbours]
+        changes = [{name: finite(value) for name, value in asdict(flip).items()} for flip in self.flips]
+        return {"neighbours": near, "flips": changes}
 
 
 def neighbours(detector: NoveltyDetector | None, row: Floats, names: Sequence[str], count: int) -> list[Neighbour]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,20 +19,78 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from auto_router.arrays import Array, Floats
+from auto_router.arrays import Array, Floats, Ints
 from auto_router.data.dataset import Dataset
 from auto_router.data.records import Record
 from auto_router.decide.rule import Decision
 from auto_router.encode.specs import without_address
 from auto_router.errors import ConfigError, DataError
+from auto_router.learn.calibration import Calibration
 
+FEEDBACK_FILE = "router_feedback.jsonl"
 _APPENDING = threading.Lock()
 
 
 def encoder_digest(spec: Mapping[str, Any]) -> str:
     """Return a short name for an encoder: feedback of another one does not fit."""
-    named = {name: value for name, value in without_address(dict(spec)).items() if name != "probe"}
+    named = _without_probes(without_address(dict(spec)))
     return hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _without_probes(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Probes differ in their last digit from machine to machine, those of a joined encoder's parts too."""
+    return {
+        name: _without_probes(value) if isinstance(value, Mapping) else value for name, value in spec.items() if name != "probe"
+    }
+
+
+def read_outcome(value: Any) -> float:
+    """Return an outcome as a number from 0 (wrong) to 1 (right). Raises ConfigError where it is none."""
+    if not isinstance(value, int | float | np.integer | np.floating) or not 0 <= value <= 1:
+        raise ConfigError(f"outcome must be a number from 0 (wrong) to 1 (right), got {str(value)[:40]!r}")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRow:
+    """How the answer to one decided prompt turned out: a line of a feedback file."""
+
+    model: str
+    """Who answered."""
+    outcome: float
+    """0 (wrong) … 1 (right)."""
+    chosen: str
+    reason: str
+    encoder: str
+    """See :func:`encoder_digest`."""
+    features: bytes
+    """The network's input row, float32, little-endian."""
+    id: str | None = None
+    """Of the decision; of several lines with one id the last holds."""
+
+    def append(self, path: Path) -> None:
+        """Append the line to a JSONL file, which is made where there is none. Raises OSError where it cannot be written."""
+        row = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            **({} if self.id is None else {"id": self.id}),
+            "model": self.model,
+            "outcome": self.outcome,
+            "chosen": self.chosen,
+            "reason": self.reason,
+            "encoder": self.encoder,
+            "features": base64.b64encode(self.features).decode("ascii"),
+        }
+        line = json.dumps(row, ensure_ascii=False) + "\n"
+        with _APPENDING:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # One unbuffered write of one line: what several processes append does not mix.
+            with path.open("ab", buffering=0) as file:
+                file.write(line.encode("utf-8", "backslashreplace"))
+
+
+def pack_features(features: Array) -> bytes:
+    """Return an input row as a feedback file holds it."""
+    return np.asarray(features, dtype="<f4").tobytes()
 
 
 def append_feedback(
@@ -45,28 +102,13 @@ def append_feedback(
         ConfigError: the outcome is not a number from 0 to 1, or the decision does not know the model or its features.
     """
     model = decision.model if model is None else model
-    if isinstance(outcome, complex | str) or not math.isfinite(outcome) or not 0 <= outcome <= 1:
-        raise ConfigError(f"outcome must be a number from 0 (wrong) to 1 (right), got {outcome!r}")
+    value = read_outcome(outcome)
     if model not in decision.probabilities:
         raise ConfigError(f"feedback for unknown model {model!r}; this decision knows {', '.join(decision.probabilities)}")
     if decision.features is None:
         raise ConfigError("this decision has no features to learn from; record decisions that a ModelRouter made")
-    features = base64.b64encode(np.asarray(decision.features, dtype="<f4").tobytes()).decode("ascii")
-    row = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model,
-        "outcome": float(outcome),
-        "chosen": decision.model,
-        "reason": decision.reason,
-        "encoder": encoder_digest(encoder),
-        "features": features,
-    }
-    line = json.dumps(row, ensure_ascii=False) + "\n"
-    with _APPENDING:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One unbuffered write of one line: what several processes append does not mix.
-        with path.open("ab", buffering=0) as file:
-            file.write(line.encode("utf-8"))
+    digest = encoder_digest(encoder)
+    FeedbackRow(model, value, decision.model, decision.reason, digest, pack_features(decision.features)).append(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +121,21 @@ class Feedback:
     """``[N, M]``."""
     groups: list[str]
     """Rows of the same prompt share one."""
+
+    def take(self, rows: Ints) -> Feedback:
+        """Return some of the rows."""
+        return Feedback(self.features[rows], self.labels[rows], [self.groups[row] for row in rows.tolist()])
+
+    @property
+    def asked(self) -> Ints:
+        """``[N]``: the column of the model that answered."""
+        found: Ints = (~np.isnan(self.labels)).argmax(axis=1)
+        return found
+
+    @property
+    def outcomes(self) -> Floats:
+        """``[N]``: how its answer turned out."""
+        return np.asarray(self.labels[np.arange(len(self.labels)), self.asked], dtype=np.float64)
 
     @property
     def weights(self) -> Floats:
@@ -96,6 +153,8 @@ class Feedback:
 def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], dim: int) -> Feedback:
     """Read a feedback file; rows of models that are not in ``names`` are left out. A torn last line is left out, too.
 
+    Of several rows with the same id the last holds: an outcome may be corrected.
+
     Raises:
         DataError: the file is missing, a line is damaged, or its rows were made by another encoder or head.
     """
@@ -104,8 +163,7 @@ def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], 
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"feedback file {path} cannot be read ({error}); ModelRouter.record writes one") from error
     expected = encoder_digest(encoder)
-    rows: list[npt.NDArray[np.float32]] = []
-    labels, groups = [], []
+    found: dict[str | int, tuple[npt.NDArray[np.float32], list[float], str]] = {}
     for number, line in enumerate(lines[:-1], start=1):
         try:
             row = json.loads(line)
@@ -117,12 +175,58 @@ def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], 
                 f"feedback file {path}, line {number} has an outcome that is not 0 to 1, or was recorded by a router with "
                 "another encoder or head than these embeddings; train on the feedback of this one"
             )
+        name = row["id"] if isinstance(row.get("id"), str) else number
+        found.pop(name, None)
         if model in names:
-            rows.append(np.frombuffer(data, dtype="<f4").astype(np.float32))
-            labels.append([outcome if name == model else np.nan for name in names])
-            groups.append(row["features"])
-    matrix = np.array(rows, dtype=np.float32).reshape(len(rows), dim)
-    return Feedback(matrix, np.array(labels, dtype=np.float32).reshape(len(rows), len(names)), groups)
+            label = [outcome if known == model else np.nan for known in names]
+            found[name] = np.frombuffer(data, dtype="<f4").astype(np.float32), label, row["features"]
+    rows = list(found.values())
+    matrix = np.array([row[0] for row in rows], dtype=np.float32).reshape(len(rows), dim)
+    labels = np.array([row[1] for row in rows], dtype=np.float32).reshape(len(rows), len(names))
+    return Feedback(matrix, labels, [row[2] for row in rows])
+
+
+LEVEL_CHANGES = 0.1  # share of models whose level is off, before any outcome says so
+STEADY_SPREAD, CHANGED_SPREAD = 0.05, 1.5  # standard deviations of a level, in log odds, of the others and of these
+_SHIFTS = np.linspace(-6.0, 6.0, 481)
+_GRID = np.linspace(0.0, 1.0, 101)
+_EDGE = 1e-3
+
+
+def fit_levels(probabilities: Floats, feedback: Feedback) -> Floats:
+    """Return ``[M]``: how far off each model's level is, in log odds, as outcomes of its answers say.
+
+    The posterior mean under a prior of two normal distributions: most models are as training has it, a share of
+    ``LEVEL_CHANGES`` may be anywhere. So a few outcomes, which are as much luck as truth, move nothing, and a model that became
+    another is found after some tens. A model that was never asked stays.
+
+    Args:
+        probabilities: ``[N, M]``, of a network that did not learn from these rows.
+        feedback: the outcomes.
+    """
+    prior = (1 - LEVEL_CHANGES) * _normal(STEADY_SPREAD) + LEVEL_CHANGES * _normal(CHANGED_SPREAD)
+    found, asked, outcomes = np.zeros(probabilities.shape[1]), feedback.asked, feedback.outcomes
+    for model in np.unique(asked).tolist():
+        rows = asked == model
+        y, p = outcomes[rows], _shift_odds(probabilities[rows, model].astype(np.float64), _SHIFTS[:, None])
+        likelihood = (y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1)
+        weight = prior * np.exp(likelihood - likelihood.max())
+        found[model] = (weight * _SHIFTS).sum() / weight.sum()
+    return found
+
+
+def level_map(levels: Floats) -> Calibration:
+    """Return the calibration that moves each model's level by ``levels`` ``[M]``, in log odds."""
+    return Calibration("sigmoid", [(_GRID.tolist(), _shift_odds(_GRID, level).tolist()) for level in levels.tolist()])
+
+
+def _normal(spread: float) -> Floats:
+    return np.asarray(np.exp(-0.5 * (_SHIFTS / spread) ** 2) / spread)
+
+
+def _shift_odds(p: Floats, shift: Floats | float) -> Floats:
+    p = p.clip(_EDGE, 1 - _EDGE)
+    return np.asarray(1.0 / (1.0 + (1.0 - p) / p * np.exp(-np.asarray(shift))))
 
 
 def feedback_rows(path: Path, data: Dataset, seed: int) -> tuple[list[Record], Array, Array]:

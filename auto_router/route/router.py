@@ -38,7 +38,7 @@ from auto_router.route.conversations import Conversations
 from auto_router.route.drift import DriftMonitor, DriftReport
 from auto_router.route.encoder import open_router_encoder
 from auto_router.route.explain import Explanation, flips, neighbours
-from auto_router.route.feedback import append_feedback
+from auto_router.route.feedback import FEEDBACK_FILE, append_feedback
 from auto_router.route.sessions import SessionStore, open_sessions, replace_model, save_response, session_keys
 
 log = logging.getLogger(__name__)
@@ -284,12 +284,12 @@ class ModelRouter:
         policy = self.policy.with_costs(None if row is None or cost_model is None else cost_model(row))
         return Explanation(near, flips(decision, policy, self.model_names))
 
-    def record(self, decision: Decision, outcome: float, path: str | Path = "router_feedback.jsonl") -> None:
-        """Append how the chosen model's answer turned out (0 wrong … 1 right) to a JSONL, for ``nn_router.py --feedback``.
+    def record(self, decision: Decision, outcome: float, path: str | Path = FEEDBACK_FILE, model: str | None = None) -> None:
+        """Append how the answer of ``model`` (None: the chosen one) turned out (0 wrong … 1 right) to a JSONL for training.
 
         The prompt itself is not written, only the numbers that the network saw of it.
         """
-        append_feedback(Path(path), decision, outcome, self._artifact.encoder)
+        append_feedback(Path(path), decision, outcome, self._artifact.encoder, model)
 
     def drift_report(self) -> DriftReport:
         """Compare the last ``drift_window`` decisions with what was expected in training."""
@@ -355,7 +355,7 @@ class ModelRouter:
         return made
 
     def _query(self, request: Request) -> _Query:
-        return _Query(request, self.policies.at(request.operating_point)).check()
+        return _Query(request, self.policies.at(request.operating_point, request.thresholds)).check()
 
     def _batcher(self, request: Request) -> MicroBatcher[_Query | None, Decision | None]:
         """Long prompts wait beside long ones: the short are many, and done in a fraction of the time."""

@@ -25,6 +25,7 @@ from auto_router.serve.gateway import (
 EXAMPLES = """examples:
   python -m auto_router.serve --pool pool.yaml
   python -m auto_router.serve --pool pool.yaml --operating-point economy --port 8080
+  python -m auto_router.serve --pool pool.yaml --feedback-file router_feedback.jsonl
   python -m auto_router.serve --pool pool.yaml --print-config > litellm.yaml
 
   curl -s http://127.0.0.1:4000/v1/chat/completions -H 'Content-Type: application/json' \\
@@ -46,6 +47,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--operating-point", choices=POINTS, help=f"of {AUTO} (default: AUTO_ROUTER_OPERATING_POINT, else the artifact's)"
     )
     parser.add_argument("--fallback-model", help="chosen where nothing can be decided (default: AUTO_ROUTER_FALLBACK_MODEL)")
+    parser.add_argument(
+        "--feedback-file", metavar="FILE",
+        help="keep outcomes told to /v1/feedback there, to train on (default: AUTO_ROUTER_FEEDBACK_FILE, else nowhere)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--explore-share", type=float, metavar="SHARE",
+        help="of the decisions that ask another model, to learn of it (default: AUTO_ROUTER_EXPLORE_SHARE, else 0)",
+    )  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print the LiteLLM configuration instead of serving")
     return parser.parse_args(arguments)
 
@@ -60,8 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.print_config:
         check_proxy(given.host, os.environ)
     settings = RouterSettings.from_environment(
-        {"router_path": given.router, "operating_point": given.operating_point, "fallback_model": given.fallback_model}
-    )
+        {
+            "router_path": given.router, "operating_point": given.operating_point, "fallback_model": given.fallback_model,
+            "feedback_file": given.feedback_file, "explore_share": given.explore_share,
+        }
+    )  # fmt: skip
     artifact, pool = load_artifact(settings.router_path), load_pool(given.pool)
     # A configuration may be for another machine, with other keys.
     models, notes = (list(pool.models), []) if given.print_config else usable_models(pool, os.environ)
@@ -82,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell(f"note: {MASTER_KEY} is not set: every program on this machine may ask")
     chosen = {
         "AUTO_ROUTER_PATH": settings.router_path, "AUTO_ROUTER_OPERATING_POINT": settings.operating_point,
-        "AUTO_ROUTER_FALLBACK_MODEL": settings.fallback_model,
+        "AUTO_ROUTER_FALLBACK_MODEL": settings.fallback_model, "AUTO_ROUTER_FEEDBACK_FILE": settings.feedback_file,
+        "AUTO_ROUTER_EXPLORE_SHARE": str(settings.explore_share) if settings.explore_share else None,
     }  # fmt: skip
     run_proxy(config, given.host, given.port, {name: value for name, value in chosen.items() if value})
 

@@ -2,7 +2,8 @@
 
 A client's own mistake is the same mistake everywhere: it is not sent to every vendor. Another model may answer after 408, 409,
 429, 5xx, a time-out or a broken connection, and where this one cannot take what it was given: too long a context, or an input
-or a parameter that it does not support.
+or a parameter that it does not support. After 401, 402, 403 and 404, too: a key, a credit, a permission or a model that a
+vendor does not know are the router's own, not the client's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 
 TRANSIENT = (408, 409, 429)
+OWN_FAULTS = (401, 402, 403, 404)
 TOO_LARGE = 413
 REFUSED = (400, TOO_LARGE, 422)
 MAX_READ = 4000  # characters of an error that are looked at
@@ -25,8 +27,8 @@ _CANNOT = re.compile(
 
 def another_may_answer(error: BaseException) -> bool:
     """Tell whether the next model of a ranking is to be asked after ``error`` of openai's, LiteLLM's or a transport's."""
-    status = _status(error)
-    if status is None or status in TRANSIENT or status >= 500 or status == TOO_LARGE:
+    status = error_status(error)
+    if status is None or status in (*TRANSIENT, *OWN_FAULTS) or status >= 500 or status == TOO_LARGE:
         return True
     if status not in REFUSED:
         return False
@@ -36,7 +38,7 @@ def another_may_answer(error: BaseException) -> bool:
     return getattr(error, "code", None) in _CODES or any(code in said for code in _CODES) or bool(_CANNOT.search(said))
 
 
-def _status(error: BaseException) -> int | None:
+def error_status(error: BaseException) -> int | None:
     """Return the HTTP status of an error; None for one of the connection. A stream's error has its status in ``code``."""
     status = getattr(error, "status_code", None)
     if status is not None:

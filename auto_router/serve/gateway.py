@@ -9,7 +9,6 @@ environment; the configuration names their variables.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.data.request import ALIASES, AUTO
 from auto_router.errors import ConfigError, needs_extra
+from auto_router.serve.loopback import is_loopback
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 COMPROMISED = "1.107.0"
@@ -54,7 +54,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from auto_router.serve.litellm_hook import RouterHook
 
-    return RouterHook()
+    return RouterHook(loopback_only=not os.environ.get(MASTER_KEY))
 
 
 def usable_models(pool: Pool, environment: Mapping[str, str]) -> tuple[list[PoolModel], list[str]]:
@@ -157,7 +157,7 @@ def check_proxy(host: str, environment: Mapping[str, str]) -> None:
         raise ConfigError(
             f"LiteLLM {COMPROMISED} was a compromised release: remove this environment, and install another {INSTALL}"
         )
-    if not environment.get(MASTER_KEY) and not _is_loopback(host):
+    if not environment.get(MASTER_KEY) and not is_loopback(host):
         raise ConfigError(
             f"without a key, everybody who reaches {host} could ask: set {MASTER_KEY} to one that begins with sk-, "
             "or serve on 127.0.0.1"
@@ -180,15 +180,6 @@ def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping
             from litellm.proxy.proxy_cli import run_server
         arguments = ["--config", str(path), "--host", host, "--port", str(port), "--telemetry", "False"]
         run_server.main(arguments, prog_name="litellm", standalone_mode=False)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def tell(line: str) -> None:

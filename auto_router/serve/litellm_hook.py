@@ -8,8 +8,8 @@ Written as the proxy wants callbacks, in a file beside its configuration (``exam
 The request itself is not touched: ``model`` becomes the chosen one, ``fallbacks`` the rest of the decision's ranking, and the
 proxy does what it does, streaming, keys, budgets and retries included. Only models that the proxy serves, wildcards and aliases
 included, and that the caller's key may use are chosen. The ranking is not gone down after a client's own mistake. Response
-headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probability`` and, in a conversation, ``-session``; the
-proxy's own ``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
+headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probability``, ``-decision-id`` and, in a conversation,
+``-session``; the proxy's own ``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
 
 A request that continues a response (``previous_response_id``) goes to the model that made it, which the proxy's ids tell.
 """
@@ -23,10 +23,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
-from fastapi import Depends, HTTPException
-from fastapi.responses import JSONResponse, Response
+from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from auto_router.data.request import ALIASES, read_request
 from auto_router.decide.rule import Decision
@@ -35,13 +33,17 @@ from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.route.sessions import session_keys
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
-from auto_router.serve.fallback import another_may_answer
+from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status
+from auto_router.serve.logs import set_up_log
+from auto_router.serve.loopback import LoopbackOnly
 from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias, response_maker
+from auto_router.serve.proxy_routes import add_routes
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 log = logging.getLogger(__name__)
 
 KEY = "auto_router"
+MAX_SAID = 500  # characters of a vendor's error that a client is told
 ROUTED = {
     "acompletion": "metadata",
     "completion": "metadata",
@@ -53,36 +55,44 @@ _ranking: ContextVar[list[str] | None] = ContextVar("auto_router_ranking", defau
 """The fallbacks of the request under way: the list that the proxy reads, emptied where they must not be asked."""
 
 
+class _Told(dict[str, Any]):
+    """What was decided about a request, in its metadata. A class of its own: what a client writes there is none."""
+
+
 class RouterHook(CustomLogger):
     """Routes requests for the model names in ``aliases`` (``auto``, ``auto-economy``, …; name → operating point).
 
-    ``settings`` are those of :class:`auto_router.decide.settings.RouterSettings`.
+    ``loopback_only`` is for a proxy without a key, see :mod:`auto_router.serve.loopback`. ``settings`` are those of
+    :class:`auto_router.decide.settings.RouterSettings`.
 
     Raises:
         ConfigError, ArtifactError, EncoderError: see :meth:`DecisionService.open`; the proxy then does not start.
     """
 
     def __init__(
-        self, *, aliases: Mapping[str, str | None] = ALIASES, max_body_bytes: int = MAX_BODY_BYTES, **settings: Any
+        self,
+        *,
+        aliases: Mapping[str, str | None] = ALIASES,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        loopback_only: bool = False,
+        **settings: Any,
     ) -> None:
         super().__init__()
         self.aliases = aliases
         self.service = DecisionService(RouterSettings.from_environment(settings))
         self.service.open()
-        if not logging.getLogger("auto_router").hasHandlers():
-            show_log()
+        set_up_log()
         proxy = sys.modules.get("litellm.proxy.proxy_server")
         if proxy is not None:
-            self.attach(proxy.app, max_body_bytes)
+            self.attach(proxy.app, max_body_bytes, loopback_only)
 
-    def attach(self, app: Any, max_body_bytes: int) -> None:
-        """Give the proxy's app a limit on bodies, ``GET /auto_router/health`` and, with a key, ``GET /auto_router/metrics``."""
-        from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
-
+    def attach(self, app: Any, max_body_bytes: int, loopback_only: bool = False) -> None:
+        """Give the proxy's app a limit on bodies and the routes of :mod:`auto_router.serve.proxy_routes`."""
         # The proxy loads callbacks when its app is running already: too late for add_middleware.
         app.middleware_stack = BodyLimit(app.middleware_stack or app.build_middleware_stack(), max_body_bytes)
-        app.add_api_route("/auto_router/health", self.health, methods=["GET"])
-        app.add_api_route("/auto_router/metrics", self.metrics, methods=["GET"], dependencies=[Depends(user_api_key_auth)])
+        if loopback_only:
+            app.middleware_stack = LoopbackOnly(app.middleware_stack)
+        add_routes(app, self.service)
 
     async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str) -> Any:
         """Choose the model of a request for one of the aliases."""
@@ -102,7 +112,7 @@ class RouterHook(CustomLogger):
             log.error("none of %s is in the proxy's model_list: %r answers itself", ", ".join(made.ranking), data["model"])
             return data
         probability = made.probabilities.get(ranking[0])
-        told = served.to_dict() | {"asked": asked, "model": ranking[0], "probability": probability, "key": key}
+        told = _Told(served.to_dict() | {"asked": asked, "model": ranking[0], "probability": probability, "key": key})
         bucket = ROUTED[call_type]
         data[bucket] = {**(data.get(bucket) or {}), KEY: told}
         data["model"] = ranking[0]
@@ -114,10 +124,35 @@ class RouterHook(CustomLogger):
     async def async_post_call_failure_deployment_hook(
         self, request_data: Mapping[str, Any], exception: Exception, call_type: Any, fallback_depth: int | None = None
     ) -> None:
-        """Keep a client's own mistake from every other vendor: nobody is left to fall back to."""
+        """Count a model's error, and keep a client's own mistake from every other vendor: nobody is left to fall back to."""
         ranking = _ranking.get()
-        if ranking and not another_may_answer(exception):
+        if ranking is None:
+            return
+        status = error_status(exception)
+        buckets = [request_data.get(name) for name in set(ROUTED.values())]
+        model = next((found["model_group"] for found in buckets if isinstance(found, dict) and found.get("model_group")), "")
+        self.service.metrics.upstream.labels(model, status or "none").inc()
+        if status in OWN_FAULTS:
+            log.warning("%s refuses this server with %s: see its key, address and model in the pool", model, status)
+        if not another_may_answer(exception):
             ranking.clear()
+
+    async def async_post_call_failure_hook(
+        self,
+        request_data: dict[str, Any],
+        original_exception: Exception,
+        user_api_key_dict: Any,
+        traceback_str: str | None = None,
+    ) -> HTTPException | None:
+        """Answer 502 where every model refused this server's own key, permission or model: the client's key is not at fault."""
+        told, status = _find_told(request_data), error_status(original_exception)
+        is_ours = told is not None and told["session"] != PINNED and hasattr(original_exception, "llm_provider")
+        if not is_ours or status not in OWN_FAULTS:
+            return None
+        said = (
+            f"no model of the ranking took this server's key or name for it, the last answered {status}: {original_exception}"
+        )
+        return HTTPException(502, {"error": said[:MAX_SAID]})
 
     async def async_post_call_response_headers_hook(
         self,
@@ -128,31 +163,21 @@ class RouterHook(CustomLogger):
         litellm_call_info: dict[str, Any] | None = None,
     ) -> dict[str, str] | None:
         """Say in headers what was decided, and count who answered."""
-        buckets = [data.get(name) for name in set(ROUTED.values())]
-        bucket = next((found for found in buckets if isinstance(found, dict) and KEY in found), None)
-        if bucket is None:
+        told = _find_told(data)
+        if told is None:
             return None
-        told = bucket[KEY]
         answered = "none" if response is None else getattr(data.get("deployment"), "model_name", "unknown")
         self.service.metrics.answers.labels(told["model"], answered).inc()
-        if told["key"] and answered != told["model"] and answered in told["ranking"]:
-            await self.service.note_answer(told["key"], answered)
+        if answered != told["model"] and answered in told["ranking"]:
+            await self.service.note_answer(told["id"], told["key"], answered)
         p = told["probability"]
         return {
             "x-auto-router-model": _header(told["model"]),
             "x-auto-router-reason": told["reason"],
             "x-auto-router-probability": "" if p is None else f"{p:.4f}",
+            "x-auto-router-decision-id": told["id"],
             **({"x-auto-router-session": told["session"]} if told["session"] else {}),
         }
-
-    async def health(self) -> JSONResponse:
-        """Tell whether decisions are the router's own."""
-        good, told = await self.service.health()
-        return JSONResponse(told, status_code=200 if good else 503)
-
-    async def metrics(self) -> Response:
-        """Return the process's measures."""
-        return Response(self.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     def _check_routed(self, asked: str, call_type: str) -> None:
         """Raise HTTPException, and count it, where one of the aliases is asked for in a way that is not routed."""
@@ -175,7 +200,8 @@ class RouterHook(CustomLogger):
             asked = replace(asked, operating_point=self.aliases[name], session=session)
             if asked.previous_response is not None:
                 return await self._continue(asked.previous_response, token), ""
-            return await self.service.decide(asked, allowed), session_keys(asked)[0]
+            span = getattr(token, "parent_otel_span", None)
+            return await self.service.decide(asked, allowed, span), session_keys(asked)[0]
         except DataError:
             return await self.service.refuse(NO_PROMPT), ""
         except ConfigError as error:
@@ -193,16 +219,13 @@ class RouterHook(CustomLogger):
         if maker is None or maker not in await permitted_models(offered_models([maker]), token):
             said = f"previous_response_id {response_id[:80]!r} was not made here; send the whole conversation as input"
             raise HTTPException(400, {"error": said})
-        return self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))
+        return await self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))
 
 
-def show_log() -> None:
-    """Let this package's log lines reach stderr, where its server has set up no logging of its own."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("auto_router")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+def _find_told(data: Mapping[str, Any]) -> _Told | None:
+    """Return what was decided about a request; None where nothing was."""
+    buckets = [data.get(name) for name in set(ROUTED.values())]
+    return next((found[KEY] for found in buckets if isinstance(found, dict) and isinstance(found.get(KEY), _Told)), None)
 
 
 def _header(value: str) -> str:

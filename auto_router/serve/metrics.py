@@ -12,6 +12,13 @@
 | ``auto_router_encoder_up`` | | 1 while the encoder answers |
 | ``auto_router_refusals_total`` | ``call`` | LiteLLM: requests for ``auto`` of a kind that is not routed (embeddings, …) |
 | ``auto_router_answers_total`` | ``chosen``, ``answered`` | LiteLLM: which model answered instead of which; ``none``: nobody |
+| ``auto_router_upstream_errors_total`` | ``model``, ``status`` | LiteLLM: errors of models while ``auto`` was answered |
+| ``auto_router_feedback_total`` | ``result`` | outcomes told: ``kept``, ``corrected``, ``repeated``, ``unknown``, … |
+| ``auto_router_outcome_sum``, ``auto_router_outcome_count`` | ``model`` | first outcomes; their mean is the share right |
+| ``auto_router_novelty`` | | how far prompts are from training; above 1 is unfamiliar |
+| ``auto_router_drift_alarms`` | | figures of the last decisions that are out of the ordinary |
+| ``auto_router_unfamiliar_share``, ``auto_router_expected_unfamiliar_share`` | | of the last decisions, and in training |
+| ``auto_router_mean_probability``, ``auto_router_expected_probability`` | ``model`` | the same of P(correct) |
 """
 
 from __future__ import annotations
@@ -19,11 +26,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from auto_router.route.drift import DriftReport
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+NOVELTIES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 
 class CacheCounts(Collector):
@@ -37,6 +47,32 @@ class CacheCounts(Collector):
         for place, name in enumerate(("hits", "misses")):
             family = CounterMetricFamily(f"auto_router_cache_{name}", f"Embedding cache {name}")
             family.add_metric([], sum(total[place] for total in totals))
+            yield family
+
+
+class DriftFigures(Collector):
+    """The drift report of the router in service, made when it is asked for; ``source`` returns it, None for none."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], DriftReport | None] = lambda: None
+
+    def collect(self) -> Iterator[Metric]:
+        report = self.source()
+        if report is None:
+            return
+        shares = {
+            "drift_alarms": float(len(report.alarms)),
+            "unfamiliar_share": report.unfamiliar,
+            "expected_unfamiliar_share": report.expected_unfamiliar,
+        }
+        for name, value in shares.items():
+            if value is not None:
+                yield GaugeMetricFamily(f"auto_router_{name}", f"Drift: {name}", value=value)
+        means = {"mean_probability": report.probability, "expected_probability": report.expected_probability}
+        for name, values in means.items():
+            family = GaugeMetricFamily(f"auto_router_{name}", f"Drift: {name}", labels=["model"])
+            for model, p in values.items():
+                family.add_metric([model], p)
             yield family
 
 
@@ -54,8 +90,13 @@ class Metrics:
         self.encoder_up = Gauge("auto_router_encoder_up", "1 while the encoder answers", registry=registry)
         self.answers = Counter("auto_router_answers", "Who answered", ["chosen", "answered"], registry=registry)
         self.refusals = Counter("auto_router_refusals", "Requests that are not routed", ["call"], registry=registry)
-        self.cache = CacheCounts()
+        self.upstream = Counter("auto_router_upstream_errors", "Errors of models", ["model", "status"], registry=registry)
+        self.feedback = Counter("auto_router_feedback", "Outcomes told", ["result"], registry=registry)
+        self.outcomes = Summary("auto_router_outcome", "First outcomes, 0 to 1", ["model"], registry=registry)
+        self.novelty = Histogram("auto_router_novelty", "Distance from training", buckets=NOVELTIES, registry=registry)
+        self.cache, self.drift = CacheCounts(), DriftFigures()
         registry.register(self.cache)
+        registry.register(self.drift)
 
     def exposition(self) -> bytes:
         """Return the text that Prometheus reads."""

@@ -21,6 +21,7 @@ from auto_router.data.request import AUTO, Request, read_request
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.serve.body_limit import MAX_BODY_BYTES
+from auto_router.serve.logs import set_up_log
 from auto_router.serve.service import NO_PROMPT, DecisionService
 
 READ_FIELD = "auto_router_request"
@@ -59,6 +60,7 @@ class RouterConfig(_Config, name="sfc_router"):
 class RouteDecision(BaseModel):
     """One decision: the fields of :class:`auto_router.decide.rule.Decision`, and ``error`` where the request was wrong."""
 
+    id: str
     model: str
     reason: str
     probabilities: dict[str, float | None] = {}
@@ -75,6 +77,7 @@ class RouteDecision(BaseModel):
 async def nn_objective_fn(config: FunctionBaseConfig, builder: Builder) -> AsyncGenerator[FunctionInfo, None]:
     """Open the router; give a function from a chat request to a :class:`RouteDecision`."""
     given = {part.name: getattr(config, part.name) for part in fields(RouterSettings)}
+    set_up_log()
     service = DecisionService(RouterSettings.from_environment(given))
     await asyncio.to_thread(service.open)
 

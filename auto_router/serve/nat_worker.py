@@ -1,10 +1,14 @@
 """The toolkit's FastAPI front end with the router's own routes (``runner_class`` in ``configs/config.yml``).
 
 * ``POST {path}/chat/completions`` of every ``sfc_router`` function: any OpenAI chat request → the chosen model's name;
-* ``POST /route`` of the first one: a request of any API, or ``{"text", "images", "operating_point", "models", "session"}`` →
-  the decision;
+* ``POST /route`` of the first one: a request of any API, or ``{"text", "images"}``, with ``operating_point``, ``models``,
+  ``model_thresholds`` and ``session`` → the decision;
 * ``POST /route/response``: ``{"id", "model"}`` tells which model made a response, for requests that continue it;
-* ``GET /health``: 200 while decisions are the router's own (artifact loaded, encoder answers), else 503;
+* ``POST /v1/feedback``: ``{"id", "outcome"}`` tells how the answer to a decision turned out, see
+  :mod:`auto_router.serve.feedback`;
+* ``GET /route/explain/ID``: why a decision was made; ``GET /drift``: how the last ones differ from training;
+* ``GET /health``: 200 while decisions are the router's own (artifact loaded, encoder answers), else 503; ``/health/ready``: 200
+  while a model can be named, be it the fallback; ``/health/live``: 200 while the process answers;
 * ``GET /metrics``: Prometheus.
 
 The toolkit's own request types refuse what its clients may send (the role ``developer``, cache marks on parts), and name the
@@ -12,7 +16,7 @@ first thing wrong in a form that OpenAI's client cannot read; so requests are re
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -23,12 +27,16 @@ from nat.front_ends.fastapi.fastapi_front_end_plugin_worker import FastApiFrontE
 from nat.runtime.session import SessionManager
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from auto_router.data.request import AUTO, read_request
+from auto_router.data.request import AUTO, read_choice, read_request
+from auto_router.data.request import Request as RoutingRequest
 from auto_router.errors import DataError
 from auto_router.serve.body_limit import BodyLimit
+from auto_router.serve.feedback import UNKNOWN, RefusedError
 from auto_router.serve.metrics import process_metrics
 from auto_router.serve.nat import READ_FIELD, SERVICES, RouterConfig
+from auto_router.serve.service import DecisionService
 
+ID_HEADER = "x-auto-router-decision-id"
 MAX_REQUESTS = 256  # requests under way in a router; the toolkit's own limit of 8 would keep batches small
 
 
@@ -45,6 +53,8 @@ class RouterWorker(FastApiFrontEndPluginWorker):
         await super().add_routes(app, builder)
         app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/health"]
         app.add_api_route("/health", health, methods=["GET"])
+        app.add_api_route("/health/ready", ready, methods=["GET"])
+        app.add_api_route("/health/live", live, methods=["GET"])
         app.add_api_route("/metrics", metrics, methods=["GET"])
         for place, (name, config) in enumerate(self._routers().items()):
             sessions = await SessionManager.create(self.config, builder, name, max_concurrency=MAX_REQUESTS)
@@ -54,6 +64,9 @@ class RouterWorker(FastApiFrontEndPluginWorker):
             if place == 0:
                 app.add_api_route("/route", handlers.route, methods=["POST"], response_model=None)
                 app.add_api_route("/route/response", note_response, methods=["POST"], response_model=None)
+                app.add_api_route("/v1/feedback", take_feedback, methods=["POST"], response_model=None)
+                app.add_api_route("/route/explain/{id}", explain, methods=["GET"], response_model=None)
+                app.add_api_route("/drift", drift, methods=["GET"], response_model=None)
 
     async def _suppress_authentication_logs(self, request: Request, call_next: Any) -> Response:
         # The toolkit's own adds a filter to the access log at every request and never removes it: memory and time grow.
@@ -73,23 +86,25 @@ class Handlers:
         """Answer a chat request with a completion, or with a stream of chunks where ``stream`` is true."""
         try:
             body = await _body(http)
-            response = await self._choose(http, body)
+            response = await self._choose(http, body, read_request(body, http.headers))
         except DataError as error:
             return _refusal(error)
+        headers = {ID_HEADER: response.auto_router["id"]}
         if body.get("stream") is True:
-            return StreamingResponse(_chunks(response), media_type="text/event-stream")
-        return JSONResponse(response.model_dump(mode="json", exclude_none=True))
+            return StreamingResponse(_chunks(response), media_type="text/event-stream", headers=headers)
+        return JSONResponse(response.model_dump(mode="json", exclude_none=True), headers=headers)
 
     async def route(self, http: Request) -> Response:
         """Answer with the decision itself."""
         try:
-            response = await self._choose(http, await _body(http))
+            body = await _body(http)
+            response = await self._choose(http, body, read_choice(read_request(body, http.headers), body))
         except DataError as error:
             return _refusal(error)
-        return JSONResponse({name: value for name, value in response.auto_router.items() if name != "error"})
+        told = {name: value for name, value in response.auto_router.items() if name != "error"}
+        return JSONResponse(told, headers={ID_HEADER: told["id"]})
 
-    async def _choose(self, http: Request, body: dict[str, Any]) -> ChatResponse:
-        read = read_request(body, http.headers)
+    async def _choose(self, http: Request, body: dict[str, Any], read: RoutingRequest) -> ChatResponse:
         # Not validated a second time: the toolkit's message type refuses roles and part fields that clients send.
         request = ChatRequest.model_construct(messages=[], model=str(body.get("model") or AUTO), **{READ_FIELD: read})
         async with self._sessions.session(http_connection=http) as session, session.run(request) as runner:
@@ -112,6 +127,34 @@ async def note_response(http: Request) -> Response:
     return Response(status_code=204)
 
 
+async def take_feedback(http: Request) -> Response:
+    """Keep the outcome of a decision of any router."""
+    body = await http.body()
+    return await _ask_each(lambda service: service.answer_feedback(body))
+
+
+async def explain(id: str) -> Response:
+    """Tell why a decision of any router was made."""
+    return await _ask_each(lambda service: service.answer_explanation(id))
+
+
+async def drift() -> Response:
+    """Tell how the last decisions of every router differ from its training."""
+    return JSONResponse({"routers": [(await service.answer_drift())[1] for service in SERVICES]})
+
+
+async def live() -> Response:
+    """Tell that the process answers."""
+    return JSONResponse({"status": "alive"})
+
+
+async def ready() -> Response:
+    """Tell whether every router can name a model."""
+    found = [service.readiness() for service in SERVICES]
+    good = bool(found) and all(one for one, _ in found)
+    return JSONResponse({"routers": [told for _, told in found]}, 200 if good else 503)
+
+
 async def health() -> JSONResponse:
     """Tell whether every open router decides by itself."""
     found = [await service.health() for service in SERVICES]
@@ -124,6 +167,16 @@ async def health() -> JSONResponse:
 async def metrics() -> Response:
     """Return the process's measures."""
     return Response(process_metrics().exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _ask_each(ask: Callable[[DecisionService], Awaitable[tuple[int, dict[str, Any]]]]) -> Response:
+    """Return the answer of the first router that knows the decision; of none, what the last one says."""
+    status, said = UNKNOWN, RefusedError(UNKNOWN, "no router is open").to_dict()
+    for service in SERVICES:
+        status, said = await ask(service)
+        if status != UNKNOWN:
+            break
+    return JSONResponse(said, status)
 
 
 async def _body(http: Request) -> dict[str, Any]:

@@ -10,30 +10,43 @@ single model of training, else the first that the artifact knows; and the first 
 * ``timeout``: the decision took longer than ``timeout_s``;
 * ``no_prompt``: the request holds nothing that a user said (for servers that must forward it all the same);
 * ``internal_error``: a bug, with its traceback in the log.
+
+With ``explore_share``, some decisions have the reason ``explore``: another model of the ranking, drawn at random.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.data.request import Request
 from auto_router.decide.rule import Decision
+from auto_router.decide.session import NEW
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, EncoderError, InputRefusedError
+from auto_router.route.drift import DriftReport
+from auto_router.route.feedback import encoder_digest
 from auto_router.route.router import ENCODER_FAILED, STUCK, TIMEOUT
-from auto_router.route.sessions import open_sessions, replace_model, save_response
+from auto_router.route.sessions import open_sessions, replace_model, save_response, session_keys
+from auto_router.serve.decision_log import make_id
+from auto_router.serve.feedback import CONFLICT, FeedbackLoop, RefusedError, answer
 from auto_router.serve.live import LiveRouter
+from auto_router.serve.logs import FIELDS_OF
 from auto_router.serve.metrics import Metrics, process_metrics
 from auto_router.serve.remote_images import fetch_images
+from auto_router.serve.tracing import decision_span, describe_span
 
 log = logging.getLogger(__name__)
 
+EXPLORE = "explore"
 NO_ARTIFACT, OVERLOADED, NO_PROMPT, INTERNAL_ERROR = "no_artifact", "overloaded", "no_prompt", "internal_error"
 CAUSES = (NO_ARTIFACT, ENCODER_FAILED, OVERLOADED, TIMEOUT, NO_PROMPT, INTERNAL_ERROR)
 SHOWN = 200  # characters of a prompt in the log, where prompts are wanted there
@@ -42,14 +55,17 @@ HEALTH_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ServedDecision:
-    """A decision, and how many of the request's pictures could not be looked at."""
+    """A decision, how many of the request's pictures could not be looked at, and the id by which its outcome is told."""
 
     decision: Decision
     unseen: int = 0
+    id: str = field(default_factory=make_id, compare=False)
+    encoder: str = field(default="", compare=False)
+    """Whose numbers the decision was made on, see :func:`encoder_digest`; told where feedback is kept."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the decision as JSON values, and ``unseen_pictures``."""
-        return self.decision.to_dict() | {"unseen_pictures": self.unseen}
+        """Return the decision as JSON values, ``id`` and ``unseen_pictures``."""
+        return {"id": self.id} | self.decision.to_dict() | {"unseen_pictures": self.unseen}
 
 
 class DecisionService:
@@ -64,37 +80,46 @@ class DecisionService:
         self.metrics = metrics or process_metrics()
         self.sessions = open_sessions(settings)
         self.live = LiveRouter(settings, lambda outcome: self.metrics.loads.labels(outcome).inc(), self.sessions)
+        self.feedback = FeedbackLoop(settings.feedback_file, settings.feedback_seconds, self.metrics)
 
     def open(self) -> None:
         """Open the router; blocks for as long as that takes."""
         self.metrics.encoder_up.set_function(lambda: float(self.live.router is not None and self.live.encoder_error is None))
         self.metrics.cache.sources.append(self.live.cache_counts)
+        self.metrics.drift.source = self.drift_report
         self.live.open()
 
     def close(self) -> None:
         self.live.close()
         self.sessions.close()
+        self.feedback.close()
 
     @property
     def known_models(self) -> Sequence[str]:
         """The models that can be chosen: the artifact's, or those that the settings name while there is none."""
         return self.settings.known_models if self.live.router is None else self.live.router.model_names
 
-    async def decide(self, request: Request, models: Collection[str] | None = None) -> ServedDecision:
+    async def decide(self, request: Request, models: Collection[str] | None = None, span: Any = None) -> ServedDecision:
         """Return a decision for ``request``, whatever happens.
 
         Images that cannot be looked at here (at hosts that ``image_hosts`` does not name, or broken ones) are left out; the
         choice is then among the models that take images. ``models`` limits the choice to those that the server has, as far as
-        the router knows any of them.
+        the router knows any of them. ``span``: the host's, that the decision's is to be under; None: the current one.
 
         Raises:
             ConfigError: the artifact has no such operating point, or the request names an unknown model.
         """
+        with decision_span(span) as own:
+            served = await self._decide_at_all(request, models)
+            describe_span(own, served.id, served.decision)
+        return served
+
+    async def _decide_at_all(self, request: Request, models: Collection[str] | None) -> ServedDecision:
         start, router = time.perf_counter(), self.live.router
         before = 0 if router is None else router.finished
         try:
             request = await self._see(request)
-            served = await self._decide(request, models)
+            served = await self._explore(await self._decide(request, models), request)
         except TimeoutError:
             # An encoder that answered others meanwhile is slow, not dead.
             if router is None or router.finished == before:
@@ -108,26 +133,71 @@ class DecisionService:
         except EncoderError as error:
             self.live.suspect(" ".join(str(error).split()), start)
             served = await self.fallback(ENCODER_FAILED, request)
-        self._note(served, time.perf_counter() - start, request)
+        await self._note(served, time.perf_counter() - start, request)
         return served
 
-    async def note_answer(self, key: str, model: str) -> None:
-        """Note, under a key of :func:`auto_router.route.sessions.session_keys`, that another model answered than the chosen."""
-        await asyncio.to_thread(replace_model, self.sessions, key, model)
+    async def note_answer(self, id: str, key: str, model: str) -> None:
+        """Note that another model answered than the chosen one.
+
+        Args:
+            id: of the decision.
+            key: of its session, see :func:`auto_router.route.sessions.session_keys`; ``""`` for none.
+            model: who answered.
+        """
+        if key:
+            await asyncio.to_thread(replace_model, self.sessions, key, model)
+        if self.feedback.is_on:
+            await asyncio.to_thread(self.feedback.note_answer, id, model)
 
     async def note_response(self, response_id: str, model: str) -> None:
         """Note which model made a response: a request that continues it goes to that model."""
         await asyncio.to_thread(save_response, self.sessions, response_id, model)
 
-    def note(self, decision: Decision) -> ServedDecision:
+    async def note(self, decision: Decision) -> ServedDecision:
         """Return, counted, a decision that was made elsewhere."""
         served = ServedDecision(decision)
-        self._note(served, 0.0, Request(""))
+        await self._note(served, 0.0, Request(""))
         return served
 
     async def refuse(self, cause: str) -> ServedDecision:
         """Return the fallback, counted, for a request that :meth:`decide` cannot be asked about."""
-        return self.note((await self.fallback(cause, Request(""))).decision)
+        return await self.note((await self.fallback(cause, Request(""))).decision)
+
+    async def answer_feedback(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Return status and JSON of the answer to ``POST /v1/feedback``; see :meth:`FeedbackLoop.take`."""
+        return await answer(self.feedback.take_raw, body)
+
+    async def answer_explanation(self, id: str) -> tuple[int, dict[str, Any]]:
+        """Return status and JSON of the answer to a question why a decision was made; see :meth:`explain`."""
+        return await answer(self.explain, id)
+
+    async def answer_drift(self) -> tuple[int, dict[str, Any]]:
+        """Return status and JSON of the answer to a question for the drift report."""
+        report = self.drift_report()
+        return (503, {"error": {"message": "no artifact is open"}}) if report is None else (200, report.to_dict())
+
+    def drift_report(self) -> DriftReport | None:
+        """Return how the last decisions differ from training; None while no artifact is open."""
+        router = self.live.router
+        return None if router is None else router.drift_report()
+
+    def explain(self, id: str) -> dict[str, Any]:
+        """Return a decision that waits for its outcome, and why it was made, as JSON values. Blocks.
+
+        Raises:
+            RefusedError: it is not known, was made without the network, or by an artifact that is not in service any more.
+        """
+        found, router = self.feedback.find(id), self.live.router
+        decision = found.restore()
+        if decision.features is None or router is None:
+            raise RefusedError(CONFLICT, f"this decision was made without the network ({decision.reason})")
+        # Another artifact would say of the same numbers something else.
+        same = list(decision.probabilities) == list(router.model_names) and found.encoder == encoder_digest(router.encoder.spec)
+        p = router.predict(decision.features[None]).probabilities[0] if same else np.array([])
+        if not same or not np.allclose(p, list(decision.probabilities.values()), atol=1e-3, equal_nan=True):
+            raise RefusedError(CONFLICT, "this decision was made by an artifact that is not in service any more")
+        about = {"id": found.id, "answered_by": found.answered, "outcome": found.outcome}
+        return about | found.decision | router.explain(decision).to_dict()
 
     async def fallback(self, cause: str, request: Request) -> ServedDecision:
         """Return the decision that is made without the router's network."""
@@ -138,6 +208,11 @@ class DecisionService:
         known = None if request.models is None else tuple(name for name in request.models if name in router.model_names)
         limited = replace(request, models=known or None)  # unknown names are refused where the router decides
         return ServedDecision(await asyncio.to_thread(router.fallback_decision, cause, limited))
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether a model can be named, be it the fallback, and which can be chosen. Asks nobody."""
+        names = list(self.known_models)
+        return bool(names), {"status": "ready" if names else "not ready", "models": names}
 
     async def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether decisions are the router's own, and what is the matter where not. Asks the encoder now."""
@@ -174,7 +249,7 @@ class DecisionService:
             return await self.fallback(ENCODER_FAILED, request)
         if router.expected_wait(request) > self.settings.timeout_s:
             return await self.fallback(OVERLOADED, request)
-        router.policies.at(request.operating_point)
+        router.policies.at(request.operating_point, request.thresholds)
         served = [name for name in router.model_names if models is not None and name in models]
         limited = replace(request, models=tuple(served)) if served and request.models is None else request
         try:
@@ -188,9 +263,23 @@ class DecisionService:
             if self.live.router is router:
                 raise
             return await self._decide(request, models)  # replaced, and so closed, between two lines above
-        return ServedDecision(made, request.unseen_images)
+        encoder = encoder_digest(router.encoder.spec) if self.feedback.is_on else ""
+        return ServedDecision(made, request.unseen_images, encoder=encoder)
 
-    def _note(self, served: ServedDecision, seconds: float, request: Request) -> None:
+    async def _explore(self, served: ServedDecision, request: Request) -> ServedDecision:
+        """Return, for a share of the decisions, one for another model of the ranking: its outcome tells what it can."""
+        made, share = served.decision, self.settings.explore_share
+        is_free = made.features is not None and made.session in (None, NEW) and len(made.ranking) > 1
+        if not share or not is_free or random.random() >= share:
+            return served
+        model = random.choice(made.ranking[1:])
+        ranking = (model, *(name for name in made.ranking if name != model))
+        if made.session == NEW:
+            await asyncio.to_thread(replace_model, self.sessions, session_keys(request)[0], model)
+        return replace(served, decision=replace(made, model=model, ranking=ranking, reason=EXPLORE, cost=None))
+
+    async def _note(self, served: ServedDecision, seconds: float, request: Request) -> None:
+        """Count, log and, where feedback is kept, keep a decision."""
         made, metrics = served.decision, self.metrics
         metrics.decisions.labels(made.model, made.reason).inc()
         metrics.seconds.observe(seconds)
@@ -200,9 +289,21 @@ class DecisionService:
             metrics.sessions.labels(made.session).inc()
         if made.reason in CAUSES:
             metrics.fallbacks.labels(made.reason).inc()
-        p = made.probabilities.get(made.model, float("nan"))
-        prompt = f" prompt={request.text[:SHOWN]!r} pictures={len(request.images)}" if self.settings.log_prompts else ""
-        log.info("model=%s reason=%s p=%.3f ms=%.1f%s", made.model, made.reason, p, 1000 * seconds, prompt)
+        if made.novelty is not None:
+            metrics.novelty.observe(made.novelty)
+        self._log(served, seconds, request)
+        if self.feedback.is_on:
+            await asyncio.to_thread(self.feedback.add, served.id, made, served.encoder)
+
+    def _log(self, served: ServedDecision, seconds: float, request: Request) -> None:
+        made = served.decision
+        p, ms = made.probabilities.get(made.model, float("nan")), 1000 * seconds
+        told: dict[str, Any] = {"model": made.model, "reason": made.reason, "p": p, "ms": ms, "id": served.id}
+        line = f"model={made.model} reason={made.reason} p={p:.3f} ms={ms:.1f} id={served.id}"
+        if self.settings.log_prompts:
+            told |= {"prompt": request.text[:SHOWN], "pictures": len(request.images)}
+            line += f" prompt={request.text[:SHOWN]!r} pictures={len(request.images)}"
+        log.info("%s", line, extra={FIELDS_OF: told})
 
 
 def _readable(image: ImageLike) -> bool:

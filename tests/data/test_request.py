@@ -81,6 +81,7 @@ def test_other_apis_ask_the_same() -> None:
     assert read_request({"text": "What is it?", "images": [BLACK]}).demands == expected.demands
     assert read_request({"text": " a ", "operating_point": "quality"}) == Request(" a ", (), "quality")
     assert read_request({"text": "a", "models": ["x"], "session": "s"}).models == ("x",)
+    assert read_request({"text": "a", "model_thresholds": {"x": 1}}).thresholds == (("x", 1.0),)
     assert {alias: read_request({"input": "x", "model": alias}).operating_point for alias in ALIASES} == ALIASES
 
 
@@ -91,6 +92,8 @@ def test_other_apis_ask_the_same() -> None:
         {"messages": [say("user", " ")]}, {"messages": [say("assistant", "x")]}, {"input": 5}, {"input": []}, {"text": 5},
         {"text": ""}, {"text": "x", "images": "y"}, {"text": "x", "operating_point": "cheap"}, {"text": "x", "modles": ["a"]},
         {"text": "x", "models": []}, {"text": "x", "models": "a"}, {"text": "x", "session": 5},
+        {"text": "x", "model_thresholds": {"a": 1.5}}, {"text": "x", "model_thresholds": {"a": True}},
+        {"text": "x", "model_thresholds": ["a"]},
         {"messages": [{"role": "user", "content": 5}]}, {"messages": {"role": "user"}},
     ],
 )  # fmt: skip

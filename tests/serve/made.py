@@ -34,6 +34,7 @@ def every_setting(path: Path) -> dict[str, Any]:
         "encoder_key_env": "NO_KEY", "encoder_timeout_s": 5.0, "threads": 1, "cache_bytes": 10_000, "drift_window": 7,
         "timeout_s": 9.0, "log_prompts": True, "session_policy": "sticky", "session_seconds": 60.0, "max_sessions": 9,
         "session_store": "redis://127.0.0.1:1/0", "image_hosts": ("images.example",),
+        "feedback_file": str(path.with_name("feedback.jsonl")), "feedback_seconds": 60.0, "explore_share": 1e-9,
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ if find_spec("litellm") is None:  # not importorskip: importing it asks for pric
     pytest.skip("the LiteLLM proxy is in an environment of its own: make test-litellm", allow_module_level=True)
 
 import yaml
-from openai import APIStatusError, OpenAI
+from openai import OpenAI
 
 import auto_router.serve.gateway as gateway_module
 from auto_router.data.pool import PoolModel
@@ -164,6 +165,25 @@ def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gatewa
     assert not [vendor.key for vendor in vendors.values() if vendor.key in gateway.log]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:4000"}, {"Origin": "http://127.0.0.1.evil.example"}],
+    ids=str,
+)  # fmt: skip
+def test_a_web_page_does_not_spend_the_keys(gateway: Running, vendors: dict[str, Vendor], headers: dict[str, str]) -> None:
+    for route in ("/v1/chat/completions", "/v1/feedback"):
+        status, said, _ = gateway.ask("POST", route, chat(MATH), headers)
+        assert (status, json.loads(said)["error"]["code"]) == (403, "foreign_origin")
+    assert gateway.ask("OPTIONS", "/v1/chat/completions", headers=headers)[0] == 403
+    assert not [name for name, vendor in vendors.items() if vendor.bodies]
+
+
+def test_a_page_of_this_machine_may_ask(gateway: Running) -> None:
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        status, said, _ = gateway.ask("POST", "/v1/chat/completions", chat(MATH), {"Origin": f"http://{host}:3000"})
+        assert status == 200, said
+
+
 def test_an_image_goes_to_a_model_that_sees_and_tools_come_back(gateway: Running, vendors: dict[str, Vendor]) -> None:
     content = [{"type": "text", "text": MATH}, {"type": "image_url", "image_url": {"url": PIXEL}}]
     status, said, headers = post(gateway, "/v1/chat/completions", chat(content))
@@ -244,7 +264,9 @@ CANNOT = (400, {"message": "this model does not support tools", "type": "invalid
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
-        (MISTAKE, 400), ((401, {"message": "bad key"}), 401), ((403, {"message": "no"}), 403), ((422, {"message": "bad"}), 422),
+        (MISTAKE, 400), ((422, {"message": "bad"}), 422), ((401, {"message": "bad key"}), 200),
+        ((402, {"message": "pay"}), 200),
+        ((403, {"message": "no"}), 200), ((404, {"message": "no such model"}), 200),
         ((408, {"message": "slow"}), 200), ((409, {"message": "busy"}), 200), ((429, {"message": "limit"}), 200),
         ((500, {"message": "down"}), 200), ((503, {"message": "down"}), 200), (CONTEXT, 200), (CANNOT, 200),
         ("hang", 200), ("broken", 200),
@@ -368,9 +390,25 @@ def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[st
             main(given)
 
 
-def test_a_wrong_key_of_a_vendor_is_told_to_the_client(proxy: Running, vendors: dict[str, Vendor]) -> None:
-    with OpenAI(base_url=f"{proxy.url}/v1", api_key=KEY, max_retries=0) as client:
-        vendors["math"].refuse = (401, {"message": "this key was withdrawn", "type": "authentication_error"})
-        with pytest.raises(APIStatusError, match="this key was withdrawn") as refused:
-            client.chat.completions.create(**chat(MATH))
-    assert refused.value.status_code == 401
+def test_a_wrong_key_of_a_vendor_is_counted_logged_and_no_fault_of_the_client(
+    proxy: Running, vendors: dict[str, Vendor]
+) -> None:
+    def counted() -> int:
+        text = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
+        found = re.findall(r'^auto_router_upstream_errors_total\{model="math",status="401"\} (\S+)$', text, re.MULTILINE)
+        return int(float(found[0])) if found else 0
+
+    before = counted()
+    vendors["math"].refuse = (401, {"message": "this key was withdrawn", "type": "authentication_error"})
+    status, said, headers = post(proxy, "/v1/chat/completions", chat(MATH), KEY)
+    assert (status, headers["x-auto-router-model"], headers["x-litellm-model-group"]) == (200, "math", "eyes"), said
+    assert counted() == before + 1
+    assert "math refuses this server with 401" in proxy.log
+    for vendor in vendors.values():
+        vendor.refuse = (401, {"message": "this key was withdrawn", "type": "authentication_error"})
+    for route in ("chat/completions", "responses"):  # the proxy has no say of ours in errors of messages
+        status, said, _ = post(proxy, f"/v1/{route}", in_api(route, MATH), KEY)
+        assert (status, "took this server's key" in said) == (502, True), said
+    status, said, _ = post(proxy, "/v1/chat/completions", chat(MATH, "math"), KEY)
+    assert status == 401, "who names the model is told"
+    assert "this key was withdrawn" in said

@@ -27,10 +27,11 @@ from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, Inter
 from auto_router.data.request import Request
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
+from auto_router.route.feedback import load_feedback
 from auto_router.route.router import ModelRouter
 from tests.checkout import ROOT
 from tests.serve.endpoints import Endpoint, serving
-from tests.serve.made import MATH, POEM, every_setting, local_encoder, save_made
+from tests.serve.made import MATH, NAMES, POEM, every_setting, local_encoder, save_made
 from tests.serve.processes import Running, running
 
 KEY = "sk-for-tests-only"
@@ -61,7 +62,8 @@ def proxy(path: Path, endpoints: dict[str, Endpoint], tmp_path_factory: pytest.T
     # The endpoints speak chat completions only; the proxy would ask an OpenAI provider in its newer API.
     config["litellm_settings"]["use_chat_completions_url_for_anthropic_messages"] = True
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    environment = {"AUTO_ROUTER_PATH": str(path), "LITELLM_MASTER_KEY": KEY}
+    kept = str(folder / "feedback.jsonl")
+    environment = {"AUTO_ROUTER_PATH": str(path), "LITELLM_MASTER_KEY": KEY, "AUTO_ROUTER_FEEDBACK_FILE": kept}
     # Connections to the tests' clients outlive every pause between two requests.
     command = ["examples/litellm/run.sh", str(folder / "config.yaml"), "--keepalive_timeout", "60"]
     with running(command, "/health/liveliness", folder / "log", environment) as found:
@@ -105,6 +107,9 @@ def test_a_prompt_is_answered_by_the_model_the_router_chose(client: OpenAI, path
 
 def test_the_hook_takes_every_setting_and_no_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    from fastapi import FastAPI
+    from litellm.proxy.auth.route_checks import RouteChecks
+
     from auto_router.serve.litellm_hook import RouterHook
 
     given = every_setting(path)
@@ -113,6 +118,9 @@ def test_the_hook_takes_every_setting_and_no_other(path: Path, monkeypatch: pyte
         assert hook.service.settings == RouterSettings(**given)
         served = asyncio.run(hook.service.decide(Request(MATH)))
         assert (served.decision.model, served.decision.reason) == ("poet", "best_value_qualified")
+        hook.attach(FastAPI(), 1)
+        for route, is_for_all in (("/v1/feedback", True), ("/auto_router/explain/x", False), ("/auto_router/drift", False)):
+            assert RouteChecks.is_llm_api_route(route) == is_for_all, "what keys of no administrator may ask"
     finally:
         hook.service.close()
     with pytest.raises(ConfigError, match=r"unknown names \['fallback'\]; allowed are .*'fallback_model'"):
@@ -254,6 +262,57 @@ def answers(proxy: Running) -> Counter[tuple[str, str]]:
     text = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
     found = re.findall(r'^auto_router_answers_total\{answered="(\S+?)",chosen="(\S+?)"\} (\S+)$', text, re.MULTILINE)
     return Counter({(chosen, answered): int(float(value)) for answered, chosen, value in found})
+
+
+def outcome(proxy: Running, headers: dict[str, str], value: float = 1) -> dict[str, Any]:
+    """Tell how the answer that came with these headers turned out."""
+    told = {"id": headers["x-auto-router-decision-id"], "outcome": value}
+    status, said, _ = proxy.ask("POST", "/v1/feedback", told, {"Authorization": f"Bearer {KEY}"})
+    assert status == 200, said
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def test_outcomes_come_back_as_rows_of_the_model_that_answered(
+    client: OpenAI, endpoints: dict[str, Endpoint], proxy: Running, path: Path
+) -> None:
+    kept = proxy.log_file.with_name("feedback.jsonl")
+    before = len(kept.read_text().splitlines())
+    assert outcome(proxy, ask(client, POEM)[1], 0.5)["model"] == "poet"
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto", messages=[{"role": "user", "content": POEM}], stream=True
+    )
+    assert outcome(proxy, dict(raw.headers))["learned"]
+    endpoints["math"].down = True
+    assert outcome(proxy, ask(client, MATH)[1], 0)["model"] == "poet"
+    recovered(client, MATH, "math", endpoints)
+    rows = [json.loads(line) for line in kept.read_text().splitlines()[before:]]
+    assert [(row["model"], row["chosen"], row["outcome"]) for row in rows] == [
+        ("poet", "poet", 0.5), ("poet", "poet", 1.0), ("poet", "math", 0.0),
+    ]  # fmt: skip
+    assert "autumn rain" not in kept.read_text()
+    spec = local_encoder().spec
+    assert len(load_feedback(kept, NAMES, spec, spec["text_dim"] + spec["image_dim"]).labels) >= 3
+    assert proxy.ask("POST", "/v1/feedback", {"id": rows[0]["id"], "outcome": 1})[0] == 401, "without the key"
+
+
+def test_metadata_of_a_client_decides_nothing(client: OpenAI, proxy: Running) -> None:
+    """What the hook leaves for itself in a request's metadata, a client may write there too."""
+    told = {"id": ask(client, POEM)[1]["x-auto-router-decision-id"], "key": "", "ranking": ["math"], "model": "forged"}
+    _, headers = ask(client, POEM, "math", extra_body={"metadata": {"auto_router": told | {"asked": "auto"}}})
+    assert "x-auto-router-model" not in headers
+    assert outcome(proxy, {"x-auto-router-decision-id": told["id"]})["model"] == "poet"  # type: ignore[dict-item]
+
+
+def test_drift_explanations_and_health_are_routes(client: OpenAI, proxy: Running) -> None:
+    id, headers = ask(client, MATH)[1]["x-auto-router-decision-id"], {"Authorization": f"Bearer {KEY}"}
+    status, said, _ = proxy.ask("GET", f"/auto_router/explain/{id}", headers=headers)
+    assert (status, json.loads(said)["model"]) == (200, "math"), said
+    status, said, _ = proxy.ask("GET", "/auto_router/drift", headers=headers)
+    assert (status, json.loads(said)["decisions"] > 0) == (200, True), said
+    for route in ("drift", f"explain/{id}"):
+        assert proxy.ask("GET", f"/auto_router/{route}")[0] == 401
+    assert proxy.ask("GET", "/auto_router/health/live")[0] == proxy.ask("GET", "/auto_router/health/ready")[0] == 200
 
 
 def test_nobody_is_served_without_the_key(proxy: Running) -> None:

@@ -29,6 +29,7 @@ from openai import BadRequestError, OpenAI
 from PIL import Image
 
 from auto_router.decide.settings import RouterSettings
+from auto_router.route.feedback import load_feedback
 from auto_router.route.router import ModelRouter
 from auto_router.serve.nat import SERVICES
 from tests.checkout import ROOT
@@ -54,7 +55,8 @@ def router(path: Path) -> ModelRouter:
 @pytest.fixture(scope="module")
 def server(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     log = tmp_path_factory.mktemp("nat") / "log"
-    with running(["scripts/run_local.sh"], "/health", log, {"AUTO_ROUTER_PATH": str(path)}) as found:
+    environment = {"AUTO_ROUTER_PATH": str(path), "AUTO_ROUTER_FEEDBACK_FILE": str(log.with_name("feedback.jsonl"))}
+    with running(["scripts/run_local.sh"], "/health", log, environment) as found:
         yield found
 
 
@@ -162,13 +164,19 @@ def test_a_stream_says_the_same(client: OpenAI, router: ModelRouter) -> None:
     same(chunks[0].model_extra["auto_router"], expected(router, POEM))
 
 
-def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRouter) -> None:
+def test_plain_http_gets_the_decision_itself(server: Running, router: ModelRouter, path: Path) -> None:
     red = png((255, 0, 0))
+    picky = ModelRouter(path, {"math": 1.0}, encoder=local_encoder(), device="cpu")
+    assert picky.route(MATH) != router.route(MATH)
     for body, wanted in (
         ({"text": MATH}, expected(router, MATH)),
         ({"text": MATH, "images": [uri(red)]}, expected(router, MATH, [red])),
         ({"text": MATH, "operating_point": "economy"}, expected(router, MATH, operating_point="economy")),
         ({"messages": [user(POEM)]}, expected(router, POEM)),
+        ({"messages": [user(MATH)], "operating_point": "economy"}, expected(router, MATH, operating_point="economy")),
+        ({"messages": [user(MATH)], "models": ["poet"]}, expected(router, MATH, models=["poet"])),
+        ({"text": MATH, "model_thresholds": {"math": 1.0}}, expected(picky, MATH)),
+        ({"input": MATH, "model_thresholds": {"math": 1.0}}, expected(picky, MATH)),
         ({"input": POEM}, expected(router, POEM)),
     ):
         status, said, _ = server.ask("POST", "/route", body)
@@ -192,9 +200,46 @@ def test_what_asks_nothing_is_refused_with_a_reason(server: Running, route: str,
     assert json.loads(said)["error"]["message"]
 
 
+@pytest.mark.parametrize("asked", [{"text": "x"}, {"messages": [{"role": "user", "content": "x"}]}, {"input": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"models": ["gpt-9"]}, {"models": "math"}, {"model_thresholds": {"gpt-9": 0.5}}, {"model_thresholds": {"math": 2}},
+        {"model_thresholds": {"math": "1"}}, {"model_thresholds": [0.5]}, {"model_thresholds": {"math": None}},
+        {"operating_point": "cheap"}, {"session": 5},
+    ],
+)  # fmt: skip
+def test_a_choice_that_cannot_be_made_is_refused(server: Running, asked: dict[str, Any], wrong: dict[str, Any]) -> None:
+    status, said, _ = server.ask("POST", "/route", asked | wrong)
+    assert status == 400, said
+    assert json.loads(said)["error"]["message"]
+
+
 def test_the_openai_client_raises_its_own_error(client: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="no user message"):
         chosen(client, {"role": "system", "content": SECRET})
+
+
+def test_outcomes_come_back_as_rows(server: Running, client: OpenAI) -> None:
+    kept = server.log_file.with_name("feedback.jsonl")
+    status, said, headers = server.ask("POST", "/route", {"text": SECRET})
+    assert (status, headers["x-auto-router-decision-id"]) == (200, json.loads(said)["id"])
+    ids = [json.loads(said)["id"], chosen(client, user(POEM))["id"]]
+    for id, wanted in ((ids[0], 200), (ids[1], 200), ("dec_" + "A" * 24, 404), (7, 400)):
+        assert server.ask("POST", "/v1/feedback", {"id": id, "outcome": 0.5})[0] == wanted
+    assert server.ask("POST", "/v1/feedback", b"{")[0] == 400
+    spec = local_encoder().spec
+    found = load_feedback(kept, NAMES, spec, spec["text_dim"] + spec["image_dim"])
+    assert len(found.labels) == 2
+    for file in kept.parent.glob("feedback*"):
+        assert b"swordfish" not in file.read_bytes()
+    status, said, _ = server.ask("GET", f"/route/explain/{ids[1]}")
+    assert (status, json.loads(said)["model"], json.loads(said)["outcome"]) == (200, "poet", 0.5)
+    assert server.ask("GET", "/route/explain/dec_x")[0] == 404
+    (drift,) = json.loads(server.ask("GET", "/drift")[1])["routers"]
+    assert drift["decisions"] >= 2
+    assert sample_sum(server, "auto_router_feedback_total") == 5
+    assert server.ask("GET", "/health/live")[0] == server.ask("GET", "/health/ready")[0] == 200
 
 
 def test_large_bodies_and_prompts(client: OpenAI, server: Running, router: ModelRouter) -> None:

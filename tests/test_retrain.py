@@ -1,0 +1,237 @@
+"""Retraining on outcomes: what is better replaces the router as one set, what is not leaves it and says why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auto_router import retrain
+from auto_router.artifacts import load_artifact
+from auto_router.cli import COMMANDS
+from auto_router.data.prompt_features import append_prompt_features
+from auto_router.data.records import Record
+from auto_router.decide.policy import resolve_policy
+from auto_router.decide.settings import RouterSettings
+from auto_router.errors import ConfigError, DataError
+from auto_router.route.feedback import (
+    Feedback,
+    FeedbackRow,
+    encoder_digest,
+    fit_levels,
+    level_map,
+    load_feedback,
+    pack_features,
+)
+from tests import stage3
+from tests.stage3 import KINDS, embed, kind_of, make_records
+
+Outcome = Callable[[Record, str], float]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as Stage 3 leaves it, with what it was trained on."""
+    folder = tmp_path_factory.mktemp("trained")
+    stage3.train(folder, make_records(240), make_records(90, 1000))
+    return folder
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "copy")
+
+
+def as_labelled(record: Record, model: str) -> float:
+    return float(record.model_scores[model] or 0.0)
+
+
+def c_broke(record: Record, model: str) -> float:
+    return 0.0 if model == "c" else as_labelled(record, model)
+
+
+def as_predicted(folder: Path) -> Outcome:
+    """Outcomes that come as often as the router says: there is nothing to learn."""
+    artifact, rng = load_artifact(folder / "out" / "nn_router.pth"), np.random.default_rng(0)
+
+    def outcome(record: Record, model: str) -> float:
+        row = append_prompt_features(embed([record]), [record.prompt])
+        return float(rng.random() < artifact.predict(row).probabilities[0, artifact.model_names.index(model)])
+
+    return outcome
+
+
+def serve(folder: Path, outcome: Outcome, count: int = 300) -> Path:
+    """Write the outcomes of the answers that the router in ``folder`` would have asked for."""
+    records = make_records(count, 5000)
+    rows = append_prompt_features(embed(records), [record.prompt for record in records])
+    artifact = load_artifact(folder / "out" / "nn_router.pth")
+    file, digest = folder / "feedback.jsonl", encoder_digest(artifact.encoder)
+    for record, row, place in zip(records, rows, choices(folder, records), strict=True):
+        name = artifact.model_names[place]
+        FeedbackRow(name, outcome(record, name), name, "x", digest, pack_features(row), f"dec_{record.idx}").append(file)
+    return file
+
+
+def choices(folder: Path, records: Sequence[Record]) -> list[int]:
+    artifact = load_artifact(folder / "out" / "nn_router.pth")
+    rows = append_prompt_features(embed(records), [record.prompt for record in records])
+    policy = resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings())
+    found: list[int] = policy.choose(artifact.predict(rows)).chosen.tolist()
+    return found
+
+
+def flags(folder: Path, inputs: Path | None = None) -> list[str]:
+    inputs = inputs or folder
+    files = [f"--{part}-{kind}={inputs / part}.{end}" for part in ("train", "test")
+             for kind, end in (("embeddings", "npy"), ("json", "json"))]  # fmt: skip
+    return [*files, f"--router={folder / 'out' / 'nn_router.pth'}", f"--feedback={folder / 'feedback.jsonl'}"]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+
+
+def test_a_model_that_broke_is_left_and_the_set_is_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    serve(folder, c_broke)
+    before = content(folder)
+    retrain.main([*flags(folder), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["replaced"], told["refused"]) == (True, None)
+    assert told["compared"]["interval"][0] > 0
+    assert told["levels"]["c"] < -1
+    after = content(folder)
+    assert set(after) == set(before)
+    assert all(after[name] != before[name] for name in ("nn_router.pth", "nn_router.safetensors", "metrics.json", "README.md"))
+    records = make_records(90, 9000)
+    assert KINDS.index("c") not in choices(folder, [record for record in records if kind_of(record) != "c"])
+    assert load_artifact(folder / "out" / "nn_router.pth").training.edits[0].startswith("levels learned from outcomes")
+    # Again on the same outcomes: the router has learned what they say.
+    with pytest.raises(SystemExit) as refused:
+        retrain.main(flags(folder))
+    assert refused.value.code == 3
+
+
+def test_a_worse_router_is_refused_and_says_why(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The labels to train on name the wrong models: what comes of them must not be served."""
+    serve(folder, as_labelled, count=900)
+    turned = {"a": "b", "b": "c", "c": "a"}
+
+    def turn(records: list[Record]) -> list[Record]:
+        return [replace(r, model_scores={turned[n]: value for n, value in r.model_scores.items()}) for r in records]
+
+    stage3.write_inputs(tmp_path / "wrong", turn(make_records(240)), turn(make_records(90, 1000)))
+    before = content(folder)
+    with pytest.raises(SystemExit) as refused:
+        retrain.main(flags(folder, tmp_path / "wrong"))
+    assert refused.value.code == 3
+    captured = capsys.readouterr()
+    assert "refused: it is worse on the" in captured.err
+    assert "stays as it is" in captured.out
+    assert content(folder) == before
+
+
+def test_what_is_not_better_is_refused_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    serve(folder, as_predicted(folder))
+    before = content(folder)
+    with pytest.raises(SystemExit):
+        retrain.main([*flags(folder), "--json"])
+    captured = capsys.readouterr()
+    assert "not clearly better" in captured.err
+    assert json.loads(captured.out)["replaced"] is False
+    assert content(folder) == before
+
+
+def test_a_dry_run_replaces_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    serve(folder, c_broke)
+    before = content(folder)
+    retrain.main([*flags(folder), "--dry-run"])
+    assert "of the prompts change model" in capsys.readouterr().out
+    assert content(folder) == before
+
+
+def test_a_run_that_is_killed_while_it_writes_leaves_the_old_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(folder, c_broke)
+    before = content(folder)
+
+    def write_half(staging: Path, *given: Any) -> None:
+        (staging / "nn_router.pth").write_bytes(b"half a router")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(retrain, "write_files", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        retrain.main(flags(folder))
+    assert content(folder) == before
+
+
+def test_too_little_or_wrong_input_is_one_line(folder: Path, tmp_path: Path) -> None:
+    serve(folder, as_labelled, count=40)
+    with pytest.raises(DataError, match="too few: 20 each"):
+        retrain.main(flags(folder))
+    with pytest.raises(ConfigError, match=r"nobody\.npy not there"):
+        retrain.main([*flags(folder), f"--train-embeddings={tmp_path / 'nobody.npy'}"])
+    with pytest.raises(ConfigError, match="--held-out must be between"):
+        retrain.main([*flags(folder), "--held-out=1"])
+    records = [replace(r, model_scores={**r.model_scores, "d": 1.0}) for r in make_records(30)]
+    stage3.write_inputs(tmp_path / "other", records, records)
+    with pytest.raises(ConfigError, match="the labels are of a, b, c, d"):
+        retrain.main(flags(folder, tmp_path / "other"))
+    assert COMMANDS["retrain"][0] == "auto_router.retrain"
+
+
+def feedback_of(count: int, p: float, names: int = 3, model: int = 0, seed: int = 0) -> Feedback:
+    """``count`` outcomes of one model that is right with probability ``p``."""
+    rng = np.random.default_rng(seed)
+    labels = np.full((count, names), np.nan)
+    labels[:, model] = rng.random(count) < p
+    return Feedback(rng.normal(size=(count, 4)), labels, [str(i) for i in range(count)])
+
+
+def test_a_router_does_not_leave_what_is_known(folder: Path) -> None:
+    artifact = load_artifact(folder / "out" / "nn_router.pth")
+    moved = replace(artifact, calibration=level_map(np.array([0.0, 6.0, -6.0])))
+    for outcome, said in ((c_broke, "fewer than 20 outcomes"), (lambda record, model: 0.0, None)):
+        file = serve(folder, outcome)
+        held_out = load_feedback(file, artifact.model_names, artifact.encoder, artifact.layout.dim)
+        compared = retrain.compare_routers(artifact, moved, held_out, {"a": 100, "b": 3, "c": 100})
+        compared = replace(compared, interval=(0.1, 0.2))
+        assert compared.unknown > 0.3
+        assert said is None or said in str(compared.refusal)
+        known = retrain.compare_routers(artifact, moved, held_out, {"a": 100, "b": 100, "c": 100})
+        assert (known.unknown, replace(known, interval=(0.1, 0.2)).refusal) == (0.0, None)
+
+
+def test_levels_move_where_outcomes_say_so_and_nowhere_else() -> None:
+    p = np.full((100, 3), 0.7)
+    for seed in range(5):
+        right, broke = fit_levels(p, feedback_of(100, 0.7, seed=seed)), fit_levels(p, feedback_of(100, 0.2, seed=seed))
+        assert abs(right[0]) < 0.3
+        assert broke[0] < -1.5
+        assert right[1:].tolist() == broke[1:].tolist() == [0.0, 0.0], "nobody asked them"
+    assert level_map(np.array([-2.0, 0.0, 0.0]))(p[:1])[0] == pytest.approx([0.24, 0.7, 0.7], abs=0.01)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
+def test_any_outcomes_give_a_level(pairs: list[tuple[float, float]]) -> None:
+    p, y = np.array(pairs).T
+    given = Feedback(np.zeros((len(y), 2)), y[:, None], ["x"] * len(y))
+    (level,) = fit_levels(p[:, None], given)
+    assert -6 <= level <= 6
+
+
+def test_what_is_held_out_stays_so_when_outcomes_are_added() -> None:
+    many = feedback_of(400, 0.5)
+    few = many.take(np.arange(200))
+    held = [set(retrain.split_feedback(part, 0.3, 0)[1].groups) for part in (few, many)]
+    assert held[0] == held[1] & set(few.groups)
+    learned = set(retrain.split_feedback(many, 0.3, 0)[0].groups)
+    assert not learned & held[1]
+    assert 0.2 < len(held[1]) / 400 < 0.4
