@@ -73,7 +73,7 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
         return Verdict(None, "no reference answer to judge by")
     if isinstance(stated, Verdict):
         return stated
-    found = match(stated, question.references, question.choices)
+    found = match(stated, question.references, question.choices, question.full_text)
     if found:
         return Verdict(1, "match", "rule")
     if answer.finish_reason == "length":
