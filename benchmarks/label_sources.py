@@ -174,8 +174,10 @@ HEADERS = ["set", "labels", "judge errs", "known", "agree with true", "accuracy 
 def find_shortfalls(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what the labels of the better judge do not keep."""
 
-    def gain(row: Mapping[str, Any]) -> float:
-        return float(np.mean([seed["accuracy"] - seed["best single"] for seed in row["seeds"]]))
+    def gains(row: Mapping[str, Any]) -> tuple[float, float]:
+        return interval([seed["accuracy"] - seed["best single"] for seed in row["seeds"]])
+
+    true = gains(found[0])[0]
 
     short = []
     for row in found:
