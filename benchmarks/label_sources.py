@@ -172,21 +172,22 @@ HEADERS = ["set", "labels", "judge errs", "known", "agree with true", "accuracy 
 
 
 def find_shortfalls(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the labels of the better judge do not keep."""
+    """Return what the labels of the better judge clearly do not keep: the interval over seeds lies below it."""
 
-    def gain(row: Mapping[str, Any]) -> float:
-        return float(np.mean([seed["accuracy"] - seed["best single"] for seed in row["seeds"]]))
+    def gains(row: Mapping[str, Any]) -> tuple[float, float]:
+        return interval([seed["accuracy"] - seed["best single"] for seed in row["seeds"]])
+
+    true = gains(found[0])[0]
 
     short = []
     for row in found:
         if row["labels"] not in SOURCES or row["error"] > 0.1:
             continue
-        if gain(row) < -MAX_BELOW:
-            short.append(f"{name}: {row['labels']} labels end {-gain(row):.2f} points below the best single model")
-        if row["labels"] == "rubric" and gain(found[0]) >= 1 and gain(row) < KEPT * gain(found[0]):
-            short.append(
-                f"{name}: rubric labels keep {gain(row):.2f} of {gain(found[0]):.2f} points over the best single model"
-            )
+        gain, half = gains(row)
+        if gain + half < -MAX_BELOW:
+            short.append(f"{name}: {row['labels']} labels end {-gain:.2f} ± {half:.2f} points below the best single model")
+        if row["labels"] == "rubric" and true >= 1 and gain + half < KEPT * true:
+            short.append(f"{name}: rubric labels keep {gain:.2f} ± {half:.2f} of {true:.2f} points over the best single model")
     return short
 
 
