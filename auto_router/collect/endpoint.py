@@ -6,22 +6,25 @@ A single exchange, without retries: those are :mod:`auto_router.collect.runner`'
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
 
 from auto_router.collect.adaptation import LIMITS, STREAM, Adaptation
 from auto_router.collect.credentials import GATEWAY_KEY_ENV as GATEWAY_KEY_ENV
-from auto_router.collect.credentials import Credentials
+from auto_router.collect.credentials import Credentials, SecretScrubber
 from auto_router.collect.rate_limits import PassingFailure as PassingFailure
 from auto_router.collect.reply import Response as Response
-from auto_router.collect.reply import read_reply, shorten
+from auto_router.collect.reply import decode, read_reply, shorten
 from auto_router.data.images import data_uri, pixels
 from auto_router.data.pool import PoolModel, show_value
 from auto_router.errors import ConfigError
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
     from auto_router.collect.client import Client, Reply
 
 Messages = list[dict[str, Any]]
+Result = TypeVar("Result")
 JPEG_QUALITIES = (90, 80, 65)
 SHRINK = 0.8  # of the side, each time that no quality is small enough
 MIN_SIDE = 16  # pixels
+LARGE_REPLY = 2**18  # bytes; read in a thread
 
 
 class Endpoint:
@@ -53,7 +58,7 @@ class Endpoint:
         azure = model.api_version is not None and base_url is None
         path = f"/openai/deployments/{model.model}/chat/completions?api-version={model.api_version}" if azure else None
         self._url = self.address + (path or "/chat/completions")
-        self._adaptation = Adaptation()
+        self._adaptation, self._scrubber = Adaptation(), SecretScrubber()
         self._client: Client | None = None
 
     def request(self, messages: Messages) -> dict[str, Any]:
@@ -79,7 +84,8 @@ class Endpoint:
             sent = self._adaptation.apply(request)
             headers = await self._credentials.headers()
             start = time.perf_counter()
-            reply = await self._post(sent, headers)
+            self._scrubber.learn(self._credentials.secrets)
+            reply = await self._without_secrets(await self._post(sent, headers))
             if reply.status == 401 and not refreshed:
                 refreshed = True
                 if await self._credentials.refresh(self._credentials.key):
@@ -87,8 +93,21 @@ class Endpoint:
             if reply.status not in (400, 422) or not self._adapt(request, sent, reply.body):
                 break
         latency = round(time.perf_counter() - start, 4)
-        headers_in = {name: self._clean(value) for name, value in reply.headers.items()}
-        return read_reply(reply.status, _AnyCase(headers_in), self._without_secrets(reply.body), latency)
+        return await _run_aside(reply, partial(self._read, reply, latency))
+
+    def _read(self, reply: Reply, latency: float) -> Response:
+        """Read a reply. A key that an endpoint echoes, in an error or in an answer, is kept nowhere."""
+        clean = self._scrubber.clean
+        response = read_reply(reply.status, _AnyCase({n: clean(v) for n, v in reply.headers.items()}), reply.body, latency)
+        text, finish = (value and clean(value) for value in (response.text, response.finish_reason))
+        if (text, finish) == (response.text, response.finish_reason):
+            return response
+        return replace(response, text=text, finish_reason=finish, body=None)  # it came in pieces, and would again
+
+    async def _without_secrets(self, reply: Reply) -> Reply:
+        text = decode(reply.body)
+        cleaned = await _run_aside(reply, partial(self._scrubber.clean, text))
+        return reply if cleaned == text else replace(reply, body=cleaned.encode("utf-8", "surrogatepass"))
 
     async def _post(self, sent: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
         try:
@@ -102,7 +121,7 @@ class Endpoint:
             ) from error
         except ConnectionError as error:
             unsent = isinstance(error, ConnectionRefusedError)
-            reason = shorten(self._clean(f"connection failed: {error}"))
+            reason = shorten(self._scrubber.clean(f"connection failed: {error}"))
             raise PassingFailure(reason, billed=not unsent, unreachable=unsent) from error
 
     def _adapt(self, request: Mapping[str, Any], sent: Mapping[str, Any], body: bytes) -> bool:
@@ -124,22 +143,15 @@ class Endpoint:
             raise ConfigError(f"asking models needs openai ({error}): pip install 'auto-router[collect]'") from error
         return Client(self._url, self.model.timeout_s, self.model.concurrency)
 
-    def _without_secrets(self, body: bytes) -> bytes:
-        """A key that an endpoint echoes, in an error or in an answer, is kept nowhere."""
-        for secret in self._credentials.secrets:
-            for form in {secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}:
-                body = body.replace(form.encode(), b"[key]")
-        return body
-
-    def _clean(self, text: str) -> str:
-        for secret in self._credentials.secrets:
-            text = text.replace(secret, "[key]")
-        return text
-
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+
+async def _run_aside(reply: Reply, work: Callable[[], Result]) -> Result:
+    """Work on a reply; where it is large that takes seconds, in which other endpoints must not run into their time-outs."""
+    return await asyncio.to_thread(work) if len(reply.body) > LARGE_REPLY else work()
 
 
 class _AnyCase(dict[str, str]):

@@ -90,7 +90,7 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
     if not stated:
         cut = answer.finish_reason == "length"
         return Verdict(None, f"{NO_END}: raise max_tokens" if stated is None and cut else f"{NO_END}, no answer after it")
-    found = match(stated, question.references, question.choices)
+    found = match(well_formed(stated), [well_formed(r) for r in question.references], [well_formed(c) for c in question.choices])
     if found:
         return Verdict(1, "match", "rule")
     if answer.finish_reason == "length":
@@ -98,6 +98,11 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
     if found is False or match_only:
         return Verdict(0, "no match", "rule")
     return None
+
+
+def well_formed(text: str) -> str:
+    """Return ``text`` with ``\ufffd`` for every lone surrogate, which JSON can hold and readers of numbers and dates cannot."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def graded_text(text: str) -> str | None:

@@ -1,0 +1,126 @@
+"""What the campaign ``benchmarks/break_it`` found, each kind once; and a nightly-sized part of the campaign itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from break_it.behaviours import JSON, delta, event
+from break_it.endpoints import HEADER_KEY, KEY, escape_all, forms_of
+from break_it.tally import Tally
+
+from auto_router.collect.credentials import SecretScrubber
+from auto_router.collect.endpoint import Response, user_message
+from auto_router.collect.rate_limits import PassingFailure
+from auto_router.collect.reply import read_reply
+from auto_router.data.pool import PoolModel
+from auto_router.errors import RouterError, printable, run
+from tests.stage1 import ChatServer, Reply, asked_once, completion, raw
+
+UNFINDABLE = "base64"
+
+
+class Spoken:
+    """Catches what a behaviour of the campaign would send."""
+
+    def reply(self, body: bytes, *headers: str, status: str = "200 OK") -> None:
+        self.body, self.status = body, int(status.split()[0])
+
+
+@pytest.mark.parametrize("name", [name for name in JSON if name not in ("stream-many", "stream-one-event", "stream-many-parts", "content-many-parts")])
+def test_every_odd_body_is_an_answer_or_a_reason(name: str) -> None:
+    said = Spoken()
+    JSON[name](said)  # type: ignore[arg-type]
+    try:
+        response = read_reply(said.status, {}, said.body)
+    except PassingFailure as failure:
+        assert failure.reason.isprintable()
+    else:
+        assert response.text or (response.error and response.error.isprintable())
+
+
+def test_a_stream_of_many_small_pieces_is_joined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joined piece by piece, the time would grow with the square of their number."""
+    pieces, parts = [event(delta("ab"))] * 2000, [event(delta([{"type": "text", "text": "c"}, "d"]))] * 2
+    assert read_reply(200, {}, b"".join(pieces) + event(delta("", "stop"))).text == "ab" * 2000
+    assert read_reply(200, {}, b"".join([*pieces[:2], *parts]) + event(delta("", "stop"))).text == "ababcdcd"
+
+
+@pytest.mark.parametrize("secret", [KEY, HEADER_KEY, "plain-key-0123456789", 'all"&<>\\/%41 \'x'])
+def test_a_secret_is_found_in_every_form(secret: str) -> None:
+    scrubber = SecretScrubber()
+    scrubber.learn([secret])
+    for name, form in forms_of(secret).items():
+        if name != UNFINDABLE:
+            assert scrubber.clean(f"before {form.decode()} after").replace("\0", "") == "before [key] after", name
+    nested = secret
+    for _ in range(4):
+        nested = json.dumps(nested)
+        assert secret[-6:] not in scrubber.clean(nested)
+    other = f"{secret[:-1]} and {escape_all(secret[1:])} \\ %"
+    assert scrubber.clean(other) == other
+    scrubber.learn(["another-secret"])
+    assert scrubber.clean(f"{secret} another-secret") == "[key] [key]"
+
+
+def test_of_a_long_text_with_a_secret_nothing_is_kept() -> None:
+    scrubber = SecretScrubber()
+    scrubber.learn([KEY])
+    assert scrubber.clean("s" * 2**21 + KEY) == "[key]"
+    assert len(scrubber.clean("s" * 2**21)) == 2**21
+
+
+def hand_back(form: Callable[[str], bytes]) -> Callable[[dict[str, Any]], Reply]:
+    return lambda body: raw(form(KEY))
+
+
+SPILLS: dict[str, Callable[[str], bytes]] = {
+    "escaped": lambda key: completion("HERE")[2].replace(b"HERE", escape_all(key).encode()),
+    "in UTF-16": lambda key: completion("HERE")[2].decode().replace("HERE", json.dumps(key)[1:-1]).encode("utf-16"),
+    "in pieces": lambda key: b"".join(event(delta(part)) for part in (key[:5], key[5:], "")) + event(delta("", "stop")),
+    "as the finish reason": lambda key: completion("x", finish_reason=key)[2],
+    "in parts": lambda key: completion([{"type": "text", "text": key[:7]}, {"type": "text", "text": key[7:]}])[2],  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", SPILLS)
+def test_a_key_that_comes_back_is_in_no_field_of_the_response(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BREAK_IT_KEY", KEY)
+    with ChatServer(hand_back(SPILLS[name])) as server:
+        response: Response = asked_once(PoolModel("m", base_url=server.url, api_key_env="BREAK_IT_KEY"), user_message("q"))
+    assert server.keys == [f"Bearer {KEY}"]
+    assert response.text is not None
+    values = json.dumps(response.to_plain())
+    decoded = json.dumps(json.loads(response.body)) if response.body else ""
+    for form in forms_of(KEY).values():
+        assert form.decode() not in values + decoded
+
+
+def test_words_of_strangers_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "\x1b]0;owned\x07\x9b2J \u202eabc \r\n\x00 \ud800 größer 中"
+    assert printable(words) == "\ufffd]0;owned\ufffd\ufffd2J \ufffdabc \ufffd \ufffd größer 中"
+
+    def fail() -> None:
+        raise RouterError(f"bad: {words}")
+
+    assert run(fail) == 2
+    assert "\x1b" not in capsys.readouterr().err
+    for finish in ("\x1b[2J", "error"):
+        try:
+            error = read_reply(200, {}, completion("", finish_reason=finish)[2]).error or ""
+        except PassingFailure as failure:
+            error = failure.reason
+        assert error.isprintable()
+
+
+def test_the_tally_counts_and_shows_what_went_wrong() -> None:
+    tally = Tally("part")
+    tally.note("one", "right result", count=3)
+    assert not tally.failures
+    tally.note("one", "lost", "a label")
+    assert (tally.failures, tally.details) == (1, ["one: lost: a label"])
+    assert tally.table().splitlines()[2].replace(" ", "") == "|one|4|0|3|0|0|1|0|0|0|"
+    with pytest.raises(ValueError, match="outcome 'fine' is none of"):
+        tally.note("one", "fine")
