@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from break_it import artifacts
 from break_it.behaviours import JSON, delta, event
 from break_it.endpoints import HEADER_KEY, KEY, escape_all, forms_of
 from break_it.tally import Tally
 
+from auto_router.assess import model_card as model_card_module
 from auto_router.collect.credentials import SecretScrubber
 from auto_router.collect.endpoint import Response, user_message
+from auto_router.collect.journal import Exchange, Journal
+from auto_router.collect.judge import judge_by_rules, well_formed
 from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import read_reply
+from auto_router.collect.source import Question
 from auto_router.data.pool import PoolModel
-from auto_router.errors import RouterError, printable, run
+from auto_router.errors import ConfigError, DataError, RouterError, printable, run
+from auto_router.learn.calibration import Calibration
 from tests.stage1 import ChatServer, Reply, asked_once, completion, raw
 
 UNFINDABLE = "base64"
@@ -124,3 +133,50 @@ def test_the_tally_counts_and_shows_what_went_wrong() -> None:
     assert tally.table().splitlines()[2].replace(" ", "") == "|one|4|0|3|0|0|1|0|0|0|"
     with pytest.raises(ValueError, match="outcome 'fine' is none of"):
         tally.note("one", "fine")
+
+
+def test_what_no_waiting_mends_in_a_journal_is_told_at_once(tmp_path: Path) -> None:
+    """Only a full disk and a held file pass: for another fault each batch would wait for a minute."""
+    path = tmp_path / "j.sqlite"
+    Journal(path).__enter__().__exit__(None, None, None)
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TRIGGER x BEFORE INSERT ON exchanges BEGIN SELECT RAISE(ABORT, 'no'); END")
+    database.close()
+
+    async def commit() -> None:
+        with Journal(path) as journal:
+            await asyncio.wait_for(journal.commit(Exchange({"model": "m", "messages": []}, Response("a"))), 30)
+
+    with pytest.raises(DataError, match=r"cannot be written \(no\)"):
+        asyncio.run(commit())
+
+
+@pytest.mark.parametrize("text", ["\ud800", "the answer is \udfff forty-two", "\ud83d\ude00 5", "A) \udc00"])
+def test_lone_surrogates_in_an_answer_or_reference_end_no_run(text: str) -> None:
+    """What reads numbers and dates in words takes valid Unicode only."""
+    for reference in ("5", text, "12 May 2020"):
+        question = Question(0, text, (reference,), (), None, "", choices=("5", text))
+        judge_by_rules(Response(text), question, match_only=False)
+    assert well_formed("größer \ud800 \U0001f600") == "größer \ufffd \U0001f600"
+
+
+def test_a_calibration_that_leads_out_of_0_to_1_is_refused() -> None:
+    Calibration.from_plain({"method": "sigmoid", "knots": [[[0.0, 1.0], [0.0, 1.0]]]}, 1)
+    for outside in (-0.1, 1.5, 1e30):
+        with pytest.raises(ConfigError, match="does not fit"):
+            Calibration.from_plain({"method": "sigmoid", "knots": [[[0.0, 1.0], [0.0, outside]]]}, 1)
+
+
+def test_words_of_an_artifact_become_no_markup_in_its_card() -> None:
+    evil = "<img src=x onerror=x()> | [a](javascript:x()) `code`\n# head\x1b[2J"
+    table = model_card_module._markdown([[evil, 1]], ["model", "n"])
+    assert len(table.splitlines()) == 3
+    assert not any(part in table for part in ("<img", " [a]", " | \\[", "\x1b", "\n#"))
+    assert model_card_module._code(evil).count("`") == 2
+
+
+def test_a_part_of_the_campaign() -> None:
+    """The routers of strangers, the quickest part; the others are run by hand."""
+    tally = Tally("artifacts")
+    artifacts.attack(tally, seconds=60, seed=0, count=80)
+    assert not tally.failures, tally.details

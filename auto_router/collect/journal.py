@@ -240,9 +240,10 @@ class Journal:
                 try:
                     await loop.run_in_executor(self._thread, self.put, *(exchange for exchange, _ in batch))
                     error = None
-                except DataError as failure:  # a paid answer is worth waiting for room
+                except DataError as failure:  # a paid answer is worth waiting for room, or for whoever holds the file
                     error = failure
-                if error is None or loop.time() > give_up:
+                passes = error is not None and isinstance(error.__cause__, sqlite3.OperationalError)
+                if not passes or loop.time() > give_up:
                     break
                 await asyncio.sleep(1.0)
             for _, done in batch:

@@ -144,7 +144,7 @@ def _attack_journals(tally: Tally, site: Site, rng: random.Random, until: float)
         site.restore()
         DAMAGES[name](site.journal, rng)
         before, asked = site.journal.read_bytes() if site.journal.is_file() else b"", len(site.server.asked)
-        ended = site.run()
+        ended = site.run(prepare=_give_up_soon)
         case = "journal: bits flipped" if name == "bits flipped" else "journals damaged or of another version"
         _note(tally, case, name, ended, site)
         if ended.outcome == "clear error" and before and before != site.journal.read_bytes() and len(site.server.asked) > asked:
@@ -213,6 +213,8 @@ def _give_up_soon(size: int = 0) -> None:
 
 def _attack_disks(tally: Tally, site: Site, until: float) -> None:
     for size in (4096, 20_000, 45_000, 60_000, 90_000, 150_000):
+        if time.monotonic() > until:
+            return
         shutil.rmtree(site.out, ignore_errors=True)
         with small_disk(site.out, size) as mounted:
             if not mounted:
@@ -226,9 +228,9 @@ def _attack_disks(tally: Tally, site: Site, until: float) -> None:
             _note(tally, "full disk, then room", f"{size} bytes", ended, site)
             if len(site.server.asked) - asked > 2 * QUESTIONS * len(NAMES) or ended.code:
                 tally.note("full disk, then room", "lost", f"{size}: {ended.output}")
-    for size in (0, 4096, 30_000, 60_000):
+    for size in (8192, 30_000, 60_000):
         shutil.rmtree(site.out, ignore_errors=True)
-        _note(tally, "limit on the size of files", str(size), site.run(prepare=partial(_give_up_soon, size or 1)), site)
+        _note(tally, "limit on the size of files", str(size), site.run(prepare=partial(_give_up_soon, size)), site)
         ended = site.run()
         _note(tally, "limit on the size of files", f"{size}, then none", ended, site)
     for name in ("folder", "journal", "lock", "a file in the folder's place"):
@@ -264,5 +266,5 @@ def attack(tally: Tally, seconds: float, seed: int) -> None:
         _note(tally, "quiet run", "first", site.run(), site)
         shutil.copytree(site.out, site.kept)
         _attack_locks(tally, site)
-        _attack_disks(tally, site, until)
         _attack_journals(tally, site, random.Random(seed), until)
+        _attack_disks(tally, site, until)
