@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from break_it import artifacts
+from break_it import artifacts, folders
 from break_it.behaviours import JSON, delta, event
 from break_it.endpoints import HEADER_KEY, KEY, escape_all, forms_of
 from break_it.tally import Tally
@@ -180,3 +181,21 @@ def test_a_part_of_the_campaign() -> None:
     tally = Tally("artifacts")
     artifacts.attack(tally, seconds=60, seed=0, count=80)
     assert not tally.failures, tally.details
+
+
+@pytest.mark.parametrize("name", folders.DAMAGES)
+def test_a_damaged_journal_is_read_or_named(name: str, tmp_path: Path) -> None:
+    path, request = tmp_path / "hf_journal.sqlite", {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+    exchanges = [Exchange(request | {"n": n}, read_reply(200, {}, completion("a")[2], 0.1), "there") for n in range(9)]
+    with Journal(path) as journal:
+        journal.put(*exchanges)
+    folders.DAMAGES[name](path, random.Random(0))
+    try:
+        with Journal(path) as journal:
+            found = [journal.find(exchange.request, ["there"]) for exchange in exchanges]
+            assert all(response is None or response.text in ("a", None) for response in found)
+            journal.spent(), journal.count_unpriced(), journal.highest(["there"], "m"), journal.count("candidate", ["there"], "m")
+            list(journal.rows())
+            journal.put(*exchanges)
+    except DataError as error:
+        assert str(path) in str(error)

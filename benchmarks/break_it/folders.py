@@ -5,19 +5,24 @@ A run either ends with one clear line and leaves what is there as it is, or asks
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
+from auto_router import errors
+from auto_router.collect import journal
 from break_it.commands import Command, Ended, run_command
 from break_it.endpoints import ANSWER, QUESTIONS, read_labels, write_inputs
 from break_it.hostile import HostileServer, completion, encode
@@ -43,6 +48,25 @@ class Site:
     def run(self, *flags: str, prepare: Callable[[], None] | None = None) -> Ended:
         return run_command("prepare_hf_data", [*self.arguments, *flags], prepare=prepare)
 
+    def run_here(self, limit_s: int = 60) -> Ended:
+        """The same in this process, which takes a tenth of the time."""
+        import prepare_hf_data
+
+        words, start = io.StringIO(), time.monotonic()
+        signal.signal(signal.SIGALRM, _raise_overtime)
+        signal.alarm(limit_s)
+        code: int | None = 1
+        try:
+            with redirect_stdout(words), redirect_stderr(words):
+                code = errors.run(lambda: prepare_hf_data.main(self.arguments))
+        except Overtime:
+            code = None
+        except Exception:  # noqa: BLE001  what a user would see as a traceback
+            words.write(traceback.format_exc())
+        finally:
+            signal.alarm(0)
+        return Ended(code, words.getvalue(), time.monotonic() - start)
+
     def restore(self) -> None:
         """Bring back the finished run, without its JSONs."""
         shutil.rmtree(self.out, ignore_errors=True)
@@ -55,6 +79,14 @@ class Site:
         return labels.keys() == set(NAMES) and all(
             [score for score, _ in found] == [1.0] * QUESTIONS for found in labels.values()
         )
+
+
+class Overtime(BaseException):
+    """The time of an attempt is over."""
+
+
+def _raise_overtime(number: int, frame: object) -> None:
+    raise Overtime
 
 
 def _set(journal: Path, *statements: str) -> None:
@@ -138,13 +170,14 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def _attack_journals(tally: Tally, site: Site, rng: random.Random, until: float) -> None:
+    journal.PATIENCE_S = 1.0
     for name in [*DAMAGES, *["bits flipped"] * 12]:
         if time.monotonic() > until:
             return
         site.restore()
         DAMAGES[name](site.journal, rng)
         before, asked = site.journal.read_bytes() if site.journal.is_file() else b"", len(site.server.asked)
-        ended = site.run(prepare=_give_up_soon)
+        ended = site.run_here()
         case = "journal: bits flipped" if name == "bits flipped" else "journals damaged or of another version"
         _note(tally, case, name, ended, site)
         if ended.outcome == "clear error" and before and before != site.journal.read_bytes() and len(site.server.asked) > asked:
@@ -197,15 +230,11 @@ def small_disk(folder: Path, size: int) -> Iterator[bool]:
 
 
 def _limit_files(size: int) -> None:
-    import signal
-
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def _give_up_soon(size: int = 0) -> None:
-    from auto_router.collect import journal
-
     journal.PATIENCE_S = 1.0
     if size:
         _limit_files(size)
