@@ -49,7 +49,7 @@ class SecretScrubber:
         return self._pattern.sub("[key]", text) if len(text) <= MAX_SCRUBBED else "[key]"
 
     def _holds_one(self, text: str) -> bool:
-        """Look for the secrets in ``text`` without its escapes: that takes a hundredth of the time, and may err on the safe side."""
+        """Look for the secrets in ``text`` without its escapes: that is quick, and may err on the safe side."""
         plain = _NUMBERED.sub(_character, text).translate(_ESCAPES)
         forms = (plain, *(form.translate(_ESCAPES) for form in (_PERCENT.sub(_character, plain), unescape(plain))))
         return any(secret.translate(_ESCAPES) in form for form in forms for secret in self._secrets)
@@ -61,7 +61,7 @@ def _character(match: re.Match[str]) -> str:
 
 def _any_form(secret: str) -> str:
     """Return a pattern of a secret, each of its characters in any form that a text can hold it in."""
-    first, *others = secret
+    first, others = secret[0], secret[1:]
     # What stands before the first character stays: so a long run of backslashes is looked at once.
     return _any_form_of(first, r"\\", "") + "".join(_any_form_of(c, r"\\{1,16}", r"(?:\\{0,16}|\0{1,3})") for c in others)
 

@@ -90,7 +90,9 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
     if not stated:
         cut = answer.finish_reason == "length"
         return Verdict(None, f"{NO_END}: raise max_tokens" if stated is None and cut else f"{NO_END}, no answer after it")
-    found = match(well_formed(stated), [well_formed(r) for r in question.references], [well_formed(c) for c in question.choices])
+    found = match(
+        well_formed(stated), [well_formed(r) for r in question.references], [well_formed(c) for c in question.choices]
+    )
     if found:
         return Verdict(1, "match", "rule")
     if answer.finish_reason == "length":

@@ -26,6 +26,7 @@ PARTS = {
     "folders": "Stage 1: full and read-only disks, damaged, locked and foreign journals, two runs at once",
     "artifacts": "Routers of strangers: damaged bytes, and whole containers with odd tensors, numbers and names",
     "encode": "Stage 2: image bombs, records that name files and hosts, files too wide and too deep",
+    "verdicts": "Stage 1: answers of a megabyte that are built to hurt the rules",
     "endpoints": "Stage 1: endpoints that trickle, flood, reset, lie, redirect, and echo the key",
 }
 

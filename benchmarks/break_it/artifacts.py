@@ -41,7 +41,16 @@ LAYOUT = FeatureLayout(6, 4, len(FEATURE_NAMES))
 COUNT, LIMIT_S, MAX_GROWTH = 1500, 5.0, 300 * 2**20
 ROWS = np.random.default_rng(1).normal(size=(3, LAYOUT.dim)).astype(np.float32)
 NAMES = ("a", "b", "c")
-MARKUP = ["<script>x()</script>", "\x1b[2J\x00", "|\n# heading", "[x](javascript:x())", "../../etc", "\u202eevil", "a" * 10**6, ""]
+MARKUP = [
+    "<script>x()</script>",
+    "\x1b[2J\x00",
+    "|\n# heading",
+    "[x](javascript:x())",
+    "../../etc",
+    "\u202eevil",
+    "a" * 10**6,
+    "",
+]
 PLAIN: list[Any] = [
     None, True, -1, 0, 2**31, 2**62, 10**30, 10**400, 0.5, -0.0, math.nan, math.inf, -math.inf, 1e308, "", "x", *MARKUP[:6],
     [], [[]], [None], {}, {"a": {}}, {"": None}, {1: 2}, {None: 1}, (1,), b"\0",
@@ -211,7 +220,7 @@ def try_one(tally: Tally, case: str, path: Path, proof: Path, told: str) -> None
         outcome, detail = "right result", ""
     except RouterError as error:
         outcome, detail = "clear error", str(error)
-        if len(detail) > 2000 or not isinstance(error, ArtifactError) and "operating" not in detail:
+        if len(detail) > 2000 or (not isinstance(error, ArtifactError) and "operating" not in detail):
             outcome = "crash"
     except AssertionError as error:
         outcome, detail = "lost", str(error)
@@ -256,12 +265,12 @@ def attack(tally: Tally, seconds: float, seed: int, count: int = COUNT) -> None:
                 bomb = Bomb(proof)
                 inside = torch.load(io.BytesIO(data), weights_only=True)
                 inside[rng.choice(sorted(inside))] = bomb
-                path.write_bytes(rng.choice([pack(inside), pickle.dumps(bomb), pickle.dumps(bomb) + data, data + pickle.dumps(bomb)]))
+                path.write_bytes(
+                    rng.choice([pack(inside), pickle.dumps(bomb), pickle.dumps(bomb) + data, data + pickle.dumps(bomb)])
+                )
                 try_one(tally, ".pth with code", path, proof, told)
             else:
                 victim = rng.choice([path, companion])
                 companion.unlink() if victim == path else None
                 victim.write_bytes(damage(victim.read_bytes(), rng))
                 try_one(tally, "bytes damaged", path, proof, told)
-
-

@@ -180,7 +180,9 @@ JSON: dict[str, Behaviour] = {
     "deep-content": body(encode(completion("HERE")).replace(b'"HERE"', nest(10**5).encode())),
     "deep-objects": body(nest_objects(10**5).encode()),
     **{
-        f"deep-{place}-{depth}": body(f'{{"error": {{"{place}": {nest(depth)}}}, "usage": {nest_objects(depth)}}}'.encode(), status)
+        f"deep-{place}-{depth}": body(
+            f'{{"error": {{"{place}": {nest(depth)}}}, "usage": {nest_objects(depth)}}}'.encode(), status
+        )
         for depth in (300, 600, 900, 980)
         for place, status in (("message", "500 Bad"), ("code", "400 Bad"), ("detail", "200 OK"))
     },
@@ -225,7 +227,9 @@ JSON: dict[str, Behaviour] = {
     "stream-cut": body(event(delta(ANSWER))),
     "stream-comments": body(b": keep-alive\n" * 100_000),
     "stream-odd": body(event(delta({"a": 1})) + event(delta([[1]])) + event({"choices": 7}) + event([]) + b"data: [DONE]\n\n"),
-    "stream-odd-delta": body(event({"choices": [{"delta": [1]}]}) + event({"choices": [{"delta": {"content": [7]}}]}) + b"data: [DONE]\n\n"),
+    "stream-odd-delta": body(
+        event({"choices": [{"delta": [1]}]}) + event({"choices": [{"delta": {"content": [7]}}]}) + b"data: [DONE]\n\n"
+    ),
     "stream-many": body(event(delta("a")) * 150_000 + event(delta("", "stop"))),
     "stream-many-parts": body(event(delta([{"type": "text", "text": "a"}])) * 60_000 + event(delta("", "stop"))),
     "stream-one-event": body(b"data: {\n" * 300_000 + b"\n"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import multiprocessing
 import os
 import resource
@@ -48,7 +49,7 @@ class Ended:
 
 
 class Command:
-    """A running command: ``face`` is the module whose ``main`` takes the arguments; ``prepare`` runs before it, in its process."""
+    """A running command: ``face`` is the module whose ``main`` takes the arguments; ``prepare`` runs before it, in there."""
 
     def __init__(
         self,
@@ -108,8 +109,8 @@ def _run(
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     if prepare is not None:
         prepare()
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
+    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
     code = run(lambda: importlib.import_module(face).main(arguments))
     sys.stdout.flush()
     sys.exit(code)

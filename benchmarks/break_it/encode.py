@@ -1,7 +1,6 @@
-"""Stage 2 against files of strangers: images that are bombs or none, records that name files and hosts, and runs that are killed.
+"""Stage 2 against files of strangers: images that are bombs or none, records that name files and hosts, odd files.
 
-Whatever a record holds, nothing is opened and nobody is asked because of it; what is encoded after a kill is what a quiet run
-encodes, byte for byte.
+Whatever a record holds, nothing is opened and nobody is asked because of it.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from break_it.tally import Tally
 
 LIMIT_S, MAX_GROWTH = 20.0, 600 * 2**20
 BOMB_SIDE = 30_000
+EVENTS = ("open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec")
 
 
 class Watch:
@@ -44,7 +44,14 @@ class Watch:
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.looking and event in ("open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec"):
+        if self.looking and event in (
+            "open",
+            "socket.connect",
+            "socket.getaddrinfo",
+            "subprocess.Popen",
+            "os.system",
+            "os.exec",
+        ):
             text = str(arguments[0] if event != "socket.connect" else arguments[1])
             if event != "open" or not text.endswith((".py", ".pyc", ".so", self.allowed)):
                 self.seen.append(f"{event} {text}")
@@ -104,7 +111,8 @@ def odd_images() -> dict[str, bytes]:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.1:1/"/><script>x()</script></svg>'
     entity = b'<!DOCTYPE s [<!ENTITY a SYSTEM "file:///etc/passwd">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>'
     return {
-        "PNG bomb": _png(BOMB_SIDE, BOMB_SIDE, zeros), "PNG of a line": _png(10**7, 1, zeros), "PNG of a column": _png(1, 10**7, zeros),
+        "PNG bomb": _png(BOMB_SIDE, BOMB_SIDE, zeros), "PNG of a line": _png(10**7, 1, zeros),
+        "PNG of a column": _png(1, 10**7, zeros),
         "PNG of 2^31": _png(2**31 - 1, 2**31 - 1, zeros), "PNG of nothing": _png(0, 0, b""),
         "PNG text bomb": _png(8, 8, zeros, _chunk(b"zTXt", b"a\0\0" + zeros)),
         "PNG profile bomb": _png(8, 8, zeros, _chunk(b"iCCP", b"a\0\0" + zeros)),
@@ -112,16 +120,21 @@ def odd_images() -> dict[str, bytes]:
         "PNG many frames": _png(8, 8, zeros, _chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))),
         "PNG many chunks": _png(8, 8, zeros, *[_chunk(b"teXt", b"a\0b")] * 10**5),
         "GIF bomb": gif + frame + b"\x3b", "GIF of frames": gif[:6] + struct.pack("<HH", 4000, 4000) + b"\0\0\0" + frame * 5000,
-        "TIFF to itself": tiff + struct.pack("<HHHIII", 1, 330, 4, 1, 8, 8), "TIFF of 10^9": tiff + struct.pack("<H", 65535) + b"\xff" * 9000,
+        "TIFF to itself": tiff + struct.pack("<HHHIII", 1, 330, 4, 1, 8, 8),
+        "TIFF of 10^9": tiff + struct.pack("<H", 65535) + b"\xff" * 9000,
         "BMP bomb": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, BOMB_SIDE, -BOMB_SIDE, 1, 24, 0, 0, 0, 0, 0, 0),
         "PPM bomb": b"P6 60000 60000 255\n", "PPM of digits": b"P6 " + b"9" * 10**6, "PPM of comments": b"P6 #" + b"x" * 10**6,
-        "ICO around a bomb": icon + _png(BOMB_SIDE, BOMB_SIDE, zeros), "WEBP bomb": b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0/" + b"\xff" * 12,
+        "ICO around a bomb": icon + _png(BOMB_SIDE, BOMB_SIDE, zeros),
+        "WEBP bomb": b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0/" + b"\xff" * 12,
         "JPEG bomb": b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xda",
-        "JPEG 2000 bomb": b"\xff\x4f\xff\x51\0\x2f\0\0" + struct.pack(">IIIIIIII", 60000, 60000, 0, 0, 60000, 60000, 0, 0) + b"\0\3" + b"\7\1\1" * 3,
+        "JPEG 2000 bomb": b"\xff\x4f\xff\x51\0\x2f\0\0"
+        + struct.pack(">IIIIIIII", 60000, 60000, 0, 0, 60000, 60000, 0, 0) + b"\0\3" + b"\7\1\1" * 3,
         "AVIF head": b"\0\0\0\x20ftypavif" + b"\0" * 20 + b"\xff" * 400, "SVG": svg, "SVG entity": entity,
-        "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n", "PDF": b"%PDF-1.7\n1 0 obj<</OpenAction 2 0 R>>\n",
+        "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
+        "PDF": b"%PDF-1.7\n1 0 obj<</OpenAction 2 0 R>>\n",
         "WMF": b"\xd7\xcd\xc6\x9a" + bytes(60), "FLI": b"\0\0\0\0\x12\xaf" + b"\xff" * 200, "PSD": b"8BPS\0\1" + b"\xff" * 100,
-        "DDS": b"DDS " + b"\xff" * 200, "zip": b"PK\x03\x04" + b"\xff" * 100, "ELF": b"\x7fELF" + bytes(100), "empty": b"", "HTML": b"<img src=x>",
+        "DDS": b"DDS " + b"\xff" * 200, "zip": b"PK\x03\x04" + b"\xff" * 100, "ELF": b"\x7fELF" + bytes(100), "empty": b"",
+        "HTML": b"<img src=x>",
     }  # fmt: skip
 
 
@@ -131,11 +144,16 @@ def hostile_strings(folder: Path) -> list[str]:
     _saved_at.write_bytes(_saved("PNG"))
     (folder / "link.png").symlink_to(_saved_at)
     return [
-        str(_saved_at), str(folder / "link.png"), "/etc/passwd", "../../etc/passwd", "file:///etc/hostname", f"file://{_saved_at}",
-        "http://127.0.0.1:9/x.png", "https://localhost/x", "HTTP://127.0.0.1:9/", "//127.0.0.1/share/x.png", "\\\\127.0.0.1\\share\\x.png",
-        "ftp://127.0.0.1/x", "gopher://127.0.0.1:9/_", "data:image/png;base64,", "data:text/html,<script>x()</script>", "/dev/zero",
-        "/dev/stdin", "/proc/self/environ", "C:\\windows\\win.ini", "con", "~/.ssh/id_rsa", "$HOME", "`id`", "$(id)", "| id", "-rf", "\x00/etc",
-        "s3://bucket/x", "hf://datasets/x", "unix:///run/x.sock", "image.png", "{{7*7}}", "%s%n", "A" * 10**6, "\ud800", "jar:file:///x!/y",
+        str(_saved_at), str(folder / "link.png"), "/etc/passwd", "../../etc/passwd", "file:///etc/hostname",
+        f"file://{_saved_at}",
+        "http://127.0.0.1:9/x.png", "https://localhost/x", "HTTP://127.0.0.1:9/", "//127.0.0.1/share/x.png",
+        "\\\\127.0.0.1\\share\\x.png",
+        "ftp://127.0.0.1/x", "gopher://127.0.0.1:9/_", "data:image/png;base64,", "data:text/html,<script>x()</script>",
+        "/dev/zero",
+        "/dev/stdin", "/proc/self/environ", "C:\\windows\\win.ini", "con", "~/.ssh/id_rsa", "$HOME", "`id`", "$(id)", "| id",
+        "-rf", "\x00/etc",
+        "s3://bucket/x", "hf://datasets/x", "unix:///run/x.sock", "image.png", "{{7*7}}", "%s%n", "A" * 10**6, "\ud800",
+        "jar:file:///x!/y",
     ]  # fmt: skip
 
 
@@ -208,17 +226,25 @@ def odd_files(folder: Path) -> Iterator[Path]:
         "deep.json": deep, "deep.jsonl": deep, "deep-objects.json": '{"a":' * 10**5 + "1" + "}" * 10**5,
         "deep-field.json": f"[{text[:-1]}, \"group\": {deep}}}]", "deep-field.jsonl": f"{text[:-1]}, \"group\": {deep}}}\n",
         "deep-scores.jsonl": text.replace('{"a": 1}', '{"a": ' + deep + "}"), "twice.jsonl": text[:-1] + ', "prompt": "y"}',
-        "huge-idx.jsonl": text.replace('"idx": 0', '"idx": ' + "9" * 5000), "idx-10pow400.jsonl": text.replace('"idx": 0', '"idx": 1' + "0" * 400),
-        "nan.jsonl": text.replace('"a": 1', '"a": NaN'), "inf.jsonl": text.replace('"a": 1', '"a": 1e999'), "empty.json": "", "null.json": "null",
-        "wide.jsonl": json.dumps(row | {f"column {n}": n for n in range(10**5)}), "keys.jsonl": text.replace('"a"', '"' + "k" * 10**6 + '"'),
-        "surrogate.jsonl": text.replace('"x"', '"\\ud800"'), "cut.json": "[" + text, "nul.json": "[" + text + "]\0", "one-string.json": '"' + "x" * 10**7,
+        "huge-idx.jsonl": text.replace('"idx": 0', '"idx": ' + "9" * 5000),
+        "idx-10pow400.jsonl": text.replace('"idx": 0', '"idx": 1' + "0" * 400),
+        "nan.jsonl": text.replace('"a": 1', '"a": NaN'), "inf.jsonl": text.replace('"a": 1', '"a": 1e999'), "empty.json": "",
+        "null.json": "null",
+        "wide.jsonl": json.dumps(row | {f"column {n}": n for n in range(10**5)}),
+        "keys.jsonl": text.replace('"a"', '"' + "k" * 10**6 + '"'),
+        "surrogate.jsonl": text.replace('"x"', '"\\ud800"'), "cut.json": "[" + text, "nul.json": "[" + text + "]\0",
+        "one-string.json": '"' + "x" * 10**7,
         "space.json": " " * 10**7, "commas.json": "[" + "," * 10**6, "html.json": "<html>",
     }  # fmt: skip
     for name, content in texts.items():
         (folder / name).write_text(content)
         yield folder / name
-    for name, data in {"utf-16.json": f"[{text}]".encode("utf-16"), "latin.json": b'[{"prompt": "\xff"}]', "bytes.parquet": b"PAR1" + b"\xff" * 999 + b"PAR1",
-                       "bomb.jsonl.gz": zlib.compress(b" " * 3 * 10**8, 9, 31), "cut.json.gz": zlib.compress(text.encode(), 9, 31)[:-9]}.items():  # fmt: skip
+    datas = {
+        "utf-16.json": f"[{text}]".encode("utf-16"), "latin.json": b'[{"prompt": "\xff"}]',
+        "bytes.parquet": b"PAR1" + b"\xff" * 999 + b"PAR1", "bomb.jsonl.gz": zlib.compress(b" " * 3 * 10**8, 9, 31),
+        "cut.json.gz": zlib.compress(text.encode(), 9, 31)[:-9],
+    }  # fmt: skip
+    for name, data in datas.items():
         (folder / name).write_bytes(data)
         yield folder / name
     wide = pyarrow.table({"prompt": ["x"], **{f"column {n}": [n] for n in range(10**5)}})

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from break_it.behaviours import ANSWER, JSON, MAY_BE_RIGHT, WIRE, delta, event
+from break_it.behaviours import ANSWER as ANSWER
+from break_it.behaviours import JSON, MAY_BE_RIGHT, WIRE, delta, event
 from break_it.commands import Ended, quick_retries, run_command
 from break_it.hostile import Asked, Behaviour, HostileServer, completion, encode
 from break_it.tally import Tally
@@ -74,9 +75,7 @@ def _run(tally: Tally, case: str, behaviours: Mapping[str, Behaviour], *flags: s
     return ended, written + ended.output.encode("utf-8", "surrogateescape")
 
 
-def _note_model(
-    tally: Tally, case: str, name: str, ended: Ended, labels: Mapping[str, list[tuple[float | None, str]]]
-) -> None:
+def _note_model(tally: Tally, case: str, name: str, ended: Ended, labels: Mapping[str, list[tuple[float | None, str]]]) -> None:
     if ended.outcome in ("hang", "crash"):
         tally.note(case, ended.outcome, f"{name} ({ended.seconds:.0f} s, code {ended.code}): {ended.output}")
         return
@@ -114,6 +113,7 @@ def escape_all(text: str) -> str:
 def _spill(key: str) -> dict[str, Behaviour]:
     """Every way to hand the key back."""
     html = "".join(f"&#{ord(c)};" for c in key)
+
     def at(text: str, value: bytes) -> bytes:
         return encode(completion(text)).replace(b'"HERE"', value).replace(b"HERE", value)
 
@@ -165,7 +165,8 @@ def _spill(key: str) -> dict[str, Behaviour]:
         "stream": say(event(delta(key)) + event(delta("", "stop"))),
         "stream-split": say(split),
         "stream-error": say(event({"error": {"message": key}})),
-        "param": say(encode({"error": {"message": f"max_tokens is not supported, use {key}", "param": "max_tokens"}}), status="400 Bad"),
+        "param": say(encode({"error": {"message": f"max_tokens is not supported, use {key}", "param": "max_tokens"}}),
+                     status="400 Bad"),
     }  # fmt: skip
 
 
@@ -207,11 +208,12 @@ def note_terminal(tally: Tally, case: str, output: str) -> None:
 def attack(tally: Tally, seconds: float, seed: int) -> None:
     limit = max(seconds, 60.0)
     slow = {name: JSON[name] for name in JSON if name.startswith(("stream-many", "stream-one", "content-many"))}
+    quick = {name: behaviour for name, behaviour in JSON.items() if name not in slow}
     groups: dict[str, Callable[[], tuple[Ended, bytes]]] = {
         "wire": lambda: _run(tally, "wire", WIRE, "--skip-preflight", limit_s=limit),
         "wire, preflight": lambda: _run(tally, "wire, with preflight", WIRE, limit_s=limit),
-        "JSON": lambda: _run(tally, "JSON", {n: b for n, b in JSON.items() if n not in slow}, "--skip-preflight", limit_s=limit),
-        "JSON, preflight": lambda: _run(tally, "JSON, with preflight", {n: b for n, b in JSON.items() if n not in slow}, limit_s=limit),
+        "JSON": lambda: _run(tally, "JSON", quick, "--skip-preflight", limit_s=limit),
+        "JSON, preflight": lambda: _run(tally, "JSON, with preflight", quick, limit_s=limit),
         "large streams": lambda: _run(tally, "large streams", slow, "--skip-preflight", limit_s=limit),
     }  # fmt: skip
     for case, run in groups.items():
@@ -226,7 +228,9 @@ def attack(tally: Tally, seconds: float, seed: int) -> None:
 def attack_keys(tally: Tally, limit: float) -> None:
     """Endpoints that hand the key back, and such as send us elsewhere with it."""
     with HostileServer(lambda asked: asked.reply(encode(completion(ANSWER))), "127.0.0.2") as elsewhere:
-        told = {f"{place}-{name}": way for place, key in (("key", KEY), ("header", HEADER_KEY)) for name, way in _spill(key).items()}
+        told = {
+            f"{place}-{name}": way for place, key in (("key", KEY), ("header", HEADER_KEY)) for name, way in _spill(key).items()
+        }
         told |= _redirects(elsewhere)
         for flags in ([], ["--skip-preflight"]):
             with tempfile.TemporaryDirectory() as place, HostileServer(_answer(told)) as server:
@@ -248,4 +252,6 @@ def attack_keys(tally: Tally, limit: float) -> None:
                 note_secrets(tally, "keys in what is written", b"\n".join([*plain, *unpacked, outputs]))
         for name in told:
             if name.startswith("redirect"):
-                tally.note("redirects to another host", "sent" if elsewhere.asked else "right result", f"{name}: {elsewhere.asked[:1]}")
+                tally.note(
+                    "redirects to another host", "sent" if elsewhere.asked else "right result", f"{name}: {elsewhere.asked[:1]}"
+                )

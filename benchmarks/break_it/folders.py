@@ -121,17 +121,22 @@ def _foreign_wal(journal: Path, rng: random.Random) -> None:
     journal.with_name(JOURNAL + "-shm").write_bytes(rng.randbytes(32768))
 
 
-DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
+def _replace(journal: Path, make: Callable[[Path], object]) -> None:
+    journal.unlink()
+    make(journal)
+
+
+DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
     "cut to half": lambda journal, rng: _cut(journal, 0.5),
     "cut by a byte": lambda journal, rng: os.truncate(journal, journal.stat().st_size - 1),
     "cut to its head": lambda journal, rng: os.truncate(journal, 50),
     "empty": lambda journal, rng: os.truncate(journal, 0),
-    "garbage": lambda journal, rng: journal.write_bytes(rng.randbytes(50_000)) and None,
-    "garbage behind the head": lambda journal, rng: journal.write_bytes(journal.read_bytes()[:100] + rng.randbytes(9000)) and None,
-    "text": lambda journal, rng: journal.write_text("idx,prompt\n1,2\n") and None,
-    "a folder": lambda journal, rng: (journal.unlink(), journal.mkdir()) and None,
-    "a dead link": lambda journal, rng: (journal.unlink(), journal.symlink_to("nowhere/at/all")) and None,
-    "another database": lambda journal, rng: (journal.unlink(), _set(journal, "CREATE TABLE exchanges (a INTEGER)")) and None,
+    "garbage": lambda journal, rng: journal.write_bytes(rng.randbytes(50_000)),
+    "garbage behind the head": lambda journal, rng: journal.write_bytes(journal.read_bytes()[:100] + rng.randbytes(9000)),
+    "text": lambda journal, rng: journal.write_text("idx,prompt\n1,2\n"),
+    "a folder": lambda journal, rng: _replace(journal, Path.mkdir),
+    "a dead link": lambda journal, rng: _replace(journal, lambda place: place.symlink_to("nowhere/at/all")),
+    "another database": lambda journal, rng: _replace(journal, lambda place: _set(place, "CREATE TABLE exchanges (a INTEGER)")),
     "a view for a table": lambda journal, rng: _set(
         journal, "ALTER TABLE exchanges RENAME TO t", "CREATE VIEW exchanges AS SELECT * FROM t"
     ),

@@ -86,7 +86,9 @@ def _quiet_run(mode: str) -> tuple[Ended, list[Any], int]:
         return ended, _labels(Path(place)), sum(endpoint.answered.values())
 
 
-def _interrupted_run(tally: Tally, mode: str, name: str, kills: int, expected: list[Any], asked: int, rng: random.Random) -> None:
+def _interrupted_run(
+    tally: Tally, mode: str, name: str, kills: int, expected: list[Any], asked: int, rng: random.Random
+) -> None:
     """Stop a run ``kills`` times, then let it end; judge what was asked and what came out."""
     case, number, endpoint = f"{mode}: {name}", SIGNALS[name], Endpoint()
     with tempfile.TemporaryDirectory() as place, HostileServer(endpoint) as server:
