@@ -20,6 +20,7 @@ from break_it.tally import Tally
 QUESTIONS = 4
 TIMEOUT_S = 3.0
 KEY, HEADER_KEY = 'sk-Br3ak/It+9"x\\z=Q77', "hdr-S3cret/+value=42"
+SAYS_OTHER = ("stream-many", "names-twice", "content-twice", "surrogates", "not-utf-8", "nul")  # not the reference
 UNSEEN = "\x1b\x9b\x07\u202e"  # what would reach a terminal as a command
 
 
@@ -86,8 +87,8 @@ def _note_model(tally: Tally, case: str, name: str, ended: Ended, labels: Mappin
     scores, right = {score for score, _ in found}, name == "honest" or name.startswith(MAY_BE_RIGHT)
     if len(found) == QUESTIONS and scores == {1.0} and right:
         tally.note(case, "right result")
-    elif scores == {0.0} and name.startswith("stream-many"):
-        tally.note(case, "right result")  # what it says adds up to an answer, a wrong one
+    elif scores <= {0.0, None} and 0.0 in scores and name.startswith(SAYS_OTHER):
+        tally.note(case, "right result")  # what it says is an answer, a wrong one
     elif len(found) == QUESTIONS and scores == {None} and all(reason for _, reason in found) and name != "honest":
         tally.note(case, "clear error")
     else:
