@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from auto_router.collect.client import Client, Reply
 
 Messages = list[dict[str, Any]]
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 JPEG_QUALITIES = (90, 80, 65)
 SHRINK = 0.8  # of the side, each time that no quality is small enough
 MIN_SIDE = 16  # pixels
@@ -149,7 +149,7 @@ class Endpoint:
             await client.close()
 
 
-async def _run_aside(reply: Reply, work: Callable[[], Result]) -> Result:
+async def _run_aside(reply: Reply, work: Callable[[], _Result]) -> _Result:
     """Work on a reply; where it is large that takes seconds, in which other endpoints must not run into their time-outs."""
     return await asyncio.to_thread(work) if len(reply.body) > LARGE_REPLY else work()
 
