@@ -45,7 +45,8 @@ def read_labels(folder: Path) -> dict[str, list[tuple[float | None, str]]]:
 
 def _entry(server: HostileServer, name: str) -> dict[str, Any]:
     return {
-        "name": name, "base_url": f"{server.url}/{name}", "api_key_env": "BREAK_IT_KEY", "timeout_s": 30.0 if name == "honest" else TIMEOUT_S,
+        "name": name, "base_url": f"{server.url}/{name}", "api_key_env": "BREAK_IT_KEY",
+        "timeout_s": 30.0 if name == "honest" else TIMEOUT_S,
         "concurrency": 4, "headers": {"X-Gateway": "BREAK_IT_HEADER"}, "input_usd_per_mtok": 1, "output_usd_per_mtok": 2,
     }  # fmt: skip
 
