@@ -51,6 +51,14 @@ class ArtifactError(RouterError):
     """A router artifact is missing, damaged, of an unknown format or made for another encoder."""
 
 
+def printable(text: str) -> str:
+    """Return ``text`` on one line, with every character that a terminal obeys rather than shows as ``\ufffd``.
+
+    For words of strangers: an endpoint's error, a data set's prompt. What is kept in files stays as it is.
+    """
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Let an import inside the block that finds no package say how to get it: ``pip install 'auto-router[EXTRA]'``.
@@ -94,7 +102,7 @@ def run(main: Callable[[], None]) -> int:
         main()
         sys.stdout.flush()
     except RouterError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

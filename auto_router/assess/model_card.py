@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +23,7 @@ from auto_router.assess.tables import (
 from auto_router.assess.worth import describe_worth
 from auto_router.data.label_trust import ALL_MODELS, describe_sources
 from auto_router.data.pool import ModelFacts
+from auto_router.errors import printable
 
 CARD_NAME = "README.md"
 
@@ -61,7 +64,7 @@ The router minus the best single model: {difference}. Mean AUC {auc}, mean ECE {
 {points}
 ## Limits
 
-- It knows prompts like those it was trained on. Most others are detected and go to `{default}` (reason `unfamiliar`).
+- It knows prompts like those it was trained on. Most others are detected and go to {default} (reason `unfamiliar`).
 {conversations}
 - It ranks models by how they were labelled: mistakes of the judge and of the references are learned too.
 - A model that changes behind its name makes the numbers above untrue; collect new labels and train again.
@@ -78,7 +81,7 @@ def model_card(artifact: Artifact) -> str:
     known = {key: encoder[key] for key in ("backend", "model", "text_dim", "image_dim") if encoder.get(key) is not None}
     return CARD.format(
         count=len(artifact.model_names),
-        encoder=", ".join(f"{key} `{value}`" for key, value in known.items()),
+        encoder=", ".join(f"{key} {_code(value)}" for key, value in known.items()),
         records=f"{metrics['rows']:,}",
         groups=f"{metrics['groups']:,}",
         train=training.train_sha256[:16],
@@ -86,8 +89,8 @@ def model_card(artifact: Artifact) -> str:
         seed=training.seed,
         labels=_labels(artifact, metrics),
         sources=_sources(metrics),
-        sentence=describe_worth(artifact),
-        worth=worth_line(system),
+        sentence=_escape(describe_worth(artifact)),
+        worth=_escape(worth_line(system)),
         unlabelled=unlabelled_note(system),
         headline=_headline(system),
         difference=f"{format_signed(system['router_minus_best_single'])} "
@@ -96,7 +99,7 @@ def model_card(artifact: Artifact) -> str:
         ece=format_number(system["mean_ece"]),
         calibration=artifact.calibration.method,
         points=_points(artifact, metrics),
-        default=system["best_single_model"],
+        default=_code(system["best_single_model"]),
         costs="" if system["costs"] else "; none were known",
         shared=_note_shared_rows(metrics),
         conversations=_note_conversations(training.conversations),
@@ -170,7 +173,7 @@ def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
         )
         gain = with_error(evidence.get("gain"), evidence.get("standard error"), format_signed)
         share = with_error(evidence.get("cost share"), evidence.get("cost share error"), format_percent)
-        rows.append([f"`{name}`", fitted.aim, kept, saved, format_number(point["accuracy"]), gain, share])
+        rows.append([_code(name), fitted.aim, kept, saved, format_number(point["accuracy"]), gain, share])
     headers = ["operating point", "aim", "quality kept", "cost saved", "accuracy", "gain in training", "cost share there"]
     return _markdown(rows, headers) + "\n\n"
 
@@ -180,6 +183,16 @@ def _thousand(value: float | None) -> float | None:
 
 
 def _markdown(rows: list[list[Any]], headers: list[str]) -> str:
-    """A table; a name's own bars must not end its cell."""
-    safe = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    """A table; what a name holds must not end its cell, nor become a link, a picture or HTML."""
+    safe = [[_escape(str(cell)) for cell in row] for row in rows]
     return str(tabulate(safe, headers=headers, tablefmt="pipe", disable_numparse=True))
+
+
+def _escape(text: str) -> str:
+    """Return words of an artifact, which may be a stranger's, as Markdown that shows them as they are."""
+    return re.sub(r"([\\|\[\]])", r"\\\1", html.escape(printable(text), quote=False))
+
+
+def _code(text: object) -> str:
+    """Return words as code; they cannot end it."""
+    return "`" + printable(str(text)).replace("`", "'") + "`"

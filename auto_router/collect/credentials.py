@@ -7,13 +7,71 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Iterable
+from html import unescape
+from html.entities import codepoint2name
 
 from auto_router.data.pool import PoolModel, is_variable_name, show_name
 from auto_router.errors import ConfigError, ProviderError
 
 GATEWAY_KEY_ENV = "AUTO_ROUTER_GATEWAY_KEY"
 COMMAND_TIMEOUT_S = 60.0
+MAX_SCRUBBED = 2**20  # characters
+_NUMBERED = re.compile(r"\\(?:u00|x)([0-9a-fA-F]{2})")
+_PERCENT = re.compile(r"%([0-9a-fA-F]{2})")
+_ESCAPES = {ord("\\"): None, 0: None}
 _JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
+
+
+class SecretScrubber:
+    """Takes secrets out of words that come from outside, in whatever form they stand there.
+
+    Found are a secret as it is, escaped for JSON any number of times (by a letter or a number), in percent signs, in HTML, in
+    UTF-16, and as Python shows it. Not found is one that is packed (base64) or spelled backwards: nobody can list those.
+    """
+
+    def __init__(self) -> None:
+        self._secrets: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Add secrets to those of before: one that was replaced may still be echoed."""
+        new = set(secrets) - self._secrets
+        if new:
+            self._secrets |= new
+            ordered = sorted(self._secrets, key=len, reverse=True)
+            self._pattern = re.compile("|".join(_any_form(secret) for secret in ordered))
+
+    def clean(self, text: str) -> str:
+        """Return ``text`` without the secrets; nothing of it where it is too long to look through and holds one."""
+        if self._pattern is None or not self._holds_one(text):
+            return text
+        return self._pattern.sub("[key]", text) if len(text) <= MAX_SCRUBBED else "[key]"
+
+    def _holds_one(self, text: str) -> bool:
+        """Look for the secrets in ``text`` without its escapes: that is quick, and may err on the safe side."""
+        plain = _NUMBERED.sub(_character, text).translate(_ESCAPES)
+        forms = (plain, *(form.translate(_ESCAPES) for form in (_PERCENT.sub(_character, plain), unescape(plain))))
+        return any(secret.translate(_ESCAPES) in form for form in forms for secret in self._secrets)
+
+
+def _character(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
+
+
+def _any_form(secret: str) -> str:
+    """Return a pattern of a secret, each of its characters in any form that a text can hold it in."""
+    first, others = secret[0], secret[1:]
+    # What stands before the first character stays: so a long run of backslashes is looked at once.
+    return _any_form_of(first, r"\\", "") + "".join(_any_form_of(c, r"\\{1,16}", r"(?:\\{0,16}|\0{1,3})") for c in others)
+
+
+def _any_form_of(character: str, escape: str, before: str) -> str:
+    code = ord(character)
+    plain = r"\\{1,16}" if character == "\\" and before else re.escape(character)
+    number = f"{escape}(?i:u00{code:02x}|x{code:02x})|%(?i:{code:02x})|&#(?:0{{0,4}}{code}|(?i:x)0{{0,4}}(?i:{code:x}));"
+    named = f"|&{codepoint2name[code]};" if code in codepoint2name else ""
+    return f"(?:{before}{plain}|{number}{named})"
 
 
 class Credentials:

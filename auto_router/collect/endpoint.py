@@ -6,22 +6,25 @@ A single exchange, without retries: those are :mod:`auto_router.collect.runner`'
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
 
 from auto_router.collect.adaptation import LIMITS, STREAM, Adaptation
 from auto_router.collect.credentials import GATEWAY_KEY_ENV as GATEWAY_KEY_ENV
-from auto_router.collect.credentials import Credentials
+from auto_router.collect.credentials import Credentials, SecretScrubber
 from auto_router.collect.rate_limits import PassingFailure as PassingFailure
 from auto_router.collect.reply import Response as Response
-from auto_router.collect.reply import read_reply, shorten
+from auto_router.collect.reply import decode, read_reply, shorten
 from auto_router.data.images import data_uri, pixels
 from auto_router.data.pool import PoolModel, show_value
 from auto_router.errors import ConfigError
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
     from auto_router.collect.client import Client, Reply
 
 Messages = list[dict[str, Any]]
+_Result = TypeVar("_Result")
 JPEG_QUALITIES = (90, 80, 65)
 SHRINK = 0.8  # of the side, each time that no quality is small enough
 MIN_SIDE = 16  # pixels
+LARGE_REPLY = 2**18  # bytes; read in a thread
 
 
 class Endpoint:
@@ -53,7 +58,7 @@ class Endpoint:
         self.is_azure = model.api_version is not None and base_url is None
         path = f"/openai/deployments/{model.model}/chat/completions?api-version={model.api_version}" if self.is_azure else None
         self._url = self.address + (path or "/chat/completions")
-        self.adaptation = Adaptation()
+        self.adaptation, self._scrubber = Adaptation(), SecretScrubber()
         self._client: Client | None = None
 
     def request(self, messages: Messages) -> dict[str, Any]:
@@ -80,6 +85,7 @@ class Endpoint:
             headers = await self.credentials.headers()
             start = time.perf_counter()
             reply = await self._post(sent, headers)
+            reply = replace(reply, body=await _run_aside(reply, partial(self.without_secrets, reply.body)))
             if reply.status == 401 and not refreshed:
                 refreshed = True
                 if await self.credentials.refresh(self.credentials.key):
@@ -87,8 +93,16 @@ class Endpoint:
             if reply.status not in (400, 422) or not self.adapt(request, sent, reply.body):
                 break
         latency = round(time.perf_counter() - start, 4)
-        headers_in = {name: self.clean(value) for name, value in reply.headers.items()}
-        return read_reply(reply.status, _AnyCase(headers_in), self.without_secrets(reply.body), latency)
+        return await _run_aside(reply, partial(self._read, reply, latency))
+
+    def _read(self, reply: Reply, latency: float) -> Response:
+        """Read a reply. A key that an endpoint echoes, in an error or in an answer, is kept nowhere."""
+        clean = self.clean
+        response = read_reply(reply.status, _AnyCase({n: clean(v) for n, v in reply.headers.items()}), reply.body, latency)
+        text, finish = (value and clean(value) for value in (response.text, response.finish_reason))
+        if (text, finish) == (response.text, response.finish_reason):
+            return response
+        return replace(response, text=text, finish_reason=finish, body=None)  # it came in pieces, and would again
 
     async def _post(self, sent: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
         try:
@@ -126,20 +140,24 @@ class Endpoint:
 
     def without_secrets(self, body: bytes) -> bytes:
         """A key that an endpoint echoes, in an error or in an answer, is kept nowhere."""
-        for secret in self.credentials.secrets:
-            for form in {secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}:
-                body = body.replace(form.encode(), b"[key]")
-        return body
+        text = decode(body)
+        cleaned = self.clean(text)
+        return body if cleaned == text else cleaned.encode("utf-8", "surrogatepass")
 
     def clean(self, text: str) -> str:
-        for secret in self.credentials.secrets:
-            text = text.replace(secret, "[key]")
-        return text
+        """Return ``text`` without the endpoint's keys."""
+        self._scrubber.learn(self.credentials.secrets)
+        return self._scrubber.clean(text)
 
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+
+async def _run_aside(reply: Reply, work: Callable[[], _Result]) -> _Result:
+    """Work on a reply; where it is large that takes seconds, in which other endpoints must not run into their time-outs."""
+    return await asyncio.to_thread(work) if len(reply.body) > LARGE_REPLY else work()
 
 
 class _AnyCase(dict[str, str]):

@@ -72,6 +72,7 @@ _ANSWER = ["text", "prompt_tokens", "completion_tokens", "finish_reason", "laten
 _ADDED = {"cached_tokens": "INTEGER", "billed_usd": "REAL", "body": "TEXT", "question": "TEXT"}  # in format 2
 _ADDED |= {"discount": "REAL NOT NULL DEFAULT 0"}  # in format 3
 _ANSWER += ["cached_tokens", "billed_usd", "body", "discount"]
+_KINDS = {name: str if name in ("text", "finish_reason", "error", "body") else (int, float) for name in _ANSWER}
 _SCHEMA = f"""CREATE TABLE IF NOT EXISTS exchanges (
     key TEXT NOT NULL, address TEXT NOT NULL, role TEXT NOT NULL, request TEXT NOT NULL,
     text TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, finish_reason TEXT, latency_s REAL, error TEXT,
@@ -149,16 +150,28 @@ class Journal:
             self._database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")  # a committed answer outlives a power cut
-            with self._database:
+            with self._reading(), self._database:
                 self._prepare()
             self._reader = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
         except sqlite3.DatabaseError as error:
             raise DataError(f"journal {path} cannot be opened ({error}); move it away to start anew") from error
         # Most questions are new; to know that takes no query.
-        self._known = {part for row in self._reader.execute(_KNOWN) for part in row if part}
+        with self._reading():
+            self._known = {part for row in self._reader.execute(_KNOWN) for part in row if part}
         self._waiting: list[tuple[Exchange, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say in one line, with the file's name, that what is stored cannot be read; whatever is damaged in it."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            raise DataError(
+                f"journal {self._path} is damaged ({str(error)[:200]}); put a copy of before in its place, or move it away to "
+                "start anew"
+            ) from error
 
     def _prepare(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -173,12 +186,12 @@ class Journal:
             self._database.execute(table)
         if "question" not in there:
             rows = self._database.execute("SELECT request, rowid FROM exchanges").fetchall()
-            keys = [(unlimited_key(json.loads(request)), row) for request, row in rows]
+            keys = [(unlimited_key(_request(request)), row) for request, row in rows]
             self._database.executemany("UPDATE exchanges SET question = ? WHERE rowid = ?", keys)
         if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
             # Format 0 knew no address; its answers are taken for any.
             for request, answer in self._database.execute("SELECT request, answer FROM answers").fetchall():
-                self._database.execute(_PUT, Exchange(json.loads(request), Response(**json.loads(answer))).row())
+                self._database.execute(_PUT, Exchange(_request(request), Response(**json.loads(answer))).row())
             self._database.execute("DROP TABLE answers")
         if version != FORMAT:
             self._database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -211,9 +224,10 @@ class Journal:
         """Return the (request, response) of a key, what was answered before what failed, in the order of ``addresses``."""
         marks = ", ".join("?" * (len(addresses) + 1))
         query = f"SELECT request, address, {', '.join(_ANSWER)} FROM exchanges WHERE {column} = ? AND address IN ({marks})"
-        rows = self._reader.execute(query, (value, *addresses, "")).fetchall()
         order = {address: place for place, address in reversed(list(enumerate([*addresses, ""])))}
-        found = [(json.loads(request), order[address], _response(row)) for request, address, *row in rows]
+        with self._reading():
+            rows = self._reader.execute(query, (value, *addresses, "")).fetchall()
+            found = [(_request(request), order[address], _response(row)) for request, address, *row in rows]
         found.sort(key=lambda item: (item[2].error is not None, item[1]))
         return [(request, response) for request, _, response in found]
 
@@ -273,9 +287,10 @@ class Journal:
                 try:
                     await loop.run_in_executor(self._thread, self.put, *(exchange for exchange, _ in batch))
                     error = None
-                except DataError as failure:  # a paid answer is worth waiting for room
+                except DataError as failure:  # a paid answer is worth waiting for room, or for whoever holds the file
                     error = failure
-                if error is None or loop.time() > give_up:
+                passes = error is not None and isinstance(error.__cause__, sqlite3.OperationalError)
+                if not passes or loop.time() > give_up:
                     break
                 await asyncio.sleep(1.0)
             for _, done in batch:
@@ -284,14 +299,16 @@ class Journal:
 
     def spent(self) -> float:
         """Return the USD that all recorded exchanges cost, or may have cost."""
-        (total,) = self._reader.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()
-        return float(total or 0.0)
+        with self._reading():
+            (total,) = self._reader.execute("SELECT sum(coalesce(cost_usd, 0) + lost_usd) FROM exchanges").fetchone()
+            return float(total or 0.0)
 
     def count_unpriced(self) -> int:
         """Return how many answers have an unknown cost, of which :meth:`spent` holds nothing."""
         came = "(latency_s IS NOT NULL OR text IS NOT NULL)"
         query = f"SELECT count(*) FROM exchanges WHERE {came} AND cost_usd IS NULL AND lost_usd = 0"
-        return int(self._reader.execute(query).fetchone()[0])
+        with self._reading():
+            return int(self._reader.execute(query).fetchone()[0])
 
     def highest(self, addresses: Sequence[str], model: str) -> tuple[int, float]:
         """Return the most tokens and the most USD, at full price, that one recorded answer of a model took there."""
@@ -300,16 +317,18 @@ class Journal:
             "SELECT max(completion_tokens), max(cost_usd / (1 - discount)) FROM exchanges "
             "WHERE discount < 1 AND json_extract(request, '$.model') = ? AND "
         )
-        tokens, usd = self._reader.execute(f"{query}address IN ({marks})", (model, *addresses)).fetchone()
-        return int(tokens or 0), float(usd or 0.0)
+        with self._reading():
+            tokens, usd = self._reader.execute(f"{query}address IN ({marks})", (model, *addresses)).fetchone()
+            return int(tokens or 0), float(usd or 0.0)
 
     def count(self, role: str, addresses: Sequence[str], model: str, told: Sequence[str] = ()) -> int:
         """Return how many answers of a model in this role are recorded; ``told``: texts that its instructions must hold."""
         marks = ", ".join("?" * len(addresses))
         query = "SELECT count(*) FROM exchanges WHERE error IS NULL AND role = ? AND json_extract(request, '$.model') = ? AND "
         query += f"address IN ({marks})" + " AND instr(json_extract(request, '$.messages[0].content'), ?) > 0" * len(told)
-        (number,) = self._reader.execute(query, (role, model, *addresses, *told)).fetchone()
-        return int(number)
+        with self._reading():
+            (number,) = self._reader.execute(query, (role, model, *addresses, *told)).fetchone()
+            return int(number)
 
     def rows(self, address: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield ``{"request", "answer"}`` (and ``"address"``) of every answered request, in a stable order."""
@@ -317,14 +336,19 @@ class Journal:
             f"SELECT request, address, {', '.join(_ANSWER)} FROM exchanges WHERE role != '{PROBE}' "
             "AND (error IS NULL OR body IS NOT NULL) ORDER BY request, address"
         )
-        for request, asked, *values in self._reader.execute(query):
-            response = _response(values)
+        stored = self._reader.execute(query)
+        while True:
+            with self._reading():
+                row = next(stored, None)
+                if row is None:
+                    return
+                request, asked, response = _request(row[0]), row[1], _response(row[2:])
             if response.error is None and (address is None or asked == address):
                 plain = response.to_plain()
                 answer = {name: plain[name] for name in _ANSWER[:6]}
                 answer |= {name: plain[name] for name in _ANSWER[7:9] if plain[name] is not None}
                 where = {"address": asked} if asked else {}
-                yield {"request": json.loads(request), "answer": answer, **where}
+                yield {"request": request, "answer": answer, **where}
 
     @property
     def is_empty(self) -> bool:
@@ -385,7 +409,17 @@ def _to_stored(value: Any) -> Any:
     return value
 
 
+def _request(text: str) -> dict[str, Any]:
+    request = json.loads(text)
+    if not isinstance(request, dict):
+        raise ValueError("a request is no object")
+    return request
+
+
 def _response(row: Sequence[Any]) -> Response:
     texts = [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row]
     values: dict[str, Any] = dict(zip(_ANSWER, texts, strict=True))
+    odd = [name for name, value in values.items() if value is not None and not isinstance(value, _KINDS[name])]
+    if odd:
+        raise ValueError(f"{odd[0]} holds {str(values[odd[0]])[:40]!r}")
     return read_again(Response(**values | {"settled": bool(values["settled"])}))

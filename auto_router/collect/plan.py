@@ -22,7 +22,7 @@ from auto_router.collect.matching.verdict import MAX_LETTERS
 from auto_router.collect.source import COLUMNS, SKIP_ADVICE, Question, Source
 from auto_router.data.images import pixels
 from auto_router.data.splits import connect, question_keys, split_by_group
-from auto_router.errors import DataError
+from auto_router.errors import DataError, printable
 from auto_router.terminal import watch
 
 MAX_BAD_ROWS = 20  # that an error or a line names
@@ -215,14 +215,14 @@ def preview(source: Source) -> str:
     question = first if first.references else next((q for q in islice(usable, MAX_LOOK) if q.references), first)
     lines = [f"the prompt of row {question.idx}, as models will be asked it:"]
     turns = [f"[{turn.role}] {turn.text}" for turn in question.turns] or [question.prompt]
-    lines += [f"  | {line}" for turn in turns for line in turn.splitlines()]
+    lines += [f"  | {line if line.isprintable() else printable(line)}" for turn in turns for line in turn.splitlines()]
     lines += [f"  with {len(question.images)} image(s)"] if question.images else []
     also = [
         question.choices[MAX_LETTERS.index(letter)]
         for letter in question.references
         if len(letter) == 1 and letter in MAX_LETTERS[: len(question.choices)]
     ]
-    shown = " | ".join(question.references) or "none"
+    shown = printable(" | ".join(question.references)) or "none"
     return "\n".join([*lines, f"its references: {shown}" + (f" (the option {also[0]!r})" if also else "")])
 
 

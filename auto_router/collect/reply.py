@@ -15,6 +15,7 @@ from typing import Any
 
 from auto_router.collect.money import Usage, read_usage
 from auto_router.collect.rate_limits import PassingFailure, read_delay
+from auto_router.errors import printable
 
 PASSING = {408, 409, 425, 429}  # with 5xx: what can succeed when asked again a little later
 SETTLED = {400, 413, 415, 422}  # about the question itself: asking the same again gets the same
@@ -144,7 +145,8 @@ def decode(body: bytes) -> str:
 
 
 def shorten(text: str) -> str:
-    return " ".join(text.split())[:MAX_REASON]
+    """Return a reason as it is printed and kept; the rest is in the body."""
+    return printable(text[: 4 * MAX_REASON])[:MAX_REASON]
 
 
 def read_problem(body: bytes) -> Problem | None:
@@ -234,7 +236,7 @@ def _read_answer(reply: Any, blank: Response) -> Response:
     kind = (finish or "").lower()
     response = replace(_with_usage(blank, usage), finish_reason="length" if kind in _CUT else finish)
     if kind in _BROKEN:
-        raise PassingFailure(f"the answer broke off (finish reason {finish})", billed=True, response=response)
+        raise PassingFailure(shorten(f"the answer broke off (finish reason {finish})"), billed=True, response=response)
     text, reasoning = _read_message(first_message(reply))
     if kind in _WITHHELD:
         return replace(response, error="content filter: the answer was withheld", settled=True)
@@ -244,7 +246,7 @@ def _read_answer(reply: Any, blank: Response) -> Response:
 
 
 def _explain_empty(response: Response, reasoned: bool) -> str:
-    reason = f"empty answer (finish reason {response.finish_reason})"
+    reason = f"empty answer (finish reason {shorten(str(response.finish_reason))})"
     if response.finish_reason == "length":
         spent = "all tokens" if response.completion_tokens is None else f"all {response.completion_tokens:,} tokens"
         return f"{reason}: {f'{spent} went into reasoning; ' if reasoned else ''}raise max_tokens"
@@ -306,40 +308,50 @@ def join_events(text: str) -> tuple[dict[str, Any], bool]:
 
     An error event becomes the reply's ``error``. Of several choices the first counts, as in any reply.
     """
-    message: dict[str, Any] = {"role": "assistant"}
+    pieces: dict[str, list[Any]] = {}
+    calls: list[dict[str, Any]] = []
     reply: dict[str, Any] = {}
-    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": None}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": None}
     ended = False
     for event in _events(text):
         if event is None:
             ended = True
             continue
         reply |= {name: event[name] for name in ("error", "usage", "model") if event.get(name)}
-        piece = next((c for c in event.get("choices") or [] if isinstance(c, Mapping) and not c.get("index")), None)
+        choices = event.get("choices")
+        choices = choices if isinstance(choices, list) else []
+        piece = next((c for c in choices if isinstance(c, Mapping) and not c.get("index")), None)
         if piece is not None:
-            _add(message, piece.get("delta") or piece.get("message") or {})
+            delta = piece.get("delta") or piece.get("message")
+            _collect_pieces(pieces, delta)
+            _collect_calls(calls, delta)
             choice |= {name: piece[name] for name in ("finish_reason", "error") if piece.get(name) is not None}
             reply["choices"] = [choice]
+    message = {"role": "assistant", **{name: _join_pieces(found) for name, found in pieces.items()}}
+    choice["message"] = message | ({"tool_calls": calls} if calls else {})
     return reply, ended or choice["finish_reason"] is not None or "error" in reply
 
 
-def _add(message: dict[str, Any], delta: Any) -> None:
-    if not isinstance(delta, Mapping):
-        return
-    calls = delta.get("tool_calls")
-    for call in calls if isinstance(calls, list) else []:
-        if isinstance(call, Mapping):
-            _add_call(message.setdefault("tool_calls", []), call)
-    for name in JOINED:
-        piece, before = delta.get(name), message.get(name)
-        if isinstance(piece, str) and isinstance(before, str | None):
-            message[name] = (before or "") + piece
-        elif isinstance(piece, str | list):  # parts, and strings between them
-            parts = [before] if isinstance(before, str) else before or []
-            message[name] = [
-                {"type": "text", "text": part} if isinstance(part, str) else part
-                for part in [*parts, *([piece] if isinstance(piece, str) else piece)]
-            ]
+def _collect_pieces(pieces: dict[str, list[Any]], delta: Any) -> None:
+    """Put what a delta holds behind what came before; joined once, at the end, so that many small pieces take no long time."""
+    for name in JOINED if isinstance(delta, Mapping) else ():
+        piece = delta.get(name)
+        if isinstance(piece, str | list):
+            pieces.setdefault(name, []).extend([piece] if isinstance(piece, str) else piece)
+
+
+def _join_pieces(pieces: list[Any]) -> Any:
+    """Return one text, or, where there are parts among the strings, a list of parts."""
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    return [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
+
+
+def _collect_calls(calls: list[dict[str, Any]], delta: Any) -> None:
+    given = delta.get("tool_calls") if isinstance(delta, Mapping) else None
+    for piece in given if isinstance(given, list) else []:
+        if isinstance(piece, Mapping):
+            _add_call(calls, piece)
 
 
 def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
@@ -362,16 +374,13 @@ def _events(text: str) -> Iterator[dict[str, Any] | None]:
         if line.startswith("data:"):
             lines.append(line.removeprefix("data:").strip())
         elif not line.strip() and lines:
-            for data in ["\n".join(lines)] if _is_json("\n".join(lines)) else lines:  # some leave the empty lines out
+            whole = _load("\n".join(lines))
+            for data in [None] if whole is not None else lines:  # some leave the empty lines out
                 if data == "[DONE]":
                     yield None
-                elif isinstance(value := _load(data), dict):
+                elif isinstance(value := whole if data is None else _load(data), dict):
                     yield value
             lines = []
-
-
-def _is_json(text: str) -> bool:
-    return _load(text) is not None
 
 
 def _load(text: str) -> Any:

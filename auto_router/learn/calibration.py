@@ -59,7 +59,8 @@ class Calibration:
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"calibration is not valid ({error})") from error
         rising = all(len(x) == len(y) and np.isfinite(x + y).all() and (np.diff(x) >= 0).all() for x, y in knots)
-        if found.method not in METHODS or len(knots) not in (0, n_models) or not rising:
+        inside = all(0.0 <= value <= 1.0 for _, y in knots for value in y)
+        if found.method not in METHODS or len(knots) not in (0, n_models) or not rising or not inside:
             raise ConfigError(f"calibration {found.method!r} with {len(knots)} maps does not fit {n_models} models")
         return found
 

@@ -1,0 +1,83 @@
+"""Answers of a megabyte that are built to hurt the rules: each verdict must come within 50 ms of one core."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+
+from auto_router.collect.judge import judge_by_rules
+from auto_router.collect.question import Question
+from auto_router.collect.reply import Response
+from break_it.tally import Tally
+
+SIZE, LIMIT_S = 10**6, 0.050
+REFERENCES = (
+    "42",
+    "forty-two",
+    "A",
+    "yes",
+    "12 May 2020",
+    "3.5 km",
+    r"\frac{1}{2}",
+    "[1, 2, 3]",
+    "at least 10",
+    "$20",
+    "x^2 + 1",
+)
+BLOCKS = [
+    "1", "1,", "1.", "1 ", "-", "+", "(", ")", "((1", "{", "}", "\\boxed{", "\\frac{1}{", "**", "**1", "$", "$$", "`",
+    "```\n", "\n",
+    " ", "\t", "\u00a0", "\\", "/", "1/", "1e", "10^", "^", "2^2^", "sqrt(", "[1, ", "(A) ", "A ", "A. ", "A or ", "yes ",
+    "not ", "no, ",
+    "twenty ", "hundred ", "thousand million ", "one ", "and ", "the answer is ", "answer: ", "Answer: 4\n", "#### ",
+    "<think>", "</think>",
+    "<answer>", "[THINK]", "May 1, ", "12 May ", "2020-", "12:30 ", "5 km ", "km", "%", "€", "USD ", '{"answer": ',
+    '{"answer": "', '"', "'",
+    "I think ", "if ", "but ", "or ", "maybe ", "x + ", "x", "=", "= 1 ", "<", ">", "&", "at least ", "about ", "\u0967", "十",
+    "é", "\u0301",
+    "\u200b", "\U0001f600", "\x00", "a", "aa ", "word ", "Word. ", "1st ", "ⅷ", "½", "₂", "²", ",", ";", ":", "...", "…", "—",
+    "_", "~",
+]  # fmt: skip
+
+
+def _texts(rng: random.Random) -> list[tuple[str, str]]:
+    """Repetitions of one block, with a beginning and an end that keep a pattern going; and mixes of two or three blocks."""
+    found = []
+    for block in BLOCKS:
+        body = block * (SIZE // len(block))
+        found += [
+            (repr(block), body),
+            (f"answer, {block!r}", f"The answer is {body}"),
+            (f"{block!r}, end", f"{body} 42.\nSo it is 42"),
+        ]
+    for _ in range(300):
+        some = "".join(rng.choices(BLOCKS, k=rng.choice([2, 3])))
+        found.append((repr(some), rng.choice(["", "The answer is ", "\\boxed{", "**"]) + some * (SIZE // len(some))))
+    rng.shuffle(found)
+    return found
+
+
+def attack(tally: Tally, seconds: float, seed: int) -> None:
+    rng, until, slow = random.Random(seed), time.monotonic() + seconds, list[tuple[float, str]]()
+    for reference in REFERENCES:  # what is imported with the first verdict counts not
+        judge_by_rules(
+            Response("maybe it is 42, on 12 May 2020, or twenty"), Question(0, "q", (reference,), (), None, ""), False
+        )
+    for name, text in _texts(rng):
+        if time.monotonic() > until:
+            break
+        reference = rng.choice(REFERENCES)
+        question = Question(0, "q", (reference,), (), None, "", choices=("42", "41") if reference == "A" else ())
+        start = time.process_time()
+        try:
+            judge_by_rules(Response(text), question, False)
+            outcome, detail = "right result", ""
+        except Exception:  # noqa: BLE001  whatever comes is what is looked for
+            outcome, detail = "crash", traceback.format_exc()
+        took = time.process_time() - start
+        slow.append((took, f"{name} for {reference!r}"))
+        if took > LIMIT_S and outcome != "crash":
+            outcome, detail = "hang", f"{took * 1000:.0f} ms"
+        tally.note("verdicts on a megabyte", outcome, f"{name} for {reference!r}: {detail}")
+    tally.notes.append("slowest: " + "; ".join(f"{took * 1000:.0f} ms {name[:60]}" for took, name in sorted(slow)[-5:]))
