@@ -7,7 +7,7 @@ continues where it stopped, another judge re-judges without asking the candidate
 it asked again under a longer limit, unless it was cut off. A judge's verdict is its answer. An export of the answered rows is a
 *recording*, which :mod:`auto_router.collect.replay` serves. Small questions before a run (``probe``) are kept for their cost.
 
-One run at a time in a folder.
+One run at a time writes it (:mod:`auto_router.collect.run_lock`).
 """
 
 from __future__ import annotations
@@ -31,36 +31,6 @@ from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
 _Result = TypeVar("_Result")
-
-
-@contextmanager
-def run_lock(journal: Path) -> Iterator[None]:
-    """Hold the folder of a journal for one run: two would pay for the same answers twice.
-
-    The lock is an empty database held in a transaction, so it ends with the process, however that ends.
-
-    Raises:
-        DataError: another run holds it, or the folder cannot be written.
-    """
-    path = journal.with_suffix(".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
-    lock = None
-    try:
-        lock = sqlite3.connect(path, timeout=0)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.DatabaseError as error:
-        if lock is not None:
-            lock.close()
-        raise DataError(
-            f"{path} cannot be taken ({error}); another run writes to this folder: wait for it, or give another"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.close()
 
 
 JOURNAL_NAME = "hf_journal.sqlite"

@@ -73,8 +73,7 @@ def judge_by_rules(answer: Response, question: Question, match_only: bool) -> Ve
         return Verdict(None, "no reference answer to judge by")
     if isinstance(stated, Verdict):
         return stated
-    references, choices = ([well_formed(text) for text in some] for some in (question.references, question.choices))
-    found = match(well_formed(stated), references, choices, well_formed(question.full_text))
+    found = match(stated, question.references, question.choices, question.full_text)
     if found:
         return Verdict(1, "match", "rule")
     if answer.finish_reason == "length":
@@ -93,11 +92,6 @@ def stated_answer(answer: Response) -> str | Verdict:
         cut = answer.finish_reason == "length"
         return Verdict(None, f"{NO_END}: raise max_tokens" if stated is None and cut else f"{NO_END}, no answer after it")
     return stated
-
-
-def well_formed(text: str) -> str:
-    """Return ``text`` with ``\ufffd`` for every lone surrogate, which JSON can hold and readers of numbers and dates cannot."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def graded_text(text: str) -> str | None:

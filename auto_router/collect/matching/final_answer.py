@@ -114,6 +114,11 @@ class Statement:
         return self.source in ("field", "box", "hash")
 
 
+def well_formed(text: str) -> str:
+    """Return ``text`` with ``\ufffd`` for every lone surrogate, which JSON can hold and readers of numbers and dates cannot."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def strip_reasoning(text: str) -> str | None:
     """Return a response without the reasoning that a model wrote before its answer; None where that was never closed.
 

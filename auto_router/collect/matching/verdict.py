@@ -32,6 +32,7 @@ from auto_router.collect.matching.final_answer import (
     last_sentences,
     read_worked_answer,
     strip_reasoning,
+    well_formed,
 )
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.restated import Claim, read_claim, read_conclusion
@@ -87,13 +88,13 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         choices: the texts of the options in their order (A, B, …), so that an option's text stands for its letter and back.
         question: the prompt. Where it asks whether something is so, an answer may say yes or no in the question's own words.
     """
-    answer = strip_reasoning(response)
+    answer = strip_reasoning(well_formed(response))
     if not answer:
         return None
-    read = replace(read_response(answer), claim=read_claim(question))
-    wanted = [
-        item for reference in ([references] if isinstance(references, str) else references) for item in _alternatives(reference)
-    ]
+    read = replace(read_response(answer), claim=read_claim(well_formed(question)))
+    choices = [well_formed(choice) for choice in choices]
+    given = [references] if isinstance(references, str) else references
+    wanted = [item for reference in given for item in _alternatives(well_formed(reference))]
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
     if True in verdicts:
         return True
