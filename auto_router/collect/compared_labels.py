@@ -29,6 +29,7 @@ from auto_router.collect.label_sources import (
     with_rubric,
 )
 from auto_router.collect.matching.verdict import match
+from auto_router.collect.money import paid_cost
 from auto_router.collect.question import Question
 from auto_router.collect.rate_limits import NotAsked
 from auto_router.collect.references import final_value
@@ -114,7 +115,7 @@ class SilverLabels:
             return _Silver(None, f"silver answer: {why}")
         more = {
             name: tuple(
-                self.answers.price(name, answer)
+                paid_cost(self.answers.price(name, answer), answer.discount)
                 for (other, sample), answer in zip(wanted, found, strict=True)
                 if other == name and sample >= self.samples
             )

@@ -306,7 +306,8 @@ class Collector:
             try:
                 async with asyncio.TaskGroup() as group:
                     for column, caller in enumerate(self.models):
-                        first = None if caller.batches is None else partial(caller.batches.run, questions, self.samples)
+                        samples = self.samples_of(caller)
+                        first = None if caller.batches is None else partial(caller.batches.run, questions, samples)
                         feed = _Feed(questions(), first)
                         # Twice as many workers as requests: while some wait for the judge, others ask.
                         for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
