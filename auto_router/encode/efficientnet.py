@@ -27,17 +27,26 @@ _VERSION = 1  # raise when the export changes, so that older cache files are not
 
 
 def onnx_file() -> Path:
-    """Return the exported network (input ``pixels`` [N, 3, 224, 224], output [N, 1280]); make it where absent."""
+    """Return the exported network (input ``pixels`` [N, 3, 224, 224], output [N, 1280]); make it where absent.
+
+    Raises:
+        EncoderError: it was changed since it was made, or cannot be made.
+    """
     path = cache_folder() / f"efficientnet-lite0-{WEIGHTS_SHA256[:12]}-v{_VERSION}.onnx"
-    if not path.exists():
+    digest = path.with_suffix(".sha256")  # written last: without it the export did not come to its end
+    if not path.exists() or not digest.exists():
         try:
             with atomic_path(path) as temporary:
                 _export(temporary)
+            with atomic_path(digest) as temporary:
+                temporary.write_text(sha256_of(path), encoding="ascii")
         except OSError as error:
             raise EncoderError(
                 f"the image encoder cannot be kept in {path.parent} ({error.strerror}); name a folder that can be written in "
                 "AUTO_ROUTER_CACHE"
             ) from error
+    elif sha256_of(path) != digest.read_text(encoding="ascii", errors="replace").strip():
+        raise EncoderError(f"{path} was changed since it was made (its sha256 is not that of {digest.name}); delete it")
     return path
 
 

@@ -158,6 +158,27 @@ def test_weights_are_checked_before_they_are_loaded(monkeypatch: pytest.MonkeyPa
         LocalEncoder().embed_texts(["x"])
 
 
+def test_an_export_that_was_changed_is_refused_and_one_cut_short_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AUTO_ROUTER_CACHE", str(tmp_path))
+    made: list[Path] = []
+
+    def export(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(b"a network")
+
+    monkeypatch.setattr(efficientnet, "_export", export)
+    path = efficientnet.onnx_file()
+    assert efficientnet.onnx_file() == path
+    assert len(made) == 1
+    path.write_bytes(b"another network")
+    with pytest.raises(EncoderError, match="was changed since it was made"):
+        efficientnet.onnx_file()
+    path.with_suffix(".sha256").unlink()  # as if the process had ended before it was written
+    assert efficientnet.onnx_file().read_bytes() == b"a network"
+
+
 def test_image_weights_are_checked_before_they_are_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTO_ROUTER_CACHE", str(tmp_path))
     monkeypatch.setattr(efficientnet, "WEIGHTS_SHA256", hashlib.sha256(b"other").hexdigest())
