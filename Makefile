@@ -60,8 +60,9 @@ check: setup
 # The pipeline and the servers can be tested side by side (make -j2), as .ci/run does.
 test: test-pipeline test-serving docs
 
+# One worker more than cores: many tests wait for a server or a process.
 test-pipeline: check
-	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadfile --no-loadscope-reorder
 
 # Always one after the other: installing this checkout in editable form writes into it.
 test-serving:

@@ -259,9 +259,13 @@ def label_settings(arguments: argparse.Namespace) -> LabelSettings:
 
 
 async def ask_models(
-    arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run, labels: LabelSettings
+    arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run, labels: LabelSettings | None = None
 ) -> Results | None:
-    """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once."""
+    """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once.
+
+    ``labels``: what labels rest on; None: what the arguments say.
+    """
+    labels = label_settings(arguments) if labels is None else labels
     collector = Collector(pool, settings, arguments.base_url, labels, arguments.samples)
     if not arguments.export_only:
         for line in record_logged(collector.models, plan, settings.journal):

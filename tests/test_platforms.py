@@ -23,11 +23,6 @@ from tests.test_sends_nothing import COLLECT, few_prompts
 
 MISSING = {
     "posix_fallocate": "import os; del os.posix_fallocate",
-    "posix_fallocate on a network file system": """
-import errno, os
-def refuse(*_): raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-os.posix_fallocate = refuse
-""",
     "signal handlers of the event loop": """
 import asyncio
 def refuse(*_): raise NotImplementedError
@@ -79,8 +74,17 @@ def test_signals_reach_the_loop_where_it_takes_no_handlers(monkeypatch: pytest.M
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_without_an_allocation_call_the_free_space_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delattr(os, "posix_fallocate")
+@pytest.mark.parametrize("on", ["another system", "a network file system"])
+def test_without_an_allocation_call_the_free_space_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, on: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    if on == "another system":
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
     path = tmp_path / "file"
     path.touch()
     reserve_space(path, 10)
