@@ -123,6 +123,7 @@ def test_tuning_searches_the_grid_and_keeps_the_best(
         "batch_size": [32],
     }
     monkeypatch.setattr(nn_router, "param_grid", grid)
+    monkeypatch.setitem(nn_router.default_config, "epochs", 12)
     flags = ["--head", "mlp", "--tune", "--trials", "3", "--no-class-weights", "--output-dir", str(tmp_path), "--device", "cpu"]
     nn_router.main([*embeddings(trained), *jsons(trained), *flags])
     best = joblib.load(tmp_path / "best_hyperparameters.joblib")

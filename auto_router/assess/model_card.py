@@ -90,7 +90,7 @@ def model_card(artifact: Artifact) -> str:
         labels=_labels(artifact, metrics),
         sources=_sources(metrics),
         sentence=_escape(describe_worth(artifact)),
-        worth=_escape(worth_line(system)),
+        worth=worth_line(system | {"best_single_model": _escape(system["best_single_model"])}),
         unlabelled=unlabelled_note(system),
         headline=_headline(system),
         difference=f"{format_signed(system['router_minus_best_single'])} "
