@@ -12,7 +12,7 @@ from auto_router.collect.matching.numerals import plain_numbers, words_to_digits
 from auto_router.collect.matching.units import MONEY, NO_UNIT, Unit, read_unit, same_money
 
 MAX_DIGITS = 400  # of a number; nobody answers with more
-MAX_NUMBERS = 400  # of one text
+MAX_NUMBERS = 120  # of one text
 MAX_EXACT = 300  # characters of a text that is one quantity and nothing else
 
 # Groups of three (or Indian ones), then a European decimal comma, then plain. A plain space groups only in a text that is
