@@ -209,3 +209,12 @@ def test_a_damaged_journal_is_read_or_named(name: str, tmp_path: Path) -> None:
     except DataError as error:
         said = str(error)
     assert str(path) in said
+
+
+def test_a_journal_whose_damage_sqlite_cannot_put_in_words_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "hf_journal.sqlite"
+    with Journal(path):
+        pass
+    path.write_bytes(path.read_bytes().replace(b"INDEX by_question ON exchanges", b"INDEX by_question ON \xacxchanges"))
+    with pytest.raises(DataError, match="cannot be opened"):
+        Journal(path)

@@ -123,7 +123,7 @@ class Journal:
             with self._reading(), self._database:
                 self._prepare()
             self._reader = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # what SQLite says of a damaged file may hold its bytes
             raise DataError(f"journal {path} cannot be opened ({error}); move it away to start anew") from error
         # Most questions are new; to know that takes no query.
         with self._reading():

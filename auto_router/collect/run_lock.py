@@ -28,7 +28,7 @@ def run_lock(journal: Path) -> Iterator[None]:
     try:
         lock = sqlite3.connect(path, timeout=0)
         lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if lock is not None:
             lock.close()
         raise DataError(

@@ -179,8 +179,9 @@ def bend_companion(path: Path, rng: random.Random, digest: str | None) -> bytes:
         if rng.random() < 0.5:
             name = rng.choice(sorted(arrays))
             array = arrays[name]
-            ways = [array.astype(np.float64), array.astype(np.int8), array.reshape(-1)[:0], array * np.float32("nan"), array.reshape(-1)[:-1],
-                    np.full_like(array, 3e38 if array.dtype.kind == "f" else np.iinfo(array.dtype).max), np.array(1.0), array[None]]  # fmt: skip
+            flat, most = array.reshape(-1), 3e38 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
+            ways = [array.astype(np.float64), array.astype(np.int8), flat[:0], array * np.float32("nan"), flat[:-1],
+                    np.full_like(array, most), np.array(1.0), array[None]]  # fmt: skip
             arrays[rng.choice([name, name, "nowhere/x", "training/metrics", "format/x", "x", ""])] = rng.choice(ways)
         else:
             box, key = rng.choice(list(places(content)))
