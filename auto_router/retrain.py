@@ -111,7 +111,7 @@ def compare_routers(before: Artifact, after: Artifact, held_out: Feedback, known
         held_out: the outcomes.
         known: how many outcomes there are of each model in all; the order is that of the columns of ``held_out``.
     """
-    asked, y, names = held_out.asked, held_out.outcomes, list(known)
+    asked, y, names = held_out.columns, held_out.outcomes, list(known)
     groups, rows = np.unique(held_out.groups, return_inverse=True)[1], np.arange(len(y))
     tables, chosen = [], []
     for artifact in (before, after):
@@ -158,7 +158,7 @@ def retrain(
     """
     learn, held_out = split_feedback(feedback, fraction, seed)
     names = train.names
-    known = dict(zip(names, np.bincount(feedback.asked, minlength=len(names)).tolist(), strict=True))
+    known = dict(zip(names, np.bincount(feedback.columns, minlength=len(names)).tolist(), strict=True))
     after, levels = learn_levels(train, fitted, learn, seed)
     counted = ", ".join(f"{name} {known[name]}" for name in names)
     after = replace(after, training=replace(after.training, edits=[f"levels learned from outcomes: {counted}"]))

@@ -63,7 +63,7 @@ class HiddenStatesEncoder(Encoder):
                 model, dtype=self._torch.float32 if self._device == "cpu" else "auto", **options
             )
             self._model.to(self._device).eval()
-        except Exception as error:
+        except (OSError, ValueError, KeyError, AttributeError, RuntimeError, ImportError) as error:
             raise EncoderError(
                 f"language model {model!r} cannot be loaded ({' '.join(str(error).split())[:300]}); give a causal model's name "
                 "on the model hub, or a folder that save_pretrained wrote, with its tokenizer"

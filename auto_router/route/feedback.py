@@ -127,7 +127,7 @@ class Feedback:
         return Feedback(self.features[rows], self.labels[rows], [self.groups[row] for row in rows.tolist()])
 
     @property
-    def asked(self) -> Ints:
+    def columns(self) -> Ints:
         """``[N]``: the column of the model that answered."""
         found: Ints = (~np.isnan(self.labels)).argmax(axis=1)
         return found
@@ -135,7 +135,7 @@ class Feedback:
     @property
     def outcomes(self) -> Floats:
         """``[N]``: how its answer turned out."""
-        return np.asarray(self.labels[np.arange(len(self.labels)), self.asked], dtype=np.float64)
+        return np.asarray(self.labels[np.arange(len(self.labels)), self.columns], dtype=np.float64)
 
     @property
     def weights(self) -> Floats:
@@ -205,7 +205,7 @@ def fit_levels(probabilities: Floats, feedback: Feedback) -> Floats:
         feedback: the outcomes.
     """
     prior = (1 - LEVEL_CHANGES) * _normal(STEADY_SPREAD) + LEVEL_CHANGES * _normal(CHANGED_SPREAD)
-    found, asked, outcomes = np.zeros(probabilities.shape[1]), feedback.asked, feedback.outcomes
+    found, asked, outcomes = np.zeros(probabilities.shape[1]), feedback.columns, feedback.outcomes
     for model in np.unique(asked).tolist():
         rows = asked == model
         y, p = outcomes[rows], _shift_odds(probabilities[rows, model].astype(np.float64), _SHIFTS[:, None])
