@@ -112,7 +112,9 @@ def test_after_twenty_kills_and_every_fault_the_labels_are_those_of_a_quiet_run(
     generator = random.Random(4)
     # The child begins where a fresh interpreter would be after its imports; twenty times importing would only cost time.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prepare_hf_data", "datasets"])
+    context.set_forkserver_preload(
+        ["prepare_hf_data", "datasets", "sklearn.model_selection", "openai.resources.chat", "text_to_num", "jinja2.sandbox"]
+    )
     journal = tmp_path / "out" / JOURNAL_NAME
     kills, faults, last = 0, random_faults(generator), float("inf")
     with ReplayServer(
