@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import multiprocessing
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +27,22 @@ from auto_router.errors import run
 from tests.servers import LoopbackServer
 
 Reply = tuple[int, dict[str, str], bytes]
+# Stage 1, and what a run of it imports when it needs it.
+_PRELOADED = [
+    *("prepare_hf_data", "auto_router.collect.batch_api", "datasets", "jinja2.sandbox", "sklearn.model_selection"),
+    *("openai.resources.chat", "openai.resources.files", "openai.resources.batches", "text_to_num", "yaml"),
+]
+
+
+def child_processes() -> ForkServerContext:
+    """Return the context for children that run Stage 1 and are killed.
+
+    They begin where a fresh interpreter would be after its imports: importing as often as killing would only cost time. A
+    process of tests has one such server, whichever test starts it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def completion(text: str | None, finish_reason: str = "stop", tokens: tuple[int, int] = (10, 2)) -> Reply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -24,7 +23,18 @@ from auto_router.collect.rate_limits import NotAsked
 from auto_router.collect.runner import EndpointClient, Run
 from auto_router.data.pool import PoolModel
 from tests.batch_server import BatchServer
-from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, stage1, write_pool, write_rows
+from tests.stage1 import (
+    ChatServer,
+    Reply,
+    child_processes,
+    completion,
+    flags,
+    raw,
+    read_evaluations,
+    stage1,
+    write_pool,
+    write_rows,
+)
 
 Row = dict[str, Any]
 PRICES = {"input_usd_per_mtok": 1000.0, "output_usd_per_mtok": 1000.0}  # a token costs 0.001 USD
@@ -347,10 +357,7 @@ def crash_row_fault(key: str, times: int) -> str | None:
 def test_after_ten_kills_nothing_was_sent_twice_and_the_labels_are_the_direct_runs(tmp_path: Path) -> None:
     """``kill -9`` at each kind of call, before and after its answer, while calls are lost and lines expire, fail and miss."""
     expected = direct_labels(tmp_path, QUESTIONS)
-    context = multiprocessing.get_context("forkserver")
-    # The child begins where a fresh interpreter would be after its imports; ten times importing would only cost time.
-    used = ["yaml", "sklearn.model_selection", "openai.resources.files", "openai.resources.batches"]
-    context.set_forkserver_preload(["prepare_hf_data", "auto_router.collect.batch_api", *used])
+    context = child_processes()
     generator = random.Random(7)
     moments = ["upload", "create", "look", "look at file", "download", "upload", "create", "look", "download", "create"]
     assert len(moments) == KILLS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -20,7 +19,7 @@ from auto_router.collect.judge import judge_messages, verdict_id
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.collect.source import Question
 from tests.helpers import png
-from tests.stage1 import b64, recorded, stage1, write_pool, write_rows
+from tests.stage1 import b64, child_processes, recorded, stage1, write_pool, write_rows
 
 KILLS = 20
 MODELS = ("one", "two")
@@ -110,11 +109,7 @@ def test_after_twenty_kills_and_every_fault_the_labels_are_those_of_a_quiet_run(
     expected = written(tmp_path / "quiet")
 
     generator = random.Random(4)
-    # The child begins where a fresh interpreter would be after its imports; twenty times importing would only cost time.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["prepare_hf_data", "datasets", "sklearn.model_selection", "openai.resources.chat", "text_to_num", "jinja2.sandbox"]
-    )
+    context = child_processes()
     journal = tmp_path / "out" / JOURNAL_NAME
     kills, faults, last = 0, random_faults(generator), float("inf")
     with ReplayServer(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -28,7 +27,18 @@ from auto_router.collect.source import Question
 from auto_router.data.records import load_records
 from auto_router.errors import ConfigError
 from tests.collect.injections import INJECTIONS
-from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, stage1, write_pool, write_rows
+from tests.stage1 import (
+    ChatServer,
+    Reply,
+    child_processes,
+    completion,
+    flags,
+    raw,
+    read_evaluations,
+    stage1,
+    write_pool,
+    write_rows,
+)
 
 PRICES: dict[str, Any] = {"input_usd_per_mtok": 100.0, "output_usd_per_mtok": 100.0}
 COUNT = 12
@@ -367,8 +377,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / "out" / JOURNAL_NAME) as database:
             return dict(database.execute("SELECT key, tries FROM exchanges"))
 
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prepare_hf_data", "datasets"])
+    context = child_processes()
     with ChatServer(script) as server:
         run = [*prepare(tmp_path, server.url), *SILVER, "--concurrency", "2"]
         process = context.Process(target=prepare_hf_data.main, args=([*run, "--skip-preflight"],))
