@@ -35,7 +35,7 @@ from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path, sha256_of
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel
-from auto_router.learn.novelty import NoveltyDetector
+from auto_router.learn.novelty import NoveltyDetector, history_novelty
 from auto_router.learn.stack import FeatureLayout, StackConfig, StackNetwork
 
 if TYPE_CHECKING:  # torch is imported where a sigmoid network or a file of torch's own is read or written
@@ -114,17 +114,24 @@ class Artifact:
         """Blocks of an input row. Raises ConfigError where the encoder's widths are none."""
         return FeatureLayout(self.encoder.get("text_dim", 0), self.encoder.get("image_dim", 0), len(self.prompt_features))
 
-    def predict(self, features: Floats, prompts: Sequence[str] | None = None) -> Prediction:
+    def predict(
+        self, features: Floats, prompts: Sequence[str] | None = None, histories: Sequence[float] | None = None
+    ) -> Prediction:
         """Return what the router says of input rows ``[N, D]``: P(correct), novelty, expected costs.
 
-        ``prompts``: those of the rows; None: novelty does not look at their language.
+        Args:
+            features: the rows.
+            prompts: those of the rows; None: novelty does not look at their language.
+            histories: tokens of the conversation before each prompt; None: there was none. To a router that was trained on
+                single prompts a long one is less familiar.
         """
-        embeddings = features[:, : self.layout.blocks["prompt"].start]
-        return Prediction(
-            self.calibration(self.network.predict(features)),
-            None if self.novelty is None else self.novelty.novelty(embeddings, prompts),
-            None if self.cost_model is None else self.cost_model(features),
-        )
+        novelty = None
+        if self.novelty is not None:
+            novelty = self.novelty.novelty(features[:, : self.layout.blocks["prompt"].start], prompts)
+            if histories is not None and not self.training.conversations:
+                novelty *= history_novelty(histories)
+        costs = None if self.cost_model is None else self.cost_model(features)
+        return Prediction(self.calibration(self.network.predict(features)), novelty, costs)
 
 
 def save_artifact(path: str | Path, artifact: Artifact) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from auto_router.data.conversation import Turn, conversation_input, plain_json, turns_of
+from auto_router.data.conversation import Turn, conversation_input, plain_json, request_place, turns_of
 from auto_router.data.images import image_size
 from auto_router.data.tokens import EXPECTED_OUTPUT, estimate_document_tokens, estimate_image_tokens, estimate_tokens
 from auto_router.errors import DataError
@@ -65,6 +65,8 @@ class Request:
     turns of the user or of tools, the latest first."""
     text_tokens: float | None = field(default=None, compare=False)
     """Tokens of everything but images, the expected answer included; None: those of ``text``."""
+    history_tokens: float = field(default=0.0, compare=False)
+    """Tokens of what users, models and tools said beside the request itself."""
     models: tuple[str, ...] | None = field(default=None, compare=False)
     """The only models that may answer; None: any."""
     thresholds: tuple[tuple[str, float], ...] | None = None
@@ -134,10 +136,12 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
         if not isinstance(previous, str):
             raise
         prompt, images, context = "", (), ""  # results of tools: the request that began the loop is the provider's to know
+    sizes, asked = [_turn_tokens(turn) for turn in turns], request_place(turns)
     return Request(
         prompt, images, ALIASES.get(str(body.get("model") or AUTO)), context, _needs(body, turns),
         sum(turn.unseen_images for turn in turns), session, previous if isinstance(previous, str) else None,
-        any(turn.is_signed for turn in turns), _fingerprints(body, turns), _tokens(body, turns),
+        any(turn.is_signed for turn in turns), _fingerprints(body, turns), sum(sizes) + _other_tokens(body),
+        sum(size for place, size in enumerate(sizes) if place != asked and turns[place].role != "system"),
     )  # fmt: skip
 
 
@@ -246,9 +250,14 @@ def _inside(body: Mapping[str, Any], name: str) -> Any:
     return value.get("format") if isinstance(value, Mapping) else None
 
 
-def _tokens(body: Mapping[str, Any], turns: Sequence[Turn]) -> float:
-    total = sum(estimate_tokens(turn.text) + estimate_tokens(turn.other_text) + MESSAGE_TOKENS for turn in turns)
-    total += sum(estimate_document_tokens(turn.document_bytes) for turn in turns if turn.document_bytes)
+def _turn_tokens(turn: Turn) -> float:
+    documents = estimate_document_tokens(turn.document_bytes) if turn.document_bytes else 0.0
+    return estimate_tokens(turn.text) + estimate_tokens(turn.other_text) + MESSAGE_TOKENS + documents
+
+
+def _other_tokens(body: Mapping[str, Any]) -> float:
+    """Return the tokens of what stands beside the turns, and of the expected answer."""
+    total = 0.0
     for name in ("system", "instructions", "tools", "functions", "response_format", "text", "output_format"):
         value = body.get(name)
         if value:

@@ -372,7 +372,7 @@ class ModelRouter:
         texts, contexts = [request.text for request in requests], [request.context for request in requests]
         features = self.cache.rows(texts, [request.images for request in requests], contexts)
         encoded = time.perf_counter()
-        prediction = self._artifact.predict(features, texts)
+        prediction = self._artifact.predict(features, texts, [request.history_tokens for request in requests])
         predicted = time.perf_counter()
         choices = choose_each(policies, prediction, eligible.models)
         choices = choices._replace(reasons=[a or b for a, b in zip(eligible.reasons, choices.reasons, strict=True)])

@@ -207,6 +207,19 @@ def test_tokens_are_counted_by_what_they_are_of() -> None:
     assert estimate_image_tokens((1092, 1092), "anthropic") == pytest.approx(1600, rel=0.02)
 
 
+def test_the_history_is_what_was_said_beside_the_request() -> None:
+    ask, prose = say("user", "and in French?"), "The committee will meet again next Tuesday. " * 100
+    assert read_request({"messages": [ask]}).history_tokens == 0.0
+    assert (
+        read_request({"messages": [say("system", prose), ask], "tools": [{"name": "f", "description": prose}]}).history_tokens
+        == 0
+    )
+    told = read_request({"messages": [say("user", prose), say("assistant", prose), ask]})
+    assert 0.3 * len(prose) < told.history_tokens < told.tokens
+    looped = read_request({"messages": [ask, say("assistant", "I look."), {"role": "tool", "content": prose}]})
+    assert looped.history_tokens > 0.15 * len(prose), "results of tools are read by the model, too"
+
+
 def test_a_request_of_few_words_leans_on_its_context() -> None:
     weights = [
         context_weight(words) for words in ("thanks!", "and in French?", "Write a function that reverses a linked list in C")

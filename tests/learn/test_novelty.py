@@ -11,7 +11,7 @@ import pytest
 from auto_router.data.dataset import Prediction
 from auto_router.decide.rule import choose
 from auto_router.errors import ConfigError
-from auto_router.learn.novelty import ALPHA, NoveltyDetector, fit_novelty
+from auto_router.learn.novelty import ALPHA, SHORT_HISTORY, NoveltyDetector, fit_novelty, history_novelty
 from auto_router.route.drift import DriftMonitor
 
 Floats = npt.NDArray[np.float32]
@@ -170,3 +170,8 @@ def test_normal_traffic_raises_no_alarm_and_shifted_traffic_does() -> None:
         alarms = reported(seed, shift=4.0)
         assert any("are unlike those of training" in alarm for alarm in alarms)
         assert any("mean P(correct)" in alarm for alarm in alarms)
+
+
+def test_the_longer_the_conversation_before_it_the_less_familiar_a_prompt_is() -> None:
+    found = history_novelty([0.0, SHORT_HISTORY, 2 * SHORT_HISTORY, 32 * SHORT_HISTORY])
+    assert found == pytest.approx([1.0, 1.0, 1.1, 1.5])

@@ -6,17 +6,20 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from auto_router.artifacts import Artifact, save_artifact
+from auto_router.artifacts import Artifact, TrainingSummary, save_artifact
 from auto_router.data.pool import ModelFacts
 from auto_router.data.request import read_request
 from auto_router.decide.session import Session
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError
+from auto_router.learn.novelty import fit_novelty
 from auto_router.route.router import ModelRouter
 from auto_router.route.sessions import PASSWORD, MemorySessions, RedisSessions
 from tests.fakes import BLACK, NAMES, LetterEncoder, network, say
@@ -79,6 +82,24 @@ def test_a_conversation_keeps_its_model(tmp_path: Path) -> None:
     assert (made := router.decide(messages=turns)).model == "mid", made
     assert opened(tmp_path).decide(messages=turns).model == "big", "another router knows nothing of it"
     assert "session" in made.to_dict()
+
+
+@pytest.mark.parametrize("conversations", [0, 30])
+def test_a_router_of_single_prompts_knows_less_of_a_long_conversation(tmp_path: Path, conversations: int) -> None:
+    rng, encoder = np.random.default_rng(0), EmbeddingGenerator(LetterEncoder())
+    rows = np.concatenate([encoder.embed_batch(["apples?"] * 20), rng.normal(size=(80, encoder.dim)).astype(np.float32)])
+    novelty, _ = fit_novelty(rows, np.zeros((100, 3)), np.arange(100), list(range(100)))
+    training = replace(TrainingSummary(), conversations=conversations)
+    artifact = Artifact(network(3), NAMES, encoder.spec, FACTS, novelty=replace(novelty, languages=()), training=training)
+    save_artifact(tmp_path / "nn_router.pth", artifact)
+    router = opened(tmp_path)
+    asked = say("user", "bananas?")
+    short = router.decide(messages=[say("user", "cherries?"), say("assistant", "No."), asked]).novelty
+    long = router.decide(messages=[say("user", "cherries?"), say("assistant", "No, none at all. " * 20_000), asked]).novelty
+    assert short is not None
+    assert long is not None
+    assert short > 0.01
+    assert long == pytest.approx(short) if conversations else long > 1.3 * short
 
 
 def test_decisions_of_a_tool_loop_are_those_of_its_request(tmp_path: Path) -> None:
