@@ -122,7 +122,9 @@ def send(router: ModelRouter, chats: Mapping[str, list[Ask]], point: str) -> dic
             made = router.decide(request=request, operating_point=point)
             replies = sum(message["role"] == "assistant" for message in ask.messages)
             tokens = request.tokens + SYSTEM_TOKENS + REPLY_TOKENS * replies
-            found.setdefault(name, []).append(Chosen(ask, made.model, made.probabilities[made.model], tokens, made.reason == SESSION))
+            found.setdefault(name, []).append(
+                Chosen(ask, made.model, made.probabilities[made.model], tokens, made.reason == SESSION)
+            )
     return found
 
 
