@@ -33,27 +33,36 @@ asyncio.SelectorEventLoop.add_signal_handler = asyncio.SelectorEventLoop.remove_
 RUN = """
 import runpy, sys
 sys.path.insert(0, ".")
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+from pathlib import Path
+from auto_router.collect.replay import ReplayServer, load_recording
+
+def run(*command):
+    sys.argv = list(command)
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code, f"{command[0]} ended with {ended.code}"
+
+folder = sys.argv[1]
+jsons = [f"--{part}-json={folder}/hf_evaluations_{part}.json" for part in ("train", "test")]
+rows = [f"--{part}-embeddings={folder}/hf_{part}_embeddings.npy" for part in ("train", "test")]
+with ReplayServer(load_recording(Path("examples/quickstart/recording.jsonl.gz"))) as server:
+    run("prepare_hf_data.py", "--dataset", f"{folder}/prompts.jsonl", "--pool", "examples/quickstart/pool.yaml", "--match-only",
+        "--base-url", server.url, "--output-dir", folder)
+run("generate_embeddings.py", *jsons, f"--output-dir={folder}")
+run("nn_router.py", *rows, *jsons, "--baselines", f"--output-dir={folder}/artifacts")
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", MISSING)
 def test_the_stages_run_without(what: str, tmp_path: Path) -> None:
+    """One after the other in one process, which imports what they share once."""
     few_prompts(tmp_path / "prompts.jsonl")
-    prelude = MISSING[what] + RUN
-    # The child of the replaying process is Stage 1, and gets the prelude too.
-    collect = COLLECT.replace('"prepare_hf_data.py"', f'"-c", {prelude!r}, "prepare_hf_data.py"')
-    jsons = [f"--{part}-json={tmp_path}/hf_evaluations_{part}.json" for part in ("train", "test")]
-    rows = [f"--{part}-embeddings={tmp_path}/hf_{part}_embeddings.npy" for part in ("train", "test")]
-    for command in (
-        [collect, str(tmp_path / "prompts.jsonl"), str(tmp_path)],
-        [prelude, "generate_embeddings.py", *jsons, f"--output-dir={tmp_path}"],
-        [prelude, "nn_router.py", *rows, *jsons, "--baselines", f"--output-dir={tmp_path}/artifacts"],
-    ):
-        done = subprocess.run([sys.executable, "-c", *command], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
+    command = [sys.executable, "-c", MISSING[what] + RUN, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "artifacts" / "nn_router.pth").exists()
 
 
 def test_signals_reach_the_loop_where_it_takes_no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_no_stage_looks_anything_up_or_leaves_a_foreign_folder(tmp_path: Path) -
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     for name, arguments in stages.items():
         trace = tmp_path / f"{name}.trace"
-        watched = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-o", str(trace), sys.executable, *arguments]
+        watched = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={CALLS}", "-o", str(trace), sys.executable, *arguments]
         command = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", *watched]
         done = subprocess.run(
             [*enter, *command], cwd=ROOT, env={**kept, "HOME": str(home)}, capture_output=True, text=True, check=False
@@ -88,6 +88,6 @@ def test_no_stage_looks_anything_up_or_leaves_a_foreign_folder(tmp_path: Path) -
 def test_the_watch_sees_what_a_native_library_sends(tmp_path: Path) -> None:
     """A look-up by the C library, which no patched Python socket would see."""
     trace, code = tmp_path / "trace", "import ctypes; ctypes.CDLL(None).gethostbyname(b'telemetry.example.com')"
-    watched = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-o", str(trace), sys.executable, "-c", code]
+    watched = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={CALLS}", "-o", str(trace), sys.executable, "-c", code]
     subprocess.run([*namespace(), *watched], check=True, capture_output=True)
     assert outward_calls(trace)

@@ -149,8 +149,11 @@ def test_the_missions_network_is_one_flag_away(trained: Path, tmp_path: Path) ->
     assert router.route("Name a river near 1 and 2.") == "b"
 
 
-def test_costs_make_the_network_value_cheap_right_answers(trained: Path, tmp_path: Path) -> None:
+def test_costs_make_the_network_value_cheap_right_answers(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a and b are both right, and a costs ten times as much, the router learns to ask b."""
+    monkeypatch.setitem(nn_router.default_config, "epochs", 20)
     folder = copied(trained, tmp_path)
     data = {part: json.loads((folder / f"{part}.json").read_text()) for part in ("train", "test")}
     for part, records in data.items():
@@ -336,6 +339,7 @@ def test_of_more_records_than_the_default_head_takes_it_says_so(
 ) -> None:
     for module in (nn_router, baselines):
         monkeypatch.setattr(module, "MAX_ROWS", 60)
+    monkeypatch.setitem(nn_router.default_config, "epochs", 3)
     files = [*embeddings(trained), *jsons(trained), "--device", "cpu", "--output-dir"]
     nn_router.main([*files, str(tmp_path / "stack")])
     assert "fitted on 60 of 90 records, drawn at random; --head mlp uses all of them" in capsys.readouterr().out
