@@ -339,13 +339,13 @@ def test_of_more_records_than_the_default_head_takes_it_says_so(
 ) -> None:
     for module in (nn_router, baselines):
         monkeypatch.setattr(module, "MAX_ROWS", 60)
-    monkeypatch.setitem(nn_router.default_config, "epochs", 3)
     files = [*embeddings(trained), *jsons(trained), "--device", "cpu", "--output-dir"]
     nn_router.main([*files, str(tmp_path / "stack")])
     assert "fitted on 60 of 90 records, drawn at random; --head mlp uses all of them" in capsys.readouterr().out
     network = load_artifact(tmp_path / "stack" / "nn_router.pth").network
     assert isinstance(network, StackNetwork)
     assert [len(kernel.anchors) for kernel in network.kernels] == [60, 60]
+    monkeypatch.setitem(nn_router.default_config, "epochs", 3)
     nn_router.main([*files, str(tmp_path / "mlp"), "--head", "mlp"])
     assert "baselines are fitted on 60 of 90 records" in capsys.readouterr().out
 
