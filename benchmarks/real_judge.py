@@ -56,11 +56,18 @@ SOURCES = {
     "silver": ("--silver-model", STRONG),
     "pairwise": ("--pairwise-against", STRONG),
 }
-SAMPLES, TEMPERATURE = 3, 0.7
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rubric": ("score", {"enum": [0, 0.25, 0.5, 0.75, 1]}),
+    "silver": ("correct", {"type": "boolean"}),
+    "pairwise": ("better", {"enum": ["first", "second", "tie"]}),
+}
+"""What the endpoint holds a verdict to: as the prompt says, without its reason, which would take half of the time."""
+TEMPERATURE = 0.7
 PORT = 8399  # of the recorded answers; the journal knows an answer by its address, so that it stays the same
 STAGE_1 = (sys.executable, str(ROOT / "prepare_hf_data.py"))
 PARTS = ("hf_evaluations_train.json", "hf_evaluations_test.json")
 FOLDS, SEEDS = 5, (20, 21, 22)
+MIN_ROWS = 60  # below, four fifths of them are fewer than Stage 3 trains on
 TRUE = "true"
 
 
@@ -85,14 +92,25 @@ def write_inputs(folder: Path, rows: Sequence[Mapping[str, Any]], replay_url: st
     models = [entry for entry in yaml.safe_load((QUICKSTART / "pool.yaml").read_text())["models"] if entry["name"] in NAMES]
     live: dict[str, Any] = {"base_url": judge_url, "temperature": TEMPERATURE, "concurrency": 2}
     models = [entry | (live if entry["name"] == STRONG else {"base_url": replay_url}) for entry in models]
-    judge = {"name": "judge", "model": STRONG, "base_url": judge_url, "max_tokens": 128, "temperature": 0, "concurrency": 2}
+    judge: dict[str, Any] = {
+        "name": "judge",
+        "model": STRONG,
+        "base_url": judge_url,
+        "max_tokens": 128,
+        "temperature": 0,
+        "concurrency": 2,
+    }
     judge |= {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0, "timeout_s": 300}
-    write_json(folder / "pool.yaml", {"models": models, "judge": judge})  # JSON is YAML, too
+    for source, (name, values) in FORMS.items():
+        form = {"id": {"type": "string"}, name: values}
+        schema = {"type": "object", "properties": form, "required": list(form), "additionalProperties": False}
+        held = {"response_format": {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}}
+        write_json(folder / f"{source}.yaml", {"models": models, "judge": judge | {"parameters": held}})  # JSON is YAML, too
 
 
 def make_labels(folder: Path, source: str, offline: bool) -> list[Record]:
     """Run Stage 1 with one source of labels; return its records. Ends the script where Stage 1 fails."""
-    command = [*STAGE_1, "--dataset", str(folder / "prompts.jsonl"), "--pool", str(folder / "pool.yaml"), "--output-dir"]
+    command = [*STAGE_1, "--dataset", str(folder / "prompts.jsonl"), "--pool", str(folder / f"{source}.yaml"), "--output-dir"]
     command += [str(folder), "--labels", source, *SOURCES[source]]
     command += ["--export-only" if offline else "--skip-preflight"]
     with (folder / f"{source}.log").open("w", encoding="utf-8") as log:
@@ -239,6 +257,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         low, high = wilson_interval(share, len(again))
         print(f"{STRONG} says the same again where its first answer is {'right' if is_right else 'wrong'}: {share:.0%} of "
               f"{len(again)} more answers (95 % {low:.0%} to {high:.0%})")  # fmt: skip
+    if len(labelled) < MIN_ROWS:
+        print(f"{len(labelled)} rows with labels are too few to train on; --rows {MIN_ROWS} or more shows the routers, too")
+        return
     print(tabulate(compare_routers(data, labels, labelled), headers=ROUTER_HEADERS, disable_numparse=True))
 
 
