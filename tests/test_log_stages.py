@@ -109,10 +109,10 @@ def printed_commands() -> list[list[str]]:
 
 
 def judge(body: dict[str, Any]) -> Reply:
-    """A judge that knows who can do what: the small model's sums are as good as the strong model's."""
+    """A judge that knows who can do what: the small model can add, the strong one all but poems."""
     document = json.loads(body["messages"][-1]["content"])
-    right = document["answer"] == "right" or document["answer"] == document["reference"]
-    return completion(json.dumps({"id": document["id"], "why": "", "correct": right}))
+    good = document["answer"] == "right" or (document["answer"].startswith("Answer") and TOPICS[1] not in document["question"])
+    return completion(json.dumps({"id": document["id"], "why": "", "score": float(good)}))
 
 
 @pytest.mark.parametrize("form", FORMS if ROWS > 60 else ["LiteLLM"])

@@ -21,7 +21,7 @@ from auto_router.assess.tables import (
     worth_line,
 )
 from auto_router.assess.worth import describe_worth
-from auto_router.data.label_trust import ALL_MODELS, describe_sources
+from auto_router.data.label_trust import ALL_MODELS, describe_sources, doubt_labels
 from auto_router.data.pool import ModelFacts
 from auto_router.errors import printable
 
@@ -135,7 +135,8 @@ def _sources(metrics: Mapping[str, Any]) -> str:
                 f"Of {line['cases']:,} answers that the check '{line['check']}' saw too, {line['agreement']:.1%} ({low} to "
                 f"{high}) have the same label; {line['kind']:,} labels were too kind and {line['strict']:,} too strict."
             )
-    return " ".join(lines) + "\n\n"
+    doubt = doubt_labels(found["sources"], found["trust"])
+    return " ".join([*lines, *([f"{doubt}."] if doubt else [])]) + "\n\n"
 
 
 def _labels(artifact: Artifact, metrics: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from auto_router.assess.tables import DASH, format_number, format_percent, forma
 from auto_router.assess.test_set import TestSet
 from auto_router.assess.worth import describe_worth, policy_in_force, suggest_next
 from auto_router.data.dataset import Dataset, load_dataset
-from auto_router.data.label_trust import describe_sources
+from auto_router.data.label_trust import describe_sources, doubt_labels
 from auto_router.data.records import Record, iter_records
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
@@ -125,6 +125,7 @@ def _render(metrics: Mapping[str, Any], artifact: Artifact, **data: Any) -> str:
         bokeh_version=bokeh.__version__,
         most_parts=MAX_PARTS,
         label_sources=describe_sources(metrics["labels"]["sources"]) if "labels" in metrics else "",
+        label_doubt=doubt_labels(metrics["labels"]["sources"], metrics["labels"]["trust"]) if "labels" in metrics else "",
         unknown=DASH,
         forms=FORMS,
         at=lambda place: _at(metrics, place),

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from auto_router.data.label_trust import UNSTATED, describe_sources, trust_table
+from auto_router.data.label_trust import UNSTATED, describe_sources, doubt_labels, trust_table
 from auto_router.decide.operating_points import OperatingPoint, default_point
 
 MetricTable = Mapping[str, Any]
@@ -196,7 +196,7 @@ def labels_table(metrics: MetricTable) -> str:
     found = metrics.get("labels", {"sources": {}, "trust": []})
     known = set(found["sources"]) - {UNSTATED}
     lines = [describe_sources(found["sources"])] if known else []
-    return "\n".join([*lines, *filter(None, [trust_table(found["trust"])])])
+    return "\n".join([*lines, *filter(None, [trust_table(found["trust"]), doubt_labels(found["sources"], found["trust"])])])
 
 
 def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:

@@ -38,6 +38,7 @@ MAX_BATCH_REQUESTS, MAX_BATCH_BYTES = 50_000, 200 * 10**6  # of one file, as Ope
 MAX_TIMES = 5  # batches that a question is put into before it counts as failed
 Keyed = tuple[str, BatchRow, BatchRow]
 """A request by its key: as it is recorded (images digested, samples numbered), and as it is sent."""
+MAX_WANTED_BYTES = 10**9  # of verdicts that wait for one round of batches; more wait for the next
 LONGEST_PAUSE = 20  # times the pool's batch_poll_s
 
 
@@ -66,11 +67,16 @@ class _Requests:
 
 
 class BatchQueue:
-    """The batches of one endpoint within a run; ``pending`` are the keys of what is under way."""
+    """The batches of one endpoint within a run; ``pending`` are the keys of what is under way.
+
+    What a candidate is to be asked is known from the start. What a judge is to be asked shows only as labels are made, so that
+    its requests are kept as they are wanted, and asked between two rounds of labels (:meth:`ask_wanted`).
+    """
 
     def __init__(self, caller: EndpointClient, run: Run) -> None:
         self._caller, self._run, self._model = caller, run, caller.model
-        self._kind = unlimited_key(caller.endpoint.request([]))
+        kind = unlimited_key(caller.endpoint.request([]))
+        self._kind = kind if caller.role == "candidate" else f"{caller.role} {kind}"
         self._open = open_batches(run.journal, caller.addresses, self._kind)
         self.pending = {key for batch in self._open for key in batch_requests(run.journal, batch.name)}
         for batch in self._open:
@@ -79,6 +85,9 @@ class BatchQueue:
         self._answered: set[str] = set()
         self._closed: set[str] = set()
         self._failed: dict[str, Response] = {}
+        self._wanted: dict[str, Keyed] = {}
+        self._wanted_bytes = 0
+        self._asked_anew: set[str] = set()
         self._largest, self._refusals = MAX_BATCH_REQUESTS, 0
         self._why = "its batch is not done yet"
         self._running: asyncio.Future[None] | None = None
@@ -91,21 +100,44 @@ class BatchQueue:
         queue = None if run.offline else cls(caller, run)
         return queue if queue is not None and (caller.model.batch or queue._open) else None
 
-    async def find_answer(self, request: BatchRow, key: str) -> Response | None:
+    async def find_answer(self, item: Keyed, anew: bool = False) -> Response | None:
         """Return what came of a request in this run; None where it is to be asked directly. Raises NotAsked for the rest.
 
-        Whoever needs another model's answer, as labels by a strong model do, waits here for its batches.
+        Whoever needs another model's answer, as labels by a strong model do, waits here for its batches. ``anew``: what is
+        known of it will not do; it is asked once more.
         """
+        key, recorded, _ = item
+        if anew and key not in self._asked_anew:
+            self._asked_anew.add(key)
+            self._answered.discard(key)
         while self._running and key not in self._failed and key not in self._answered:
             self._run.stop.check()
             await asyncio.wait([self._running], timeout=1.0)
         if key in self._failed:
             return self._failed[key]
         if key in self._answered:
-            return self._run.journal.find(request, self._caller.addresses, key)
+            return self._run.journal.find(recorded, self._caller.addresses, key)
         if self._model.batch or key in self.pending:
+            if self._caller.role != "candidate":
+                self._want(item)
             raise NotAsked(f"not asked: {self._why}")
         return None
+
+    def _want(self, item: Keyed) -> None:
+        """Keep a request for the next round of batches, where there is room for it."""
+        size = 0 if item[0] in self._wanted or item[0] in self.pending else len(json.dumps(item[2]))
+        if size and self._wanted_bytes + size <= MAX_WANTED_BYTES:
+            self._wanted[item[0]] = item
+            self._wanted_bytes += size
+
+    async def ask_wanted(self) -> bool:
+        """Carry on what is under way and ask what was wanted; return whether anything came of it. Raises as :meth:`run`."""
+        if not self._open and not self._wanted:
+            return False
+        before = len(self._answered) + len(self._failed)
+        await self._run_all(lambda: (item for item in list(self._wanted.values()) if not self._is_done(item[0])))
+        self._wanted, self._wanted_bytes = {}, 0
+        return len(self._answered) + len(self._failed) > before
 
     async def run(self, questions: Callable[[], Iterable[Question]], samples: int) -> None:
         """Carry on what is under way, then ask what is left in batches, until nothing is left or the run ends.
@@ -113,10 +145,15 @@ class BatchQueue:
         Raises:
             DataError: the journal cannot be written.
         """
+        await self._run_all(lambda: self._list_requests(questions, samples))
+
+    async def _run_all(self, requests: Callable[[], Iterator[Keyed]]) -> None:
+        """``requests`` gives what is still to be asked, each time it is called."""
         self._running = asyncio.get_running_loop().create_future()
         try:
-            await self._join([asyncio.create_task(self._carry(batch)) for batch in self._open])
-            while self._model.batch and await self._ask_all(questions, samples):
+            opened, self._open = self._open, []
+            await self._join([asyncio.create_task(self._carry(batch)) for batch in opened])
+            while self._model.batch and await self._ask_all(requests()):
                 pass
         except NotAsked as why:
             self._why = str(why).removeprefix("not asked: ")
@@ -136,9 +173,9 @@ class BatchQueue:
 
     # What is put into batches
 
-    async def _ask_all(self, questions: Callable[[], Iterable[Question]], samples: int) -> bool:
-        """Put all that is left into batches and wait for them; return whether there was anything."""
-        left, budget, sent = _Requests(self._list_requests(questions, samples)), self._run.budget, False
+    async def _ask_all(self, requests: Iterator[Keyed]) -> bool:
+        """Put all of it into batches and wait for them; return whether there was anything."""
+        left, budget, sent = _Requests(requests), self._run.budget, False
         tasks: list[asyncio.Task[None]] = []
         try:
             while True:
@@ -174,10 +211,12 @@ class BatchQueue:
             for sample in range(samples):
                 recorded = number_sample(digested, sample)
                 key = request_key(recorded)
-                done = key in seen or key in self.pending or key in self._answered or key in self._failed
-                if not done and caller.find_recorded(recorded, key) is None:
+                if key not in seen and not self._is_done(key) and caller.find_recorded(recorded, key) is None:
                     seen.add(key)
                     yield key, recorded, request
+
+    def _is_done(self, key: str) -> bool:
+        return key in self.pending or key in self._answered or key in self._failed
 
     def _highest_cost(self, request: BatchRow) -> float:
         return self._caller.ceiling.amount(highest_tokens(request, self._model)) * (1 - self._model.batch_discount)
@@ -280,7 +319,7 @@ class BatchQueue:
             self._rounds[key] += key not in results.adapted
             if self._rounds[key] >= MAX_TIMES:
                 self._failed[key] = Response(None, error=f"{reason} (after {MAX_TIMES} batches)")
-        exchanges, paid = results.exchanges(self._model, self._failed)
+        exchanges, paid = results.exchanges(self._model, self._failed, self._caller.role)
         if await self._run.journal.run(close_batch, self._run.journal, batch.name, exchanges):
             for usd in paid:
                 self._run.budget.pay(usd)

@@ -86,7 +86,9 @@ class BatchResults:
     def _count_done(self) -> int:
         return len(self.answered) - len(self._free) + len(self.lost)
 
-    def exchanges(self, model: PoolModel, failed: Mapping[str, Response]) -> tuple[list[Exchange], list[float | None]]:
+    def exchanges(
+        self, model: PoolModel, failed: Mapping[str, Response], role: str
+    ) -> tuple[list[Exchange], list[float | None]]:
         """Return what is to be recorded, and the USD that each took; None = unknown. ``failed``: given up for this run."""
         each = self._batch.held_usd / max(len(self.requests), 1)
         found, paid = [], []
@@ -101,7 +103,7 @@ class BatchResults:
                 lost = each if known is None else known
             answer = answer or failed.get(key) or (Response(None, error=self.again.get(key, "lost")) if lost else None)
             if answer is not None:
-                found.append(Exchange(request, answer, self._batch.address, "candidate", cost, lost, key=key))
+                found.append(Exchange(request, answer, self._batch.address, role, cost, lost, key=key))
                 paid.append((lost or cost) if came else lost)
         return found, paid
 

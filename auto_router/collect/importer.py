@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -86,6 +87,9 @@ def import_results(files: Sequence[Path], arguments: argparse.Namespace) -> dict
     if not any(told["labels"] for told in summary.values()):
         raise DataError(f"no row of {', '.join(map(str, files))} gave a label, so nothing was written; see above")
     print(save_results(records, arguments.output, arguments.test_output, arguments.test_fraction, arguments.seed))
+    if arguments.test_output is not None:
+        parts = ["--train-json", str(arguments.output), "--test-json", str(arguments.test_output)]
+        print(f"next: python generate_embeddings.py {shlex.join(parts)}")
     return {"records": len(records), "models": summary, "left out": dict(+left_out), "conflicts": merger.conflicts()}
 
 
@@ -175,6 +179,9 @@ def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[st
         if not writer.written:
             raise DataError(f"no row of {', '.join(map(str, files))} gave a prompt, so nothing was written; see above")
     print(f"wrote {arguments.output} ({writer.written} prompts, {writer.references} with a reference answer)")
+    labels = "" if writer.references else " --labels rubric"
+    prompts = shlex.quote(str(arguments.output))
+    print(f"next: python prepare_hf_data.py --dataset {prompts} --pool pool.yaml{labels} --dry-run")
     found = {"prompts": writer.written, "references": writer.references, "models": writer.models}
     return {**found, "left out": dict(writer.left_out)}
 
@@ -239,7 +246,7 @@ EXAMPLES = """examples:
   python -m auto_router.collect.importer batch_input.jsonl batch_output.jsonl --output prompts.jsonl
 
 next, after results: python generate_embeddings.py --train-json train.json --test-json test.json
-next, after logs:    python prepare_hf_data.py --dataset prompts.jsonl --dry-run"""
+next, after logs:    python prepare_hf_data.py --dataset prompts.jsonl --pool pool.yaml --labels rubric --dry-run"""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

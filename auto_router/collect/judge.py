@@ -40,6 +40,7 @@ CUT_OFF = "cut off at max_tokens before a right answer"
 NO_END = "unfinished reasoning"
 DISAGREES = "the silver answers disagree"
 """Begins the reason of a null label on a row that no strong model can be trusted on."""
+ROUNDING = 1e-9  # a grade of 1.0000000000000002 is 1: servers that hold a model to a range write such
 MAX_PLACES = 8  # where the id may stand
 MAX_BRACES = 12  # looked at on either side of such a place
 MAX_OBJECT = 8_000  # characters
@@ -177,8 +178,8 @@ def _read_truth(value: object) -> float | None:
 def _read_grade(value: object) -> float | None:
     if isinstance(value, str) and re.fullmatch(r" ?[01](?:\.\d{1,6})? ?", value):
         value = float(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-    return float(str(value)) if number else None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and -ROUNDING <= value <= 1 + ROUNDING
+    return min(max(float(str(value)), 0.0), 1.0) if number else None
 
 
 def _read_better(value: object) -> float | None:

@@ -23,7 +23,7 @@ from auto_router.collect.judge_prompts import (
     SILVER_PROMPT,
     JudgePrompt,
 )
-from auto_router.collect.money import answer_cost
+from auto_router.collect.money import answer_cost, paid_cost
 from auto_router.collect.question import Question
 from auto_router.collect.rate_limits import NotAsked
 from auto_router.collect.reply import Response
@@ -326,7 +326,8 @@ async def ask_judge(
         except NotAsked as why:
             reason = reason or f"judge: {why}"
             continue
-        return verdict, 0.0 if reply.latency_s is None and reply.text is None else answer_cost(judge.model, reply)
+        cost = 0.0 if reply.latency_s is None and reply.text is None else answer_cost(judge.model, reply)
+        return verdict, paid_cost(cost, reply.discount)
     return Verdict(None, reason, "judge"), 0.0  # what was not asked costs nothing
 
 

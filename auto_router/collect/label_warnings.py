@@ -8,8 +8,9 @@ import numpy as np
 
 from auto_router.arrays import Floats
 from auto_router.collect.judge import CUT_OFF, DISAGREES, NO_END
-from auto_router.collect.results import JUDGES, Results, capable_scores, count_undecided
+from auto_router.collect.results import JUDGES, Results, capable_scores, count_undecided, label_trust
 from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, marginal_gain
+from auto_router.data.label_trust import doubt_labels
 from auto_router.errors import ConfigError
 
 ENOUGH = 20  # labels below which a warning about a model would be about chance
@@ -37,7 +38,8 @@ def warnings(results: Results) -> list[str]:
                 f"{name}: its labels are one-sided: {undecided} answers that no rule could decide are unknown, and wrong ones "
                 "are more often among them; a judge decides them"
             )
-    return [*found, *([_advise_on_spare(results.names, scores, spare)] if spare else [])]
+    doubt = doubt_labels([results.label_source], [line.to_plain() for line in label_trust(results)])
+    return [*found, *([_advise_on_spare(results.names, scores, spare)] if spare else []), *([doubt] if doubt else [])]
 
 
 def _advise_on_spare(names: Sequence[str], scores: Floats, spare: list[int]) -> str:

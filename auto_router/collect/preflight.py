@@ -225,7 +225,8 @@ def count_judging(
     parts = [(answers * work.per_answer, work.share), (len(plan) * work.per_row, 1.0), (checks, REFERENCE_WORK.share)]
     total = sum(count for count, _ in parts)
     asked_for = [collector.settings] if collector.check is None else [collector.settings, collector.check.settings]
-    possible = total - sum(count_verdicts(judge, settings, journal) for settings in asked_for)
+    under_way = 0 if judge.batches is None else len(judge.batches.pending)
+    possible = max(total - under_way - sum(count_verdicts(judge, settings, journal) for settings in asked_for), 0)
     new = [load.questions for caller, load in zip(collector.models, left, strict=True) if caller in judged]
     questions = max(possible, sum(new) * min(work.per_answer, 1))
     mean = plan.characters.sum() / max(len(plan), 1), plan.images.sum() / max(len(plan), 1)

@@ -62,6 +62,23 @@ def recording(rows: Iterable[dict[str, Any]]) -> dict[str, Response]:
     return answers
 
 
+def check_request(body: Any) -> None:
+    """Raise ValueError, naming what is wrong, unless ``body`` is a chat request: it names a model and holds messages."""
+    if not isinstance(body, dict):
+        raise ValueError(f"an object is needed, got {type(body).__name__}")
+    model, messages = body.get("model"), body.get("messages")
+    if not isinstance(model, str):
+        raise ValueError(f"'model' must be a text, got {type(model).__name__}")
+    if not isinstance(messages, list) or not messages:
+        found = "an empty list" if messages == [] else type(messages).__name__
+        raise ValueError(f"'messages' must be a list of at least one message, got {found}")
+    for number, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, dict) else 0
+        parts = content if isinstance(content, list) else []
+        if not isinstance(content, str | list | None) or not all(isinstance(part, dict) for part in parts):
+            raise ValueError(f"message {number}: an object is needed whose 'content' is a text, a list of objects or null")
+
+
 def is_probe(body: dict[str, Any]) -> bool:
     """Whether a chat request is the preflight's."""
     text = _last_text(body)
@@ -69,7 +86,7 @@ def is_probe(body: dict[str, Any]) -> bool:
 
 
 def _last_text(body: dict[str, Any]) -> Any:
-    content = body["messages"][-1]["content"]
+    content = body["messages"][-1].get("content")
     return content[0].get("text") if isinstance(content, list) and content else content
 
 
@@ -236,9 +253,10 @@ def _handler(replay: ReplayServer) -> type[BaseHTTPRequestHandler]:
                 return self._send(404, _error("no such path", "not_found"), Fault())
             try:
                 body = json.loads(data)
+                check_request(body)
                 status, reply, fault = replay.answer(body)
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                return self._send(400, _error(f"not a chat request: {error!r}", "bad_request"), Fault())
+            except (ValueError, RecursionError) as error:
+                return self._send(400, _error(f"not a chat request: {error}", "bad_request"), Fault())
             time.sleep(replay.latency_s + fault.delay_s)
             return self._send(status, reply, fault)
 

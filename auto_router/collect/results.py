@@ -143,6 +143,12 @@ class Results:
             self.costs[at] = np.nan if outcome.cost is None else outcome.cost
             self.paid[at] = np.nan if outcome.paid is None else outcome.paid
 
+    def forget_costs(self) -> None:
+        """Count verdicts and further answers anew: all outcomes are about to be put again."""
+        self.verdicts, self.judge_usd, self.judge_unpriced = ([0] * len(self.judges), [0.0] * len(self.judges),
+                                                              [0] * len(self.judges))  # fmt: skip
+        self.more_costs = [[] for _ in self.names]
+
     def check(self, name: str) -> npt.NDArray[np.float32]:
         """Return what a check says of all answers ``[N, M]``, to read and to write."""
         return self.checks.setdefault(name, np.full(self.shape, np.nan, dtype=np.float32))

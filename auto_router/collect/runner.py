@@ -77,14 +77,14 @@ class EndpointClient:
     """One endpoint within a run. Raises ConfigError as :class:`Endpoint` does, and for a budget without prices."""
 
     def __init__(self, endpoint: Endpoint, run: Run, role: str = "candidate") -> None:
-        self.endpoint, self.model, self._run, self._role = endpoint, endpoint.model, run, role
+        self.endpoint, self.model, self._run, self.role = endpoint, endpoint.model, run, role
         self.circuit = CircuitBreaker(self.model.name, POLICY, run.stop, run.max_wait_s)
         self.ceiling = CostCeiling(self.model, run.budget)
         self._slots = asyncio.Semaphore(self.model.concurrency)
         self._requests, self._tokens = RateLimiter(self.model.requests_per_minute), RateLimiter(self.model.tokens_per_minute)
         self._doubles: dict[str, asyncio.Future[Response]] = {}
         self._scaled = False
-        self.batches = BatchQueue.of(self, run) if role == "candidate" else None
+        self.batches = BatchQueue.of(self, run)
         if run.budget.limit is not None:
             self.ceiling.learn_recorded(*run.journal.highest(self.addresses, self.model.model))
 
@@ -127,12 +127,14 @@ class EndpointClient:
             return known
         if self._run.offline:
             raise NotAsked("not asked yet")
-        if self.batches is not None and (answer := await self.batches.find_answer(digested, key)) is not None:
-            return answer
+        if self.batches is not None:
+            answer = await self.batches.find_answer((key, digested, request), anew)
+            if answer is not None:
+                return answer
         turn = self._doubles[key] = asyncio.get_running_loop().create_future()
         try:
             return await self._ask_patiently(
-                request, Exchange(digested, Response(None), self.endpoint.address, self._role, key=key)
+                request, Exchange(digested, Response(None), self.endpoint.address, self.role, key=key)
             )
         finally:
             del self._doubles[key]
@@ -301,21 +303,28 @@ class Collector:
             DataError: the journal cannot be written, or the data set cannot be read any more.
         """
         gc.freeze()  # all that was imported stays; looking through it again and again holds up what is on the wire
-        size = len(results.scores)
-        with bar(size * len(self.models), "ask and judge", "answer") as shown:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for column, caller in enumerate(self.models):
-                        samples = self.samples_of(caller)
-                        first = None if caller.batches is None else partial(caller.batches.run, questions, samples)
-                        feed = _Feed(questions(), first)
-                        # Twice as many workers as requests: while some wait for the judge, others ask.
-                        for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
-                            group.create_task(self._work(column, caller, feed, results, shown))
-            except BaseExceptionGroup as failures:  # one cause is enough; the others are mostly its echo
-                raise failures.exceptions[0] from None
-            finally:
-                await self.close()
+        try:
+            await self._label_all(questions, results)
+            while any([await judge.batches.ask_wanted() for judge in self.judges if judge.batches is not None]):
+                # Some labels wait for what a judge says in batches: they are made again, of what the journal holds by now.
+                results.forget_costs()
+                self.labels = make_label_source(self.settings, self, self.samples)
+                await self._label_all(questions, results)
+        except BaseExceptionGroup as failures:  # one cause is enough; the others are mostly its echo
+            raise failures.exceptions[0] from None
+        finally:
+            await self.close()
+
+    async def _label_all(self, questions: Callable[[], Iterator[Question]], results: Results) -> None:
+        with bar(len(results.scores) * len(self.models), "ask and judge", "answer") as shown:
+            async with asyncio.TaskGroup() as group:
+                for column, caller in enumerate(self.models):
+                    samples = self.samples_of(caller)
+                    first = None if caller.batches is None else partial(caller.batches.run, questions, samples)
+                    feed = _Feed(questions(), first)
+                    # Twice as many workers as requests: while some wait for the judge, others ask.
+                    for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
+                        group.create_task(self._work(column, caller, feed, results, shown))
 
     async def _work(self, column: int, caller: EndpointClient, feed: _Feed, results: Results, shown: tqdm[Any]) -> None:
         # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.

@@ -80,7 +80,12 @@ def turns_of(messages: Any) -> list[Turn]:
         DataError: this is no list of messages.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-        raise DataError(f"a conversation must be a non-empty list of messages, got {type(messages).__name__}")
+        found = (
+            f"an empty {type(messages).__name__}"
+            if isinstance(messages, Sequence) and not messages
+            else type(messages).__name__
+        )
+        raise DataError(f"a conversation must be a non-empty list of messages, got {found}")
     return [_turn(message) for message in messages]
 
 

@@ -27,6 +27,10 @@ MEANINGS = {
     UNSTATED: "it is not said what they rest on",
 }
 """What a label of each source says."""
+JUDGED = ("silver", "rubric", "pairwise")
+"""Sources of labels that are as good as their judge."""
+MIN_KAPPA = 0.4  # below, Landis and Koch (Biometrics 33, 1977) call an agreement fair at most
+ENOUGH_CASES = 20  # answers below which a kappa is about chance
 TRUST_HEADERS = ["label beside", "model", "cases", "agree", "95 %", "too kind", "too strict", "kappa", "label", "check"]
 
 
@@ -112,6 +116,36 @@ def describe_sources(sources: Mapping[str, int]) -> str:
     """Return how many records have labels of which source, and what such a label says."""
     return "; ".join(
         f"{count:,} records: {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "") for name, count in sources.items()
+    )
+
+
+def doubt_labels(sources: Iterable[str], trust: Sequence[Mapping[str, Any]]) -> str:
+    """Return what speaks against training on labels; "" where nothing does.
+
+    Args:
+        sources: what the labels rest on.
+        trust: of :meth:`LabelTrust.to_plain`, all lines of each check.
+    """
+    judged = [name for name in sources if name in JUDGED]
+    if judged and not trust:
+        return (
+            f"Nothing says how far these labels ({', '.join(judged)}) can be trusted: mark 50 answers yourself (--audit 50), "
+            "put right answers to some of the prompts, or name a second judge"
+        )
+    several = {line["check"] for line in trust if line["model"] == ALL_MODELS}
+    found = [
+        f"{line['kappa']:.2f} beside the check '{line['check']}' on {line['cases']:,} answers"
+        for line in trust
+        if (line["model"] == ALL_MODELS or line["check"] not in several)
+        and line["kappa"] is not None
+        and line["kappa"] < MIN_KAPPA
+        and line["cases"] >= ENOUGH_CASES
+    ]
+    if not found:
+        return ""
+    return (
+        f"The labels agree little better than chance (kappa {' and '.join(found)}; {MIN_KAPPA:g} is the least to build on): "
+        "a router would learn the judge's errors. Take another judge, or right answers, before you train on them"
     )
 
 

@@ -244,12 +244,6 @@ def load_pool(path: str | Path) -> Pool:
         raise ConfigError(f"pool file {path} names a model twice: {sorted({n for n in names if names.count(n) > 1})}")
     entries = {role: content.get(role) for role in ("judge", "second_judge")}
     judges = {role: None if entry is None else _parse(entry, f"{path}, {role}") for role, entry in entries.items()}
-    for role, judge in judges.items():
-        if judge is not None and judge.batch:
-            raise ConfigError(
-                f"pool file {path}, {role} ({judge.name}): a judge cannot be asked in batches, since its questions come one by "
-                "one with the answers; leave batch out there"
-            )
     if judges["second_judge"] is not None and judges["judge"] is None:
         raise ConfigError(f"pool file {path} has a second_judge but no judge; call it judge")
     unstated = frozenset(

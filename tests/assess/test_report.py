@@ -180,3 +180,5 @@ def test_what_labels_rest_on_and_how_far_they_agree_stands_in_page_and_table(art
     assert whole["cases"] == one["cases"] == 56
     assert "How far the labels can be trusted" in page.texts
     assert f"{one['agreement']:.1%}" in labels_table(metrics)
+    unchecked = metrics | {"labels": metrics["labels"] | {"trust": []}}
+    assert "Nothing says how far these labels (silver) can be trusted" in labels_table(unchecked)

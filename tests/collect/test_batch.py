@@ -313,13 +313,6 @@ def test_settings_that_cannot_be_are_refused(
     assert words in capsys.readouterr().err
 
 
-def test_a_judge_is_not_asked_in_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = prepare(tmp_path, "http://127.0.0.1:9/v1")
-    write_pool(tmp_path / "pool.yaml", [{"name": "one"}], judge={"name": "judge", "batch": True})
-    assert stage1(*run) != 0
-    assert "a judge cannot be asked in batches" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("kind", ["create", "list batches"])
 def test_a_refusal_that_can_be_mended_forgets_no_batch_that_may_have_begun(tmp_path: Path, kind: str) -> None:
     """The answer to the beginning is lost; then the key is refused, until somebody mends it."""

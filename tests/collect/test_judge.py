@@ -94,7 +94,21 @@ def test_only_one_clear_boolean_is_a_verdict(reply: str, score: int | None) -> N
 
 @pytest.mark.parametrize(
     ("value", "score"),
-    [("0.5", 0.5), ("1", 1), ("0", 0), ("true", None), ("1.5", None), ("-1", None), ("NaN", None), ('"1"', 1), ('"7"', None)],
+    [
+        ("0.5", 0.5),
+        ("1", 1),
+        ("0", 0),
+        ("true", None),
+        ("1.5", None),
+        ("-1", None),
+        ("NaN", None),
+        ('"1"', 1),
+        ('"7"', None),
+        ("1.0000000000000002", 1),
+        ("-1e-17", 0),
+        ("1.001", None),
+        ("Infinity", None),
+    ],
 )
 def test_grades_lie_between_0_and_1(value: str, score: float | None) -> None:
     assert parse_verdict(Response(f'{{"id": "{ID}", "score": {value}}}'), ID, graded=True).score == score

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from auto_router.collect import replay, runner
 from auto_router.collect.endpoint import Response, user_message
 from auto_router.collect.journal import Exchange, Journal
 from auto_router.collect.rate_limits import RetryPolicy
-from auto_router.collect.replay import FAULTS, Fault, ReplayServer, load_recording, recording
+from auto_router.collect.replay import FAULTS, Fault, ReplayServer, check_request, load_recording, recording
 from auto_router.data.pool import PoolModel
 from auto_router.errors import DataError, run
 from tests.helpers import png
@@ -82,6 +84,52 @@ def test_a_body_that_is_no_chat_request_is_400(body: bytes) -> None:
     with ReplayServer(ANSWERS) as server:
         assert post(server, body)[0] == 400
         assert post(server, chat())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"model": "m", "messages": []}, "'messages' must be a list of at least one message, got an empty list"),
+        ({"model": "m"}, "'messages' must be a list of at least one message, got NoneType"),
+        ({"model": "m", "messages": {}}, "at least one message, got dict"),
+        (
+            {"model": "m", "messages": ["x"]},
+            "message 0: an object is needed whose 'content' is a text, a list of objects or null",
+        ),
+        ({"model": "m", "messages": [{"role": "user", "content": [1]}]}, "message 0: "),
+        ({"model": "m", "messages": [{"role": "user", "content": "q"}, {"role": "user", "content": 5}]}, "message 1: "),
+        ({"messages": [{"role": "user", "content": "q"}]}, "'model' must be a text, got NoneType"),
+        ([], "an object is needed, got list"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_with_the_request(body: object, told: str) -> None:
+    with ReplayServer(ANSWERS) as server:
+        status, reply = post(server, json.dumps(body).encode())
+        assert (status, server.requests) == (400, 0)
+        assert reply["error"]["message"].startswith("not a chat request: ")
+        assert told in reply["error"]["message"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "text", "image_url"]), inner, max_size=3)
+    ),
+)
+
+
+def test_whatever_passes_for_a_chat_request_can_be_answered() -> None:
+    @given(st.fixed_dictionaries({"model": st.text(max_size=3), "messages": st.lists(JSON, min_size=1, max_size=3)}) | JSON)
+    def try_body(body: Any) -> None:
+        try:
+            check_request(body)
+        except ValueError:
+            return
+        assert server.answer(body)[0] in (200, 404)
+
+    with ReplayServer(ANSWERS) as server:
+        try_body()
 
 
 def test_lengths_and_paths_that_make_no_sense_are_refused() -> None:

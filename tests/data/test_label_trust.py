@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from auto_router.data.label_stats import wilson_interval
-from auto_router.data.label_trust import ALL_MODELS, describe_sources, measure_trust, summarize_labels, trust_table
+from auto_router.data.label_trust import (
+    ALL_MODELS,
+    describe_sources,
+    doubt_labels,
+    measure_trust,
+    summarize_labels,
+    trust_table,
+)
 from auto_router.data.records import Record, parse_records
 from auto_router.errors import DataError
 
@@ -50,3 +59,30 @@ def test_records_say_what_their_labels_rest_on() -> None:
 def test_checks_that_are_none_are_an_error(checks: object) -> None:
     with pytest.raises(DataError, match="record 0"):
         parse_records([{"prompt": "p", "model_scores": {"a": 1}, "label_checks": checks}])
+
+
+def trust_of(labels: list[float], checks: list[float]) -> list[dict[str, Any]]:
+    columns = np.array([labels, labels]).T, {"audit": np.array([checks, checks]).T}
+    return [line.to_plain() for line in measure_trust(*columns, ["a", "b"])]
+
+
+def test_labels_of_a_judge_that_nothing_checks_are_doubted() -> None:
+    for source in ("silver", "rubric", "pairwise"):
+        assert f"({source})" in doubt_labels([source], [])
+        assert "--audit 50" in doubt_labels([source], [])
+    for source in ("reference", "scorer", "import", "not stated"):
+        assert doubt_labels([source], []) == ""
+
+
+def test_labels_that_agree_by_chance_are_doubted_with_the_figure() -> None:
+    alternating, halves = [0.0, 1.0] * 20, [0.0] * 20 + [1.0] * 20
+    assert "kappa 0.00 beside the check 'audit' on 80 answers" in doubt_labels(["rubric"], trust_of(alternating, halves))
+    assert doubt_labels(["rubric"], trust_of(halves, halves)) == ""
+    assert doubt_labels(["rubric"], trust_of([0.0, 1.0] * 4, [0.0] * 4 + [1.0] * 4)) == ""  # too few to say
+
+
+def test_one_model_that_is_judged_by_chance_is_not_all_of_them() -> None:
+    good, bad = [0.0] * 20 + [1.0] * 20, [0.0, 1.0] * 20
+    lines = measure_trust(np.array([good, good, bad]).T, {"audit": np.array([good] * 3).T}, ["a", "b", "c"])
+    assert [line.model for line in lines if line.kappa is not None and line.kappa < 0.4] == ["c"]
+    assert doubt_labels(["silver"], [line.to_plain() for line in lines]) == ""
