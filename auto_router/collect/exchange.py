@@ -14,7 +14,7 @@ from auto_router.collect.reply import Response, read_again
 PROBE = "probe"
 ANSWER_COLUMNS = ["text", "prompt_tokens", "completion_tokens", "finish_reason", "latency_s", "error", "settled"]
 ANSWER_COLUMNS += ["cached_tokens", "billed_usd", "body", "discount"]
-COLUMNS = ["key", "address", "role", "request", "question", *ANSWER_COLUMNS, "cost_usd", "lost_usd", "tries"]
+ROW_COLUMNS = ["key", "address", "role", "request", "question", *ANSWER_COLUMNS, "cost_usd", "lost_usd", "tries"]
 _KINDS = {name: str if name in ("text", "finish_reason", "error", "body") else (int, float) for name in ANSWER_COLUMNS}
 
 
@@ -35,7 +35,7 @@ class Exchange:
     key: str = ""
 
     def row(self) -> tuple[Any, ...]:
-        """Return the values of ``COLUMNS``."""
+        """Return the values of ``ROW_COLUMNS``."""
         request = json.dumps(digest_images(self.request))
         return (
             self.key or request_key(self.request),

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from auto_router.collect.exchange import COLUMNS, Exchange, load_request, unlimited_key
+from auto_router.collect.exchange import ROW_COLUMNS, Exchange, load_request, unlimited_key
 from auto_router.collect.reply import Response
 from auto_router.errors import DataError
 
@@ -30,13 +30,14 @@ _SCHEMA = f"""CREATE TABLE IF NOT EXISTS exchanges (
     {", ".join(f"{name} {kind}" for name, kind in _ADDED.items())}, PRIMARY KEY (key, address))"""
 # What earlier tries and answers cost stays counted when the question is answered anew; no failure takes an answer's place.
 _WORSE = "excluded.error IS NOT NULL AND exchanges.error IS NULL"
-_SET = [f"{c} = CASE WHEN {_WORSE} THEN exchanges.{c} ELSE excluded.{c} END" for c in COLUMNS[2:-2]]
+_SET = [f"{c} = CASE WHEN {_WORSE} THEN exchanges.{c} ELSE excluded.{c} END" for c in ROW_COLUMNS[2:-2]]
+_MARKS = ", ".join("?" * len(ROW_COLUMNS))
 _PUT = (
-    f"INSERT INTO exchanges ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) ON CONFLICT (key, address) DO "
-    f"UPDATE SET {', '.join(_SET)}, written = excluded.written, tries = tries + excluded.tries, lost_usd = lost_usd + "
+    f"INSERT INTO exchanges ({', '.join(ROW_COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT (key, address) DO UPDATE SET "
+    f"{', '.join(_SET)}, written = excluded.written, tries = tries + excluded.tries, lost_usd = lost_usd + "
     f"excluded.lost_usd + coalesce(CASE WHEN {_WORSE} THEN excluded.cost_usd ELSE exchanges.cost_usd END, 0)"
 )
-_SUMMED = [*COLUMNS, "written"]
+_SUMMED = [*ROW_COLUMNS, "written"]
 _DIGEST = f"row_digest({' || '.join(f'typeof({c})' for c in _SUMMED)}, {', '.join(f'CAST({c} AS BLOB)' for c in _SUMMED)})"
 _SEAL = f"UPDATE exchanges SET digest = {_DIGEST}"
 _COST = "coalesce(cost_usd, 0) + coalesce(lost_usd, 0)"

@@ -7,14 +7,23 @@ import json
 import random
 import re
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from break_it.server_site import SECRET, Reply, Site, note_honest, note_reply
 from break_it.tally import Tally
 from tests.serve.made import MATH, NAMES
 
+ODD_IDS: list[Any] = [
+    "dec_' OR 1=1 --AAAAAAAAAAA", "%", "_" * 28, "dec_" + "_" * 24, "../../feedback", "dec_\0" + "A" * 23, "x" * 10**6, "",
+    None, 5, ["dec_x"], {"a": 1},
+]  # fmt: skip
 MAX_SERIES = 60  # lines of the measures that strangers may add
+
+
+def forge_ids(rng: random.Random, count: int) -> list[str]:
+    """Return ids of the form that decisions have, which nobody was given."""
+    return ["dec_" + base64.urlsafe_b64encode(rng.randbytes(18)).decode() for _ in range(count)]
 
 
 def attack_bodies(tally: Tally, site: Site, rng: random.Random) -> None:
@@ -41,7 +50,7 @@ def attack_bodies(tally: Tally, site: Site, rng: random.Random) -> None:
         "a text of 2 MB": json.dumps({"model": "auto", "messages": [{"role": "user", "content": "a b " * 500_000}]}).encode(),
     }  # fmt: skip
     for name, body in bodies.items():
-        try_request(tally, site, "bodies", name, lambda body=body: site.send("POST", site.kind.chat, body))  # type: ignore[misc]
+        try_request(tally, site, "bodies", name, partial(site.send, "POST", site.kind.chat, body))  # type: ignore[misc]
     for route in ("/v1/feedback", site.kind.explain + "x", site.kind.metrics):
         for name in ("deep alone", "a list", "no JSON", "UTF-16", "twice a model"):
             body = bodies[name]
@@ -157,83 +166,44 @@ def attack_images(tally: Tally, site: Site, rng: random.Random) -> None:
     tally.note("image addresses", "sent" if asked else "right result", f"the trap was asked: {asked[:3]}")
 
 
+def attack_feedback(tally: Tally, site: Site, rng: random.Random) -> None:
+    """Outcomes of decisions that nobody was told of, and such as are none."""
+    case, file = "forged feedback", site.artifact.with_name("feedback.jsonl")
+    before = file.read_bytes() if file.exists() else b""
+    known = site.ask(MATH)
+    own = "" if known is None else known[2].get("x-auto-router-decision-id", "")
+    bodies: list[Any] = [{"id": id, "outcome": 1.0} for id in [*forge_ids(rng, 40), *ODD_IDS]]
+    bodies += [{"id": own, "outcome": outcome} for outcome in (2, -1, "1", None, [1], {"a": 1}, "NaN", 10**400)]
+    bodies += [
+        f'{{"id": "{own}", "outcome": {text}}}'.encode() for text in ("NaN", "1e400", '-0.5, "outcome": 7', '1, "id": "x"')
+    ]
+    bodies += [{"id": own, "outcome": 1, "model": "nobody"}, {"id": own, "outcome": 1, "extra": 1}, [], None, {"id": own}]
+    for body in bodies:
+        reply = try_request(tally, site, case, f"{body!r:.60}", partial(site.send, "POST", "/v1/feedback", body))
+        if reply is not None and reply[0] == 200:
+            tally.note(case, "executed", f"{body!r:.60} was taken")
+    after = file.read_bytes() if file.exists() else b""
+    tally.note(case, "right result" if after == before else "executed", f"the file grew: {after[len(before) :][:200]!r}")
+
+
 def attack_ids(tally: Tally, site: Site, rng: random.Random) -> None:
     """Ids of other people's decisions, sessions and responses, guessed, forged and bent."""
-    path = Path(str(site.artifact)).with_name("feedback.jsonl")
-    before = path.read_bytes() if path.exists() else b""
-    forged = ["dec_" + base64.urlsafe_b64encode(rng.randbytes(18)).decode() for _ in range(40)]
-    odd: list[Any] = [
-        "dec_' OR 1=1 --AAAAAAAAAAA",
-        "%",
-        "_" * 28,
-        "dec_" + "_" * 24,
-        "../../feedback",
-        "dec_\0" + "A" * 23,
-        "x" * 10**6,
-        "",
-        None,
-        5,
-        ["dec_x"],
-        {"a": 1},
-    ]
-    for given in [*forged, *odd]:
-        reply = try_request(
-            tally,
-            site,
-            "forged feedback",
-            str(given)[:40],
-            lambda given=given: site.send("POST", "/v1/feedback", {"id": given, "outcome": 1.0}),
-        )  # type: ignore[misc]
+    case = "ids of others"
+    for given in [*forge_ids(rng, 10), "x'", "%2e%2e%2f", "dec_%00"]:
+        reply = try_request(tally, site, case, given, partial(site.send, "GET", site.kind.explain + given))
         if reply is not None and reply[0] == 200:
-            tally.note("forged feedback", "executed", f"{given!r:.60} was taken")
-    known = site.ask(MATH)
-    identity = "" if known is None else known[2].get("x-auto-router-decision-id", "")
-    outcomes: list[Any] = [2, -1, "1", None, True, [1], {"a": 1}, "NaN"]
-    for outcome in outcomes:
-        reply = try_request(
-            tally,
-            site,
-            "forged feedback",
-            f"outcome {outcome!r}",
-            lambda outcome=outcome: site.send("POST", "/v1/feedback", {"id": identity, "outcome": outcome}),
-        )  # type: ignore[misc]
-        if reply is not None and reply[0] == 200:
-            tally.note("forged feedback", "executed", f"outcome {outcome!r} was taken")
-    for raw in (
-        b'{"id": "%s", "outcome": NaN}',
-        b'{"id": "%s", "outcome": 1e400}',
-        b'{"id": "%s", "outcome": -0.5, "outcome": 7}',
-    ):
-        reply = site.send("POST", "/v1/feedback", raw % identity.encode())
-        tally.note(
-            "forged feedback", "clear error" if reply is not None and 400 <= reply[0] < 500 else "executed", f"{raw!r}: {reply}"
-        )
-    after = path.read_bytes() if path.exists() else b""
-    tally.note(
-        "forged feedback", "right result" if after == before else "executed", f"the file grew: {after[len(before) :][:200]!r}"
-    )
-    for given in [*forged[:10], "x'", "%2e%2e%2f", "dec_%00"]:
-        reply = try_request(
-            tally, site, "ids of others", str(given)[:40], lambda given=given: site.send("GET", site.kind.explain + given)
-        )  # type: ignore[misc]
-        if reply is not None and reply[0] == 200:
-            tally.note("ids of others", "sent", f"{given!r} was explained: {reply[1][:200]!r}")
-    for given in ("resp_1", "resp_" + "a" * 40, "chatcmpl-1", "session-of-somebody"):
-        reply = try_request(
-            tally,
-            site,
-            "ids of others",
-            given,
-            lambda given=given: site.ask(MATH, previous_response_id=given, session_id=given),
-        )  # type: ignore[misc]
-        if reply is not None and reply[0] == 200 and site.answered_by(reply) not in NAMES:
-            tally.note("ids of others", "lost", f"{given} pinned {reply[1][:100]!r}")
+            tally.note(case, "sent", f"{given!r} was explained: {reply[1][:200]!r}")
     if site.kind.name == "toolkit":  # whoever may ask may say who made a response: but only models that there are are chosen
-        site.send("POST", "/route/response", {"id": "resp_forged", "model": "nobody"})
-        reply = site.ask(MATH, previous_response_id="resp_forged")
-        is_known = reply is not None and reply[0] == 200 and site.answered_by(reply) in NAMES
-        tally.note("ids of others", "right result" if is_known else "executed", f"a forged response pinned {reply}")
-    note_honest(tally, site, "ids of others")
+        for name in ("nobody", "x" * 10**6, "\r\nX-Evil: 1"):
+            try_request(
+                tally, site, case, name[:20], partial(site.send, "POST", "/route/response", {"id": "resp_1", "model": name})
+            )
+    for given in ("resp_1", "resp_" + "a" * 40, "chatcmpl-1", "session-of-somebody"):
+        ask = partial(site.ask, MATH, previous_response_id=given, session_id=given)
+        reply = try_request(tally, site, case, given, ask)
+        if reply is not None and reply[0] == 200 and site.answered_by(reply) not in NAMES:
+            tally.note(case, "executed", f"{given} pinned {reply[1][:100]!r}")
+    note_honest(tally, site, case)
 
 
 def try_request(tally: Tally, site: Site, case: str, told: str, act: Callable[[], Reply | None]) -> Reply | None:

@@ -30,6 +30,7 @@ from tests.serve.processes import Running, running
 SECRET = "zebra-swordfish-7391"
 MODEL_KEY = "sk-of-the-models-4711"
 PATIENCE_S = 45.0  # for one answer, on a machine that does much else
+SUFFIXES = (".safetensors", ".pth")  # of an artifact
 DOWN = (429, 500, 502, 503, 504)  # what says that a model, not the request, is at fault
 Reply = tuple[int, bytes, dict[str, str]]
 
@@ -137,14 +138,16 @@ class Site:
 
     def put(self, number: int, damage: bytes | None = None) -> None:
         """Put one of the artifacts, or bytes that are none, in the place that is served."""
-        for suffix in (".safetensors", ".pth"):
-            target = self.artifact.with_suffix(suffix)
-            if damage is None:
+        for suffix in SUFFIXES:
+            target, whole = self.artifact.with_suffix(suffix), self.artifacts[number].with_suffix(suffix)
+            if damage is not None:
+                target.write_bytes(damage)
+            elif whole.exists():
                 beside = target.with_name(target.name + ".new")
-                shutil.copy(self.artifacts[number].with_suffix(suffix), beside)
+                shutil.copy(whole, beside)
                 os.replace(beside, target)
             else:
-                target.write_bytes(damage)
+                target.unlink(missing_ok=True)
 
     @property
     def is_alive(self) -> bool:

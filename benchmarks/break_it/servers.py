@@ -24,6 +24,7 @@ from break_it.server_site import (
     MODEL_KEY,
     PATIENCE_S,
     SECRET,
+    SUFFIXES,
     Kind,
     Load,
     Reply,
@@ -80,8 +81,8 @@ def attack_artifacts(tally: Tally, site: Site, connections: int, swaps: int = 20
                 time.sleep(0.3)
             site.put(1 - number % 2)
             time.sleep(0.2)
-        for suffix in (".pth", ".safetensors"):
-            site.artifact.with_suffix(suffix).unlink()
+        for suffix in SUFFIXES:
+            site.artifact.with_suffix(suffix).unlink(missing_ok=True)
         time.sleep(1.0)
         is_kept = wait_for((NAMES[0], NAMES[1]))
         tally.note(case, "right result" if is_kept else "lost", "deleted: no decision any more")
@@ -182,8 +183,8 @@ def attack_kind(tally: Tally, kind: Kind, seconds: float, seed: int) -> None:
     connections, load_s = (200, 60.0) if is_full else (12, 3.0)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as place, running_site(kind, Path(place)) as site:
-        odd = [requests.attack_bodies, requests.attack_wire, requests.attack_headers, requests.attack_ids]
-        odd += [requests.attack_images, requests.attack_measures]
+        odd = [requests.attack_bodies, requests.attack_wire, requests.attack_headers]
+        odd += [requests.attack_feedback, requests.attack_ids, requests.attack_images, requests.attack_measures]
         steps: list[partial[None]] = [
             *(partial(attack_with, tally, site, rng) for attack_with in odd),
             partial(attack_slowly, tally, site, connections, load_s),
