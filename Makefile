@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 # Modules are compiled when they are first imported (see "install"), which must be kept: else every process does it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: docs setup-docs setup setup-nat setup-litellm setup-frameworks setup-ray demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
+.PHONY: docs setup-docs setup setup-nat setup-litellm setup-frameworks setup-ray setup-supply audit sbom demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
@@ -43,6 +43,18 @@ setup-docs: .venv-docs/.ready
 docs: setup setup-docs
 	$(PY) scripts/build_docs.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+# Known flaws of the pinned packages, from PyPI's database: needs the net, fails where a package is unknown there. Part of no
+# test. And for a release: all that each environment holds, with versions and licences (CycloneDX), in build/.
+setup-supply: .venv-supply/.ready
+
+audit: setup-supply
+	for file in constraints*.txt; do .venv-supply/bin/pip-audit --strict --no-deps --disable-pip -r $$file || failed=1; done; exit $${failed:-0}
+
+sbom: setup-supply
+	mkdir -p build
+	for name in .venv .venv-nat .venv-litellm; do test ! -x $$name/bin/python || .venv-supply/bin/cyclonedx-py environment \
+		$$name/bin/python --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom$${name#.venv}.json || exit 1; done
 
 notebooks: setup
 	$(PY) notebooks/execute.py
@@ -86,4 +98,4 @@ test-ray: setup-ray
 	.venv-ray/bin/python -m pytest --tb=native tests/test_ray.py
 
 clean:
-	rm -rf $(VENV) .venv-docs .venv-nat .venv-litellm .venv-frameworks .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-docs .venv-supply .venv-nat .venv-litellm .venv-frameworks .venv-ray demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

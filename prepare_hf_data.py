@@ -355,6 +355,8 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
     for line in [] if arguments.match_only else pool.judges_inside():
         print(f"warning: {line}")
     with run_lock(arguments.output_dir / JOURNAL_NAME), Journal(arguments.output_dir / JOURNAL_NAME) as journal:
+        for line in journal.warnings:
+            print(f"warning: {line}")
         budget = Budget(arguments.max_cost_usd, journal.spent(), journal.count_unpriced())
         settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
         settings.max_wait_s = arguments.max_wait_s

@@ -25,7 +25,7 @@ from auto_router.collect.batch_results import BatchResults
 from auto_router.collect.batch_store import Batch, BatchRow, add_batch, batch_requests, close_batch, open_batches
 from auto_router.collect.batch_transfer import BatchRefusal, BatchTransfer
 from auto_router.collect.endpoint import digest_images
-from auto_router.collect.journal import number_sample, request_key, unlimited_key
+from auto_router.collect.exchange import number_sample, request_key, unlimited_key
 from auto_router.collect.money import highest_tokens
 from auto_router.collect.question import Question, question_messages
 from auto_router.collect.rate_limits import NotAsked

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from auto_router.collect.batch_store import Batch, BatchRow
 from auto_router.collect.endpoint import Endpoint
-from auto_router.collect.journal import Exchange
+from auto_router.collect.exchange import Exchange
 from auto_router.collect.money import answer_cost, paid_cost
 from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import Response, read_reply

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auto_router.collect.journal import Exchange, Journal
+from auto_router.collect.exchange import Exchange
+from auto_router.collect.journal import Journal
 
 BatchRow = dict[str, Any]
 """An object in JSON: a request, or what the provider says of a file or a batch."""

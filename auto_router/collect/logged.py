@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from auto_router.collect.endpoint import digest_images
-from auto_router.collect.journal import Exchange, Journal, request_key
+from auto_router.collect.exchange import Exchange, request_key
+from auto_router.collect.journal import Journal
 from auto_router.collect.plan import Plan
 from auto_router.collect.question import LoggedAnswer, Question, question_messages
 from auto_router.collect.reply import Response

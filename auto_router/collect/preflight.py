@@ -12,7 +12,8 @@ from PIL import Image
 from tabulate import tabulate
 
 from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
-from auto_router.collect.journal import Journal, number_sample, request_key
+from auto_router.collect.exchange import number_sample, request_key
+from auto_router.collect.journal import Journal
 from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
 from auto_router.collect.money import (
     SAFE_BYTES_PER_TOKEN,

@@ -292,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not arguments.export.is_file():
             raise DataError(f"journal {arguments.export} does not exist; prepare_hf_data.py writes it")
         with Journal(arguments.export) as journal:
+            for line in journal.warnings:
+                print(f"warning: {line}")
             print(f"wrote {journal.export(arguments.recording, arguments.address)} answers to {arguments.recording}")
         return
     fault = FAULTS.get(arguments.fault or "")

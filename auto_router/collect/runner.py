@@ -24,7 +24,8 @@ from auto_router.collect.endpoint import (
     digest_images,
     fit_image,
 )
-from auto_router.collect.journal import PROBE, Exchange, Journal, number_sample, request_key
+from auto_router.collect.exchange import PROBE, Exchange, number_sample, request_key
+from auto_router.collect.journal import Journal
 from auto_router.collect.judge import Verdict
 from auto_router.collect.label_sources import LabelSettings, ReferenceLabels
 from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, show_usd, usual_tokens

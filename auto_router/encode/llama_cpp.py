@@ -13,7 +13,7 @@ import numpy as np
 from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.encode.hidden_states import STATES, pool_states
-from auto_router.encode.openai import OpenAIEncoder
+from auto_router.encode.openai import OpenAIEncoder, read_numbers
 from auto_router.errors import ConfigError, EncoderError
 
 LLAMA_URL = "http://127.0.0.1:8080"
@@ -65,7 +65,7 @@ class LlamaCppEncoder(OpenAIEncoder):
         answer, where = self._send("POST", "embeddings", {"content": body["input"]}), f"{self.name} {self.url}"
         try:
             found = sorted(answer, key=lambda item: item["index"])
-            rows = [np.asarray(item["embedding"], dtype=np.float32) for item in found]
+            rows = [read_numbers(item["embedding"]) for item in found]
         except (KeyError, TypeError, ValueError) as error:
             raise EncoderError(f"{where} answered without the states of tokens ({type(error).__name__}: {error})") from error
         if len(rows) != count or len({row.shape[1:] for row in rows}) > 1 or any(row.ndim != 2 or not row.size for row in rows):

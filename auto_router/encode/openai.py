@@ -220,14 +220,14 @@ class OpenAIEncoder(RemoteEncoder):
             raise EncoderError(
                 f"{self.name} {self.url} answered without embeddings ({type(error).__name__}: {error})"
             ) from error
-        if len(rows) != count or len({row.shape for row in rows}) > 1 or rows[0].ndim != 1:
+        if len(rows) != count or len({row.shape for row in rows}) > 1 or rows[0].ndim != 1 or not rows[0].size:
             shapes = sorted({row.shape for row in rows})
             raise EncoderError(f"{where} answered {count} item(s) with {len(rows)} vectors of {shapes} values")
         first = min((place for place in places if isinstance(place, int)), default=None)
         if first is None:  # it says nothing of the order: that of the request
             return np.stack(rows)
         if first not in (0, 1) or sorted(places, key=str) != sorted(range(first, first + count), key=str):
-            raise EncoderError(f"{where} numbered {count} vector(s) {places[:8]}: it is not told which is whose")
+            raise EncoderError(f"{where} numbered {count} vector(s) {str(places[:8])[:200]}: it is not told which is whose")
         return np.stack([row for _, row in sorted(zip(places, rows, strict=True), key=lambda pair: pair[0])])
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -305,7 +305,16 @@ def _vector(value: Any) -> Array:
         return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4").astype(np.float32)
     if not isinstance(value, list):
         raise TypeError(f"an embedding of type {type(value).__name__}")
-    return np.asarray(value, dtype=np.float32)
+    return read_numbers(value)
+
+
+def read_numbers(value: Any) -> Array:
+    """Return numbers of a service's JSON as float32, those beyond it as infinite. Raises TypeError or ValueError for others."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf" or not numbers.size:  # a whole number beyond 64 bits is an object
+        raise TypeError(f"no numbers but {str(value)[:60]}")
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def _words(error: Exception) -> str:

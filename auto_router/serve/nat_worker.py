@@ -120,7 +120,12 @@ async def note_response(http: Request) -> Response:
         body = await _body(http)
         if not all(isinstance(body.get(name), str) and body[name] for name in ("id", "model")):
             raise DataError('the body must be {"id": the response\'s id, "model": the model that made it}')
-        for service in SERVICES:
+        # What is no model of ours is not kept: a client could fill the memory with it.
+        knowing = [service for service in SERVICES if body["model"] in service.known_models]
+        if not knowing:
+            names = sorted({name for service in SERVICES for name in service.known_models})
+            raise DataError(f"model {body['model'][:60]!r} is none that can be chosen: {', '.join(names)}")
+        for service in knowing:
             await service.note_response(body["id"], body["model"])
     except DataError as error:
         return _refusal(error)

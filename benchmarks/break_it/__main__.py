@@ -25,8 +25,11 @@ PARTS = {
     "kills": "Stage 1: kill -9, SIGTERM and SIGINT at random moments in every kind of run",
     "folders": "Stage 1: full and read-only disks, damaged, locked and foreign journals, two runs at once",
     "artifacts": "Routers of strangers: damaged bytes, and whole containers with odd tensors, numbers and names",
-    "encode": "Stage 2: image bombs, records that name files and hosts, files too wide and too deep",
+    "encode": "Stage 2: image bombs, records that name files and hosts, odd files, lying encoders, kill -9",
+    "pages": "Report, audit page and model card with markup in every field, opened in Chromium",
+    "supply": "What is fetched: weights that were changed, what a first use looks up, pins and licences",
     "verdicts": "Stage 1: answers of a megabyte that are built to hurt the rules",
+    "servers": "Both servers: odd requests, slow callers, faults of all below them (from --seconds 300: 200 callers, 60 s)",
     "endpoints": "Stage 1: endpoints that trickle, flood, reset, lie, redirect, and echo the key",
 }
 

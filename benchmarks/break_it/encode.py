@@ -29,6 +29,7 @@ from auto_router.data.images import image_bytes, image_size, pixels
 from auto_router.data.records import iter_records
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 from auto_router.errors import RouterError
+from break_it import lying_encoders
 from break_it.tally import Tally
 
 LIMIT_S, MAX_GROWTH = 20.0, 600 * 2**20
@@ -258,6 +259,8 @@ def odd_files(folder: Path) -> Iterator[Path]:
 
 
 def attack(tally: Tally, seconds: float, seed: int) -> None:
+    lying_encoders.attack_lies(tally)
+    lying_encoders.attack_kills(tally, random.Random(seed))
     watch, until = Watch(), time.monotonic() + seconds
     warnings.simplefilter("ignore", UserWarning)  # of Pillow, about damaged EXIF data
     with tempfile.TemporaryDirectory() as place:

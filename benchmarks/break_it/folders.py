@@ -147,7 +147,7 @@ DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
     "a newer format": lambda journal, rng: _set(journal, "PRAGMA user_version = 99"),
     "format 1": lambda journal, rng: _set(
         journal, "DROP INDEX by_question", "ALTER TABLE exchanges DROP COLUMN question",
-        "ALTER TABLE exchanges DROP COLUMN body", "PRAGMA user_version = 1",
+        "ALTER TABLE exchanges DROP COLUMN body", "ALTER TABLE exchanges DROP COLUMN digest", "PRAGMA user_version = 1",
     ),
     "requests no JSON": lambda journal, rng: _set(journal, "UPDATE exchanges SET request = '{nonsense'"),
     "requests of another form": lambda journal, rng: _set(journal, "UPDATE exchanges SET request = '[1]', question = NULL"),
@@ -168,6 +168,16 @@ DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
         journal, "UPDATE exchanges SET cost_usd = 'much', lost_usd = 'x', tries = 'y', prompt_tokens = 'z', latency_s = 'q'"
     ),
     "costs beyond reason": lambda journal, rng: _set(journal, "UPDATE exchanges SET cost_usd = 9e999, lost_usd = -9e999"),
+    "format 3": lambda journal, rng: _set(
+        journal, "ALTER TABLE exchanges DROP COLUMN digest", "DROP TABLE damaged", "PRAGMA user_version = 3"
+    ),
+    "another answer in a row": lambda journal, rng: _set(
+        journal, f"UPDATE exchanges SET body = replace(body, '{ANSWER}', 'forty-one'), text = 'forty-one' WHERE rowid = 2"
+    ),
+    "a body and a price changed": lambda journal, rng: _set(
+        journal, "UPDATE exchanges SET body = 'x' WHERE rowid = 1", "UPDATE exchanges SET cost_usd = 1e30 WHERE rowid = 2"
+    ),
+    "no checksums": lambda journal, rng: _set(journal, "UPDATE exchanges SET digest = NULL"),
     "bits flipped": _flip,
     "left with a WAL": lambda journal, rng: _leave_wal(journal),
     "beside another's WAL": _foreign_wal,

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.journal import JOURNAL_NAME, request_key
+from auto_router.collect.exchange import request_key
+from auto_router.collect.journal import JOURNAL_NAME
 from auto_router.collect.judge import judge_messages, verdict_id
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.collect.source import Question

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from auto_router.collect import journal as journal_module
 from auto_router.collect.endpoint import Response, digest_images, user_message
-from auto_router.collect.journal import Exchange, Journal, request_key
+from auto_router.collect.exchange import Exchange, request_key
+from auto_router.collect.journal import Journal
 from auto_router.collect.replay import load_recording
 from auto_router.errors import DataError
 from tests.helpers import png
@@ -149,6 +150,76 @@ def test_a_full_disk_is_waited_for_and_then_one_error(tmp_path: Path, monkeypatc
             asyncio.run(run(journal, range(100, 150), room=60))
         # All or none, and what was there is still there.
         assert len(list(journal.rows())) == 50
+
+
+def change(path: Path, *statements: str) -> None:
+    with sqlite3.connect(path) as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "change_of",
+    [
+        "text = 'other'", "body = 'x'", "text = CAST(x'ff' AS TEXT)", "request = '{nonsense'", "key = 'k'", "address = 'there'",
+        "prompt_tokens = 11", "cost_usd = 9e99", "cost_usd = 'much'", "tries = 7", "digest = NULL", "finish_reason = NULL",
+        "written = ''",
+    ],
+)  # fmt: skip
+def test_a_row_that_is_not_what_was_written_counts_as_not_there(tmp_path: Path, change_of: str) -> None:
+    path, answer = tmp_path / "j.sqlite", Response("a", 10, 2, "stop", 0.5)
+    with Journal(path) as journal:
+        journal.put(*(Exchange(request(str(n)), answer, cost_usd=1.0) for n in range(5)))
+    change(path, f"UPDATE exchanges SET {change_of} WHERE rowid = 2")
+    for warnings in (1, 0):  # told once
+        with Journal(path) as journal:
+            assert len(journal.warnings) == warnings
+            assert [journal.get(request(str(n))) for n in range(5)] == [answer, None, answer, answer, answer]
+            assert 4 <= journal.spent() <= 5
+            assert len(list(journal.rows())) == 4
+            assert journal.highest([""], "m") == (2, 1.0)
+    with Journal(path) as journal:
+        journal.put(Exchange(request("1"), answer, cost_usd=1.0))
+        assert journal.get(request("1")) == answer
+
+
+def test_a_journal_that_something_else_wrote_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        journal.put(*(Exchange(request(str(n)), Response("a")) for n in range(50)))
+    change(path, "UPDATE exchanges SET text = 'other' WHERE rowid > 20")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="30 of 50 answers are not what was written"):
+        Journal(path)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_of_the_version_before_gets_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        journal.put(*(Exchange(request(str(n)), Response("a")) for n in range(50)))
+    change(path, "ALTER TABLE exchanges DROP COLUMN digest", "DROP TABLE damaged", "PRAGMA user_version = 3")
+    with Journal(path) as journal:
+        assert (journal.warnings, journal.get(request("7"))) == ([], Response("a"))
+    change(path, "UPDATE exchanges SET text = 'b' WHERE rowid = 1")
+    with Journal(path) as journal:
+        assert (len(journal.warnings), journal.get(request("0"))) == (1, None)
+
+
+def test_an_index_that_names_another_row_finds_no_answer_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with Journal(path) as journal:
+        journal.put(*(Exchange(request(str(n)), Response(f"answer {n}")) for n in range(9)))
+    data = path.read_bytes()
+    keys = [request_key(request(str(n))).encode() for n in (3, 4)]
+    assert all(data.count(key) > 1 for key in keys)  # in the table and in an index
+    for key, other in (keys, keys[::-1]):
+        place = max(range(len(data)), key=lambda at, key=key: data.startswith(key, at) * at)  # type: ignore[misc]
+        path.write_bytes(data[:place] + other + data[place + len(key) :])
+        with Journal(path) as journal:
+            assert journal.warnings
+            assert [journal.get(request(str(n))) for n in range(9)] == [Response(f"answer {n}") for n in range(9)]
 
 
 def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from auto_router.assess.health import find_one_sided
-from auto_router.collect.journal import JOURNAL_NAME, request_key
+from auto_router.collect.exchange import request_key
+from auto_router.collect.journal import JOURNAL_NAME
 from auto_router.collect.judge import Verdict, judge_messages, verdict_id
 from auto_router.collect.reply import Response
 from auto_router.collect.results import LabelOutcome, average_outcomes

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from auto_router.collect import replay, runner
 from auto_router.collect.endpoint import Response, user_message
-from auto_router.collect.journal import Exchange, Journal
+from auto_router.collect.exchange import Exchange
+from auto_router.collect.journal import Journal
 from auto_router.collect.rate_limits import RetryPolicy
 from auto_router.collect.replay import FAULTS, Fault, ReplayServer, check_request, load_recording, recording
 from auto_router.data.pool import PoolModel

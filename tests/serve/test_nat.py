@@ -148,7 +148,8 @@ def test_a_conversation_keeps_its_model(server: Running, client: OpenAI) -> None
 
 def test_a_response_is_continued_by_its_maker(server: Running) -> None:
     assert server.ask("POST", "/route/response", {"id": "resp_1", "model": "poet"})[0] == 204
-    assert server.ask("POST", "/route/response", {"id": "resp_1"})[0] == 400
+    for body in ({"id": "resp_1"}, {"id": "resp_1", "model": "nobody"}):
+        assert server.ask("POST", "/route/response", body)[0] == 400
     for given in (MATH, [{"type": "function_call_output", "call_id": "c1", "output": "42"}]):
         said = json.loads(server.ask("POST", "/route", {"input": given, "previous_response_id": "resp_1"})[1])
         assert (said["model"], said["session"], said["ranking"]) == ("poet", "pinned", ["poet"])

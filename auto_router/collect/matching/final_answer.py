@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 from auto_router.collect.matching.phrases import HEDGE, NEGATION
@@ -36,6 +37,9 @@ _REASONING = [
 _TAGS = [(f"<{name}>", f"</{name}>") for name in _REASONING]
 _TAGS += [("[think]", "[/think]"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|start_thinking|>", "<|end_thinking|>")]
 _TAGS += [("◁think▷", "◁/think▷")]
+_CLOSINGS = [close.encode() for _, close in _TAGS]
+_OPENINGS = tuple(tag.encode() for tag, _ in _TAGS)
+_OPENING = re.compile(b"\n(?:" + b"|".join(map(re.escape, _OPENINGS)) + b")")
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,40}<\|message\|>")
 _KEYS = (
     "answer",
@@ -119,6 +123,7 @@ def well_formed(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+@lru_cache(maxsize=2)  # the rules and a judge ask about the same text
 def strip_reasoning(text: str) -> str | None:
     """Return a response without the reasoning that a model wrote before its answer; None where that was never closed.
 
@@ -136,28 +141,29 @@ def strip_reasoning(text: str) -> str | None:
         return text.strip()
     raw = text.strip().encode("utf-8", "surrogatepass")
     lowered = raw.lower()  # of bytes: no length changes
-    ends = [place + len(close.encode()) for _, close in _TAGS if (place := _last(lowered, close.encode())) >= 0]
-    begin = max(ends, default=0)
+    begin = 0
+    for close in _CLOSINGS if b"/" in lowered or b"end_" in lowered else ():
+        # Only what ends behind the last one found so far is of use: the search is short once there is any.
+        place = _last(lowered, close, max(0, begin - len(close)))
+        begin = max(begin, place + len(close) if place >= 0 else 0)
     if _find_opening(lowered[begin:].strip()) >= 0:
         return None
     rest = raw[begin:].strip() or raw[: max(0, _find_opening(lowered))].strip()
     return rest.decode("utf-8", "surrogatepass")
 
 
-def _last(text: bytes, tag: bytes) -> int:
-    """Return where a tag stands last, unless it is quoted there as code; -1 for nowhere."""
-    place = text.rfind(tag)
+def _last(text: bytes, tag: bytes, begin: int) -> int:
+    """Return where a tag stands last from ``begin`` on, unless it is quoted there as code; -1 for nowhere."""
+    place = text.rfind(tag, begin)
     return -1 if place > 0 and text[place - 1 : place] == b"`" else place
 
 
 def _find_opening(text: bytes) -> int:
     """Return where the first opening tag begins a line; -1 for nowhere: one in the middle of a line is talked about."""
-    tags = [tag.encode() for tag, _ in _TAGS]
-    return (
-        0
-        if text.startswith(tuple(tags))
-        else min((place for tag in tags if (place := text.find(b"\n" + tag)) >= 0), default=-1)
-    )
+    if text.startswith(_OPENINGS):
+        return 0
+    found = _OPENING.search(text)
+    return -1 if found is None else found.start()
 
 
 def clip(text: str) -> str:

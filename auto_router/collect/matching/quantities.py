@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 from auto_router.collect.matching.expressions import evaluate
 from auto_router.collect.matching.numerals import plain_numbers, words_to_digits
@@ -128,16 +129,20 @@ def parse_quantity(text: str) -> Quantity | None:
 
 
 def find_quantities(text: str) -> Iterator[Occurrence]:
-    """Yield the quantities of a text whose numbers are written plainly (:func:`plain_numbers`), at most ``MAX_NUMBERS``."""
-    position = 0
-    for _ in range(MAX_NUMBERS):
-        occurrence = _read(_PROSE_NUMBER, text, position)
-        if occurrence is None:
-            return
-        yield occurrence
+    """Return the quantities of a text whose numbers are written plainly (:func:`plain_numbers`), at most ``MAX_NUMBERS``."""
+    return iter(_read_all(text))
+
+
+@lru_cache(maxsize=128)  # a sentence is read by several rules, and an option beside each answer
+def _read_all(text: str) -> tuple[Occurrence, ...]:
+    position, found = 0, list[Occurrence]()
+    while len(found) < MAX_NUMBERS and (occurrence := _read(_PROSE_NUMBER, text, position)) is not None:
+        found.append(occurrence)
         position = max(occurrence.end, occurrence.start + 1)
+    return tuple(found)
 
 
+@lru_cache(maxsize=1024)
 def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
     """Are two quantities the same? None where the writing leaves it open: a rounding, a missing unit, a second reading."""
     if found.unit.dimension == "percent" or expected.unit.dimension == "percent":

@@ -220,10 +220,10 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
     if _alternatives(text, found, coordinated=True):
         return UNCLEAR
     for patterns, wanted in (((_NAME, _NEAR), False), ((_ADJUNCT,), False), ((_VERB,), True)):
-        if _distinct(found) > 1:
+        if _differ(found):
             kept = [o for o in found if any(pattern.search(text[: o.start]) for pattern in patterns) is wanted]
             found = kept or found
-    if _distinct(found) != 1 or any(o.partial for o in found):
+    if not found or _differ(found) or any(o.partial for o in found):
         return UNCLEAR
     one = found[-1]
     before, after = text[: one.start], text[one.end :]
@@ -253,12 +253,9 @@ def _without_asides(text: str) -> str:
     return cut if any(char.isdigit() for char in cut) else text
 
 
-def _distinct(found: list[Occurrence]) -> int:
-    values: list[Quantity] = []
-    for occurrence in found:
-        if not any(same_quantity(occurrence.quantity, value) for value in values):
-            values.append(occurrence.quantity)
-    return len(values)
+def _differ(found: list[Occurrence]) -> bool:
+    """Whether not all quantities are the same."""
+    return any(not same_quantity(one.quantity, found[0].quantity) for one in found[1:])
 
 
 def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False) -> bool:

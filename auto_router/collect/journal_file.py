@@ -1,0 +1,150 @@
+"""The journal's file: its tables, how files of older formats become one, and a checksum in each row.
+
+SQLite has no checksum of its own: a bit that a disk turns inside an answer would be another answer. A row whose checksum does
+not hold is moved to the table ``damaged``: it counts as not there and is asked again, what it cost stays counted. Where many do
+not hold, something else wrote the file, and it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from auto_router.collect.exchange import ROW_COLUMNS, Exchange, load_request, unlimited_key
+from auto_router.collect.reply import Response
+from auto_router.errors import DataError
+
+FORMAT = 4
+MAX_DAMAGED, MAX_DAMAGED_SHARE = 20, 0.1  # rows, and of all rows: what is more than both is no accident of a disk
+_ADDED = {"cached_tokens": "INTEGER", "billed_usd": "REAL", "body": "TEXT", "question": "TEXT"}  # in format 2
+_ADDED |= {"discount": "REAL NOT NULL DEFAULT 0"}  # in format 3
+_ADDED |= {"digest": "BLOB"}  # in format 4
+_SCHEMA = f"""CREATE TABLE IF NOT EXISTS exchanges (
+    key TEXT NOT NULL, address TEXT NOT NULL, role TEXT NOT NULL, request TEXT NOT NULL,
+    text TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, finish_reason TEXT, latency_s REAL, error TEXT,
+    settled INTEGER NOT NULL, cost_usd REAL, lost_usd REAL NOT NULL, tries INTEGER NOT NULL,
+    written TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+    {", ".join(f"{name} {kind}" for name, kind in _ADDED.items())}, PRIMARY KEY (key, address))"""
+# What earlier tries and answers cost stays counted when the question is answered anew; no failure takes an answer's place.
+_WORSE = "excluded.error IS NOT NULL AND exchanges.error IS NULL"
+_SET = [f"{c} = CASE WHEN {_WORSE} THEN exchanges.{c} ELSE excluded.{c} END" for c in ROW_COLUMNS[2:-2]]
+_MARKS = ", ".join("?" * len(ROW_COLUMNS))
+_PUT = (
+    f"INSERT INTO exchanges ({', '.join(ROW_COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT (key, address) DO UPDATE SET "
+    f"{', '.join(_SET)}, written = excluded.written, tries = tries + excluded.tries, lost_usd = lost_usd + "
+    f"excluded.lost_usd + coalesce(CASE WHEN {_WORSE} THEN excluded.cost_usd ELSE exchanges.cost_usd END, 0)"
+)
+_SUMMED = [*ROW_COLUMNS, "written"]
+_DIGEST = f"row_digest({' || '.join(f'typeof({c})' for c in _SUMMED)}, {', '.join(f'CAST({c} AS BLOB)' for c in _SUMMED)})"
+_SEAL = f"UPDATE exchanges SET digest = {_DIGEST}"
+_COST = "coalesce(cost_usd, 0) + coalesce(lost_usd, 0)"
+_KEPT = ("key", "address", "role", "request", "text", "error", "body")  # of a damaged row, byte for byte
+# Batches at a provider whose results are not here yet (:mod:`auto_router.collect.batch_store`), and what was put into them.
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS batches (
+    name TEXT PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, parameters TEXT NOT NULL, discount REAL NOT NULL,
+    held_usd REAL NOT NULL, size INTEGER NOT NULL, file_id TEXT, batch_id TEXT,
+    written TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))""",
+    "CREATE TABLE IF NOT EXISTS batch_items (name TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, "
+    "PRIMARY KEY (name, key)) WITHOUT ROWID",
+    f"CREATE TABLE IF NOT EXISTS damaged ({', '.join(f'{name} BLOB' for name in _KEPT)}, usd REAL NOT NULL)",
+)
+
+
+def prepare_file(database: sqlite3.Connection, path: Path) -> list[str]:
+    """Make ``database`` a journal of this format, whole; return a line for whoever runs it about each damage that was mended.
+
+    Raises:
+        DataError: a newer version wrote it, or it is damaged beyond that; it is left as it is.
+        sqlite3.DatabaseError, ValueError, TypeError, RecursionError: what is stored cannot be read.
+    """
+    database.create_function("row_digest", -1, _digest, deterministic=True)
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > FORMAT:
+        raise DataError(f"journal {path} has format {version}, this version reads up to {FORMAT}; update Auto-Router")
+    _migrate(database, version)
+    return _mend(database, path)
+
+
+def put_rows(database: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    """Write rows of :meth:`Exchange.row`, each with its checksum."""
+    database.executemany(_PUT, rows)
+    database.executemany(f"{_SEAL} WHERE key = ? AND address = ?", [row[:2] for row in rows])
+
+
+def _digest(kinds: str, *parts: bytes | None) -> bytes:
+    """Return what is stored as a row's checksum, from its types and its values as bytes."""
+    found = hashlib.blake2b(kinds.encode(), digest_size=8)
+    for part in parts:
+        if part is not None:
+            found.update(b"%d:" % len(part) + part)
+    return found.digest()
+
+
+def _migrate(database: sqlite3.Connection, version: int) -> None:
+    database.execute(_SCHEMA)
+    there = {row[1] for row in database.execute("PRAGMA table_info(exchanges)")}
+    for name in [name for name in _ADDED if name not in there]:  # format 1
+        database.execute(f"ALTER TABLE exchanges ADD COLUMN {name} {_ADDED[name]}")
+    database.execute("CREATE INDEX IF NOT EXISTS by_question ON exchanges (question)")
+    for table in _TABLES:
+        database.execute(table)
+    if version == FORMAT:
+        return
+    if "question" not in there:
+        rows = database.execute("SELECT request, rowid FROM exchanges").fetchall()
+        keys = [(unlimited_key(load_request(request)), row) for request, row in rows]
+        database.executemany("UPDATE exchanges SET question = ? WHERE rowid = ?", keys)
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
+        # Format 0 knew no address; its answers are taken for any.
+        answers = database.execute("SELECT request, answer FROM answers").fetchall()
+        put_rows(database, [Exchange(load_request(r), Response(**json.loads(answer))).row() for r, answer in answers])
+        database.execute("DROP TABLE answers")
+    # Nobody can tell any more what a disk did to rows without a checksum: they are taken as they are.
+    database.execute(f"{_SEAL} WHERE digest IS NULL")
+    database.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _mend(database: sqlite3.Connection, path: Path) -> list[str]:
+    lines = []
+    is_whole = _is_whole(database)
+    if not is_whole:  # an index that disagrees with its table would find another row
+        if not database.in_transaction:
+            database.execute("BEGIN IMMEDIATE")
+        database.execute("REINDEX")
+        lines.append(f"journal {path}: its index was damaged and is made anew; what is not found is asked again")
+    damaged = database.execute(f"SELECT rowid FROM exchanges WHERE digest IS NOT {_DIGEST}").fetchall()
+    if damaged:
+        (count,) = database.execute("SELECT count(*) FROM exchanges").fetchone()
+        if len(damaged) > max(MAX_DAMAGED, MAX_DAMAGED_SHARE * count):
+            raise DataError(
+                f"journal {path} is damaged ({len(damaged)} of {count} answers are not what was written); put a copy of before "
+                "in its place, or move it away to start anew"
+            )
+        _set_aside(database, damaged)
+        lines.append(
+            f"journal {path}: {len(damaged)} of {count} answers are not what was written (a fault of the disk?); they are set "
+            "aside and asked again"
+        )
+    if not is_whole and not _is_whole(database):
+        raise DataError(f"journal {path} is damaged; put a copy of before in its place, or move it away to start anew")
+    return lines
+
+
+def _set_aside(database: sqlite3.Connection, rows: Sequence[tuple[int]]) -> None:
+    """Move rows to the table ``damaged``; none counts as dearer than the dearest whole one."""
+    marks = ", ".join(str(row) for (row,) in rows)
+    whole = f"SELECT coalesce(max({_COST}), 0) FROM exchanges WHERE rowid NOT IN ({marks})"
+    columns = ", ".join(f"CAST({name} AS BLOB)" for name in _KEPT)
+    database.execute(
+        f"INSERT INTO damaged SELECT {columns}, max(0.0, min(coalesce({_COST}, 0), ({whole}))) FROM exchanges "
+        f"WHERE rowid IN ({marks})"
+    )
+    database.execute(f"DELETE FROM exchanges WHERE rowid IN ({marks})")
+
+
+def _is_whole(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
