@@ -34,7 +34,7 @@ TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f41157
 WINDOW_TOKENS = 256  # the length all-MiniLM-L6-v2 was tuned for, [CLS] and [SEP] included
 OVERLAP_TOKENS = 32
 SIDE = 224
-INSTALL = "pip install -r requirements.txt"
+REINSTALL = "pip install -r requirements.txt"
 IMAGES_AT_ONCE = 8  # as few texts are encoded at once, so are pictures
 
 
@@ -86,7 +86,7 @@ def _prepare(image: bytes) -> Array:
     return ((np.asarray(resized, dtype=np.float32) - 127.0) / 128.0).transpose(2, 0, 1)
 
 
-def package_file(package: str, inside: str, sha256: str, install: str = INSTALL) -> Path:
+def package_file(package: str, inside: str, sha256: str, install: str = REINSTALL) -> Path:
     """Return a file of an installed package, read as data. Raises EncoderError where it is another, which ``install`` mends."""
     try:
         path = Path(str(distribution(package).locate_file(inside)))
@@ -95,7 +95,7 @@ def package_file(package: str, inside: str, sha256: str, install: str = INSTALL)
     return check_file(path, package, sha256, install)
 
 
-def check_file(path: Path, package: str, sha256: str, install: str = INSTALL) -> Path:
+def check_file(path: Path, package: str, sha256: str, install: str = REINSTALL) -> Path:
     """Return the path, whose content is the pinned one. Raises EncoderError where it is not."""
     if not path.is_file() or sha256_of(path) != sha256:
         raise EncoderError(f"{path.name} of package {package} is missing or not the pinned file (sha256 {sha256}): {install}")
