@@ -3,8 +3,9 @@
     python scripts/try_wheel.py --artifacts router_artifacts                   # python3.11, 3.12 and 3.13, where they are here
     python scripts/try_wheel.py --python ~/.pyenv/versions/3.13.0/bin/python   # this one
 
-Each environment holds the wheel and what it needs, no more. From an empty folder it is asked for the command's help and a decision of
-the artifact (make demo makes one), for pip's own check, and for the time to import. Exit 1 where a check fails, or no Python is here.
+Each environment holds the wheel and what it needs, no more. From an empty folder it is asked for the command's help and a
+decision of the artifact (make demo makes one), for pip's own check, and for the time to import. Exit 1 where a check fails, or
+no Python is here.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ IMPORTS = 5  # the fastest counts: it is the machine's other work that makes the
 
 OWN_SETTINGS = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")  # of the caller's environment
 
-TIME_IMPORT = (
-    "import time; start = time.perf_counter(); from auto_router import ModelRouter; print(time.perf_counter() - start)"
-)
+TIME_IMPORT = """
+import time
+start = time.perf_counter()
+from auto_router import ModelRouter
+print(time.perf_counter() - start)
+"""
 TOP_NAMES = """
 from importlib.metadata import files
 tops = {file.parts[0] for file in files("auto-router")}
@@ -72,7 +76,7 @@ def megabytes(folder: Path) -> float:
 
 
 def try_wheel(wheel: Path, python: str, artifacts: Path, folder: Path) -> dict[str, tuple[str, bool]]:
-    """Return what was seen in a clean environment of this Python, and whether it is as it should be, by the name of the check."""
+    """Return for each check what was seen in a clean environment of this Python, and whether it is as it should be."""
     environment, used = folder / "environment", folder / "used"
     used.mkdir(parents=True)
     run([python, "-m", "venv", str(environment)], used)

@@ -14,7 +14,7 @@ import yaml
 from auto_router.assess import tables
 from auto_router.decide import eligibility, rule
 from auto_router.decide.operating_points import PROMISES
-from tests.checkout import ROOT
+from tests.checkout import PAGES, ROOT
 
 HARD = "The operationalisation of heterogeneous infrastructural interdependencies necessitates considerable organisational " * 3
 
@@ -62,16 +62,20 @@ def test_the_glossary_has_every_word_that_a_user_meets() -> None:
     assert [word for word in sorted(words) if word not in text] == []
 
 
-def test_a_diagram_becomes_lines_of_text() -> None:
-    graph = "graph LR\n    A[your prompt<br>and images] --> B{who?} -- one can --> C[a model]\n    B --> D[the best]\n"
-    assert build_docs.draw_as_text(graph) == (
-        "```text\nyour prompt and images → who? —(one can)→ a model\nwho? → the best\n```"
-    )
-
-
 def test_links_point_to_where_the_pages_lie() -> None:
     assert build_docs.turn_links("[a](docs/faq.md#x) [b](CHANGELOG.md)", True) == "[a](faq.md#x) [b](changelog.md)"
     assert build_docs.turn_links("[a](pool.md) [b](../SECURITY.md)", False) == "[a](pool.md) [b](security-reports.md)"
+
+
+def test_diagrams_are_pictures_that_load_nothing_and_say_what_they_show() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    assert not [page for page in pages if "```mermaid" in page], "drawn by a script from the web, or shown as its source"
+    for name in ("how-it-decides", "stages", "labels"):
+        assert any(re.search(rf"!\[[^\]]{{30,}}\]\((docs/)?{name}\.svg\)", page) for page in pages)
+        drawing = (ROOT / "docs" / f"{name}.svg").read_text(encoding="utf-8")
+        assert "<title" in drawing
+        assert "<desc" in drawing
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|<script|href=\"(?!#)", drawing)
 
 
 def test_the_navigation_has_every_page() -> None:

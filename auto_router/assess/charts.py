@@ -1,4 +1,4 @@
-"""The report's interactive charts, made from ``metrics.json`` alone, as Bokeh figures.
+"""The report's interactive charts as Bokeh figures: of ``metrics.json``, and of what the report measures itself.
 
 Colours are named by tags (``fill:blue``), and the page's script sets them from its style sheet, light or dark. Nothing is told
 by colour alone: markers, dashes and hatches differ too.
@@ -21,6 +21,9 @@ from bokeh.models import (
     PrintfTickFormatter,
 )
 from bokeh.plotting import figure
+
+from auto_router.assess.learning_curve import LearningCurve
+from auto_router.assess.rewordings import RewordingEffect
 
 MetricValues = Mapping[str, Any]
 Figures = dict[str, Any]
@@ -49,6 +52,51 @@ def charts(metrics: MetricValues, trials: Sequence[MetricValues] = ()) -> Figure
     if trials:
         found["trials"] = search(trials)
     return found
+
+
+def measured_later(curve: LearningCurve | None, rewordings: Sequence[RewordingEffect]) -> Figures:
+    """Return the figures of what Stage 3 does not measure, where it was measured."""
+    found: Figures = {} if curve is None else {"learning-curve": curve_chart(curve)}
+    shown = [effect for effect in rewordings if effect.prompts]
+    return found | ({"rewordings-chart": flips_chart(shown)} if shown else {})
+
+
+def curve_chart(curve: LearningCurve) -> figure:
+    """What the router gains over the best single model, against the rows that it learned from."""
+    points = [tuple(100 * value for value in curve.gain(size)) for size in range(len(curve.rows))]
+    gains, low, high = ([mean + side * reach for mean, reach in points] for side in (0, -1, 1))
+    plot = _figure(280, "rows learned from", "gain over the best single model, points")
+    source = ColumnDataSource({"x": curve.rows, "y": gains, "low": low, "high": high, "labels": curve.labels})
+    _tag(plot.line([0, int(curve.rows[-1])], [0, 0], line_dash="dashed"), "line:grey")
+    _tag(plot.segment("x", "low", "x", "high", source=source, line_width=2), "line:sky")
+    _tag(plot.line("x", "y", source=source, line_width=2), "line:blue")
+    dots = plot.scatter("x", "y", source=source, size=9)
+    _tag(dots, "fill:blue", "line:ink")
+    _hover(
+        plot, dots, [("rows", "@x"), ("labels", "@labels"), ("gain", "@y{+0.0} points"), ("95 %", "@low{+0.0} to @high{+0.0}")]
+    )
+    return plot
+
+
+def flips_chart(effects: Sequence[RewordingEffect]) -> figure:
+    """Share of choices that flip under each rewording."""
+    names = [effect.rule for effect in effects]
+    flips = [100 * effect.flips for effect in effects]
+    low, high = ([100 * min(1.0, max(0.0, e.flips + side * e.flips_reach)) for e in effects] for side in (-1, 1))
+    plot = _figure(
+        90 + 26 * len(names), "choices that flip, %, with 95 %", "", y_range=FactorRange(factors=names[::-1]),
+        x_range=(0, max(5.0, 1.05 * max(high))),
+    )  # fmt: skip
+    source = ColumnDataSource(
+        {"name": names, "share": flips, "low": low, "high": high, "prompts": [e.prompts for e in effects]}
+    )
+    bars = plot.hbar("name", right="share", height=0.6, source=source)
+    _tag(bars, "fill:sky", "line:ink")
+    _tag(plot.segment("low", "name", "high", "name", source=source, line_width=2), "line:ink")
+    _hover(
+        plot, bars, [("", "@name"), ("flips", "@share{0.0} %"), ("95 %", "@low{0.0} to @high{0.0}"), ("prompts", "@prompts")]
+    )
+    return plot
 
 
 def cost_quality_chart(metrics: MetricValues) -> figure:

@@ -1,8 +1,9 @@
 """The embedded default: MiniLM (text, 384) and EfficientNet-lite0 (pictures, 1280) on onnxruntime.
 
-Both come as packages of the ordinary registry, and the vocabulary lies in ``vocabulary/``. They are pinned by version and checked
-by sha256 before they are loaded, and need no hub, no key and no GPU. Text: all-MiniLM-L6-v2 with int8 weights (Apache-2.0), masked mean of the last hidden
-states. Pictures: global average of the last feature map. CUDA is used where onnxruntime offers it.
+Both come as packages of the ordinary registry, and the vocabulary lies in ``vocabulary/``. They are pinned by version, checked
+by sha256 before they are loaded, and need no hub, no key and no GPU. Text: all-MiniLM-L6-v2 with int8 weights (Apache-2.0),
+masked mean of the last hidden states. Pictures: global average of the last feature map. CUDA is used where onnxruntime offers
+it.
 """
 
 from __future__ import annotations
