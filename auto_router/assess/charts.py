@@ -65,7 +65,7 @@ def curve_chart(curve: LearningCurve) -> figure:
     """What the router gains over the best single model, against the rows that it learned from."""
     points = [tuple(100 * value for value in curve.gain(size)) for size in range(len(curve.rows))]
     gains, low, high = ([mean + side * reach for mean, reach in points] for side in (0, -1, 1))
-    plot = _figure(280, "rows learned from", "gain over the best single model, points")
+    plot = _figure(280, "rows learned from", "gain, points")
     source = ColumnDataSource({"x": curve.rows, "y": gains, "low": low, "high": high, "labels": curve.labels})
     _tag(plot.line([0, int(curve.rows[-1])], [0, 0], line_dash="dashed"), "line:grey")
     _tag(plot.segment("x", "low", "x", "high", source=source, line_width=2), "line:sky")
@@ -211,7 +211,7 @@ def selection(parts: Mapping[str, MetricValues], models: Sequence[str]) -> figur
     if len(often) > len(shown):
         rows["others"] = [100 * sum(part["selection"][m] for m in often[len(shown) :]) for part in largest.values()]
     names = [_unlike(name, number) for number, name in enumerate(largest)]
-    plot = _figure(110 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(factors=names[::-1]), x_range=(0, 100))
+    plot = _figure(150 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(factors=names[::-1]), x_range=(0, 100))
     left = [0.0] * len(names)
     for number, (model, shares) in enumerate(rows.items()):
         right = [a + b for a, b in zip(left, shares, strict=True)]
