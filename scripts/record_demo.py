@@ -39,10 +39,11 @@ STYLE = """
 
 
 class Line(NamedTuple):
-    """One line of the terminal, and the second that it came at."""
+    """One line of the terminal, the second that it came at, and what it is of: ``stage``, ``command``, ``worth`` or nothing."""
 
     second: float
     text: str
+    kind: str = ""
 
 
 def record(command: Sequence[str]) -> Iterator[Line]:
@@ -58,14 +59,16 @@ def record(command: Sequence[str]) -> Iterator[Line]:
 
 def lay_out(lines: Sequence[Line]) -> list[Line]:
     """Return the lines as the terminal shows them: no control codes, none too wide, times with short pauses."""
-    second, before, shown = 1.0, 0.0, [Line(0.0, f"$ {COMMAND}")]
-    for number, (came, text) in enumerate(lines):
+    second, before, shown = 1.0, 0.0, [Line(0.0, f"$ {COMMAND}", "command")]
+    for number, (came, text, _) in enumerate(lines):
         least = 0.5 if number >= len(lines) - MIN_END_LINES else LINE_PAUSE
         second += min(max(came - before, least), MAX_PAUSE)
         before = came
         plain = _CONTROL.sub("", text.rstrip())
-        pieces = [plain] if plain.startswith(("$", " ", "-")) or len(plain) <= COLUMNS else wrap(plain)
-        shown += [Line(second, piece if len(piece) <= COLUMNS else f"{piece[: COLUMNS - 1]}…") for piece in pieces]
+        # A command or a row of a table is cut at the edge; a sentence goes on below.
+        pieces = [plain] if plain.startswith("$") or "  " in plain or len(plain) <= COLUMNS else wrap(plain)
+        cut = (piece if len(piece) <= COLUMNS else f"{piece[: COLUMNS - 1]}…" for piece in pieces)
+        shown += [Line(second, piece, kind_of(plain)) for piece in cut]
     return shown
 
 
@@ -94,8 +97,7 @@ def draw(lines: Sequence[Line]) -> str:
     style = STYLE % {"seconds": seconds, "last": -len(lines) * LINE, "frames": frames}
     bottom = BAR_HEIGHT + ROWS * LINE  # where a line is before it comes
     texts = []
-    for number, (_, text) in enumerate(lines):
-        kind = kind_of(text)
+    for number, (_, text, kind) in enumerate(lines):
         name = f' class="{kind}"' if kind else ""
         texts.append(
             f'<text{name} x="{EDGE:.0f}" y="{bottom + (number + 1) * LINE - 4:.0f}">{escape(text)}</text>' if text else ""

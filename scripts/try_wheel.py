@@ -70,9 +70,8 @@ def version_of(python: str) -> str | None:
 
 
 def megabytes(folder: Path) -> float:
-    """Return what the files under a folder take; pip, which every environment has, is left out."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sum(path.stat().st_size for path in files if not path.relative_to(folder).parts[0].startswith("pip")) / 1e6
+    """Return what an environment takes on disk, its pip included: as ``du -sm`` and docs/peers.md count it."""
+    return sum(path.lstat().st_blocks * 512 for path in [folder, *folder.rglob("*")]) / 2**20
 
 
 def try_wheel(wheel: Path, python: str, artifacts: Path, folder: Path) -> dict[str, tuple[str, bool]]:
@@ -82,14 +81,13 @@ def try_wheel(wheel: Path, python: str, artifacts: Path, folder: Path) -> dict[s
     run([python, "-m", "venv", str(environment)], used)
     inside = str(environment / "bin" / "python")
     run([inside, "-m", "pip", "install", "--quiet", str(wheel)], used)
-    (site,) = (environment / "lib").glob("python*/site-packages")
     for file in sorted(artifacts.glob("nn_router.*")):
         shutil.copy(file, used / file.name)
     command = str(environment / "bin" / "auto-router")
     help_text, checked = run([command, "--help"], used), run([inside, "-m", "pip", "check"], used)
     decided = run([command, "route", PROMPT, "--router", "nn_router.pth", "--quiet"], used)
     tops, typed, torch = (run([inside, "-c", code], used) for code in (TOP_NAMES, IS_TYPED, HAS_TORCH))
-    size = megabytes(site)
+    size = megabytes(environment)
     seconds = min(float(run([inside, "-c", TIME_IMPORT], used)) for _ in range(IMPORTS))
     return {
         "auto-router --help": (help_text.splitlines()[0], help_text.startswith("usage: auto-router")),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import build_docs
 import pytest
 import readability
+import record_demo
 import yaml
 
 from auto_router.assess import tables
@@ -76,6 +78,33 @@ def test_diagrams_are_pictures_that_load_nothing_and_say_what_they_show() -> Non
         assert "<title" in drawing
         assert "<desc" in drawing
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|<script|href=\"(?!#)", drawing)
+
+
+def test_the_recording_shows_every_line_in_its_time_and_is_a_picture_alone() -> None:
+    came = [
+        (0.5, "\x1b[1m== Stage 1 <&>\x1b[0m"),
+        (60.0, "  a table " + "x" * 200),
+        (60.0, "done in 9 s. It is " + "worth it " * 20),
+        (60.1, ""),
+    ]
+    lines = record_demo.lay_out([record_demo.Line(second, f"{text}\n") for second, text in came])
+    assert [line.text for line in lines[:2]] == [f"$ {record_demo.COMMAND}", "== Stage 1 <&>"]
+    assert max(len(line.text) for line in lines) <= record_demo.COLUMNS
+    seconds = [line.second for line in lines]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] < 5, "a minute's pause is cut short"
+    assert record_demo.worth_of(lines) == f"done in 9 s. It is {'worth it ' * 20}".strip()
+    drawing = ElementTree.fromstring(record_demo.draw(lines))
+    shown = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert shown[1:] == [line.text for line in lines if line.text]
+
+
+def test_the_committed_recording_ends_with_the_worth_and_the_next_commands() -> None:
+    drawing = ElementTree.parse(ROOT / "docs" / "demo.svg")
+    texts = [element.text or "" for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "next:" in texts
+    assert any(text.startswith("done in") for text in texts[-8:])
+    assert not {element.tag.split("}")[1] for element in drawing.iter()} & {"script", "image", "foreignObject", "a"}
 
 
 def test_the_navigation_has_every_page() -> None:

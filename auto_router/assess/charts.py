@@ -117,17 +117,17 @@ def cost_quality_chart(metrics: MetricValues) -> figure:
         plot.xaxis.ticker = _log_ticks(min(costs) * PER_1000, max(costs) * PER_1000)
     last = max(costs)
     for name, corners, colour, dash in (
-        ("zero router: mixtures of single models", found["zero_router_hull"], "grey", "dashed"),
-        ("router: hull of its settings", found["hull"], "blue", "solid"),
+        ("mixtures of single models", found["zero_router_hull"], "grey", "dashed"),
+        ("the router at its settings", found["hull"], "blue", "solid"),
     ):
         line = [*corners, [max(last, corners[-1][0]), corners[-1][1]]] if corners else []
         source = _source({f"{cost:.9g}": (cost, quality) for cost, quality in line})
         _tag(plot.line("x", "y", source=source, line_width=2, line_dash=dash, legend_label=name), f"line:{colour}")
     curve = {f"a setting of the router ({i})": place for i, place in enumerate(found["curve"])}
     for label, places, marker, size, colour in (
-        ("each setting", curve, "dot", 10, "blue"),
+        ("settings", curve, "dot", 10, "blue"),
         ("single models", singles, "circle", 10, "orange"),
-        ("oracle: cheapest right model", oracle, "star", 18, "green"),
+        ("oracle", oracle, "star", 18, "green"),
         ("router as served", served, "square", 14, "blue"),
         ("operating points", points, "diamond", 13, "red"),
     ):
