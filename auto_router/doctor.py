@@ -29,13 +29,13 @@ from auto_router.route.router import ModelRouter
 from auto_router.terminal import add_flags, capture_output
 
 OK, MISSING, WRONG = "ok", "missing", "wrong"
-PACKAGES = {  # what tells whether an extra is installed
-    "collect": "datasets",
-    "train": "sklearn",
-    "images": "onnx",
-    "clip-server": "clip_client",
-    "litellm": "litellm",
-    "nat": "nat",
+PACKAGES = {  # what tells whether an extra is installed, and what to do where it is needed
+    "collect": ("datasets", "to ask models: pip install 'auto-router[collect]'"),
+    "train": ("sklearn", "to train: pip install 'auto-router[train]'"),
+    "images": ("onnx", "to make the image encoder, once: pip install 'auto-router[images]'"),
+    "clip-server": ("clip_client", "for a clip-server: pip install 'auto-router[clip-server]'"),
+    "litellm": ("litellm", "to serve, in an environment of its own: make setup-litellm"),
+    "nat": ("nat", "for NeMo Agent Toolkit, in an environment of its own: make setup-nat"),
 }
 MIN_FREE_GB = 2.0
 CONNECT_SECONDS = 5.0
@@ -68,9 +68,9 @@ def check_machine() -> Iterator[Check]:
     writable = os.access(cache, os.W_OK)
     advice = "" if writable else "name a folder that can be written in AUTO_ROUTER_CACHE"
     yield Check("cache folder", OK if writable else WRONG, str(cache_folder()), advice)
-    for extra, package in PACKAGES.items():
+    for extra, (package, advice) in PACKAGES.items():
         there = importlib.util.find_spec(package) is not None
-        yield Check(f"extra {extra}", OK if there else MISSING, package, "" if there else f"pip install 'auto-router[{extra}]'")
+        yield Check(f"extra {extra}", OK if there else MISSING, package, "" if there else advice)
 
 
 def check_pool(path: Path, endpoints: bool = False) -> Iterator[Check]:
@@ -143,8 +143,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with capture_output(arguments) as result:
         checks = [*check_machine(), *check_pool(arguments.pool, arguments.endpoints), *check_router(arguments.router)]
         print(tabulate(checks, headers=["check", "state", "found", "what to do"], maxcolwidths=[None, None, 50, 60]))
+        wrong = [check.what for check in checks if check.state == WRONG]
+        print(
+            f"\n{'wrong: ' + ', '.join(wrong) if wrong else 'nothing is wrong; what is missing matters only where you need it'}"
+        )
         result |= {"checks": [check._asdict() for check in checks]}
-    if any(check.state == WRONG for check in checks):
+    if wrong:
         sys.exit(1)
 
 
