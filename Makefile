@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 # Modules are compiled when they are first imported (see "install"), which must be kept: else every process does it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: docs setup-docs setup setup-nat setup-litellm setup-frameworks setup-ray setup-supply audit sbom demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
+.PHONY: docs wheel-check setup-docs setup setup-nat setup-litellm setup-frameworks setup-ray setup-supply audit sbom demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
@@ -61,6 +61,10 @@ notebooks: setup
 
 demo: $(VENV)/.pipeline
 	$(PY) examples/quickstart/demo.py
+
+# The wheel in clean environments of every Python that is here; PYTHONS="python3.11 python3.13" names others.
+wheel-check: setup
+	$(PY) scripts/try_wheel.py $(if $(PYTHONS),--python $(PYTHONS))
 
 check: setup
 	$(VENV)/bin/ruff check .

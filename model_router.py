@@ -47,7 +47,7 @@ EXAMPLES = """examples:
   python model_router.py "Explain quantum computing"
   python model_router.py "What is in this picture?" --image photo.jpg --cost gpt-5-chat=1.0 --threshold gpt-5-chat=0.7
   python model_router.py "Explain quantum computing" --operating-point economy
-  model=$(python model_router.py "Explain quantum computing" --quiet --json | jq -r .model)"""
+  model=$(python model_router.py "Explain quantum computing" --quiet)"""
 
 
 def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, float]:
@@ -82,7 +82,7 @@ def decision_table(decision: Decision) -> str:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Stage 4: route one prompt and show the decision.", epilog=EXAMPLES)
-    add_flags(parser)
+    add_flags(parser, quiet="print the chosen model's name alone (with --json: the JSON alone)")
     parser.add_argument("prompt", help="the prompt; always taken as text, whatever it looks like")
     parser.add_argument("--image", type=Path, action="append", default=[], help="an image file; repeat for several")
     parser.add_argument("--router", type=Path, default=Path("router_artifacts/nn_router.pth"), help="the artifact")
@@ -101,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     with capture_output(arguments) as result:
         result |= route(arguments)
+    if arguments.quiet and not arguments.json:
+        print(result["model"])
 
 
 def route(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +118,8 @@ def route(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     decision = router.decide(arguments.prompt, arguments.image)
     print(decision_table(decision))
-    cost = "" if decision.cost is None else f", cost {decision.cost:g}"
+    unit = "" if arguments.cost else "USD "  # costs of one's own are in any unit
+    cost = "" if decision.cost is None else f", expected cost {unit}{decision.cost:.3g}"
     print(f"{decision.model}  ({decision.reason.replace('_', ' ')}{cost})")
     return decision.to_dict()
 

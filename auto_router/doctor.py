@@ -1,6 +1,7 @@
 """Is everything there that routing and labelling need? ``auto-router doctor``.
 
-Looks, and changes nothing: no endpoint is asked (``prepare_hf_data.py --dry-run`` does that) and no key is shown.
+Looks, and changes nothing, and shows no key. With ``--endpoints`` it also knocks: it connects to each host of the pool and
+sends nothing, neither key nor question (``prepare_hf_data.py --dry-run`` asks a small one).
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import argparse
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from tabulate import tabulate
 
@@ -26,19 +29,21 @@ from auto_router.route.router import ModelRouter
 from auto_router.terminal import add_flags, capture_output
 
 OK, MISSING, WRONG = "ok", "missing", "wrong"
-PACKAGES = {  # what tells whether an extra is installed
-    "collect": "datasets",
-    "train": "sklearn",
-    "images": "onnx",
-    "clip-server": "clip_client",
-    "litellm": "litellm",
-    "nat": "nat",
+PACKAGES = {  # what tells whether an extra is installed, and what to do where it is needed
+    "collect": ("datasets", "to ask models: pip install 'auto-router[collect]'"),
+    "train": ("sklearn", "to train: pip install 'auto-router[train]'"),
+    "images": ("onnx", "to make the image encoder, once: pip install 'auto-router[images]'"),
+    "clip-server": ("clip_client", "for a clip-server: pip install 'auto-router[clip-server]'"),
+    "litellm": ("litellm", "to serve, in an environment of its own: make setup-litellm"),
+    "nat": ("nat", "for NeMo Agent Toolkit, in an environment of its own: make setup-nat"),
 }
 MIN_FREE_GB = 2.0
+CONNECT_SECONDS = 5.0
 
 EXAMPLES = """examples:
   auto-router doctor
   auto-router doctor --pool my_pool.yaml --router router_artifacts/nn_router.pth
+  auto-router doctor --pool my_pool.yaml --endpoints
   auto-router doctor --json | jq '.checks[] | select(.state != "ok")'"""
 
 
@@ -63,15 +68,15 @@ def check_machine() -> Iterator[Check]:
     writable = os.access(cache, os.W_OK)
     advice = "" if writable else "name a folder that can be written in AUTO_ROUTER_CACHE"
     yield Check("cache folder", OK if writable else WRONG, str(cache_folder()), advice)
-    for extra, package in PACKAGES.items():
+    for extra, (package, advice) in PACKAGES.items():
         there = importlib.util.find_spec(package) is not None
-        yield Check(f"extra {extra}", OK if there else MISSING, package, "" if there else f"pip install 'auto-router[{extra}]'")
+        yield Check(f"extra {extra}", OK if there else MISSING, package, "" if there else advice)
 
 
-def check_pool(path: Path) -> Iterator[Check]:
-    """Look at the pool, and whether the variables of its keys are set."""
+def check_pool(path: Path, endpoints: bool = False) -> Iterator[Check]:
+    """Look at the pool, and whether the variables of its keys are set; with ``endpoints``, whether its hosts can be reached."""
     if not path.exists():
-        yield Check("pool", MISSING, str(path), "Stage 1 and the server need one; start from the project's pool.yaml")
+        yield Check("pool", MISSING, str(path), "Stage 1 and the server need one: auto-router init writes it")
         return
     try:
         pool: Pool = load_pool(path)
@@ -88,6 +93,21 @@ def check_pool(path: Path) -> Iterator[Check]:
     unpriced = [model.name for model in pool.models if model.facts.price(1, 1) is None]
     if unpriced:
         yield Check("prices", MISSING, ", ".join(unpriced), "without prices a router cannot save money on these")
+    if endpoints:
+        yield from map(check_endpoint, dict.fromkeys(model.base_url for model in every))
+
+
+def check_endpoint(url: str) -> Check:
+    """Connect to an endpoint's host and hang up: nothing is sent."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    where = f"{parts.hostname}:{port}"
+    try:
+        with socket.create_connection((parts.hostname, port), timeout=CONNECT_SECONDS):
+            return Check("endpoint", OK, where)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return Check("endpoint", WRONG, f"{where}: {reason}", "start the server, or mend base_url in the pool")
 
 
 def check_router(path: Path) -> Iterator[Check]:
@@ -112,18 +132,23 @@ def check_router(path: Path) -> Iterator[Check]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table of checks; exit code 1 where something is wrong."""
     parser = argparse.ArgumentParser(
-        description="Look at environment, keys, artifact and encoder, and say what to do. Asks no endpoint.",
+        description="Look at environment, keys, artifact and encoder, and say what to do. Asks no model.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--pool", type=Path, default=Path("pool.yaml"), help="the pool to look at (pool.yaml)")
     parser.add_argument("--router", type=Path, default=Path(DEFAULT_PATH), help=f"the artifact to open ({DEFAULT_PATH})")
+    parser.add_argument("--endpoints", action="store_true", help="connect to each host of the pool, and send nothing")
     add_flags(parser)
     arguments = parser.parse_args(argv)
     with capture_output(arguments) as result:
-        checks = [*check_machine(), *check_pool(arguments.pool), *check_router(arguments.router)]
+        checks = [*check_machine(), *check_pool(arguments.pool, arguments.endpoints), *check_router(arguments.router)]
         print(tabulate(checks, headers=["check", "state", "found", "what to do"], maxcolwidths=[None, None, 50, 60]))
+        wrong = [check.what for check in checks if check.state == WRONG]
+        print(
+            f"\n{'wrong: ' + ', '.join(wrong) if wrong else 'nothing is wrong; what is missing matters only where you need it'}"
+        )
         result |= {"checks": [check._asdict() for check in checks]}
-    if any(check.state == WRONG for check in checks):
+    if wrong:
         sys.exit(1)
 
 

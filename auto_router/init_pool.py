@@ -185,9 +185,11 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    write_pool(collect_answers(arguments), arguments.output, arguments.force)
+    answers = collect_answers(arguments)
+    write_pool(answers, arguments.output, arguments.force)
     print(f"wrote {arguments.output}: open it, and add which models take images\n")
-    print(f"next: python prepare_hf_data.py --dataset YOUR_FILE --pool {arguments.output} --dry-run")
+    rules = "" if answers.judge else " --match-only"  # Stage 1 asks who judges, where nobody does
+    print(f"next: python prepare_hf_data.py --dataset YOUR_FILE --pool {arguments.output}{rules} --dry-run")
 
 
 if __name__ == "__main__":

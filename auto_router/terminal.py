@@ -17,16 +17,17 @@ from tqdm import tqdm
 # What every bar looks like; what is counted in money says so behind the rate.
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 PARTIAL = BAR.replace("{n_fmt}/{total_fmt}", "{n:.0f}/{total:.0f}")  # for items that finish in part
+QUIET = "print nothing but errors (and the JSON, with --json)"
 
 _hidden = False
 Thing = TypeVar("Thing")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add ``--quiet`` and ``--json``, and let the parser print its epilog as it is written."""
+def add_flags(parser: argparse.ArgumentParser, quiet: str = QUIET) -> None:
+    """Add ``--quiet``, with its help, and ``--json``, and let the parser print its epilog as it is written."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     group = parser.add_argument_group("what is printed")
-    group.add_argument("--quiet", action="store_true", help="print nothing but errors (and the JSON, with --json)")
+    group.add_argument("--quiet", action="store_true", help=quiet)
     group.add_argument("--json", action="store_true", help="print one JSON document on stdout; words go to stderr")
 
 

@@ -3,8 +3,7 @@
     python scripts/build_docs.py [--output build/docs]
 
 They are ``docs/`` and the pages of the top folder, README as the first one, with links turned to where the pages lie. Two
-pages are made: every command's flags, from the parsers themselves, and the API, from the docstrings. Diagrams become lines of
-text, since what would draw them comes from the web, and the site loads nothing from there.
+pages are made: every command's flags, from the parsers themselves, and the API, from the docstrings.
 """
 
 from __future__ import annotations
@@ -41,19 +40,7 @@ API = {
     "PoolModel": ("auto_router.data.pool.PoolModel", "One entry of pool.yaml."),
     "Errors": ("auto_router.errors", "One small tree of errors."),
 }
-_MERMAID = re.compile(r"^```mermaid\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-
-
-def draw_as_text(graph: str) -> str:
-    """Return a diagram's chains as lines of text with arrows."""
-    labels = dict(re.findall(r"(\w+)[\[{]([^\]}]+)[\]}]", graph))
-    lines = []
-    for line in graph.strip().splitlines()[1:]:
-        chain = re.sub(r"(\w+)[\[{][^\]}]+[\]}]", r"\1", line.strip())
-        chain = re.sub(r"\s*--\s*([^->]+?)\s*-->\s*", r" —(\1)→ ", chain).replace("-->", "→")
-        lines.append(" ".join(labels.get(word, word) for word in chain.split(" ")).replace("<br>", " "))
-    return "```text\n" + "\n".join(lines) + "\n```"
 
 
 def turn_links(text: str, from_top: bool) -> str:
@@ -64,7 +51,7 @@ def turn_links(text: str, from_top: bool) -> str:
         name = path.removeprefix("docs/") if from_top else path.removeprefix("../")
         return f"]({TOP_PAGES.get(name, name)}{hash_}{anchor})"
 
-    return _MERMAID.sub(lambda match: draw_as_text(match[1]), _LINK.sub(turn, text))
+    return _LINK.sub(turn, text)
 
 
 def commands_page() -> str:

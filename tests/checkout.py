@@ -62,12 +62,11 @@ _BLOCK = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```", re.MULTILI
 
 
 def blocks(marker: str | None = None, language: str | None = None) -> list[Block]:
-    """Return the code blocks of README and docs, diagrams aside; with ``marker`` or ``language``, those that have it."""
+    """Return the code blocks of README and docs; with ``marker`` or ``language``, those that have it."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in _BLOCK.finditer(text):
             mark, kind, body = match.groups()
             found.append(Block(page, text.count("\n", 0, match.start()) + 1, kind, mark or "", body))
-    kept = [block for block in found if block.language != "mermaid"]
-    return [b for b in kept if marker in (None, b.marker) and language in (None, b.language)]
+    return [b for b in found if marker in (None, b.marker) and language in (None, b.language)]

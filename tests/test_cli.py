@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,25 @@ def test_the_doctor_opens_the_artifact_and_decides(tmp_path: Path, capsys: pytes
     found = checks(capsys, "--pool", str(tmp_path / "none.yaml"), "--router", str(save_made(tmp_path / "made.pth")))
     assert [found[what]["state"] for what in ("artifact", "encoder", "decision")] == ["ok", "ok", "ok"]
     assert found["pool"]["state"] == "missing"
+
+
+def test_the_doctor_knocks_at_endpoints_and_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as free:
+        there, gone = server.getsockname()[1], free.getsockname()[1]
+        free.close()
+        pool = tmp_path / "pool.yaml"
+        models = "".join(f"  - {{name: m{port}, base_url: 'http://127.0.0.1:{port}/v1'}}\n" for port in (there, gone))
+        pool.write_text(f"models:\n{models}", encoding="utf-8")
+        given = ["--pool", str(pool), "--router", str(tmp_path / "none.pth"), "--json"]
+        doctor.main(given)
+        assert "endpoint" not in capsys.readouterr().out
+        with pytest.raises(SystemExit, match="1"):
+            doctor.main([*given, "--endpoints"])
+        server.settimeout(5)
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(5)
+            assert connection.recv(100) == b""
+    told = json.loads(capsys.readouterr().out)["checks"]
+    states = {check["found"].split(": ")[0]: check["state"] for check in told if check["what"] == "endpoint"}
+    assert states == {f"127.0.0.1:{there}": "ok", f"127.0.0.1:{gone}": "wrong"}

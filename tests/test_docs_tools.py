@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import build_docs
 import pytest
 import readability
+import record_demo
 import yaml
 
 from auto_router.assess import tables
 from auto_router.decide import eligibility, rule
 from auto_router.decide.operating_points import PROMISES
-from tests.checkout import ROOT
+from tests.checkout import PAGES, ROOT
 
 HARD = "The operationalisation of heterogeneous infrastructural interdependencies necessitates considerable organisational " * 3
 
@@ -62,16 +64,47 @@ def test_the_glossary_has_every_word_that_a_user_meets() -> None:
     assert [word for word in sorted(words) if word not in text] == []
 
 
-def test_a_diagram_becomes_lines_of_text() -> None:
-    graph = "graph LR\n    A[your prompt<br>and images] --> B{who?} -- one can --> C[a model]\n    B --> D[the best]\n"
-    assert build_docs.draw_as_text(graph) == (
-        "```text\nyour prompt and images → who? —(one can)→ a model\nwho? → the best\n```"
-    )
-
-
 def test_links_point_to_where_the_pages_lie() -> None:
     assert build_docs.turn_links("[a](docs/faq.md#x) [b](CHANGELOG.md)", True) == "[a](faq.md#x) [b](changelog.md)"
     assert build_docs.turn_links("[a](pool.md) [b](../SECURITY.md)", False) == "[a](pool.md) [b](security-reports.md)"
+
+
+def test_diagrams_are_pictures_that_load_nothing_and_say_what_they_show() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    assert not [page for page in pages if "```mermaid" in page], "drawn by a script from the web, or shown as its source"
+    for name in ("how-it-decides", "stages", "labels"):
+        assert any(re.search(rf"!\[[^\]]{{30,}}\]\((docs/)?{name}\.svg\)", page) for page in pages)
+        drawing = (ROOT / "docs" / f"{name}.svg").read_text(encoding="utf-8")
+        assert "<title" in drawing
+        assert "<desc" in drawing
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|<script|href=\"(?!#)", drawing)
+
+
+def test_the_recording_shows_every_line_in_its_time_and_is_a_picture_alone() -> None:
+    came = [
+        (0.5, "\x1b[1m== Stage 1 <&>\x1b[0m"),
+        (60.0, "  a table " + "x" * 200),
+        (60.0, "done in 9 s. It is " + "worth it " * 20),
+        (60.1, ""),
+    ]
+    lines = record_demo.lay_out([record_demo.Line(second, f"{text}\n") for second, text in came])
+    assert [line.text for line in lines[:2]] == [f"$ {record_demo.COMMAND}", "== Stage 1 <&>"]
+    assert max(len(line.text) for line in lines) <= record_demo.COLUMNS
+    seconds = [line.second for line in lines]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] < 5, "a minute's pause is cut short"
+    assert record_demo.worth_of(lines) == f"done in 9 s. It is {'worth it ' * 20}".strip()
+    drawing = ElementTree.fromstring(record_demo.draw(lines))
+    shown = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert shown[1:] == [line.text for line in lines if line.text]
+
+
+def test_the_committed_recording_ends_with_the_worth_and_the_next_commands() -> None:
+    drawing = ElementTree.parse(ROOT / "docs" / "demo.svg")
+    texts = [element.text or "" for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "next:" in texts
+    assert any(text.startswith("done in") for text in texts[-8:])
+    assert not {element.tag.split("}")[1] for element in drawing.iter()} & {"script", "image", "foreignObject", "a"}
 
 
 def test_the_navigation_has_every_page() -> None:

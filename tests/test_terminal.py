@@ -95,3 +95,5 @@ def test_a_stage_and_a_decision_as_json(tmp_path: Path, capsys: pytest.CaptureFi
     assert decision["model"] == decision["ranking"][0]
     assert set(decision["probabilities"]) == set(MODELS)
     assert words == ""
+    model_router.main(["a prompt", "--router", str(folder / "nn_router.pth"), "--device", "cpu", "--quiet"])
+    assert capsys.readouterr() == (decision["model"] + "\n", "")

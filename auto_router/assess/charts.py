@@ -1,4 +1,4 @@
-"""The report's interactive charts, made from ``metrics.json`` alone, as Bokeh figures.
+"""The report's interactive charts as Bokeh figures: of ``metrics.json``, and of what the report measures itself.
 
 Colours are named by tags (``fill:blue``), and the page's script sets them from its style sheet, light or dark. Nothing is told
 by colour alone: markers, dashes and hatches differ too.
@@ -21,6 +21,9 @@ from bokeh.models import (
     PrintfTickFormatter,
 )
 from bokeh.plotting import figure
+
+from auto_router.assess.learning_curve import LearningCurve
+from auto_router.assess.rewordings import RewordingEffect
 
 MetricValues = Mapping[str, Any]
 Figures = dict[str, Any]
@@ -51,6 +54,51 @@ def charts(metrics: MetricValues, trials: Sequence[MetricValues] = ()) -> Figure
     return found
 
 
+def measured_later(curve: LearningCurve | None, rewordings: Sequence[RewordingEffect]) -> Figures:
+    """Return the figures of what Stage 3 does not measure, where it was measured."""
+    found: Figures = {} if curve is None else {"learning-curve": curve_chart(curve)}
+    shown = [effect for effect in rewordings if effect.prompts]
+    return found | ({"rewordings-chart": flips_chart(shown)} if shown else {})
+
+
+def curve_chart(curve: LearningCurve) -> figure:
+    """What the router gains over the best single model, against the rows that it learned from."""
+    points = [tuple(100 * value for value in curve.gain(size)) for size in range(len(curve.rows))]
+    gains, low, high = ([mean + side * reach for mean, reach in points] for side in (0, -1, 1))
+    plot = _figure(280, "rows learned from", "gain, points")
+    source = ColumnDataSource({"x": curve.rows, "y": gains, "low": low, "high": high, "labels": curve.labels})
+    _tag(plot.line([0, int(curve.rows[-1])], [0, 0], line_dash="dashed"), "line:grey")
+    _tag(plot.segment("x", "low", "x", "high", source=source, line_width=2), "line:sky")
+    _tag(plot.line("x", "y", source=source, line_width=2), "line:blue")
+    dots = plot.scatter("x", "y", source=source, size=9)
+    _tag(dots, "fill:blue", "line:ink")
+    _hover(
+        plot, dots, [("rows", "@x"), ("labels", "@labels"), ("gain", "@y{+0.0} points"), ("95 %", "@low{+0.0} to @high{+0.0}")]
+    )
+    return plot
+
+
+def flips_chart(effects: Sequence[RewordingEffect]) -> figure:
+    """Share of choices that flip under each rewording."""
+    names = [effect.rule for effect in effects]
+    flips = [100 * effect.flips for effect in effects]
+    low, high = ([100 * min(1.0, max(0.0, e.flips + side * e.flips_reach)) for e in effects] for side in (-1, 1))
+    plot = _figure(
+        90 + 26 * len(names), "choices that flip, %, with 95 %", "", y_range=FactorRange(factors=names[::-1]),
+        x_range=(0, max(5.0, 1.05 * max(high))),
+    )  # fmt: skip
+    source = ColumnDataSource(
+        {"name": names, "share": flips, "low": low, "high": high, "prompts": [e.prompts for e in effects]}
+    )
+    bars = plot.hbar("name", right="share", height=0.6, source=source)
+    _tag(bars, "fill:sky", "line:ink")
+    _tag(plot.segment("low", "name", "high", "name", source=source, line_width=2), "line:ink")
+    _hover(
+        plot, bars, [("", "@name"), ("flips", "@share{0.0} %"), ("95 %", "@low{0.0} to @high{0.0}"), ("prompts", "@prompts")]
+    )
+    return plot
+
+
 def cost_quality_chart(metrics: MetricValues) -> figure:
     """Accuracy against cost: the router's settings and their hull, every model, the zero router, oracle and points."""
     found, system = metrics["cost_quality"], metrics["system"]
@@ -69,17 +117,17 @@ def cost_quality_chart(metrics: MetricValues) -> figure:
         plot.xaxis.ticker = _log_ticks(min(costs) * PER_1000, max(costs) * PER_1000)
     last = max(costs)
     for name, corners, colour, dash in (
-        ("zero router: mixtures of single models", found["zero_router_hull"], "grey", "dashed"),
-        ("router: hull of its settings", found["hull"], "blue", "solid"),
+        ("mixtures of single models", found["zero_router_hull"], "grey", "dashed"),
+        ("the router at its settings", found["hull"], "blue", "solid"),
     ):
         line = [*corners, [max(last, corners[-1][0]), corners[-1][1]]] if corners else []
         source = _source({f"{cost:.9g}": (cost, quality) for cost, quality in line})
         _tag(plot.line("x", "y", source=source, line_width=2, line_dash=dash, legend_label=name), f"line:{colour}")
     curve = {f"a setting of the router ({i})": place for i, place in enumerate(found["curve"])}
     for label, places, marker, size, colour in (
-        ("each setting", curve, "dot", 10, "blue"),
+        ("settings", curve, "dot", 10, "blue"),
         ("single models", singles, "circle", 10, "orange"),
-        ("oracle: cheapest right model", oracle, "star", 18, "green"),
+        ("oracle", oracle, "star", 18, "green"),
         ("router as served", served, "square", 14, "blue"),
         ("operating points", points, "diamond", 13, "red"),
     ):
@@ -163,7 +211,7 @@ def selection(parts: Mapping[str, MetricValues], models: Sequence[str]) -> figur
     if len(often) > len(shown):
         rows["others"] = [100 * sum(part["selection"][m] for m in often[len(shown) :]) for part in largest.values()]
     names = [_unlike(name, number) for number, name in enumerate(largest)]
-    plot = _figure(110 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(factors=names[::-1]), x_range=(0, 100))
+    plot = _figure(150 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(factors=names[::-1]), x_range=(0, 100))
     left = [0.0] * len(names)
     for number, (model, shares) in enumerate(rows.items()):
         right = [a + b for a, b in zip(left, shares, strict=True)]

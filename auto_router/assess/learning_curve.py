@@ -59,14 +59,15 @@ class LearningCurve:
 
     def gain(self, size: int) -> tuple[float, float]:
         """Return the mean gain of a size and the half width of its 95 % interval, over groups."""
-        return _interval(self.gains[size], self.groups)
+        return mean_and_reach(self.gains[size], self.groups)
 
     def step(self, size: int) -> tuple[float, float]:
         """Return what a size gains over the one before it, on the same rows, and the half width of its 95 % interval."""
-        return _interval(self.gains[size] - self.gains[size - 1], self.groups)
+        return mean_and_reach(self.gains[size] - self.gains[size - 1], self.groups)
 
 
-def _interval(values: Floats, groups: Ints) -> tuple[float, float]:
+def mean_and_reach(values: Floats, groups: Ints) -> tuple[float, float]:
+    """Return the mean of the known ``values`` ``[N]`` and the half width of its 95 % interval, over groups ``[N]``."""
     mean, error = clustered_mean(values, groups)
     # Where no row changed, the next one still may: one more is counted.
     return mean, NORMAL_95 * float(np.hypot(error, 1 / max(int((~np.isnan(values)).sum()), 1)))
@@ -113,12 +114,23 @@ def _draw_groups(rows: Ints, groups: Ints, part: float, seed: int) -> Ints:
 
 def curve_lines(curve: LearningCurve) -> list[str]:
     """Return the table, and whether more labels would help, and where."""
+    table = tabulate(curve_rows(curve), headers=CURVE_HEADERS, disable_numparse=True)
+    return [table, *curve_advice(curve)]
+
+
+def curve_rows(curve: LearningCurve) -> list[list[str]]:
+    """Return the table's rows, a size each, under ``CURVE_HEADERS``."""
     table = []
     for size in range(len(curve.rows)):
         gain, half = (100 * value for value in curve.gain(size))
         row = [f"{curve.rows[size]:,}", f"{curve.labels[size]:,}", f"{gain:+.2f}", f"{gain - half:+.2f} to {gain + half:+.2f}"]
         step, reach = (100 * value for value in curve.step(size)) if size else (0.0, 0.0)
         table.append([*row, *([f"{step:+.2f}", f"{step - reach:+.2f} to {step + reach:+.2f}"] if size else ["", ""])])
+    return table
+
+
+def curve_advice(curve: LearningCurve) -> list[str]:
+    """Return whether more labels would help, and where."""
     last = len(curve.rows) - 1
     step, reach = (100 * value for value in curve.step(last))
     doubling = (
@@ -130,7 +142,7 @@ def curve_lines(curve: LearningCurve) -> list[str]:
         advice = f"more labels of this kind would hardly help: {doubling}"
     else:
         advice = f"whether more labels would help cannot be told from these: {doubling}"
-    return [tabulate(table, headers=CURVE_HEADERS, disable_numparse=True), advice, *_rising_sources(curve)]
+    return [advice, *_rising_sources(curve)]
 
 
 def _rising_sources(curve: LearningCurve) -> list[str]:

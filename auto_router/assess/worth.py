@@ -22,6 +22,10 @@ SMALL_GAP = 0.03
 NO_GAIN = 0.005
 """Of the prompts: a model that alone knows fewer, at the upper end of its interval, adds nothing to the pool."""
 
+MIN_LOST = 2
+"""Prompts of a source that another model would have got right: of fewer, chance is enough to tell."""
+MAX_SOURCES = 3
+
 MUCH_CHEAPER = 0.1
 """Of the best single model's cost: so much less than the served point, and ``economy`` is worth a sentence."""
 
@@ -62,7 +66,22 @@ def suggest_next(artifact: Artifact) -> list[str]:
         bounds = model["oracle_gain_interval"]
         if system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
             found.append(f"Leave {name} out: it is never chosen, and others are right wherever it is.")
+    found += _where_most_is_lost(metrics.get("breakdown", {}).get("source", {}))
     return [*found, "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."]
+
+
+def _where_most_is_lost(sources: Mapping[str, Any]) -> list[str]:
+    """Return a sentence that names the sources with the most prompts that another model would have got right; or nothing."""
+    lost = {
+        name: round(part["rows"] * (part["oracle"] - part["router"]))
+        for name, part in sources.items()
+        if part["oracle"] is not None and part["router"] is not None
+    }
+    worst = sorted((name for name in lost if lost[name] >= MIN_LOST), key=lambda name: -lost[name])[:MAX_SOURCES]
+    if len(lost) < 2 or not worst:
+        return []
+    named = ", ".join(f"{name} ({lost[name]:,} of {sources[name]['rows']:,} prompts)" for name in worst)
+    return [f"Label more prompts of these kinds, where most goes to a model that is wrong while another is right: {named}."]
 
 
 def _accuracy(system: Mapping[str, Any], name: str) -> str:

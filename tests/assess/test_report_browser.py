@@ -110,7 +110,7 @@ def assert_shown(visit: Visit, assessed: tuple[Artifact, test_set.TestSet], **se
 def eval_call(code: str) -> dict[str, Any]:
     """Run the copied code with a stand-in for ModelRouter, and return what that was given."""
     given: dict[str, Any] = {}
-    lines = code.replace("from model_router import ModelRouter", "")
+    lines = code.replace("from auto_router import ModelRouter", "")
     exec(lines, {"ModelRouter": lambda path, **settings: given.update(settings)})
     return given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,3 +91,16 @@ def test_what_to_do_next_follows_the_figures() -> None:
         "Add a model that is right where the others are wrong",
     ]
     assert "1.0 points above gpt-4o" in steps[1]
+
+
+def test_the_sources_that_lose_most_are_named_and_chance_is_not() -> None:
+    def steps(**sources: tuple[int, float | None, float]) -> list[str]:
+        made = make_artifact(selection={"gpt-4o": 0.5, "small": 0.4, "c": 0.1})
+        parts = {name: {"rows": rows, "router": router, "oracle": oracle} for name, (rows, router, oracle) in sources.items()}
+        metrics = {**made.training.metrics, "breakdown": {"source": parts, "modality": {}}}
+        return suggest_next(replace(made, training=replace(made.training, metrics=metrics)))[:-1]
+
+    (step,) = steps(law=(40, 0.5, 0.6), art=(30, 0.9, 0.9), code=(20, 0.2, 0.7), odd=(8, None, 0.9), tiny=(1, 0.0, 1.0))
+    assert step.endswith("wrong while another is right: code (10 of 20 prompts), law (4 of 40 prompts).")
+    assert steps(law=(40, 0.6, 0.61), art=(30, 0.9, 0.9)) == []
+    assert steps(law=(40, 0.1, 0.9)) == [], "one source: every prompt is of it"

@@ -158,6 +158,26 @@ def test_weights_are_checked_before_they_are_loaded(monkeypatch: pytest.MonkeyPa
         LocalEncoder().embed_texts(["x"])
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("How do I bake bread?", [101, 2129, 2079, 1045, 8670, 3489, 7852, 1029, 102]),
+        ("naïve CAFÉ, 38×47 – 2!", [101, 15743, 7668, 1010, 4229, 26306, 22610, 1516, 1016, 999, 102]),
+        ("你 🙂 x_1", [101, 100, 100, 1060, 1035, 1015, 102]),
+    ],
+)
+def test_the_shipped_vocabulary_cuts_as_the_models_own(text: str, tokens: list[int]) -> None:
+    assert LocalEncoder()._tokenizer.encode(text).ids == tokens
+
+
+def test_the_vocabulary_is_checked_before_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    changed = tmp_path / "tokenizer.json"
+    changed.write_bytes(local.TOKENIZER.read_bytes().replace(b"bread", b"braed"))
+    monkeypatch.setattr(local, "TOKENIZER", changed)
+    with pytest.raises(EncoderError, match="not the pinned file"):
+        LocalEncoder().embed_texts(["x"])
+
+
 def test_an_export_that_was_changed_is_refused_and_one_cut_short_is_made_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -51,8 +51,9 @@ def test_a_prefix_stands_before_every_window(tmp_path: Path) -> None:
 def test_the_embedded_models_own_files_give_the_same_rows(tmp_path: Path) -> None:
     folder = tmp_path / "minilm"
     (folder / "onnx").mkdir(parents=True)
-    for (package, inside), name in ((local.TEXT_MODEL, "onnx/model.onnx"), (local.TOKENIZER, "tokenizer.json")):
-        os.symlink(str(distribution(package).locate_file(inside)), folder / name)
+    package, inside = local.TEXT_MODEL
+    os.symlink(str(distribution(package).locate_file(inside)), folder / "onnx" / "model.onnx")
+    os.symlink(local.TOKENIZER, folder / "tokenizer.json")
     prompts = ["How do I bake bread?", "filler " * 400 + "Translate this poem.", "7 * 6"]
     rows = open_encoder("onnx", model=str(folder), window=256).embed_batch(prompts)
     assert rows == pytest.approx(open_encoder("local").embed_batch(prompts)[:, :384], abs=1e-5)

@@ -88,7 +88,8 @@ function everyone(threshold) {
   return start("cheapest qualified", Object.fromEntries(test.models.map(name => [name, threshold])));
 }
 
-const PRESETS = {"as assessed": served};
+const isPoint = JSON.stringify(settings(served())) === JSON.stringify({operating_point: served().rule});
+const PRESETS = isPoint ? {} : {"as assessed": served};
 for (const name of Object.keys(test.points)) PRESETS[name] = () => start(name);
 if (known.length) {
   PRESETS["cheapest with P ≥ 0.5"] = () => everyone(0.5);
@@ -125,7 +126,7 @@ function show() {
     "x-share": [found.cost_share, Number.isNaN(found.cost_share) ? "" : percent(found.cost_share) + " of the best single model's"],
     "x-month": [month, money(month)],
     "x-saved": [month, Number.isNaN(found.cost_share) || found.cost_share === 0 ? "" : saving(month / found.cost_share - month)],
-    "x-changed": [found.changed, percent(found.changed) + " go elsewhere"],
+    "x-changed": [found.changed, percent(found.changed)],
     "x-answers": [found.gained - found.lost, found.gained + " answers gained, " + found.lost + " lost"],
   };
   for (const [id, [value, words]] of Object.entries(text)) { $(id).textContent = words; $(id).dataset.value = String(value); }
@@ -239,7 +240,7 @@ function controls() {
 function python(given) {
   const lines = Object.entries(given).map(([name, value]) => "    " + name + "=" + (typeof value === "string" ? JSON.stringify(value)
     : "{\n" + Object.entries(value).map(([model, number]) => "        " + JSON.stringify(model) + ": " + number + ",\n").join("") + "    }") + ",\n");
-  return "from model_router import ModelRouter\n\nrouter = ModelRouter(\n    \"router_artifacts/nn_router.pth\",\n" + lines.join("") + ")";
+  return "from auto_router import ModelRouter\n\nrouter = ModelRouter(\n    \"router_artifacts/nn_router.pth\",\n" + lines.join("") + ")";
 }
 
 function yaml(given) {
@@ -299,7 +300,7 @@ function browse() {
 function themes() {
   const dark = () => document.documentElement.dataset.theme === "dark"
     || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
-  const tell = () => $("theme").setAttribute("aria-pressed", String(dark()));
+  const tell = () => { $("theme").textContent = dark() ? "Light" : "Dark"; };
   $("theme").onclick = () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; tell(); paint(); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { tell(); paint(); });
   addEventListener("resize", paint);
