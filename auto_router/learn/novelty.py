@@ -39,7 +39,7 @@ ANY_LANGUAGE = "any"
 MIN_GROUPS = 3  # of training in a language that is known
 NEAR = 0.05  # of the distance of two random rows: nearer than this nothing is unlike
 SHORT_HISTORY = 2048.0
-"""Tokens of a conversation before its prompt up to which a router of single prompts decides as well as without them (measured by
+"""Tokens of a conversation before its prompt up to which a router of single prompts decides as well as without (measured by
 ``benchmarks/conversations.py``). Beyond, nothing was measured: what is said there may matter, and the router never saw it."""
 HISTORY_GROWTH = 0.1
 _CHUNK = 256  # rows at once: what is computed on the way stays in the processor's cache
@@ -50,7 +50,8 @@ def history_novelty(tokens: Sequence[float]) -> Floats:
 
     1 up to ``SHORT_HISTORY`` tokens of conversation before them, and ``HISTORY_GROWTH`` more each time these double.
     """
-    return 1.0 + HISTORY_GROWTH * np.log2(np.maximum(np.asarray(tokens, dtype=np.float32) / SHORT_HISTORY, 1.0))
+    doublings = np.log2(np.maximum(np.asarray(tokens, dtype=np.float32) / SHORT_HISTORY, 1.0))
+    return np.asarray(1.0 + HISTORY_GROWTH * doublings)
 
 
 @dataclass(frozen=True)
