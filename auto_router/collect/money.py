@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from auto_router.collect.rate_limits import Cancellation
+from auto_router.collect.rate_limits import Cancellation, plain_number
 from auto_router.data.pool import UNSTATED_IMAGE_TOKENS, UNSTATED_OUTPUT_TOKENS, PoolModel
 from auto_router.errors import ConfigError
 
@@ -291,10 +291,5 @@ def _read_billed(usage: Mapping[str, Any]) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 <= number <= MAX_COUNT else None
+    number = plain_number(value)
+    return number if number is not None and 0 <= number <= MAX_COUNT else None

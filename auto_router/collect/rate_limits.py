@@ -244,7 +244,7 @@ def read_delay(headers: Mapping[str, str], body: Any, message: str) -> float | N
     ``retry-after-ms`` and ``Retry-After`` (a number or an HTTP date) come first, then Gemini's ``retryDelay`` or a
     ``retry_after`` in the body, then words such as "try again in 20s" or "retry after 1 minute".
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = _seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     for found in (_header(headers.get("Retry-After")), _in_body(body), _in_words(message)):
@@ -256,8 +256,8 @@ def read_delay(headers: Mapping[str, str], body: Any, message: str) -> float | N
 def _header(value: str | None) -> float | None:
     if value is None:
         return None
-    seconds = _number(value)
-    if seconds is not None or _is_number(value):
+    seconds = _seconds(value)
+    if seconds is not None or plain_number(value) is not None:
         return seconds
     try:
         return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
@@ -270,7 +270,7 @@ def _in_body(value: Any) -> float | None:
     for name, item in _fields(value, _DEPTH):
         plain = re.sub(r"[^a-z]", "", name.lower())
         if plain in ("retrydelay", "retryafter", "retryafterseconds", "retryafterms", "retryaftermilliseconds"):
-            number = _number(item)
+            number = _seconds(item)
             found = number if number is not None else _duration(item) if isinstance(item, str) else None
             if found is not None:
                 return found / 1000 if plain.endswith(("ms", "milliseconds")) else found
@@ -303,20 +303,17 @@ def _duration(text: str) -> float | None:
     )
 
 
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(value: Any) -> float | None:
-    """A finite number of seconds, not below 0; None for anything else."""
+def plain_number(value: Any) -> float | None:
+    """Return a number as endpoints write it, as JSON or as text; None for anything else, numbers beyond a float's included."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        number = float(value)
+        return float(value)
     except (ValueError, OverflowError):
         return None
-    return max(number, 0.0) if number < float("inf") else None
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a finite number of seconds, not below 0; None for anything else."""
+    number = plain_number(value)
+    return max(number, 0.0) if number is not None and number < float("inf") else None
