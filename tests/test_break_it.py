@@ -27,6 +27,7 @@ from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import read_reply
 from auto_router.collect.source import Question
 from auto_router.data.pool import PoolModel
+from auto_router.encode.openai import read_numbers
 from auto_router.errors import ConfigError, DataError, RouterError, printable, run
 from auto_router.learn.calibration import Calibration
 from tests.stage1 import ChatServer, Reply, asked_once, completion, raw
@@ -210,6 +211,15 @@ def test_a_damaged_journal_is_read_or_named(name: str, tmp_path: Path) -> None:
     except DataError as error:
         said = str(error)
     assert str(path) in said
+
+
+@pytest.mark.parametrize(
+    "value", [[True, False], [10**400], [], ["1"], [None], [[1.0], [2.0, 3.0]], [{}], [2**70, 1]], ids=repr
+)
+def test_what_is_no_numbers_is_no_embedding(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        read_numbers(value)
+    assert read_numbers([1, 2.5, 1e300]).tolist() == [1.0, 2.5, float("inf")]
 
 
 def test_a_journal_whose_damage_sqlite_cannot_put_in_words_is_one_line(tmp_path: Path) -> None:

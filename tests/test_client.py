@@ -277,4 +277,5 @@ def test_the_rule_of_fallbacks_reads_huge_messages_in_time() -> None:
     assert not another_may_answer(Refused("maximum " * 200_000))
     assert another_may_answer(Refused("context length " + "x" * 1_000_000))
     assert another_may_answer(ConnectionError("reset"))
+    assert not another_may_answer(ConnectionError("Invalid user message at index 0. Please ensure all are valid"))
     assert len(FAILURES) >= 2

@@ -31,6 +31,7 @@ PLAIN_FIELDS = (
 )  # fmt: skip
 """What a request may say that is no conversation."""
 
+MAX_TOKENS = 10**9  # no model has more room
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _SESSIONS = ("session_id", "litellm_session_id", "conversation", "conversation_id", "thread_id")
 _USER_SESSION = re.compile(r"session_(?:id\W{1,6})?([0-9A-Za-z-]{8,80})")
@@ -263,7 +264,7 @@ def _other_tokens(body: Mapping[str, Any]) -> float:
         if value:
             total += estimate_tokens(value if isinstance(value, str) else plain_json(value))
     limits = [body[name] for name in _LIMITS if isinstance(body.get(name), int) and not isinstance(body[name], bool)]
-    return total + max(0, max(limits, default=EXPECTED_OUTPUT))
+    return total + min(MAX_TOKENS, max(0, max(limits, default=EXPECTED_OUTPUT)))  # JSON's whole numbers know no end
 
 
 def _fingerprints(body: Mapping[str, Any], turns: Sequence[Turn]) -> tuple[str, ...]:

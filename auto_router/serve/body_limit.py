@@ -1,4 +1,7 @@
-"""A limit on request bodies, for any ASGI server: what is larger is answered with 413 and not kept."""
+"""A limit on request bodies, for any ASGI server: what is larger is answered with 413 and not kept.
+
+Where a server fails on JSON that is no object (a list, ``null``, another encoding than UTF-8), that is answered with 400.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,21 @@ class _TooLarge(Exception):
     """The body turned out larger than its length said, or than is allowed."""
 
 
+class _NoObject(Exception):
+    """The body is no JSON object."""
+
+
 class BodyLimit:
     """ASGI middleware: refuses bodies over ``max_bytes``, by their stated length or, without one, as they arrive.
+
+    Below the paths ``objects_below`` a JSON body must begin as an object does.
 
     A client that is still sending would not see the refusal, so what it sends is read, and forgotten, up to ``READ`` times the
     limit.
     """
 
-    def __init__(self, app: App, max_bytes: int = MAX_BODY_BYTES) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: App, max_bytes: int = MAX_BODY_BYTES, objects_below: tuple[str, ...] = ()) -> None:
+        self.app, self.max_bytes, self._objects_below = app, max_bytes, objects_below
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,18 +44,24 @@ class BodyLimit:
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if length.isdigit() and int(length) > self.max_bytes:
             return await self._refuse(receive if int(length) <= READ * self.max_bytes else None, send)
-        got, more, started = 0, True, False
+        got, more, started, refused, unread = 0, True, False, False, self._wants_object(scope)
 
         async def count() -> Message:
-            nonlocal got, more
+            nonlocal got, more, unread, refused
             message = await receive()
             got, more = got + len(message.get("body", b"")), message.get("more_body", False)
             if got > self.max_bytes:
                 raise _TooLarge
+            if unread and (begin := bytes(message.get("body", b"")).lstrip(b" \t\r\n")):
+                unread, refused = False, begin[:1] != b"{"
+                if refused:
+                    raise _NoObject
             return message
 
         async def watch(message: Message) -> None:
             nonlocal started
+            if refused:
+                return  # what a server says that took the exception for its own
             started = started or message["type"] == "http.response.start"
             await send(message)
 
@@ -55,6 +70,16 @@ class BodyLimit:
         except _TooLarge:
             if not started:
                 await self._refuse(receive if more else None, send)
+        except _NoObject:
+            pass
+        if refused and not started:
+            said = "the body must be a JSON object in UTF-8"
+            await send_error(send, 400, {"message": said, "type": "invalid_request_error", "code": "bad_request"})
+
+    def _wants_object(self, scope: MutableMapping[str, Any]) -> bool:
+        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"application/json")
+        below = scope.get("path", "").startswith(self._objects_below) if self._objects_below else False
+        return below and scope.get("method") == "POST" and b"json" in kind.lower()
 
     async def _refuse(self, receive: Receive | None, send: Send) -> None:
         left, more = READ * self.max_bytes, receive is not None

@@ -24,10 +24,20 @@ _CANNOT = re.compile(
     re.IGNORECASE,
 )
 
+# LiteLLM's own words for a message of no known form, which it gives the status of a broken connection.
+_MALFORMED = re.compile(r"Invalid \w+ message at index \d+", re.IGNORECASE)
+
+
+def is_malformed(error: BaseException) -> bool:
+    """Tell whether a message of the request has a form that nobody takes."""
+    return bool(_MALFORMED.search(str(error)[:MAX_READ]))
+
 
 def another_may_answer(error: BaseException) -> bool:
     """Tell whether the next model of a ranking is to be asked after ``error`` of openai's, LiteLLM's or a transport's."""
     status = error_status(error)
+    if is_malformed(error):
+        return False
     if status is None or status in (*TRANSIENT, *OWN_FAULTS) or status >= 500 or status == TOO_LARGE:
         return True
     if status not in REFUSED:

@@ -138,6 +138,7 @@ def litellm_config(models: Sequence[PoolModel], known: Sequence[str], points: Se
         "model_list": entries,
         "litellm_settings": {
             "callbacks": CALLBACK,
+            "redact_messages_in_exceptions": True,  # an error goes to a client and into the log
             "num_retries": 0,  # a failing model's turn passes to the next of the decision's ranking at once
             "use_chat_completions_url_for_anthropic_messages": True,
         },

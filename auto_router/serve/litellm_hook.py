@@ -33,8 +33,8 @@ from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.route.sessions import session_keys
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
-from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status
-from auto_router.serve.logs import set_up_log
+from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status, is_malformed
+from auto_router.serve.logs import keep_prompts_out, set_up_log
 from auto_router.serve.loopback import LoopbackOnly
 from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.proxy_routes import add_routes
@@ -43,6 +43,8 @@ from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService
 log = logging.getLogger(__name__)
 
 KEY = "auto_router"
+MODEL_ROUTES = ("/v1/", "/chat/", "/completions", "/embeddings", "/responses", "/messages")
+"""Paths below which the proxy fails on JSON that is no object."""
 MAX_SAID = 500  # characters of a vendor's error that a client is told
 ROUTED = {
     "acompletion": "metadata",
@@ -89,7 +91,10 @@ class RouterHook(CustomLogger):
     def attach(self, app: Any, max_body_bytes: int, loopback_only: bool = False) -> None:
         """Give the proxy's app a limit on bodies and the routes of :mod:`auto_router.serve.proxy_routes`."""
         # The proxy loads callbacks when its app is running already: too late for add_middleware.
-        app.middleware_stack = BodyLimit(app.middleware_stack or app.build_middleware_stack(), max_body_bytes)
+        app.middleware_stack = BodyLimit(
+            app.middleware_stack or app.build_middleware_stack(), max_body_bytes, objects_below=MODEL_ROUTES
+        )
+        keep_prompts_out()
         if loopback_only:
             app.middleware_stack = LoopbackOnly(app.middleware_stack)
         add_routes(app, self.service)
@@ -144,8 +149,13 @@ class RouterHook(CustomLogger):
         user_api_key_dict: Any,
         traceback_str: str | None = None,
     ) -> HTTPException | None:
-        """Answer 502 where every model refused this server's own key, permission or model: the client's key is not at fault."""
+        """Answer 502 where every model refused this server's own key, permission or model: the client's key is not at fault.
+
+        And 400, not 500, where a message of the request has a form that nobody takes.
+        """
         told, status = _find_told(request_data), error_status(original_exception)
+        if told is not None and is_malformed(original_exception):
+            return HTTPException(400, {"error": str(original_exception)[:MAX_SAID]})
         is_ours = told is not None and told["session"] != PINNED and hasattr(original_exception, "llm_provider")
         if not is_ours or status not in OWN_FAULTS:
             return None

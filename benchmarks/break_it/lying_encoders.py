@@ -101,9 +101,9 @@ class LyingServer(EmbeddingsServer):
 
     lie: Callable[[Answer], Any] | None = None
 
-    def embeddings(self, body: Answer, headers: dict[str, str]) -> Answer:
+    def embeddings(self, body: Answer, headers: dict[str, str]) -> Any:
         honest = super().embeddings(body, headers)
-        return honest if self.lie is None else self.lie(honest)  # type: ignore[return-value, no-any-return]
+        return honest if self.lie is None else self.lie(honest)
 
 
 def attack_lies(tally: Tally) -> None:

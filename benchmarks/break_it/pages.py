@@ -19,7 +19,7 @@ from break_it.tally import Tally
 from tests.assess.reports import trained
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Dialog, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MARKUP = [
@@ -101,16 +101,20 @@ def attack(tally: Tally, seconds: float, seed: int) -> None:
         pages |= {f"model card {card.name}": render_card(card) for card in cards}
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         for name, page_file in pages.items():
-            page = browser.new_page()
-            asked, said = list[str](), list[str]()
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
-            page.on("dialog", lambda dialog, said=said: (said.append(dialog.message), dialog.dismiss()))
-            page.on("pageerror", lambda error, said=said: said.append(str(error)))
-            _visit(tally, page, name, page_file, asked, said)
+            _visit(tally, browser.new_page(), name, page_file)
         browser.close()
 
 
-def _visit(tally: Tally, page: Page, name: str, file: Path, asked: list[str], said: list[str]) -> None:
+def _visit(tally: Tally, page: Page, name: str, file: Path) -> None:
+    asked, said = list[str](), list[str]()
+
+    def hear(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", hear)
+    page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(file.as_uri(), timeout=60_000)
     page.wait_for_timeout(1500)
     page.evaluate(TOUCH_ALL)

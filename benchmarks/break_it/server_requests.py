@@ -50,13 +50,13 @@ def attack_bodies(tally: Tally, site: Site, rng: random.Random) -> None:
         "a text of 2 MB": json.dumps({"model": "auto", "messages": [{"role": "user", "content": "a b " * 500_000}]}).encode(),
     }  # fmt: skip
     for name, body in bodies.items():
-        try_request(tally, site, "bodies", name, partial(site.send, "POST", site.kind.chat, body))  # type: ignore[misc]
+        try_request(tally, site, "bodies", name, partial(site.send, "POST", site.kind.chat, body))
     for route in ("/v1/feedback", site.kind.explain + "x", site.kind.metrics):
         for name in ("deep alone", "a list", "no JSON", "UTF-16", "twice a model"):
             body = bodies[name]
-            try_request(tally, site, "bodies", f"{route} {name}", lambda body=body, route=route: site.send("POST", route, body))  # type: ignore[misc]
+            try_request(tally, site, "bodies", f"{route} {name}", partial(site.send, "POST", route, body))
     large = b'{"model": "auto", "x": "' + b"x" * (33 * 2**20) + b'"}'
-    try_request(tally, site, "bodies", "33 MB", lambda: site.send("POST", site.kind.chat, large))
+    try_request(tally, site, "bodies", "33 MB", partial(site.send, "POST", site.kind.chat, large))
     note_honest(tally, site, "bodies")
 
 
@@ -100,25 +100,13 @@ def attack_headers(tally: Tally, site: Site, rng: random.Random) -> None:
         "*",
     ]
     for text in evil:
-        told = repr(text[:30])
-        try_request(tally, site, "header injection", told, lambda text=text: site.ask(MATH, model=text))  # type: ignore[misc]
-        try_request(tally, site, "header injection", told, lambda text=text: site.ask(MATH, session_id=text, user=text))  # type: ignore[misc]
-        try_request(
-            tally,
-            site,
-            "header injection",
-            told,
-            lambda text=text: site.ask(MATH, metadata={"session_id": text, text[:500]: text}),
-        )  # type: ignore[misc]
-        try_request(tally, site, "header injection", told, lambda text=text: site.ask(MATH, previous_response_id=text))  # type: ignore[misc]
         plain = "".join(c for c in text if c.isprintable() and c.isascii())[:5000]
-        try_request(
-            tally,
-            site,
-            "header injection",
-            told,
-            lambda plain=plain: site.ask(MATH, headers={"x-session-id": plain, "x-request-id": plain}),
-        )  # type: ignore[misc]
+        given: list[dict[str, Any]] = [
+            {"model": text}, {"session_id": text, "user": text}, {"metadata": {"session_id": text, text[:500]: text}},
+            {"previous_response_id": text}, {"headers": {"x-session-id": plain, "x-request-id": plain}},
+        ]  # fmt: skip
+        for fields in given:
+            try_request(tally, site, "header injection", repr(text[:30]), partial(site.ask, MATH, **fields))
     lines = [line for line in site.server.log.splitlines() if line.startswith(("X-Evil", "HTTP/1.1 200"))]
     tally.note(
         "header injection", "executed" if lines else "right result", f"lines of the log that a stranger wrote: {lines[:3]}"
@@ -159,9 +147,8 @@ def attack_images(tally: Tally, site: Site, rng: random.Random) -> None:
     ]  # fmt: skip
     for address in addresses:
         for part in ({"type": "image_url", "image_url": {"url": address}}, {"type": "input_image", "image_url": address}):
-            try_request(
-                tally, site, "image addresses", address[:60], lambda part=part: site.ask([{"type": "text", "text": MATH}, part])
-            )  # type: ignore[misc]
+            content = [{"type": "text", "text": MATH}, part]
+            try_request(tally, site, "image addresses", address[:60], partial(site.ask, content))
     asked = [asked.head[:60] for asked in site.trap.asked]
     tally.note("image addresses", "sent" if asked else "right result", f"the trap was asked: {asked[:3]}")
 

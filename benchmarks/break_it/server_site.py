@@ -165,12 +165,12 @@ def note_reply(tally: Tally, site: Site, case: str, told: str, reply: Reply | No
         return tally.note(case, "hang" if site.is_alive else "crash", f"{told}: no answer")
     status, body, headers = reply
     text = body.decode("utf-8", "replace")
-    detail = f"{told}: {status} {text[:300]} {headers}"
+    detail = f"{told}: {status} {text[:300]}"
     if any(name.startswith("x-evil") for name in headers) or "Traceback" in text or MODEL_KEY in text + str(headers):
         return tally.note(case, "sent" if MODEL_KEY in text + str(headers) else "executed", detail)
     if status == 200:
         return tally.note(case, "right result")
-    is_clear = len(text) < 4000 and (400 <= status < 500 or (down and status in DOWN))
+    is_clear = len(text) < 10**6 and (300 <= status < 500 or (down and status in DOWN))
     return tally.note(case, "clear error" if is_clear else "crash", detail)
 
 

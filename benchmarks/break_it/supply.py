@@ -13,9 +13,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 from auto_router.encode import efficientnet, local
 from auto_router.encode.multilingual import EXTRA, PACKAGE, USE_PIECES, USE_WEIGHTS
@@ -70,7 +73,6 @@ def _refuses(tally: Tally, case: str, told: str, act: Callable[[], object]) -> N
 
 def attack_weights(tally: Tally, folder: Path, rng: random.Random, tries: int = 5) -> None:
     """Change each file of weights, which must then not be opened."""
-    find = local.distribution
     for name, (package, inside, digest, *install) in WEIGHTS.items():
         whole = local.package_file(package, inside, digest, *install)
         tally.note("weights as they are", "right result")
@@ -78,16 +80,10 @@ def attack_weights(tally: Tally, folder: Path, rng: random.Random, tries: int = 
         place = SimpleNamespace(locate_file=lambda inside, bent=bent: bent)
         for number in range(tries):
             bent.write_bytes(bend_file(data, rng))
-            local.distribution = lambda package, place=place: place  # type: ignore[assignment, misc]
-            try:
+            with mock.patch.object(local, "distribution", lambda package, place=place: place):
                 _refuses(
-                    tally,
-                    "weights that were changed",
-                    f"{name} {number}",
-                    lambda p=package, i=inside, d=digest: local.package_file(p, i, d),
-                )  # type: ignore[misc]
-            finally:
-                local.distribution = find  # type: ignore[assignment]
+                    tally, "weights that were changed", f"{name} {number}", partial(local.package_file, package, inside, digest)
+                )
     made, cache = efficientnet.onnx_file(), folder / "cache"
     cache.mkdir()
     os.environ["AUTO_ROUTER_CACHE"] = str(cache)
@@ -127,7 +123,7 @@ def attack_first_use(tally: Tally, folder: Path) -> None:
 
 def read_licence(found: Distribution) -> str:
     """Return what a package states, "" for nothing."""
-    about = found.metadata
+    about: Any = found.metadata  # a message of the mail package
     classifiers = [
         text.rsplit("::", 1)[-1].strip() for text in about.get_all("Classifier") or () if text.startswith("License ::")
     ]
@@ -138,7 +134,7 @@ def read_licence(found: Distribution) -> str:
 
 def attack_pins(tally: Tally) -> None:
     """Each pinned package is pinned to one version, and states a licence where it is installed."""
-    installed = {}
+    installed: dict[str, Distribution] = {}
     for environment in (".venv", ".venv-litellm", ".venv-nat"):
         for place in (ROOT / environment / "lib").glob("python3*/site-packages"):
             installed |= {found.metadata["Name"].lower().replace("_", "-"): found for found in distributions(path=[str(place)])}

@@ -7,6 +7,8 @@ import time
 import traceback
 
 from auto_router.collect.judge import judge_by_rules
+from auto_router.collect.matching.final_answer import strip_reasoning
+from auto_router.collect.matching.quantities import read_quantities, same_quantity
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from break_it.tally import Tally
@@ -58,6 +60,15 @@ def _texts(rng: random.Random) -> list[tuple[str, str]]:
     return found
 
 
+def _time_anew(text: str, question: Question) -> float:
+    """Return the seconds of a verdict of which nothing is remembered."""
+    for remembered in (strip_reasoning, same_quantity, read_quantities):
+        remembered.cache_clear()
+    start = time.process_time()
+    judge_by_rules(Response(text), question, False)
+    return time.process_time() - start
+
+
 def attack(tally: Tally, seconds: float, seed: int) -> None:
     rng, until, slow = random.Random(seed), time.monotonic() + seconds, list[tuple[float, str]]()
     for reference in REFERENCES:  # what is imported with the first verdict counts not
@@ -76,6 +87,8 @@ def attack(tally: Tally, seconds: float, seed: int) -> None:
         except Exception:  # noqa: BLE001  whatever comes is what is looked for
             outcome, detail = "crash", traceback.format_exc()
         took = time.process_time() - start
+        if took > LIMIT_S and outcome == "right result":  # what other programs do on this machine counts not
+            took = min(took, *(_time_anew(text, question) for _ in range(2)))
         slow.append((took, f"{name} for {reference!r}"))
         if took > LIMIT_S and outcome != "crash":
             outcome, detail = "hang", f"{took * 1000:.0f} ms"

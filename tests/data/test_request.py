@@ -202,6 +202,7 @@ def test_tokens_are_counted_by_what_they_are_of() -> None:
     plain, more = read_request(base).tokens, read_request(base | {"tools": tools}).tokens
     assert more - plain > 0.15 * len(prose)
     assert read_request(base | {"max_tokens": 9000}).tokens - plain == pytest.approx(9000 - 256)
+    assert read_request(base | {"max_tokens": 10**400}).tokens > 10**8
     sizes = (None, (64, 48), (1024, 1024), (4000, 3000))
     assert [estimate_image_tokens(size, "openai") for size in sizes] == [1000.0, 255.0, 765.0, 1105.0 - 340.0]
     assert estimate_image_tokens((1092, 1092), "anthropic") == pytest.approx(1600, rel=0.02)

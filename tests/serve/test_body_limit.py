@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -72,3 +73,39 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(port: int) -> None
     with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
         raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body", "status"),
+    [
+        ("/v1/x", b"application/json", b' {"a": 1}', 200), ("/v1/x", b"application/json", b"[1]", 400),
+        ("/v1/x", None, b"null", 400), ("/v1/x", b"application/json", b"\xff\xfe{\0", 400),
+        ("/v1/x", b"application/json", b"", 200),
+        ("/v1/x", b"multipart/form-data", b"--x", 200), ("/other", b"application/json", b"[1]", 200),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("swallows", [False, True])
+def test_json_that_is_no_object_is_refused_where_that_is_asked(
+    path: str, kind: bytes | None, body: bytes, status: int, swallows: bool
+) -> None:
+    """Also in front of a server that takes every exception for its own."""
+    sent: list[Any] = []
+
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await counting(scope, receive, send)
+        except Exception:
+            if not swallows:
+                raise
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [] if kind is None else [(b"content-type", kind)]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    asyncio.run(BodyLimit(server, MOST, ("/v1/",))(scope, receive, send))
+    assert [message["status"] for message in sent if "status" in message] == [status]

@@ -18,7 +18,7 @@ from auto_router.decide.settings import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError
 from auto_router.serve import live, tracing
-from auto_router.serve.logs import FORMAT_VARIABLE, JsonLines, set_up_log
+from auto_router.serve.logs import FORMAT_VARIABLE, JsonLines, keep_prompts_out, set_up_log
 from auto_router.serve.metrics import Metrics
 from auto_router.serve.service import DecisionService
 from tests.checkout import ROOT
@@ -119,3 +119,31 @@ def test_the_board_shows_measures_that_there_are() -> None:
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]]
     assert len(set(places)) == len(places)
+
+
+def test_errors_in_a_proxys_log_repeat_no_prompt(caplog: pytest.LogCaptureFixture) -> None:
+    keep_prompts_out()
+    keep_prompts_out()
+    logger, said = (
+        logging.getLogger("LiteLLM Router"),
+        "Error while falling back - litellm.AuthenticationError: you asked: secret",
+    )
+    assert len([found for found in logger.filters if type(found).__name__ == "_ErrorNames"]) == 1
+    before = logger.level
+    try:
+        logger.setLevel(logging.INFO)
+        try:
+            raise ValueError("secret")
+        except ValueError:
+            logger.exception("%s", said)
+        logger.warning("odd %s\nsecret", 1)
+        logger.info("told on purpose")
+        assert [record.getMessage() for record in caplog.records] == [
+            "Error while falling back - litellm.AuthenticationError", "odd 1", "told on purpose",
+        ]  # fmt: skip
+        assert "secret" not in caplog.text
+        logger.setLevel(logging.DEBUG)
+        logger.error(said)
+        assert caplog.records[-1].getMessage() == said
+    finally:
+        logger.setLevel(before)

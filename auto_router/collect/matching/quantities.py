@@ -130,11 +130,12 @@ def parse_quantity(text: str) -> Quantity | None:
 
 def find_quantities(text: str) -> Iterator[Occurrence]:
     """Return the quantities of a text whose numbers are written plainly (:func:`plain_numbers`), at most ``MAX_NUMBERS``."""
-    return iter(_read_all(text))
+    return iter(read_quantities(text))
 
 
 @lru_cache(maxsize=128)  # a sentence is read by several rules, and an option beside each answer
-def _read_all(text: str) -> tuple[Occurrence, ...]:
+def read_quantities(text: str) -> tuple[Occurrence, ...]:
+    """Return what :func:`find_quantities` does, at once."""
     position, found = 0, list[Occurrence]()
     while len(found) < MAX_NUMBERS and (occurrence := _read(_PROSE_NUMBER, text, position)) is not None:
         found.append(occurrence)
