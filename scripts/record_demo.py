@@ -33,8 +33,8 @@ STYLE = """
     text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #d6dde4 }
     text { white-space: pre }
     .stage { fill: #8ccdf2; font-weight: 700 } .command { fill: #5fc98a } .worth { fill: #f0e442; font-weight: 700 }
-    .lines { animation: run %(seconds).2fs step-end infinite }
-    @media (prefers-reduced-motion: reduce) { .lines { animation: none; transform: translateY(%(last).0fpx) } }
+    .lines { transform: translateY(%(last).0fpx); animation: run %(seconds).2fs step-end infinite }
+    @media (prefers-reduced-motion: reduce) { .lines { animation: none } }
     @keyframes run { %(frames)s }"""
 
 
@@ -59,7 +59,7 @@ def record(command: Sequence[str]) -> Iterator[Line]:
 
 def lay_out(lines: Sequence[Line]) -> list[Line]:
     """Return the lines as the terminal shows them: no control codes, none too wide, times with short pauses."""
-    second, before, shown = 1.0, 0.0, [Line(0.0, f"$ {COMMAND}", "command")]
+    second, before, shown = 0.5, 0.0, [Line(0.0, f"$ {COMMAND}", "command")]
     for number, (came, text, _) in enumerate(lines):
         least = 0.5 if number >= len(lines) - MIN_END_LINES else LINE_PAUSE
         second += min(max(came - before, least), MAX_PAUSE)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("python3.11", "python3.12", "python3.13")
 PROMPT = "What is the capital of Portugal? Answer with one word."
 MAX_MB = 300
-MAX_IMPORT_SECONDS = 0.4
+MAX_IMPORT_SECONDS = 1.0  # 0.4 where nothing else runs
 IMPORTS = 5  # the fastest counts: it is the machine's other work that makes the others slower
 
 OWN_SETTINGS = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")  # of the caller's environment

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import platform
 import re
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +13,7 @@ import build_docs
 import pytest
 import readability
 import record_demo
+import try_wheel
 import yaml
 
 from auto_router.assess import tables
@@ -129,3 +132,16 @@ def test_the_api_page_names_what_is_there() -> None:
         module, _, name = path.rpartition(".")
         source = ROOT / f"{path.replace('.', '/')}.py"
         assert source.exists() or f"class {name}" in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"), path
+
+
+def test_the_try_of_the_wheel_says_what_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert try_wheel.version_of("no-such-python") is None
+    assert try_wheel.version_of(sys.executable) == platform.python_version()
+    (tmp_path / "file").write_bytes(b"x" * 2**20)
+    assert 1 <= try_wheel.megabytes(tmp_path) < 1.1
+    with pytest.raises(SystemExit, match=r"no nn_router\.pth in"):
+        try_wheel.main(["--artifacts", str(tmp_path)])
+    (tmp_path / "nn_router.pth").touch()
+    monkeypatch.setattr(try_wheel, "build_wheel", lambda folder: tmp_path / "file")
+    with pytest.raises(SystemExit, match="none of these Pythons is here"):
+        try_wheel.main(["--artifacts", str(tmp_path), "--python", "no-such-python"])
