@@ -19,7 +19,7 @@ WAGE = "How much does he earn if he works 5 days?"
         (PENS, "7", "He buys some more. So he has 7 pens and 8 pencils.", True),
         ("How many liters are in the boat?", "16", "It went 80 feet. Over 80 feet it took on 16 liters of water.", True),
         ("How many pens and pencils has he?", "7", "He buys some more. So he has 7 pens and 8 pencils.", None),
-        ("How many liters are in the boat?", "16", "It went 80 feet. Over 80 feet it did not take on 16 liters of water.", None),
+        ("How many liters are in the boat?", "16", "It went far. Over 80 feet it did not take on 16 liters.", None),
         # A conclusion in the question's words is the answer, though the reference occurs on the way.
         ("How many apples are left of the 20?", "12", "She ate 12 of 20, so 12 are gone. Therefore, 8 apples are left.", False),
         ("How many apples are left?", "12", "12 apples are left. So she gave away 8 apples.", None),

@@ -1,8 +1,9 @@
 """Numbers of prose read by what the question asks for: the number that counts it, and whether a response misses the right one.
 
-"Wrong" by a number that prose gives needs more care than "right": the last sentence may be about something else. It counts where
-the sentence answers the question in the question's own words and gives a number of its own, where a response ends before it
-gives any answer, and where the reference neither occurs anywhere nor follows from the numbers that the end gives. English only.
+"Wrong" by a number that prose gives needs more care than "right": the last sentence may be about something else. It counts
+where the sentence answers the question in the question's own words and gives a number of its own, where a response ends before
+it gives any answer, and where the reference neither occurs anywhere nor follows from the numbers that the end gives. English
+only.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from auto_router.collect.matching.restated import content_stems
 from auto_router.collect.matching.stated_number import names_value
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
+MAX_ASKED = 400  # characters of the sentence that asks
 MIN_OVERLAP = 0.75  # of the question's words, in a conclusion
 _CONCLUDES = re.compile(
-    r"\W*(?:so|therefore|thus|hence|altogether|overall|in (?:total|all|conclusion|the end)|(?:that|this) means)\b", re.IGNORECASE
+    r"\W*(?:so|therefore|thus|hence|altogether|overall|in (?:total|all|conclusion|the end)|(?:that|this) means)\b",
+    re.IGNORECASE,
 )
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
@@ -82,10 +85,10 @@ def misses_number(text: str, sentences: Sequence[str], question: str, said: Quan
 
 
 def read_asked(sentence: str, question: str) -> Quantity | None:
-    """Return the one number by which a sentence counts what "how many …" asks for: 7 in "of 56 flowers she can make 7 bouquets"."""
-    asked = [part for part in split_sentences(question) if "?" in part][-1:]
-    counted = _COUNTED.search(asked[0]) if asked else None
-    if counted is None or _JOINED.match(asked[0], counted.end()) or NEGATION.search(sentence) or HEDGE.search(sentence):
+    """Return the one number by which a sentence counts what "how many …" asks for: 7 in "of 56 roses she makes 7 bouquets"."""
+    asked = _ask(question)
+    counted = _COUNTED.search(asked)
+    if counted is None or _JOINED.match(asked, counted.end()) or NEGATION.search(sentence) or HEDGE.search(sentence):
         return None
     noun = content_stems(counted.group(1))
     text = digits_in_prose(plain_numbers(sentence))
@@ -97,7 +100,8 @@ def read_asked(sentence: str, question: str) -> Quantity | None:
     if len(found) != 1 or found[0].partial:
         return None
     around = text[max(0, found[0].start - 30) : found[0].start + 40]
-    return None if _LOOSE.search(around) or _EACH.search(text) else found[0].quantity
+    doubted = _LOOSE.search(around) or _EACH.search(text) or is_doubted("", Statement(sentence, "answer", 0))
+    return None if doubted else found[0].quantity
 
 
 def repeats_condition(text: str, question: str) -> bool:
@@ -105,15 +109,19 @@ def repeats_condition(text: str, question: str) -> bool:
     if not question or _TURNED.search(text):
         return False
     clauses = [content_stems(found.group("clause")) for found in _CONDITION.finditer(text)]
-    known = content_stems(question)
-    return bool(clauses) and all(clause and clause <= known for clause in clauses)
+    return bool(clauses) and all(clauses) and frozenset().union(*clauses) <= content_stems(question)
+
+
+def _ask(question: str) -> str:
+    """Return the end of the last sentence that asks."""
+    return next((part[-MAX_ASKED:] for part in reversed(split_sentences(question)) if "?" in part), "")
 
 
 def _answers(sentence: str, question: str) -> bool:
     """Whether a sentence is about what the question asks for, and closes the reasoning."""
-    asked = [part for part in split_sentences(question) if "?" in part][-1:]
-    wanted = {stem for stem in content_stems(_ASKS.sub("", asked[0])) if not stem.isdigit()} if asked else set()
-    counted = _COUNTED.search(asked[0]) if asked else None
+    asked = _ask(question)
+    wanted = {stem for stem in content_stems(_ASKS.sub("", asked, count=1)) if not stem.isdigit()}
+    counted = _COUNTED.search(asked)
     said = content_stems(sentence)
     in_all = _TOTAL.search(sentence) and not _TOTAL.search(question)
     if not _CONCLUDES.match(sentence) or _EACH.search(sentence) or in_all:
@@ -125,7 +133,7 @@ def _answers(sentence: str, question: str) -> bool:
 
 def _gives_others(last: str, before: str, expected: Quantity) -> bool:
     """Whether a response ends with plain numbers, none of which is the expected one, nor makes it with another."""
-    if _LOOSE.search(last) or NEGATION.search(last) or HEDGE.search(last) or _IN_WORDS.search(last) or read_bound(last) is not None:
+    if any(sign.search(last) for sign in (_LOOSE, NEGATION, HEDGE, _IN_WORDS)) or read_bound(last) is not None:
         return False
     found, near = _numbers(last), [*_numbers(last), *_numbers(before)]
     return bool(found) and len(near) <= MAX_VALUES and expected.value not in _make_values(near) | {sum(found)}

@@ -296,7 +296,8 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def _split(text: str) -> list[str]:
-    text = _IS.sub(r"\1 is", text.lower().replace("’", "'")).replace("can't", "cannot").replace("won't", "will not").replace("n't", " not")
+    text = _IS.sub(r"\1 is", text.lower().replace("’", "'"))
+    text = text.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not")
     return _WORD.findall(text.replace("no longer", "not"))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from auto_router.collect.matching.asked_number import leaves_reckoning, misses_number, read_asked, repeats_condition
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     UNCLEAR,
@@ -37,7 +38,6 @@ from auto_router.collect.matching.final_answer import (
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.restated import MAX_QUESTION, Claim, read_claim, read_conclusion
 from auto_router.collect.matching.stated_number import names_value, read_number, read_sentence
-from auto_router.collect.matching.asked_number import leaves_reckoning, misses_number, read_asked, repeats_condition
 from auto_router.collect.matching.wordings import (
     OPTION,
     denies,
@@ -285,7 +285,7 @@ def _match_number(response: Reading, reference: str) -> bool | None:
     if marked or (said is not None and same is None):
         return None
     counted = read_asked(response.sentences[0], response.question) if said is None and response.sentences else None
-    if counted is not None and same_quantity(counted, expected) and not is_doubted("", Statement(response.sentences[0], "answer", 0)):
+    if counted is not None and same_quantity(counted, expected):
         return True
     return False if misses_number(response.text, response.sentences, response.question, said, expected) else None
 
