@@ -1,7 +1,7 @@
 """A page for a person to check labels on, and what the person's marks say about the judge.
 
 :func:`write_page` draws cases from every stratum (source, model, who decided, verdict) and writes one HTML file that needs
-nothing else: no script, style or picture from elsewhere, and a policy inside it that lets none in. Everything shown is
+nothing else: no script, style or image from elsewhere, and a policy inside it that lets none in. Everything shown is
 escaped; prompts and answers are untrusted. The marks are downloaded from the page as JSON, which :func:`read_marks` reads.
 
 What today's rules and readers make of a journal is set beside the labels of before (:func:`changed_labels`).
@@ -52,7 +52,7 @@ AUDIT_PAGE = """<!doctype html>
  data-source="{{ case.question.source or '' }}" data-idx="{{ case.question.idx }}">
 <h2>{{ loop.index }}. {{ case.model }}{% if case.question.source %} · {{ case.question.source }}{% endif %}</h2>
 <h3>Prompt</h3><pre>{{ case.question.full_text }}</pre>
-{% for picture in case.images %}<img alt="picture of the prompt" src="{{ picture }}">{% endfor %}
+{% for image in case.images %}<img alt="image of the prompt" src="{{ image }}">{% endfor %}
 <div class="pair">{% if case.question.references or not case.outcome.against %}<div><h3>Reference</h3>
 <pre>{{ case.question.references|join("\n") }}</pre></div>{% else %}<div><h3>What it was held against: an answer of a model,
 which may be wrong</h3><pre>{{ case.outcome.against }}</pre></div>{% endif %}
@@ -139,7 +139,7 @@ class Case:
 
     @property
     def images(self) -> list[str]:
-        """The pictures, shrunk, as data URIs of our own encoding."""
+        """The images, shrunk, as data URIs of our own encoding."""
         return [_thumbnail(image) for image in self.question.images]
 
 

@@ -223,7 +223,7 @@ def _cut(row: Row) -> Row:
 
 
 def _is_image(value: Any) -> bool:
-    """Whether a cell is a picture, or a list of some, inside the data set."""
+    """Whether a cell is an image, or a list of some, inside the data set."""
     if isinstance(value, list | tuple):
         return bool(value) and _is_image(value[0])
     if isinstance(value, Mapping):
@@ -333,7 +333,7 @@ class _Finder:
         return roles
 
     def find_images(self) -> tuple[str, ...]:
-        """Return the columns of pictures: by name, by what the data set says of them, and those numbered ``image_1`` …"""
+        """Return the columns of images: by name, by what the data set says of them, and those numbered ``image_1`` …"""
         if "images" in self.asked:
             return (self.asked["images"],) if self.asked["images"] else ()
         named = self.candidates("images", later=True)

@@ -171,7 +171,7 @@ class _AnyCase(dict[str, str]):
 
 
 def user_message(prompt: str, images: Sequence[bytes] = ()) -> Messages:
-    """Return the messages of one question: text and pictures in one user message."""
+    """Return the messages of one question: text and images in one user message."""
     if not images:
         return [{"role": "user", "content": prompt}]
     parts = [{"type": "image_url", "image_url": {"url": data_uri(image)}} for image in images]
@@ -179,7 +179,7 @@ def user_message(prompt: str, images: Sequence[bytes] = ()) -> Messages:
 
 
 def digest_images(messages: Any) -> Any:
-    """Return messages with every picture replaced by its sha256: small, and enough to recognise a question."""
+    """Return messages with every image replaced by its sha256: small, and enough to recognise a question."""
     if isinstance(messages, list):
         return [digest_images(item) for item in messages]
     if isinstance(messages, dict):

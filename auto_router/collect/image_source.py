@@ -1,4 +1,4 @@
-"""The pictures of a data set's row: inside it, in a folder that was named, or at hosts that were named.
+"""The images of a data set's row: inside it, in a folder that was named, or at hosts that were named.
 
 A data set is untrusted: what looks like a path is opened only below ``folder``, and a URL is fetched only from ``hosts``,
 once, into ``cache``. Without these, both are refused by name.
@@ -30,14 +30,14 @@ _LIKE_A_PATH = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Where pictures may come from besides the row itself."""
+    """Where images may come from besides the row itself."""
 
     folder: Path | None = None
     hosts: frozenset[str] = frozenset()
     cache: Path | None = None
 
     def read(self, value: Any) -> tuple[bytes, ...]:
-        """Return the bytes of every picture in a cell: none, one, or a list. Raises DataError for what is no picture."""
+        """Return the bytes of every image in a cell: none, one, or a list. Raises DataError for what is no image."""
         return tuple(image_bytes(self._read(item)) for item in _items(value))
 
     def _read(self, item: Any) -> Any:

@@ -1,7 +1,7 @@
 """The journal: every answer of every endpoint, candidates' and judges', committed as it arrives.
 
 A row is a request's fingerprint (model, messages, sampling settings), the address that was asked, the request with its
-pictures digested, and what came: raw text or error, tokens, cost, finish reason, latency, and the body itself, which is read
+images digested, and what came: raw text or error, tokens, cost, finish reason, latency, and the body itself, which is read
 again each time (:func:`~auto_router.collect.reply.read_again`). What was answered is never asked again, so the same command
 continues where it stopped, another judge re-judges without asking the candidates, and a new model is the only one asked; nor is
 it asked again under a longer limit, unless it was cut off. A judge's verdict is its answer. An export of the answered rows is a

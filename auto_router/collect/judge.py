@@ -1,6 +1,6 @@
 """Verdicts: rules first, then, where they cannot tell, a language model at temperature 0.
 
-The judge sees the question, its pictures (if it takes pictures), and what is to be graded or compared as *data* inside
+The judge sees the question, its images (if it takes images), and what is to be graded or compared as *data* inside
 a JSON document, never which model answered; what it is told stands in :mod:`auto_router.collect.judge_prompts`. Nothing in an
 answer can leave its string: quotes and line breaks are escaped by JSON, and what a reader would not see (control, direction,
 zero-width and tag characters) is written as an escape. The reply must be one JSON object that repeats the document's ``id``, a
@@ -116,7 +116,7 @@ class JudgeTask:
         return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:12]
 
     def messages(self, images: Sequence[bytes] = ()) -> Messages:
-        """Return what the judge is sent; ``images``: the question's pictures, for a judge that takes them."""
+        """Return what the judge is sent; ``images``: the question's images, for a judge that takes them."""
         told = {"role": "system", "content": self.prompt.text(self.notes)}
         return [told, *user_message(_plain_json({"id": self.id, **self.document}), images)]
 

@@ -205,7 +205,7 @@ def highest_cost(tokens: tuple[int, int], model: PoolModel) -> float:
 
 
 def _size(content: Any) -> tuple[int, int]:
-    """Return the UTF-8 bytes of all text, and how many pictures there are."""
+    """Return the UTF-8 bytes of all text, and how many images there are."""
     if isinstance(content, str):
         return (0, 1) if content.startswith("data:image/") else (len(content.encode("utf-8", "surrogatepass")), 0)
     if isinstance(content, dict):

@@ -1,9 +1,9 @@
 """One look at every row before any model is paid: is it usable, what repeats it, on which side of the split is it.
 
 Rows that repeat each other share a group and never straddle the split: text prompts that are equal but for case, width and
-white space, and rows that share a picture, pixel for pixel. (Equal prompts about different pictures are different questions.)
+white space, and rows that share an image, pixel for pixel. (Equal prompts about different images are different questions.)
 Rows that lack the reference they need, and bad ones, are left out and counted here. What is kept of a row is a few numbers, so
-that memory does not grow with pictures.
+that memory does not grow with images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_LOOK = 1000  # rows looked through for one with a reference
 class Plan:
     """The rows to ask, in order: ``rows`` [N] numbers in the data set, ``groups`` [N] names, ``is_test`` [N].
 
-    ``characters`` and ``pictures`` [N] are what a cost can be estimated from; ``sources`` [N]; ``left_out`` counts training
+    ``characters`` and ``images`` [N] are what a cost can be estimated from; ``sources`` [N]; ``left_out`` counts training
     rows that repeat a test row of a split that came with the data. ``unlabelled`` are the numbers of rows that lack the
     reference they need, ``bad`` of those that cannot be asked, with the reason; neither are among ``rows``. ``referenced``
     counts the rows that have a reference.
@@ -276,6 +276,6 @@ def _repeats(question: Question) -> set[str]:
     """Return the keys that repeats of a question share with it."""
     digests = []
     for image in question.images:
-        decoded = pixels(image)  # a picture that no encoder can read is better found before any model is paid for it
+        decoded = pixels(image)  # an image that no encoder can read is better found before any model is paid for it
         digests.append(f"{decoded.size} {hashlib.sha256(decoded.tobytes()).hexdigest()}")
     return question_keys(question.full_text, digests)

@@ -23,7 +23,7 @@ class LoggedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt to ask: its right answers, the bytes of its pictures, and where it comes from.
+    """One prompt to ask: its right answers, the bytes of its images, and where it comes from.
 
     ``references`` are the right answers, any of which will do; () where the data set has none. ``choices`` are the texts of
     the options in their order (A, B, …), where the prompt offers some. ``turns`` is the whole conversation where there is

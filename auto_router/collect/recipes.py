@@ -1,7 +1,7 @@
 """How a row of a data set becomes a question, once it is known which columns say what (:mod:`auto_router.collect.columns`).
 
 Three forms are known: columns of their own (``question``, ``choices``, ``answer``, ``image``, …), chat messages
-(``messages`` or ``conversations``; a last message of the assistant is the reference), and pairs beside pictures
+(``messages`` or ``conversations``; a last message of the assistant is the reference), and pairs beside images
 (``texts[0].user`` and ``.assistant``, as in FineVision).
 """
 
@@ -61,7 +61,7 @@ class Recipe:
         options = ", ".join(self.option_columns) or self.roles.get("choices", "")
         parts |= {"options": options} if options else {}
         parts |= {"reference": self.roles.get("answer", self.roles.get("messages", "none"))}
-        parts |= {"pictures": ", ".join(self.images)} if self.images else {}
+        parts |= {"images": ", ".join(self.images)} if self.images else {}
         return (f"{self.name}: " if self.name else "") + "; ".join(f"{role} from {column}" for role, column in parts.items())
 
     def cell(self, row: Row, role: str) -> Any:
@@ -190,7 +190,7 @@ def flatten_text(value: Any) -> str:
 def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:
     """Return the turns up to the user's last, and the assistant's reply to it as the reference."""
     if isinstance(value, list) and value and isinstance(value[0], Mapping) and "user" in value[0]:
-        pair = value[0]  # further pairs are questions of their own about the same pictures
+        pair = value[0]  # further pairs are questions of their own about the same images
         return (Turn("user", str(pair.get("user") or "")),), pair.get("assistant")
     turns = turns_of(value)
     last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=-1)

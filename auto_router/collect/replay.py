@@ -4,7 +4,7 @@
     python -m auto_router.collect.replay --export out/hf_journal.sqlite recording.jsonl.gz
 
 A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "messages", …}, "answer": {"text", …}}`` rows, as a
-journal exports them. A question is recognised by its model and its messages, pictures by digest; one that was not
+journal exports them. A question is recognised by its model and its messages, images by digest; one that was not
 recorded is answered with 404; the preflight's small questions are answered well and count nowhere. Latency and faults can
 be added to try a client's nerves. Rows have the ``"address"`` that answered where it is known. Sampling settings do not matter;
 how much a model is to reason does, where the recording tells efforts apart.

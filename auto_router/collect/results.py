@@ -1,4 +1,4 @@
-"""What a run found out, as arrays: a few numbers an answer, so that memory does not grow with texts or pictures.
+"""What a run found out, as arrays: a few numbers an answer, so that memory does not grow with texts or images.
 
 The end of Stage 1: what each model did, what the pool is worth, and what to look at before training on it.
 """
@@ -319,7 +319,7 @@ def reasons(results: Results, most: int = 20) -> list[str]:
 
 
 def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Scores [N, M] in which a model that takes no pictures is wrong on prompts with pictures: it cannot be chosen there."""
+    """Scores [N, M] in which a model that takes no images is wrong on prompts with images: it cannot be chosen there."""
     scores = results.scores.copy()
     rows, columns = np.nonzero(np.isnan(scores) & ~results.asked)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):

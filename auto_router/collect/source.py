@@ -76,7 +76,7 @@ class Source:
         """Yield every row as a question.
 
         Args:
-            wanted: numbers of the rows to read; None for all. Of others, no picture is opened or fetched.
+            wanted: numbers of the rows to read; None for all. Of others, no image is opened or fetched.
             on_bad: called with the number of a row that is not usable and why (text that continues "row N"); the row is
                 left out. Without it such a row is an error.
 

@@ -2,7 +2,7 @@
 
 Files are read by their own readers, row by row: memory does not grow with them, and every word of a CSV stays a word. Of a hub
 data set only the files of the wanted split are fetched, and then read like any others. What is left to the data set library
-is Arrow, picture folders and streaming.
+is Arrow, image folders and streaming.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from auto_router.errors import DataError, needs_extra
 
 KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".arrow": "arrow"}
 READ_BYTES, ROWS_AT_ONCE = 2**20, 64
-MAX_CELL = 2**28  # characters of a CSV cell, which may hold a picture
+MAX_CELL = 2**28  # characters of a CSV cell, which may hold an image
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 Row = Mapping[Any, Any]
 
@@ -58,7 +58,7 @@ class DataTable:
         return tuple(feature["names"]) if is_class and feature is not None else ()
 
     def holds_images(self, column: str) -> bool:
-        """Whether the data set says that a column holds pictures."""
+        """Whether the data set says that a column holds images."""
         feature = self.features.get(column)
         inner = feature.get("feature", feature) if isinstance(feature, Mapping) else feature
         inner = inner[0] if isinstance(inner, list) and inner else inner
@@ -105,7 +105,7 @@ def open_table(
 
 
 def _built_table(datasets: Any, builder: Any, dataset: str, split: str, streaming: bool, local: bool) -> DataTable:
-    """Read the files of one split, fetched if need be; pictures in folders and the like are read by the library."""
+    """Read the files of one split, fetched if need be; images in folders and the like are read by the library."""
     files = dict(builder.config.data_files or {})
     _check_split(dataset, split, files or builder.info.splits or {split: None})
     kinds = [KINDS.get(_suffix(PurePosixPath(str(file)))) for file in files.get(split, [])]
@@ -142,7 +142,7 @@ def _library() -> Any:
 
 
 def _library_table(rows: Any, count: int | None = None) -> DataTable:
-    """A data set of the library; pictures stay the bytes of their files, for decoding only to encode costs time and quality."""
+    """A data set of the library; images stay the bytes of their files, for decoding only to encode costs time and quality."""
     import datasets
 
     features = rows.features.to_dict() if rows.features else {}

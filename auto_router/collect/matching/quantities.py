@@ -285,7 +285,7 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
     other = other if counted is None else counted
     if whole and _BEFORE_CHRIST.match(text, end):
         negative, other = not negative, -value
-    spaced = None if unit.dimension or scale or power else re.match(r"\s([MB])(?![\w/^])", text[end:])
+    spaced = None if unit.dimension or scale or power else re.match(r"\s([kMB])(?![\w/^])", text[end:])
     if spaced:
         other, end = value * 10 ** _LETTERS[spaced.group(1)], end + spaced.end()
     if unit.dimension == "temperature K" and text[end : end + length].strip() == "K":

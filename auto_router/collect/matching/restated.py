@@ -40,6 +40,8 @@ _FILLERS = _PRONOUNS | frozenset(
     """)
 )
 _NEGATIONS = frozenset(list_words("not never no cannot nobody none unable impossible unlikely doubtful false untrue incorrect"))
+# Those that a question may hold. Of "Can you not swim?" nobody knows what a yes means.
+_DENIALS = frozenset(list_words("impossible unable unlikely never nobody untrue incorrect"))
 _OPPOSITES = {
     frozenset(pair)
     for pair in _lines("""
@@ -76,6 +78,8 @@ _LEADS = one_of(r"""
     in (?:conclusion|short|summary|fact|other words|the end|this case|that sense|general)
     to (?:conclude|summari[sz]e|sum up|answer (?:the|your|this) question)
     all things considered|at this point|(?:given|from) (?:this|that)|with (?:all (?:of )?)?(?:this|that) in mind
+    (?:now )?(?:given|considering|putting) (?:all|both|the|this|that|these|those)\b[^,]{1,120}(?=,)
+    from (?:this|that|these|those)(?: \w+){0,3}(?=,)|from what (?:we|i|you) (?:can )?(?:tell|know|see)
     (?:based|going) (?:up)?on [^,]{1,120}(?=,)|(?:since|because|after) [^,]{1,150}(?=,)
     (?:yes|no)(?=\s*[,:;—–-])
 """)
@@ -86,7 +90,8 @@ _THAT = re.compile(
     + one_of(rf"""
     (?:we|i) (?:(?:can|may|must|would) )?(?:(?:also|safely|reasonably|then|therefore|thus) )?{_KNOW}
     (?:you|one) can (?:(?:also|safely|reasonably|then) )?(?:conclude|say|see|infer)
-    (?:it is|it['’]s) (?:safe|fair|reasonable) to {_KNOW}|(?:it is|it['’]s) (?:clear|true|certain)|it (?:can|could) be {_KNOW}d?
+    (?:it is|it['’]s) (?:safe|fair|reasonable) to {_KNOW}|(?:it is|it['’]s) (?:clear|true|certain)
+    it (?:can|could|may) (?:therefore |safely )?be (?:concluded|said|seen|assumed|inferred)|it (?:seems|appears)
     (?:this|that|which) (?:means|implies|shows|tells us|indicates|suggests)
     the (?:(?:final|correct|short) )?(?:answer|conclusion)(?: to (?:the|your|this) question)? is|the final state of
 """)
@@ -125,6 +130,7 @@ _LIKELIHOOD = re.compile(r"\b(?:un)?likely\b|\bprobabl[ey]\b", re.IGNORECASE)  #
 _CONCLUDES = re.compile(
     r"\W*(?:therefore|thus|hence|so|in (?:conclusion|short|summary)|overall|to answer|yes|no)\b", re.IGNORECASE
 )
+_IS = re.compile(r"\b(it|that|there|he|she|what|who)'s\b")
 _WORD = re.compile(r"[^\W_]+(?:'s\b)?")
 
 
@@ -139,6 +145,7 @@ class Claim:
     names: frozenset[str]
     modals: frozenset[str]
     turns: tuple[str, ...] = ()
+    denied: bool = False  # the question asks whether something is not so: "Is he unable to swim?"
 
 
 def read_claim(question: str) -> Claim | None:
@@ -149,13 +156,17 @@ def read_claim(question: str) -> Claim | None:
         return None
     claim = (found[0].group("lead") or "") + found[0].group("claim")
     raw = _split(claim)
-    if _OPEN_CLAIM.search(claim) or _FORMULA.search(claim) or not _NEGATIONS.isdisjoint(raw):
+    if _OPEN_CLAIM.search(claim) or _FORMULA.search(claim):
         return None
-    words = [_stem(word) for word in raw if word not in _FILLERS | _MODALS]
+    denials = [word for word in raw if word in _NEGATIONS]
+    if len(denials) > 1 or not _DENIALS.issuperset(denials):
+        return None
+    words = [_stem(word) for word in raw if word not in _FILLERS | _MODALS | _DENIALS]
     names = {_stem(word.lower()) for word in re.findall(r"\b[A-Z][\w'’]+", claim)}
     asks = _MODALS.intersection([found[0].group("verb").lower(), *raw])
     modals = _MODALS if asks & _POSSIBLY else _SURELY if asks else frozenset()
-    return Claim(tuple(words), frozenset(names), modals, _find_turns(claim)) if 1 < len(words) <= MAX_CLAIM_WORDS else None
+    turns = _find_turns(claim)
+    return Claim(tuple(words), frozenset(names), modals, turns, bool(denials)) if 1 < len(words) <= MAX_CLAIM_WORDS else None
 
 
 def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | None:
@@ -175,7 +186,7 @@ def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | 
 
 
 def read_restated(sentence: str, claim: Claim) -> bool | None:
-    """Return whether a sentence affirms (True) or denies (False) a claim; None where it says something else.
+    """Return what a sentence answers to the question of a claim: yes (True), no (False); None where it says something else.
 
     Its last clause decides, or one before it; not one that is affirmed and then limited ("it could fit, but …").
     """
@@ -187,7 +198,7 @@ def read_restated(sentence: str, claim: Claim) -> bool | None:
     for begin, end in zip(reversed(begins), reversed(ends), strict=True):
         verdict = _read_clause(text[begin:end], claim, text[:begin])
         if verdict is not None:
-            return None if verdict and _LIMIT.match(text[end:]) else verdict
+            return None if verdict and _LIMIT.match(text[end:]) else verdict is not claim.denied
     return None
 
 
@@ -279,8 +290,14 @@ def _content(words: Iterable[str], claim: Claim) -> Iterator[str]:
             yield stem
 
 
+def content_stems(text: str) -> frozenset[str]:
+    """Return the stems of the words of a text that carry its meaning."""
+    return frozenset(_stem(word) for word in _split(text) if word not in _FILLERS | _MODALS | _NEGATIONS)
+
+
 def _split(text: str) -> list[str]:
-    text = text.lower().replace("’", "'").replace("can't", "cannot").replace("won't", "will not").replace("n't", " not")
+    text = _IS.sub(r"\1 is", text.lower().replace("’", "'"))
+    text = text.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not")
     return _WORD.findall(text.replace("no longer", "not"))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from auto_router.collect.matching.asked_number import leaves_reckoning, misses_number, read_asked, repeats_condition
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     UNCLEAR,
@@ -35,7 +36,7 @@ from auto_router.collect.matching.final_answer import (
     well_formed,
 )
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
-from auto_router.collect.matching.restated import Claim, read_claim, read_conclusion
+from auto_router.collect.matching.restated import MAX_QUESTION, Claim, read_claim, read_conclusion
 from auto_router.collect.matching.stated_number import names_value, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
     OPTION,
@@ -43,6 +44,7 @@ from auto_router.collect.matching.wordings import (
     fold,
     is_close,
     is_range,
+    list_alternatives,
     list_items,
     list_wordings,
     read_literal,
@@ -68,6 +70,7 @@ class Reading:
     statements: Sequence[Statement]
     sentences: Sequence[str]
     conditional: bool = False  # the reference itself is tied to a condition
+    question: str = ""
     claim: Claim | None = None  # what the question asks whether it is so
 
 
@@ -91,29 +94,15 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     answer = strip_reasoning(well_formed(response))
     if not answer:
         return None
-    read = replace(read_response(answer), claim=read_claim(well_formed(question)))
+    question = well_formed(question)[-MAX_QUESTION:]
+    read = replace(read_response(answer), question=question, claim=read_claim(question))
     choices = [well_formed(choice) for choice in choices]
     given = [references] if isinstance(references, str) else references
-    wanted = [item for reference in given for item in _alternatives(well_formed(reference))]
+    wanted = [item for reference in given for item in list_alternatives(well_formed(reference))]
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
     if True in verdicts:
         return True
     return False if verdicts and None not in verdicts else None
-
-
-def _alternatives(reference: str) -> list[str]:
-    """Return the references that one text stands for: the items of a printed list of equal answers, or of a SQuAD struct."""
-    value = read_literal(reference) if reference.strip()[:1] in ("[", "{") else None
-    if isinstance(value, dict) and isinstance(value.get("text"), list) and value["text"]:
-        return [str(item) for item in value["text"]]
-    if (
-        isinstance(value, list)
-        and len(value) > 1
-        and all(isinstance(item, str) for item in value)
-        and len({fold(item) for item in value}) == 1
-    ):
-        return list(value)
-    return [reference]
 
 
 def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | None:
@@ -214,7 +203,8 @@ def _read(
             return UNCLEAR
         if isinstance(value, Rejected):
             return value
-        if not response.conditional and is_doubted(response.text, statement):
+        conditions = not repeats_condition(statement.text, response.question)
+        if not response.conditional and is_doubted(response.text, statement, conditions):
             return UNCLEAR
         if not statement.formal:
             others = [
@@ -285,9 +275,19 @@ def _match_number(response: Reading, reference: str) -> bool | None:
     if same is False and not isinstance(value, Rejected):
         formal = bool(response.statements) and response.statements[0].formal
         text = response.statements[0].text if formal else response.text
-        alone = parse_quantity(text) is not None
-        return None if not alone and names_value(text, expected) else False
-    return same
+        if parse_quantity(text) is not None or not names_value(text, expected):
+            from_prose = not any(read(statement) is not None for statement in response.statements)
+            return None if from_prose and leaves_reckoning(response.sentences[0], expected) else False
+    if same or isinstance(value, Rejected):
+        return same
+    said = value if isinstance(value, Quantity) else None
+    marked = any(statement.source not in ("line", "first") for statement in response.statements)
+    if marked or (said is not None and same is None):
+        return None
+    counted = read_asked(response.sentences[0], response.question) if said is None and response.sentences else None
+    if counted is not None and same_quantity(counted, expected):
+        return True
+    return False if misses_number(response.text, response.sentences, response.question, said, expected) else None
 
 
 def _option_place(reference: str, choices: Sequence[str]) -> int | None:

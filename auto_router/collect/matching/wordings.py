@@ -19,6 +19,21 @@ _TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
 _SUPERSCRIPTS = {ord(char): f"^{digit}" for char, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
 
 
+def list_alternatives(reference: str) -> list[str]:
+    """Return the references that one text stands for: the items of a printed list of equal answers, or of a SQuAD struct."""
+    value = read_literal(reference) if reference.strip()[:1] in ("[", "{") else None
+    if isinstance(value, dict) and isinstance(value.get("text"), list) and value["text"]:
+        return [str(item) for item in value["text"]]
+    if (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(item, str) for item in value)
+        and len({fold(item) for item in value}) == 1
+    ):
+        return list(value)
+    return [reference]
+
+
 def denies(text: str, wanted: str) -> bool:
     """Whether a statement says that its answer is not these words, or not these alone ("not red", "red or blue")."""
     said, name = fold(text), re.escape(wanted)

@@ -1,0 +1,160 @@
+"""Numbers of prose read by what the question asks for: the number that counts it, and whether a response misses the right one.
+
+"Wrong" by a number that prose gives needs more care than "right": the last sentence may be about something else. It counts
+where the sentence answers the question in the question's own words and gives a number of its own, where a response ends before
+it gives any answer, and where the reference neither occurs anywhere nor follows from the numbers that the end gives. English
+only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import combinations
+
+from auto_router.collect.matching.bounds import read_bound
+from auto_router.collect.matching.doubts import is_doubted
+from auto_router.collect.matching.final_answer import Statement, split_sentences
+from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
+from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
+from auto_router.collect.matching.quantities import Quantity, find_quantities
+from auto_router.collect.matching.restated import content_stems
+from auto_router.collect.matching.stated_number import names_value
+
+MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
+MAX_ASKED = 400  # characters of the sentence that asks
+MIN_OVERLAP = 0.75  # of the question's words, in a conclusion
+_CONCLUDES = re.compile(
+    r"\W*(?:so|therefore|thus|hence|altogether|overall|in (?:total|all|conclusion|the end)|(?:that|this) means)\b",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
+_TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
+_ASKS = re.compile(r".*\b(?:how (?:many|much|long|far|old|tall|big|fast|often)?|what|which)\b", re.IGNORECASE | re.DOTALL)
+_COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional|different) )?([\w-]+)", re.IGNORECASE)
+_JOINED = re.compile(r",?\s+(?:and|or)\b", re.IGNORECASE)
+_NOUN = re.compile(r"[$€£]?[\d.,]*\d\s+([A-Za-z-]+)")
+_EACH = re.compile(r"\b(?:each|every|per|another|first|if)\b", re.IGNORECASE)
+_TOTAL = re.compile(r"\b(?:total|altogether|in all|combined)\b", re.IGNORECASE)
+_RECKON = one_of("""
+    find|calculate|compute|determine|figure|work out|solve|subtract|multiply|divide|add up|set up|consider|count|convert|check
+""")
+# What announces a step and gives no result: "First, we need to find …", "To do this, we multiply …", "Now, let's solve for x."
+_STEP = re.compile(
+    r"\W*(?:(?:first(?:ly)?|second(?:ly)?|next|now|then|finally|lastly|to [a-z]+ (?:this|that|it)),?\s+){0,3}"
+    r"(?:(?:we|you|i)(?:['’]ll)?|let(?:['’]s| us| me))"
+    rf"(?:\s+(?:first|then|now|also|still|just|simply|try|start|need|have|to|can|must|will|should|do|this|that|by)){{0,8}}\s+{_RECKON}"
+    r"(?:e?s|ing)?\b",
+    re.IGNORECASE,
+)
+# Numbers that no reader of numbers sees.
+_IN_WORDS = re.compile(
+    rf"\b(?:{CHANGES}|doubled?|half|halves|thirds?|quarters?|both|couple|none|no|dozens?|pairs?|score|gross|fortnight|decade|century"
+    r"|an? (?:second|minute|hour|day|week|month|year|foot|yard|mile|pound|gallon|ton|kilo\w*))\b",
+    re.IGNORECASE,
+)
+_LOOSE = re.compile(
+    rf"(?<!\w)(?:{BOUND}|{ABOUT})(?!\w)|\b(?:per ?cent|approximate\w*|round\w*|ratio|times|range\w*)\b|[%~≈<>≤≥±:?]"
+    r"|\d\s*(?:-|–|to|or)\s*\d|\b(?:more|less|fewer|extra|other)\b",
+    re.IGNORECASE,
+)
+
+
+def misses_number(text: str, sentences: Sequence[str], question: str, said: Quantity | None, expected: Quantity) -> bool:
+    """Whether a response that does not state ``expected`` is wrong.
+
+    Args:
+        text: the whole response.
+        sentences: its sentences from the last one back.
+        question: the prompt; without it only what ends before an answer, or names other numbers only, is wrong.
+        said: the one other number that the last sentence gives, where it gives one.
+    """
+    if not sentences:
+        return False
+    last = sentences[0]
+    if said is not None:
+        return _answers(last, question) and not names_value(question, said) and not names_value(last, expected)
+    if names_value(text, expected):
+        return False
+    if _STEP.match(last) and "=" not in last:
+        return not any(_CONCLUDES.match(sentence) for sentence in sentences[1:])
+    if is_doubted("", Statement(" ".join(sentences[1::-1]), "answer", 0), conditions=False):
+        return False
+    return len(sentences) > 1 and _gives_others(last, sentences[1], expected)
+
+
+def read_asked(sentence: str, question: str) -> Quantity | None:
+    """Return the one number by which a sentence counts what "how many …" asks for: 7 in "of 56 roses she makes 7 bouquets"."""
+    asked = _ask(question)
+    counted = _COUNTED.search(asked)
+    if counted is None or _JOINED.match(asked, counted.end()) or NEGATION.search(sentence) or HEDGE.search(sentence):
+        return None
+    noun = content_stems(counted.group(1))
+    text = digits_in_prose(plain_numbers(sentence))
+    found = []
+    for one in find_quantities(text):
+        after = _NOUN.match(text, one.start)
+        if after and noun and noun == content_stems(after.group(1)):
+            found.append(one)
+    if len(found) != 1 or found[0].partial:
+        return None
+    around = text[max(0, found[0].start - 30) : found[0].start + 40]
+    doubted = _LOOSE.search(around) or _EACH.search(text) or is_doubted("", Statement(sentence, "answer", 0))
+    return None if doubted else found[0].quantity
+
+
+def repeats_condition(text: str, question: str) -> bool:
+    """Whether every condition in a text is one that the question sets: "$7 in all if he works 5 days"."""
+    if not question or _TURNED.search(text):
+        return False
+    clauses = [content_stems(found.group("clause")) for found in _CONDITION.finditer(text)]
+    return bool(clauses) and all(clauses) and frozenset().union(*clauses) <= content_stems(question)
+
+
+def _ask(question: str) -> str:
+    """Return the end of the last sentence that asks."""
+    return next((part[-MAX_ASKED:] for part in reversed(split_sentences(question)) if "?" in part), "")
+
+
+def _answers(sentence: str, question: str) -> bool:
+    """Whether a sentence is about what the question asks for, and closes the reasoning."""
+    asked = _ask(question)
+    wanted = {stem for stem in content_stems(_ASKS.sub("", asked, count=1)) if not stem.isdigit()}
+    counted = _COUNTED.search(asked)
+    said = content_stems(sentence)
+    in_all = _TOTAL.search(sentence) and not _TOTAL.search(question)
+    if not _CONCLUDES.match(sentence) or _EACH.search(sentence) or in_all:
+        return False
+    if len(wanted) < 2 or (counted and not content_stems(counted.group(1)) <= said):
+        return False
+    return len(wanted & said) / len(wanted) >= MIN_OVERLAP
+
+
+def _gives_others(last: str, before: str, expected: Quantity) -> bool:
+    """Whether a response ends with plain numbers, none of which is the expected one, nor makes it with another."""
+    if any(sign.search(last) for sign in (_LOOSE, NEGATION, HEDGE, _IN_WORDS)) or read_bound(last) is not None:
+        return False
+    found, near = _numbers(last), [*_numbers(last), *_numbers(before)]
+    return bool(found) and len(near) <= MAX_VALUES and expected.value not in _make_values(near) | {sum(found)}
+
+
+def leaves_reckoning(sentence: str, expected: Quantity) -> bool:
+    """Whether a sentence leaves the last step to its reader: 1/2 from "3 of the 6 sides", 6 from "2 rows with 3 in each"."""
+    values = [] if "=" in sentence else _numbers(sentence)
+    return len(values) > MAX_VALUES or any(
+        expected.value in (one * other, one / (other or 1), other / (one or 1)) for one, other in combinations(values, 2)
+    )
+
+
+def _numbers(text: str) -> list[Fraction]:
+    return [one.quantity.value for one in find_quantities(digits_in_prose(plain_numbers(text)))]
+
+
+def _make_values(values: Sequence[Fraction]) -> set[Fraction]:
+    """Return what adding all the values gives, and reckoning with two of them."""
+    made = {sum(values, Fraction(0))}
+    for one, other in combinations(values, 2):
+        made |= {one + other, one - other, other - one, one * other}
+        made |= {a / b for a, b in ((one, other), (other, one)) if b}
+    return made

@@ -1,0 +1,56 @@
+"""Numbers of prose read by what the question asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from auto_router.collect.matching.asked_number import repeats_condition
+from auto_router.collect.matching.verdict import match
+
+PENS = "How many pens has he?"
+EGGS = "How many eggs does she need?"
+WAGE = "How much does he earn if he works 5 days?"
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "right"),
+    [
+        # The one number that counts what is asked for is the answer, whatever stands beside it.
+        (PENS, "7", "He buys some more. So he has 7 pens and 8 pencils.", True),
+        ("How many liters are in the boat?", "16", "It went 80 feet. Over 80 feet it took on 16 liters of water.", True),
+        ("How many pens and pencils has he?", "7", "He buys some more. So he has 7 pens and 8 pencils.", None),
+        ("How many liters are in the boat?", "16", "It went far. Over 80 feet it did not take on 16 liters.", None),
+        # A conclusion in the question's words is the answer, though the reference occurs on the way.
+        ("How many apples are left of the 20?", "12", "She ate 12 of 20, so 12 are gone. Therefore, 8 apples are left.", False),
+        ("How many apples are left?", "12", "12 apples are left. So she gave away 8 apples.", None),
+        ("How many apples does Ann have?", "12", "Ann has 12 apples. So Bob has 7 apples.", None),
+        ("How much money does Ann have left?", "12", "Ann has $12 left. Therefore Ann spent $8 of her money.", None),
+        ("How many bags did she find next?", "2", "She found 2 bags next. So in total she has 8 bags, to find next.", None),
+        # Who ends with a step has not answered.
+        (EGGS, "12", "First, we need to find out how many eggs she has.", False),
+        (EGGS, "12", "She has 5 eggs. To do this, we multiply the eggs by the days in a week.", False),
+        (EGGS, "12", "The answer is a dozen. Now, let's check it.", True),
+        (EGGS, "12", "Therefore she needs a dozen. Now, let's check it.", None),
+        (EGGS, "12", "There are 12 of them. Now, let's check it.", None),
+        # Other numbers, of which the reference does not follow.
+        (PENS, "31", "He had 4 boxes. So he has 3 boxes of pens and 5 boxes of pencils.", False),
+        (PENS, "8", "He had 4 boxes. So he has 3 boxes of pens and 5 boxes of pencils.", None),
+        (PENS, "7", "He had 20 boxes. So half of the 20 and 6 more are pens.", None),
+        # What a sentence leaves to its reader.
+        ("What is the chance?", "1/2", "There are 6 sides. So 3 sides of 6 are even.", None),
+        ("How many chairs are there?", "6", "They stand in rows. So there are 2 rows with 3 in each.", None),
+    ],
+)
+def test_the_question_tells_which_number_counts(question: str, reference: str, answer: str, right: bool | None) -> None:
+    assert match(answer, reference, (), question) is right
+
+
+def test_a_condition_of_the_question_is_no_doubt() -> None:
+    assert repeats_condition("$250 if he works 5 days", WAGE)
+    assert match("So he earns #### 250 if he works 5 days.", "250", (), WAGE) is True
+    assert match("So he earns #### 250 if he works 6 days.", "250", (), WAGE) is None
+    assert not any(
+        repeats_condition(text, WAGE)
+        for text in ("$250", "$250 only if he works 5 days", "$250 if he does not work 5 days", "$250 unless he works 5 days")
+    )
+    assert not repeats_condition("$250 if he works 5 days", "")
