@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -35,7 +36,6 @@ def proxy(pool: Any, environment: dict[str, str], tmp_path_factory: pytest.TempP
     config = yaml.safe_load(print_config(pool, environment))
     next(entry for entry in config["model_list"] if entry["model_name"] == "math")["model_name"] = "m*"
     config["router_settings"] = {"model_group_alias": {"gpt-4o": "auto"}}
-    environment = environment | {"PROXY_BATCH_WRITE_AT": "1"}
     with postgres() as url, own_proxy(config, folder, environment | make_client(folder, url)) as found:
         yield found
 
@@ -161,10 +161,11 @@ def test_a_budget_holds(proxy: Running, vendors: dict[str, Vendor], route: str) 
         time.sleep(0.3)  # what was spent is counted after the answer
     assert statuses[0] == 200
     assert statuses[-1] == 422, (statuses, said)
-    assert "Budget has been exceeded" in said
-    assert sum(len(vendor.bodies) for vendor in vendors.values()) == len(statuses) - 1 <= 6
-    spent = json.loads(proxy.ask("GET", f"/key/info?key={key}", headers={"Authorization": f"Bearer {KEY}"})[1])["info"]
-    assert spent["max_budget"] == 5e-5
+    spent = re.search(r"Budget has been exceeded! .*Current cost: ([\d.e-]+)", said)
+    assert spent is not None, said
+    answers = sum(len(vendor.bodies) for vendor in vendors.values())
+    assert answers == len(statuses) - 1 <= 6
+    assert float(spent[1]) in [pytest.approx(3e-5 * count) for count in range(2, answers + 1)], "at the prices of the pool"
 
 
 def test_a_rate_limit_holds(proxy: Running, vendors: dict[str, Vendor]) -> None:
@@ -172,16 +173,3 @@ def test_a_rate_limit_holds(proxy: Running, vendors: dict[str, Vendor]) -> None:
     statuses = [post(proxy, "/v1/chat/completions", chat(POEM), key)[0] for _ in range(6)]
     assert statuses[0] == 200
     assert 2 <= statuses.count(429) <= 4, "the minute may turn once meanwhile"
-
-
-def test_spend_is_kept_under_the_model_that_answered(proxy: Running, vendors: dict[str, Vendor]) -> None:
-    key = make_key(proxy, models=[])
-    assert post(proxy, "/v1/chat/completions", chat(POEM), key)[0] == 200
-    for _ in range(60):
-        asked = proxy.ask("GET", f"/spend/logs?api_key={key}", headers={"Authorization": f"Bearer {KEY}"})
-        logs = json.loads(asked[1]) if asked[0] == 200 else []
-        if logs:
-            break
-        time.sleep(0.5)
-    assert logs, (asked, [line for line in proxy.log.splitlines() if "rror" in line][-9:])
-    assert (logs[0]["model_group"], logs[0]["spend"]) == ("poet", pytest.approx(3e-5))
