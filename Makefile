@@ -6,7 +6,8 @@ PY := $(VENV)/bin/python
 # Modules are compiled when they are first imported (see "install"), which must be kept: else every process does it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: docs wheel-check setup-docs setup setup-nat setup-litellm setup-frameworks setup-ray setup-supply audit sbom demo notebooks check test test-pipeline test-serving test-nat test-litellm test-ray clean
+.PHONY: docs wheel-check setup-docs setup setup-nat setup-litellm setup-frameworks setup-keys setup-ray setup-supply audit sbom demo notebooks check \
+	test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
 # half the time; modules are compiled when they are first imported, since most never are.
@@ -32,6 +33,10 @@ $(VENV)/.ready: $(VENV)/.pipeline requirements-dev.txt
 setup-nat: .venv-nat/.ready
 setup-litellm: .venv-litellm/.ready
 setup-frameworks: .venv-frameworks/.ready  # LangChain and LlamaIndex, for test-litellm to ask the server with; it does without
+
+# For test_virtual_keys.py, which test-litellm leaves out without it and Postgres: Prisma's query engine, from npm.
+setup-keys:
+	npm install --prefix tests/serve/query_engine --ignore-scripts --no-audit --no-fund --no-package-lock
 
 .venv-%/.ready: requirements-%.txt constraints-%.txt pyproject.toml
 	$(call install,.venv-$*,-r requirements-$*.txt -c constraints-$*.txt)
@@ -89,7 +94,8 @@ test-nat: setup-nat
 
 test-litellm: setup-litellm
 	.venv-litellm/bin/python -m pytest tests/serve/test_litellm.py tests/serve/test_litellm_conversations.py \
-		tests/serve/test_gateway.py tests/serve/test_litellm_load.py
+		tests/serve/test_gateway.py tests/serve/test_fault_matrix.py tests/serve/test_virtual_keys.py \
+		tests/serve/test_litellm_load.py
 
 # Ray in an environment of its own: half a gigabyte that no one else needs.
 setup-ray: .venv-ray/.ready

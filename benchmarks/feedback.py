@@ -127,7 +127,7 @@ def simulate(data: DataSet, scenario: str, outcomes: int, rounds: int, seed: int
         if scenario != "right":
             right = dataset(data, true, base)
             truth = calibrate(fit(right, FitSettings("stack", seed)), right, seed)
-        simulated, replaced = Traffic(Path(folder), rows, true, SCENARIOS[scenario], seed), 0
+        simulated, replaced = Traffic(Path(folder), rows, true[traffic], SCENARIOS[scenario], seed), 0
         for turn in range(rounds):
             simulated.serve(now, range(turn * len(rows) // rounds, (turn + 1) * len(rows) // rounds))
             feedback = load_feedback(simulated.file, train.names, ENCODER, rows.shape[1])

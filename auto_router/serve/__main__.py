@@ -43,6 +43,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--router", help="the artifact (default: AUTO_ROUTER_PATH, else router_artifacts/nn_router.pth)")
     parser.add_argument("--host", default="127.0.0.1", help=f"others than loopback need {MASTER_KEY} (default: %(default)s)")
     parser.add_argument("--port", type=int, default=4000, help="(default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that answer on the port (default: %(default)s)")
     parser.add_argument(
         "--operating-point", choices=POINTS, help=f"of {AUTO} (default: AUTO_ROUTER_OPERATING_POINT, else the artifact's)"
     )
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ConfigError, ArtifactError: pool, artifact and environment do not make a gateway.
     """
     given = parse_arguments(arguments)
+    if given.workers < 1:
+        raise ConfigError(f"--workers must be 1 or more, got {given.workers}")
     if not given.print_config:
         check_proxy(given.host, os.environ)
     settings = RouterSettings.from_environment(
@@ -90,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         yaml.safe_dump(config, sys.stdout, sort_keys=False, allow_unicode=True)
         return
+    if given.workers > 1 and settings.session_store is None:
+        tell("note: each worker keeps its own conversations; AUTO_ROUTER_SESSION_STORE names a Redis that they share")
     if not locked:
         tell(f"note: {MASTER_KEY} is not set: every program on this machine may ask")
     chosen = {
@@ -97,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "AUTO_ROUTER_FALLBACK_MODEL": settings.fallback_model, "AUTO_ROUTER_FEEDBACK_FILE": settings.feedback_file,
         "AUTO_ROUTER_EXPLORE_SHARE": str(settings.explore_share) if settings.explore_share else None,
     }  # fmt: skip
-    run_proxy(config, given.host, given.port, {name: value for name, value in chosen.items() if value})
+    run_proxy(config, given.host, given.port, {name: value for name, value in chosen.items() if value}, given.workers)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def check_proxy(host: str, environment: Mapping[str, str]) -> None:
         )
 
 
-def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping[str, str]) -> None:
+def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping[str, str], workers: int = 1) -> None:
     """Run the proxy in this process until it is stopped; ``settings`` are the router's, as environment variables."""
     with needs_extra("litellm"):
         import yaml
@@ -180,6 +180,12 @@ def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping
         with needs_extra("litellm"):
             from litellm.proxy.proxy_cli import run_server
         arguments = ["--config", str(path), "--host", host, "--port", str(port), "--telemetry", "False"]
+        if workers > 1:
+            from auto_router.serve.metrics import SHARED_FOLDER
+
+            shared = Path(os.environ.setdefault(SHARED_FOLDER, str(Path(folder) / "metrics")))
+            shared.mkdir(parents=True, exist_ok=True)
+            arguments += ["--num_workers", str(workers)]
         run_server.main(arguments, prog_name="litellm", standalone_mode=False)
 
 

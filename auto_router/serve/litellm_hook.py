@@ -36,7 +36,7 @@ from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
 from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status, is_malformed
 from auto_router.serve.logs import keep_prompts_out, set_up_log
 from auto_router.serve.loopback import LoopbackOnly
-from auto_router.serve.proxy_models import offered_models, permitted_models, resolve_alias, response_maker
+from auto_router.serve.proxy_models import affordable_models, offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.proxy_routes import add_routes
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
@@ -106,10 +106,14 @@ class RouterHook(CustomLogger):
             return data
         self._check_routed(asked, call_type)
         offered = offered_models(self.service.known_models)
-        allowed = await permitted_models(offered, user_api_key_dict)
-        if offered and not allowed:
+        permitted = await permitted_models(offered, user_api_key_dict)
+        if offered and not permitted:
             message = f"this key may use none of the models that {asked!r} chooses among: {', '.join(sorted(offered))}"
             raise HTTPException(403, {"error": f"{message}; add some to the key's or team's models"})
+        allowed = await affordable_models(permitted, user_api_key_dict)
+        if permitted and not allowed:
+            message = f"the budget of each model that this key may use is spent: {', '.join(sorted(permitted))}"
+            raise HTTPException(429, {"error": message})
         served, key = await self._decide(data, asked, allowed, user_api_key_dict)
         made = served.decision
         ranking = [name for name in made.ranking if name in allowed or made.session == PINNED]
@@ -162,6 +166,9 @@ class RouterHook(CustomLogger):
         said = (
             f"no model of the ranking took this server's key or name for it, the last answered {status}: {original_exception}"
         )
+        # The proxy answers messages with the error itself, and does not look at what is returned.
+        if hasattr(original_exception, "message"):
+            original_exception.status_code, original_exception.message = 502, said[:MAX_SAID]  # type: ignore[attr-defined]
         return HTTPException(502, {"error": said[:MAX_SAID]})
 
     async def async_post_call_response_headers_hook(
@@ -226,7 +233,8 @@ class RouterHook(CustomLogger):
     async def _continue(self, response_id: str, token: Any) -> ServedDecision:
         """Return the model that made a response. Raises HTTPException where nobody knows it: no other can go on with it."""
         maker = response_maker(response_id)
-        if maker is None or maker not in await permitted_models(offered_models([maker]), token):
+        permitted = frozenset() if maker is None else await permitted_models(offered_models([maker]), token)
+        if maker is None or not await affordable_models(permitted, token):
             said = f"previous_response_id {response_id[:80]!r} was not made here; send the whole conversation as input"
             raise HTTPException(400, {"error": said})
         return await self.service.note(Decision(maker, {}, (), SESSION, (maker,), session=PINNED))

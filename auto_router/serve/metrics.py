@@ -19,19 +19,25 @@
 | ``auto_router_drift_alarms`` | | figures of the last decisions that are out of the ordinary |
 | ``auto_router_unfamiliar_share``, ``auto_router_expected_unfamiliar_share`` | | of the last decisions, and in training |
 | ``auto_router_mean_probability``, ``auto_router_expected_probability`` | ``model`` | the same of P(correct) |
+
+Where ``PROMETHEUS_MULTIPROC_DIR`` names a folder, every worker process of a server writes its counts there, and whichever is
+asked tells the sum. The cache, the encoder and the drift are those of the worker that answers.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Summary, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from auto_router.route.drift import DriftReport
 
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 NOVELTIES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 
@@ -48,6 +54,16 @@ class CacheCounts(Collector):
             family = CounterMetricFamily(f"auto_router_cache_{name}", f"Embedding cache {name}")
             family.add_metric([], sum(total[place] for total in totals))
             yield family
+
+
+class EncoderState(Collector):
+    """Whether the encoder answers; ``source`` returns it."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], bool] = lambda: False
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("auto_router_encoder_up", "1 while the encoder answers", value=float(self.source()))
 
 
 class DriftFigures(Collector):
@@ -87,20 +103,28 @@ class Metrics:
         self.seconds = Histogram("auto_router_decision_seconds", "Seconds a decision", buckets=SECONDS, registry=registry)
         self.unseen = Counter("auto_router_unseen_pictures", "Pictures that could not be read here", registry=registry)
         self.loads = Counter("auto_router_artifact_loads", "Artifacts opened", ["outcome"], registry=registry)
-        self.encoder_up = Gauge("auto_router_encoder_up", "1 while the encoder answers", registry=registry)
         self.answers = Counter("auto_router_answers", "Who answered", ["chosen", "answered"], registry=registry)
         self.refusals = Counter("auto_router_refusals", "Requests that are not routed", ["call"], registry=registry)
         self.upstream = Counter("auto_router_upstream_errors", "Errors of models", ["model", "status"], registry=registry)
         self.feedback = Counter("auto_router_feedback", "Outcomes told", ["result"], registry=registry)
         self.outcomes = Summary("auto_router_outcome", "First outcomes, 0 to 1", ["model"], registry=registry)
         self.novelty = Histogram("auto_router_novelty", "Distance from training", buckets=NOVELTIES, registry=registry)
-        self.cache, self.drift = CacheCounts(), DriftFigures()
-        registry.register(self.cache)
-        registry.register(self.drift)
+        self.cache, self.encoder, self.drift = CacheCounts(), EncoderState(), DriftFigures()
+        self._register_own(registry)
+
+    def _register_own(self, registry: CollectorRegistry) -> None:
+        for collector in (self.cache, self.encoder, self.drift):
+            registry.register(collector)
 
     def exposition(self) -> bytes:
-        """Return the text that Prometheus reads."""
-        return generate_latest(self.registry)
+        """Return the text that Prometheus reads, of all workers where these share a folder."""
+        folder = os.environ.get(SHARED_FOLDER)
+        if not folder:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=folder)
+        self._register_own(registry)
+        return generate_latest(registry)
 
 
 @lru_cache(maxsize=1)

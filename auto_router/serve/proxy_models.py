@@ -37,6 +37,40 @@ async def permitted_models(names: Iterable[str], token: Any) -> frozenset[str]:
     return frozenset(allowed)
 
 
+async def affordable_models(names: Iterable[str], token: Any) -> frozenset[str]:
+    """Return those of ``names`` that are within what key, user, team and end user may spend on each.
+
+    The proxy itself looks only at the name that was asked for, which is ``auto``.
+    """
+    return frozenset({name for name in names if await _is_affordable(name, token)})
+
+
+async def _is_affordable(name: str, token: Any) -> bool:
+    from litellm import BudgetExceededError
+
+    limiter = getattr(sys.modules.get("litellm.proxy.proxy_server"), "model_max_budget_limiter", None)
+    if limiter is None:
+        return True
+    own, team = token.model_max_budget or None, token.team_model_max_budget or None
+    user, end_user = token.user_model_max_budget or None, token.end_user_model_max_budget or None
+    try:
+        if own and token.token is not None:
+            await limiter.is_key_within_model_budget(user_api_key_dict=token, model=name)
+        if user and token.user_id is not None:
+            await limiter.is_user_within_model_budget(user_id=token.user_id, user_model_max_budget=user, model=name)
+        if team and token.team_id is not None:
+            await limiter.is_team_within_model_budget(
+                team_id=token.team_id, team_model_max_budget=team, key_model_max_budget=own, model=name
+            )
+        if end_user and token.end_user_id is not None:
+            await limiter.is_end_user_within_model_budget(
+                end_user_id=token.end_user_id, end_user_model_max_budget=end_user, model=name
+            )
+    except BudgetExceededError:
+        return False
+    return True
+
+
 def response_maker(response_id: str) -> str | None:
     """Return the model group whose deployment made a response of the proxy; None where the id does not tell."""
     from litellm.proxy.hooks.responses_id_security import ResponsesIDSecurity

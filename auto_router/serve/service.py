@@ -84,7 +84,7 @@ class DecisionService:
 
     def open(self) -> None:
         """Open the router; blocks for as long as that takes."""
-        self.metrics.encoder_up.set_function(lambda: float(self.live.router is not None and self.live.encoder_error is None))
+        self.metrics.encoder.source = lambda: self.live.router is not None and self.live.encoder_error is None
         self.metrics.cache.sources.append(self.live.cache_counts)
         self.metrics.drift.source = self.drift_report
         self.live.open()

@@ -81,14 +81,19 @@ class Endpoint:
             "tool_calls": [{"id": "call-1", "type": "function", "function": function}],
         }
 
-    async def _stream(self, send: Any, body: dict[str, Any]) -> None:
+    async def _stream(self, send: Any, body: dict[str, Any], cut: bool = False) -> None:
+        """Answer in pieces, tool calls too; ``cut``: the connection ends after the first."""
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
-        for word in (self.name, " says", " hello", None):
-            delta = {} if word is None else {"role": "assistant", "content": word}
-            choice = {"index": 0, "delta": delta, "finish_reason": "stop" if word is None else None}
+        calls = [{"index": 0, **call} for call in self._message(body).get("tool_calls", [])]
+        deltas: list[dict[str, Any]] = [{"content": word} for word in (self.name, " says", " hello")]
+        for delta in [*([{"tool_calls": calls}] if calls else deltas), {}]:
+            ended = None if delta else "tool_calls" if calls else "stop"
+            choice = {"index": 0, "delta": {"role": "assistant", **delta} if delta else {}, "finish_reason": ended}
             chunk = f"data: {json.dumps(base | {'choices': [choice]})}\n\n".encode()
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if cut:
+                raise ConnectionError("cut")  # the server closes the connection without an end
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
     async def _respond(self, send: Any, body: dict[str, Any]) -> None:

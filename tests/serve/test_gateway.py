@@ -6,16 +6,15 @@ Needs the proxy, which is in an environment of its own: ``make test-litellm``.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,14 +29,13 @@ import auto_router.serve.gateway as gateway_module
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError
 from auto_router.serve.__main__ import main
+from auto_router.serve.proxy_models import affordable_models
 from tests.checkout import ROOT, blocks
-from tests.serve.endpoints import serving
-from tests.serve.made import MATH, POEM, save_made
+from tests.serve.gateways import KEY, PIXEL, SERVE, chat, environment_of, in_api, own_proxy, post, print_config
+from tests.serve.made import MATH, POEM
 from tests.serve.processes import Running, running
 from tests.serve.vendors import ANTHROPIC, AZURE, OPENAI, Vendor
 
-KEY = "sk-for-tests-only"
-SERVE = [sys.executable, "-m", "auto_router.serve"]
 KEYS = f"""
 from litellm.proxy._types import UserAPIKeyAuth
 
@@ -46,46 +44,6 @@ MODELS = {{"{KEY}": [], "sk-eyes": ["auto", "eyes"], "sk-auto": ["auto"]}}
 async def check(request, api_key):
     return UserAPIKeyAuth(api_key=api_key, models=MODELS[api_key])
 """
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_made(tmp_path_factory.mktemp("artifact") / "nn_router.pth")
-
-
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[dict[str, Vendor]]:
-    with serving("math", "poet", "eyes", "extra", kind=Vendor) as found:
-        yield {vendor.name: vendor for vendor in found}
-
-
-@pytest.fixture(scope="module")
-def pool(vendors: dict[str, Vendor], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``math`` behind OpenAI's protocol, ``poet`` on Azure, ``eyes`` at Anthropic, and one that no router knows."""
-    entries: list[dict[str, Any]] = [
-        {"base_url": vendors["math"].url, "model": "math-1", "timeout_s": 2, "parameters": {"top_p": 0.9, "max_tokens": None}},
-        {
-            "base_url": f"http://127.0.0.1:{vendors['poet'].port}",
-            "model": "poet-1",
-            "api_version": "2024-10-21",
-            "timeout_s": 2,
-        },
-        {"base_url": "https://api.anthropic.com/v1", "model": "claude-eyes", "modalities": ["text", "image"], "timeout_s": 2},
-        {"base_url": vendors["extra"].url, "temperature": 0.25, "timeout_s": 2},
-    ]
-    for entry, name in zip(entries, vendors, strict=True):
-        entry |= {"name": name, "api_key_env": f"{name.upper()}_KEY", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8}
-    file = tmp_path_factory.mktemp("pool") / "pool.yaml"
-    file.write_text(yaml.safe_dump({"models": entries}))
-    return file
-
-
-@pytest.fixture(scope="module")
-def environment(path: Path, vendors: dict[str, Vendor]) -> dict[str, str]:
-    keys = {f"{name.upper()}_KEY": vendor.key for name, vendor in vendors.items()}
-    eyes = f"http://127.0.0.1:{vendors['eyes'].port}"
-    return {"AUTO_ROUTER_PATH": str(path), "ANTHROPIC_API_BASE": eyes, "PYTHONPATH": str(ROOT), **keys}
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +56,15 @@ def gateway(pool: Path, environment: dict[str, str], tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def proxy(pool: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A user's own proxy on the printed configuration: with a key, an alias and a wildcard, and no pause after a failure."""
+    """A user's own proxy on the printed configuration: with keys, an alias and a wildcard."""
     folder = tmp_path_factory.mktemp("proxy")
     config = yaml.safe_load(print_config(pool, environment))
-    math = next(entry for entry in config["model_list"] if entry["model_name"] == "math")
-    math["model_name"] = "m*"
-    config["router_settings"] = {"disable_cooldowns": True, "model_group_alias": {"gpt-4o": "auto", "poet": "verse"}}
+    next(entry for entry in config["model_list"] if entry["model_name"] == "math")["model_name"] = "m*"
+    config["router_settings"] = {"model_group_alias": {"gpt-4o": "auto", "poet": "verse"}}
     next(entry for entry in config["model_list"] if entry["model_name"] == "poet")["model_name"] = "verse"
     config["general_settings"] = {"custom_auth": "keys.check"}
     (folder / "keys.py").write_text(KEYS)
-    (folder / "litellm.yaml").write_text(yaml.safe_dump(config))
-    command = ["examples/litellm/run.sh", str(folder / "litellm.yaml")]
-    with running(command, "/health/liveliness", folder / "log", environment | {"LITELLM_MASTER_KEY": KEY}) as found:
+    with own_proxy(config, folder, environment) as found:
         yield found
 
 
@@ -117,33 +72,6 @@ def proxy(pool: Path, environment: dict[str, str], tmp_path_factory: pytest.Temp
 def all_well(vendors: dict[str, Vendor]) -> None:
     for vendor in vendors.values():
         vendor.reset()
-
-
-@contextmanager
-def environment_of(values: dict[str, str]) -> Iterator[None]:
-    """Run the block with these values, and without what the caller's environment says of the router or the proxy."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith(("AUTO_ROUTER", "LITELLM")) or name.endswith("_KEY"):
-                patch.delenv(name)
-        for name, value in values.items():
-            patch.setenv(name, value)
-        yield
-
-
-def print_config(pool: Path, environment: dict[str, str]) -> str:
-    with environment_of(environment), redirect_stdout(io.StringIO()) as printed:
-        main(["--pool", str(pool), "--print-config"])
-    return printed.getvalue()
-
-
-def post(server: Running, route: str, body: dict[str, Any], key: str | None = None) -> tuple[int, str, dict[str, str]]:
-    status, said, headers = server.ask("POST", route, body, {"Authorization": f"Bearer {key}"} if key else None)
-    return status, said.decode(), headers
-
-
-def chat(text: Any, model: str = "auto", **more: Any) -> dict[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
 
 
 def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gateway: Running, vendors: dict[str, Vendor]) -> None:
@@ -248,12 +176,6 @@ def test_three_apis_reach_endpoints_that_have_one(
     assert len(vendors[name].bodies) == 1
 
 
-def in_api(route: str, text: str, **more: Any) -> dict[str, Any]:
-    if route == "responses":
-        return {"model": "auto", "input": text, **more}
-    return chat(text, max_tokens=9, **more) if route == "messages" else chat(text, **more)
-
-
 MISTAKE = (400, {"message": "Invalid 'temperature': decimal above maximum value.", "type": "invalid_request_error"})
 CONTEXT = (400, {"message": "This model's maximum context length is 10 tokens.", "code": "context_length_exceeded"})
 CANNOT = (400, {"message": "this model does not support tools", "type": "invalid_request_error"})
@@ -264,23 +186,18 @@ CANNOT = (400, {"message": "this model does not support tools", "type": "invalid
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
-        (MISTAKE, 400), ((422, {"message": "bad"}), 422), ((401, {"message": "bad key"}), 200),
-        ((402, {"message": "pay"}), 200),
-        ((403, {"message": "no"}), 200), ((404, {"message": "no such model"}), 200),
-        ((408, {"message": "slow"}), 200), ((409, {"message": "busy"}), 200), ((429, {"message": "limit"}), 200),
-        ((500, {"message": "down"}), 200), ((503, {"message": "down"}), 200), (CONTEXT, 200), (CANNOT, 200),
-        ("hang", 200), ("broken", 200),
+        (MISTAKE, 400), ((422, {"message": "bad"}), 422), ((402, {"message": "pay"}), 200), ((403, {"message": "no"}), 200),
+        ((404, {"message": "no such model"}), 200), ((409, {"message": "busy"}), 200), ((503, {"message": "down"}), 200),
+        (CONTEXT, 200), (CANNOT, 200),
     ],
     ids=str,
 )  # fmt: skip
 def test_only_what_another_model_may_answer_is_sent_to_another(
     proxy: Running, vendors: dict[str, Vendor], route: str, stream: bool, fault: Any, status: int
 ) -> None:
+    """The commonest faults are in ``test_fault_matrix``."""
     math = vendors["math"]
-    if isinstance(fault, tuple):
-        math.refuse = fault
-    else:
-        math.hang, math.broken = (4.0, False) if fault == "hang" else (0.0, True)
+    math.refuse = fault
     found, said, _ = post(proxy, f"/v1/{route}", in_api(route, MATH, stream=stream), KEY)
     assert found == status, said
     assert (len(math.bodies), len(vendors["eyes"].bodies)) == (1, status == 200)
@@ -330,6 +247,33 @@ def test_what_is_not_routed_is_refused_and_counted(
     assert not [name for name, vendor in vendors.items() if vendor.bodies]
     counted = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
     assert f'auto_router_refusals_total{{call="{call}"}}' in counted
+
+
+@pytest.mark.parametrize("holder", ["key", "user", "team", "end_user"])
+def test_a_model_whose_own_budget_is_spent_is_not_chosen(holder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the proxy's own limiter, which the proxy itself asks only about ``auto``."""
+    for name, value in gateway_module.PROXY_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    from litellm.caching.caching import DualCache
+    from litellm.proxy._types import Litellm_EntityType, UserAPIKeyAuth
+    from litellm.proxy.hooks import model_max_budget_limiter as budgets
+
+    cache = DualCache()
+    limiter = budgets._PROXY_VirtualKeyModelMaxBudgetLimiter(cache)
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", SimpleNamespace(model_max_budget_limiter=limiter))
+    field = "model_max_budget" if holder == "key" else f"{holder}_model_max_budget"
+    limits = {name: {"max_budget": 1.0, "budget_duration": "1d"} for name in ("math", "poet")}
+    ids = {"key": "token", "user": "user_id", "team": "team_id", "end_user": "end_user_id"}
+    token = UserAPIKeyAuth(**{field: limits}, **dict.fromkeys(ids.values(), holder))
+    kind = Litellm_EntityType[holder.upper()]
+
+    async def affordable(spent: float) -> frozenset[str]:
+        key = budgets.model_budget_spend_cache_key(kind, getattr(token, ids[holder]), "math", "1d")
+        await cache.async_set_cache(key=key, value=spent)
+        return await affordable_models(["math", "poet", "eyes"], token)
+
+    assert asyncio.run(affordable(0.5)) == {"math", "poet", "eyes"}
+    assert asyncio.run(affordable(1.5)) == {"poet", "eyes"}
 
 
 def test_rates_of_the_pool_are_kept_to(vendors: dict[str, Vendor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,7 +350,7 @@ def test_a_wrong_key_of_a_vendor_is_counted_logged_and_no_fault_of_the_client(
     assert "math refuses this server with 401" in proxy.log
     for vendor in vendors.values():
         vendor.refuse = (401, {"message": "this key was withdrawn", "type": "authentication_error"})
-    for route in ("chat/completions", "responses"):  # the proxy has no say of ours in errors of messages
+    for route in ("chat/completions", "responses", "messages"):
         status, said, _ = post(proxy, f"/v1/{route}", in_api(route, MATH), KEY)
         assert (status, "took this server's key" in said) == (502, True), said
     status, said, _ = post(proxy, "/v1/chat/completions", chat(MATH, "math"), KEY)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,3 +150,31 @@ def test_errors_in_a_proxys_log_repeat_no_prompt(caplog: pytest.LogCaptureFixtur
         assert caplog.records[-1].getMessage() == said
     finally:
         logger.setLevel(before)
+
+
+WORKER = """
+import sys
+from auto_router.serve.metrics import process_metrics
+
+metrics = process_metrics()
+metrics.encoder.source = lambda: True
+metrics.cache.sources.append(lambda: (3, 4))
+for _ in range(int(sys.argv[1])):
+    metrics.decisions.labels("math", "best").inc()
+    metrics.seconds.observe(0.02)
+print(metrics.exposition().decode())
+"""
+
+
+def test_workers_that_share_a_folder_tell_the_sum(tmp_path: Path) -> None:
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WORKER]
+    said = ""
+    for number in ("2", "5"):
+        said = subprocess.run([*command, number], env=environment, capture_output=True, text=True, check=True).stdout
+    assert 'auto_router_decisions_total{model="math",reason="best"} 7.0' in said
+    assert "auto_router_decision_seconds_count 7.0" in said
+    assert "auto_router_encoder_up 1.0" in said
+    assert "auto_router_cache_misses_total 4.0" in said, "of the worker that answers"
+    names = [line.split("{")[0].split(" ")[0] for line in said.splitlines() if not line.startswith("#")]
+    assert names.count("auto_router_encoder_up") == 1

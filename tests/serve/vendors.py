@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.serve.endpoints import Endpoint, _send
 
+HANG_SECONDS = 30.0
 OPENAI, AZURE, ANTHROPIC = "/v1/chat/completions", "/openai/deployments/", "/v1/messages"
 
 
@@ -17,7 +18,9 @@ class Vendor(Endpoint):
     """Answers at the path of each protocol, to whoever shows ``sk-NAME``; chat completions are all that it has of OpenAI's.
 
     ``refuse`` is a status and an error to answer with instead; ``hang`` is for how many seconds to say nothing; with ``broken``
-    the connection ends in the middle of an answer; ``error_in_answer`` comes under status 200.
+    the connection ends in the middle of an answer; ``error_in_answer`` comes under status 200. ``faults`` are by a request's
+    temperature, so that requests that are under way together can have one each: a status, ``hang``, ``broken``, or ``cut``,
+    which ends a stream after its first words.
     """
 
     refuse: tuple[int, dict[str, Any]] | None = None
@@ -26,6 +29,7 @@ class Vendor(Endpoint):
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     error_in_answer: dict[str, Any] | None = None
+    faults: dict[float, int | str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -52,10 +56,12 @@ class Vendor(Endpoint):
         self.bodies.append(body)
         self.paths.append(path)
         self.headers.append(headers)
-        await asyncio.sleep(self.hang)
-        if self.refuse is not None:
-            return await _send(send, self.refuse[0], {"type": "error", "error": self.refuse[1]})
-        if self.broken:
+        fault = self.faults.get(body.get("temperature", -1.0))
+        await asyncio.sleep(HANG_SECONDS if fault == "hang" else self.hang)
+        refuse = (fault, {"message": f"fault {fault}", "type": "made"}) if isinstance(fault, int) else self.refuse
+        if refuse is not None:
+            return await _send(send, refuse[0], {"type": "error", "error": refuse[1]})
+        if self.broken or fault == "broken":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
             await send({"type": "http.response.body", "body": b"{", "more_body": False})
             return None
@@ -70,7 +76,7 @@ class Vendor(Endpoint):
             return await self._speak_anthropic(send, body)
         body.setdefault("model", self.name)
         if body.get("stream"):
-            return await self._stream(send, body)
+            return await self._stream(send, body, fault == "cut")
         usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
         choice = {"index": 0, "message": self._message(body), "finish_reason": "tool_calls" if body.get("tools") else "stop"}
         whole = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
@@ -88,12 +94,16 @@ class Vendor(Endpoint):
         }  # fmt: skip
         if not body.get("stream"):
             return await _send(send, 200, whole)
+        empty: dict[str, Any] = {"type": "text", "text": ""}
+        delta: dict[str, Any] = {"type": "text_delta", "text": text}
+        if body.get("tools"):
+            empty, delta = block | {"input": {}}, {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
         events: list[dict[str, Any]] = [
             {"type": "message_start", "message": whole | {"content": [], "stop_reason": None}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+            {"type": "content_block_start", "index": 0, "content_block": empty},
+            {"type": "content_block_delta", "index": 0, "delta": delta},
             {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": usage},
+            {"type": "message_delta", "delta": {"stop_reason": whole["stop_reason"], "stop_sequence": None}, "usage": usage},
             {"type": "message_stop"},
         ]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
