@@ -29,18 +29,18 @@ FENCE = "```"
 WORDS_A_TYPO = 12
 """One word in so many has two letters swapped, and one at least."""
 REWORDING_HEADERS = ["rewording", "prompts", "choices that flip, %", "95 %", "right answers, points", "95 %"]
-MAX_CHARACTERS = 20_000
+MAX_REWORDED_CHARACTERS = 20_000
 """Longer prompts are left out: each is encoded once for every rule."""
 
 _WORD = re.compile(r"[A-Za-z]{4,}")
 
 
 def _outside_fences(change: Callable[[str], str]) -> Callable[[str], str]:
-    def changed(prompt: str) -> str:
+    def apply(prompt: str) -> str:
         parts = prompt.split(FENCE)
         return FENCE.join(part if number % 2 else change(part) for number, part in enumerate(parts))
 
-    return changed
+    return apply
 
 
 def add_please(prompt: str) -> str:
@@ -110,7 +110,7 @@ def measure_rewordings(
     Raises:
         EncoderError: the encoder fails.
     """
-    short = np.flatnonzero([0 < len(prompt.strip()) <= MAX_CHARACTERS for prompt in test.prompts])
+    short = np.flatnonzero([0 < len(prompt.strip()) <= MAX_REWORDED_CHARACTERS for prompt in test.prompts])
     sample = test.take(short[draw_rows(len(short), rows, np.random.default_rng(seed))])
     before = TestSet.of(sample, artifact.predict(sample.features, sample.prompts), policy)
     return [_measure_rule(rule, change, artifact, policy, sample, before, generator) for rule, change in RULES.items()]
