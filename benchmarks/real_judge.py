@@ -2,13 +2,14 @@
 
     pool-venv/bin/python examples/local_pool/serve_text.py --model weights/qwen2.5-coder-1.5b.gguf \\
       --name qwen2.5-coder-1.5b --port 8403 --parallel 2
-    python benchmarks/real_judge.py --output-dir real_judge --rows 150 [--judge-url http://127.0.0.1:8403/v1]
+    python benchmarks/real_judge.py --output-dir real_judge --rows 150 [--sources silver] [--judge-url http://127.0.0.1:8403/v1]
 
 Stage 1 runs as it stands, once for each source of labels, on ``--rows`` of the quickstart's text prompts without their answers.
 The two cheap candidates and the first answer of the strong one are recorded ones; the strong model is asked twice more, at
 ``TEMPERATURE``, and the judge is asked, both of the endpoint that ``examples/local_pool`` serves. The judge is the strong model
-itself: no better one runs on a small machine. What was asked stays in the journal of ``--output-dir``: a run that was stopped
-goes on, and a larger ``--rows`` asks only what is new. ``--offline`` asks nothing and prints the tables of what is there.
+itself: no better one runs on a small machine. A verdict took 5 to 20 s on two cores that others kept busy; ask on an idle
+machine. What was asked stays in the journal of ``--output-dir``: a run that was stopped goes on, and a larger ``--rows`` asks
+only what is new. ``--offline`` asks nothing and prints the tables of what is there.
 
 Then come three tables: what a label says beside the true one, by model; how often the strong model says the same again, where
 it is right and where it is wrong (``AGAIN`` of ``label_sources.py``); and the default router trained on each kind of label
@@ -57,7 +58,7 @@ SOURCES = {
     "pairwise": ("--pairwise-against", STRONG),
 }
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "rubric": ("score", {"enum": [0, 0.25, 0.5, 0.75, 1]}),
+    "rubric": ("score", {"type": "number", "minimum": 0, "maximum": 1}),
     "silver": ("correct", {"type": "boolean"}),
     "pairwise": ("better", {"enum": ["first", "second", "tie"]}),
 }
@@ -242,12 +243,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         truth = true_records(folder, rows, server.url)
         write_inputs(folder, rows[: arguments.rows], server.url, arguments.judge_url)
         made = {source: make_labels(folder, source, arguments.offline) for source in arguments.sources}
-    data, place = load_data(folder / "true.json", truth), {record.prompt: i for i, record in enumerate(truth)}
+    known, place = label_matrix(truth, NAMES), {record.prompt: i for i, record in enumerate(truth)}
     labelled = np.array(sorted(place[row["prompt"]] for row in rows[: arguments.rows]))
-    labels: dict[str, Floats] = {TRUE: np.full(data.y.shape, np.nan)}
-    labels[TRUE][labelled] = data.y[labelled]
+    labels: dict[str, Floats] = {TRUE: np.full(known.shape, np.nan)}
+    labels[TRUE][labelled] = known[labelled]
     for source, records in made.items():
-        labels[source] = np.full(data.y.shape, np.nan)
+        labels[source] = np.full(known.shape, np.nan)
         labels[source][[place[record.prompt] for record in records]] = label_matrix(records, NAMES)
     cheap = {source: matrix[labelled] for source, matrix in labels.items() if source != TRUE}
     print(tabulate(compare_labels(cheap, labels[TRUE][labelled]), headers=LABEL_HEADERS, disable_numparse=True))
@@ -260,6 +261,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(labelled) < MIN_ROWS:
         print(f"{len(labelled)} rows with labels are too few to train on; --rows {MIN_ROWS} or more shows the routers, too")
         return
+    data = load_data(folder / "true.json", truth)
     print(tabulate(compare_routers(data, labels, labelled), headers=ROUTER_HEADERS, disable_numparse=True))
 
 
