@@ -67,7 +67,7 @@ TEMPERATURE = 0.7
 PORT = 8399  # of the recorded answers; the journal knows an answer by its address, so that it stays the same
 STAGE_1 = (sys.executable, str(ROOT / "prepare_hf_data.py"))
 PARTS = ("hf_evaluations_train.json", "hf_evaluations_test.json")
-FOLDS, SEEDS = 5, (20, 21, 22)
+FOLDS, SEEDS, POINTS = 5, (20, 21, 22), ("accuracy", "economy")
 MIN_ROWS = 60  # below, four fifths of them are fewer than Stage 3 trains on
 TRUE = "true"
 
@@ -180,20 +180,21 @@ def load_data(path: Path, records: list[Record]) -> DataSet:
     return DataSet(NAMES, group_ids(records), truth, costs, plain, rows)
 
 
-def decide(data: DataSet, labels: Floats, labelled: Ints, point: str) -> tuple[Floats, Floats]:
-    """Return the true label and the cost ``[N]`` of what routers choose that saw no row of the group: means over seeds."""
-    scores, costs = np.zeros((len(SEEDS), len(labels))), np.zeros((len(SEEDS), len(labels)))
+def decide(data: DataSet, labels: Floats, labelled: Ints) -> dict[str, tuple[Floats, Floats]]:
+    """Return by operating point true labels and costs ``[N]`` of what is chosen by routers that saw no row of a group."""
+    scores, costs = (np.zeros((len(POINTS), len(SEEDS), len(labels))) for _ in range(2))
     assert data.costs is not None
     for number, seed in enumerate(SEEDS):
         folds = group_folds(data.groups, FOLDS, seed)
         for fold in range(FOLDS):
             train, test = labelled[folds[labelled] != fold], np.flatnonzero(folds == fold)
             router = default_router(data, train, labels[train], seed)
-            expected = foreseen(data, train, test)
-            chosen = router.decide(point, router.predict(data.rows[test]), data.plain[test], expected)
-            scores[number, test] = take_chosen(data.y[test].astype(np.float64), chosen)
-            costs[number, test] = take_chosen(data.costs[test], chosen)
-    return np.nanmean(scores, axis=0), np.nanmean(costs, axis=0)
+            p, expected = router.predict(data.rows[test]), foreseen(data, train, test)
+            for place, point in enumerate(POINTS):
+                chosen = router.decide(point, p, data.plain[test], expected)
+                scores[place, number, test] = take_chosen(data.y[test].astype(np.float64), chosen)
+                costs[place, number, test] = take_chosen(data.costs[test], chosen)
+    return {point: (np.nanmean(scores[i], axis=0), np.nanmean(costs[i], axis=0)) for i, point in enumerate(POINTS)}
 
 
 def compare_routers(data: DataSet, labels: Mapping[str, Floats], labelled: Ints) -> list[list[str]]:
@@ -201,19 +202,17 @@ def compare_routers(data: DataSet, labels: Mapping[str, Floats], labelled: Ints)
     assert data.costs is not None
     bootstrap = GroupBootstrap(data.groups, seed=0)
     single, cost = data.y[:, NAMES.index(STRONG)].astype(np.float64), float(np.nanmean(data.costs[:, NAMES.index(STRONG)]))
-    table, true = (
-        [["(strong model alone)", "", f"{100 * mean_of(single):.1f}", "", f"{100 * mean_of(single):.1f}", "", "1.00"]],
-        {},
-    )
+    alone = f"{100 * mean_of(single):.1f}"
+    table, true = [["(strong model alone)", "", alone, "", alone, "", "1.00"]], dict[str, Floats]()
     for source, matrix in labels.items():
         row = [source, str(int((~np.isnan(matrix[labelled])).any(axis=1).sum()))]
-        for point in ("accuracy", "economy"):
-            scores, costs = decide(data, matrix, labelled, point)
+        decided = decide(data, matrix, labelled)
+        for point, (scores, _) in decided.items():
             true.setdefault(point, scores)
             low, high = bootstrap.interval(scores - true[point])
             lost = f"{100 * mean_of(scores - true[point]):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
             row += [f"{100 * mean_of(scores):.1f}", "" if source == TRUE else lost]
-        table.append([*row, f"{float(np.nanmean(costs)) / cost:.2f}"])
+        table.append([*row, f"{float(np.nanmean(decided['economy'][1])) / cost:.2f}"])
     return table
 
 
