@@ -2,13 +2,14 @@
 
     pool-venv/bin/python examples/local_pool/serve_text.py --model weights/qwen2.5-coder-1.5b.gguf \\
       --name qwen2.5-coder-1.5b --port 8403 --parallel 2
-    python benchmarks/real_judge.py --output-dir real_judge --rows 150 [--judge-url http://127.0.0.1:8403/v1]
+    python benchmarks/real_judge.py --output-dir real_judge --rows 150 [--sources silver] [--judge-url http://127.0.0.1:8403/v1]
 
 Stage 1 runs as it stands, once for each source of labels, on ``--rows`` of the quickstart's text prompts without their answers.
 The two cheap candidates and the first answer of the strong one are recorded ones; the strong model is asked twice more, at
 ``TEMPERATURE``, and the judge is asked, both of the endpoint that ``examples/local_pool`` serves. The judge is the strong model
-itself: no better one runs on a small machine. What was asked stays in the journal of ``--output-dir``: a run that was stopped
-goes on, and a larger ``--rows`` asks only what is new. ``--offline`` asks nothing and prints the tables of what is there.
+itself: no better one runs on a small machine. A verdict took 5 to 20 s on two cores that others kept busy; ask on an idle
+machine. What was asked stays in the journal of ``--output-dir``: a run that was stopped goes on, and a larger ``--rows`` asks
+only what is new. ``--offline`` asks nothing and prints the tables of what is there.
 
 Then come three tables: what a label says beside the true one, by model; how often the strong model says the same again, where
 it is right and where it is wrong (``AGAIN`` of ``label_sources.py``); and the default router trained on each kind of label
@@ -57,7 +58,7 @@ SOURCES = {
     "pairwise": ("--pairwise-against", STRONG),
 }
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "rubric": ("score", {"enum": [0, 0.25, 0.5, 0.75, 1]}),
+    "rubric": ("score", {"type": "number", "minimum": 0, "maximum": 1}),
     "silver": ("correct", {"type": "boolean"}),
     "pairwise": ("better", {"enum": ["first", "second", "tie"]}),
 }
@@ -66,7 +67,7 @@ TEMPERATURE = 0.7
 PORT = 8399  # of the recorded answers; the journal knows an answer by its address, so that it stays the same
 STAGE_1 = (sys.executable, str(ROOT / "prepare_hf_data.py"))
 PARTS = ("hf_evaluations_train.json", "hf_evaluations_test.json")
-FOLDS, SEEDS = 5, (20, 21, 22)
+FOLDS, SEEDS, POINTS = 5, (20, 21, 22), ("accuracy", "economy")
 MIN_ROWS = 60  # below, four fifths of them are fewer than Stage 3 trains on
 TRUE = "true"
 
@@ -179,20 +180,21 @@ def load_data(path: Path, records: list[Record]) -> DataSet:
     return DataSet(NAMES, group_ids(records), truth, costs, plain, rows)
 
 
-def decide(data: DataSet, labels: Floats, labelled: Ints, point: str) -> tuple[Floats, Floats]:
-    """Return the true label and the cost ``[N]`` of what routers choose that saw no row of the group: means over seeds."""
-    scores, costs = np.zeros((len(SEEDS), len(labels))), np.zeros((len(SEEDS), len(labels)))
+def decide(data: DataSet, labels: Floats, labelled: Ints) -> dict[str, tuple[Floats, Floats]]:
+    """Return by operating point true labels and costs ``[N]`` of what is chosen by routers that saw no row of a group."""
+    scores, costs = (np.zeros((len(POINTS), len(SEEDS), len(labels))) for _ in range(2))
     assert data.costs is not None
     for number, seed in enumerate(SEEDS):
         folds = group_folds(data.groups, FOLDS, seed)
         for fold in range(FOLDS):
             train, test = labelled[folds[labelled] != fold], np.flatnonzero(folds == fold)
             router = default_router(data, train, labels[train], seed)
-            expected = foreseen(data, train, test)
-            chosen = router.decide(point, router.predict(data.rows[test]), data.plain[test], expected)
-            scores[number, test] = take_chosen(data.y[test].astype(np.float64), chosen)
-            costs[number, test] = take_chosen(data.costs[test], chosen)
-    return np.nanmean(scores, axis=0), np.nanmean(costs, axis=0)
+            p, expected = router.predict(data.rows[test]), foreseen(data, train, test)
+            for place, point in enumerate(POINTS):
+                chosen = router.decide(point, p, data.plain[test], expected)
+                scores[place, number, test] = take_chosen(data.y[test].astype(np.float64), chosen)
+                costs[place, number, test] = take_chosen(data.costs[test], chosen)
+    return {point: (np.nanmean(scores[i], axis=0), np.nanmean(costs[i], axis=0)) for i, point in enumerate(POINTS)}
 
 
 def compare_routers(data: DataSet, labels: Mapping[str, Floats], labelled: Ints) -> list[list[str]]:
@@ -200,19 +202,17 @@ def compare_routers(data: DataSet, labels: Mapping[str, Floats], labelled: Ints)
     assert data.costs is not None
     bootstrap = GroupBootstrap(data.groups, seed=0)
     single, cost = data.y[:, NAMES.index(STRONG)].astype(np.float64), float(np.nanmean(data.costs[:, NAMES.index(STRONG)]))
-    table, true = (
-        [["(strong model alone)", "", f"{100 * mean_of(single):.1f}", "", f"{100 * mean_of(single):.1f}", "", "1.00"]],
-        {},
-    )
+    alone = f"{100 * mean_of(single):.1f}"
+    table, true = [["(strong model alone)", "", alone, "", alone, "", "1.00"]], dict[str, Floats]()
     for source, matrix in labels.items():
         row = [source, str(int((~np.isnan(matrix[labelled])).any(axis=1).sum()))]
-        for point in ("accuracy", "economy"):
-            scores, costs = decide(data, matrix, labelled, point)
+        decided = decide(data, matrix, labelled)
+        for point, (scores, _) in decided.items():
             true.setdefault(point, scores)
             low, high = bootstrap.interval(scores - true[point])
             lost = f"{100 * mean_of(scores - true[point]):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
             row += [f"{100 * mean_of(scores):.1f}", "" if source == TRUE else lost]
-        table.append([*row, f"{float(np.nanmean(costs)) / cost:.2f}"])
+        table.append([*row, f"{float(np.nanmean(decided['economy'][1])) / cost:.2f}"])
     return table
 
 
@@ -242,12 +242,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         truth = true_records(folder, rows, server.url)
         write_inputs(folder, rows[: arguments.rows], server.url, arguments.judge_url)
         made = {source: make_labels(folder, source, arguments.offline) for source in arguments.sources}
-    data, place = load_data(folder / "true.json", truth), {record.prompt: i for i, record in enumerate(truth)}
+    known, place = label_matrix(truth, NAMES), {record.prompt: i for i, record in enumerate(truth)}
     labelled = np.array(sorted(place[row["prompt"]] for row in rows[: arguments.rows]))
-    labels: dict[str, Floats] = {TRUE: np.full(data.y.shape, np.nan)}
-    labels[TRUE][labelled] = data.y[labelled]
+    labels: dict[str, Floats] = {TRUE: np.full(known.shape, np.nan)}
+    labels[TRUE][labelled] = known[labelled]
     for source, records in made.items():
-        labels[source] = np.full(data.y.shape, np.nan)
+        labels[source] = np.full(known.shape, np.nan)
         labels[source][[place[record.prompt] for record in records]] = label_matrix(records, NAMES)
     cheap = {source: matrix[labelled] for source, matrix in labels.items() if source != TRUE}
     print(tabulate(compare_labels(cheap, labels[TRUE][labelled]), headers=LABEL_HEADERS, disable_numparse=True))
@@ -260,6 +260,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(labelled) < MIN_ROWS:
         print(f"{len(labelled)} rows with labels are too few to train on; --rows {MIN_ROWS} or more shows the routers, too")
         return
+    data = load_data(folder / "true.json", truth)
     print(tabulate(compare_routers(data, labels, labelled), headers=ROUTER_HEADERS, disable_numparse=True))
 
 
