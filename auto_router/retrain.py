@@ -2,12 +2,12 @@
 
     auto-router retrain --feedback router_feedback.jsonl
 
-1. *Collect*: the outcomes that ``POST /v1/feedback`` or ``ModelRouter.record`` kept, in folds by prompt.
+1. *Collect*: the outcomes that ``POST /v1/feedback`` or ``ModelRouter.record`` kept, split by prompt: most to learn from, the
+   rest held out.
 2. *Train*: the default network on the labelled rows, as ``nn_router.py`` does; then each model's level is moved to where the
-   outcomes are, see :func:`auto_router.route.feedback.fit_levels`.
-3. *Compare* with the router in service: how far each predicted outcome is from what came, in pairs. Each outcome is predicted
-   with levels learned from the other folds, so every one counts, and none is predicted by who saw it. Better is what is nearer
-   with 95 % confidence.
+   outcomes are that were learned from, see :func:`auto_router.route.feedback.fit_levels`.
+3. *Compare* with the router in service, on the outcomes held out, which neither saw: how far each predicted outcome is from
+   what came, in pairs. Better is what is nearer with 95 % confidence.
 4. *Replace* the files of the router together; else leave them as they are, and end with exit code 3 and a line that says why.
 
 A router may not leave what is known: what nobody asked has no outcome, so nothing held out can speak for it. Where the new one
@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact
 from auto_router.data.capability import find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
@@ -47,7 +46,7 @@ with needs_extra("train"):
     from auto_router.train import MAX_SEED, FitSettings, Fitted, assess_router, calibrate, fit, write_files
 
 TWO_SIDED_95 = 1.96  # standard errors
-MIN_PROMPTS = 40  # with an outcome
+MIN_HELD_OUT = 20  # prompts
 MIN_OUTCOMES = 20  # of a model, below which nothing is known of it
 MAX_UNASKED = 0.05  # of the prompts that may go to such models unseen
 REFUSED_CODE = 3
@@ -103,31 +102,24 @@ def learn_levels(train: Dataset, fitted: Fitted, feedback: Feedback, seed: int) 
     return replace(artifact, calibration=moved), dict(zip(train.names, levels.tolist(), strict=True))
 
 
-def compare_routers(
-    before: Artifact, after: Artifact, feedback: Feedback, known: Mapping[str, int], out_of_fold: Floats | None = None
-) -> Comparison:
-    """Compare two routers of the same models on outcomes that the new one did not learn from.
+def compare_routers(before: Artifact, after: Artifact, held_out: Feedback, known: Mapping[str, int]) -> Comparison:
+    """Compare two routers of the same models on outcomes that neither learned from.
 
     Args:
         before: the router in service.
         after: the new one.
-        feedback: the outcomes.
-        known: how many outcomes there are of each model in all; the order is that of the columns of ``feedback``.
-        out_of_fold: ``[N]``, what the new one predicts of who was asked without having seen the outcome; None: ``after`` did
-            not learn from ``feedback``.
+        held_out: the outcomes.
+        known: how many outcomes there are of each model in all; the order is that of the columns of ``held_out``.
     """
-    asked, y, names = feedback.columns, feedback.outcomes, list(known)
-    groups, rows = np.unique(feedback.groups, return_inverse=True)[1], np.arange(len(y))
+    asked, y, names = held_out.columns, held_out.outcomes, list(known)
+    groups, rows = np.unique(held_out.groups, return_inverse=True)[1], np.arange(len(y))
     tables, chosen = [], []
     for artifact in (before, after):
-        prediction, own = artifact.predict(feedback.features), list(artifact.model_names)
+        prediction, own = artifact.predict(held_out.features), list(artifact.model_names)
         tables.append(prediction.probabilities[:, [own.index(name) for name in names]].astype(np.float64))
         policy = resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings())
         chosen.append(np.array([names.index(own[place]) for place in policy.choose(prediction).chosen.tolist()]))
-    predicted = [table[rows, asked] for table in tables]
-    if out_of_fold is not None:
-        predicted[1] = out_of_fold
-    distances = [np.square(p - y) for p in predicted]
+    distances = [np.square(table[rows, asked] - y) for table in tables]
     gain, error = clustered_mean(distances[0] - distances[1], groups)
     is_unknown = np.array([known[name] < MIN_OUTCOMES for name in names])
     moved = is_unknown[chosen[1]] & (chosen[1] != asked) & (chosen[1] != chosen[0])
@@ -140,50 +132,37 @@ def compare_routers(
     )  # fmt: skip
 
 
-def number_folds(groups: Sequence[str], fraction: float, seed: int) -> Ints:
-    """Return ``[N]``: the fold of each outcome, by its prompt; one that is there stays in its fold when outcomes are added.
-
-    Args:
-        groups: the prompt of each outcome.
-        fraction: of the prompts that a fold holds, about.
+def split_feedback(feedback: Feedback, fraction: float, seed: int) -> tuple[Feedback, Feedback]:
+    """Return what is learned from and what is held out, split by prompt; one that is held out stays so when outcomes are added.
 
     Raises:
-        DataError: there are too few prompts.
+        DataError: there are too few.
     """
-    if (count := len(set(groups))) < MIN_PROMPTS:
+    digests = [hashlib.blake2b(f"{seed} {group}".encode(), digest_size=8).digest() for group in feedback.groups]
+    held = np.array([int.from_bytes(digest, "little") / 2**64 < fraction for digest in digests], dtype=bool)
+    counts = [len({group for group, mine in zip(feedback.groups, held, strict=True) if mine == side}) for side in (False, True)]
+    if min(counts) < MIN_HELD_OUT:
         raise DataError(
-            f"outcomes of {count} prompts are too few to learn from some and compare on the others: {MIN_PROMPTS} are needed; "
-            "collect more"
+            f"outcomes of {counts[0]} prompts to learn from and {counts[1]} to compare on are too few: {MIN_HELD_OUT} each are "
+            "needed; collect more, or change --held-out"
         )
-    folds = max(2, round(1 / fraction))
-    digests = [hashlib.blake2b(f"{seed} {group}".encode(), digest_size=8).digest() for group in groups]
-    return np.array([int.from_bytes(digest, "little") % folds for digest in digests])
-
-
-def predict_out_of_fold(probabilities: Floats, feedback: Feedback, folds: Ints) -> Floats:
-    """Return ``[N]``: what is expected of who was asked, with levels that were learned from the other folds' outcomes."""
-    found, asked = np.zeros(len(folds)), feedback.columns
-    for fold in np.unique(folds).tolist():
-        learned, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        moved = level_map(fit_levels(probabilities[learned], feedback.take(learned)))
-        found[held_out] = moved(probabilities[held_out])[np.arange(len(held_out)), asked[held_out]]
-    return found
+    return feedback.take(np.flatnonzero(~held)), feedback.take(np.flatnonzero(held))
 
 
 def retrain(
     before: Artifact, train: Dataset, fitted: Fitted, feedback: Feedback, fraction: float, seed: int
 ) -> tuple[Artifact, Comparison, dict[str, float]]:
-    """Return a router that learned from the feedback, how one that did not see an outcome predicts it, and the levels.
+    """Return a router that learned from a part of the feedback, how it compares on the rest, and its levels.
 
     The columns of ``feedback`` are the models of ``train``, of which ``fitted`` is the fit.
     """
-    folds, names = number_folds(feedback.groups, fraction, seed), train.names
-    expected = predict_out_of_fold(fitted.network.predict(feedback.features), feedback, folds)
+    learn, held_out = split_feedback(feedback, fraction, seed)
+    names = train.names
     known = dict(zip(names, np.bincount(feedback.columns, minlength=len(names)).tolist(), strict=True))
-    after, levels = learn_levels(train, fitted, feedback, seed)
+    after, levels = learn_levels(train, fitted, learn, seed)
     counted = ", ".join(f"{name} {known[name]}" for name in names)
     after = replace(after, training=replace(after.training, edits=[f"levels learned from outcomes: {counted}"]))
-    return after, compare_routers(before, after, feedback, known, expected), levels
+    return after, compare_routers(before, after, held_out, known), levels
 
 
 EXAMPLES = """examples:
@@ -210,11 +189,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test-json", type=Path, default=Path("hf_evaluations_test.json"), help="(default: %(default)s)")
     parser.add_argument("--pool", type=Path, help="prices and limits of the models (default: ./pool.yaml, if there)")
     parser.add_argument(
-        "--held-out",
-        type=float,
-        default=0.2,
-        metavar="SHARE",
-        help="of the prompts in each fold of the comparison (default 0.2)",
+        "--held-out", type=float, default=0.3, metavar="SHARE", help="of the prompts, to compare on (default 0.3)"
     )
     parser.add_argument("--dry-run", action="store_true", help="compare and say what would be done; replace nothing")
     parser.add_argument("--seed", type=int, default=0)
@@ -238,10 +213,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _retrain_and_replace(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not 0.02 <= arguments.held_out <= 0.5 or not 0 <= arguments.seed <= MAX_SEED:
+    if not 0.0 < arguments.held_out < 1.0 or not 0 <= arguments.seed <= MAX_SEED:
         raise ConfigError(
-            f"--held-out must be from 0.02 to 0.5 and --seed from 0 to {MAX_SEED}, "
-            f"got {arguments.held_out} and {arguments.seed}"
+            f"--held-out must be between 0 and 1 and --seed from 0 to {MAX_SEED}, got {arguments.held_out} and {arguments.seed}"
         )
     path: Path = arguments.router
     before = load_artifact(path)

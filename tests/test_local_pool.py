@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import json
 import threading
@@ -10,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,6 @@ def test_a_question_without_a_picture_passes_unchanged(client: Client, content: 
         ([image("data:image/png;base64,@@@")], {}, 400, "not base64"),
         ([image("data:image/png;base64,AAAA")], {}, 400, "cannot be decoded"),
         ([{"type": "input_audio"}], {}, 400, "'input_audio'"),
-        ([text("a")], {"stream": True}, 400, "not streamed"),
         ([text("a")], {"model": "other"}, 404, "this is eye"),
         ([text("a")], {"messages": "a"}, 400, "list of 'messages'"),
     ],
@@ -123,6 +123,42 @@ def test_what_cannot_be_answered_is_refused_with_its_reason(
     found, reply = client.ask(*parts, **more)
     assert (found, reason in reply["error"]["message"]) == (status, True), reply
     assert client.behind.requests == 0
+
+
+class Streaming(BaseHTTPRequestHandler):
+    """A text model that streams two words."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert body["stream"] is True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.end_headers()
+        for word in ("one", "two"):
+            self.wfile.write(f"data: {word}\n\n".encode())
+            self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_stream_is_sent_on() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Streaming) as behind:
+        bridge = Bridge("eye", f"http://127.0.0.1:{behind.server_address[1]}/v1", "text", described)
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler(bridge)) as server:
+            threads = [threading.Thread(target=one.serve_forever, args=(0.05,)) for one in (behind, server)]
+            for thread in threads:
+                thread.start()
+            body = {"model": "eye", "stream": True, "messages": [{"role": "user", "content": [text("a"), image(picture())]}]}
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            assert (reply.status, reply.getheader("Content-Type")) == (200, "text/event-stream")
+            assert reply.read() == b"data: one\n\ndata: two\n\n"
+            connection.close()
+            for one, thread in zip((behind, server), threads, strict=True):
+                one.shutdown()
+                thread.join()
 
 
 def test_a_body_that_is_not_json_and_an_unknown_path_are_refused(client: Client) -> None:

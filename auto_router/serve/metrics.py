@@ -122,7 +122,7 @@ class Metrics:
         if not folder:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=folder)
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         self._register_own(registry)
         return generate_latest(registry)
 

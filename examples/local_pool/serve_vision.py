@@ -5,7 +5,7 @@
 
 It takes OpenAI-style chat requests with text and ``data:`` pictures. Each picture part is replaced by a description
 (``describe.py``), and the request goes to the text model behind ``--upstream``, whose answer and token counts come back as
-they are; a request without pictures passes unchanged. Nothing is fetched from a URL, and no answer is streamed.
+they are, streamed where the request asks for it; a request without pictures passes unchanged. Nothing is fetched from a URL.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from auto_router.errors import DataError, EncoderError
 HOST = "127.0.0.1"
 MAX_BODY = 64 * 2**20
 TIMEOUT_SECONDS = 110.0  # below the two minutes that clients commonly wait
+EVENTS = "text/event-stream"
 INSTRUCTION = (
     "You cannot see pictures. A program looked at the picture for you and wrote the description below; it may contain "
     "mistakes. Answer the question from it, as short as asked."
@@ -61,14 +62,12 @@ class Bridge:
     describe: Callable[[bytes], str]
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def chat(self, body: Any) -> tuple[int, bytes]:
-        """Answer one chat request: status and JSON of the text model behind. Raises RequestError."""
+    def chat(self, body: Any) -> tuple[int, bytes | http.client.HTTPResponse]:
+        """Answer one chat request: status and JSON of the text model behind, or its open stream. Raises RequestError."""
         if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
             raise RequestError(400, "a chat request is an object with a list of 'messages'")
         if body.get("model") != self.name:
             raise RequestError(404, f"model {body.get('model')!r} is not served here; this is {self.name}")
-        if body.get("stream"):
-            raise RequestError(400, "answers are not streamed here; send the request without 'stream'")
         messages = [self._in_words(message) for message in body["messages"]]
         return self._ask(json.dumps(body | {"model": self.upstream_model, "messages": messages}).encode())
 
@@ -110,12 +109,15 @@ class Bridge:
         except DataError as error:
             raise RequestError(400, str(error)) from error
 
-    def _ask(self, data: bytes) -> tuple[int, bytes]:
+    def _ask(self, data: bytes) -> tuple[int, bytes | http.client.HTTPResponse]:
         request = urllib.request.Request(
             f"{self.upstream}/chat/completions", data, {"Content-Type": "application/json"}, method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as reply:
+            reply: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+            if reply.headers.get_content_type() == EVENTS:
+                return reply.status, reply
+            with reply:
                 return reply.status, reply.read()
         except urllib.error.HTTPError as error:  # the text model's own refusal goes to the client as it is
             return error.code, error.read()
@@ -153,13 +155,26 @@ def handler(bridge: Bridge) -> type[BaseHTTPRequestHandler]:
             except (ValueError, RecursionError) as error:
                 return self._send(400, _error(400, f"the request is not JSON: {error}"))
 
-        def _send(self, status: int, reply: dict[str, Any] | bytes) -> None:
+        def _send(self, status: int, reply: dict[str, Any] | bytes | http.client.HTTPResponse) -> None:
+            if isinstance(reply, http.client.HTTPResponse):
+                return self._relay(reply)
             body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def _relay(self, reply: http.client.HTTPResponse) -> None:
+            """Send a stream on as it comes; the connection's end is its end."""
+            self.close_connection = True
+            self.send_response(reply.status)
+            self.send_header("Content-Type", EVENTS)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            with reply:
+                while data := reply.read1(2**16):
+                    self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Prompts and pictures are nobody's log."""

@@ -94,7 +94,13 @@ def make_client(folder: Path, url: str) -> dict[str, str]:
     }  # fmt: skip
     for name in ("QUERY_ENGINE_LIBRARY", "SCHEMA_ENGINE_BINARY", "FMT_BINARY"):
         environment[f"PRISMA_{name}"] = str(unused)
-    generate = ["node", MODULES / "prisma" / "build" / "index.js", "generate", "--schema", folder / "schema.prisma"]
+    generate: list[str | Path] = [
+        "node",
+        MODULES / "prisma" / "build" / "index.js",
+        "generate",
+        "--schema",
+        folder / "schema.prisma",
+    ]
     done = subprocess.run(generate, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     steps = sorted((extras / "migrations").glob("*/migration.sql"), key=lambda path: path.parent.name)
