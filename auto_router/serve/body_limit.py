@@ -48,6 +48,8 @@ class BodyLimit:
 
         async def count() -> Message:
             nonlocal got, more, unread, refused
+            if refused:  # whoever took the exception for a reading error and reads on
+                return {"type": "http.disconnect"}
             message = await receive()
             got, more = got + len(message.get("body", b"")), message.get("more_body", False)
             if got > self.max_bytes:
@@ -55,6 +57,8 @@ class BodyLimit:
             if unread and (begin := bytes(message.get("body", b"")).lstrip(b" \t\r\n")):
                 unread, refused = False, begin[:1] != b"{"
                 if refused:
+                    said = "the body must be a JSON object in UTF-8"
+                    await send_error(send, 400, {"message": said, "type": "invalid_request_error", "code": "bad_request"})
                     raise _NoObject
             return message
 
@@ -71,10 +75,7 @@ class BodyLimit:
             if not started:
                 await self._refuse(receive if more else None, send)
         except _NoObject:
-            pass
-        if refused and not started:
-            said = "the body must be a JSON object in UTF-8"
-            await send_error(send, 400, {"message": said, "type": "invalid_request_error", "code": "bad_request"})
+            return
 
     def _wants_object(self, scope: MutableMapping[str, Any]) -> bool:
         kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"application/json")

@@ -24,12 +24,12 @@ _CANNOT = re.compile(
     re.IGNORECASE,
 )
 
-# LiteLLM's own words for a message of no known form, which it gives the status of a broken connection.
-_MALFORMED = re.compile(r"Invalid \w+ message at index \d+", re.IGNORECASE)
+# What is said of a message of no known form and of NaN as a number: LiteLLM gives it the status of a broken connection.
+_MALFORMED = re.compile(r"Invalid \w+ message at index \d+|float values are not JSON compliant", re.IGNORECASE)
 
 
 def is_malformed(error: BaseException) -> bool:
-    """Tell whether a message of the request has a form that nobody takes."""
+    """Tell whether the request has a form that nobody takes."""
     return bool(_MALFORMED.search(str(error)[:MAX_READ]))
 
 

@@ -97,6 +97,7 @@ def test_json_that_is_no_object_is_refused_where_that_is_asked(
         except Exception:
             if not swallows:
                 raise
+            assert (await receive())["type"] == "http.disconnect"
             await send({"type": "http.response.start", "status": 500, "headers": []})
 
     async def receive() -> Any:
