@@ -28,7 +28,6 @@ from break_it.tally import Tally
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {
     "text": (*local.TEXT_MODEL, local.TEXT_SHA256),
-    "tokenizer": (*local.TOKENIZER, local.TOKENIZER_SHA256),
     "multilingual": (PACKAGE, *USE_WEIGHTS, EXTRA),
     "pieces": (PACKAGE, *USE_PIECES, EXTRA),
 }
@@ -84,6 +83,12 @@ def attack_weights(tally: Tally, folder: Path, rng: random.Random, tries: int = 
                 _refuses(
                     tally, "weights that were changed", f"{name} {number}", partial(local.package_file, package, inside, digest)
                 )
+    data = local.TOKENIZER.read_bytes()
+    for number in range(tries):
+        bent = folder / "tokenizer.json"
+        bent.write_bytes(bend_file(data, rng))
+        refused = partial(local.check_file, bent, "auto-router", local.TOKENIZER_SHA256)
+        _refuses(tally, "weights that were changed", f"tokenizer {number}", refused)
     made, cache = efficientnet.onnx_file(), folder / "cache"
     cache.mkdir()
     os.environ["AUTO_ROUTER_CACHE"] = str(cache)
