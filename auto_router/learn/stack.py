@@ -195,21 +195,30 @@ class Neighbourhoods:
 
     def place(self, points: Array) -> Ints:
         """Return the number ``[N]`` of the nearest centre."""
-        doubled, squares, _ = self._terms
-        return np.asarray(np.argmin(points @ doubled + squares, axis=1))
+        doubled, squares, *_ = self._terms
+        squared: Array = points @ doubled
+        squared += squares
+        return squared.argmin(axis=1)
 
     def pull(self, points: Array, deviations: Array) -> Array:
         """Return the deviations ``[N, M]`` of rows at ``points`` [N, K], pulled towards their neighbourhood's."""
+        *_, distrust, towards, share = self._terms
         place = self.place(points)
-        own = deviations - (deviations @ self.share)[:, None]
-        own *= self.distrust[place][:, None]
-        return np.asarray(deviations - own + self._terms[2][place])
+        own: Array = deviations - deviations @ share
+        own *= distrust[place]
+        pulled: Array = towards[place]
+        pulled += deviations
+        pulled -= own
+        return pulled
 
     @cached_property
-    def _terms(self) -> tuple[Array, Array, Array]:
-        """Return what of |z - c|² depends on the centre c, -2cᵀ and |c|²; and what a row is pulled to, ``[C, M]``."""
-        towards = self.distrust[:, None] * (self.means - (self.means @ self.share)[:, None])
-        return -2.0 * self.centres.T, np.vecdot(self.centres, self.centres), towards
+    def _terms(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Return what of |z - c|² depends on the centre c, -2cᵀ and |c|²; the distrust; what a row is pulled to, ``[C, M]``;
+        and the share, as columns.
+        """
+        distrust, share = self.distrust[:, None], self.share[:, None]
+        towards = distrust * (self.means - self.means @ share)
+        return -2.0 * self.centres.T, np.vecdot(self.centres, self.centres), distrust, towards, share
 
 
 @dataclass(frozen=True, slots=True)
