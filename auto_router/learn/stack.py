@@ -198,7 +198,8 @@ class Neighbourhoods:
         doubled, squares, *_ = self._terms
         squared: Array = points @ doubled
         squared += squares
-        return squared.argmin(axis=1)
+        nearest: Ints = squared.argmin(axis=1)
+        return nearest
 
     def pull(self, points: Array, deviations: Array) -> Array:
         """Return the deviations ``[N, M]`` of rows at ``points`` [N, K], pulled towards their neighbourhood's."""
