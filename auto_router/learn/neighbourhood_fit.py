@@ -20,7 +20,7 @@ from sklearn.cluster import KMeans
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.learn.stack import Neighbourhoods
 
-MAX_NEIGHBOURHOODS = 8  # of 8, 16 and 24 on 29 splits of five sets these gained most and lost nowhere more than 0.03 points
+MAX_NEIGHBOURHOODS = 8  # of 8, 16 and 24 on 32 splits of five sets these gained most and lost nowhere more than 0.03 points
 ROWS_EACH = 256  # on average, at least
 PRIOR = 3.0  # neighbourhoods that a slope over all of them counts as; 1 says much the same
 LEAST = 0.01  # of distrust: below it in all neighbourhoods nothing is worth taking back
