@@ -104,7 +104,7 @@ def remove_model(artifact: Artifact, name: str) -> Artifact:
         raise ConfigError(f"{name!r} is the only model of this router; one must stay")
     rest = [j for j in range(len(artifact.model_names)) if j != column]
     names = tuple(artifact.model_names[j] for j in rest)
-    changed = _with_columns(network, network.mean[rest], lambda _, table: table[:, rest])
+    changed = _with_columns(network, network.mean[rest], lambda _, table: table[:, rest], rest)
     best = names[int(changed.mean.argmax())]
     knots = [artifact.calibration.knots[j] for j in rest] if artifact.calibration.knots else []
     return replace(
@@ -147,8 +147,9 @@ def rename_model(artifact: Artifact, old: str, new: str) -> Artifact:
 
 
 def _fit_column(network: StackNetwork, inputs: Array, labels: Array, groups: Ints) -> list[Array]:
-    """Return the new column of each head's table, and the new model's mean ``[1]``."""
+    """Return the new column of each head's table and of the neighbourhoods' means, and the new model's mean ``[1]``."""
     # What is for training only comes in here: routing must not import it.
+    from auto_router.learn.neighbourhood_fit import mean_by_place
     from auto_router.learn.stack_fit import fit_kernel, non_negative
 
     mean = float(labels.mean())
@@ -157,7 +158,7 @@ def _fit_column(network: StackNetwork, inputs: Array, labels: Array, groups: Int
         fit_kernel(np.ascontiguousarray(view), y[:, None], groups, kernel.anchors)
         for kernel, view in zip(network.kernels, network.views(inputs), strict=False)
     ]
-    others = network.deviations(inputs)
+    others = replace(network, neighbourhoods=None).deviations(inputs)  # what the heads say, nothing taken back
     centre = others.mean(axis=0)
     relation, relation_out = _fit_relation(others - centre, y, groups)
     weights = non_negative([*(out[:, 0] for _, out in fits), relation_out], y)
@@ -166,7 +167,15 @@ def _fit_column(network: StackNetwork, inputs: Array, labels: Array, groups: Int
         kernel.coefficients @ shared + weight * fit.coefficients[:, 0]
         for kernel, weight, (fit, _) in zip(network.kernels, weights, fits, strict=False)
     ]
-    return [*columns, network.trees.values @ shared, np.array([mean - float(centre @ shared)], dtype=np.float32)]
+    columns.append(network.trees.values @ shared)
+    if (local := network.neighbourhoods) is not None:
+        own = sum(
+            weight * fit(view)[:, 0] for weight, (fit, _), view in zip(weights, fits, network.views(inputs), strict=False)
+        )
+        points = np.concatenate([*network.views(inputs)][:-1], axis=1)
+        places = mean_by_place(local.place(points), (others @ shared + own)[:, None], len(local.centres))
+        columns.append(places[:, 0].astype(np.float32))
+    return [*columns, np.array([mean - float(centre @ shared)], dtype=np.float32)]
 
 
 def _fit_relation(x: Floats, y: Floats, groups: Ints) -> tuple[Floats, Floats]:
@@ -182,15 +191,26 @@ def _fit_relation(x: Floats, y: Floats, groups: Ints) -> tuple[Floats, Floats]:
     return np.asarray(model.fit(x, y).coef_), found
 
 
-def _with_columns(network: StackNetwork, mean: Array, change: Callable[[int, Array], Array]) -> StackNetwork:
-    """Return a copy whose heads have other columns, one a model; ``change`` gets a head's place and its table ``[., M]``."""
+def _with_columns(
+    network: StackNetwork, mean: Array, change: Callable[[int, Array], Array], kept: Sequence[int] | None = None
+) -> StackNetwork:
+    """Return a copy whose tables have other columns, one a model; ``change`` gets a table's place and the table ``[., M]``.
+
+    ``kept``: the models that stay; None where one comes.
+    """
 
     def table(place: int, values: Array) -> Array:
         return np.ascontiguousarray(change(place, values), dtype=np.float32)
 
     kernels = tuple(replace(kernel, coefficients=table(i, kernel.coefficients)) for i, kernel in enumerate(network.kernels))
     trees = replace(network.trees, values=table(len(kernels), network.trees.values))
-    return replace(network, mean=np.asarray(mean, dtype=np.float32), kernels=kernels, trees=trees)
+    local = network.neighbourhoods
+    if local is not None:
+        # A model that comes counts for nothing in a row's level, so the others stay as they are.
+        share = local.share[kept] if kept is not None else np.append(local.share, np.float32(0.0))
+        share = share / share.sum() if share.sum() > 0 else np.full(len(share), 1.0 / len(share))
+        local = replace(local, means=table(len(kernels) + 1, local.means), share=share.astype(np.float32))
+    return replace(network, mean=np.asarray(mean, dtype=np.float32), kernels=kernels, trees=trees, neighbourhoods=local)
 
 
 def _guard(

@@ -2,7 +2,8 @@
 
 An input row ``text ‖ image ‖ prompt features`` [D] is projected to points [K]: a view for each head. Two kernel heads and a
 trees head say how much each model's label deviates from its mean there. Unlike heads err differently, which is what makes
-their sum better than each; :mod:`auto_router.learn.stack_fit` fits them and how much each counts.
+their sum better than each; :mod:`auto_router.learn.stack_fit` fits them and how much each counts. In neighbourhoods of prompts
+where that sum proved to say little of which model is better, it counts less (:mod:`auto_router.learn.neighbourhood_fit`).
 """
 
 from __future__ import annotations
@@ -175,6 +176,52 @@ class Trees:
             raise ConfigError(f"trees are damaged: a path is longer than {self.depth} steps or leads in a ring")
 
 
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """The local guard: inside a neighbourhood of prompts, differences between models count as much as they proved to.
+
+    What a row's deviations differ from its neighbourhood's, the row's level aside, is taken back by the share ``distrust``. So
+    where the prompts' order inside the neighbourhood tells nothing, its best model is asked.
+    """
+
+    centres: Array
+    """``[C, K]``, in the kernels' points one behind the other; a prompt is in the neighbourhood of the nearest."""
+    distrust: Array
+    """``[C]``, 0…1."""
+    means: Array
+    """``[C, M]``: the heads' mean deviations there."""
+    share: Array
+    """``[M]``, with sum 1: how much each model counts in a row's level. 0 for one that was added later."""
+
+    def place(self, points: Array) -> Ints:
+        """Return the number ``[N]`` of the nearest centre."""
+        doubled, squares, *_ = self._terms
+        squared: Array = points @ doubled
+        squared += squares
+        nearest: Ints = squared.argmin(axis=1)
+        return nearest
+
+    def pull(self, points: Array, deviations: Array) -> Array:
+        """Return the deviations ``[N, M]`` of rows at ``points`` [N, K], pulled towards their neighbourhood's."""
+        *_, distrust, towards, share = self._terms
+        place = self.place(points)
+        own: Array = deviations - deviations @ share
+        own *= distrust[place]
+        pulled: Array = towards[place]
+        pulled += deviations
+        pulled -= own
+        return pulled
+
+    @cached_property
+    def _terms(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Return what of |z - c|² depends on the centre c, -2cᵀ and |c|²; the distrust; what a row is pulled to, ``[C, M]``;
+        and the share, as columns.
+        """
+        distrust, share = self.distrust[:, None], self.share[:, None]
+        towards = distrust * (self.means - self.means @ share)
+        return -2.0 * self.centres.T, np.vecdot(self.centres, self.centres), distrust, towards, share
+
+
 @dataclass(frozen=True, slots=True)
 class StackConfig:
     """Sizes of a :class:`StackNetwork`: what its arrays must fit."""
@@ -187,6 +234,8 @@ class StackConfig:
     n_trees: int
     n_nodes: int
     depth: int
+    n_neighbourhoods: int = 0
+    """An artifact that does not say was made when there were none."""
 
     def __post_init__(self) -> None:
         sizes = asdict(self)
@@ -223,6 +272,11 @@ class StackConfig:
         found[f"{trees}.onward"] = ((2 * self.n_nodes,), np.int64)
         found[f"{trees}.values"] = ((self.n_nodes, self.n_models), np.float32)
         found[f"{trees}.roots"] = ((self.n_trees,), np.int64)
+        if self.n_neighbourhoods:
+            found["neighbourhoods.centres"] = ((self.n_neighbourhoods, sum(self.kernel_dims)), np.float32)
+            found["neighbourhoods.distrust"] = ((self.n_neighbourhoods,), np.float32)
+            found["neighbourhoods.means"] = ((self.n_neighbourhoods, self.n_models), np.float32)
+            found["neighbourhoods.share"] = ((self.n_models,), np.float32)
         return found | {"mean": ((self.n_models,), np.float32)}
 
 
@@ -235,46 +289,61 @@ class StackNetwork:
     projection: Projection
     kernels: tuple[Kernel, ...]
     trees: Trees
+    neighbourhoods: Neighbourhoods | None = None
+    """None where rows were too few to tell, or nothing is to be taken back."""
 
     def predict(self, rows: Floats) -> Array:
         """Return P(correct) ``[N, M]``."""
         return np.asarray(np.clip(self.mean + self.deviations(rows), 0.0, 1.0))
 
     def deviations(self, rows: Floats) -> Array:
-        """Return what the heads together add to the models' means, ``[N, M]``."""
+        """Return what is added to the models' means, ``[N, M]``."""
         parts = [self._add(rows[start : start + _ROWS]) for start in range(0, max(len(rows), 1), _ROWS)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def views(self, rows: Floats) -> Iterator[Array]:
         """Yield the points that each head sees, the trees' last."""
-        projected, start = self.projection(rows), 0
-        for width in (*(kernel.anchors.shape[1] for kernel in self.kernels), self.trees.dim):
+        return self._views(self.projection(rows))
+
+    def _views(self, projected: Array) -> Iterator[Array]:
+        start = 0
+        for width in (*self._kernel_dims, self.trees.dim):
             yield projected[:, start : start + width]
             start += width
 
+    @cached_property
+    def _kernel_dims(self) -> tuple[int, ...]:
+        return tuple(kernel.anchors.shape[1] for kernel in self.kernels)
+
     def _add(self, rows: Floats) -> Array:
-        *views, last = self.views(rows)
+        projected = self.projection(rows)
+        *views, last = self._views(projected)
         total = self.trees(last)
         for kernel, points in zip(self.kernels, views, strict=True):
             total += kernel(points)
-        return total
+        if self.neighbourhoods is None:
+            return total
+        return self.neighbourhoods.pull(projected[:, : sum(self._kernel_dims)], total)
 
     @property
     def config(self) -> StackConfig:
         trees, projection = self.trees, self.projection
         return StackConfig(
-            len(projection.mean), len(self.mean), tuple(kernel.anchors.shape[1] for kernel in self.kernels),
-            len(self.kernels[0].anchors), trees.dim, len(trees.roots), len(trees.feature), trees.depth,
+            len(projection.mean), len(self.mean), self._kernel_dims, len(self.kernels[0].anchors),
+            trees.dim, len(trees.roots), len(trees.feature), trees.depth,
+            0 if self.neighbourhoods is None else len(self.neighbourhoods.centres),
         )  # fmt: skip
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return every array by the name under which an artifact holds it."""
         trees = f"heads.{len(self.kernels)}"
         kernels = {f"heads.{i}.{name}": value for i, one in enumerate(self.kernels) for name, value in _fields(one).items()}
+        local = {} if self.neighbourhoods is None else _fields(self.neighbourhoods)
         return {
             **{f"projection.{name}": array for name, array in _fields(self.projection).items()},
             **kernels,
             **{f"{trees}.{name}": getattr(self.trees, name) for name in ("feature", "cut", "onward", "values", "roots")},
+            **{f"neighbourhoods.{name}": array for name, array in local.items()},
             "mean": self.mean,
         }
 
@@ -301,8 +370,9 @@ class StackNetwork:
         kernels = tuple(Kernel(**part(f"heads.{place}.")) for place in range(len(config.kernel_dims)))
         trees = Trees(**part(f"heads.{len(kernels)}."), dim=config.trees_dim, depth=config.depth)
         trees.check()
-        return cls(state["mean"], Projection(**part("projection.")), kernels, trees)
+        local = Neighbourhoods(**part("neighbourhoods.")) if config.n_neighbourhoods else None
+        return cls(state["mean"], Projection(**part("projection.")), kernels, trees, local)
 
 
-def _fields(part: Projection | Kernel) -> dict[str, Array]:
+def _fields(part: Projection | Kernel | Neighbourhoods) -> dict[str, Array]:
     return {one.name: getattr(part, one.name) for one in fields(part)}

@@ -39,6 +39,7 @@ from auto_router.data.dataset import draw_rows
 from auto_router.data.model_means import model_means
 from auto_router.data.splits import group_folds
 from auto_router.errors import DataError
+from auto_router.learn.neighbourhood_fit import fit_neighbourhoods
 from auto_router.learn.stack import FeatureLayout, Kernel, Projection, StackNetwork, Trees, similarity
 
 CLIP = 4.0  # standard deviations that a prompt feature may lie from its mean
@@ -257,7 +258,8 @@ def fit_stack(rows: Array, labels: Array, groups: Ints, layout: FeatureLayout, s
     _check(rows, labels, groups)
     mean, y = _deviations(labels)
     projection, widths = fit_projection(rows, layout, [*KERNEL_VIEWS.values(), TREES_VIEW])
-    *views, trees_view = np.split(projection(rows), np.cumsum(widths)[:-1], axis=1)
+    projected = projection(rows)
+    *views, trees_view = np.split(projected, np.cumsum(widths)[:-1], axis=1)
     fits = [fit_kernel(np.ascontiguousarray(points), y, groups, draw_anchors(points, rng)) for points in views]
     trees, trees_out = fit_trees(trees_view, y, groups, seed)
     out_of_fold, shares = [*(out for _, out in fits), trees_out], _Shares.of(y)
@@ -268,9 +270,11 @@ def fit_stack(rows: Array, labels: Array, groups: Ints, layout: FeatureLayout, s
         for (kernel, _), weight in zip(fits, weights, strict=False)
     )
     trees = replace(trees, values=shares.apply(trees.values, *weights[-1]))
-    total = mean + sum(shares.apply(out, *weight) for out, weight in zip(out_of_fold, weights, strict=True))
+    total = np.sum([shares.apply(out, *weight) for out, weight in zip(out_of_fold, weights, strict=True)], axis=0)
+    neighbourhoods, pulled = fit_neighbourhoods(projected[:, : -widths[-1]], total, y, groups, seed)
     heads = [_describe(*both) for both in zip(HEAD_NAMES, weights, strict=True)]
-    return FittedStack(StackNetwork(mean, projection, kernels, trees), used, total.clip(0, 1).astype(np.float32), heads)
+    network = StackNetwork(mean, projection, kernels, trees, neighbourhoods)
+    return FittedStack(network, used, (mean + pulled).clip(0, 1).astype(np.float32), heads)
 
 
 @dataclass(frozen=True, slots=True)
