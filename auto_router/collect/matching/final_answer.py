@@ -118,9 +118,16 @@ class Statement:
         return self.source in ("field", "box", "hash")
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+
+
 def well_formed(text: str) -> str:
     """Return ``text`` with ``\ufffd`` for every lone surrogate, which JSON can hold and readers of numbers and dates cannot."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if _SURROGATE.search(text) is None:
+        return text
+    text = _LONE_SURROGATE.sub("\ufffd", text)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16") if _SURROGATE.search(text) else text
 
 
 @lru_cache(maxsize=2)  # the rules and a judge ask about the same text
