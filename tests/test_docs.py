@@ -14,6 +14,7 @@ from tests.checkout import PAGES, ROOT, Block, blocks
 
 RUN = {"run", "run: first", "run: after demo", "run: with endpoints", "run: with a data set", "run: by every other test"}
 OTHERS = {
+    "--num_workers",
     "--index-url",
     "--platform",
     "--query",
@@ -78,7 +79,7 @@ def test_every_flag_and_variable_exists() -> None:
     code = sources()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - {"--help"} - OTHERS:
+        for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", text)) - {"--help"} - OTHERS:
             # BooleanOptionalAction makes a --no- form of a flag; Stage 1 makes one column flag a role.
             known = flag.replace("--no-", "--")
             assert f'"{known}"' in code or known.endswith("-column"), f"{page.name}: {flag}"
