@@ -15,6 +15,7 @@ from tests.checkout import PAGES, ROOT, Block, blocks
 RUN = {"run", "run: first", "run: after demo", "run: with endpoints", "run: with a data set", "run: by every other test"}
 OTHERS = {
     "--num_workers",
+    "--schema",
     "--index-url",
     "--platform",
     "--query",
