@@ -16,6 +16,7 @@ RUN = {"run", "run: first", "run: after demo", "run: with endpoints", "run: with
 OTHERS = {
     "--num_workers",
     "--schema",
+    "--profile",
     "--index-url",
     "--platform",
     "--query",
@@ -23,7 +24,7 @@ OTHERS = {
     "--output",
     "--embeddings",
     "--pooling",
-}  # of pip, mypy, az, llama-server
+}  # of pip, mypy, az, llama-server, the LiteLLM proxy, prisma and docker compose
 CHECKED = {"check: pool", "check: records", "check: file tree"}
 
 
