@@ -3,7 +3,8 @@
     python peer_text.py KIND FOLDER
 
 KIND is ``auto-router``, ``semantic-router`` or ``tryaii``; all encode by the same MiniLM file on onnxruntime, on one thread
-where that can be set. Writes KIND.json: seconds from the first import to the first route, and the median of later ones.
+where that can be set. Writes KIND.json: seconds from the first import to the first route, and the median of later ones, short
+and long prompts apart (FOLDER/prompts.json).
 semantic-router gets one route a model, its utterances being prompts that this model is the best on (FOLDER/routes.json), in its
 local index; its own encoder would fetch a model from a hub, so it is given one of its kind. tryaii routes by its own catalogue:
 it cannot learn labels.
@@ -83,16 +84,18 @@ def tryaii(folder: Path) -> Callable[[str], Any]:
 
 def main() -> None:
     kind, folder = sys.argv[1], Path(sys.argv[2])
-    prompts: list[str] = json.loads((folder / "prompts.json").read_text())
+    prompts: dict[str, list[str]] = json.loads((folder / "prompts.json").read_text())
     start = time.perf_counter()
     route = {"auto-router": auto_router, "semantic-router": semantic_router, "tryaii": tryaii}[kind](folder)
-    chosen = [route(prompts[0])]
-    first, times = time.perf_counter() - start, []
-    for prompt in prompts[1:]:
-        start = time.perf_counter()
-        chosen.append(route(prompt))
-        times.append(time.perf_counter() - start)
-    figures = {"first_route_s": first, "route_ms": 1000 * sorted(times)[len(times) // 2]}
+    chosen = [route(prompts["short"][0])]
+    figures: dict[str, Any] = {"first_route_s": time.perf_counter() - start}
+    for length, some in prompts.items():
+        times = []
+        for prompt in some[1:]:
+            start = time.perf_counter()
+            chosen.append(route(prompt))
+            times.append(time.perf_counter() - start)
+        figures[f"{length}_ms"] = 1000 * sorted(times)[len(times) // 2]
     (folder / f"{kind}.json").write_text(json.dumps(figures | {"chosen": chosen}))
 
 

@@ -1,6 +1,7 @@
 """Side by side with other routers: same machine, embeddings, splits and run; each peer in an environment of its own.
 
-    python benchmarks/peers/peers.py [--sets combined5 llmrouter14] [--seeds 20 21 22] [--environments DIR] [--json FILE]
+    python benchmarks/peers/peers.py [--sets combined5 llmrouter14] [--seeds 20 21 22] [--prompts-only]
+                                     [--environments DIR] [--json FILE]
 
 Environments are made once, from the package registry (torch's CPU build first); a peer that does not install in ``--patience``
 seconds a step is reported, and tried again without its dependencies but for those that its routers import. Then, on each set:
@@ -31,7 +32,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from peer_environments import PEERS, Figures, ask, environment
-from peers_text import from_prompts
+from peers_text import KINDS, from_prompts
 from quality import default_router, foreseen, measured
 from recorded import DATA, ROOT, SETS, DataSet
 from route import default_artifact
@@ -168,15 +169,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--environments", type=Path, default=cache_folder() / "peers")
     parser.add_argument("--patience", type=float, default=300.0)
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--prompts-only", action="store_true", help="only the last table, from a prompt to a route")
     arguments = parser.parse_args(argv)
     folder = arguments.environments / "work"
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     threadpool_limits(1)
-    peers = {name: environment(name, arguments.environments, arguments.patience) for name in PEERS}
+    names = KINDS if arguments.prompts_only else tuple(PEERS)
+    peers = {name: environment(name, arguments.environments, arguments.patience) for name in names}
     every: dict[str, Any] = {}
     for title, measure in (("quality", quality), ("two models", pair)):
-        for name in arguments.sets:
+        for name in () if arguments.prompts_only else arguments.sets:
             data = DataSet.load(arguments.data / name)
             runs = [measure(data, seed, peers, arguments.environments, folder) for seed in arguments.seeds]
             whole = [who for who in runs[0] if all(who in r for r in runs)]

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from auto_router.data.records import Record
 
 UTTERANCES, PROMPTS = 100, 200
+CUT, LONG = 100, 600  # characters: what a short prompt is cut to, and from how many on a prompt is long
 ROUNDS = 2  # the least of each time counts: the first of all processes reads its packages from the disk
 KINDS = ("auto-router", "semantic-router", "tryaii")
 
@@ -32,9 +33,11 @@ def routes(records: Sequence[Record]) -> dict[str, list[str]]:
 def from_prompts(
     peers: Mapping[str, Mapping[str, Any]], environments: Path, folder: Path, records: Sequence[Record], artifact: Path
 ) -> dict[str, dict[str, float]]:
-    """Run every router on the same prompts without pictures, ``ROUNDS`` times in turns; print and return its least times."""
+    """Run every router on the same prompts without images, ``ROUNDS`` times in turns; print and return its least times."""
     texts = [record for record in records if not record.images]
-    (folder / "prompts.json").write_text(json.dumps([record.prompt for record in texts[-PROMPTS:]]))
+    asked = [record.prompt for record in texts[-PROMPTS:]]
+    long = [record.prompt for record in texts if len(record.prompt) >= LONG][:PROMPTS]
+    (folder / "prompts.json").write_text(json.dumps({"short": [prompt[:CUT] for prompt in asked], "long": long}))
     (folder / "routes.json").write_text(json.dumps(routes(texts[:-PROMPTS])))
     shutil.copyfile(artifact, folder / "nn_router.pth")
     found: dict[str, dict[str, float]] = {}
@@ -52,9 +55,12 @@ def from_prompts(
             print(f"{kind} does not run: {(done.stderr.strip().splitlines() or ['?'])[-1][:300]}")
             continue
         its = json.loads((folder / f"{kind}.json").read_text())
-        times = {"first route s": its["first_route_s"], "prompt to route ms": its["route_ms"]}
+        times = {"first route s": its["first_route_s"], "short ms": its["short_ms"], "long ms": its["long_ms"]}
         found[kind] = {key: min(value, found.get(kind, times)[key]) for key, value in times.items()}
-    keys = ["first route s", "prompt to route ms"]
-    print(f"\nprompt to route, {PROMPTS} prompts of combined5 without pictures")
+    keys = ["first route s", "short ms", "long ms"]
+    print(
+        f"\nfrom a prompt to a route: {PROMPTS} prompts of combined5 without images, cut to {CUT} characters, "
+        f"and {len(long)} of {LONG} or more"
+    )
     print(tabulate([[name, *(figures[key] for key in keys)] for name, figures in found.items()], ["", *keys], floatfmt=".2f"))
     return found
