@@ -86,7 +86,7 @@ def generate_embeddings_for_dataset(
         description: the progress bar's label.
 
     Raises:
-        DataError: a record is not valid, or a picture cannot be read; names the row.
+        DataError: a record is not valid, or an image cannot be read; names the row.
     """
     records = parse_records(islice(evaluation_data, max_samples))
     texts, images = [record.prompt for record in records], [record.images for record in records]

@@ -5,7 +5,7 @@ router = ModelRouter("router_artifacts/nn_router.pth", model_thresholds={"gpt-5-
 model = router.route("Explain quantum computing")
 
 python model_router.py "Explain quantum computing"
-python model_router.py "What is in this picture?" --image photo.jpg --cost gpt-5-chat=1.0 --threshold gpt-5-chat=0.7
+python model_router.py "What is in this image?" --image photo.jpg --cost gpt-5-chat=1.0 --threshold gpt-5-chat=0.7
 """
 
 from __future__ import annotations

@@ -40,14 +40,14 @@ def text(path: Path) -> None:
 
 
 def picture(path: Path) -> None:
-    """Route a prompt with a picture; a model without eyes is never chosen."""
+    """Route a prompt with an image; a model without eyes is never chosen."""
     router = ModelRouter(path)
     if takes_images(router):
         print("picture:", router.route(text="What shape is in this image?", images=[draw_circle("red")]))
 
 
 def several_images(path: Path) -> None:
-    """Pictures come as base64, data URI, bytes, a Path or a PIL image; all of them count."""
+    """Images come as base64, data URI, bytes, a Path or a PIL image; all of them count."""
     router = ModelRouter(path)
     if takes_images(router):
         buffer = io.BytesIO()
@@ -123,7 +123,7 @@ def one_endpoint(model: str) -> ReplayServer:
 
 
 def takes_images(router: ModelRouter) -> bool:
-    """Does any model of this router take pictures?"""
+    """Does any model of this router take images?"""
     found = any(name not in router.facts or router.facts[name].takes_images for name in router.model_names)
     if not found:
         print("no model of this router takes pictures")
@@ -131,7 +131,7 @@ def takes_images(router: ModelRouter) -> bool:
 
 
 def draw_circle(colour: str) -> Image.Image:
-    """Return a picture of a circle."""
+    """Return an image of a circle."""
     image = Image.new("RGB", (64, 64), "white")
     ImageDraw.Draw(image).ellipse((16, 16, 48, 48), fill=colour)
     return image

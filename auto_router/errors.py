@@ -2,7 +2,7 @@
 
     RouterError
     ├── ConfigError      a flag, a pool entry, a threshold or a cost is wrong
-    ├── DataError        a record, a picture or an embedding file is wrong
+    ├── DataError        a record, an image or an embedding file is wrong
     ├── ProviderError    a model endpoint cannot be used
     ├── EncoderError     an encoder cannot be loaded, reached or trusted
     │   └── InputRefusedError   it answers, and does not take this one input
@@ -32,7 +32,7 @@ class ConfigError(RouterError):
 
 
 class DataError(RouterError):
-    """Input data is wrong: an evaluation record, a data set column, a picture, an embedding file."""
+    """Input data is wrong: an evaluation record, a data set column, an image, an embedding file."""
 
 
 class ProviderError(RouterError):

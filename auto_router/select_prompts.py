@@ -3,7 +3,7 @@
     python -m auto_router.select_prompts prompts.jsonl --count 600 --output chosen.jsonl
     python -m auto_router.select_prompts prompts.jsonl --count 600 --select diverse --output chosen.jsonl
 
-``diverse`` looks at the text of the prompts, in the embedded encoder's space; pictures are not looked at.
+``diverse`` looks at the text of the prompts, in the embedded encoder's space; images are not looked at.
 """
 
 from __future__ import annotations

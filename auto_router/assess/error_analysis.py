@@ -29,8 +29,8 @@ def find_wrongly_routed(
 
     Args:
         test: the test rows as they were decided.
-        records: theirs; pictures and answers are not needed.
-        whole: returns the records of some rows with pictures and answers, to be shown; None: ``idx`` and numbers only.
+        records: theirs; images and answers are not needed.
+        whole: returns the records of some rows with images and answers, to be shown; None: ``idx`` and numbers only.
     """
     got, best = test.label(test.chosen), np.nan_to_num(test.outcomes, nan=-1.0).max(axis=1)
     lost = np.flatnonzero(~np.isnan(got) & (got < best))
@@ -52,7 +52,7 @@ def _row(test: TestSet, i: int, record: Record) -> dict[str, Any]:
 
 
 def thumbnail(image: str) -> str | None:
-    """Return a small WebP of a picture as a data URI; None where it cannot be read, as Stage 2 has told."""
+    """Return a small WebP of an image as a data URI; None where it cannot be read, as Stage 2 has told."""
     try:
         small = pixels(image_bytes(image))
     except DataError:

@@ -38,7 +38,7 @@ def data_health(
 
 
 def _part(records: Sequence[Record]) -> dict[str, Any]:
-    """Counts, and how long prompts are; ``repeated``: records whose prompt and pictures another one before has."""
+    """Counts, and how long prompts are; ``repeated``: records whose prompt and images another one before has."""
     distinct = len({content_key(record.whole, record.images) for record in records})
     lengths = [len(record.prompt) for record in records]
     return {
@@ -96,7 +96,7 @@ def rows_in_training(train: Sequence[Record], test: Sequence[Record]) -> Bools:
 
 
 def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:
-    """Test records whose prompt and pictures are in the training set too: they flatter the router."""
+    """Test records whose prompt and images are in the training set too: they flatter the router."""
     seen = {content_key(record.whole, record.images) for record in train}
     return sum(content_key(record.whole, record.images) in seen for record in test)
 

@@ -184,7 +184,7 @@ def _thousand(value: float | None) -> float | None:
 
 
 def _markdown(rows: list[list[Any]], headers: list[str]) -> str:
-    """A table; what a name holds must not end its cell, nor become a link, a picture or HTML."""
+    """A table; what a name holds must not end its cell, nor become a link, an image or HTML."""
     safe = [[_escape(str(cell)) for cell in row] for row in rows]
     return str(tabulate(safe, headers=headers, tablefmt="pipe", disable_numparse=True))
 

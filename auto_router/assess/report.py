@@ -3,7 +3,7 @@
     python -m auto_router.assess.report                       # of router_artifacts/ and the hf_* files here
     python -m auto_router.assess.report --artifacts router_artifacts --test-json hf_evaluations_test.json \\
         --test-embeddings hf_test_embeddings.npy --train-json hf_evaluations_train.json --output report.html
-    python -m auto_router.assess.report --without-prompts     # to show to others: no prompt and no picture in it
+    python -m auto_router.assess.report --without-prompts     # to show to others: no prompt and no image in it
     python -m auto_router.assess.report --learning-curve --rewordings 200     # two more sections, measured now
 
 The page loads nothing: script, style, charts (Bokeh), numbers and thumbnails are inside it, and its content security policy

@@ -1,6 +1,6 @@
 """Where evaluation records lie: one file, or a folder or glob of shards; and parquet shards written for data of any size.
 
-Shards count as one list in the order of their names. Parquet shards are those of Hugging Face ``datasets``: pictures are
+Shards count as one list in the order of their names. Parquet shards are those of Hugging Face ``datasets``: images are
 bytes in an ``Image`` feature, and ``datasets.load_dataset`` reads the folder as it is.
 """
 
@@ -191,7 +191,7 @@ OUTPUTS = ("json", "parquet")
 CHECKS = ("reference", "second judge", "audit")
 """What labels can be held against, where they rest on something else."""
 SHARD_ROWS = 10_000
-SHARD_BYTES = 256 * 2**20  # of prompts and pictures
+SHARD_BYTES = 256 * 2**20  # of prompts and images
 GROUP_ROWS, GROUP_BYTES = 500, 16 * 2**20  # a row group is what a writer holds, and the least a reader can skip
 _READ_ROWS = 64
 
@@ -386,7 +386,7 @@ def _parquet_rows(file: Path, start: int) -> Iterator[tuple[int, Any]]:
 
 
 def _inline_images(row: dict[str, Any]) -> dict[str, Any]:
-    """Parquet keeps pictures as bytes or as ``{"bytes", "path"}``, and an absent map entry as None."""
+    """Parquet keeps images as bytes or as ``{"bytes", "path"}``, and an absent map entry as None."""
 
     def text(image: Any) -> Any:
         data = image.get("bytes") if isinstance(image, dict) else image

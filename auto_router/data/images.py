@@ -1,4 +1,4 @@
-"""A picture in any accepted form, as bytes, and as pixels.
+"""An image in any accepted form, as bytes, and as pixels.
 
 Accepted: raw bytes of an image file, a base64 string, a ``data:`` URI, a :class:`pathlib.Path`, a PIL image. A *string*
 is never opened as a path and never fetched as a URL: prompts and data sets are untrusted. Only a ``Path`` object, which
@@ -28,7 +28,7 @@ ImageLike = str | bytes | Path | Image.Image
 MAX_IMAGE_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_IMAGE_SIDE = 65_535  # JPEG's own limit; decoders keep a pointer a line, so one pixel by 49 million takes a gigabyte
-# These decoders hold a picture several times over; with this limit they too stay below 500 MB.
+# These decoders hold an image several times over; with this limit they too stay below 500 MB.
 COSTLY, MAX_PIXELS_COSTLY = ("WEBP", "JPEG2000", "AVIF"), 20_000_000
 # Only these decoders meet untrusted bytes. PIL has more, among them one that hands PostScript to an external interpreter.
 IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "AVIF")
@@ -72,7 +72,7 @@ def pixels(data: bytes) -> Image.Image:
     """
     try:
         with _OPENING, warnings.catch_warnings():
-            # An icon's inner picture is decoded on opening: PIL's own limit is then the only one that comes before.
+            # An icon's inner image is decoded on opening: PIL's own limit is then the only one that comes before.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
         most = MAX_PIXELS_COSTLY if image.format in COSTLY else MAX_PIXELS
@@ -87,7 +87,7 @@ def pixels(data: bytes) -> Image.Image:
 
 
 def data_uri(data: bytes) -> str:
-    """Return ``data`` as a ``data:image/...;base64,`` URI, as chat endpoints take pictures."""
+    """Return ``data`` as a ``data:image/...;base64,`` URI, as chat endpoints take images."""
     kind = mime_type(data)
     if kind is None:  # chat endpoints take these four types only
         kind, data = "image/png", _png_bytes(pixels(data))
@@ -108,7 +108,7 @@ def mime_type(data: bytes) -> str | None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert band by band: of a picture at the limit, each further copy would take 200 MB."""
+    """Convert band by band: of an image at the limit, each further copy would take 200 MB."""
     image.load()
     if image.mode == "RGB" and not image.has_transparency_data:
         return image

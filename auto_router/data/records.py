@@ -31,7 +31,7 @@ MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One prompt, its pictures (base64 or data URI) and what each model scored on it (0…1, None = unknown)."""
+    """One prompt, its images (base64 or data URI) and what each model scored on it (0…1, None = unknown)."""
 
     idx: int
     prompt: str
@@ -72,7 +72,7 @@ class Record:
         return self.context or self.prompt
 
     def slim(self) -> Record:
-        """Return what training and assessment need: a digest for each picture, no answer."""
+        """Return what training and assessment need: a digest for each image, no answer."""
         return replace(self, answer="", answers=(), images=tuple(content_key("", [image]) for image in self.images))
 
 

@@ -1,1 +1,1 @@
-"""Stage 2: prompts and pictures to vectors, by one seam that training and routing share."""
+"""Stage 2: prompts and images to vectors, by one seam that training and routing share."""

@@ -55,7 +55,7 @@ class ClipServerEncoder(RemoteEncoder):
 
     def embed_images(self, images: list[bytes]) -> Array:
         for image in images:
-            pixels(image)  # one undecodable picture would fail the server's whole batch without saying which
+            pixels(image)  # one undecodable image would fail the server's whole batch without saying which
         return self._encode([{"blob": image} for image in images])
 
     def _client(self) -> Any:

@@ -1,6 +1,6 @@
 """The encoder seam and everything that is the same above every back end.
 
-A back end says how *one list* of short texts and *one list* of decodable pictures become vectors. Cutting long prompts
+A back end says how *one list* of short texts and *one list* of decodable images become vectors. Cutting long prompts
 into windows, batching by length, encoding duplicates once, pooling and normalising happen here, once, in
 :class:`EmbeddingGenerator`, which Stage 2 and ``ModelRouter`` both use: what is trained on is what is routed on.
 
@@ -61,7 +61,7 @@ def encode_distinct(
     An item that cannot be encoded gets its DataError instead of a vector; the rest of its batch is encoded all the same.
 
     Args:
-        items: texts or pictures, in any order and number.
+        items: texts or images, in any order and number.
         encode: ``[N, dim]`` for a list; raises DataError where one of them is bad.
         check: raises DataError for an item that is bad by itself.
         dim: width of the vectors.
@@ -120,7 +120,7 @@ def _error(check: Callable[[Item], object], item: Item) -> DataError | None:
 
 
 class Encoder(ABC):
-    """A back end: texts and pictures to vectors of fixed width. Nothing it gives need be normalised."""
+    """A back end: texts and images to vectors of fixed width. Nothing it gives need be normalised."""
 
     text_dim: int
     image_dim: int
@@ -173,10 +173,10 @@ class Encoder(ABC):
 
 
 class EmbeddingGenerator:
-    """Turns prompts with any number of pictures into rows ``text(D_t) ‖ image(D_i)``, float32.
+    """Turns prompts with any number of images into rows ``text(D_t) ‖ image(D_i)``, float32.
 
     The text half is the mean of the unit vectors of the prompt's windows, scaled to unit length; the image half is the
-    mean of the unit vectors of all pictures, and all zeros where there is none. An empty prompt has a zero text half.
+    mean of the unit vectors of all images, and all zeros where there is none. An empty prompt has a zero text half.
     """
 
     def __init__(self, encoder: Encoder, opens_with: Spec | None = None) -> None:
@@ -225,23 +225,23 @@ class EmbeddingGenerator:
         contexts: Sequence[str] | None = None,
         max_windows: int | None = None,
     ) -> Array:
-        """Return ``[N, D]``, row i for prompt i and its pictures.
+        """Return ``[N, D]``, row i for prompt i and its images.
 
         The text half of a prompt that stands in a conversation is blended with that of its context, at the weights of
         :mod:`auto_router.data.conversation`, and scaled to unit length again.
 
         Args:
             texts: ``N`` prompts.
-            images: the pictures of each prompt, in any form of :mod:`auto_router.data.images`; None for no pictures.
-            progress: called with the number of windows and pictures just encoded.
-            skipped: where given, a row with an unreadable picture becomes NaN and ``{i: reason}`` is put here.
+            images: the images of each prompt, in any form of :mod:`auto_router.data.images`; None for no images.
+            progress: called with the number of windows and images just encoded.
+            skipped: where given, a row with an unreadable image becomes NaN and ``{i: reason}`` is put here.
             first_row: the number of row 0 in messages, where the prompts are part of a longer list.
             contexts: the context of each prompt, ``""`` for none; None where no prompt has one.
             max_windows: of a longer text, so many windows stand for all, and no more of it is read; None: as many as the
                 encoder takes.
 
         Raises:
-            DataError: a prompt is no string, or a picture cannot be read; the message names row and picture.
+            DataError: a prompt is no string, or an image cannot be read; the message names row and image.
             EncoderError: the encoder failed or answered with vectors of another shape.
         """
         if images is not None and len(images) != len(texts):
@@ -308,13 +308,13 @@ class EmbeddingGenerator:
 
 
 class _Faults:
-    """Pictures that cannot be read: raised with their place, or kept as the reason why a row is skipped."""
+    """Images that cannot be read: raised with their place, or kept as the reason why a row is skipped."""
 
     def __init__(self, first_row: int, skipped: dict[int, str] | None) -> None:
         self._first_row, self._skipped = first_row, skipped
 
     def guard(self, row: int, given: Sequence[ImageLike]) -> list[bytes]:
-        """Return the pictures of a row as bytes; of a row that is skipped, none."""
+        """Return the images of a row as bytes; of a row that is skipped, none."""
         images = []
         for number, image in enumerate(given):
             try:
@@ -343,7 +343,7 @@ class _Faults:
 
 
 def distinct_items(texts: Iterable[str], images: Iterable[Sequence[object]]) -> int:
-    """Upper bound of what a progress bar will count: distinct prompts and pictures, long prompts counted once."""
+    """Upper bound of what a progress bar will count: distinct prompts and images, long prompts counted once."""
     return len(set(texts)) + sum(len(row) for row in images)
 
 

@@ -73,7 +73,7 @@ def open_encoder(
         model: name or folder of the model; None: ``AUTO_ROUTER_ENCODER_MODEL``, else the back end's default.
         url: base URL of a service; None: ``AUTO_ROUTER_ENCODER_URL``, else the back end's default.
         threads: cores that one call of an encoder in this process may use; None leaves the choice to it.
-        image_encoder, image_model, image_url: another encoder for the pictures; that of the texts then sees none. None:
+        image_encoder, image_model, image_url: another encoder for the images; that of the texts then sees none. None:
             ``AUTO_ROUTER_IMAGE_ENCODER``, ``AUTO_ROUTER_IMAGE_ENCODER_MODEL``, ``AUTO_ROUTER_IMAGE_ENCODER_URL``.
         options: what else a back end takes: ``key_env`` (env ``AUTO_ROUTER_ENCODER_KEY_ENV``), ``dimensions``, ``prefix``,
             ``window``, ``pooling``, ``images``, ``layers``. None means its default. ``languages``, for every back end: those
@@ -106,7 +106,7 @@ def reopen_encoder(
     Args:
         spec: the artifact's.
         clip_server: ``HOST:PORT`` of a clip-server that answers elsewhere by now; as in :func:`open_encoder`.
-        image_url, image_model: address and model of the part for pictures, where encoders are joined.
+        image_url, image_model: address and model of the part for images, where encoders are joined.
         given: ``encoder``, ``model``, ``url``, ``key_env``, ``threads``; None: the environment, else what the artifact says.
             An encoder that takes no address, model or key is opened without.
 

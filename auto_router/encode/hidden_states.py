@@ -27,7 +27,7 @@ STATES = "mean of all tokens but the first, and last token, of each layer, unit 
 
 
 class HiddenStatesEncoder(Encoder):
-    """A causal model of transformers with its own tokenizer. Its weights' digest stands in the spec. Pictures are not seen."""
+    """A causal model of transformers with its own tokenizer. Its weights' digest stands in the spec. Images are not seen."""
 
     image_dim = 0
     batch_size = 8  # states are held for every layer

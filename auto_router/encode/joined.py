@@ -1,4 +1,4 @@
-"""Two encoders as one: the texts of one, the pictures of another."""
+"""Two encoders as one: the texts of one, the images of another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 
 
 class JoinedEncoder(Encoder):
-    """Texts go to ``text``, pictures to ``image``; the spec holds both specs, and both are compared."""
+    """Texts go to ``text``, images to ``image``; the spec holds both specs, and both are compared."""
 
     def __init__(self, text: EmbeddingGenerator, image: EmbeddingGenerator) -> None:
         self._parts = text, image

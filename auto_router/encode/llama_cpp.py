@@ -21,7 +21,7 @@ WINDOW = 256  # estimated tokens: the server takes 512 at once unless it was tol
 
 
 class LlamaCppEncoder(OpenAIEncoder):
-    """A llama.cpp server at ``url``. It is asked for one text when it is opened; pictures are not seen."""
+    """A llama.cpp server at ``url``. It is asked for one text when it is opened; images are not seen."""
 
     name = "llama.cpp"
     batch_size = 4  # every token's state comes as text

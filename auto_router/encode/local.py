@@ -1,8 +1,8 @@
-"""The embedded default: MiniLM (text, 384) and EfficientNet-lite0 (pictures, 1280) on onnxruntime.
+"""The embedded default: MiniLM (text, 384) and EfficientNet-lite0 (images, 1280) on onnxruntime.
 
 Both come as packages of the ordinary registry, and the vocabulary lies in ``vocabulary/``. They are pinned by version, checked
 by sha256 before they are loaded, and need no hub, no key and no GPU. Text: all-MiniLM-L6-v2 with int8 weights (Apache-2.0),
-masked mean of the last hidden states. Pictures: global average of the last feature map. CUDA is used where onnxruntime offers
+masked mean of the last hidden states. Images: global average of the last feature map. CUDA is used where onnxruntime offers
 it.
 """
 
@@ -36,7 +36,7 @@ WINDOW_TOKENS = 256  # the length all-MiniLM-L6-v2 was tuned for, [CLS] and [SEP
 OVERLAP_TOKENS = 32
 SIDE = 224
 REINSTALL = "pip install -r requirements.txt"
-IMAGES_AT_ONCE = 8  # as few texts are encoded at once, so are pictures
+IMAGES_AT_ONCE = 8  # as few texts are encoded at once, so are images
 
 
 class LocalEncoder(OnnxTextEncoder):

@@ -1,4 +1,4 @@
-"""The embedded encoder of sixteen languages: Universal Sentence Encoder multilingual v3 (text, 512), pictures as ``local``.
+"""The embedded encoder of sixteen languages: Universal Sentence Encoder multilingual v3 (text, 512), images as ``local``.
 
 Its weights come as a package of the ordinary registry (31 MB, Apache-2.0), which computes with numpy alone, on any system:
 token and n-gram convolutions, so that time grows with a text's length and no faster. Translations lie near each other

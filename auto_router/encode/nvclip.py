@@ -1,6 +1,6 @@
-"""NVCLIP, self-hosted or NVIDIA's: an OpenAI-style embeddings service of 1024 values for a text and 1024 for a picture.
+"""NVCLIP, self-hosted or NVIDIA's: an OpenAI-style embeddings service of 1024 values for a text and 1024 for an image.
 
-A request holds at most 64 items, texts and pictures alike, and no other fields than ``input``, ``model``, ``encoding_format``.
+A request holds at most 64 items, texts and images alike, and no other fields than ``input``, ``model``, ``encoding_format``.
 """
 
 from __future__ import annotations

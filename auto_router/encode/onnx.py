@@ -141,7 +141,7 @@ class OnnxTextEncoder(Encoder):
 
 
 class OnnxEncoder(OnnxTextEncoder):
-    """The text model of a folder. Pictures are not looked at: join another encoder for them."""
+    """The text model of a folder. Images are not looked at: join another encoder for them."""
 
     image_dim = 0
 

@@ -25,7 +25,7 @@ DEFAULT_MODEL = "ViT-B-32/openai"
 
 
 class OpenClipEncoder(Encoder):
-    """An open_clip model, its own tokenizer and its own picture preparation. The weights' digest stands in the spec."""
+    """An open_clip model, its own tokenizer and its own image preparation. The weights' digest stands in the spec."""
 
     def __init__(self, model: str | None = None, device: str | None = None) -> None:
         """Load.

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible ``/v1/embeddings``: OpenAI, Azure, Ollama, TEI, vLLM, llama.cpp, LM Studio, LiteLLM and others.
 
 They differ in small things, which are found out or said once: some give vectors as base64, some as lists only; ``index`` counts
-from 0 or from 1; one takes 2,048 texts a request, another 32; pictures go in one of three forms, or not at all.
+from 0 or from 1; one takes 2,048 texts a request, another 32; images go in one of three forms, or not at all.
 A key goes to the address that it belongs to, and nowhere else: redirects are not followed.
 """
 
@@ -33,14 +33,14 @@ KEY_ENV = "AUTO_ROUTER_ENCODER_KEY"
 DEFAULT_WINDOW = 512  # what nearly every text model sees; longer windows are asked for
 IMAGE_FORMS = ("uri", "object", "messages")
 MAX_VECTORS_BYTES = 64 * 2**20
-MAX_URI_CHARACTERS = 180_000  # NVIDIA's hosted service refuses larger pictures inline; models see some 224 to 448 pixels a side
+MAX_URI_CHARACTERS = 180_000  # NVIDIA's hosted service refuses larger images inline; models see some 224 to 448 pixels a side
 LONGEST_SIDE = 1024
 
-_DECODING = threading.Lock()  # one large picture at a time, whatever is on its way
+_DECODING = threading.Lock()  # one large image at a time, whatever is on its way
 
 
 class OpenAIEncoder(RemoteEncoder):
-    """An embeddings service at ``url``. It is asked for one text, and one picture where it takes any, when it is opened."""
+    """An embeddings service at ``url``. It is asked for one text, and one image where it takes any, when it is opened."""
 
     name = "embeddings service"
     batch_size = 32  # what TEI takes by default; every other service takes more
@@ -69,8 +69,8 @@ class OpenAIEncoder(RemoteEncoder):
             dimensions: width to ask for, where the model can give less than its own.
             prefix: put before every window of a text, such as ``query: ``.
             window: estimated tokens of a window, the prefix included; longer texts are cut.
-            images: how the service takes pictures: ``uri`` (a data URI among the texts: NVCLIP, LiteLLM), ``object``
-                (``{"image": base64}``: Jina) or ``messages`` (chat messages, one request a picture: vLLM). None: not at all.
+            images: how the service takes images: ``uri`` (a data URI among the texts: NVCLIP, LiteLLM), ``object``
+                (``{"image": base64}``: Jina) or ``messages`` (chat messages, one request an image: vLLM). None: not at all.
 
         Raises:
             ConfigError: a setting is impossible, or the key is not set.
@@ -176,7 +176,7 @@ class OpenAIEncoder(RemoteEncoder):
     def _text_item(self, text: str) -> str | dict[str, str]:
         if self._images == "object":
             return {"text": text}
-        # A service that takes pictures as data URIs takes any text of that form for one.
+        # A service that takes images as data URIs takes any text of that form for one.
         is_uri = self._images == "uri" and text.lstrip()[:5].lower() == "data:"
         return f" {text}".replace(":", ": ", 1) if is_uri else text
 
@@ -287,7 +287,7 @@ class OpenAIEncoder(RemoteEncoder):
 
 
 def small_uri(data: bytes) -> str:
-    """Return a picture as a data URI that services take: upright RGB, at most 1024 a side and 180,000 characters."""
+    """Return an image as a data URI that services take: upright RGB, at most 1024 a side and 180,000 characters."""
     image = pixels(data)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     while True:

@@ -20,7 +20,7 @@ from auto_router.errors import DataError, EncoderError
 from auto_router.files import write_json
 
 CHUNK_RECORDS = 1024  # records that are encoded, written and journalled together
-CHUNK_CHARACTERS = 64 * 2**20  # of prompts and pictures: what a chunk of large pictures may hold
+CHUNK_CHARACTERS = 64 * 2**20  # of prompts and images: what a chunk of large images may hold
 ON_ERROR = ("fail", "skip")
 
 Encoded = tuple[Array, Sequence[tuple[bytes, ...]], dict[int, str]]
@@ -74,11 +74,11 @@ def fill(
         source: what :func:`survey` returned.
         file: what :func:`begin` returned for both.
         chunk: as given there.
-        on_error: ``fail`` stops at a picture that cannot be read; ``skip`` leaves that row NaN and keeps the reason.
+        on_error: ``fail`` stops at an image that cannot be read; ``skip`` leaves that row NaN and keeps the reason.
         progress: called with the number of records just finished, in part inside a chunk.
 
     Raises:
-        DataError: a picture cannot be read (``fail``), or the input changed meanwhile.
+        DataError: an image cannot be read (``fail``), or the input changed meanwhile.
         EncoderError: the encoder failed. Finished chunks are kept.
     """
     store(source, file, on_error, _encode_chunks(generator, source, file, chunk, on_error == "skip", progress))
@@ -104,7 +104,7 @@ def store(source: RecordSource, file: ResumableFile, on_error: str, encoded: Ite
 
 
 def record_chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """Yield lists of at most ``size`` records, fewer where their pictures are large; the same for the same file."""
+    """Yield lists of at most ``size`` records, fewer where their images are large; the same for the same file."""
     held: list[Record] = []
     characters = 0
     for record in records:
@@ -177,7 +177,7 @@ class _Steps:
 
 
 def _keys(record: Record) -> tuple[bytes, ...]:
-    """Digests of the prompt with its context and, where there are any, of the list of pictures."""
+    """Digests of the prompt with its context and, where there are any, of the list of images."""
     told = record.prompt + (f"\0{record.context}" if record.context else "")
     prompt = hashlib.sha256(b"text\0" + told.encode("utf-8", "surrogatepass")).digest()[:16]
     if not record.images:

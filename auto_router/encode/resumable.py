@@ -1,7 +1,7 @@
 """An embedding file in the making: rows in a memory map of a temporary file, and a journal of what is done.
 
 The journal is SQLite beside it: the job, the number of finished rows, the rows that were skipped, and where each prompt and
-picture list was first seen, so that repeats are copied and memory does not grow with their number. A chunk's rows are on
+image list was first seen, so that repeats are copied and memory does not grow with their number. A chunk's rows are on
 disk before the journal counts them, so a run that is killed at any moment continues behind the last whole chunk.
 """
 

@@ -41,7 +41,7 @@ class SentenceTransformersEncoder(Encoder):
             prefix: put before every window of a text, such as ``query: `` for e5.
             window: tokens of a window; None: what the model sees, at most 512.
             dimensions: the first so many values of a vector only, for models that were trained for it.
-            images: anything: the model takes pictures, and they are given to it. None: they are not.
+            images: anything: the model takes images, and they are given to it. None: they are not.
             device: None: CUDA where there is a GPU, else CPU.
 
         Raises:

@@ -23,7 +23,7 @@ class RowCache:
     """``embed_batch`` of a generator, with the features of the prompt behind it where they are asked for; only
     what is not remembered is encoded. May be used by several threads.
 
-    The key is a digest of the prompt and of its pictures as they were given. Prompts whose pictures are ``Path`` or PIL
+    The key is a digest of the prompt and of its images as they were given. Prompts whose images are ``Path`` or PIL
     objects are encoded each time: what is behind those may change.
     """
 

@@ -233,7 +233,7 @@ class ModelRouter:
         return Decision(names[0], {}, (), cause, names, session=KEPT if names[0] == stays else None)
 
     def probe_encoder(self) -> None:
-        """Make a decision about a fixed prompt, and a picture where the encoder takes any, that nobody gets or remembers.
+        """Make a decision about a fixed prompt, and an image where the encoder takes any, that nobody gets or remembers.
 
         Raises:
             EncoderError: the encoder fails, or another model than in training answers.

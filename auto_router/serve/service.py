@@ -55,7 +55,7 @@ HEALTH_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ServedDecision:
-    """A decision, how many of the request's pictures could not be looked at, and the id by which its outcome is told."""
+    """A decision, how many of the request's images could not be looked at, and the id by which its outcome is told."""
 
     decision: Decision
     unseen: int = 0
