@@ -20,8 +20,8 @@ WAGE = "How much does he earn if he works 5 days?"
         ("How many liters are in the boat?", "16", "It went 80 feet. Over 80 feet it took on 16 liters of water.", True),
         ("How many pens and pencils has he?", "7", "He buys some more. So he has 7 pens and 8 pencils.", None),
         ("How many liters are in the boat?", "16", "It went far. Over 80 feet it did not take on 16 liters.", None),
-        # A conclusion in the question's words is the answer, though the reference occurs on the way.
-        ("How many apples are left of the 20?", "12", "She ate 12 of 20, so 12 are gone. Therefore, 8 apples are left.", False),
+        # A reference that occurs on the way is a judge's to weigh.
+        ("How many apples are left of the 20?", "12", "She ate 12 of 20, so 12 are gone. Therefore, 8 apples are left.", None),
         ("How many apples are left?", "12", "12 apples are left. So she gave away 8 apples.", None),
         ("How many apples does Ann have?", "12", "Ann has 12 apples. So Bob has 7 apples.", None),
         ("How much money does Ann have left?", "12", "Ann has $12 left. Therefore Ann spent $8 of her money.", None),

@@ -280,14 +280,13 @@ def _match_number(response: Reading, reference: str) -> bool | None:
             return None if from_prose and leaves_reckoning(response.sentences[0], expected) else False
     if same or isinstance(value, Rejected):
         return same
-    said = value if isinstance(value, Quantity) else None
     marked = any(statement.source not in ("line", "first") for statement in response.statements)
-    if marked or (said is not None and same is None):
+    if marked or isinstance(value, Quantity):
         return None
-    counted = read_asked(response.sentences[0], response.question) if said is None and response.sentences else None
+    counted = read_asked(response.sentences[0], response.question) if response.sentences else None
     if counted is not None and same_quantity(counted, expected):
         return True
-    return False if misses_number(response.text, response.sentences, response.question, said, expected) else None
+    return False if misses_number(response.text, response.sentences, expected) else None
 
 
 def _option_place(reference: str, choices: Sequence[str]) -> int | None:
