@@ -45,9 +45,9 @@ from auto_router.serve.metrics import Metrics
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 64  # pairs; what comes when so many wait is dropped
-MAX_CHARACTERS = 100_000  # of a request and its answer
+MAX_PAIR_CHARACTERS = 100_000  # of a request and its answer
 WORKERS = 4  # pairs under way at a time
-ASKED, JUDGED, UNKNOWN, DROPPED, SKIPPED, OVER_BUDGET = "asked", "judged", "unknown", "dropped", "skipped", "over_budget"
+_ASKED, _JUDGED, _UNKNOWN, _DROPPED, _SKIPPED, _OVER_BUDGET = "asked", "judged", "unknown", "dropped", "skipped", "over_budget"
 UNBILLED = (400, 401, 402, 403, 404, 413, 422, 429)  # refusals, for which nobody pays
 REDACTED = "redacted-by-litellm"  # what the proxy shows callbacks in place of words, where its operator says so
 SAME_REQUEST = (
@@ -66,7 +66,7 @@ async def complete_with_litellm(**request: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ServedAnswer:
     """A request that was answered."""
 
     id: str
@@ -114,24 +114,24 @@ class Shadow:
         for line in pool.judges_inside():
             log.warning("shadow: %s", line)
         self._models = {model.name: model for model in usable_models(pool, os.environ)[0]}
-        self._queue = asyncio.Queue[Exchange](MAX_WAITING)
+        self._queue = asyncio.Queue[ServedAnswer](MAX_WAITING)
 
     def offer(self, told: Mapping[str, Any], event: Mapping[str, Any], reply: Any) -> None:
-        """Take a share of what is offered, to be compared in the background; see :func:`read_exchange`. Returns at once."""
+        """Take a share of what is offered, to be compared in the background; see :func:`read_event`. Returns at once."""
         if random.random() >= self.settings.shadow_share:
             return
-        exchange = read_exchange(told, event, reply)
-        if exchange is None:
-            self._count(SKIPPED)
+        served = read_event(told, event, reply)
+        if served is None:
+            self._count(_SKIPPED)
             return
         if not self._workers or any(task.done() for task in self._workers):
             # Their own context: what belongs to the request that is under way is not theirs.
             empty = contextvars.Context
             self._workers = [asyncio.get_running_loop().create_task(self._work(), context=empty()) for _ in range(WORKERS)]
         try:
-            self._queue.put_nowait(exchange)
+            self._queue.put_nowait(served)
         except asyncio.QueueFull:
-            self._count(DROPPED)
+            self._count(_DROPPED)
 
     async def close(self) -> None:
         """Stop; what is not done is dropped."""
@@ -142,49 +142,49 @@ class Shadow:
 
     async def _work(self) -> None:
         while True:
-            exchange = await self._queue.get()
+            served = await self._queue.get()
             # Whatever happens to a pair is no reason to lose the next. What an error says may be the prompt's words.
-            (result,) = await asyncio.gather(self.compare(exchange), return_exceptions=True)
+            (result,) = await asyncio.gather(self.compare(served), return_exceptions=True)
             if isinstance(result, BaseException):
                 log.error("shadow: a pair is lost (%s)", type(result).__name__)
-                result = UNKNOWN
+                result = _UNKNOWN
             self._count(result)
 
-    async def compare(self, exchange: Exchange) -> str:
+    async def compare(self, served: ServedAnswer) -> str:
         """Ask another model the same, have the answers judged, and write the rows; return what came of it.
 
         Raises:
             RefusedError, DataError, sqlite3.Error, OSError: the decision is not known any more, or a file cannot be used.
         """
-        found = await asyncio.to_thread(self.feedback.find, exchange.id)
-        others = [name for name in exchange.others if name != exchange.answered and self._has_price(name)]
-        if not others or found.features is None or exchange.answered not in found.decision["probabilities"]:
-            return SKIPPED
+        found = await asyncio.to_thread(self.feedback.find, served.id)
+        others = [name for name in served.others if name != served.answered and self._has_price(name)]
+        if not others or found.features is None or served.answered not in found.decision["probabilities"]:
+            return _SKIPPED
         second = self._models[random.choice(others)]
-        prompt, _, context = conversation_input(turns := turns_of(exchange.messages))
+        prompt, _, context = conversation_input(turns := turns_of(served.messages))
         question = Question(0, prompt, (), (), None, "", tuple(turns), context=context)
-        bill, day = _Bill(self._ceilings(exchange, question, second)), datetime.now(UTC).date().isoformat()
+        bill, day = _Bill(self._ceilings(served, question, second)), datetime.now(UTC).date().isoformat()
         if not await asyncio.to_thread(self.feedback.hold_usd, day, bill.most, self.settings.shadow_usd_per_day):
             if bill.most > self.settings.shadow_usd_per_day:
                 self._say(f"a pair with {second.name} may cost {bill.most:.4f} USD, more than shadow_usd_per_day: not asked")
-            return OVER_BUDGET
-        self._count(ASKED)
-        outcomes = await self._judge_pair(exchange, question, second, bill)
+            return _OVER_BUDGET
+        self._count(_ASKED)
+        outcomes = await self._judge_pair(served, question, second, bill)
         # Not in a "finally": what a stop or a bug leaves in the dark stays counted as the most.
         await asyncio.to_thread(self.feedback.settle_usd, day, bill.spent - bill.most)
         self.metrics.shadow_usd.inc(bill.spent)
         if outcomes is None:
-            return UNKNOWN
-        told = dict(zip((exchange.answered, second.name), outcomes, strict=True))
+            return _UNKNOWN
+        told = dict(zip((served.answered, second.name), outcomes, strict=True))
         await asyncio.to_thread(self.feedback.add_shadow, found, told)
-        return JUDGED
+        return _JUDGED
 
     async def _judge_pair(
-        self, exchange: Exchange, question: Question, second: PoolModel, bill: _Bill
+        self, served: ServedAnswer, question: Question, second: PoolModel, bill: _Bill
     ) -> tuple[float, float] | None:
         """Return the outcomes of the answer that was given and of the second model's; None where they are unknown."""
-        first = whole_answer(Response(exchange.answer, finish_reason="stop"))
-        reply = await self._ask(second, exchange.messages, exchange.parameters, bill, bill.ceilings[0])
+        first = whole_answer(Response(served.answer, finish_reason="stop"))
+        reply = await self._ask(second, served.messages, served.parameters, bill, bill.ceilings[0])
         other = whole_answer(reply)
         if isinstance(first, Verdict) or isinstance(other, Verdict) or reply.finish_reason != "stop":
             return None
@@ -218,15 +218,15 @@ class Shadow:
         bill.spent += ceiling if cost is None else cost
         return response
 
-    def _ceilings(self, exchange: Exchange, question: Question, second: PoolModel) -> tuple[float, float]:
+    def _ceilings(self, served: ServedAnswer, question: Question, second: PoolModel) -> tuple[float, float]:
         """Return the most USD of the second model's answer and of one question to the judge."""
-        limits = [exchange.parameters.get(name) for name in ("max_tokens", "max_completion_tokens")]
-        limit = min((number for number in limits if isinstance(number, int)), default=None)
+        limits = [served.parameters.get(name) for name in ("max_tokens", "max_completion_tokens")]
+        limit = min((number for number in limits if isinstance(number, int) and number > 0), default=None)  # -1 is none
         unstated = min(UNSTATED_OUTPUT_TOKENS, second.context_window or UNSTATED_OUTPUT_TOKENS)
         answer = second.max_output_tokens or unstated if limit is None else limit
-        tools = {"role": "system", "content": json.dumps(dict(exchange.parameters), default=str)}
-        prompt = highest_tokens({"messages": [*exchange.messages, tools]}, second)[0]
-        shown = pairwise_task(question, exchange.answer, "", PAIRWISE_PROMPT).messages()
+        tools = {"role": "system", "content": json.dumps(dict(served.parameters), default=str)}
+        prompt = highest_tokens({"messages": [*served.messages, tools]}, second)[0]
+        shown = pairwise_task(question, served.answer, "", PAIRWISE_PROMPT).messages()
         # The second answer is not there yet, and the judge may count its tokens in another way.
         read = highest_tokens({"messages": shown}, self._judge)[0] + 2 * answer
         costs = second.cost(prompt, answer), self._judge.cost(read, self._judge.longest_answer)
@@ -269,8 +269,8 @@ def read_answer(reply: Any) -> Response:
     )  # fmt: skip
 
 
-def read_exchange(told: Mapping[str, Any], event: Mapping[str, Any], reply: Any) -> Exchange | None:
-    """Return the exchange that a success event of the proxy's tells of; None where it cannot be compared.
+def read_event(told: Mapping[str, Any], event: Mapping[str, Any], reply: Any) -> ServedAnswer | None:
+    """Return the answer that a success event of the proxy's tells of; None where it cannot be compared.
 
     Args:
         told: of the decision: ``id``, and ``eligible``, the models that might answer.
@@ -286,16 +286,17 @@ def read_exchange(told: Mapping[str, Any], event: Mapping[str, Any], reply: Any)
     answer = read_answer(reply)
     if answer.text is None or answer.finish_reason != "stop":
         return None
-    if not 0 < count_characters(messages) + len(answer.text) <= MAX_CHARACTERS:
+    length = count_characters(messages)
+    if length is None or length + len(answer.text) > MAX_PAIR_CHARACTERS:
         return None
     body = (request.get("proxy_server_request") or {}).get("body") or {}
     parameters = {name: body[name] for name in SAME_REQUEST if body.get(name) is not None}
     answered = (request.get("metadata") or {}).get("model_group") or ""
-    return Exchange(told["id"], answered, tuple(told["eligible"]), messages, parameters, answer.text)
+    return ServedAnswer(told["id"], answered, tuple(told["eligible"]), messages, parameters, answer.text)
 
 
-def count_characters(messages: Sequence[Any]) -> int:
-    """Return how much text messages hold; below 0 where they hold anything else, or were redacted."""
+def count_characters(messages: Sequence[Any]) -> int | None:
+    """Return how much text messages hold; None where they hold anything else, or were redacted."""
     total = 0
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else 0
@@ -303,6 +304,6 @@ def count_characters(messages: Sequence[Any]) -> int:
         for part in parts:
             text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
             if not isinstance(text, str) or text == REDACTED:
-                return -MAX_CHARACTERS
+                return None
             total += len(text)
     return total

@@ -57,7 +57,15 @@ async def check(request, api_key):
 def gateway(pool: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """As a user starts it, without a key. Its shadow mode has spent its budget, until a test gives it back."""
     folder = tmp_path_factory.mktemp("gateway")
-    command = [*SERVE, "--pool", folder / "pool.yaml", "--feedback-file", folder / "kept.jsonl", "--shadow-share", "1"]
+    command: list[str | Path] = [
+        *SERVE,
+        "--pool",
+        folder / "pool.yaml",
+        "--feedback-file",
+        folder / "kept.jsonl",
+        "--shadow-share",
+        "1",
+    ]
     with serving("judge", kind=Judge) as (judge,):
         entry = {"name": "judge", "base_url": judge.url, "api_key_env": "JUDGE_KEY"}
         prices = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}

@@ -29,7 +29,7 @@ from auto_router.serve import live, shadow
 from auto_router.serve.decision_log import DecisionLog
 from auto_router.serve.metrics import Metrics
 from auto_router.serve.service import DecisionService
-from auto_router.serve.shadow import Shadow, read_exchange
+from auto_router.serve.shadow import Shadow, read_event
 from tests.fakes import NAMES, LetterEncoder, network, say
 
 SECRET = "x the password is swordfish"
@@ -213,9 +213,11 @@ PICTURE = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url":
         (None, [say("user", "x"), {"role": "tool", "content": "42", "tool_call_id": "c"}], {}),
         (None, [say("user", "redacted-by-litellm")], {}),
         (None, [say("user", "x" * 100_001)], {}),
+        (completion("y" * 150_000), [say("user", PICTURE)], {}),  # type: ignore[arg-type]
+        (completion("y" * 150_000), None, {}),
         (None, None, {"call_type": "aresponses"}),
     ],
-    ids=["tool calls", "cut off", "picture", "tool's result", "redacted", "huge", "another API"],
+    ids=["tool calls", "cut off", "picture", "tool's result", "redacted", "huge", "long and a picture", "long", "another API"],
 )
 def test_what_cannot_be_compared_is_not_asked(bench: Bench, reply: Any, messages: Any, event: dict[str, Any]) -> None:
     bench.serve(reply, messages, **event)
@@ -249,6 +251,17 @@ def test_an_answer_of_unknown_cost_counts_as_the_most(bench: Bench) -> None:
     bench.serve()
     assert bench.counts() == {"asked": 1, "judged": 1}
     assert bench.spent > 100 * 10 / 1e6
+
+
+@pytest.mark.parametrize(("limit", "held"), [(10, False), (-1, True), (None, True)])
+def test_what_an_answer_may_cost_is_by_its_limit(tmp_path: Path, limit: int | None, held: bool) -> None:
+    """Without one, by the pool's 100 tokens; servers of local models take -1 for none."""
+    bench = Bench(tmp_path, {"big": PRICED, "mid": PRICED})
+    bench.models.error = TimeoutError()
+    bench.serve(body={"max_tokens": limit})
+    assert (bench.spent > 100 * 10 / 1e6) == held
+    assert bench.spent > 10 * 10 / 1e6
+    bench.service.close()
 
 
 def test_the_budget_of_a_day_holds_for_all_workers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -356,4 +369,4 @@ def test_impossible_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_event_of_another_kind_is_none() -> None:
-    assert read_exchange({"id": "x", "eligible": []}, {}, None) is None
+    assert read_event({"id": "x", "eligible": []}, {}, None) is None
