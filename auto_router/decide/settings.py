@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,11 @@ from auto_router.errors import ConfigError
 
 PREFIX = "AUTO_ROUTER_"
 DEFAULT_PATH = "router_artifacts/nn_router.pth"
+TEXTS = (
+    "router_path", "operating_point", "fallback_model", "session_policy", "session_store", "feedback_file", "shadow_pool",
+)  # fmt: skip
+SHARES = {"explore_share": "from 0 to 0.5", "shadow_share": "from 0 to 1", "shadow_usd_per_day": "of USD above 0"}
+"""Settings that the environment may give: text, and numbers with what they may be."""
 SESSION_POLICIES = (ADAPTIVE, STICKY, NONE) = ("adaptive", "sticky", "none")
 
 
@@ -82,6 +88,13 @@ class RouterSettings:
     explore_share: float = 0.0
     """Servers that keep feedback: share of the decisions, 0 to 0.5, that go to another model of the ranking, drawn at random.
     What nobody asks has no outcome: without it, a model that training thinks too little of stays unknown."""
+    shadow_share: float = 0.0
+    """LiteLLM's proxy with feedback: share of the answers, 0 to 1, after which a second model is asked the same and
+    the judge of ``shadow_pool`` compares, for outcomes that nobody else tells. Prompts then go to both."""
+    shadow_usd_per_day: float = 1.0
+    """What that may cost, USD a day (UTC), second models and judge together."""
+    shadow_pool: str | None = None
+    """The pool file that says where the models and the judge answer, and what they cost."""
     feedback_seconds: float = 7 * 86_400.0
     """Servers: how long a decision waits for its outcome."""
 
@@ -105,6 +118,15 @@ class RouterSettings:
             raise ConfigError(f"explore_share must be a number from 0 to 0.5, got {self.explore_share!r}")
         if self.explore_share and self.feedback_file is None:
             raise ConfigError("explore_share asks other models for their outcomes: set feedback_file, where these are kept")
+        if not 0 <= self.shadow_share <= 1:
+            raise ConfigError(f"shadow_share must be a number from 0 to 1, got {self.shadow_share!r}")
+        if not 0 < self.shadow_usd_per_day < math.inf:
+            raise ConfigError(f"shadow_usd_per_day must be a number of USD above 0, got {self.shadow_usd_per_day!r}")
+        if self.shadow_share and None in (self.feedback_file, self.shadow_pool):
+            raise ConfigError(
+                "shadow_share compares models for their outcomes: set feedback_file, where these are kept, and "
+                "shadow_pool, the pool file that names the judge"
+            )
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}")
 
@@ -123,21 +145,23 @@ class RouterSettings:
 
         Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
         ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``,
-        ``AUTO_ROUTER_FEEDBACK_FILE``, ``AUTO_ROUTER_EXPLORE_SHARE``.
+        ``AUTO_ROUTER_FEEDBACK_FILE``, ``AUTO_ROUTER_EXPLORE_SHARE``, ``AUTO_ROUTER_SHADOW_SHARE``,
+        ``AUTO_ROUTER_SHADOW_USD_PER_DAY``, ``AUTO_ROUTER_SHADOW_POOL``.
         """
         found: dict[str, Any] = {}
-        for name in ("router_path", "operating_point", "fallback_model", "session_policy", "session_store", "feedback_file"):
+        for name in TEXTS:
             found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
         for name in ("threads", "cache_bytes"):
             number = os.environ.get(PREFIX + name.upper(), "")
             if number and not number.isdecimal():
                 raise ConfigError(f"{PREFIX}{name.upper()} must be a whole number, got {number!r}")
             found[name] = int(number) if number else None
-        share = os.environ.get(f"{PREFIX}EXPLORE_SHARE") or None
-        try:
-            found["explore_share"] = share if share is None else float(share)
-        except ValueError as error:
-            raise ConfigError(f"{PREFIX}EXPLORE_SHARE must be a number from 0 to 0.5, got {share!r}") from error
+        for name, allowed in SHARES.items():
+            given = os.environ.get(PREFIX + name.upper()) or None
+            try:
+                found[name] = given if given is None else float(given)
+            except ValueError as error:
+                raise ConfigError(f"{PREFIX}{name.upper()} must be a number {allowed}, got {given!r}") from error
         return cls.of(found | {name: value for name, value in values.items() if value is not None})
 
     @property

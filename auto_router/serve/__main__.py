@@ -19,6 +19,7 @@ from auto_router.serve.gateway import (
     litellm_config,
     run_proxy,
     tell,
+    usable_judge,
     usable_models,
 )  # fmt: skip
 
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   python -m auto_router.serve --pool pool.yaml
   python -m auto_router.serve --pool pool.yaml --operating-point economy --port 8080
   python -m auto_router.serve --pool pool.yaml --feedback-file router_feedback.jsonl
+  python -m auto_router.serve --pool pool.yaml --feedback-file router_feedback.jsonl --shadow-share 0.02
   python -m auto_router.serve --pool pool.yaml --print-config > litellm.yaml
 
   curl -s http://127.0.0.1:4000/v1/chat/completions -H 'Content-Type: application/json' \\
@@ -56,6 +58,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--explore-share", type=float, metavar="SHARE",
         help="of the decisions that ask another model, to learn of it (default: AUTO_ROUTER_EXPLORE_SHARE, else 0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--shadow-share", type=float, metavar="SHARE",
+        help="of the answers, after which a second model is asked the same, and the pool's judge compares, to learn from "
+        "(default: AUTO_ROUTER_SHADOW_SHARE, else 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shadow-usd-per-day", type=float, metavar="USD",
+        help="what that may cost (default: AUTO_ROUTER_SHADOW_USD_PER_DAY, else 1)",
+    )  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print the LiteLLM configuration instead of serving")
     return parser.parse_args(arguments)
 
@@ -74,13 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = RouterSettings.from_environment(
         {
             "router_path": given.router, "operating_point": given.operating_point, "fallback_model": given.fallback_model,
-            "feedback_file": given.feedback_file, "explore_share": given.explore_share,
+            "feedback_file": given.feedback_file, "explore_share": given.explore_share, "shadow_share": given.shadow_share,
+            "shadow_usd_per_day": given.shadow_usd_per_day, "shadow_pool": given.pool,
         }
     )  # fmt: skip
     artifact, pool = load_artifact(settings.router_path), load_pool(given.pool)
     # A configuration may be for another machine, with other keys.
     models, notes = (list(pool.models), []) if given.print_config else usable_models(pool, os.environ)
     notes += compare_models(models, artifact.model_names)
+    if settings.shadow_share and not given.print_config:
+        usable_judge(pool, os.environ)
     points = list(artifact.operating_points)
     if settings.operating_point is not None and settings.operating_point not in points:
         raise ConfigError(f"the artifact has no operating point {settings.operating_point!r}; it has {', '.join(points)}")
@@ -101,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "AUTO_ROUTER_PATH": settings.router_path, "AUTO_ROUTER_OPERATING_POINT": settings.operating_point,
         "AUTO_ROUTER_FALLBACK_MODEL": settings.fallback_model, "AUTO_ROUTER_FEEDBACK_FILE": settings.feedback_file,
         "AUTO_ROUTER_EXPLORE_SHARE": str(settings.explore_share) if settings.explore_share else None,
+        "AUTO_ROUTER_SHADOW_SHARE": str(settings.shadow_share) if settings.shadow_share else None,
+        "AUTO_ROUTER_SHADOW_USD_PER_DAY": str(settings.shadow_usd_per_day), "AUTO_ROUTER_SHADOW_POOL": settings.shadow_pool,
     }  # fmt: skip
     run_proxy(config, given.host, given.port, {name: value for name, value in chosen.items() if value}, given.workers)
 

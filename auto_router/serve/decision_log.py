@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at REAL NOT NULL, answered TEXT NOT NULL,
     decision TEXT NOT NULL, encoder TEXT NOT NULL, features BLOB, outcome REAL, changes INTEGER NOT NULL DEFAULT 0
 )"""
+_SPENDING = "CREATE TABLE IF NOT EXISTS shadow_spending (day TEXT PRIMARY KEY, usd REAL NOT NULL)"
 
 
 def make_id() -> str:
@@ -89,6 +90,7 @@ class DecisionLog:
             with feedback_file.open("ab"):
                 pass  # it can be written
             self._run(_SCHEMA)
+            self._run(_SPENDING)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
                 f"feedback_file {feedback_file} or {self.path.name} beside it cannot be written ({error}); choose another place"
@@ -140,6 +142,19 @@ class DecisionLog:
             return None
         found, answered, said, *rest = rows[0]
         return LoggedDecision(found, answered, json.loads(said), *rest)
+
+    def hold_usd(self, day: str, amount: float, limit: float) -> bool:
+        """Count ``amount`` as spent on a day and return True, where no more than ``limit`` is then spent by all workers.
+
+        Raises sqlite3.Error where that cannot be written.
+        """
+        self._run("INSERT OR IGNORE INTO shadow_spending (day, usd) VALUES (?, 0)", (day,))
+        statement = "UPDATE shadow_spending SET usd = usd + ? WHERE day = ? AND usd + ? <= ? RETURNING usd"
+        return bool(self._run(statement, (amount, day, amount, limit)))
+
+    def settle_usd(self, day: str, difference: float) -> None:
+        """Add to what a day's spending is by what was spent more than held: mostly below 0. Raises sqlite3.Error."""
+        self._run("UPDATE shadow_spending SET usd = max(0, usd + ?) WHERE day = ?", (difference, day))
 
     def close(self) -> None:
         with self._lock:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FIELDS = ("id", "outcome", "model")
 MAX_CHANGES = 10
+SHADOW = "shadow"
+"""The reason of rows that a judge's comparison made, see :mod:`auto_router.serve.shadow`."""
 OFF = "this server keeps no feedback; its operator sets feedback_file, or AUTO_ROUTER_FEEDBACK_FILE, to a file of its own"
 INVALID, UNKNOWN, CONFLICT, IS_OFF, FAILED = 400, 404, 409, 501, 503
 _RESULTS = {INVALID: "invalid", UNKNOWN: "unknown", CONFLICT: "conflict", IS_OFF: "off", FAILED: "failed"}
@@ -110,6 +112,26 @@ class FeedbackLoop:
         if found is None:
             raise RefusedError(UNKNOWN, f"no decision {str(id)[:60]!r} is known: it was not made here, or too long ago")
         return found
+
+    def hold_usd(self, day: str, amount: float, limit: float) -> bool:
+        """See :meth:`DecisionLog.hold_usd`; False where no feedback is kept."""
+        return self._log is not None and self._log.hold_usd(day, amount, limit)
+
+    def settle_usd(self, day: str, difference: float) -> None:
+        """See :meth:`DecisionLog.settle_usd`."""
+        if self._log is not None:
+            self._log.settle_usd(day, difference)
+
+    def add_shadow(self, found: LoggedDecision, outcomes: Mapping[str, float]) -> None:
+        """Append a row for each of the compared models. Raises OSError where that cannot be written.
+
+        Each has an id of its own: what an application tells of the decision stands beside it.
+        """
+        if self._file is None or found.features is None:
+            return
+        for model, outcome in outcomes.items():
+            id = f"{found.id}/{SHADOW}/{model}"
+            FeedbackRow(model, outcome, found.decision["model"], SHADOW, found.encoder, found.features, id).append(self._file)
 
     def close(self) -> None:
         if self._log is not None:

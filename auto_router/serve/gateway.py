@@ -71,6 +71,21 @@ def usable_models(pool: Pool, environment: Mapping[str, str]) -> tuple[list[Pool
     return models, notes
 
 
+def usable_judge(pool: Pool, environment: Mapping[str, str]) -> PoolModel:
+    """Return the judge that compares answers within a budget. Raises ConfigError where there is none, no key or no price."""
+    judge = pool.judge
+    if judge is None:
+        raise ConfigError("shadow_share has answers judged, and the pool has no judge: add one as 'judge:'")
+    if judge.api_key_env and not environment.get(judge.api_key_env):
+        raise ConfigError(f"shadow_share has answers judged: set {judge.api_key_env}, the key of the judge {judge.name}")
+    if judge.cost(0, 0) is None:
+        raise ConfigError(
+            f"shadow_share needs the prices of the judge {judge.name}, to keep to shadow_usd_per_day: set input_usd_per_mtok "
+            "and output_usd_per_mtok in the pool (0 for free)"
+        )
+    return judge
+
+
 def compare_models(models: Sequence[PoolModel], known: Sequence[str]) -> list[str]:
     """Return a line for each model that only the pool or only the artifact has.
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
@@ -39,6 +39,9 @@ from auto_router.serve.loopback import LoopbackOnly
 from auto_router.serve.proxy_models import affordable_models, offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.proxy_routes import add_routes
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
+
+if TYPE_CHECKING:
+    from auto_router.serve.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +87,11 @@ class RouterHook(CustomLogger):
         self.service = DecisionService(RouterSettings.from_environment(settings))
         self.service.open()
         set_up_log()
+        self.shadow: Shadow | None = None
+        if self.service.settings.shadow_share:
+            from auto_router.serve.shadow import Shadow  # takes two seconds, and few want it
+
+            self.shadow = Shadow(self.service.settings, self.service.feedback, self.service.metrics)
         proxy = sys.modules.get("litellm.proxy.proxy_server")
         if proxy is not None:
             self.attach(proxy.app, max_body_bytes, loopback_only)
@@ -121,7 +129,8 @@ class RouterHook(CustomLogger):
             log.error("none of %s is in the proxy's model_list: %r answers itself", ", ".join(made.ranking), data["model"])
             return data
         probability = made.probabilities.get(ranking[0])
-        told = _Told(served.to_dict() | {"asked": asked, "model": ranking[0], "probability": probability, "key": key})
+        about = {"asked": asked, "model": ranking[0], "probability": probability, "key": key, "eligible": ranking}
+        told = _Told(served.to_dict() | about)
         bucket = ROUTED[call_type]
         data[bucket] = {**(data.get(bucket) or {}), KEY: told}
         data["model"] = ranking[0]
@@ -195,6 +204,12 @@ class RouterHook(CustomLogger):
             "x-auto-router-decision-id": told["id"],
             **({"x-auto-router-session": told["session"]} if told["session"] else {}),
         }
+
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Offer what was answered to the shadow mode, where that is on."""
+        told = None if self.shadow is None else _find_told(kwargs.get("litellm_params") or {})
+        if self.shadow is not None and told is not None:
+            self.shadow.offer(told, kwargs, response_obj)
 
     def _check_routed(self, asked: str, call_type: str) -> None:
         """Raise HTTPException, and count it, where one of the aliases is asked for in a way that is not routed."""

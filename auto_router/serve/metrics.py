@@ -15,6 +15,8 @@
 | ``auto_router_upstream_errors_total`` | ``model``, ``status`` | LiteLLM: errors of models while ``auto`` was answered |
 | ``auto_router_feedback_total`` | ``result`` | outcomes told: ``kept``, ``corrected``, ``repeated``, ``unknown``, … |
 | ``auto_router_outcome_sum``, ``auto_router_outcome_count`` | ``model`` | first outcomes; their mean is the share right |
+| ``auto_router_shadow_total`` | ``result`` | LiteLLM, shadow mode: ``asked``, then ``judged`` or ``unknown``; ``dropped``, … |
+| ``auto_router_shadow_usd_total`` | | LiteLLM, shadow mode: USD spent |
 | ``auto_router_novelty`` | | how far prompts are from training; above 1 is unfamiliar |
 | ``auto_router_drift_alarms`` | | figures of the last decisions that are out of the ordinary |
 | ``auto_router_unfamiliar_share``, ``auto_router_expected_unfamiliar_share`` | | of the last decisions, and in training |
@@ -108,6 +110,8 @@ class Metrics:
         self.upstream = Counter("auto_router_upstream_errors", "Errors of models", ["model", "status"], registry=registry)
         self.feedback = Counter("auto_router_feedback", "Outcomes told", ["result"], registry=registry)
         self.outcomes = Summary("auto_router_outcome", "First outcomes, 0 to 1", ["model"], registry=registry)
+        self.shadow = Counter("auto_router_shadow", "Pairs of the shadow mode", ["result"], registry=registry)
+        self.shadow_usd = Counter("auto_router_shadow_usd", "USD spent by the shadow mode", registry=registry)
         self.novelty = Histogram("auto_router_novelty", "Distance from training", buckets=NOVELTIES, registry=registry)
         self.cache, self.encoder, self.drift = CacheCounts(), EncoderState(), DriftFigures()
         self._register_own(registry)

@@ -27,6 +27,9 @@ NAMES = ("math", "poet", "eyes")
 
 def every_setting(path: Path) -> dict[str, Any]:
     """Return a value for every field of ``RouterSettings``, none the default; the artifact at ``path`` takes them all."""
+    pool = path.with_name("pool.yaml")
+    judge = "judge: {name: judge, input_usd_per_mtok: 1, output_usd_per_mtok: 1}"
+    pool.write_text(f"models: [{{name: math}}, {{name: poet}}]\n{judge}\n")
     return {
         "router_path": str(path), "model_thresholds": {"math": 0.1}, "model_costs": {"math": 1.0, "poet": 0.2, "eyes": 2.0},
         "device": "cpu", "verbose": True, "fallback_model": "poet", "operating_point": "economy", "guard_unfamiliar": False,
@@ -35,6 +38,7 @@ def every_setting(path: Path) -> dict[str, Any]:
         "timeout_s": 9.0, "log_prompts": True, "session_policy": "sticky", "session_seconds": 60.0, "max_sessions": 9,
         "session_store": "redis://127.0.0.1:1/0", "image_hosts": ("images.example",),
         "feedback_file": str(path.with_name("feedback.jsonl")), "feedback_seconds": 60.0, "explore_share": 1e-9,
+        "shadow_share": 1e-9, "shadow_usd_per_day": 0.5, "shadow_pool": str(pool),
     }  # fmt: skip
 
 

@@ -9,9 +9,14 @@ import asyncio
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,12 +34,14 @@ import auto_router.serve.gateway as gateway_module
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError
 from auto_router.serve.__main__ import main
+from auto_router.serve.decision_log import DecisionLog
 from auto_router.serve.proxy_models import affordable_models
 from tests.checkout import ROOT, blocks
+from tests.serve.endpoints import serving
 from tests.serve.gateways import KEY, PIXEL, SERVE, chat, environment_of, in_api, own_proxy, post, print_config
 from tests.serve.made import MATH, POEM
 from tests.serve.processes import Running, running
-from tests.serve.vendors import ANTHROPIC, AZURE, OPENAI, Vendor
+from tests.serve.vendors import ANTHROPIC, AZURE, OPENAI, Judge, Vendor
 
 KEYS = f"""
 from litellm.proxy._types import UserAPIKeyAuth
@@ -48,10 +55,34 @@ async def check(request, api_key):
 
 @pytest.fixture(scope="module")
 def gateway(pool: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """As a user starts it, without a key."""
-    log = tmp_path_factory.mktemp("gateway") / "log"
-    with running([*SERVE, "--pool", pool], "/health/liveliness", log, environment | {"LITELLM_MASTER_KEY": ""}) as found:
-        yield found
+    """As a user starts it, without a key. Its shadow mode has spent its budget, until a test gives it back."""
+    folder = tmp_path_factory.mktemp("gateway")
+    command: list[str | Path] = [
+        *SERVE,
+        "--pool",
+        folder / "pool.yaml",
+        "--feedback-file",
+        folder / "kept.jsonl",
+        "--shadow-share",
+        "1",
+    ]
+    with serving("judge", kind=Judge) as (judge,):
+        entry = {"name": "judge", "base_url": judge.url, "api_key_env": "JUDGE_KEY"}
+        prices = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
+        whole = yaml.safe_load(pool.read_text()) | {"judge": entry | prices}
+        (folder / "pool.yaml").write_text(yaml.safe_dump(whole))
+        spend(folder / "kept.jsonl", 1.0)
+        more = {"LITELLM_MASTER_KEY": "", "JUDGE_KEY": judge.key}
+        with running(command, "/health/liveliness", folder / "log", environment | more) as found:
+            yield found
+
+
+def spend(file: Path, usd: float) -> None:
+    """Have the shadow mode's spending of today and tomorrow be so much."""
+    DecisionLog(file, 60).close()
+    days = [(datetime.now(UTC) + timedelta(days=number)).date().isoformat() for number in (0, 1)]
+    with closing(sqlite3.connect(f"{file}.decisions")) as connection, connection:
+        connection.executemany("INSERT OR REPLACE INTO shadow_spending VALUES (?, ?)", [(day, usd) for day in days])
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +122,41 @@ def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gatewa
     assert "note: extra is unknown to the artifact" in gateway.log
     assert "note: LITELLM_MASTER_KEY is not set" in gateway.log
     assert not [vendor.key for vendor in vendors.values() if vendor.key in gateway.log]
+
+
+def test_the_shadow_mode_compares_what_was_served(gateway: Running, vendors: dict[str, Vendor]) -> None:
+    """Over three vendors' protocols: a stream, a plain answer, one that was fallen back to, and tools."""
+    kept = gateway.log_file.with_name("kept.jsonl")
+
+    def counts() -> Counter[str]:
+        text = gateway.ask("GET", "/auto_router/metrics")[1].decode()
+        found = re.findall(r'^auto_router_shadow_total\{result="(\w+)"\} (\S+)$', text, re.MULTILINE)
+        return Counter({name: int(float(value)) for name, value in found})
+
+    before = counts()
+    spend(kept, 0.0)
+    try:
+        tool = {"type": "function", "function": {"name": "greet", "parameters": {"type": "object", "properties": {}}}}
+        for body in (chat(MATH, stream=True), chat(POEM, temperature=0.5), chat(MATH, tools=[tool]), chat(MATH, "poet")):
+            assert post(gateway, "/v1/chat/completions", body)[0] == 200
+        vendors["math"].refuse = (500, {"message": "away", "type": "made"})
+        assert post(gateway, "/v1/chat/completions", chat(f"{MATH} Again."))[2]["x-litellm-model-group"] != "math"
+        until = time.monotonic() + 30
+        while (found := counts() - before)["judged"] + found["unknown"] < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        spend(kept, 1.0)
+    assert (found["asked"], found["skipped"]) == (3, 1), gateway.log[-3000:]
+    rows: dict[str, dict[str, float]] = {}
+    for row in map(json.loads, kept.read_text().splitlines()):
+        rows.setdefault(row["id"].split("/")[0], {})[row["model"]] = row["outcome"]
+    assert [len(pair) for pair in rows.values()] == [2] * found["judged"]
+    told = [sorted(pair.items()) for pair in rows.values()]
+    assert [pair for pair in told if ("math", 1) in pair and len({outcome for _, outcome in pair}) == 2], "the stream"
+    assert all(dict(pair).get("math") != 0 for pair in told), "who failed has no outcome"
+    sent = {name for vendor in vendors.values() for body in vendor.bodies for name in body}
+    assert sent <= {"model", "messages", "stream", "stream_options", "temperature", "tools", "top_p", "max_tokens", "system"}
+    assert "autumn rain" not in kept.read_text() + gateway.log
 
 
 @pytest.mark.parametrize(

@@ -111,3 +111,13 @@ class Vendor(Endpoint):
             chunk = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+class Judge(Vendor):
+    """Compares two answers, and likes that of ``math`` best."""
+
+    def _message(self, body: dict[str, Any]) -> dict[str, Any]:
+        document = json.loads(body["messages"][-1]["content"])
+        better = [place for place in ("first", "second") if "math" in document[place]]
+        said = {"id": document["id"], "why": "", "better": better[0] if len(better) == 1 else "tie"}
+        return {"role": "assistant", "content": json.dumps(said)}
