@@ -255,7 +255,8 @@ def _without_asides(text: str) -> str:
 
 def _differ(found: list[Occurrence]) -> bool:
     """Whether not all quantities are the same."""
-    return any(not same_quantity(one.quantity, found[0].quantity) for one in found[1:])
+    first = found[0].quantity if found else None
+    return any(one.quantity != first and not same_quantity(one.quantity, first) for one in found if first is not None)
 
 
 def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False) -> bool:
