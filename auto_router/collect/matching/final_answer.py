@@ -82,7 +82,7 @@ _I_SAY = re.compile(
     r"\b(?:I|we|I'd|I'll)(?: would| also| still| now| first)? (?:say|think|thought|claim|believe|assume)\b", re.IGNORECASE
 )
 _CORRECTION = re.compile(
-    r"\b(?:wait|oops|scratch that|on second thought|correction|let me (?:re\w+|correct|double)|"
+    r"\b(?=[^\W\d_])(?:wait|oops|scratch that|on second thought|correction|let me (?:re\w+|correct|double)|"
     r"i (?:made|forgot|miscounted|mis\w+)|actually|my mistake|apologi[sz]e|i was wrong|no, that)\b|\b(?:edit|update):|"
     r"\bshould (?:instead )?(?:be|read|have been) (?=(?-i:[-*\"'$(\dA-Z]))",
     re.IGNORECASE,

@@ -21,7 +21,7 @@ _VULGAR = {ord(sign): " " + unicodedata.normalize("NFKC", sign).replace("⁄", "
 _CHINESE = re.compile("负?[零〇一二两兩三四五六七八九十百千万萬億亿]{1,20}")
 _SIGN_WORDS = re.compile(r"^(?:minus|negative|moins|menos|meno|min|负|マイナス|минус)[\s-]*(?=\S)", re.IGNORECASE)
 _SPELLED = re.compile(
-    r"\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion)",
+    r"\b(?=[^\W\d_])(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion)",
     re.IGNORECASE,
 )
 _SCALED = re.compile(r"(\d[ \u00a0-]?(?:hundred|thousand|million|billion|trillion)s?\b)", re.IGNORECASE)  # "331 million" stays
