@@ -64,7 +64,8 @@ NEGATION = re.compile(
 )
 HEDGE = re.compile(
     one_of(r"""
-    \b(?:maybe|perhaps|(?:might|may|could) (?:also )?be|possibly|probably|likely|either|guess\w*|unsure|not sure|uncertain)\b
+    \b(?:maybe|perhaps|might|(?-i:may (?:also |well |still )?[a-z]+)|(?:may|could) (?:also )?be|possibly|probably|likely)\b
+    \b(?:either|guess\w*|unsure|not sure|uncertain)\b
     \b(?:depend\w*|if|unless|whether|seems?|plausible|hard to (?:say|tell|choose))\b
     \b(?:common|typical|frequent|usual|classic|easy) (?:mistake|error|trap|misconception|pitfall|distractor|wrong answer)s?\b
     \b(?:some (?:people )?|they |people |many |others )(?:say|think|claim|believe)\b

@@ -321,6 +321,12 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
     )
 
 
+def has_circumstances_only(text: str) -> bool:
+    """Whether each number of a text tells of a circumstance: 3 in "a week for all 3 steps"."""
+    text = digits_in_prose(plain_numbers(text))
+    return all(_ADJUNCT.search(text[: one.start]) for one in find_quantities(text))
+
+
 def names_value(text: str, expected: Quantity) -> bool:
     """Whether a quantity occurs in a text, or may, in whatever unit or writing."""
     found = list(find_quantities(digits_in_prose(plain_numbers(text))))
