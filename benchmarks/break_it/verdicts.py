@@ -1,4 +1,7 @@
-"""Answers of a megabyte that are built to hurt the rules: each verdict must come within 50 ms of one core."""
+"""Answers of a megabyte that are built to hurt the rules: each verdict must come within 50 ms of one core.
+
+What counts is the time on the core, to which other programs add little. The time on the clock is told beside it.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,8 @@ def _time_anew(text: str, question: Question) -> float:
 
 
 def attack(tally: Tally, seconds: float, seed: int) -> None:
-    rng, until, slow = random.Random(seed), time.monotonic() + seconds, list[tuple[float, str]]()
+    rng, until = random.Random(seed), time.monotonic() + seconds
+    slow, waits = list[tuple[float, str]](), list[float]()
     for reference in REFERENCES:  # what is imported with the first verdict counts not
         judge_by_rules(
             Response("maybe it is 42, on 12 May 2020, or twenty"), Question(0, "q", (reference,), (), None, ""), False
@@ -80,17 +84,22 @@ def attack(tally: Tally, seconds: float, seed: int) -> None:
             break
         reference = rng.choice(REFERENCES)
         question = Question(0, "q", (reference,), (), None, "", choices=("42", "41") if reference == "A" else ())
-        start = time.process_time()
+        start, begin = time.process_time(), time.monotonic()
         try:
             judge_by_rules(Response(text), question, False)
             outcome, detail = "right result", ""
         except Exception:  # noqa: BLE001  whatever comes is what is looked for
             outcome, detail = "crash", traceback.format_exc()
         took = time.process_time() - start
-        if took > LIMIT_S and outcome == "right result":  # what other programs do on this machine counts not
+        waits.append(time.monotonic() - begin)
+        if took > LIMIT_S and outcome == "right result":  # a core is slower while its neighbour works
             took = min(took, *(_time_anew(text, question) for _ in range(2)))
         slow.append((took, f"{name} for {reference!r}"))
         if took > LIMIT_S and outcome != "crash":
             outcome, detail = "hang", f"{took * 1000:.0f} ms"
         tally.note("verdicts on a megabyte", outcome, f"{name} for {reference!r}: {detail}")
-    tally.notes.append("slowest: " + "; ".join(f"{took * 1000:.0f} ms {name[:60]}" for took, name in sorted(slow)[-5:]))
+    over = sum(wait > LIMIT_S for wait in waits)
+    tally.notes.append(f"on the clock: the slowest took {max(waits) * 1000:.0f} ms, {over} took over {LIMIT_S * 1000:.0f} ms")
+    tally.notes.append(
+        "slowest on the core: " + "; ".join(f"{took * 1000:.0f} ms {name[:60]}" for took, name in sorted(slow)[-5:])
+    )

@@ -39,6 +39,13 @@ WAGE = "How much does he earn if he works 5 days?"
         # What a sentence leaves to its reader.
         ("What is the chance?", "1/2", "There are 6 sides. So 3 sides of 6 are even.", None),
         ("How many chairs are there?", "6", "They stand in rows. So there are 2 rows with 3 in each.", None),
+        # What a sentence gives in words, beside the number of something else.
+        ("How many days do the 3 steps take?", "7", "It takes a week for all 3 steps.", None),
+        ("How many hours does it take?", "24", "The answer is a day for all 3 coats.", None),
+        ("How many eggs?", "12", "She needs a dozen for the 2 cakes.", None),
+        ("How many hours?", "0.5", "It takes half an hour for 3 steps.", None),
+        ("How many hours?", "48", "It takes 40 hours for all 3 steps.", False),
+        ("How many eggs?", "13", "1 dozen", False),
     ],
 )
 def test_the_question_tells_which_number_counts(question: str, reference: str, answer: str, right: bool | None) -> None:

@@ -19,7 +19,7 @@ from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities
 from auto_router.collect.matching.restated import content_stems
-from auto_router.collect.matching.stated_number import names_value
+from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
 MAX_ASKED = 400  # characters of the sentence that asks
@@ -46,7 +46,7 @@ _STEP = re.compile(
 )
 # Numbers that no reader of numbers sees.
 _IN_WORDS = re.compile(
-    rf"\b(?:{CHANGES}|doubled?|half|halves|thirds?|quarters?|both|couple|none|no|dozens?|pairs?|score|gross|fortnight|decade|century"
+    rf"\b(?:{CHANGES}|doubled?|half|halves|thirds?|quarters?|both|couple|none|no|single|once|dozens?|pairs?|score|gross|fortnight|decade|century"
     r"|an? (?:second|minute|hour|day|week|month|year|foot|yard|mile|pound|gallon|ton|kilo\w*))\b",
     re.IGNORECASE,
 )
@@ -116,9 +116,19 @@ def _gives_others(last: str, before: str, expected: Quantity) -> bool:
     return bool(found) and len(near) <= MAX_VALUES and expected.value not in _make_values(near) | {sum(found)}
 
 
-def leaves_reckoning(sentence: str, expected: Quantity) -> bool:
-    """Whether a sentence leaves the last step to its reader: 1/2 from "3 of the 6 sides", 6 from "2 rows with 3 in each"."""
-    values = [] if "=" in sentence else _numbers(sentence)
+def leaves_open(stated: str | None, sentences: Sequence[str], expected: Quantity) -> bool:
+    """Whether a text that gives another number than ``expected`` may mean it: 7 days by "a week for all 3 steps".
+
+    Words such as "a week" or "half" are seen by no reader of numbers; they count where the number read is a circumstance. The
+    last sentence of prose may leave its last step to the reader: 1/2 from "3 of the 6 sides", 6 from "2 rows with 3 in each".
+
+    Args:
+        stated: the statement that gives the other number; None where the last sentence does.
+    """
+    text = sentences[0] if stated is None else stated
+    if _IN_WORDS.search(text) and has_circumstances_only(text):
+        return True
+    values = [] if "=" in text or stated is not None else _numbers(text)
     return len(values) > MAX_VALUES or any(
         expected.value in (one * other, one / (other or 1), other / (one or 1)) for one, other in combinations(values, 2)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from auto_router.collect.matching.final_answer import Statement
-from auto_router.collect.matching.phrases import one_of
+from auto_router.collect.matching.phrases import one_of, words_or
 
 MAX_AFTER = 2_000  # characters of a statement, and after it, in which it may be doubted
 
@@ -15,58 +15,62 @@ _VALUE = (
 )
 # Doubt of one's own answer: counts wherever it stands from the statement on.
 _OWN_DOUBT = re.compile(
-    one_of(rf"""
-    \b(?:not|n['’]t|never) (?:(?:be|feel|really|too|so|very|that|at all|all that|(?:a )?100 ?%|one hundred percent
-    absolutely|entirely
-    completely|totally|fully|quite|exactly|yet|overly) ){{0,3}}(?:sure|certain|convinced|confident|positive)\b
-    \b(?:unsure|uncertain|unconvinced|no certainty|little confidence|low confidence|tentative(?:ly)?|in doubt|doubtful)\b
-    \bI (?:\w+ )?(?:have|had|still have) (?:my |some |serious |a few )?doubts?\b|\bI doubt (?:it|that|this|my)
-    \bI (?:could|may|might) (?:(?:well|easily|also|still|very well) )?(?:be|have)\b|\bI['’]m (?:probably|possibly
-    likely) wrong\b
-    \b(?:could|may|might) (?:(?:well|easily|also|still|very well|possibly|just as well|equally|instead) ){{0,2}}be {_VALUE}
-    \b(?:could|may|might) (?:\w+ ){{1,4}}?be {_VALUE}
-    \b(?:do|please) (?:also )?(?:double[- ]?check|check|verify)\b|\b(?:inclined|tempted) to (?:say|go|pick|choose|answer)\b
-    \blean(?:ing)? (?:to|towards?)\b
-    \b(?:confidence|certainty)\b\W{{0,4}}(?:is |level )?\W{{0,4}}(?:low|medium|moderate|[0-6]?\d ?%)
-    \b(?:it|this|that|answer|which) (?:could|may|might) (?:(?:well|also|still|very well|easily) )?be (?:wrong|mistaken|off
-    incorrect
-    inaccurate|different|another|something else|either|otherwise|more|less|higher|lower)\b
-    \b(?:could|may|might) (?:be|have been) (?:wrong|mistaken|incorrect)\b
-    \b(?:I['’]m|I am|I was|just|only|merely) (?:just |only |merely )?guessing\b|\b(?:my|a|an|just a|only a) (?:\w+ )?guess\b
-    \bI (?:would |can only |['’]d |just )?(?:guess|suppose|reckon)\b|['’]d guess\b|\bor (?:so I|at least I) (?:think|believe
-    guess)
-    \bso I (?:think|believe)\b|\b(?:don['’]t|do not) (?:quote|hold|trust) me\b|\btake my word\b|\bgrain of salt\b
-    \b(?:if|unless) I(?:['’]m| am|['’]ve| have) (?:not )?(?:mistaken|wrong|misread\w*|mis\w+|remember\w*|recall\w*)\b
-    \bif (?:I (?:remember|recall|read|understand|understood)|memory serves)\b|\bas far as I (?:know|can (?:tell|see)
-    remember|recall)\b
-    [,;]\s*I (?:think|believe|assume|presume|imagine)\s*(?:[.,;!…)]|$|but\b|though\b)
-    \b(?:hard|difficult|impossible) to (?:say|tell|know|be (?:sure|certain))\b|\bwho knows\b
-    \b(?:ich bin|bin) (?:mir )?(?:\w+ )?(?:nicht|un) ?(?:\w+ )?sicher|\bunsicher\b|\bkönnte (?:auch )?(?:\d|falsch|sein)
-    \b(?:pas|pas du tout|pas très|pas tout à fait|pas vraiment) (?:s[ûu]re?|certaine?)\b|\bpourrait (?:aussi )?être\b
-    \bno estoy (?:\w+ )?segur[oa]|\bpodría ser\b|\bnão (?:tenho|estou) (?:\w+ )?(?:certeza|cert[oa])|\bpoderia ser\b
-    \bnon (?:sono|ne sono) (?:\w+ )?(?:sicur[oa]|cert[oa])|\bpotrebbe essere\b|\bniet (?:\w+ )?zeker\b|не увер|не совсем увер
-    может быть|\bemin değilim\b|\bnie jestem (?:\w+ )?pew|不(?:太|是很|完全|敢)?确定|不(?:太)?確定|没把握|也可能|也许
-    自信(?:は|が)(?:あり|な)|確信(?:は|が)|わかりませんが|かもしれ|확실하지|확신|아닐 수도|لست متأكد|पक्का नहीं
-"""),
+    words_or(
+        rf"""
+    (?:not|n['’]t|never) (?:(?:be|feel|really|too|so|very|that|at all|all that|(?:a )?100 ?%|one hundred percent
+    absolutely|entirely|completely|totally|fully|quite|exactly|yet|overly) ){{0,3}}(?:sure|certain|convinced|confident
+    positive)\b|(?:unsure|uncertain|unconvinced|no certainty|little confidence|low confidence|tentative(?:ly)?|in doubt
+    doubtful)\b|I (?:\w+ )?(?:have|had|still have) (?:my |some |serious |a few )?doubts?\b|I doubt (?:it|that|this|my)
+    I (?:could|may|might) (?:(?:well|easily|also|still|very well) )?(?:be|have)\b
+    I['’]m (?:probably|possibly|likely) wrong\b
+    (?:could|may|might) (?:(?:well|easily|also|still|very well|possibly|just as well|equally
+    instead) ){{0,2}}be {_VALUE}|(?:could|may|might) (?:\w+ ){{1,4}}?be {_VALUE}
+    (?:do|please) (?:also )?(?:double[- ]?check|check|verify)\b|(?:inclined|tempted) to (?:say|go|pick|choose|answer)\b
+    lean(?:ing)? (?:to|towards?)\b
+    (?:confidence|certainty)\b\W{{0,4}}(?:is |level )?\W{{0,4}}(?:low|medium|moderate|[0-6]?\d ?%)
+    (?:it|this|that|answer|which) (?:could|may|might) (?:(?:well|also|still|very well|easily) )?be (?:wrong|mistaken
+    off|incorrect|inaccurate|different|another|something else|either|otherwise|more|less|higher|lower)\b
+    (?:could|may|might) (?:be|have been) (?:wrong|mistaken|incorrect)\b
+    (?:I['’]m|I am|I was|just|only|merely) (?:just |only |merely )?guessing\b|(?:my|a|an|just a|only a) (?:\w+ )?guess\b
+    I (?:would |can only |['’]d |just )?(?:guess|suppose|reckon)\b|or (?:so I|at least I) (?:think|believe|guess)
+    so I (?:think|believe)\b|(?:don['’]t|do not) (?:quote|hold|trust) me\b|take my word\b|grain of salt\b
+    (?:if|unless) I(?:['’]m| am|['’]ve| have) (?:not )?(?:mistaken|wrong|misread\w*|mis\w+|remember\w*|recall\w*)\b
+    if (?:I (?:remember|recall|read|understand|understood)|memory serves)\b
+    as far as I (?:know|can (?:tell|see)|remember|recall)\b
+    (?:hard|difficult|impossible) to (?:say|tell|know|be (?:sure|certain))\b|who knows\b
+    (?:ich bin|bin) (?:mir )?(?:\w+ )?(?:nicht|un) ?(?:\w+ )?sicher|unsicher\b|könnte (?:auch )?(?:\d|falsch|sein)
+    (?:pas|pas du tout|pas très|pas tout à fait|pas vraiment) (?:s[ûu]re?|certaine?)\b|pourrait (?:aussi )?être\b
+    no estoy (?:\w+ )?segur[oa]|podría ser\b|não (?:tenho|estou) (?:\w+ )?(?:certeza|cert[oa])|poderia ser\b
+    non (?:sono|ne sono) (?:\w+ )?(?:sicur[oa]|cert[oa])|potrebbe essere\b|niet (?:\w+ )?zeker\b|emin değilim\b
+    nie jestem (?:\w+ )?pew
+""",
+        r"""
+    ['’]d guess\b|[,;]\s*I (?:think|believe|assume|presume|imagine)\s*(?:[.,;!…)]|$|but\b|though\b)|не увер
+    не совсем увер|может быть|不(?:太|是很|完全|敢)?确定|不(?:太)?確定|没把握|也可能|也许|自信(?:は|が)(?:あり|な)
+    確信(?:は|が)|わかりませんが|かもしれ|확실하지|확신|아닐 수도|لست متأكد|पक्का नहीं
+""",
+    ),
     re.IGNORECASE,
 )
 # Another answer beside the stated one.
 _ALTERNATIVE = re.compile(
-    one_of(rf"""
-    \bor (?:else |even |maybe |perhaps |possibly |probably |potentially |alternatively ){{1,2}}\S
-    \balternatively\b[,:]?\s*{_VALUE}
-    \balternatively,? (?:it|the answer)\b|(?:^|[.;!—–-])\s*Or (?:is it |it['’]s |could it be )?{_VALUE}
-    \b(?:also|equally|just as|still|as well) (?:possible|plausible|valid|acceptable|defensible|arguable|justifiable)\b
-    \b{_VALUE}\W*(?:is|are|would be|seems|looks) (?:also |equally |just as |still )(?:possible|plausible|correct|right|valid
-    good|fine|likely)\b
-    \b{_VALUE}\W*(?:is|seems|looks|remains) (?:possible|plausible)\b
-    \b{_VALUE} (?:would|could|might|may) (?:also |well |equally )?(?:work|fit|do
-    be (?:right|correct|possible|valid|it|true|argued|defended|justified))\b
-    \b(?:another|other) (?:possible|valid|plausible|acceptable|potential) (?:answer|solution|value|option|choice)s?\b
-    \b(?:some|others|many|people|one|you) (?:\w+ )?(?:might|may|could|would) (?:\w+ )?(?:say|argue|answer|claim|pick|choose
-    get) {_VALUE}
-    \bthen again\b|\bcannot (?:rule|exclude)\b|\bcan['’]t (?:rule|exclude)\b|\btoss[- ]?up\b|\btorn between\b
-"""),
+    words_or(
+        rf"""
+    or (?:else |even |maybe |perhaps |possibly |probably |potentially |alternatively ){{1,2}}\S
+    alternatively\b[,:]?\s*{_VALUE}|alternatively,? (?:it|the answer)\b
+    (?:also|equally|just as|still|as well) (?:possible|plausible|valid|acceptable|defensible|arguable|justifiable)\b
+    (?:another|other) (?:possible|valid|plausible|acceptable|potential) (?:answer|solution|value|option|choice)s?\b
+    (?:some|others|many|people|one|you) (?:\w+ )?(?:might|may|could|would) (?:\w+ )?(?:say|argue|answer|claim|pick
+    choose|get) {_VALUE}|then again\b|cannot (?:rule|exclude)\b|can['’]t (?:rule|exclude)\b|toss[- ]?up\b|torn between\b
+""",
+        rf"""
+    (?:^|[.;!—–-])\s*Or (?:is it |it['’]s |could it be )?{_VALUE}
+    \b{_VALUE}\W*(?:is|are|would be|seems|looks) (?:also |equally |just as |still )(?:possible|plausible|correct|right
+    valid|good|fine|likely)\b|\b{_VALUE}\W*(?:is|seems|looks|remains) (?:possible|plausible)\b
+    \b{_VALUE} (?:would|could|might|may) (?:also |well |equally )?(?:work|fit|do|be (?:right|correct|possible|valid|it
+    true|argued|defended|justified))\b
+""",
+    ),
     re.IGNORECASE,
 )
 # Another answer in place of the stated one: "41. No, sorry: 42", "B, no, C", "41 (should be 42)".
@@ -92,60 +96,70 @@ _TAKEN_BACK = re.compile(
 )
 # "Otherwise no.", "But if it is dry, 43.", "It depends.": a second case with an answer of its own.
 _OTHER_CASE = re.compile(
-    one_of(rf"""
-    \b(?:otherwise|if not|or else|else|elsewhere|in (?:the )?other cases?
-    in all other cases)[,:]?\s+(?:then )?(?:it(?:['’]s| is| would be| equals)
-    \W*(?:(?:it['’]s|it is|the answer is) )?(?:not\b|{_VALUE}))
+    words_or(
+        rf"""
+    (?:otherwise|if not|or else|else|elsewhere|in (?:the )?other cases?
+    in all other cases)[,:]?\s+(?:then )?(?:it(?:['’]s| is| would be| equals)|\W*(?:(?:it['’]s|it is
+    the answer is) )?(?:not\b|{_VALUE}))
+    (?:it|that|this|answer|which)(?: (?:all|really|also|still|largely|partly|however))? depends\b
+    depend(?:s|ing) (?:on|upon)\b|sonst (?:nicht|nein|\d)|sinon,? (?:non|\d)|si no,? (?:no|\d)
+    kommt (?:darauf|drauf) an\b|ça dépend\b|depende\b|dipende\b|зависит\b
+""",
+        rf"""
     (?:otherwise|if not|else)[,:]?\s+(?:the answer (?:is|would be) )?(?:not\b|{_VALUE})
     (?:^|[.;,!—–-]\s*|\b(?:but|and|or) )(?:if|when|for|unless)\b[^.;!?\n]{{1,60}}?[,:]\s*(?:then )?(?:it(?:['’]s| is| would be)
-    \s*)?(?:the answer (?:is|would be) )?{_VALUE}\W*(?:[.;,!]|$)
-    \b(?:it|that|this|answer|which)(?: (?:all|really|also|still|largely|partly|however))? depends\b|\bdepend(?:s|ing) (?:on
-    upon)\b
-    \bsonst (?:nicht|nein|\d)|\bsinon,? (?:non|\d)|\bsi no,? (?:no|\d)|\bkommt (?:darauf|drauf) an\b|\bça dépend\b
-    \bdepende\b|\bdipende\b
-    \bзависит\b|视情况|取决于|否则|場合による|さもなければ|そうでなければ
-"""),
+    \s*)?(?:the answer (?:is|would be) )?{_VALUE}\W*(?:[.;,!]|$)|视情况|取决于|否则|場合による|さもなければ
+    そうでなければ
+""",
+    ),
     re.IGNORECASE,
 )
 # What counts only in the sentence of the answer, before its reasons are given.
 _SOFT = re.compile(
-    one_of(r"""
-    \b(?:maybe|perhaps|possibly|probably|(?<!most )(?<!more )(?<!less )likely|presumably|supposedly|conceivably|arguably
-    allegedly)\b
-    \b(?:might|may|could) (?:also |well |very well |possibly )?be\b(?! \w+(?:ed|de|en|ld|nd|ut|ght)\b)|\bseems? (?:to be
-    like|right|correct|plausible)\b
-    \b(?:vermutlich|wahrscheinlich|vielleicht|möglicherweise|peut-être|probablement|sans doute|quizás?|tal vez|probablemente
-    talvez)\b
+    words_or(
+        r"""
+    (?:maybe|perhaps|possibly|probably|(?<!most )(?<!more )(?<!less )likely|presumably|supposedly|conceivably|arguably
+    allegedly)\b|(?:might|may|could) (?:also |well |very well |possibly )?be\b(?! \w+(?:ed|de|en|ld|nd|ut|ght)\b)
+    seems? (?:to be|like|right|correct|plausible)\b
+    (?:vermutlich|wahrscheinlich|vielleicht|möglicherweise|peut-être|probablement|sans doute|quizás?|tal vez
+    probablemente|talvez)\b|give or take\b
+    (?:provavelmente|forse|probabilmente|misschien|waarschijnlijk|возможно|вероятно|наверное|belki|może
+    prawdopodobnie)\b
+""",
+        r"""
     ^\W{0,3}(?:usually|sometimes|normally|typically|generally|often|mostly|in general)\W{1,3}\w\S{0,30}\W{0,3}$
     ^\W{0,3}\w\S{0,30}\W{1,3}(?:usually|sometimes|normally|typically|generally|often|mostly|in general)\W{0,3}$
-    \bgive or take\b|^[^?]{1,80}\?\W*$
-    \b(?:provavelmente|forse|probabilmente|misschien|waarschijnlijk|возможно|вероятно|наверное|belki|może|prawdopodobnie)\b
-    可能|也许|或许|大概|たぶん|おそらく|多分|恐らく|でしょう|아마|ربما|शायद
-"""),
+    ^[^?]{1,80}\?\W*$|可能|也许|或许|大概|たぶん|おそらく|多分|恐らく|でしょう|아마|ربما|शायद
+""",
+    ),
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
-    one_of(r"""
+    words_or(
+        r"""
+    subject to\b|in case (?:of|that|it|there|the|[a-z]\b)
+    (?:unless|provided(?: that)?(?= )|providing that|assuming|supposing|as long as|so long as|on (?:the )?condition
+    in the event)\b
+    (?:only (?:when|where|under|in (?:case|some)|for [a-z]\b)|whenever|contingent|under (?:the|this|that|certain
+    some) (?:assumption|condition)s?)\b|except (?:on|when|if|in|for|that|at|during|under|with|where)\b
+    with (?:some |a few |certain |one |an? |minor |many )?(?:caveat|exception|reservation|condition|qualification
+    restriction)s?\b
+    in (?:some|certain|many|most|a few|special|rare) (?:cases|circumstances|situations|contexts|places|countries
+    instances)\b
+    (?:when|where|for|while|given) \$?\(?[a-z]\)?\s*(?:[<>≤≥=≠]|\\(?:leq?|geq?|neq?|ne|in)\b|is (?:not )?(?:\d|even
+    odd|positive|negative|prime|zero))
+    (?:falls|sofern|vorausgesetzt|es sei denn|wenn|nur wenn|sauf si|à condition|pourvu que|siempre (?:que|y cuando)
+    a menos que|salvo que)\b
+    (?:a condição|desde que|a meno che|purché|tenzij|mits|als het|если|при условии|eğer|jeśli|pod warunkiem|solo si
+    si (?:x|llueve|il|elle|on)|s['’]ils?)\b
+""",
+        r"""
     (?<!as )(?<!even )(?<!tell )(?<!know )(?<!see )(?<!check )(?<!determine )(?<!ask )(?<!asks )(?<!wonder )\biff?\b(?! (?:any
     you (?:will|like|please)))
-    \bsubject to\b|\bin case (?:of|that|it|there|the|[a-z]\b)
-    \b(?:unless|provided(?: that)?(?= )|providing that|assuming|supposing|as long as|so long as|on (?:the )?condition
-    in the event)\b
-    \b(?:only (?:when|where|under|in (?:case|some)|for [a-z]\b)|whenever|contingent|under (?:the|this|that|certain
-    some) (?:assumption|condition)s?)\b
-    \bexcept (?:on|when|if|in|for|that|at|during|under|with|where)\b
-    \bwith (?:some |a few |certain |one |an? |minor |many )?(?:caveat|exception|reservation|condition|qualification
-    restriction)s?\b
-    \bin (?:some|certain|many|most|a few|special|rare) (?:cases|circumstances|situations|contexts|places|countries|instances)\b
-    \b(?:when|where|for|while|given) \$?\(?[a-z]\)?\s*(?:[<>≤≥=≠]|\\(?:leq?|geq?|neq?|ne|in)\b|is (?:not )?(?:\d|even|odd
-    positive|negative|prime|zero))
-    \b(?:falls|sofern|vorausgesetzt|es sei denn|wenn|nur wenn|sauf si|à condition|pourvu que|siempre (?:que|y cuando)
-    a menos que|salvo que)\b
-    \b(?:a condição|desde que|a meno che|purché|tenzij|mits|als het|если|при условии|eğer|jeśli|pod warunkiem|solo si
-    si (?:x|llueve|il|elle|on)|s['’]ils?)\b
-    [,—–]\s*(?:solo |só |soltanto )?se (?!pued|pod|trat|permit|hac|deb|necesit|utiliz|us|consider|encuentr)\w+|면(?=[.,\s]|$)
-    如果|若是|假如|只要|除非|(?<=[,、。 ])もし|なら(?:ば)?|場合(?:は|に)|경우|إذا|अगर|यदि
-"""),
+    [,—–]\s*(?:solo |só |soltanto )?se (?!pued|pod|trat|permit|hac|deb|necesit|utiliz|us|consider|encuentr)\w+
+    면(?=[.,\s]|$)|如果|若是|假如|只要|除非|(?<=[,、。 ])もし|なら(?:ば)?|場合(?:は|に)|경우|إذا|अगर|यदि
+""",
+    ),
     re.IGNORECASE,
 )
 _LIMITED = re.compile(

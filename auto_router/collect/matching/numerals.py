@@ -17,11 +17,11 @@ MAX_WORDS = 120  # characters of a number in words
 MAX_PIECE = 150  # characters of a text whose number words are read at once
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
-_VULGAR = re.compile("[¼½¾⅐-⅞↉]")
+_VULGAR = {ord(sign): " " + unicodedata.normalize("NFKC", sign).replace("⁄", "/") for sign in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞↉"}
 _CHINESE = re.compile("负?[零〇一二两兩三四五六七八九十百千万萬億亿]{1,20}")
 _SIGN_WORDS = re.compile(r"^(?:minus|negative|moins|menos|meno|min|负|マイナス|минус)[\s-]*(?=\S)", re.IGNORECASE)
 _SPELLED = re.compile(
-    r"\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion)",
+    r"\b(?=[^\W\d_])(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion)",
     re.IGNORECASE,
 )
 _SCALED = re.compile(r"(\d[ \u00a0-]?(?:hundred|thousand|million|billion|trillion)s?\b)", re.IGNORECASE)  # "331 million" stays
@@ -42,7 +42,7 @@ def plain_numbers(text: str) -> str:
     if not text.isascii():
         text = re.sub("[−–‑‒﹣－]", "-", text)
         text = re.sub(r"(?<=[\w)\]}])([⁻⁺]?[⁰¹²³⁴-⁹ⁿ]+)", lambda found: f"^{{{found.group().translate(_SUPERSCRIPTS)}}}", text)
-        text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found.group()).replace("⁄", "/"), text)
+        text = text.translate(_VULGAR)
         text = re.sub("[\u00a0\u202f\u2009\u2007]", "\u00a0", text).replace("⁄", "/").replace("٫", ".").replace("٬", ",")
         text = re.sub(r"(?![0-9])\d", lambda found: str(unicodedata.decimal(found.group())), text)
     text = re.sub(r"\$([^$\n]{1,200}?)\$(?!\d)", _unwrap, text)

@@ -10,6 +10,14 @@ def one_of(text: str) -> str:
     return "(?:" + "|".join(line.strip() for line in text.strip().splitlines()) + ")"
 
 
+def words_or(words: str, others: str) -> str:
+    """Return a regular expression that takes any of the alternatives of two texts, as :func:`one_of` does.
+
+    Those of ``words`` begin with a letter at which a word begins: elsewhere none of them is tried, which is many times as fast.
+    """
+    return rf"(?:\b(?=[^\W\d_]){one_of(words)}|{one_of(others)})"
+
+
 def list_words(text: str) -> tuple[str, ...]:
     """Return the words of a text, as it is written in these modules."""
     return tuple(text.split())
@@ -56,7 +64,8 @@ NEGATION = re.compile(
 )
 HEDGE = re.compile(
     one_of(r"""
-    \b(?:maybe|perhaps|(?:might|may|could) (?:also )?be|possibly|probably|likely|either|guess\w*|unsure|not sure|uncertain)\b
+    \b(?:maybe|perhaps|might|(?-i:may (?:also |well |still )?[a-z]+)|(?:may|could) (?:also )?be|possibly|probably|likely)\b
+    \b(?:either|guess\w*|unsure|not sure|uncertain)\b
     \b(?:depend\w*|if|unless|whether|seems?|plausible|hard to (?:say|tell|choose))\b
     \b(?:common|typical|frequent|usual|classic|easy) (?:mistake|error|trap|misconception|pitfall|distractor|wrong answer)s?\b
     \b(?:some (?:people )?|they |people |many |others )(?:say|think|claim|believe)\b

@@ -255,7 +255,8 @@ def _without_asides(text: str) -> str:
 
 def _differ(found: list[Occurrence]) -> bool:
     """Whether not all quantities are the same."""
-    return any(not same_quantity(one.quantity, found[0].quantity) for one in found[1:])
+    first = found[0].quantity if found else None
+    return any(one.quantity != first and not same_quantity(one.quantity, first) for one in found if first is not None)
 
 
 def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False) -> bool:
@@ -318,6 +319,12 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
         if not NEGATION.search(text[:position]) and text[position - 1 : position] not in ("<", ">", "!", "≠")
         else UNCLEAR
     )
+
+
+def has_circumstances_only(text: str) -> bool:
+    """Whether each number of a text tells of a circumstance: 3 in "a week for all 3 steps"."""
+    text = digits_in_prose(plain_numbers(text))
+    return all(_ADJUNCT.search(text[: one.start]) for one in find_quantities(text))
 
 
 def names_value(text: str, expected: Quantity) -> bool:

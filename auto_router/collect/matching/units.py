@@ -156,6 +156,8 @@ def same_money(one: Unit, other: Unit) -> bool | None:
 def read_unit(text: str) -> tuple[Unit, int]:
     """Return the unit that a text begins with (:data:`NO_UNIT` for none) and how many characters it takes."""
     window = text[:60]
+    if _WORD.match(window.lstrip(" \u00a0-")) is None:
+        return NO_UNIT, 0
     for pattern, plain in _PHRASES:
         window = pattern.sub(plain, window, count=1)
     shortened = len(text[:60]) - len(window)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from auto_router.collect.matching.asked_number import leaves_reckoning, misses_number, read_asked, repeats_condition
+from auto_router.collect.matching.asked_number import leaves_open, misses_number, read_asked, repeats_condition
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     UNCLEAR,
@@ -44,6 +44,7 @@ from auto_router.collect.matching.wordings import (
     fold,
     is_close,
     is_range,
+    keep_same_name,
     list_alternatives,
     list_items,
     list_wordings,
@@ -160,11 +161,8 @@ def _match_value(response: Reading, reference: str) -> bool | None:
     if time is not None:
         return _match_part(response, lambda part: same_time(found, time) if (found := read_time(part)) else None)
     if is_range(reference):
-        return (
-            True
-            if any(read_range(part) == read_range(reference) for s in response.statements for part in list_wordings(s))
-            else None
-        )
+        parts = [part for statement in response.statements for part in list_wordings(statement)]
+        return True if any(read_range(part) == read_range(reference) for part in parts) else None
     bound = read_bound(reference)
     if bound is not None and _match_part(response, lambda part: bool((b := read_bound(part)) and same_bound(b, bound)) or None):
         return True
@@ -176,6 +174,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         return True if True in verdicts else False if verdicts == [False, False] else None
     if parse_quantity(reference) is not None:
         return _match_number(response, reference)
+    response = replace(response, statements=keep_same_name(response.statements, reference))
     if reference[0] in "[({":
         verdict = _match_literal(response, reference)
         if verdict is not None:
@@ -276,8 +275,8 @@ def _match_number(response: Reading, reference: str) -> bool | None:
         formal = bool(response.statements) and response.statements[0].formal
         text = response.statements[0].text if formal else response.text
         if parse_quantity(text) is not None or not names_value(text, expected):
-            from_prose = not any(read(statement) is not None for statement in response.statements)
-            return None if from_prose and leaves_reckoning(response.sentences[0], expected) else False
+            given = next((one.text for one in response.statements if read(one) is not None), None)
+            return None if not formal and leaves_open(given, response.sentences, expected) else False
     if same or isinstance(value, Rejected):
         return same
     marked = any(statement.source not in ("line", "first") for statement in response.statements)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from auto_router.collect.matching.final_answer import Statement
@@ -15,6 +16,9 @@ MAX_FOLDED = 1000  # characters of a wording that is folded; longer ones are com
 SHORT_WORDS = 40
 
 OPTION = re.compile(r"^\s*(?:option\s+)?(?:\(?(?P<letter>[A-Z])[).:]|\((?P<inner>[A-Za-z])\))\s*(?P<text>\S.*)?$", re.DOTALL)
+_EQUALS = re.compile(r"=|\b(?:is|equals|equal to)\b")
+_LEAD_TO = re.compile(r"[A-Za-z]{2,}|[,;:.!?\n]")
+_VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-zα-ω](?:_\{?\w\}?)?(?![A-Za-z])")
 _TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
 _SUPERSCRIPTS = {ord(char): f"^{digit}" for char, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
 
@@ -81,6 +85,21 @@ def list_wordings(statement: Statement) -> list[str]:
             if found and not NEGATION.search(before) and not HEDGE.search(before):
                 parts.append(after)
     return [part.strip().rstrip(".") for part in parts if part]
+
+
+def keep_same_name(statements: Sequence[Statement], reference: str) -> Sequence[Statement]:
+    """Return the statements that give values to no variable that the reference does not: not "y = 5" where it is "x = 5"."""
+    names = frozenset[str]().union(*_read_names(reference))
+    if not names:
+        return statements
+    return [one for one in statements if next((said for said in reversed(_read_names(one.text)) if said), names) <= names]
+
+
+def _read_names(text: str) -> list[frozenset[str]]:
+    """Return the variables before each sign or word of equality: x of "so x = 5", x and y of "x + y = 5". f(x) counts as y."""
+    text = re.sub(r"\bf\s?\([a-z]\)", "y", text[:MAX_FOLDED])
+    sides = [_LEAD_TO.split(side)[-1] for side in _EQUALS.split(text)[:-1]]
+    return [frozenset(re.sub(r"[{}]", "", name).lower() for name in _VARIABLE.findall(side)) for side in sides]
 
 
 def is_range(text: str) -> bool:
