@@ -118,8 +118,8 @@ def route(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     decision = router.decide(arguments.prompt, arguments.image)
     print(decision_table(decision))
-    unit = "" if arguments.cost else "USD "  # costs of one's own are in any unit
-    cost = "" if decision.cost is None else f", expected cost {unit}{decision.cost:.3g}"
+    what = "cost" if arguments.cost else "expected cost USD"  # costs of one's own are in any unit
+    cost = "" if decision.cost is None else f", {what} {decision.cost:.3g}"
     print(f"{decision.model}  ({decision.reason.replace('_', ' ')}{cost})")
     return decision.to_dict()
 
