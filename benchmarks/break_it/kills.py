@@ -106,7 +106,7 @@ def _interrupted_run(
             done += command.process.is_alive()
             command.signal(number)
             ended = command.wait(60)
-            killed = number != signal.SIGINT and ended.code == -number  # SIGTERM: before, or after, the run listens for it
+            killed = number == signal.SIGKILL and ended.code == -signal.SIGKILL
             tally.note(case, "right result" if killed else ended.outcome, ended.output)
             if any(tries != before[key] for key, tries in _committed(folder).items() if key in before):
                 tally.note(case, "paid twice", "an answer that was committed was asked again")

@@ -53,7 +53,7 @@ def test_recorded_answers_meet_the_targets(shared_data: Path) -> None:
     cases = shared_data.parent / "cases" / "verdicts.jsonl"
     if not cases.is_file():
         pytest.skip(f"no pairs at {cases}")
-    answers = [*list(read_replay(shared_data))[::8], *list(read_prose(shared_data))[::3], *read_cases(cases, "verdicts")]
+    answers = [*list(read_replay(shared_data))[::4], *list(read_prose(shared_data))[::3], *read_cases(cases, "verdicts")]
     tallies, _ = count(answers)
     assert missed_targets(tallies) == []
 
