@@ -26,6 +26,11 @@ with contextlib.suppress(ImportError):  # the servers' environments have none
     settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("busy")
 
+# One thread a process, in those that tests start, too: workers share the cores, and threads that spin while they wait for one
+# cost five times what they compute. Set before NumPy and torch are imported, which read it then.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 PROJECT = Path(__file__).resolve().parent.parent
 SECRETS = ("OPENAI_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN")
 

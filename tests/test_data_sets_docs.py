@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ import datasets
 import pytest
 from PIL import Image
 
+import prepare_hf_data
 from tests.checkout import bash, blocks, copy_of_the_project
 from tests.stage1 import ChatServer, Reply, completion, read_evaluations, write_pool
 
@@ -120,19 +122,25 @@ def test_a_set_becomes_a_router(
     read_as: str,
     prompt: str,
     told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     copy, server, right = folder
+    monkeypatch.chdir(copy)
     rows, answers = shape()
-    rows.save_to_disk(copy / "my_set")
-    run = bash if shape is mmlu else run_in_one_process  # every command in a process of its own once is enough
+    rows.save_to_disk("my_set")
+
+    def run(commands: str) -> str:  # every command in a process of its own once is enough
+        return bash(commands, copy) if shape is mmlu else run_here(commands, capsys)
+
     look, whole = blocks("run: with a data set")
-    printed = run(look.body, copy)
+    printed = run(look.body)
     assert f"data set read as {read_as}: " in printed
     assert "\n".join(f"  | {line}" for line in prompt.splitlines()) in printed
     assert f"its references: {told}\n" in printed
     assert not server.bodies
-    right |= prompts_of(copy, answers)
-    printed = run(whole.body, copy)
+    right |= prompts_of(answers)
+    printed = run(whole.body)
     records = read_evaluations(copy)
     assert len(records) == SIZE
     assert [record["model_scores"]["strong"] for record in records] == [1] * SIZE
@@ -147,31 +155,16 @@ def test_a_set_becomes_a_router(
     assert (copy / "router_artifacts" / "nn_router.pth").is_file()
 
 
-def run_in_one_process(commands: str, cwd: Path) -> str:
-    """Run the scripts of a block with their words, one after the other, in one process: each would load PyTorch anew."""
-    lines = [shlex.split(line) for line in commands.replace("\\\n", " ").splitlines() if line]
-    assert all(line[0] == "python" for line in lines)
-    (cwd / "lines.json").write_text(json.dumps([line[1:] for line in lines]))
-    (cwd / "run_lines.py").write_text(
-        "import json, runpy, sys\n"
-        "for line in json.load(open('lines.json')):\n"
-        "    sys.argv = line\n"
-        "    try:\n"
-        "        runpy.run_path(line[0], run_name='__main__')\n"
-        "    except SystemExit as end:\n"
-        "        if end.code:\n"
-        "            raise\n"
-    )
-    return bash("python run_lines.py", cwd)
+def run_here(commands: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the scripts of a block with their words in this process, one after the other: each alone would load PyTorch anew."""
+    for line in commands.replace("\\\n", " ").splitlines():
+        python, script, *words = shlex.split(line)
+        assert python == "python"
+        importlib.import_module(Path(script).stem).main(words)
+    return capsys.readouterr().out
 
 
-def prompts_of(copy: Path, answers: list[str]) -> dict[str, str]:
+def prompts_of(answers: list[str]) -> dict[str, str]:
     """The right reply to each prompt, as the reader makes the prompts."""
-    code = (
-        "import json, prepare_hf_data as stage1\n"
-        "plan = stage1.plan_run(stage1.parse_arguments(['--dataset', 'my_set']))\n"
-        "print(json.dumps([question.prompt for question in plan.questions()]))"
-    )
-    (copy / "read.py").write_text(code)
-    prompts = json.loads(bash("PYTHONPATH=. python read.py", copy).splitlines()[-1])
-    return dict(zip(prompts, answers, strict=True))
+    plan = prepare_hf_data.plan_run(prepare_hf_data.parse_arguments(["--dataset", "my_set"]))
+    return dict(zip((question.prompt for question in plan.questions()), answers, strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import Any
 
 from break_it.hostile import Asked, Behaviour, completion, encode
@@ -34,6 +34,7 @@ def nest_objects(depth: int) -> str:
     return '{"a":' * depth + "1" + "}" * depth
 
 
+@cache
 def packed_space(size: int, layers: int = 1) -> bytes:
     """Return ``size`` bytes of white space, packed ``layers`` times over."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -112,11 +113,11 @@ WIRE: dict[str, Behaviour] = {
     "silent": lambda asked: asked.wait(30),
     "100mb": partial(_flood, size=100 * MB, chunked=False),
     "100mb-chunked": partial(_flood, size=100 * MB, chunked=True),
-    "gzip-bomb": partial(_packed, body=packed_space(2048 * MB), encoding="gzip"),
-    "gzip-bomb-twice": partial(_packed, body=packed_space(4096 * MB, 2), encoding="gzip, gzip"),
-    "gzip-bomb-thrice": partial(_packed, body=packed_space(4096 * MB, 3), encoding="gzip, gzip, gzip"),
+    "gzip-bomb": lambda asked: _packed(asked, packed_space(2048 * MB), "gzip"),
+    "gzip-bomb-twice": lambda asked: _packed(asked, packed_space(4096 * MB, 2), "gzip, gzip"),
+    "gzip-bomb-thrice": lambda asked: _packed(asked, packed_space(4096 * MB, 3), "gzip, gzip, gzip"),
     "gzip-300-times": partial(_packed, body=WORD, encoding=", ".join(["gzip"] * 300)),
-    "deflate-bomb": partial(_packed, body=zlib.compress(b" " * (256 * MB), 9), encoding="deflate"),
+    "deflate-bomb": lambda asked: _packed(asked, zlib.compress(b" " * (256 * MB), 9), "deflate"),
     "gzip-cut": partial(_packed, body=gzip.compress(WORD)[:-12], encoding="gzip"),
     "gzip-lie": partial(_packed, body=WORD, encoding="gzip"),
     "br-lie": partial(_packed, body=WORD, encoding="br"),
