@@ -28,7 +28,8 @@ _PROGRAM_NAMES = frozenset(["instructions", "reminder", "attachments", "attachme
 _ANYWHERE = frozenset(["system-reminder", "system_reminder", "environment_details"])
 _EDITOR_LIST = re.compile(r"\s*(?:The following items were attached|<(?:files|directories|selections|symbols|diagnostics)>)")
 _REQUESTS = frozenset([
-    "user_query", "userrequest", "user_request", "user_message", "user_input", "user_prompt", "userprompt", "latest_user_message",
+    "user_query", "userrequest", "user_request", "user_message", "user_input", "user_prompt", "userprompt",
+    "latest_user_message",
 ])  # fmt: skip
 _WRAPPERS = _REQUESTS | {"task", "feedback", "answer", "prompt", "question"}
 # Whole messages that no person typed: interruptions, settings, files, and results of tools that are sent as text.
