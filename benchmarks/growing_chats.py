@@ -13,8 +13,8 @@ Where one model is the best for both tasks there is nothing to change to. So *fo
 change the model among those at which the rule alone names another model than the one before.
 
 Nobody has judged the answers of these chats. By the router's own P, ``none`` looks best whatever it does: at every turn it
-takes the largest of noisy numbers. So chats of labelled questions (``labelled_chats.py``) stand beside them, and say how often the
-answers are right in truth.
+takes the largest of noisy numbers. So chats of labelled questions (``labelled_chats.py``) stand beside them, and say how often
+the answers are right in truth.
 
 Targets (``--check`` exits 1 where one is missed), at every point: under ``adaptive`` at most 8 % of follow-up turns change the
 model, at least half of the changes of task are followed, and for each of the price sets ``none`` costs more and ``sticky`` is

@@ -32,7 +32,7 @@ from auto_router.decide.settings import ADAPTIVE, SESSION_POLICIES, RouterSettin
 SETS, SEEDS = ("llmrouter14", "combined5"), (0, 1, 2)
 STRETCHES, QUESTIONS = 3, 3
 LENGTH = STRETCHES * QUESTIONS
-MAX_CHATS = 40
+MAX_CHATS = 80
 TURN_SECONDS = 60.0
 
 
