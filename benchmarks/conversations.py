@@ -73,7 +73,7 @@ def hold_out(folder: Path, seed: int, rows: int) -> Held:
     whole = load_set(folder)
     train_rows, test_rows = split_by_group(whole.groups, 0.25, seed)
     train = whole.take(train_rows)
-    path = cache_folder() / "benchmarks" / f"conversations-{folder.name}-{seed}-v1.pth"
+    path = cache_folder() / "benchmarks" / f"conversations-{folder.name}-{seed}-v2.pth"
     if not path.exists():
         save_artifact(path, calibrate(fit(train, FitSettings(seed=seed)), train, seed))
     drawn = np.sort(np.random.default_rng(seed).permutation(test_rows)[:rows])

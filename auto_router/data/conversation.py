@@ -12,12 +12,16 @@ which model will answer this one. Images belong to the prompt wherever in the co
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from auto_router.data.harness import person_text
+from auto_router.data.images import names_image
 from auto_router.errors import DataError
 
 CONTEXT_WEIGHT, CONTEXT_WEIGHT_ALONE = 0.15, 0.6
@@ -31,12 +35,24 @@ MAX_PART_DEPTH = 8  # tool results in tool results
 
 _SPEAKERS = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "ai": "assistant",
              "chatbot": "assistant", "developer": "system", "function": "tool"}  # fmt: skip
+_ROLES = (*_SPEAKERS, "user", "assistant", "system", "tool")
 _TOLD = ("user", "assistant")
-_IMAGES = ("image", "image_url", "input_image", "computer_screenshot", "output_image")
+_IMAGES = ("image", "image_url", "input_image", "computer_screenshot", "output_image", "image_file")
+_IMAGE_FIELDS = ("image_url", "image", "source", "url", "data", "bytes", "image_file")
+_NO_IMAGES, _HEAD = ("data:application/pdf", "data:audio/", "data:video/"), 40  # some gateways take these as image_url
 _AUDIO = ("input_audio", "audio", "audio_url", "output_audio")
 _VIDEO = ("video", "video_url", "input_video")
 _FILES = ("file", "input_file", "document", "media", "inline_data")
-_SIGNED = ("encrypted_content", "signature")
+_SIGNED = ("encrypted_content", "signature", "thought_signature")
+_CALLS = ("function_call", "custom_tool_call", "tool_use", "tool_call")
+"""Of several of these at once, a model must be able."""
+_SNAKE = {"inlineData": "inline_data", "fileData": "file_data", "mimeType": "mime_type", "mediaType": "media_type",
+          "thoughtSignature": "thought_signature"}  # fmt: skip
+_TEXT_FILES = re.compile(
+    r"text/|application/(?:json|xml|yaml|toml)"
+    r"|\.(?:txt|md|rst|csv|tsv|jsonl?|ya?ml|toml|xml|html?|css|sql|log|tex|sh|py|ipynb|jsx?|tsx?|java|c|h|cc|cpp|cs|go|rs|rb)"
+    r"(?= |\Z)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +102,13 @@ def turns_of(messages: Any) -> list[Turn]:
             else type(messages).__name__
         )
         raise DataError(f"a conversation must be a non-empty list of messages, got {found}")
-    return [_turn(message) for message in messages]
+    plain = [_plain(message) for message in messages]
+    turns = [_turn(message) for message in plain]
+    kinds = ["" if turn.role != "assistant" else str(message.get("type")) for turn, message in zip(turns, plain, strict=True)]
+    for place, pair in enumerate(pairwise(kinds), 1):
+        if set(pair) <= set(_CALLS):  # items of responses: the second call came before the first one's result
+            turns[place] = replace(turns[place], needs=turns[place].needs | {"parallel_tools"})
+    return turns
 
 
 def conversation_input(turns: Sequence[Turn]) -> ConversationInput:
@@ -171,9 +193,11 @@ class _Content:
     unseen: int = 0
     document_bytes: int = 0
     signed: bool = False
+    calls: int = 0
 
     def read(self, content: Any, in_tool: bool, depth: int = 0) -> None:
         """Take in text, a part, or a list of parts, whatever is nested in them."""
+        content = _plain(content)
         if content is None or depth > MAX_PART_DEPTH:
             return
         if isinstance(content, str):
@@ -187,7 +211,9 @@ class _Content:
             self.others.append(str(content))
 
     def _read_part(self, part: Mapping[str, Any], in_tool: bool, depth: int) -> None:
-        kind = str(part.get("type") or "")
+        part, kind = {_SNAKE.get(name, name): value for name, value in part.items()}, str(part.get("type") or "")
+        text = part["text"].get("value") if isinstance(part.get("text"), Mapping) else part.get("text")
+        self.signed |= kind == "reasoning" and bool(part.get("id")) and not part.get("content")  # the provider keeps its words
         self.signed |= any(isinstance(part.get(name), str) and part[name] for name in _SIGNED)
         self.signed |= kind in ("redacted_thinking", "item_reference") or "encrypted" in kind
         if kind.endswith(("tool_result", "_output", "tool_response")) and kind != "output":
@@ -203,56 +229,75 @@ class _Content:
             self.needs.add("video")
         elif kind in _FILES or (not kind and {"inline_data", "file_data", "file_id"} & set(part)):
             self._read_file(part, in_tool, depth)
-        elif isinstance(part.get("text"), str):
-            (self.others if in_tool else self.texts).append(part["text"])
+        elif isinstance(text, str):
+            (self.others if in_tool else self.texts).append(text)
         else:  # thinking, summaries, and what is not known: looked into, and no words of a person
             for name in ("content", "thinking", "summary", "parts"):
                 self.read(part.get(name), True, depth + 1)
 
     def read_call(self, call: Mapping[str, Any]) -> None:
         """Take in a call of a tool; an image that it made itself is one of the conversation."""
-        self.needs.add("tools")
+        self.calls += call.get("type") in (*_CALLS, "function", None)
+        self.needs |= {"tools", "parallel_tools"} if self.calls > 1 else {"tools"}
         told = plain_json({name: call[name] for name in call if name != "result"})
-        self.signed |= '"thought_signature"' in told
+        self.signed |= '"thought_signature' in told
         self.others.append(told)
         if call.get("type") == "image_generation_call" and isinstance(call.get("result"), str):
             self.images.append(call["result"])
 
     def _read_image(self, part: Mapping[str, Any]) -> None:
+        value: Any = part
+        for _ in range(MAX_PART_DEPTH):
+            if isinstance(value, Mapping):
+                value = next((value[name] for name in _IMAGE_FIELDS if value.get(name)), None)
+        if isinstance(value, str) and value[:_HEAD].strip().lower().startswith(_NO_IMAGES):
+            self._read_file({"data": value}, True, 0)
+        else:
+            self.add_image(value)
+
+    def add_image(self, image: Any) -> None:
+        """Take in an image, one that cannot be looked at here included."""
         self.needs.add("image")
-        names = ("image_url", "image", "source", "data", "url")
-        value = next((part[name] for name in names if part.get(name)), None)
-        if isinstance(value, Mapping):
-            value = next((value[key] for key in ("url", "data", "image_url") if value.get(key)), None)
-        if value:
-            self.images.append(value)
+        if image and (not isinstance(image, str) or names_image(image)):
+            self.images.append(image)
         else:
             self.unseen += 1
 
     def _read_file(self, part: Mapping[str, Any], in_tool: bool, depth: int) -> None:
         inside = next((part[key] for key in ("file", "source", "inline_data") if isinstance(part.get(key), Mapping)), part)
-        data = inside.get("file_data") or inside.get("data") or ""
-        data = data if isinstance(data, str) else ""
+        inside = {_SNAKE.get(name, name): value for name, value in inside.items()}
+        data = next((found for name in ("file_data", "data", "url") if isinstance(found := inside.get(name), str)), "")
         kind = _media_kind(inside, part, data)
         if isinstance(inside.get("content"), list | str):  # a document made of parts
-            return self.read(inside["content"], in_tool, depth + 1)
+            return self.read(inside["content"], True, depth + 1)
         if kind == "text":
-            return self.read(data, True, depth + 1)
+            return self.read(data if inside.get("type") == "text" else _decode_text(data), True, depth + 1)
         self.needs.add(kind)
         if kind == "image":
-            self.images.append(data) if data else self._miss_image()
+            self.add_image(data)
         elif kind == "pdf":
             self.document_bytes += max(len(data) * 3 // 4, 1)
 
-    def _miss_image(self) -> None:
-        self.unseen += 1
+
+def _plain(value: Any) -> Any:
+    """Return an object of an SDK, as people append replies to their messages, as the mapping that it stands for."""
+    dump = None if isinstance(value, str | Mapping | Sequence) else getattr(value, "model_dump", None)
+    return dump() if callable(dump) else value
+
+
+def _decode_text(data: str) -> str:
+    """Return the text of a file that is sent in base64; as it came where it is none."""
+    try:
+        return base64.b64decode(data[data.find(",") + 1 :]).decode("utf-8", "replace")
+    except ValueError:
+        return data
 
 
 def _media_kind(inside: Mapping[str, Any], part: Mapping[str, Any], data: str) -> str:
     """Return ``image``, ``audio``, ``video``, ``text``, or ``pdf``, which stands for any other document."""
     names = [inside.get(key) or part.get(key) for key in ("media_type", "mime_type", "format", "filename", "file_url", "title")]
     told = " ".join(str(name).lower() for name in names if name) + " " + data[:40].lower()
-    if inside.get("type") == "text" or "text/plain" in told:
+    if inside.get("type") == "text" or _TEXT_FILES.search(told):
         return "text"
     for kind, marks in (
         ("image", ("image/", ".png", ".jpg", ".jpeg", ".gif", ".webp")),
@@ -264,11 +309,16 @@ def _media_kind(inside: Mapping[str, Any], part: Mapping[str, Any], data: str) -
     return "pdf"
 
 
+def _list_of(message: Mapping[str, Any], name: str) -> list[Any]:
+    return found if isinstance(found := message.get(name), list) else []
+
+
 def _turn(message: Any) -> Turn:
     if not isinstance(message, Mapping):
         raise DataError(f"a message must be an object with role and content, got {type(message).__name__}")
-    role = str(message.get("role") or message.get("from") or "").lower()
-    role, kind = _SPEAKERS.get(role, role), str(message.get("type") or "")
+    kind = str(message.get("type") or "")
+    role = str(message.get("role") or message.get("from") or (kind if kind in _ROLES else "")).lower()
+    role = _SPEAKERS.get(role, role)
     found = _Content()
     if not role:
         if not kind:
@@ -276,17 +326,19 @@ def _turn(message: Any) -> Turn:
         role = "tool" if kind.endswith("_output") else "assistant"
         found.read(message, True)
     else:
-        content = message.get("content", message.get("value"))
+        content = next((message[name] for name in ("content", "value", "parts") if name in message), None)
         if content is not None and not isinstance(content, str | Sequence | Mapping):
             raise DataError(f"the content of a message must be text or a list of parts, got {type(content).__name__}")
         found.read(content, False)
     if role == "tool":
         found.needs.add("tools")
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else []:
-        found.read_call(call if isinstance(call, Mapping) else {"call": call})
-    if isinstance(calls, list) and len(calls) > 1:
-        found.needs.add("parallel_tools")
+    for call in _list_of(message, "tool_calls"):
+        found.read_call(call if isinstance(call := _plain(call), Mapping) else {"call": call})
+    for image in _list_of(message, "images") if role else []:
+        found.add_image(image)
+    if role == "assistant" and isinstance(message.get("audio"), Mapping):
+        found.needs.add("audio")
+    found.signed |= '"thought_signature' in plain_json(message.get("provider_specific_fields"))
     if isinstance(message.get("function_call"), Mapping):
         found.read_call(message["function_call"])
     for name in ("thinking_blocks", "reasoning_details", "reasoning_content", "reasoning"):

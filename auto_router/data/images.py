@@ -35,6 +35,7 @@ IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM",
 
 MIN_UNPADDED = 32  # characters: without its padding, a shorter text is rather a path such as /etc/passwd
 _HEAD_OF_URI = 300  # characters in which a data URI's comma stands
+_SCHEME = re.compile(r"\s*[a-z][\w+.-]*:", re.IGNORECASE)
 _URL_SAFE = str.maketrans("-_", "+/")
 # PIL's decoders answer malformed files with any of these.
 _MALFORMED = (
@@ -165,7 +166,7 @@ def _read(path: Path) -> bytes:
 
 def _from_base64(text: str) -> bytes:
     start = _data_start(text)
-    if start == 0 and re.match(r"\s*[a-z][\w+.-]*:", text[:100], re.IGNORECASE):
+    if start == 0 and _SCHEME.match(text[:100]):
         raise DataError(f"picture {_excerpt(text)} looks like a URL; nothing is fetched: give {_ACCEPTED}")
     if len(text) > MAX_IMAGE_BYTES * 4 // 3 + 1024:
         raise DataError(f"picture of {len(text):,} base64 characters; at most {MAX_IMAGE_BYTES:,} bytes are allowed")
@@ -184,6 +185,19 @@ def _data_start(text: str) -> int:
     comma = head.find(",")
     is_uri = head.lstrip()[:5].lower() == "data:" and head[:comma].rstrip().lower().endswith("base64")
     return comma + 1 if is_uri and comma > 0 else 0
+
+
+def names_image(text: str) -> bool:
+    """May a string be an image that can be looked at: base64, a data URI of one in pixels, or an http(s) URL?
+
+    An id of a provider's, a URL of another kind, and a drawing (SVG) are none.
+    """
+    head = text[:_HEAD_OF_URI].lstrip().lower()
+    if head.startswith(("http://", "https://")):
+        return True
+    if _data_start(text):
+        return "svg" not in head.partition(",")[0]
+    return len(text) > MIN_UNPADDED and _SCHEME.match(head) is None
 
 
 def _excerpt(text: str) -> str:

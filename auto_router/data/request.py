@@ -33,11 +33,16 @@ PLAIN_FIELDS = (
 
 MAX_TOKENS = 10**9  # no model has more room
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-_SESSIONS = ("session_id", "litellm_session_id", "conversation", "conversation_id", "thread_id")
+_SESSIONS = (
+    "session_id", "litellm_session_id", "conversation", "conversation_id", "thread_id", "chat_id", "sessionId",
+    "conversationId", "threadId", "chatId", "langfuse_session_id",
+)  # fmt: skip
 _USER_SESSION = re.compile(r"session_(?:id\W{1,6})?([0-9A-Za-z-]{8,80})")
-_SESSION_HEADER = re.compile(r"x-(?:[a-z0-9-]{1,40}-)?session(?:-id)?")
+_SESSION_HEADER = re.compile(
+    r"(?:x-)?(?:(?!mcp-)[a-z0-9]{1,40}-){0,4}(?:session|conversation|thread|chat)-id|x-(?:[a-z0-9-]{1,40}-)?session"
+)
 _ID_CHARACTERS = 512
-_OFF = (None, False, "none", "disabled")
+_OFF = (None, False, 0, "none", "disabled")
 MAX_FINGERPRINTS = 5
 MESSAGE_TOKENS = 4.0  # what marks a message's beginning and end
 
@@ -129,21 +134,27 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
     session = session_of(body, headers)
     if "text" in body and "messages" not in body and not isinstance(body["text"], Mapping):
         return _plain(body, session)
-    previous = body.get("previous_response_id")
+    previous, kept = body.get("previous_response_id"), _kept_by_provider(body)
     turns = turns_of(messages_of(body))
     try:
         prompt, images, context = conversation_input(turns)
     except DataError:
-        if not isinstance(previous, str):
+        is_file = any(turn.role == "user" and turn.needs & {"pdf", "audio", "video"} for turn in turns)
+        if not isinstance(previous, str) and not kept and not is_file:
             raise
-        prompt, images, context = "", (), ""  # results of tools: the request that began the loop is the provider's to know
+        prompt, images, context = "", (), ""  # a recording, or results of tools whose request is the provider's to know
     sizes, asked = [_turn_tokens(turn) for turn in turns], request_place(turns)
     return Request(
         prompt, images, ALIASES.get(str(body.get("model") or AUTO)), context, _needs(body, turns),
         sum(turn.unseen_images for turn in turns), session, previous if isinstance(previous, str) else None,
-        any(turn.is_signed for turn in turns), _fingerprints(body, turns), sum(sizes) + _other_tokens(body),
+        kept or any(turn.is_signed for turn in turns), _fingerprints(body, turns), sum(sizes) + _other_tokens(body),
         sum(size for place, size in enumerate(sizes) if place != asked and turns[place].role != "system"),
     )  # fmt: skip
+
+
+def _kept_by_provider(body: Mapping[str, Any]) -> bool:
+    """Does the request go on with what its provider keeps: a conversation of the responses API, or a container of files?"""
+    return bool(("messages" not in body and body.get("conversation")) or body.get("container"))
 
 
 def is_url(image: Any) -> bool:
@@ -166,11 +177,12 @@ def messages_of(body: Mapping[str, Any]) -> Any:
 def session_of(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> str | None:
     """Return what a request says its conversation is called, None where it says nothing.
 
-    Looked at, in this order: a header ``x-session-id``, ``x-auto-router-session`` or ``x-NAME-session-id``; ``session_id``,
-    ``conversation`` and the like in the body or its ``metadata``; the session in an Anthropic ``metadata.user_id``.
+    Looked at, in this order: a header ``session-id``, ``x-auto-router-session``, ``x-NAME-session-id`` or ``-conversation-id``
+    and the like, but MCP's; ``session_id``, ``conversation``, ``thread_id``, ``chat_id`` in the body or its ``metadata``; the
+    session in an Anthropic ``metadata.user_id``.
     """
     for name, value in (headers or {}).items():
-        if _SESSION_HEADER.fullmatch(name.lower()) and value.strip():
+        if _SESSION_HEADER.fullmatch(name.lower().replace("_", "-")) and value.strip():
             return value.strip()[:_ID_CHARACTERS]
     metadata = [found for name in ("metadata", "litellm_metadata") if isinstance(found := body.get(name), Mapping)]
     for place in (body, *metadata):
@@ -233,13 +245,16 @@ def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:
     needs |= {"parallel_tools"} if body.get("parallel_tool_calls") is True and "tools" in needs else set()
     formats = [body.get("response_format"), body.get("output_format"), _inside(body, "text"), _inside(body, "output_config")]
     for given in formats:
-        if isinstance(given, Mapping) and given.get("type") == "json_schema":
+        if isinstance(given, Mapping) and (given.get("type") == "json_schema" or given.get("schema")):
             needs.add("json_schema")
-    reasoning = body.get("reasoning")
-    effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
-    thinking = body.get("thinking")
-    kind = thinking.get("type") if isinstance(thinking, Mapping) else None
-    if any(value not in _OFF for value in (body.get("reasoning_effort"), effort, kind)):
+    if body.get("guided_json") or hasattr(body.get("response_format"), "model_json_schema"):  # a class, as SDKs take it
+        needs.add("json_schema")
+    asked = [body.get("reasoning_effort"), body.get("enable_thinking")]
+    for place, names in (("reasoning", ("effort", "enabled", "max_tokens")), ("thinking", ("type",)),
+                         ("chat_template_kwargs", ("enable_thinking", "thinking"))):  # fmt: skip
+        given = body.get(place)
+        asked += [given.get(name) for name in names] if isinstance(given, Mapping) else []
+    if any(value not in _OFF for value in asked):
         needs.add("reasoning")
     if isinstance(body.get("modalities"), list) and "audio" in body["modalities"]:
         needs.add("audio")
@@ -259,7 +274,8 @@ def _turn_tokens(turn: Turn) -> float:
 def _other_tokens(body: Mapping[str, Any]) -> float:
     """Return the tokens of what stands beside the turns, and of the expected answer."""
     total = 0.0
-    for name in ("system", "instructions", "tools", "functions", "response_format", "text", "output_format"):
+    for name in ("system", "instructions", "tools", "functions", "response_format", "text", "output_format", "output_config",
+                 "documents", "prediction"):  # fmt: skip
         value = body.get(name)
         if value:
             total += estimate_tokens(value if isinstance(value, str) else plain_json(value))

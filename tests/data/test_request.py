@@ -17,6 +17,7 @@ from auto_router.data.images import image_bytes
 from auto_router.data.request import ALIASES, Request, read_request, session_of
 from auto_router.data.tokens import estimate_image_tokens, estimate_tokens
 from auto_router.errors import DataError
+from tests.data.request_kinds import KINDS
 from tests.fakes import BLACK, say
 from tests.serve.request_cases import CASES, LOOP_BEGIN, RequestCase, call, reminder, result, text, user
 
@@ -28,14 +29,16 @@ def image(url: str, **more: Any) -> dict[str, Any]:
 TURNS = [say("system", "Be brief."), say("user", "Say cat."), say("assistant", "Katze"), user(text("And dog?"), image(BLACK))]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *KINDS], ids=lambda case: case.name)
 def test_requests_as_apps_and_agents_send_them(case: RequestCase) -> None:
-    read = read_request(case.body)
+    read = read_request(case.body, case.headers)
     assert read.demands == case.needs
     assert case.prompt is None or read.text == case.prompt
+    assert case.context is None or read.context == case.context
     assert (len(read.images), read.unseen_images) == (case.images, case.unseen)
     assert [len(image_bytes(one)) > 60 for one in read.images] == [True] * case.images
-    assert read.tokens >= case.tokens
+    assert case.tokens <= read.tokens <= case.most_tokens
+    assert (read.session, read.keeps_maker) == (case.session, case.is_bound)
 
 
 def test_a_tool_loop_keeps_the_request_that_began_it() -> None:
@@ -144,7 +147,12 @@ def test_serving_and_stage_1_read_a_conversation_alike(tmp_path: Path) -> None:
         ("<system-reminder>x</system-reminder>", ""), ("<system-reminder>x", "<system-reminder>x"),
         ("<ide_selection>x</ide_selection>\nfix it", "fix it"),
         ("<userInfo>mac</userInfo><userRequest>go</userRequest>", "go"),
-        ("<environment_details>\n<b>x</b>\n</environment_details>go", "go"), ("<task>a</task><tool-x>b</tool-x>", "a"),
+        ("<environment_details>\n<b>x</b>\n</environment_details>go", "go"),
+        ("<task>a</task><tool-result>b</tool-result>", "a"),
+        ("<open_files>a.py</open_files>\ngo", "go"),
+        ("<context-menu>x</context-menu> is empty", "<context-menu>x</context-menu> is empty"),
+        ("<task>go</task>\n# task_progress List\n<environment_details>x</environment_details>", "go"),
+        ("<tool_call_result name='a'>x</tool_call_result>", ""), ("<SYSTEM_REMINDER>x</SYSTEM_REMINDER>go", "go"),
         ("[Request interrupted by user]", ""), ("<user_query>hi</user_query><rules>x</rules>", "hi"),
         ("<local-command-stdout>ok</local-command-stdout>", ""), ("[1, 2] sorted?", "[1, 2] sorted?"),
     ],
@@ -154,7 +162,15 @@ def test_what_a_program_put_into_a_message_is_not_the_persons(text: str, person:
 
 
 def test_a_megabyte_of_marks_is_read_in_bounded_time() -> None:
-    for hostile in ("<a-system>" * 100_000, "<system-reminder>" * 60_000, "</tool-x>" * 100_000, "[" * 10**6, "<" * 10**6):
+    for hostile in (
+        "<a-system>" * 100_000,
+        "<system-reminder>" * 60_000,
+        "</tool-result>" * 100_000,
+        "<task>" * 100_000,
+        "# Context from my IDE setup:" + " \n" * 300_000,
+        "[" * 10**6,
+        "<" * 10**6,
+    ):
         assert isinstance(person_text(hostile), str)
 
 

@@ -22,6 +22,7 @@ from auto_router.errors import ConfigError, DataError
 from auto_router.learn.novelty import fit_novelty
 from auto_router.route.router import ModelRouter
 from auto_router.route.sessions import PASSWORD, MemorySessions, RedisSessions
+from tests.data.request_kinds import KINDS
 from tests.fakes import BLACK, NAMES, LetterEncoder, network, say
 from tests.serve.request_cases import CASES, RequestCase
 from tests.servers import free_port
@@ -52,6 +53,25 @@ def test_what_a_request_needs_decides_who_may_take_it(tmp_path: Path, case: Requ
         assert made.reason == "no_model_fits"
     if case.tokens > 1000:
         assert "small" not in made.ranking
+
+
+def test_requests_of_every_kind_are_decided(tmp_path: Path) -> None:
+    router = opened(tmp_path)
+    for case in KINDS:
+        made = router.decide(request=read_request(case.body, case.headers))
+        able = [name for name in NAMES if not FACTS[name].count_missing(case.needs)]
+        assert made.model in able or (not able and made.reason == "no_model_fits"), case.name
+        assert case.tokens < 1000 or "small" not in made.ranking or not able, case.name
+
+
+def test_what_a_provider_keeps_stays_with_it(tmp_path: Path) -> None:
+    router = opened(tmp_path, session_policy="none")
+    assert router.decide(input="apples?", conversation="conv_1").model == "mid"
+    kept = router.decide(input="bananas?", conversation={"id": "conv_1"})
+    assert (kept.model, kept.session, kept.ranking) == ("mid", "pinned", ("mid",))
+    output = {"type": "function_call_output", "call_id": "c", "output": "42"}
+    assert router.decide(input=[output], conversation="conv_1").model == "mid", "though it takes no tools"
+    assert router.decide(input="bananas?", conversation="conv_2").model == "big"
 
 
 def test_messages_and_what_belongs_to_them_are_taken_as_they_are(tmp_path: Path) -> None:

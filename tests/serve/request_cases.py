@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # 1 by 1, PNG
@@ -22,6 +22,12 @@ class RequestCase:
     unseen: int = 0
     tokens: int = 0
     """It has this many at least."""
+    most_tokens: int = 10**9
+    context: str | None = None
+    session: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    is_bound: bool = False
+    """Only the model that made a part of it can read that."""
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""Session policies on chats of labelled questions: are the models of ``adaptive`` as often right, and what do they cost?
+
+``growing_chats.py`` prints this beside its own chats, whose answers nobody has judged: there "right" is the router's own P, and
+the policy that takes the largest of noisy numbers at every turn looks better than it is. Here each turn has a label. A chat is
+three stretches of three held-out questions; those of a stretch are of one task, and the task changes between them. Replies are
+the reference answers. The groups of these questions are none that the router was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conversations import Held, encode, hold_out
+
+from auto_router.arrays import Array, Bools, Floats, Ints
+from auto_router.artifacts import Artifact
+from auto_router.assess.metrics import interval
+from auto_router.data.conversation import conversation_input, turns_of
+from auto_router.data.dataset import Dataset, Prediction
+from auto_router.data.pool import ModelFacts
+from auto_router.data.request import Request, read_request
+from auto_router.decide.eligibility import eligible_rows, outcomes_of
+from auto_router.decide.policy import Policies, choose_each
+from auto_router.decide.session import Session, SessionRule, SessionTurn, pack_subject
+from auto_router.decide.settings import ADAPTIVE, SESSION_POLICIES, RouterSettings
+
+SETS, SEEDS = ("llmrouter14", "combined5"), (0, 1, 2)
+STRETCHES, QUESTIONS = 3, 3
+LENGTH = STRETCHES * QUESTIONS
+MAX_CHATS = 80
+TURN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """Chats of ``LENGTH`` turns, one behind the other, and what the router says of every turn."""
+
+    data: Dataset
+    requests: list[Request]
+    features: Array
+    prediction: Prediction
+    eligible: Bools
+    held: Held
+
+    @property
+    def count(self) -> int:
+        return len(self.requests) // LENGTH
+
+
+def draw_chats(sources: Sequence[str], seed: int) -> Ints:
+    """Return the rows of chats, ``[C, LENGTH]``, each row once at most."""
+    rng = np.random.default_rng(seed)
+    left = {source: rng.permutation(np.flatnonzero(np.array(sources) == source)).tolist() for source in sorted(set(sources))}
+    chats: list[list[int]] = []
+    while len(chats) < MAX_CHATS:
+        full = [source for source, rows in left.items() if len(rows) >= QUESTIONS]
+        if len(full) < STRETCHES:
+            break
+        tasks = rng.choice(full, STRETCHES, replace=False).tolist()
+        chats.append([left[task].pop() for task in tasks for _ in range(QUESTIONS)])
+    return np.array(chats, dtype=np.int64).reshape(-1, LENGTH)
+
+
+def make_chats(folder: Path, seed: int) -> Chats:
+    """Return chats of the test questions of a set without images."""
+    held = hold_out(folder, seed, 10**9)
+    texts = np.flatnonzero([not record.images for record in held.data.records])
+    data = held.data.take(texts)
+    drawn = draw_chats([str(record.source) for record in data.records], seed)
+    requests, inputs = [], []
+    for chat, rows in enumerate(drawn.tolist()):
+        messages: list[dict[str, str]] = []
+        for row in rows:
+            record = data.records[row]
+            messages = [*messages, {"role": "user", "content": record.prompt}]
+            requests.append(read_request({"messages": messages, "session_id": f"{seed} {chat}"}))
+            inputs.append(conversation_input(turns_of(messages)))
+            messages = [*messages, {"role": "assistant", "content": record.answer or "Done."}]
+    data = data.take(drawn.ravel())
+    features = encode(data, inputs)
+    texts_of = [request.text for request in requests]
+    prediction = held.artifact.predict(features, texts_of, [request.history_tokens for request in requests])
+    return Chats(data, requests, features, prediction, eligible_rows(data), held)
+
+
+def choose_models(chats: Chats, facts: Mapping[str, ModelFacts], policy: str, point: str) -> Ints:
+    """Return the models that answer the turns, ``[C, LENGTH]``."""
+    artifact = chats.held.artifact
+    rule = SessionRule(artifact.model_names, facts, policy)
+    in_force = Policies(artifact.model_names, artifact.operating_points, RouterSettings()).at(point)
+    text_dim = artifact.layout.text_dim
+    sessions: list[Session | None] = [None] * chats.count
+    chosen = np.zeros((chats.count, LENGTH), dtype=np.int64)
+    for turn in range(LENGTH):
+        rows = np.arange(turn, len(chats.requests), LENGTH)
+        prediction = chats.prediction.take(rows)
+        places = []
+        for row, before in zip(rows.tolist(), sessions, strict=True):
+            request = chats.requests[row]
+            subject = pack_subject(chats.features[row, :text_dim])
+            now = Session("", request.digest, request.tokens, turn * TURN_SECONDS, subject)
+            places.append(SessionTurn(request, before, now))
+        choices = choose_each([in_force] * len(rows), prediction, chats.eligible[rows])
+        choices, _ = rule.keep_models(choices, prediction, [in_force] * len(rows), places)
+        chosen[:, turn] = choices.chosen
+        sessions = [
+            Session(artifact.model_names[model], place.now.request, place.now.tokens, place.now.at, place.now.subject)
+            for model, place in zip(chosen[:, turn], places, strict=True)
+        ]
+    return chosen
+
+
+def cost_chats(chats: Chats, chosen: Ints, facts: Mapping[str, ModelFacts], beside: float, reply: float) -> float:
+    """Return USD of a turn: what a model's provider was sent before comes from its cache."""
+    names, total = chats.held.artifact.model_names, 0.0
+    for chat in range(chats.count):
+        cached: dict[int, float] = {}
+        for turn, model in enumerate(chosen[chat].tolist()):
+            tokens = chats.requests[chat * LENGTH + turn].tokens + beside + reply * turn
+            known, prices = min(cached.get(model, 0.0), tokens), facts[names[model]]
+            total += known * (prices.cached_input_usd_per_mtok or 0.0) + (tokens - known) * (prices.input_usd_per_mtok or 0.0)
+            total += reply * (prices.output_usd_per_mtok or 0.0)
+            cached[model] = tokens
+    return total / 1e6 / max(chosen.size, 1)
+
+
+Prices = Callable[[Artifact], Mapping[str, Mapping[str, ModelFacts]]]
+
+
+def compare_labelled(
+    folder: Path, seeds: Sequence[int], points: Sequence[str], prices: Prices, beside: float, reply: float
+) -> list[dict[str, Any]]:
+    """Return a line for every price set, operating point and policy, over all seeds.
+
+    ``right`` is the share of right answers; ``difference`` that of ``adaptive`` less this policy's, ``low`` to ``high`` its
+    paired interval, by chats. ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task.
+    """
+    parts: dict[tuple[str, str, str], list[tuple[Floats, Floats, float]]] = {}
+    for seed in seeds:
+        chats = make_chats(folder, seed)
+        labels = outcomes_of(chats.data.labels, chats.eligible).reshape(chats.count, LENGTH, -1)
+        for (name, facts), point, policy in product(prices(chats.held.artifact).items(), points, SESSION_POLICIES):
+            chosen = choose_models(chats, facts, policy, point)
+            right = np.take_along_axis(labels, chosen[..., None], axis=2)[..., 0]
+            usd = cost_chats(chats, chosen, facts, beside, reply)
+            parts.setdefault((name, point, policy), []).append((right, chosen[:, 1:] != chosen[:, :-1], usd))
+    lines = []
+    begins = np.arange(1, LENGTH) % QUESTIONS == 0
+    for (name, point, policy), some in parts.items():
+        right, changed = (np.concatenate([part[i] for part in some]) for i in (0, 1))
+        differences = np.concatenate([part[0] for part in parts[name, point, ADAPTIVE]]) - right
+        low, high = interval(differences.mean(axis=1), np.arange(len(right)), 0)
+        lines.append({
+            "set": folder.name, "prices": name, "point": point, "policy": policy, "right": float(right.mean()),
+            "difference": float(differences.mean()), "low": low, "high": high, "changes": float(changed[:, ~begins].mean()),
+            "tasks": float(changed[:, begins].mean()), "USD/1000 turns": 1000 * float(np.mean([part[2] for part in some])),
+        })  # fmt: skip
+    return lines
+
+
+def labelled_misses(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Return where another policy is right more often than ``adaptive``, or as often at a lower cost."""
+    kept = {(line["set"], line["prices"], line["point"]): line for line in lines if line["policy"] == ADAPTIVE}
+    found = []
+    for line in lines:
+        adaptive = kept[line["set"], line["prices"], line["point"]]
+        where = f"{line['set']}, {line['prices']}, {line['point']}: {line['policy']}"
+        if line["high"] < 0:
+            found.append(f"{where} is right more often by {-100 * line['difference']:.2f} points")
+        if line["USD/1000 turns"] < adaptive["USD/1000 turns"] and line["low"] <= 0:
+            found.append(f"{where} costs less and is right as often")
+    return found
