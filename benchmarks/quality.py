@@ -1,7 +1,7 @@
 """Is the default router better than simple ones, and does each operating point keep its promise? On recorded data.
 
     python benchmarks/quality.py [--sets combined5 llmrouter14] [--seeds 20 21 22 23 24] [--sizes 100 300 1000 0]
-                                 [--methods ...] [--json FILE] [--check]
+                                 [--methods ...] [--json FILE] [--cache FOLDER] [--check]
 
 Every method sees the same training rows and is scored on the same test rows: 20 % of the groups, of ``routerdc_split`` its own
 test rows in and out of distribution. Of the training rows ``--sizes`` are drawn by the seed (0: all). Measured is what is
@@ -13,7 +13,8 @@ the paired difference in accuracy points with a 95 % t-interval over seeds (spli
 costs per prompt or prices are known: AIQ, and QNC, the least share of best single's cost that buys its accuracy on the test
 curve (1 where none does), for all methods alike. Of each operating point: in how many draws its promise held on the test
 rows (``quality``, ``balanced``: best single's accuracy; ``economy``: 97 % of it), and the worst draw, in points from what is
-promised. Embeddings are cached outside the project.
+promised. Embeddings are cached outside the project. With ``--cache`` a run that was stopped goes on where it was, and one can
+be made in parts (``--sets``, ``--seeds``, ``--sizes``, ``--methods``); give other code another folder.
 
     python benchmarks/quality.py --methods --seeds $(seq 20 31)    # promises only, over more draws
     python benchmarks/quality.py --methods "plain MLP" --flip 0.2   # a fifth of the training labels turned round
@@ -27,10 +28,12 @@ a baseline, or closes less of the gap than it did; or where less than 0.5 % or m
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -165,37 +168,65 @@ def draw(data: DataSet, seed: int, size: int) -> tuple[Ints, Ints]:
     return np.sort(order[:size]) if size else train, test
 
 
+@dataclass(frozen=True)
+class Split:
+    """One draw of a data set: what every method learns from and is scored on."""
+
+    data: DataSet
+    seed: int
+    train: Ints
+    test: Ints
+    labels: Floats
+    """Of the training rows, a share of them turned round where that was asked for."""
+
+    @cached_property
+    def expected(self) -> Floats | None:
+        """What the test rows' answers are expected to cost: every method is given the same."""
+        return foreseen(self.data, self.train, self.test)
+
+    def measure(self, method: str) -> dict[str, Any]:
+        """Return one method's figures."""
+        data, test, expected, start = self.data, self.test, self.expected, time.perf_counter()
+        y, best, costs = data.y[test], best_single_model(self.labels), None if data.costs is None else data.costs[test]
+        figures: dict[str, Any] = {}
+        if method == DEFAULT:
+            router = default_router(data, self.train, self.labels, self.seed)
+            p, plain = router.predict(data.rows[test]), data.plain[test]
+            decided = {name: router.decide(name, p, plain, expected) for name in router.points}
+            chosen = decided["accuracy"]
+            figures |= router.figures
+            figures["floor"] = ece_floor(p, self.seed)
+            figures["unfamiliar"] = float((router.novelty.novelty(plain) > 1).mean())
+            figures["highest P"] = mean_of(take_chosen(y, p.argmax(axis=1)))
+            figures["points"] = {name: promised(name, rows, y, costs, best) for name, rows in decided.items()}
+            figures["served"] = default_point(router.points)
+        else:
+            groups = np.unique(data.groups[self.train], return_inverse=True)[1]
+            p = BASELINES[method](data.plain[self.train], self.labels, groups, self.seed)(data.plain[test])
+            chosen = choose(p).chosen
+        figures |= measured(p, chosen, y, best, data.names, costs, expected)
+        return figures | {"fit s": time.perf_counter() - start}
+
+
 def compare(
-    data: DataSet, seeds: Sequence[int], methods: Sequence[str], size: int = 0, flip: float = 0.0
+    data: DataSet, seeds: Sequence[int], methods: Sequence[str], size: int = 0, flip: float = 0.0, cache: Path | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return ``{method: [figures of each seed]}`` on one data set; ``flip`` is the share of wrong training labels."""
+    """Return ``{method: [figures of each seed]}`` on one data set; ``flip`` is the share of wrong training labels.
+
+    What ``cache`` holds already is read, and what is measured is kept there.
+    """
     found: dict[str, list[dict[str, Any]]] = {method: [] for method in (DEFAULT, *methods)}
     for seed in seeds:
         train, test = draw(data, seed, size)
-        labels, y = flipped(data.y[train], flip, seed), data.y[test]
-        best = best_single_model(labels)
-        costs, expected = None if data.costs is None else data.costs[test], foreseen(data, train, test)
+        split = Split(data, seed, train, test, flipped(data.y[train], flip, seed))
         for method, results in found.items():
-            start = time.perf_counter()
-            figures: dict[str, Any] = {}
-            if method == DEFAULT:
-                router = default_router(data, train, labels, seed)
-                p, plain = router.predict(data.rows[test]), data.plain[test]
-                decided = {name: router.decide(name, p, plain, expected) for name in router.points}
-                chosen = decided["accuracy"]
-                figures |= router.figures
-                figures["floor"] = ece_floor(p, seed)
-                figures["unfamiliar"] = float((router.novelty.novelty(plain) > 1).mean())
-                figures["highest P"] = mean_of(take_chosen(y, p.argmax(axis=1)))
-                figures["points"] = {name: promised(name, rows, y, costs, best) for name, rows in decided.items()}
-                figures["served"] = default_point(router.points)
-            else:
-                groups = np.unique(data.groups[train], return_inverse=True)[1]
-                p = BASELINES[method](data.plain[train], labels, groups, seed)(data.plain[test])
-                chosen = choose(p).chosen
-            figures |= measured(p, chosen, y, best, data.names, costs, expected)
-            figures["fit s"] = time.perf_counter() - start
-            results.append(figures)
+            stored = None if cache is None else cache / f"{method.replace(' ', '-')}-{size}-{flip:g}-{seed}.json"
+            if stored is not None and stored.exists():
+                results.append(json.loads(stored.read_text(encoding="utf-8")))
+                continue
+            results.append(split.measure(method))
+            if stored is not None:
+                write_json(stored, results[-1])
     return found
 
 
@@ -284,15 +315,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="*", choices=BASELINES, default=[m for m in BASELINES if m != EXTRA])
     parser.add_argument("--flip", type=float, default=0.0, help="share of the training labels that are turned round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every seed")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep each draw's figures, to go on after a stop")
     parser.add_argument("--check", action="store_true", help="exit 1 where a target falls short")
     arguments = parser.parse_args(argv)
     every: dict[str, dict[int, dict[str, list[dict[str, Any]]]]] = {}
     short = []
     for name in arguments.sets:
         data, every[name] = DataSet.load(arguments.data / name), {}
+        folder = None if arguments.cache is None else arguments.cache / name
         for size in arguments.sizes:
             methods = [method for method in arguments.methods if not size or method in FAST]
-            every[name][size] = compare(data, arguments.seeds, methods, size, arguments.flip)
+            every[name][size] = compare(data, arguments.seeds, methods, size, arguments.flip, folder)
             short += show(name, size, every[name][size])
     short += keep_promises(every)
     if arguments.json:

@@ -58,7 +58,7 @@ CUT = 100  # characters of a prompt that is encoded
 
 def default_artifact(folder: Path) -> Path:
     """Return the default router of combined5, trained where it is not in the cache."""
-    path = cache_folder() / "benchmarks" / "combined5-router-v8.pth"
+    path = cache_folder() / "benchmarks" / "combined5-router-v9.pth"
     if not path.exists():
         data = DataSet.load(folder)
         x, y = data.rows.astype(np.float32), data.y.astype(np.float32)

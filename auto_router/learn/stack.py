@@ -140,11 +140,17 @@ class Trees:
 
     def __call__(self, points: Array) -> Array:
         """Return the sum of the values of the leaves that points ``[N, dim]`` come to, ``[N, M]``."""
-        rows = np.arange(len(points))[:, None]
+        if len(points) == 1:  # in half the time
+            point, node = points[0], self.roots
+            for _ in range(self.depth):
+                node = self.onward[2 * node + (point[self.feature[node]] <= self.cut[node])]
+            return np.asarray(self.values[node].sum(axis=0, keepdims=True))
+        flat, starts = points.ravel(), self.dim * np.arange(len(points))[:, None]
         node = np.broadcast_to(self.roots, (len(points), len(self.roots)))
         for _ in range(self.depth):
-            node = self.onward[2 * node + (points[rows, self.feature[node]] <= self.cut[node])]
-        return np.asarray(self.values[node].sum(axis=1))
+            below = flat.take(starts + self.feature.take(node)) <= self.cut.take(node)
+            node = self.onward.take(2 * node + below)
+        return np.asarray(self.values.take(node, axis=0).sum(axis=1))
 
     def check(self) -> None:
         """Raise ConfigError unless the tables are trees: every node has one parent or is a root, and every path ends."""

@@ -404,6 +404,7 @@ def test_small_tables_are_followed() -> None:
     trees = small_trees()
     trees.check()
     assert trees(points).tolist() == [[2 + 6, 3 + 7], [2 + 6, 3 + 7], [4 + 6, 5 + 7]]
+    assert [trees(point[None]).tolist()[0] for point in points] == trees(points).tolist(), "one row has a way of its own"
 
 
 def put(name: str, place: int, value: float) -> Callable[[Tables], None]:
