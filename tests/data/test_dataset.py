@@ -31,7 +31,7 @@ def records() -> list[Record]:
             {"m": i % 2, "n": None},
             model_costs={"m": 0.5 * i},
             model_latencies={"n": 0.25 * i},
-        )  # fmt: skip
+        )
         for i in range(ROWS)
     ]
 
