@@ -244,11 +244,14 @@ def _costs(test: TestSet, best_single: int, accuracy: float) -> dict[str, Any]:
 def measure_latencies(test: TestSet, operating_points: Mapping[str, Ints]) -> dict[str, Any] | None:
     """Return what the recorded answers took: of each model, the served decisions and each point; None where none is known.
 
-    ``median`` and ``p95`` in seconds, of ``known`` answers. What a router takes to decide is not in them.
+    ``median`` and ``p95`` in seconds, of ``known`` answers; a model's ``accuracy`` counts what it may not take as wrong. What a
+    router takes to decide is not in them.
     """
     if test.latencies is None or np.isnan(test.latencies).all():
         return None
-    models = {name: _seconds(test.latencies[:, j]) for j, name in enumerate(test.names)}
+    models = {
+        name: _seconds(test.latencies[:, j]) | {"accuracy": mean_of(test.outcomes[:, j])} for j, name in enumerate(test.names)
+    }
     points = {name: _seconds(test.latency(chosen)) for name, chosen in operating_points.items()}
     return {"router": _seconds(test.latency(test.chosen)), "models": models, "operating_points": points}
 

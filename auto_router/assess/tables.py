@@ -171,7 +171,7 @@ def latency_rows(metrics: MetricTable) -> list[list[str]]:
     for name, point in metrics["operating_points"].items():
         rows.append((f"operating point {name}", found["operating_points"][name], point["accuracy"], point["cost"]))
     for name, model in metrics["per_model"].items():
-        rows.append((name, found["models"][name], model["positive_rate"], model["mean_cost"]))
+        rows.append((name, found["models"][name], found["models"][name]["accuracy"], model["mean_cost"]))
     return [
         [name, _seconds(took["median"]), _seconds(took["p95"]), f"{took['known']:,}", format_number(accuracy),
          format_usd(None if cost is None else 1000 * cost)]
