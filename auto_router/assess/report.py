@@ -44,7 +44,7 @@ from auto_router.assess.rewordings import (
     measure_rewordings,
     rewording_rows,
 )
-from auto_router.assess.tables import DASH, LATENCY_HEADERS, format_number, format_percent, format_signed, latency_rows
+from auto_router.assess.tables import DASH, format_number, format_percent, format_signed
 from auto_router.assess.test_set import TestSet
 from auto_router.assess.worth import describe_worth, policy_in_force, suggest_next
 from auto_router.data.dataset import Dataset, load_dataset
@@ -63,6 +63,7 @@ FORMS = {
     "signed": format_signed,
     "percent": format_percent,
     "points": lambda value: f"{100 * value:+.1f}",
+    "seconds": lambda value: f"{value:.2f}",
     "count": lambda value: f"{value:,}",
     "per_1000": lambda value: f"{1000 * value:.4g}",
 }
@@ -169,7 +170,6 @@ def _render(
         data=data | {"charts": items},
         worth=describe_worth(artifact),
         next_steps=[*([] if curve is None else map(_sentence, curve_advice(curve))), *suggest_next(artifact)],
-        latency={"headers": LATENCY_HEADERS, "rows": latency_rows(metrics)},
         curve=curve and {"headers": CURVE_HEADERS, "rows": curve_rows(curve), "says": _sentence(curve_advice(curve)[0])},
         rewordings=rewordings
         and {"headers": REWORDING_HEADERS, "rows": rewording_rows(rewordings), "says": describe_rewordings(rewordings)},
