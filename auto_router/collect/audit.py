@@ -55,7 +55,8 @@ AUDIT_PAGE = """<!doctype html>
 {% for image in case.images %}<img alt="image of the prompt" src="{{ image }}">{% endfor %}
 <div class="pair">{% if case.question.references or not case.outcome.against %}<div><h3>Reference</h3>
 <pre tabindex="0">{{ case.question.references|join("\n") }}</pre></div>{% else %}<div>
-<h3>What it was held against: an answer of a model, which may be wrong</h3><pre tabindex="0">{{ case.outcome.against }}</pre></div>{% endif %}
+<h3>What it was held against: an answer of a model, which may be wrong</h3>
+<pre tabindex="0">{{ case.outcome.against }}</pre></div>{% endif %}
 <div><h3>Answer</h3><pre tabindex="0">{{ case.text }}</pre></div></div>
 <details><summary>Verdict</summary><p>
 {%- if case.outcome.verdict.score is none %}none: {{ case.outcome.verdict.reason }}
