@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 # Modules are compiled when they are first imported (see "install"), which must be kept: else every process does it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: docs wheel-check setup-docs setup setup-nat setup-litellm setup-frameworks setup-keys setup-ray setup-supply audit sbom demo notebooks check \
+.PHONY: docs site-check wheel-check setup-docs setup setup-nat setup-litellm setup-frameworks setup-keys setup-ray setup-supply audit sbom demo notebooks check \
 	test test-pipeline test-serving test-nat test-litellm test-ray clean
 
 # $(call install,ENVIRONMENT,ARGUMENTS): make the environment if there is none, and install into it. A recent pip resolves in
@@ -49,6 +49,10 @@ docs: setup setup-docs
 	$(PY) scripts/build_docs.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
+# axe-core on every page of the site and on the demo's report, as on a desktop and on a phone. Needs Chromium.
+site-check: docs router_artifacts/nn_router.pth
+	$(PY) scripts/check_site.py build/site router_artifacts/report.html
+
 # Known flaws of the pinned packages, from PyPI's database: needs the net, fails where a package is unknown there. Part of no
 # test. And for a release: all that each environment holds, with versions and licences (CycloneDX), in build/.
 setup-supply: .venv-supply/.ready
@@ -67,8 +71,12 @@ notebooks: setup
 demo: $(VENV)/.pipeline
 	$(PY) examples/quickstart/demo.py
 
-# The wheel in clean environments of every Python that is here; PYTHONS="python3.11 python3.13" names others.
-wheel-check: setup
+router_artifacts/nn_router.pth:
+	$(MAKE) demo
+
+# The wheel in clean environments of every Python that is here; PYTHONS="python3.11 python3.13" names others. It routes with the
+# router that is there, else with the demo's.
+wheel-check: setup router_artifacts/nn_router.pth
 	$(PY) scripts/try_wheel.py $(if $(PYTHONS),--python $(PYTHONS))
 
 check: setup

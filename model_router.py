@@ -89,7 +89,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threshold", action="append", default=[], metavar="MODEL=P", help="least P(correct) of a model")
     parser.add_argument("--cost", action="append", default=[], metavar="MODEL=COST", help="cost of a model, any unit")
     parser.add_argument(
-        "--operating-point", metavar="NAME", help="accuracy, quality, balanced or economy (default: the artifact's)"
+        "--operating-point", metavar="NAME", help="accuracy, quality, balanced, economy or latency (default: the artifact's)"
     )
     parser.add_argument("--fallback", metavar="MODEL", help="model to choose where none qualifies")
     parser.add_argument("--device", help="cuda or cpu (default: cuda where there is a GPU)")

@@ -29,7 +29,7 @@ from auto_router.data.dataset import load_dataset
 from auto_router.data.model_means import CONFIDENCE_95
 from auto_router.data.pool import ModelFacts, Pool, load_pool
 from auto_router.data.splits import group_folds
-from auto_router.decide.operating_points import OperatingPoint, clustered_mean
+from auto_router.decide.operating_points import COST, OperatingPoint, clustered_mean, usual_latencies
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import replace_together
 from auto_router.learn.stack import StackNetwork
@@ -49,6 +49,7 @@ def add_model(
     groups: Ints,
     facts: ModelFacts | None = None,
     cost: float | None = None,
+    latency: float | None = None,
 ) -> Artifact:
     """Return the router with ``name`` as its last model.
 
@@ -60,6 +61,7 @@ def add_model(
         groups: ``[N]``.
         facts: what the pool says of it.
         cost: its mean cost, in the unit of the operating points' costs; None: unknown, taken for the highest.
+        latency: its median latency in seconds; None: unknown, taken for the highest.
 
     Raises:
         ConfigError: the name is taken, or the network is not the default one.
@@ -84,7 +86,9 @@ def add_model(
         model_names=(*artifact.model_names, name),
         calibration=replace(artifact.calibration, knots=knots),
         operating_points={
-            point: _with_cost(_guard(settings, name, artifact, inputs, labels, groups), name, cost)
+            point: _with_cost(
+                _guard(settings, name, artifact, inputs, labels, groups), name, cost if settings.weighs == COST else latency
+            )
             for point, settings in artifact.operating_points.items()
         },
         facts={**artifact.facts, **({} if facts is None else {name: facts})},
@@ -333,10 +337,12 @@ def _add(artifact: Artifact, name: str, npy: Path, json_path: Path, pool: Path |
     if encoder_digest(data.encoder) != encoder_digest(artifact.encoder):
         raise DataError(f"{npy} were made by another encoder than this router's; make them with the same one")
     labels, cost = data.labels[:, 0], None if data.costs is None else float(np.nanmean(data.costs))
+    (latency,) = usual_latencies(data.latencies, 1).tolist()
     facts, lines = settle_facts([data], stated)
     for line in lines:
         print(f"note: {line}")
-    found = add_model(artifact, name, data.features, labels, data.groups, facts.get(name), cost)
+    seconds = None if np.isnan(latency) else latency
+    found = add_model(artifact, name, data.features, labels, data.groups, facts.get(name), cost, seconds)
     guarded = {point for point, settings in found.operating_points.items() if settings.default == name}
     print(f"{name}: {int((~np.isnan(labels)).sum())} labels, {np.nanmean(labels):.1%} right, cost {cost}")
     if guarded:

@@ -32,7 +32,7 @@ from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.records import Record
 from auto_router.data.splits import group_folds, split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
-from auto_router.decide.operating_points import fit_operating_points
+from auto_router.decide.operating_points import MIN_LATENCIES, fit_operating_points, usual_latencies
 from auto_router.decide.policy import Policies
 from auto_router.decide.rule import choose
 from auto_router.decide.settings import RouterSettings
@@ -244,13 +244,13 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     cost_model, expected = (None, None) if costs is None else costs
     points = fit_operating_points(
         probabilities, outcomes_of(fitted.targets, eligible), used.costs, used.groups, names, eligible, expected,
-        distances[fitted.rows] > 1,
+        distances[fitted.rows] > 1, used.latencies,
     )  # fmt: skip
     if used.costs is not None and expected is not None:
         share = explained_variance(used.costs, expected)
         print(f"expected costs by prompt: {share:.0%} of their variance within models, out of fold")
     print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(points)}")
-    for line in explain_costs(used):
+    for line in [*explain_costs(used), *explain_latencies(used)]:
         print(line)
     reference = {
         "probability": dict(zip(names, probabilities.mean(axis=0).tolist(), strict=True)),
@@ -278,6 +278,16 @@ def explain_costs(data: Dataset) -> list[str]:
         return [f"quality, balanced and economy are not fitted: they need the cost of every model, and none is known of "
                 f"{missing}; give model_costs in the records, or prices in a pool file"]  # fmt: skip
     return [] if np.nanmax(costs) > 0 else ["every model costs 0: there is nothing to save"]
+
+
+def explain_latencies(data: Dataset) -> list[str]:
+    """Return a line where latencies are known of some models and not of all, so that none can be traded."""
+    unknown = [name for name, median in zip(data.names, usual_latencies(data.latencies, len(data.names)), strict=True)
+               if np.isnan(median)]  # fmt: skip
+    if data.latencies is None or not unknown:
+        return []
+    return [f"latency is not fitted: it needs {MIN_LATENCIES} latencies of every model, and fewer are known of "
+            f"{', '.join(unknown)}"]  # fmt: skip
 
 
 def assess_router(

@@ -40,6 +40,7 @@ tops = {file.parts[0] for file in files("auto-router")}
 print(*sorted(top for top in tops if top != ".." and not top.endswith(".dist-info")))
 """
 IS_TYPED = "import auto_router, pathlib; print(pathlib.Path(auto_router.__file__).with_name('py.typed').is_file())"
+MODEL_NAMES = "from auto_router import ModelRouter; print(*ModelRouter('nn_router.pth').model_names, sep='\\n')"
 HAS_TORCH = "import importlib.util; print(importlib.util.find_spec('torch') is not None)"
 
 
@@ -86,12 +87,13 @@ def try_wheel(wheel: Path, python: str, artifacts: Path, folder: Path) -> dict[s
     command = str(environment / "bin" / "auto-router")
     help_text, checked = run([command, "--help"], used), run([inside, "-m", "pip", "check"], used)
     decided = run([command, "route", PROMPT, "--router", "nn_router.pth", "--quiet"], used)
-    tops, typed, torch = (run([inside, "-c", code], used) for code in (TOP_NAMES, IS_TYPED, HAS_TORCH))
+    codes = (TOP_NAMES, IS_TYPED, HAS_TORCH, MODEL_NAMES)
+    tops, typed, torch, known = (run([inside, "-c", code], used) for code in codes)
     size = megabytes(environment)
     seconds = min(float(run([inside, "-c", TIME_IMPORT], used)) for _ in range(IMPORTS))
     return {
         "auto-router --help": (help_text.splitlines()[0], help_text.startswith("usage: auto-router")),
-        "auto-router route": (decided.splitlines()[0] if decided else "nothing", bool(decided)),
+        "auto-router route": (decided or "nothing", decided in known.splitlines()),
         "pip check": (checked, checked.startswith("No broken requirements")),
         "top-level names": (tops, tops == "auto_router"),
         "py.typed": (typed, typed == "True"),

@@ -65,7 +65,8 @@ def make_record(i: int) -> Record:
     image = base64.b64encode(png((i % 256, 0, 0))).decode()
     costs = {"a/b": 1e-7 * i} if i else {}
     return Record(i, f"prompt {i} é", "42", (image,) * (i % 3), {"a/b": i % 2, "c d": None if i % 4 else 0.25},
-                  f"g{i // 2}", "s" if i else None, costs, {"c d": "timeout"} if i % 4 else {})  # fmt: skip
+                  f"g{i // 2}", "s" if i else None, costs, {"c d": "timeout"} if i % 4 else {},
+                  model_latencies={"c d": i / 8} if i % 2 else {})  # fmt: skip
 
 
 class CountingEncoder(Encoder):

@@ -165,7 +165,9 @@ def flags(folder: Path) -> list[str]:
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:
-    """Both evaluation files of a folder as plain JSON, by ``idx``."""
+    """Both evaluation files of a folder as plain JSON, by ``idx``; without latencies, which no two runs have in common."""
     parts = [json.loads((folder / f"hf_evaluations_{part}.json").read_text(encoding="utf-8")) for part in ("train", "test")]
     rows: list[dict[str, Any]] = [row for part in parts for row in part]
+    for row in rows:
+        row.pop("model_latencies", None)
     return sorted(rows, key=lambda row: int(row["idx"]))

@@ -66,6 +66,9 @@ def test_an_added_model_is_known_from_few_labels(artifact: Artifact) -> None:
     assert p[:, :2] == pytest.approx(artifact.predict(new).probabilities, abs=1e-6), "the others are as they were"
     assert ((p[:, 2] > 0.5) == truth[:, 2]).mean() > 0.85
     assert found.operating_points["accuracy"].costs == {"sums": 1.0, "words": 2.0, "third": 3.0}
+    fast = {"latency": replace(artifact.operating_points["accuracy"], weighs="latency")}
+    timed = add_model(replace(artifact, operating_points=fast), "third", x, y[:, 2], np.arange(60), None, 3.0, 0.5)
+    assert timed.operating_points["latency"].costs["third"] == 0.5, "seconds, not USD"
     assert found.facts["third"] == TEXT_ONLY
     assert artifact.model_names == NAMES, "the one it was made from is unchanged"
 

@@ -153,6 +153,7 @@ def assess(
                     name: _baseline(test, _check_shape(name, p, test.probabilities), best_single, bootstrap)
                     for name, p in (baselines or {}).items()
                 },
+                "latency": measure_latencies(test, operating_points or {}),
                 "breakdown": {
                     "source": {} if test.sources is None else _parts(test, test.sources, best_single),
                     "modality": {} if test.modalities is None else _parts(test, test.modalities, best_single),
@@ -238,6 +239,27 @@ def _costs(test: TestSet, best_single: int, accuracy: float) -> dict[str, Any]:
         },
         "rank_score": rank_score(accuracy, router, float(costs[cheapest]), float(np.nanmax(costs))),
     }
+
+
+def measure_latencies(test: TestSet, operating_points: Mapping[str, Ints]) -> dict[str, Any] | None:
+    """Return what the recorded answers took: of each model, the served decisions and each point; None where none is known.
+
+    ``median`` and ``p95`` in seconds, of ``known`` answers; a model's ``accuracy`` counts what it may not take as wrong. What a
+    router takes to decide is not in them.
+    """
+    if test.latencies is None or np.isnan(test.latencies).all():
+        return None
+    models = {
+        name: _seconds(test.latencies[:, j]) | {"accuracy": mean_of(test.outcomes[:, j])} for j, name in enumerate(test.names)
+    }
+    points = {name: _seconds(test.latency(chosen)) for name, chosen in operating_points.items()}
+    return {"router": _seconds(test.latency(test.chosen)), "models": models, "operating_points": points}
+
+
+def _seconds(latencies: Floats) -> dict[str, float | int | None]:
+    known = latencies[~np.isnan(latencies)]
+    median, p95 = np.quantile(known, [0.5, 0.95]).tolist() if len(known) else (None, None)
+    return {"median": median, "p95": p95, "known": len(known)}
 
 
 def _baseline(test: TestSet, probabilities: Floats, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:

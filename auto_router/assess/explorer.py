@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from auto_router.arrays import Floats
 from auto_router.assess.test_set import TestSet
-from auto_router.decide.operating_points import OperatingPoint, default_point
+from auto_router.decide.operating_points import COST, OperatingPoint, default_point
 from auto_router.decide.policy import resolve_policy
 from auto_router.decide.settings import RouterSettings
 
@@ -61,10 +61,10 @@ def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], 
 
 
 def _point(point: OperatingPoint, names: Sequence[str]) -> Packed:
-    settings = {"aim": point.aim, "default": point.default, "margin": point.margin, "cost_weight": point.cost_weight}
+    settings: Packed = {"aim": point.aim, "default": point.default, "margin": point.margin, "cost_weight": point.cost_weight}
     costs = [point.costs[name] for name in names if name in point.costs]
     mean = max(float(np.mean(costs)), 1e-30) if costs else None
-    return settings | {"penalties": point.penalties(names).tolist(), "mean_cost": mean}
+    return settings | {"penalties": point.penalties(names).tolist(), "mean_cost": mean, "by_cost": point.weighs == COST}
 
 
 def _differ_by_row(costs: Floats | None) -> bool:

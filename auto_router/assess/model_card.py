@@ -11,11 +11,14 @@ from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
 from auto_router.assess.tables import (
+    LATENCY_HEADERS,
+    describe_share,
     format_interval,
     format_number,
     format_percent,
     format_signed,
     format_usd,
+    latency_rows,
     unlabelled_note,
     with_error,
     worth_line,
@@ -61,7 +64,7 @@ seed {seed}. A label is how right a model's answer was, 0 to 1; unknown ones cou
 
 The router minus the best single model: {difference}. Mean AUC {auc}, mean ECE {ece}; calibration: {calibration}.
 
-{points}
+{points}{latency}
 ## Limits
 
 - It knows prompts like those it was trained on. Most others are detected and go to {default} (reason `unfamiliar`).
@@ -69,7 +72,7 @@ The router minus the best single model: {difference}. Mean AUC {auc}, mean ECE {
 - It ranks models by how they were labelled: mistakes of the judge and of the references are learned too.
 - A model that changes behind its name makes the numbers above untrue; collect new labels and train again.
 - Costs are those of training time{costs}.
-{shared}- It says nothing about speed, safety or tone of the answers.
+{shared}- It says nothing about safety or tone of the answers{speed}.
 """
 
 
@@ -99,9 +102,11 @@ def model_card(artifact: Artifact) -> str:
         ece=format_number(system["mean_ece"]),
         calibration=artifact.calibration.method,
         points=_points(artifact, metrics),
+        latency=_latency(metrics),
         default=_code(system["best_single_model"]),
         costs="" if system["costs"] else "; none were known",
         shared=_note_shared_rows(metrics),
+        speed="" if metrics.get("latency") else ", nor about their speed",
         conversations=_note_conversations(training.conversations),
     )
 
@@ -173,10 +178,19 @@ def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
             for key in ("quality_kept", "cost_saved")
         )
         gain = with_error(evidence.get("gain"), evidence.get("standard error"), format_signed)
-        share = with_error(evidence.get("cost share"), evidence.get("cost share error"), format_percent)
-        rows.append([_code(name), fitted.aim, kept, saved, format_number(point["accuracy"]), gain, share])
+        rows.append([_code(name), fitted.aim, kept, saved, format_number(point["accuracy"]), gain, describe_share(fitted)])
     headers = ["operating point", "aim", "quality kept", "cost saved", "accuracy", "gain in training", "cost share there"]
     return _markdown(rows, headers) + "\n\n"
+
+
+def _latency(metrics: Mapping[str, Any]) -> str:
+    rows = latency_rows(metrics)
+    if not rows:
+        return ""
+    return (
+        "How long the recorded answers took, in seconds, beside what they are worth; the router's own time is not in it:\n\n"
+        f"{_markdown(rows, list(LATENCY_HEADERS))}\n"
+    )
 
 
 def _thousand(value: float | None) -> float | None:

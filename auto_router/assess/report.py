@@ -63,6 +63,7 @@ FORMS = {
     "signed": format_signed,
     "percent": format_percent,
     "points": lambda value: f"{100 * value:+.1f}",
+    "seconds": lambda value: f"{value:.2f}",
     "count": lambda value: f"{value:,}",
     "per_1000": lambda value: f"{1000 * value:.4g}",
 }

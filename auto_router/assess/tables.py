@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.data.label_trust import UNSTATED, describe_sources, doubt_labels, trust_table
-from auto_router.decide.operating_points import OperatingPoint, default_point
+from auto_router.decide.operating_points import COST, OperatingPoint, default_point
 
 MetricTable = Mapping[str, Any]
 
@@ -22,6 +22,7 @@ def report(metrics: MetricTable) -> str:
         "System metrics": headline_table(metrics),
         "Cost and quality": cost_quality_table(metrics),
         "Operating points": points_table(metrics),
+        "Latency beside accuracy and cost": latency_table(metrics),
         "Other methods on the same rows": baselines_table(metrics),
         "By source": breakdown_table(metrics, "source"),
         "By modality": breakdown_table(metrics, "modality"),
@@ -157,6 +158,37 @@ def points_table(metrics: MetricTable) -> str:
     return _table(rows, headers) if rows else ""
 
 
+LATENCY_HEADERS = ("who answers", "median s", "95th percentile s", "answers timed", "accuracy", "USD per 1,000 prompts")
+
+
+def latency_rows(metrics: MetricTable) -> list[list[str]]:
+    """Return the rows of ``LATENCY_HEADERS``: the router, its operating points, every model; none where none is known."""
+    found = metrics.get("latency")
+    if found is None:
+        return []
+    system = metrics["system"]
+    rows = [("router, as served", found["router"], system["router"], (system["costs"] or {}).get("router"))]
+    for name, point in metrics["operating_points"].items():
+        rows.append((f"operating point {name}", found["operating_points"][name], point["accuracy"], point["cost"]))
+    for name, model in metrics["per_model"].items():
+        rows.append((name, found["models"][name], found["models"][name]["accuracy"], model["mean_cost"]))
+    return [
+        [name, _seconds(took["median"]), _seconds(took["p95"]), f"{took['known']:,}", format_number(accuracy),
+         format_usd(None if cost is None else 1000 * cost)]
+        for name, took, accuracy, cost in rows
+    ]  # fmt: skip
+
+
+def _seconds(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
+
+
+def latency_table(metrics: MetricTable) -> str:
+    """Return what answers took beside what they are worth; empty where no latency is known."""
+    rows = latency_rows(metrics)
+    return _table(rows, LATENCY_HEADERS) if rows else ""
+
+
 def baselines_table(metrics: MetricTable) -> str:
     """Return the router beside other methods; empty where none was given."""
     s, c = metrics["system"], metrics["cost_quality"] or {}
@@ -206,12 +238,19 @@ def fitted_points_table(points: Mapping[str, OperatingPoint]) -> str:
             name,
             point.aim,
             with_error(point.evidence.get("gain"), point.evidence.get("standard error"), format_signed),
-            with_error(point.evidence.get("cost share"), point.evidence.get("cost share error"), format_percent),
+            describe_share(point),
             "yes" if name == default_point(points) else "",
         ]
         for name, point in points.items()
     ]
     return _table(rows, ["point", "aim", "- best single", "of its cost", "served without settings"])
+
+
+def describe_share(point: OperatingPoint) -> str:
+    """Return the point's share of the best single model's cost, or latency, on the rows it was fitted on, with its error."""
+    share, error = (point.evidence.get(f"{point.weighs} {name}") for name in ("share", "share error"))
+    shown = with_error(share, error, format_percent)
+    return shown if point.weighs == COST or share is None else f"{shown} of its {point.weighs}"
 
 
 def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:

@@ -47,11 +47,13 @@ class TestSet:
     """``[N]`` where each row comes from."""
     image_counts: Ints | None = None
     """``[N]`` images of each row."""
+    latencies: Floats | None = None
+    """``[N, M]`` seconds an answer, NaN where unknown; None: none is known."""
 
     def __post_init__(self) -> None:
         rows, models = self.labels.shape
         tables = {"probabilities": self.probabilities, "costs": self.costs, "eligible": self.eligible,
-                  "expected_costs": self.prediction.expected_costs}  # fmt: skip
+                  "expected_costs": self.prediction.expected_costs, "latencies": self.latencies}  # fmt: skip
         expected: dict[str, tuple[Any, tuple[int, ...]]] = {name: (table, (rows, models)) for name, table in tables.items()}
         vectors = {
             "chosen": self.chosen,
@@ -83,6 +85,7 @@ class TestSet:
             eligible=eligible,
             sources=[record.source for record in data.records],
             image_counts=np.array(data.image_counts, dtype=np.int64),
+            latencies=data.latencies,
         )
 
     @property
@@ -102,6 +105,10 @@ class TestSet:
     def cost(self, chosen: Ints) -> Floats:
         """Return ``[N]`` costs of the chosen models; NaN where unknown."""
         return np.full(len(chosen), np.nan) if self.costs is None else take_chosen(self.costs, chosen)
+
+    def latency(self, chosen: Ints) -> Floats:
+        """Return ``[N]`` seconds that the chosen models' answers took; NaN where unknown."""
+        return np.full(len(chosen), np.nan) if self.latencies is None else take_chosen(self.latencies, chosen)
 
     def always(self, model: int) -> Ints:
         """Return ``[N]`` decisions for one model."""

@@ -51,12 +51,13 @@ AUDIT_PAGE = """<!doctype html>
  data-score="{{ '' if case.outcome.verdict.score is none else case.outcome.verdict.score }}"
  data-source="{{ case.question.source or '' }}" data-idx="{{ case.question.idx }}">
 <h2>{{ loop.index }}. {{ case.model }}{% if case.question.source %} · {{ case.question.source }}{% endif %}</h2>
-<h3>Prompt</h3><pre>{{ case.question.full_text }}</pre>
+<h3>Prompt</h3><pre tabindex="0">{{ case.question.full_text }}</pre>
 {% for image in case.images %}<img alt="image of the prompt" src="{{ image }}">{% endfor %}
 <div class="pair">{% if case.question.references or not case.outcome.against %}<div><h3>Reference</h3>
-<pre>{{ case.question.references|join("\n") }}</pre></div>{% else %}<div><h3>What it was held against: an answer of a model,
-which may be wrong</h3><pre>{{ case.outcome.against }}</pre></div>{% endif %}
-<div><h3>Answer</h3><pre>{{ case.text }}</pre></div></div>
+<pre tabindex="0">{{ case.question.references|join("\n") }}</pre></div>{% else %}<div>
+<h3>What it was held against: an answer of a model, which may be wrong</h3>
+<pre tabindex="0">{{ case.outcome.against }}</pre></div>{% endif %}
+<div><h3>Answer</h3><pre tabindex="0">{{ case.text }}</pre></div></div>
 <details><summary>Verdict</summary><p>
 {%- if case.outcome.verdict.score is none %}none: {{ case.outcome.verdict.reason }}
 {%- else %}{{ case.outcome.verdict.score }} by {{ case.outcome.verdict.by }} ({{ case.outcome.verdict.reason }})

@@ -85,6 +85,7 @@ class Endpoint:
             headers = await self.credentials.headers()
             start = time.perf_counter()
             reply = await self._post(sent, headers)
+            latency = round(time.perf_counter() - start, 4)
             reply = replace(reply, body=await _run_aside(reply, partial(self.without_secrets, reply.body)))
             if reply.status == 401 and not refreshed:
                 refreshed = True
@@ -92,7 +93,6 @@ class Endpoint:
                     continue
             if reply.status not in (400, 422) or not self.adapt(request, sent, reply.body):
                 break
-        latency = round(time.perf_counter() - start, 4)
         return await _run_aside(reply, partial(self._read, reply, latency))
 
     def _read(self, reply: Reply, latency: float) -> Response:

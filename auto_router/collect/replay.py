@@ -6,8 +6,9 @@
 A recording is a ``.jsonl`` or ``.jsonl.gz`` of ``{"request": {"model", "messages", …}, "answer": {"text", …}}`` rows, as a
 journal exports them. A question is recognised by its model and its messages, images by digest; one that was not
 recorded is answered with 404; the preflight's small questions are answered well and count nowhere. Latency and faults can
-be added to try a client's nerves. Rows have the ``"address"`` that answered where it is known. Sampling settings do not matter;
-how much a model is to reason does, where the recording tells efforts apart.
+be added to try a client's nerves. How long an answer took when it was recorded stands in the reply, and Stage 1 takes that for
+its latency. Rows have the ``"address"`` that answered where it is known. Sampling settings do not matter; how much a model is
+to reason does, where the recording tells efforts apart.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 from auto_router.collect.endpoint import digest_images, fingerprint
 from auto_router.collect.journal import Journal
 from auto_router.collect.preflight import IMAGE_PROBE, JUDGE_PROBES, TEXT_PROBE
-from auto_router.collect.reply import Response
+from auto_router.collect.reply import RECORDED_LATENCY, Response
 from auto_router.errors import ConfigError, DataError, run
 
 
@@ -227,6 +228,7 @@ def _completion(model: str, answer: Response) -> dict[str, Any]:
             }
         ],
         "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
+        **({} if answer.latency_s is None else {RECORDED_LATENCY: answer.latency_s}),
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from auto_router.collect.money import Usage, read_usage
 from auto_router.collect.rate_limits import PassingFailure, read_delay
+from auto_router.data.records import MAX_SECONDS
 from auto_router.errors import printable
 
 PASSING = {408, 409, 425, 429}  # with 5xx: what can succeed when asked again a little later
@@ -35,6 +36,7 @@ _ABOUT_QUESTION = re.compile(
     r"invalid_?(?:request|argument|param|prompt|image)|bad.?request|context_length|unsupported_(?!model)"
 )
 JOINED = ("content", "reasoning_content", "reasoning", "refusal")  # fields of a delta that arrive piece by piece
+RECORDED_LATENCY = "recorded_latency_s"  # a replay's own field: how long the answer took when it was recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,10 @@ class Response:
 
     ``settled`` marks an error that would only come again (a refused question, a content filter, an empty answer that was paid
     for): the next run does not ask again. ``completion_tokens`` are all tokens paid as output; ``cached_tokens`` a part of the
-    prompt's; ``billed_usd`` is the endpoint's own figure. ``body`` is what came, with HTTP 200, as it came. ``outside``:
-    reasoning was counted beside the answer's tokens (:class:`~auto_router.collect.money.Usage`). ``discount`` is the share of
-    the price that was not paid: that of a Batch API, 1 for an answer that a log already held.
+    prompt's; ``billed_usd`` is the endpoint's own figure. ``latency_s`` runs from the request to the whole reply; None: not
+    known (a batch, a log), or a refusal. ``body`` is what came, with HTTP 200, as it came. ``outside``: reasoning was counted
+    beside the answer's tokens (:class:`~auto_router.collect.money.Usage`). ``discount`` is the share of the price that was not
+    paid: that of a Batch API, 1 for an answer that a log already held.
     """
 
     text: str | None
@@ -94,7 +97,12 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
     problem = find_problem(reply)
     if problem is not None:
         return _refuse(problem, headers, reply, "error in a reply of HTTP 200")
-    return _read_answer(reply, Response(None, latency_s=latency_s, body=text))
+    return _read_answer(reply, Response(None, latency_s=_recorded_latency(reply) or latency_s, body=text))
+
+
+def _recorded_latency(reply: Any) -> float | None:
+    seconds = reply.get(RECORDED_LATENCY) if isinstance(reply, Mapping) else None
+    return seconds if isinstance(seconds, int | float) and 0.0 < seconds <= MAX_SECONDS else None
 
 
 def load_reply(text: str) -> tuple[Any, bool]:

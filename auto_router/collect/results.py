@@ -184,11 +184,17 @@ class Results:
             group=question.group,
             source=question.source,
             model_costs={name: cost for name, cost in costs.items() if cost is not None},
+            model_latencies=self._seconds(row),
             model_errors={name: self.reason(row, c) for c, name in enumerate(self.names) if scores[name] is None},
             context=question.context,
             label_source=self.label_source,
             label_checks=checks,
         )
+
+    def _seconds(self, row: int) -> dict[str, float]:
+        """Return how long the answers of one question took; those of a batch, a log or an error took no known time."""
+        known = self.answered[row] & ~np.isnan(self.latencies[row])
+        return {self.names[column]: round(float(self.latencies[row, column]), 4) for column in np.flatnonzero(known).tolist()}
 
 
 def _or_none(value: float) -> float | None:

@@ -13,7 +13,7 @@ from auto_router.data.embeddings import Spec, read_embeddings
 from auto_router.data.formats import records_sha256
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import append_prompt_features
-from auto_router.data.records import Record, answer_costs, group_ids, iter_records, label_matrix, model_names
+from auto_router.data.records import Record, answer_costs, group_ids, iter_records, label_matrix, latency_matrix, model_names
 from auto_router.errors import DataError
 from auto_router.files import release
 
@@ -88,6 +88,8 @@ class Dataset:
     encoder: Spec
     facts: Mapping[str, ModelFacts] = field(default_factory=dict)
     file: RecordFile | None = None
+    latencies: Floats | None = None
+    """``[N, M]``: seconds that each answer took, NaN = unknown; None where nothing is known of any."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -117,21 +119,23 @@ class Dataset:
     def take(self, rows: Ints) -> Dataset:
         """Return some of the rows, copied."""
         file = None if self.file is None else replace(self.file, places=self.file.places[rows])
-        costs = None if self.costs is None else self.costs[rows]
+        costs, latencies = (None if table is None else table[rows] for table in (self.costs, self.latencies))
         records = [self.records[row] for row in rows.tolist()]
         return replace(
             self, records=records, features=copy_rows(self.features, rows), labels=self.labels[rows],
-            groups=self.groups[rows], costs=costs, file=file,
+            groups=self.groups[rows], costs=costs, latencies=latencies, file=file,
         )  # fmt: skip
 
     def extend(self, records: Sequence[Record], features: Array, labels: Array) -> Dataset:
-        """Return these rows with others behind them, whose costs are unknown and which no file holds."""
+        """Return these rows with others behind them, whose costs and latencies are unknown and which no file holds."""
         whole = [*self.records, *records]
         unknown = np.full((len(records), len(self.names)), np.nan)
+        costs, latencies = (
+            None if table is None else np.concatenate([table, unknown]) for table in (self.costs, self.latencies)
+        )
         return replace(
             self, records=whole, features=np.concatenate([self.features, features]), groups=group_ids(whole),
-            labels=np.concatenate([self.labels, labels]), file=None,
-            costs=None if self.costs is None else np.concatenate([self.costs, unknown]),
+            labels=np.concatenate([self.labels, labels]), file=None, costs=costs, latencies=latencies,
         )  # fmt: skip
 
 
@@ -185,7 +189,7 @@ def load_dataset(
     return Dataset(
         used, append_prompt_features(rows, [record.prompt for record in used]) if with_prompt_features else rows,
         label_matrix(used, names), group_ids(used), answer_costs(used, names, facts or {}), names, file.encoder,
-        dict(facts or {}), source,
+        dict(facts or {}), source, latency_matrix(used, names),
     )  # fmt: skip
 
 

@@ -286,6 +286,9 @@ def parquet_shards(folder: Path, models: Sequence[str]) -> Iterator[Callable[[An
         made.rename(folder)
 
 
+_BY_MODEL = ("model_scores", "model_costs", "model_latencies")
+
+
 class _Shards:
     """Appends rows to numbered parquet files, a row group at a time."""
 
@@ -296,7 +299,7 @@ class _Shards:
         text, images = datasets.Value("string"), datasets.List(datasets.Image())
         plain = {"idx": datasets.Value("int64"), "prompt": text, "answer": text, "answers": datasets.List(text)}
         plain |= {"images": images, **dict.fromkeys(("group", "source", "context", "label_source"), text)}
-        scored = {"model_scores": numbers, "model_costs": numbers, "label_checks": dict.fromkeys(CHECKS, numbers)}
+        scored = {**dict.fromkeys(_BY_MODEL, numbers), "label_checks": dict.fromkeys(CHECKS, numbers)}
         features = datasets.Features({**plain, **scored, "model_errors": texts})
         self._folder, self._schema, self._models = folder, features.arrow_schema, set(models)
         self._rows: list[dict[str, Any]] = []
@@ -304,7 +307,7 @@ class _Shards:
         self._writer: Any = None
 
     def append(self, row: Mapping[str, Any]) -> None:
-        strange = {name for field in ("model_scores", "model_costs") for name in row.get(field, ())} - self._models
+        strange = {name for field in _BY_MODEL for name in row.get(field, ())} - self._models
         if strange:  # a shard has a column a model, so they would be lost
             raise DataError(
                 f"record {row['idx']} scores {', '.join(sorted(strange))}; the shards are for {sorted(self._models)}"

@@ -1,8 +1,9 @@
 """The evaluation record: what Stage 1 writes and Stages 2 and 3 read.
 
 A file is a JSON list of ``{"idx", "prompt", "answer", "images", "model_scores"}`` objects, optionally with ``group``,
-``source``, ``answers``, ``model_costs``, ``model_errors``, ``context``, ``label_source`` and ``label_checks``. ``.jsonl``,
-either of them as ``.gz``, ``.parquet``, and folders or globs of them are read too (:mod:`auto_router.data.formats`).
+``source``, ``answers``, ``model_costs``, ``model_latencies``, ``model_errors``, ``context``, ``label_source`` and
+``label_checks``. ``.jsonl``, either of them as ``.gz``, ``.parquet``, and folders or globs of them are read too
+(:mod:`auto_router.data.formats`).
 Validation happens once, here, and names row and field. A score that is ``null`` or absent is *unknown*: it becomes NaN
 in the label matrix and is masked everywhere, never taken for 0.
 
@@ -27,6 +28,7 @@ from auto_router.errors import DataError
 
 MAX_IDX = 2**63 - 1  # what an int64 holds
 MAX_USD = 1e9  # a cost above this is a mistake, and infinity cannot be written as JSON
+MAX_SECONDS = 1e6  # the same of a latency: twelve days
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Record:
     """What the labels rest on: ``reference``, ``silver``, ``rubric``, ``pairwise``, ``scorer``, ``import``; None: not said."""
     label_checks: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     """What some of ``CHECKS`` say of the same answers, by model."""
+    model_latencies: Mapping[str, float | None] = field(default_factory=dict)
+    """Seconds from the request to the whole answer, of the try that brought it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values; optional fields only where they say something."""
@@ -61,7 +65,8 @@ class Record:
         }
         optional: dict[str, Any] = {"group": self.group, "source": self.source, "context": self.context}
         optional |= {"answers": list(self.answers)}
-        optional |= {"model_costs": dict(self.model_costs), "model_errors": dict(self.model_errors)}
+        optional |= {"model_costs": dict(self.model_costs), "model_latencies": dict(self.model_latencies)}
+        optional |= {"model_errors": dict(self.model_errors)}
         checks = {check: {model: _plain(score) for model, score in found.items()} for check, found in self.label_checks.items()}
         optional |= {"label_source": self.label_source, "label_checks": checks}
         return row | {name: value for name, value in optional.items() if value}
@@ -129,6 +134,12 @@ def cost_matrix(records: Sequence[Record], names: Sequence[str]) -> Array:
     return _matrix([record.model_costs for record in records], names)
 
 
+def latency_matrix(records: Sequence[Record], names: Sequence[str]) -> Floats | None:
+    """Return the recorded seconds of each answer ``[N, M]``, NaN where unknown; None where none is known."""
+    latencies = _matrix([record.model_latencies for record in records], names).astype(np.float64)
+    return None if np.isnan(latencies).all() else latencies
+
+
 def group_ids(records: Sequence[Record]) -> Ints:
     """Return ``[N]`` integers: rows of one group share one. Rows without ``group`` share one if they ask the same question."""
     return connect(
@@ -184,7 +195,8 @@ def _parse(row: Any, position: int, where: str) -> Record:
         model_scores=_numbers(row, "model_scores", 1.0, fail),
         group=_text(row.get("group")),
         source=_text(row.get("source")),
-        model_costs=_numbers(row, "model_costs", MAX_USD, fail),
+        model_costs=_numbers(row, "model_costs", MAX_USD, fail, "USD"),
+        model_latencies=_numbers(row, "model_latencies", MAX_SECONDS, fail, "seconds"),
         model_errors={str(k): str(v) for k, v in errors.items() if v is not None},
         answers=tuple(map(str, answers)),
         context=_text(row.get("context")) or "",
@@ -208,7 +220,7 @@ def _text(value: Any) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any) -> dict[str, float | None]:
+def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any, unit: str = "") -> dict[str, float | None]:
     values = row.get(name) or {}
     if not isinstance(values, Mapping):
         raise fail(f"'{name}' must be an object of model: number, got {type(values).__name__}")
@@ -217,7 +229,7 @@ def _numbers(row: Mapping[str, Any], name: str, highest: float, fail: Any) -> di
         if isinstance(value, bool):
             value = int(value)
         if value is not None and (not isinstance(value, int | float) or not 0.0 <= value <= highest):
-            allowed = "a number from 0 to 1" if highest == 1.0 else f"a number of USD from 0 to {MAX_USD:g}"
+            allowed = f"a number {f'of {unit} ' if unit else ''}from 0 to {highest:g}"
             raise fail(f"'{name}' of {model!r} must be {allowed}, or null for unknown; got {_short(value)}")
         numbers[sys.intern(str(model))] = value  # one copy of each name, however many records there are
     return numbers

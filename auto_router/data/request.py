@@ -23,7 +23,7 @@ from auto_router.data.tokens import EXPECTED_OUTPUT, estimate_document_tokens, e
 from auto_router.errors import DataError
 
 AUTO = "auto"
-POINTS = ("accuracy", "quality", "balanced", "economy")
+POINTS = ("accuracy", "quality", "balanced", "economy", "latency")
 ALIASES: dict[str, str | None] = {AUTO: None} | {f"{AUTO}-{point}": point for point in POINTS}
 """Model names that a client may ask for, and the operating point that each stands for (None: the router's own)."""
 PLAIN_FIELDS = (

@@ -9,6 +9,8 @@ cost of the pool, and a head start of ``margin`` for the default model (the best
   setting with the highest estimate is taken; where none is above 0, the default model is never left.
 - ``quality``, ``balanced``, ``economy``: at the least cost, at least a share of the default model's accuracy on the next
   ``BATCH`` prompts, with the confidence of :data:`PROMISES`, and with 99 % never more than ``FLOOR`` below that share.
+- ``latency``: the promise of ``quality`` at the least latency, that of a model being its median in seconds. The prompt tells
+  little of a latency: on recorded answers a regression explained nothing of it for four models of five.
 
 The best of many settings looks better than it is. So a lower bound holds for all settings tried at once: its factor is the
 quantile of the highest studentised error over settings (multiplier bootstrap over groups; Romano & Wolf 2005, Chernozhukov,
@@ -42,10 +44,12 @@ DOUBT = 100
 PRIOR_SPREAD = 0.01
 PRIOR_SHARE = 1 / 3
 _DRAWS = 400
+COST, LATENCY = "cost", "latency"
+MIN_LATENCIES = 20  # of a model, for its median to be one
 
 
 class Promise(NamedTuple):
-    """What a point that trades cost promises: this share of the default model's accuracy, with this confidence."""
+    """What a point that trades cost, or latency, promises: this share of the default model's accuracy, with this confidence."""
 
     aim: str
     share: float
@@ -61,6 +65,9 @@ PROMISES = {
 }
 
 
+FAST = Promise("at least the best single model's accuracy with 95 % confidence, at the least latency", 1.0, 0.95)
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """Settings of the decision, with what they aim at and what they did on the rows they were fitted on."""
@@ -71,8 +78,10 @@ class OperatingPoint:
     cost_weight: float = 0.0
     """Probability that one mean cost of the pool is worth, from 0."""
     costs: dict[str, float] = field(default_factory=dict)
-    """Expected cost of each model when it was fitted, any one unit; empty where costs do not count."""
+    """Expected cost of each model when it was fitted, any one unit, or its seconds; empty where they do not count."""
     evidence: dict[str, float] = field(default_factory=dict)
+    weighs: str = COST
+    """What ``costs`` are: ``cost``, or ``latency`` in seconds."""
 
     def penalties(self, names: Sequence[str], costs: Floats | None = None, expected: Floats | None = None) -> Floats:
         """Return ``[M]`` or ``[N, M]``, in units of P. An unknown cost (NaN) counts as the highest known of its row.
@@ -107,7 +116,10 @@ class OperatingPoint:
         return np.array([self.costs.get(name, np.nan) for name in names])
 
     def to_plain(self) -> dict[str, Any]:
-        return asdict(self)
+        plain = asdict(self)
+        if self.weighs == COST:  # versions that knew nothing else read it, too
+            del plain["weighs"]
+        return plain
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> OperatingPoint:
@@ -117,6 +129,8 @@ class OperatingPoint:
             numbers = [point.margin, point.cost_weight, *point.costs.values()]
             if not all(isinstance(n, (int, float)) and np.isfinite(n) for n in numbers) or point.cost_weight < 0:
                 raise ConfigError(f"operating point has impossible numbers: {values}")
+            if point.weighs not in (COST, LATENCY):
+                raise ConfigError(f"operating point weighs {point.weighs!r}; known are {COST} and {LATENCY}")
         except (TypeError, AttributeError) as error:
             raise ConfigError(f"operating point is not valid ({error})") from error
         return point
@@ -136,9 +150,9 @@ class _Trials:
     deviations: Floats
     """``[S, G]``: what each group adds to the error of the gain."""
     cost_share: Floats
-    """Cost as a share of the default model's; NaN where it is not known."""
+    """Cost, or latency, as a share of the default model's; NaN where it is not known."""
     cost_error: Floats
-    """Standard error of the cost share."""
+    """Standard error of that share."""
 
     @property
     def error(self) -> Floats:
@@ -186,8 +200,9 @@ def fit_operating_points(
     eligible: Bools | None = None,
     expected: Floats | None = None,
     novel: Bools | None = None,
+    latencies: Floats | None = None,
 ) -> dict[str, OperatingPoint]:
-    """Fit all points; those that trade cost only where ``costs`` are known for every model.
+    """Fit all points; those that trade cost or latency only where ``costs`` or ``latencies`` are known for every model.
 
     Args:
         probabilities: ``[N, M]``, each row's made without its own group.
@@ -198,30 +213,55 @@ def fit_operating_points(
         eligible: ``[N, M]``: may the model take the row? None: all may.
         expected: ``[N, M]`` what each answer is expected to cost when it is decided; None: each model's mean.
         novel: ``[N]``: rows that the other groups call novel, which go to the default model; None: none.
+        latencies: ``[N, M]`` seconds of each answer (NaN = unknown); None: unknown.
     """
     best = best_single_model(labels)
     means = _means(costs, len(names))
     table = None if means is None or costs is None else np.where(np.isnan(costs), means, costs)
-    weights = (0.0,) if means is None else COST_WEIGHTS
-    settings = [*((margin, weight) for margin in MARGINS for weight in weights), (NEVER, 0.0)]
-    by_name = _by_name(names, means)
-
-    def decide(margin: float, weight: float) -> Ints:
-        penalties = OperatingPoint("", names[best], margin, weight, by_name).penalties(names, expected=expected)
-        return choose(probabilities, None, None, eligible, None, penalties, novel, best).chosen
-
     could = probabilities if eligible is None else np.where(eligible, probabilities, 0.0)
-    trials = _measure(settings, decide, could, labels, table, groups, best)
+
+    def try_all(prices: Floats | None, table: Floats | None, expected: Floats | None) -> _Trials:
+        def decide(margin: float, weight: float) -> Ints:
+            point = OperatingPoint("", names[best], margin, weight, _by_name(names, prices))
+            penalties = point.penalties(names, expected=expected)
+            return choose(probabilities, None, None, eligible, None, penalties, novel, best).chosen
+
+        weights = (0.0,) if prices is None else COST_WEIGHTS
+        settings = [*((margin, weight) for margin in MARGINS for weight in weights), (NEVER, 0.0)]
+        return _measure(settings, decide, could, labels, table, groups, best)
+
+    trials, accuracy = try_all(means, table, expected), float(np.nanmean(labels[:, best]))
     found = {"accuracy": ("most right answers; the best single model is left only where that is expected to pay",
                           _most_accurate(trials))}  # fmt: skip
-    accuracy = float(np.nanmean(labels[:, best]))
     if means is not None:
         for name, promise in PROMISES.items():
             found[name] = promise.aim, _least_cost(trials, promise, (1.0 - promise.share) * accuracy)
-    return {
-        name: OperatingPoint(aim, names[best], *trials.settings[place], by_name, _evidence(trials, place, accuracy))
+    by_name = _by_name(names, means)
+    points = {
+        name: OperatingPoint(aim, names[best], *trials.settings[place], by_name, _evidence(trials, place, accuracy, COST))
         for name, (aim, place) in found.items()
     }
+    seconds = usual_latencies(latencies, len(names))
+    if np.isnan(seconds).any():
+        return points
+    trials = try_all(seconds, seconds, None)
+    place = _least_cost(trials, FAST, 0.0)
+    fast = OperatingPoint(
+        FAST.aim, names[best], *trials.settings[place], _by_name(names, seconds),
+        _evidence(trials, place, accuracy, LATENCY), LATENCY,
+    )  # fmt: skip
+    return points | {LATENCY: fast}
+
+
+def usual_latencies(latencies: Floats | None, models: int) -> Floats:
+    """Return each model's median latency ``[M]``; NaN where fewer than ``MIN_LATENCIES`` are known.
+
+    Not the mean: the slowest of a hundred answers took ten to fifty times as long as the median one.
+    """
+    if latencies is None:
+        return np.full(models, np.nan)
+    enough = (~np.isnan(latencies)).sum(axis=0) >= MIN_LATENCIES
+    return np.array([np.nanmedian(latencies[:, j]) if enough[j] else np.nan for j in range(models)])
 
 
 def default_point(points: Mapping[str, OperatingPoint]) -> str | None:
@@ -319,10 +359,11 @@ def _by_name(names: Sequence[str], means: Floats | None) -> dict[str, float]:
     return {} if means is None else dict(zip(names, means.tolist(), strict=True))
 
 
-def _evidence(trials: _Trials, place: int, accuracy: float) -> dict[str, float]:
-    """What the setting did on the rows, and the standard errors (±) of its gain and of its cost share."""
+def _evidence(trials: _Trials, place: int, accuracy: float, weighs: str) -> dict[str, float]:
+    """What the setting did on the rows, and the standard errors (±) of its gain and of its share of cost or latency."""
     gain = float(trials.gain[place])
     found = {"rows": trials.rows, "accuracy": accuracy + gain, "gain": gain, "standard error": float(trials.error[place])}
     if not np.isfinite(trials.cost_share[place]):
         return found
-    return found | {"cost share": float(trials.cost_share[place]), "cost share error": float(trials.cost_error[place])}
+    share, error = float(trials.cost_share[place]), float(trials.cost_error[place])
+    return found | {f"{weighs} share": share, f"{weighs} share error": error}

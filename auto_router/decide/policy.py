@@ -11,7 +11,7 @@ import numpy as np
 from auto_router.arrays import Bools, Floats
 from auto_router.data.dataset import Prediction
 from auto_router.decide.eligibility import index_of, per_model
-from auto_router.decide.operating_points import OperatingPoint, default_point
+from auto_router.decide.operating_points import COST, LATENCY, OperatingPoint, default_point
 from auto_router.decide.rule import Choices, choose
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
@@ -31,7 +31,7 @@ class Policy:
     default: int | None = None
     """The guarded default: the best single model of training, which novel rows go to."""
     pricing: Callable[[Floats], Floats] | None = None
-    """From expected costs in the recorded unit to penalties; None where no point, or the caller's own costs, are in force."""
+    """From expected costs in the recorded unit to penalties; None where no point weighs them, or the caller's do."""
     guard: bool = True
 
     def with_costs(self, expected: Floats | None) -> Policy:
@@ -63,15 +63,17 @@ def resolve_policy(names: Sequence[str], points: Mapping[str, OperatingPoint], s
     fallback = None if settings.fallback_model is None else index_of(names, [settings.fallback_model], "fallback_model")[0]
     name = settings.operating_point
     if name is not None and name not in points:
-        raise ConfigError(f"operating_point {name!r} is not in this artifact; it has {', '.join(points) or 'none'}")
+        needs = f"; {LATENCY} needs model_latencies of every model in the training records" if name == LATENCY else ""
+        raise ConfigError(f"operating_point {name!r} is not in this artifact; it has {', '.join(points) or 'none'}{needs}")
     if name is None and thresholds is None:
         name = _choose_point(points, costs)
     # Costs alone must not decide: the cheapest model would answer everything.
     penalties: Floats | None = np.zeros(len(names)) if thresholds is None and costs is not None else None
     pricing = None
     if name is not None:
-        penalties = points[name].penalties(names, costs)
-        pricing = points[name].pricing(names) if costs is None else None
+        by_cost = points[name].weighs == COST
+        penalties = points[name].penalties(names, costs if by_cost else None)
+        pricing = points[name].pricing(names) if costs is None and by_cost else None
     best = next((point.default for point in points.values()), None)
     default = names.index(best) if best in names else None
     return Policy(thresholds, costs, fallback, name, penalties, default, pricing, settings.guard_unfamiliar)

@@ -44,8 +44,8 @@ class RouterSettings:
     fallback_model: str | None = None
     """Chosen where no model qualifies and it may take the input, and by servers where nothing can be decided."""
     operating_point: str | None = None
-    """One that the artifact holds: ``accuracy``, ``quality``, ``balanced`` or ``economy``. Without it, thresholds and costs:
-    ``quality`` where it saves cost, else ``accuracy``. Thresholds may be given beside it."""
+    """One that the artifact holds: ``accuracy``, ``quality``, ``balanced``, ``economy`` or ``latency``. Without it, thresholds
+    and costs: ``quality`` where it saves cost, else ``accuracy``. Thresholds may be given beside it."""
     guard_unfamiliar: bool = True
     """False: prompts unlike everything in training are decided like any other."""
     encoder: str | None = None

@@ -64,8 +64,10 @@ def _committed(folder: Path) -> dict[str, int]:
 
 
 def _labels(folder: Path) -> list[Any]:
+    """Both evaluation files; without latencies, which no two runs have in common."""
     files = sorted((folder / "out").glob("hf_evaluations_*.json"))
-    return [json.loads(path.read_text()) for path in files]
+    rows = [json.loads(path.read_text()) for path in files]
+    return [[{name: value for name, value in row.items() if name != "model_latencies"} for row in part] for part in rows]
 
 
 def _write(folder: Path, url: str) -> list[str]:

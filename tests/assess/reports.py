@@ -41,7 +41,7 @@ def records(count: int, seed: int) -> tuple[list[Record], np.ndarray[Any, Any]]:
         made.append(
             Record(
                 i, prompt, BREAK_OUT, images, scores, None, f"kind {kind} {BREAK_OUT}", cost, errors, label_source="silver",
-                label_checks=checks,
+                label_checks=checks, model_latencies={name: 0.5 * (j + 1) + i % 7 for j, name in enumerate(MODELS)},
             )
         )  # fmt: skip
     return made, rows

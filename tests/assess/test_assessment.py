@@ -54,6 +54,19 @@ def test_the_models_of_four_rows_by_hand() -> None:
     assert strict["strong"]["threshold"] is None
 
 
+def test_latencies_of_four_rows_by_hand() -> None:
+    assert assess(FOUR, best_single=1, seed=0)["latency"] is None
+    timed = replace(FOUR, latencies=np.array([[1.0, 8.0], [2.0, NAN], [NAN, 6.0], [4.0, 7.0]]))
+    found = assess(timed, best_single=1, seed=0, operating_points={"strong": timed.always(1)})["latency"]
+    assert found["models"]["weak"] == {"median": 2.0, "p95": pytest.approx(3.8), "known": 3, "accuracy": 0.5}
+    assert found["router"] == {"median": 4.0, "p95": pytest.approx(5.8), "known": 3}, "1, unknown, 6 and 4"
+    assert found["operating_points"]["strong"]["median"] == 7.0
+    none = replace(FOUR, latencies=np.array([[1.0, NAN]] * 4))
+    assert assess(none, best_single=1, seed=0)["latency"]["models"]["strong"]["p95"] is None
+    with pytest.raises(DataError, match="latencies of the held-out rows"):
+        replace(FOUR, latencies=np.ones((3, 2)))
+
+
 def test_the_curve_of_four_rows_by_hand() -> None:
     """λ = 0: weak always (1, .5). Then strong where it promises more, most first: rows 1 (+.5) and 2 (+.3) make
     (1.75, .75) and (2.5, 1); never rows 0 and 3. The hull is a line, of mean height .75 to 2.5, and 1 from there to 4."""

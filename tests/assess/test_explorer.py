@@ -65,7 +65,8 @@ def points(rng: np.random.Generator) -> dict[str, OperatingPoint]:
     for name in ("accuracy", "balanced", "economy"):
         costs = {model: float(rng.integers(0, 9)) for model in MODELS if rng.random() < 0.8}
         margin, weight = float(rng.choice([0.0, 0.05, 2.0])), float(rng.choice([0.0, 0.1, 0.5]))
-        found[name] = OperatingPoint("aim", MODELS[rng.integers(5)], margin, weight, costs)
+        weighs = "latency" if name == "accuracy" else "cost"
+        found[name] = OperatingPoint("aim", MODELS[rng.integers(5)], margin, weight, costs, weighs=weighs)
     return found
 
 

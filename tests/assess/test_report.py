@@ -80,6 +80,7 @@ def test_every_number_is_the_one_of_metrics_json(artifacts: Path, page: Page) ->
         "quality_kept",
         "cost_saved",
         "agreement",
+        "p95",
     } <= told
 
 
@@ -189,6 +190,8 @@ def test_the_model_card_says_what_it_is(artifacts: Path) -> None:
         assert f"## {title}\n" in card
     assert f"| {system['router']:.3f} " in card
     assert "`quality`" in card
+    assert "How long the recorded answers took" in card
+    assert "| operating point latency " in card
     assert "backend `local`" in card
     assert "280 records: silver (as good for the request as a strong model's answer" in card
     assert load_artifact(artifacts / "nn_router.pth").training.label_sources == {"silver": 280}

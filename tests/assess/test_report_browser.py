@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
+import check_site
 import numpy as np
 import pytest
 import yaml
@@ -221,3 +222,14 @@ def test_accessibility(browser: Browser, report: Path, scheme: str) -> None:
     bad = [(v["id"], v["impact"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
     assert not bad
     visit.context.close()
+
+
+def test_the_check_of_the_site_sees_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(
+        "<html><body><h1>x</h1><p style='width:600px'>wide</p><script>no()</script></body></html>"
+    )
+    with check_site.serve_folder(tmp_path) as address:
+        said = "\n".join(check_site.check_page(browser, f"{address}/page.html", "phone", tmp_path / "seen" / "page.png"))
+    for fault in ("script error", "wider than the window by", "document-title (serious", "html-has-lang (serious"):
+        assert fault in said
+    assert (tmp_path / "seen" / "page.png").stat().st_size > 0

@@ -42,6 +42,20 @@ def test_points_are_told_beside_the_best_single_model() -> None:
     assert row.endswith("weak 100%")
 
 
+def test_latency_is_told_beside_accuracy_and_cost() -> None:
+    assert tables.latency_table(plain(FOUR, 1)) == ""
+    assert tables.latency_rows({}) == [], "metrics of former versions have none"
+    timed = replace(FOUR, latencies=np.array([[1.0, 8.0], [2.0, np.nan], [3.0, 6.0], [4.0, 7.0]]))
+    metrics = plain(timed, 1, operating_points={"latency": timed.always(0)})
+    assert tables.latency_rows(metrics) == [
+        ["router, as served", "4.00", "5.80", "3", "1.000", "2.5e+03"],
+        ["operating point latency", "2.50", "3.85", "4", "0.500", "1e+03"],
+        ["weak", "2.50", "3.85", "4", "0.500", "1e+03"],
+        ["strong", "7.00", "7.90", "3", "0.750", "4e+03"],
+    ]
+    assert "Latency beside accuracy and cost:\nwho answers" in tables.report(metrics)
+
+
 def test_baselines_are_told_beside_the_router() -> None:
     rows = tables.baselines_table(plain(FOUR, 1, baselines={"always weak": np.array([[1.0, 0.0]] * 4)})).splitlines()[2:]
     assert rows[0].startswith("router ")

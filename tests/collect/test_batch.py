@@ -83,6 +83,9 @@ def test_a_batch_gives_the_direct_runs_labels_for_half_the_price(tmp_path: Path,
         assert stage1(*prepare(tmp_path, server.url)) == 0
         printed = capsys.readouterr().out
         assert read_evaluations(tmp_path / "out") == expected
+        assert "model_latencies" not in (tmp_path / "out" / "hf_evaluations_train.json").read_text(), (
+            "a batch says nothing of it"
+        )
         assert server.calls["create"] == 1
         assert not server.direct_bodies
         assert set(server.sent.values()) == {1}

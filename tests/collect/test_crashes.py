@@ -57,7 +57,7 @@ def answers() -> list[dict[str, Any]]:
             finish = "content_filter" if n == FILTERED else "stop"
             text = f"thing {n}" if (n + place) % 3 == 0 else f"{model} thinks of {n * 7 % 11}"
             tokens = {"prompt_tokens": n + 1, "completion_tokens": place + 1}
-            rows.append(recorded(model, prompt(n), text, images, finish_reason=finish, **tokens))
+            rows.append(recorded(model, prompt(n), text, images, finish_reason=finish, latency_s=0.25 + place, **tokens))
             verdict = {"id": verdict_id(question, text), "correct": n % 2 == place}
             judged = {"request": {"model": "judge", "messages": judge_messages(question, text)}}
             rows.append(judged | {"answer": {"text": json.dumps(verdict), "prompt_tokens": 5, "completion_tokens": 5}})

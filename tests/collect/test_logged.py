@@ -57,6 +57,8 @@ def test_a_logged_answer_counts_for_the_model_that_gave_it(
     for row in read_evaluations(tmp_path / "out"):
         assert row["model_scores"] == {"strong": 1.0, "weak": 0.0}
         assert row["model_costs"] == {"strong": 0.25, "weak": 0.004}, "a router weighs what the answer costs"
+    train = json.loads((tmp_path / "out" / "hf_evaluations_train.json").read_text())
+    assert {name for row in train for name in row["model_latencies"]} == {"weak"}, "the log says nothing of strong's"
     assert told["models"]["strong"]["usd"] == 0, "and the run pays nothing for it"
     assert told["usd"] == pytest.approx(0.004 * COUNT)
 

@@ -23,7 +23,15 @@ ROWS = 8
 
 def records() -> list[Record]:
     return [
-        Record(100 + i, f"What is {i}?", "answer", ("AAAA",) * (i % 2), {"m": i % 2, "n": None}, model_costs={"m": 0.5 * i})
+        Record(
+            100 + i,
+            f"What is {i}?",
+            "answer",
+            ("AAAA",) * (i % 2),
+            {"m": i % 2, "n": None},
+            model_costs={"m": 0.5 * i},
+            model_latencies={"n": 0.25 * i},
+        )
         for i in range(ROWS)
     ]
 
@@ -80,6 +88,9 @@ def test_taken_rows_still_find_their_records_in_the_file(tmp_path: Path) -> None
     assert [record.idx for record in part.records] == [107, 100, 104]
     assert np.array_equal(part.embeddings, embeddings[[7, 0, 4]])
     assert part.groups.tolist() == data.groups[[6, 0, 3]].tolist()
+    assert part.latencies is not None
+    assert part.latencies[:, 1].tolist() == [1.75, 0.0, 1.0]
+    assert np.isnan(part.latencies[:, 0]).all()
     assert part.file is not None
     assert part.file.read([2, 0]) == [records()[4], records()[7]]
     save_records(path, records()[:5])
@@ -96,7 +107,9 @@ def test_rows_put_behind_have_unknown_costs_and_no_file(tmp_path: Path) -> None:
     assert whole.groups[-2] == whole.groups[2], "it asks what a row asked before"
     assert whole.groups[-1] not in whole.groups[:-1]
     assert whole.costs is not None
+    assert whole.latencies is not None
     assert np.isnan(whole.costs[-2:]).all()
+    assert np.isnan(whole.latencies[-2:]).all()
     assert whole.file is None
 
 

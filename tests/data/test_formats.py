@@ -29,8 +29,12 @@ def write(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch | None = Non
 
 
 def known(row: Record) -> Record:
-    """A struct names every model: an absent cost comes back as unknown, which is the same."""
-    return replace(row, model_costs={model: cost for model, cost in row.model_costs.items() if cost is not None})
+    """A struct names every model: an absent cost or latency comes back as unknown, which is the same."""
+    costs, latencies = (
+        {model: number for model, number in table.items() if number is not None}
+        for table in (row.model_costs, row.model_latencies)
+    )
+    return replace(row, model_costs=costs, model_latencies=latencies)
 
 
 def test_shards_give_back_what_was_written_from_any_record_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

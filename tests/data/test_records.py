@@ -42,6 +42,7 @@ RECORDS = st.builds(
     model_costs=st.dictionaries(NAMES, st.none() | st.floats(0, 1e6), max_size=4),
     model_errors=st.dictionaries(NAMES, TEXT, max_size=4),
     answers=st.lists(TEXT, max_size=3).map(tuple),
+    model_latencies=st.dictionaries(NAMES, st.none() | st.floats(0, 1e6), max_size=4),
 )
 
 
@@ -57,7 +58,19 @@ def test_records_survive_json(records: list[Record]) -> None:
     )
 )
 def test_any_json_is_read_or_refused(value: Any) -> None:
-    fields = ("prompt", "idx", "answer", "images", "model_scores", "model_costs", "model_errors", "group", "source", "answers")
+    fields = (
+        "prompt",
+        "idx",
+        "answer",
+        "images",
+        "model_scores",
+        "model_costs",
+        "model_latencies",
+        "model_errors",
+        "group",
+        "source",
+        "answers",
+    )
     for rows in (value, [value], *([{"prompt": "p", field: value}] for field in fields)):
         try:
             records = parse_records(rows)
@@ -139,6 +152,8 @@ def test_the_format_of_the_contract_is_read() -> None:
         ({"model_scores": {"m": math.nan}}, "got nan"),
         ({"model_scores": {"m": "1"}}, "got '1'"),
         ({"model_costs": {"m": -1}}, "USD"),
+        ({"model_latencies": {"m": -1}}, "seconds"),
+        ({"model_latencies": {"m": math.inf}}, "a number of seconds from 0 to 1e.06"),
         ({"model_costs": {"m": math.inf}}, "USD"),
         ({"model_costs": {"m": 10**400}}, "USD"),
         ({"model_errors": ["m"]}, "'model_errors' must be an object"),

@@ -202,6 +202,44 @@ def test_damaged_points_are_refused(change: dict[str, Any]) -> None:
         OperatingPoint.from_plain(OperatingPoint("", "big").to_plain() | change)
 
 
+def test_latency_is_traded_as_cost_is_and_beside_it() -> None:
+    p, y = population(4000, 0)
+    slow = np.random.default_rng(1).lognormal(0.0, 1.0, (4000, 2)) * [8.0, 1.0]
+    slow[::2, 1] = np.nan
+    points = fit_operating_points(p, y, COSTS, np.arange(4000), NAMES, latencies=slow)
+    assert list(points) == ["accuracy", *PROMISES, "latency"]
+    fast = points["latency"]
+    assert fast.costs == pytest.approx({"big": 8.0, "small": 1.0}, rel=0.1), "medians in seconds, whatever the tail"
+    new, truth = population(4000, 1)
+    chosen = choose_at(fast, new)
+    assert np.take_along_axis(truth, chosen[:, None], 1).mean() >= truth[:, 0].mean() - 0.02
+    assert (chosen == 0).mean() < 0.5, "two thirds of the prompts do not need the slow model"
+    assert fast.evidence["latency share"] < 0.6
+    assert "cost share" not in fast.evidence
+    alone = fit_operating_points(p, y, None, np.arange(4000), NAMES, latencies=slow)
+    assert list(alone) == ["accuracy", "latency"], "no cost is needed"
+    assert alone["latency"] == fast
+    slow[19:, 1] = np.nan
+    assert "latency" not in fit_operating_points(p, y, COSTS, np.arange(4000), NAMES, latencies=slow), "nine are too few"
+    assert OperatingPoint.from_plain(fast.to_plain()) == fast
+    assert "weighs" not in points["quality"].to_plain(), "former versions read it, too"
+    with pytest.raises(ConfigError, match="weighs 'beauty'"):
+        OperatingPoint.from_plain({**fast.to_plain(), "weighs": "beauty"})
+
+
+def test_costs_are_no_latencies() -> None:
+    """Neither the caller's costs nor the expected ones weigh where latency does; thresholds hold."""
+    fast = OperatingPoint("", "big", cost_weight=0.2, costs={"big": 3.0, "small": 1.0}, weighs="latency")
+    p = Prediction(np.array([[0.9, 0.75]]), expected_costs=np.array([[0.1, 50.0]]))
+    assert resolve({"latency": fast}, operating_point="latency").choose(p).chosen.tolist() == [1]
+    dear = resolve({"latency": fast}, operating_point="latency", model_costs={"big": 0.1, "small": 50.0})
+    assert dear.choose(p).chosen.tolist() == [1]
+    strict = resolve({"latency": fast}, operating_point="latency", model_thresholds={"small": 0.8})
+    assert strict.choose(p).chosen.tolist() == [0]
+    with pytest.raises(ConfigError, match=r"not in this artifact; it has accuracy, balanced; latency needs model_latencies"):
+        resolve(operating_point="latency")
+
+
 POINTS = {name: OperatingPoint(name, "big", margin=0.3 if name == "accuracy" else 0.0) for name in ("accuracy", "balanced")}
 
 

@@ -39,7 +39,7 @@ const explorer = (() => {
   }
 
   function penalties(test, point, costs) {
-    if (costs === null) return point.penalties;
+    if (costs === null || !point.by_cost) return point.penalties;
     const known = costs.filter(cost => !Number.isNaN(cost));
     const found = costs.map(() => 0);
     if (point.cost_weight > 0 && known.length) {
@@ -85,7 +85,8 @@ const explorer = (() => {
     if (name !== null) prices = penalties(test, test.points[name], costs);
     else if (thresholds === null && costs !== null) prices = test.models.map(() => 0);
     const fallback = settings.fallback_model ? test.models.indexOf(settings.fallback_model) : -1;
-    const byRow = name !== null && costs === null && test.expected !== null ? rowHandicaps(test, test.points[name]) : null;
+    const priced = name !== null && test.points[name].by_cost && costs === null && test.expected !== null;
+    const byRow = priced ? rowHandicaps(test, test.points[name]) : null;
     return {thresholds, costs, fallback, penalties: prices, byRow, operatingPoint: name};
   }
 
