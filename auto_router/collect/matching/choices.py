@@ -232,8 +232,8 @@ _ELLIPSIS = re.compile(
     r"(?:is|are|does|do|did|was|were|can|will|has|have|had|would|could|should)(?P<not>n['’]t| not)?\W*|(?P<never>never)\W*"
 )
 _THINK_SO = re.compile(r"\bI (?P<not>do not |don['’]t )?(?:think|believe) so\b", re.IGNORECASE)
-_CONCLUDED = re.compile(r"[,;—–-]\s*(?:so|thus|therefore|hence),?\s+(?:the answer is\s+)?(yes|no)\W*$")
-_WORD_AT_START = re.compile(r"\W*(?:yes|no|true|false)\b")
+_CONCLUDED = re.compile(r"[,;—–-]\s*(?:(?:but )?in short|so|thus|therefore|hence)[,:]?\s+(?:the answer is\s+)?(yes|no)\W*$")
+_WORD_AT_START = re.compile(r"\W*(yes|no|true|false)\b")
 _SUBJECT = one_of("""
     statement|claim|assertion|sentence|proposition|hypothesis|conclusion|premise|this|that|it|answer|equation|inequality|which
     aussage|affirmation|afirmación|afirmação|affermazione
@@ -262,13 +262,15 @@ def truth_value(reference: str) -> bool | None:
 
 def read_truth(text: str) -> bool | Rejected | Unclear | None:
     """Return whether a statement says yes or no; None where it says neither, both rejected where it says that it does not."""
-    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘👍👎\ufe0f ").strip()
+    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘🚫👍👎\ufe0f ").strip()
     lowered = text.lower()
     if re.fullmatch(r"[ytnf]\W{0,3}", lowered):  # for a reader that expects yes or no
         return lowered[0] in "yt"
     concluded = _CONCLUDED.search(lowered)
-    if concluded and not _WORD_AT_START.match(lowered):
-        return _POLARITY[concluded.group(1)]
+    if concluded:  # "he is heavier than that, so no"; "No, wait, …, so yes" is unclear
+        opened = _WORD_AT_START.match(lowered)
+        said = _POLARITY[concluded.group(1)]
+        return said if opened is None or _POLARITY[opened.group(1)] is said else UNCLEAR
     lowered = re.sub(r"^(yes|no|true|false)(?:\W{1,3}\1\b)+(?=\W*$)", r"\1", lowered)
     if NO_ANSWER.fullmatch(lowered):
         return Rejected((True, False))

@@ -39,6 +39,7 @@ _YEAR = re.compile(
     r"(?![ -][a-z]*(?:-|hundred|thousand|million))(?!-[a-z])",
     re.IGNORECASE,
 )
+_ANY_YEAR = re.compile(_YEAR.pattern.replace("sixteen|", f"{'|'.join(list(_TEENS)[:6])}|sixteen|", 1), re.IGNORECASE)
 # Amounts of time that have a word of their own: "half an hour", "a week", "an hour and a half".
 _PERIOD = r"second|minute|hour|day|week|month|year|decade|century"
 _PERIODS = (
@@ -199,7 +200,7 @@ def _load_text2num() -> ModuleType:
 @functools.lru_cache(maxsize=4096)
 def _integer(text: str, languages: tuple[str, ...]) -> int | None:
     text = text.strip()
-    year = _YEAR.fullmatch(text)
+    year = _ANY_YEAR.fullmatch(text)
     if year:
         return int(_write_year(year))
     dozens = re.fullmatch(r"(?:(.+) )?dozen", text)

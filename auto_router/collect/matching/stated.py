@@ -128,6 +128,8 @@ def match_words(response: Reading, reference: str) -> bool | None:
     """Match words; another wording proves nothing."""
     wanted = fold(reference)
     items = list_items(reference)
+    if response.statements and differs_in_case(response.statements[0].text, reference):
+        return None
 
     others: list[str] = []  # that stronger markers give
 

@@ -22,7 +22,7 @@ _LEAD_TO = re.compile(r"[A-Za-z]{2,}|[,;:.!?\n]")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-zα-ω](?:_\{?\w\}?)?(?![A-Za-z])")
 _NAMED = re.compile(
     r"^(?:(?:it|that|this|he|she)['’]s\s+|(?=[^\s,]))(?!.*[,;].*[,;])([^.;\n]{1,100}?)"
-    r"(?:[.!]*$|,\s+(?:not|rather than|and not)\s[^.;\n]{1,80}$)",
+    r"(?:[.!]*$|,\s+(?:not|rather than|and not)\s[^.;\n]{1,80}[.!]*$)",
     re.IGNORECASE,
 )
 _TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
