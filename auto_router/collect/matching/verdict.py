@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auto_router.collect.matching.asked_number import leaves_open, misses_number, read_asked
+from auto_router.collect.matching.asked_number import is_possible_only, leaves_open, misses_number, read_asked
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     UNCLEAR,
@@ -236,6 +236,9 @@ def _match_number(response: Reading, reference: str) -> bool | None:
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
     bare = not expected.unit.dimension and isinstance(value, Quantity) and not value.unit.dimension
+    said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
+    if same and is_possible_only(said, response.question):
+        return None
     if same and bare and response.statements and counts_other(response.statements[0].text, reference):
         return None
     if (
