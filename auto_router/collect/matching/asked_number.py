@@ -107,7 +107,8 @@ def repeats_condition(text: str, question: str) -> bool:
 
 def is_possible_only(text: str, question: str) -> bool:
     """Whether a text says what could be and the question does not ask that: "it could hold 16" for "how many does it hold"."""
-    return _COULD.search(text) is not None and "=" not in text and not _POSSIBLE.search(question)
+    concluded = "=" in text or _CONCLUDES.match(text)  # "So she could buy 16 apples."
+    return not concluded and _COULD.search(text) is not None and not _POSSIBLE.search(question)
 
 
 def _ask(question: str) -> str:
