@@ -21,7 +21,7 @@ from auto_router.collect.options import (
     squeeze,
 )
 from auto_router.collect.prompt_template import PromptTemplate
-from auto_router.collect.recipes import LOGGED, Recipe, get_cell
+from auto_router.collect.recipes import LOGGED, Recipe, get_cell, is_message_list
 from auto_router.collect.references import is_missing
 from auto_router.collect.tables import DataTable, Row
 from auto_router.data.images import mime_type
@@ -42,43 +42,34 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 LATER: dict[str, tuple[str, ...]] = {
     "prompt": (
         *("question_text", "question_stem", "stem", "hypothesis", "claim", "statement", "goal", "ctx", "sentence", "task"),
-        *("input", "text", "user", "user_input", "q", "request", "content"),
+        *("input", "inputs", "text", "user", "user_input", "q", "request", "content"),
     ),
     "answer": (
         *("answer_key", "correct_answer", "correct", "right_answer", "correct_option", "correct_choice", "answer_idx"),
         *("answer_index", "answer_id", "answer_letter", "correct_answer_id", "correct_answer_idx", "correct_answer_index"),
         *("correct_index", "correct_idx", "correct_id", "correct_letter", "correct_label", "correct_answers", "gold"),
-        *(
-            "correct_option_index",
-            "correct_choice_index",
-            "correct_option_id",
-            "cop",
-            "gold_answer",
-            "gold_answers",
-            "gold_label",
-        ),
+        *("correct_option_index", "correct_choice_index", "correct_option_id", "cop", "gold_answer", "gold_answers"),
+        *("gold_label",),
         *("gold_index", "ground_truth", "ground_truths", "reference", "references", "reference_answer", "expected"),
         *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
         *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
-        *(
-            "short_answer",
-            "short_answers",
-            "answer_number",
-            "completion",
-            "outputs",
-            "solutions",
-            "responses",
-            "class",
-            "sentiment",
-            "a",
-            "y",
-        ),
+        *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
+        *("sentiment", "a", "y"),
     ),
     "images": (
         *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),
         *("image_file", "image_url", "image_urls", "img_path", "img_url", "page_image", "page_images", "screenshot"),
     ),
-    "choices": ("choice", "option", "mc1_targets", "multiple_choice_options", "choices_text", "mcq_options", "option_list"),
+    "choices": (
+        "choice",
+        "option",
+        "mc1_targets",
+        "target_scores",
+        "multiple_choice_options",
+        "choices_text",
+        "mcq_options",
+        "option_list",
+    ),
 }
 # In these, a text that prints a list holds several right answers.
 PLURAL = (
@@ -276,6 +267,9 @@ class _Finder:
             later = [name for name in self.candidates("prompt", later=True) if name not in structs]
             prompts = later or self.candidates("prompt", later=True, inner=True)
         if prompts:
+            told = next((row[prompts[0]] for row in self.rows if not is_missing(row.get(prompts[0]))), None)
+            if is_message_list(told) and "prompt" not in self.asked:  # as TRL, verl and OpenAI's evals write a prompt
+                return {role: name for role, name in roles.items() if role != "messages"} | {"messages": prompts[0]}
             roles["prompt"] = prompts[0]
             if roles.get("source") == prompts[0]:
                 del roles["source"]
@@ -284,7 +278,11 @@ class _Finder:
     def find_options(self, roles: dict[str, str]) -> tuple[Choosing, dict[str, str]]:
         """Return where options are, and the roles with the column of the answer."""
         taken = {roles.get(role) for role in ("prompt", "source", "group")} if "answer" not in self.asked else set()
-        answers = [name for name in self._answers("messages" in roles) if name not in taken]
+        answers = [
+            name
+            for name in self._answers(squeeze(roles.get("messages", "")) in map(squeeze, COLUMNS["messages"]))
+            if name not in taken
+        ]
         for choosing in self._choosings():
             for answer in [*answers, ""]:
                 if answer == choosing.column or answer in (choosing.columns or {}):
@@ -318,7 +316,10 @@ class _Finder:
             return False
         numbers, _ = choose_numbers(usable)
         resolved = sum(bool(find_right(cell, options, numbers)) for cell, options in usable)
-        return bool(known) and resolved >= MIN_RESOLVED * len(known)
+        # Numbers beside a column of that name are places, even where none is: reading the rows says so.
+        places = choosing.column in COLUMNS["choices"] and len(usable) == len(known)
+        places = places and all(type(cell) is int and cell >= 0 for cell, _ in known)
+        return bool(known) and (places or resolved >= MIN_RESOLVED * len(known))
 
     def find_context(self, roles: dict[str, str], choosing: Choosing) -> dict[str, str]:
         """Return the roles with what is shown around the prompt: a passage before it, an input after it."""

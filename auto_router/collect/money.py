@@ -214,6 +214,9 @@ def _size(content: Any) -> tuple[int, int]:
     return sum(text for text, _ in sizes), sum(images for _, images in sizes)
 
 
+USD_TICKS = 10**10  # in which xAI counts a dollar
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """``completion_tokens`` are all that is paid as output, reasoning included; ``cached_tokens`` are part of the prompt's.
@@ -252,7 +255,10 @@ def read_usage(usage: Any) -> Usage:
         outside, completion = True, completion + reasoning
     cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
     if cached is None:
-        cached = read_count(usage, "prompt_cache_hit_tokens")  # DeepSeek's name
+        cached = read_count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens")  # DeepSeek's name, and Anthropic's
+        if "prompt_tokens" not in usage and "cache_read_input_tokens" in usage and prompt is not None:
+            written = read_count(usage, "cache_creation_input_tokens") or 0
+            prompt += (cached or 0) + written  # Anthropic counts them beside the input
     if cached is not None and prompt is not None:
         cached = min(cached, prompt)
     return Usage(prompt, completion, cached, _read_billed(usage), reasoning, outside)
@@ -283,6 +289,9 @@ def _read_billed(usage: Mapping[str, Any]) -> float | None:
     billed = next(
         (n for n in map(_number, (cost, usage.get("total_cost"), usage.get("estimated_cost"))) if n is not None), None
     )
+    ticks = _number(usage.get("cost_in_usd_ticks"))
+    if billed is None and ticks is not None:
+        return ticks / USD_TICKS
     if billed is None or usage.get("is_byok") is not True:
         return billed
     details = usage.get("cost_details")

@@ -102,6 +102,9 @@ def _read_struct(value: Mapping[str, Any]) -> Options | None:
         marked = places_marked(names) or places_marked(column(_RIGHT_KEYS, len(texts)))
         own = () if places_marked(names) else tuple(map(squeeze, names))
         return Options(_without_letters([str(text) for text in texts]), own, marked)
+    marked = places_marked(list(value.values()))
+    if len(value) >= 2 and marked:  # {"root": 0, "stem": 1}, as BIG-bench writes it
+        return Options(tuple(map(str, value)), (), marked)
     columns = find_option_columns(value)
     return read_option_columns(value, columns) if columns else None
 
@@ -265,6 +268,8 @@ def choose_numbers(answers: Sequence[tuple[Any, Options]]) -> tuple[str, bool]:
         "0": sum(_find_place(value, options, 0) is not None for value, options in numbers),
         "1": sum(_find_place(value, options, 1) is not None for value, options in numbers),
     }
+    if not any(fits.values()):
+        return "0", True
     written = all(isinstance(value, str) for value, _ in numbers)
     order = ("name", "text", "0", "1") if written else ("name", "0", "1", "text")
     chosen = max(order, key=lambda kind: fits[kind])  # the first of those that fit equally often

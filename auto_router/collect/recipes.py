@@ -78,6 +78,8 @@ class Recipe:
         inside: tuple[Any, ...] = ()
         context = ""
         answer, reply = self.cell(row, "answer"), None
+        if is_message_list(answer):  # a completion as messages
+            answer = flatten_text(answer[-1].get("content", answer[-1].get("value")))
         if "messages" in self.roles:
             turns, reply, (prompt, inside, context) = self._read_messages(row)
         else:
@@ -172,6 +174,18 @@ def get_cell(row: Row, column: str) -> Any:
     outer, _, inner = column.partition(".")
     value = row.get(outer)
     return value.get(inner) if isinstance(value, Mapping) else None
+
+
+def is_message_list(value: Any) -> bool:
+    """Whether a cell is a list of chat messages."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(item, Mapping) and ({"role", "content"} <= item.keys() or {"from", "value"} <= item.keys())
+            for item in value
+        )
+    )
 
 
 def flatten_text(value: Any) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from auto_router.collect.events import is_event_stream, join_events
 from auto_router.collect.money import Usage, read_usage
 from auto_router.collect.rate_limits import PassingFailure, read_delay
 from auto_router.data.records import MAX_SECONDS
@@ -23,7 +24,16 @@ SETTLED = {400, 413, 415, 422}  # about the question itself: asking the same aga
 MAX_REASON = 300  # characters
 
 _FILTERS = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
-_WITHHELD = {"content_filter", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii"}
+_WITHHELD = {
+    "content_filter",
+    "content_filtered",
+    "safety",
+    "sensitive",
+    "recitation",
+    "prohibited_content",
+    "blocklist",
+    "spii",
+}
 _WITHHELD |= {"image_safety", "guardrail_intervened"}
 _CUT = {"length", "max_tokens", "model_length", "max_output_tokens"}
 _BROKEN = {"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "server_error", "network_error"}
@@ -35,7 +45,6 @@ _REFUSED = re.compile(
 _ABOUT_QUESTION = re.compile(
     r"invalid_?(?:request|argument|param|prompt|image)|bad.?request|context_length|unsupported_(?!model)"
 )
-JOINED = ("content", "reasoning_content", "reasoning", "refusal")  # fields of a delta that arrive piece by piece
 RECORDED_LATENCY = "recorded_latency_s"  # a replay's own field: how long the answer took when it was recorded
 
 
@@ -116,10 +125,17 @@ def load_reply(text: str) -> tuple[Any, bool]:
 
 
 def _as_chat(reply: Any) -> Any:
-    """Return a reply of the Responses API in the form of a chat completion; any other as it is."""
-    output = reply.get("output") if isinstance(reply, Mapping) and "choices" not in reply else None
-    if not isinstance(output, list):
+    """Return a reply of the Responses API, or of a provider's own API, in the form of a chat completion; any other as it is."""
+    if not isinstance(reply, Mapping) or "choices" in reply:
         return reply
+    inside: Mapping[str, Any] = next(
+        (reply[name] for name in ("data", "result", "response") if isinstance(reply.get(name), Mapping)), {}
+    )
+    if "choices" in inside:
+        return inside
+    output = reply.get("output")
+    if not isinstance(output, list):
+        return _from_own_api(reply)
     items = [item for item in output if isinstance(item, Mapping)]
     contents = [item.get("content") if item.get("type") == "message" else [item] for item in items]
     parts = [part for content in contents if isinstance(content, list) for part in content]
@@ -129,11 +145,42 @@ def _as_chat(reply: Any) -> Any:
     return {**reply, "choices": [{"index": 0, "message": {"role": "assistant", "content": parts}, "finish_reason": finish}]}
 
 
+def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a reply of Anthropic's, Google's, Ollama's or Cohere's own API as a chat completion; any other as it is."""
+    candidates, counts = reply.get("candidates"), reply.get("usageMetadata")
+    first = candidates[0] if isinstance(candidates, list) and candidates else None
+    if isinstance(first, Mapping) and isinstance(first.get("content"), Mapping):
+        parts = first["content"].get("parts")
+        kept = (
+            [part for part in parts if isinstance(part, Mapping) and not part.get("thought")] if isinstance(parts, list) else []
+        )
+        message, finish = {"content": kept}, first.get("finishReason")
+        names = {
+            "promptTokenCount": "prompt_tokens",
+            "candidatesTokenCount": "completion_tokens",
+            "totalTokenCount": "total_tokens",
+        }
+        usage = {names[name]: count for name, count in counts.items() if name in names} if isinstance(counts, Mapping) else None
+    elif reply.get("role") == "assistant" and "content" in reply:
+        message, finish, usage = {"content": reply["content"]}, reply.get("stop_reason"), reply.get("usage")
+    elif isinstance(reply.get("message"), Mapping):
+        message, finish, usage = reply["message"], reply.get("done_reason", reply.get("finish_reason")), reply.get("usage")
+        if isinstance(usage, Mapping) and isinstance(usage.get("tokens"), Mapping):
+            usage = usage["tokens"]
+        if usage is None and "eval_count" in reply:
+            usage = {"prompt_tokens": reply.get("prompt_eval_count"), "completion_tokens": reply["eval_count"]}
+    else:
+        return reply
+    return {**reply, "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}
+
+
 def first_message(reply: Any) -> Mapping[str, Any]:
     """Return the message of a chat completion; an empty one where it has none."""
     choice = _first_choice(reply) or {}
-    message = choice.get("message") or choice.get("delta")
-    return message if isinstance(message, Mapping) else {}
+    message = choice.get("message") or choice.get("delta") or choice.get("text")  # "text": of the completions of old
+    message = {"content": message} if isinstance(message, str) else message
+    message = message if isinstance(message, Mapping) else {}
+    return {"refusal": choice["refusal"], **message} if choice.get("refusal") else message
 
 
 def read_again(response: Response) -> Response:
@@ -176,6 +223,12 @@ def find_problem(reply: Any) -> Problem | None:
         return _problem_of(choice["error"], reply) if choice.get("error") else None
     if reply.get("object") == "error" or any(isinstance(reply.get(name), str) for name in ("message", "detail", "msg")):
         return _problem_of(reply, reply)
+    if reply.get("success") is False or reply.get("detail"):
+        errors = reply.get("errors")
+        return _problem_of(errors[0] if isinstance(errors, list) and errors else reply.get("detail"), reply)
+    told = reply.get("base_resp")
+    if isinstance(told, Mapping) and told.get("status_code"):
+        return Problem(shorten(str(told.get("status_msg") or told)), str(told["status_code"]))
     return None
 
 
@@ -236,18 +289,23 @@ def _with_usage(response: Response, usage: Usage) -> Response:
 
 def _read_answer(reply: Any, blank: Response) -> Response:
     choice = _first_choice(reply)
+    groq = reply.get("x_groq") if isinstance(reply, Mapping) else None
+    counts = reply.get("usage") if isinstance(reply, Mapping) else None
+    usage = read_usage(groq.get("usage") if counts is None and isinstance(groq, Mapping) else counts)
     if choice is None:
-        return replace(blank, error="answer has no choices")
-    usage = read_usage(reply.get("usage"))
+        return replace(_with_usage(blank, usage), error="answer has no choices")
     finish = choice.get("finish_reason")
     finish = finish if isinstance(finish, str) else None
-    kind = (finish or "").lower()
+    own = choice.get("native_finish_reason")
+    kind = (finish or (own if isinstance(own, str) else "")).lower().replace("-", "_")
     response = replace(_with_usage(blank, usage), finish_reason="length" if kind in _CUT else finish)
-    if kind in _BROKEN:
-        raise PassingFailure(shorten(f"the answer broke off (finish reason {finish})"), billed=True, response=response)
+    if kind in _BROKEN or kind.endswith("_error"):
+        raise PassingFailure(shorten(f"the answer broke off (finish reason {finish or own})"), billed=True, response=response)
     text, reasoning = _read_message(first_message(reply))
     if kind in _WITHHELD:
         return replace(response, error="content filter: the answer was withheld", settled=True)
+    if text.strip() and usage.completion_tokens == 0:  # nobody writes a text in no tokens: they were not counted
+        response = replace(response, prompt_tokens=usage.prompt_tokens or None, completion_tokens=None)
     if not text.strip():
         return replace(response, error=_explain_empty(response, bool(reasoning or usage.reasoning_tokens)), settled=True)
     return replace(response, text=text)
@@ -255,6 +313,8 @@ def _read_answer(reply: Any, blank: Response) -> Response:
 
 def _explain_empty(response: Response, reasoned: bool) -> str:
     reason = f"empty answer (finish reason {shorten(str(response.finish_reason))})"
+    if response.finish_reason == "refusal":
+        return "the model refused, and said nothing"
     if response.finish_reason == "length":
         spent = "all tokens" if response.completion_tokens is None else f"all {response.completion_tokens:,} tokens"
         return f"{reason}: {f'{spent} went into reasoning; ' if reasoned else ''}raise max_tokens"
@@ -263,27 +323,34 @@ def _explain_empty(response: Response, reasoned: bool) -> str:
 
 def _first_choice(reply: Any) -> Mapping[str, Any] | None:
     choices = reply.get("choices") if isinstance(reply, Mapping) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, Mapping) else None
+    known = [choice for choice in choices if isinstance(choice, Mapping)] if isinstance(choices, list) else []
+    return next((choice for choice in known if choice.get("index") in (None, 0)), known[0] if known else None)
 
 
 def _read_message(message: Mapping[str, Any]) -> tuple[str, str]:
     """Return the text of a message, a stated refusal being one, and its reasoning."""
     text, refusal, reasoning = _read_content(message.get("content"))
-    for name in ("reasoning_content", "reasoning", "reasoning_details", "thinking"):
+    for name in ("reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks"):
         value = message.get(name)
         reasoning += value if isinstance(value, str) else json.dumps(value) if value else ""
     stated = message.get("refusal")
     refusal = stated if isinstance(stated, str) and stated.strip() else refusal
-    return (text if text.strip() else refusal), reasoning
+    audio = message.get("audio")
+    spoken = audio.get("transcript") if isinstance(audio, Mapping) else None
+    told = next((words for words in (text, refusal, spoken) if isinstance(words, str) and words.strip()), "")
+    return told, reasoning
 
 
 def _read_content(content: Any) -> tuple[str, str, str]:
-    """Return text, refusal and reasoning of ``content``: a string, one part, or a list of parts."""
+    """Return text, refusal and reasoning of ``content``: a string, a part, a list of parts, or a JSON value as the answer."""
+    if isinstance(content, int | float) or (isinstance(content, Mapping) and not {"type", "text", "content"} & content.keys()):
+        return json.dumps(content, ensure_ascii=False), "", ""
     if isinstance(content, str):
         return content, "", ""
     texts, refusals, reasoning = [], [], []
     for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            texts.append(part)
         if not isinstance(part, Mapping):
             continue
         kind = str(part.get("type") or "text").lower()
@@ -301,98 +368,5 @@ def _read_content(content: Any) -> tuple[str, str, str]:
 def _load_or_none(body: bytes) -> Any:
     try:
         return json.loads(decode(body))
-    except (ValueError, RecursionError):
-        return None
-
-
-def is_event_stream(text: str) -> bool:
-    """Whether a body is a stream of events rather than one JSON value; comments (``: keep-alive``) may come first."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    return first.startswith(("data:", "event:", "id:", "retry:", ":"))
-
-
-def join_events(text: str) -> tuple[dict[str, Any], bool]:
-    """Return the reply that a stream adds up to, and whether the stream came to its end.
-
-    An error event becomes the reply's ``error``. Of several choices the first counts, as in any reply.
-    """
-    pieces: dict[str, list[Any]] = {}
-    calls: list[dict[str, Any]] = []
-    reply: dict[str, Any] = {}
-    choice: dict[str, Any] = {"index": 0, "finish_reason": None}
-    ended = False
-    for event in _events(text):
-        if event is None:
-            ended = True
-            continue
-        reply |= {name: event[name] for name in ("error", "usage", "model") if event.get(name)}
-        choices = event.get("choices")
-        choices = choices if isinstance(choices, list) else []
-        piece = next((c for c in choices if isinstance(c, Mapping) and not c.get("index")), None)
-        if piece is not None:
-            delta = piece.get("delta") or piece.get("message")
-            _collect_pieces(pieces, delta)
-            _collect_calls(calls, delta)
-            choice |= {name: piece[name] for name in ("finish_reason", "error") if piece.get(name) is not None}
-            reply["choices"] = [choice]
-    message = {"role": "assistant", **{name: _join_pieces(found) for name, found in pieces.items()}}
-    choice["message"] = message | ({"tool_calls": calls} if calls else {})
-    return reply, ended or choice["finish_reason"] is not None or "error" in reply
-
-
-def _collect_pieces(pieces: dict[str, list[Any]], delta: Any) -> None:
-    """Put what a delta holds behind what came before; joined once, at the end, so that many small pieces take no long time."""
-    for name in JOINED if isinstance(delta, Mapping) else ():
-        piece = delta.get(name)
-        if isinstance(piece, str | list):
-            pieces.setdefault(name, []).extend([piece] if isinstance(piece, str) else piece)
-
-
-def _join_pieces(pieces: list[Any]) -> Any:
-    """Return one text, or, where there are parts among the strings, a list of parts."""
-    if all(isinstance(piece, str) for piece in pieces):
-        return "".join(pieces)
-    return [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
-
-
-def _collect_calls(calls: list[dict[str, Any]], delta: Any) -> None:
-    given = delta.get("tool_calls") if isinstance(delta, Mapping) else None
-    for piece in given if isinstance(given, list) else []:
-        if isinstance(piece, Mapping):
-            _add_call(calls, piece)
-
-
-def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
-    """Add a piece of a call of a tool: of the one that its index names, whose arguments come bit by bit."""
-    index = piece.get("index", len(calls))
-    call = next((call for call in calls if call["index"] == index), None)
-    if call is None:
-        call = {"index": index, "function": {"name": "", "arguments": ""}}
-        calls.append(call)
-    function = piece.get("function")
-    for name in ("name", "arguments"):
-        if isinstance(function, Mapping) and isinstance(function.get(name), str):
-            call["function"][name] += function[name]
-
-
-def _events(text: str) -> Iterator[dict[str, Any] | None]:
-    """Yield each event's object; None for the mark of the end. What is no JSON object says nothing."""
-    lines: list[str] = []
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("data:"):
-            lines.append(line.removeprefix("data:").strip())
-        elif not line.strip() and lines:
-            whole = _load("\n".join(lines))
-            for data in [None] if whole is not None else lines:  # some leave the empty lines out
-                if data == "[DONE]":
-                    yield None
-                elif isinstance(value := whole if data is None else _load(data), dict):
-                    yield value
-            lines = []
-
-
-def _load(text: str) -> Any:
-    try:
-        return json.loads(text)
     except (ValueError, RecursionError):
         return None

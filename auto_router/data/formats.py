@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from auto_router.data.images import image_bytes
+from auto_router.data.json_tables import table_rows
 from auto_router.errors import DataError
 from auto_router.files import atomic_path, sha256_of
 
@@ -126,7 +127,7 @@ def _listed_rows(text: _Text) -> Iterator[Any]:
     if separator != "}" or text.peek():
         raise ValueError("the object does not end as JSON does")
     if whole is not None:
-        yield whole
+        yield from table_rows(whole)
 
 
 class _Text:

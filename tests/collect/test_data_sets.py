@@ -324,3 +324,56 @@ def test_paths_without_a_folder_are_told_once_and_no_advice_leaves_out_every_row
     assert count == 1 or f"{min(count, 20)} rows cannot be asked: rows 1, 2, 3," in said
     assert said.count("is only a path") == 1
     assert "--skip-bad-rows" in said
+
+
+ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
+    ("a prompt as messages", {"prompt": [{"role": "user", "content": "Sum {i}?"}], "answer": "4"}, "Sum 0?", ("4",)),
+    (
+        "prompt and completion as messages",
+        {"prompt": [{"role": "user", "content": "Sum {i}?"}], "completion": [{"role": "assistant", "content": "4"}]},
+        "Sum 0?",
+        ("4",),
+    ),
+    (
+        "a prompt as messages, the reference in a struct",
+        {"prompt": [{"role": "user", "content": "Sum {i}?"}], "reward_model": {"style": "rule", "ground_truth": "4"}},
+        "Sum 0?",
+        ("4",),
+    ),
+    ("input as messages", {"input": [{"role": "user", "content": "Sum {i}?"}], "ideal": "4"}, "Sum 0?", ("4",)),
+    ("inputs and targets", {"inputs": "Sum {i}?", "targets": ["4", "four"]}, "Sum 0?", ("4", "four")),
+    (
+        "options with scores",
+        {"input": "Sum {i}?", "target_scores": {"4": 0, "5": 1}},
+        f"Sum 0?\n\nA. 4\nB. 5\n\n{LETTERS}",
+        ("B",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "prompt", "references"), [case[1:] for case in ROWS], ids=[case[0] for case in ROWS])
+def test_rows_of_other_tools_are_read(row: dict[str, Any], prompt: str, references: tuple[str, ...], tmp_path: Path) -> None:
+    rows = [json.loads(json.dumps(row).replace("{i}", str(number))) for number in range(3)]
+    question = read_questions(write_rows(tmp_path / "rows.jsonl", rows))[0]
+    assert (question.prompt, question.references) == (prompt, references)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"question": ["A?", "B?"], "answer": ["a", "b"]},
+        {"question": {"0": "A?", "1": "B?"}, "answer": {"0": "a", "1": "b"}},
+        {"columns": ["question", "answer"], "index": [0, 1], "data": [["A?", "a"], ["B?", "b"]]},
+        {"first": {"question": "A?", "answer": "a"}, "second": {"question": "B?", "answer": "b"}},
+    ],
+    ids=["a list a column", "an object a column", "columns and data", "an object a row"],
+)
+def test_json_tables_are_read(document: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text(json.dumps(document))
+    assert [(q.prompt, q.answer) for q in read_questions(tmp_path / "table.json")] == [("A?", "a"), ("B?", "b")]
+
+
+def test_a_place_that_no_row_has_is_an_error_and_not_a_question_without_its_options(tmp_path: Path) -> None:
+    rows = [{"question": f"q{number}", "choices": ["x", "y"], "answer": 7} for number in range(2)]
+    with pytest.raises(DataError, match=r"answer 7 is none of the 2 options.*--first-index"):
+        read_questions(write_rows(tmp_path / "rows.jsonl", rows))

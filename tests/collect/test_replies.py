@@ -13,7 +13,8 @@ from auto_router.collect import runner
 from auto_router.collect.endpoint import user_message
 from auto_router.collect.journal import JOURNAL_NAME
 from auto_router.collect.money import answer_cost
-from auto_router.collect.rate_limits import RetryPolicy
+from auto_router.collect.rate_limits import PassingFailure, RetryPolicy
+from auto_router.collect.reply import Response, read_reply
 from auto_router.data.pool import PoolModel
 from tests.stage1 import (
     ChatServer,
@@ -177,3 +178,83 @@ def test_every_verdict_through_the_command_line(case: dict[str, Any], tmp_path: 
     assert server.asked["j"] == (4 if want is None else 2), "what cannot be read is asked for once more"
     if want is not None:
         assert [row["model_scores"]["m"] for row in read_evaluations(tmp_path / "out")] == [want, want]
+
+
+USAGE = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+
+
+def reply_of(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": USAGE} | more
+
+
+TEXTS: dict[str, Any] = {
+    "parts that are strings": reply_of({"content": ["5", " apples"]}),
+    "a number as content": reply_of({"content": 5}),
+    "a message that is its text": reply_of("5"),
+    "a completion of old": {"choices": [{"text": "5", "finish_reason": "stop"}], "usage": USAGE},
+    "a refusal beside the message": {"choices": [{"message": {"content": None}, "refusal": "5"}], "usage": USAGE},
+    "what was spoken": reply_of({"content": None, "audio": {"transcript": "5"}}),
+    "the first choice last": {
+        "choices": [{"index": 1, "message": {"content": "6"}}, {"index": 0, "message": {"content": "5"}}]
+    },
+    "a wrapper": {"code": 0, "msg": "ok", "data": reply_of({"content": "5"})},
+    "Anthropic": {"role": "assistant", "content": [{"type": "text", "text": "5"}], "usage": {"input_tokens": 9}},
+    "Google": {"candidates": [{"content": {"parts": [{"text": "hm", "thought": True}, {"text": "5"}]}}]},
+    "Ollama": {"message": {"content": "5", "thinking": "hm"}, "done_reason": "stop", "eval_count": 10},
+    "Cohere": {"message": {"content": [{"type": "text", "text": "5"}]}, "usage": {"tokens": {"input_tokens": 9}}},
+}
+FAILURES: dict[str, Any] = {
+    "an error as finish reason": reply_of({"content": "The an"}, "upstream_error"),
+    "an error as the provider's finish reason": {"choices": [{"message": {"content": "T"}, "native_finish_reason": "error"}]},
+    "a list of errors": {"success": False, "errors": [{"code": 7000, "message": "No route"}]},
+    "an error in base_resp": {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}},
+}
+
+
+def read_body(body: Any) -> Response:
+    return read_reply(200, {}, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_text_is_found_wherever_it_stands(name: str) -> None:
+    assert (read_body(TEXTS[name]).text or "").removesuffix(" apples") == "5"
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_inside_http_200_is_no_answer(name: str) -> None:
+    with pytest.raises(PassingFailure):
+        read_body(FAILURES[name])
+
+
+def test_what_cannot_be_a_count_is_unknown_and_what_was_counted_elsewhere_is_read() -> None:
+    def counts(**usage: Any) -> tuple[int | None, int | None, int | None, float | None]:
+        read = read_body(reply_of({"content": "5"}, usage=usage))
+        return read.prompt_tokens, read.completion_tokens, read.cached_tokens, read.billed_usd
+
+    assert counts(prompt_tokens=0, completion_tokens=0) == (None, None, None, None)
+    assert counts(prompt_tokens=20, completion_tokens=10, cost_in_usd_ticks=42_000_000) == (20, 10, None, 0.0042)
+    assert counts(prompt_tokens=2000, completion_tokens=10, cache_read_input_tokens=1800) == (2000, 10, 1800, None)
+    assert counts(input_tokens=200, output_tokens=10, cache_read_input_tokens=1800) == (2000, 10, 1800, None)
+    assert read_body({"choices": [], "usage": USAGE}).completion_tokens == 10
+    groq = read_body(reply_of({"content": "5"}, usage=None, x_groq={"usage": USAGE}))
+    assert (groq.prompt_tokens, groq.completion_tokens) == (20, 10)
+
+
+def test_a_stream_of_the_responses_api_is_read() -> None:
+    whole: dict[str, Any] = {
+        "status": "completed",
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": "5"}]}],
+    }
+    events: list[dict[str, Any]] = [
+        {"type": "response.output_text.delta", "delta": "5"},
+        {"type": "response.completed", "response": whole},
+    ]
+    body = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+    assert read_reply(200, {}, body.encode()).text == "5"
+
+
+def test_a_refusal_without_a_word_is_said_as_such() -> None:
+    assert read_body(reply_of({"content": ""}, "refusal")).error == "the model refused, and said nothing"
+    assert read_body(reply_of({"content": ""}, "content-filter")).error == "content filter: the answer was withheld"
+    thought = read_body(reply_of({"content": "", "reasoning_text": "hm"}, "length")).error or ""
+    assert "went into reasoning" in thought

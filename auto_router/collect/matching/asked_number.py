@@ -29,6 +29,8 @@ _CONCLUDES = re.compile(
 )
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
+_COULD = re.compile(r"\b(?:could|might|may) (?:also )?[a-z]+ (?:only |exactly |about )?[$€£]?\d", re.IGNORECASE)
+_POSSIBLE = re.compile(r"\b(?:can|could|may|might|would|able|possible|max\w*|most)\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional|different) )?([\w-]+)", re.IGNORECASE)
 _JOINED = re.compile(r",?\s+(?:and|or)\b", re.IGNORECASE)
 _NOUN = re.compile(r"[$€£]?[\d.,]*\d\s+([A-Za-z-]+)")
@@ -101,6 +103,12 @@ def repeats_condition(text: str, question: str) -> bool:
         return False
     clauses = [content_stems(found.group("clause")) for found in _CONDITION.finditer(text)]
     return bool(clauses) and all(clauses) and frozenset().union(*clauses) <= content_stems(question)
+
+
+def is_possible_only(text: str, question: str) -> bool:
+    """Whether a text says what could be and the question does not ask that: "it could hold 16" for "how many does it hold"."""
+    concluded = "=" in text or _CONCLUDES.match(text)  # "So she could buy 16 apples."
+    return not concluded and _COULD.search(text) is not None and not _POSSIBLE.search(question)
 
 
 def _ask(question: str) -> str:

@@ -50,11 +50,13 @@ _RIGHT = one_of(r"""
     correct|right|true|best|the answer|the (?:correct|right|best)|better|fits|richtig|korrekt|correct[ae]|正确|正しい
 """)
 _LEADS_TO = one_of(r"""
-    only|go with|going with|choosing|say|it is|it['’]s|it must be|it should be|must be|should be|has to be|leaving|leaves
+    only|go (?:with|for)|going (?:with|for)|choosing|opt for|correct(?=:)
+    say|it is|it['’]s|it must be|it should be|must be|should be|has to be|leaving|leaves
     that leaves|richtig ist|definitely|clearly|obviously|so|thus|therefore|hence
 """)
 _GOES_ON = one_of(r"""
-    because|since|as|while|although|but|(?:and )?not|for|due|given|is|porque|weil|car|और|है|です|입니다|。
+    because|since|as|while|although|but|(?:and )?not
+    rather than|instead of|over (?=[A-H]\b)|for|due|given|is|porque|weil|car|और|है|です|입니다|。
 """)
 _CALLED_WRONG = re.compile(
     one_of(r"""
@@ -104,7 +106,9 @@ def _find_leading_letter(text: str, letters: str, stands_alone: bool) -> re.Matc
     one = f"[{letters}{letters.lower()}]"
     ends = r"(?=[).:,;!。，、：\]]|\s*$|\s+[-–—(]|\s*[–—])"
     marked = re.match(
-        rf"(?:{OPTION_NAME}\s*[:：]?\s*)?(?:[(\[（]\s*(?P<inner>{one})\s*[)\]）]|(?P<outer>{one}){ends})", text, re.IGNORECASE
+        rf"(?:{OPTION_NAME}\s*[:：]?\s*)?(?:[(\[（{{<]\s*(?P<inner>{one})\s*[)\]）}}>]|(?P<outer>{one}){ends})",
+        text,
+        re.IGNORECASE,
     )
     named = marked or re.match(rf"(?P<inner>(?!))|{OPTION_NAME}\s*[:：]?\s*(?P<outer>{one}){_BREAK}", text, re.IGNORECASE)
     if named or stands_alone:
@@ -117,13 +121,16 @@ def _find_rejected_letters(text: str, letters: str) -> list[str]:
     """Return the letters of a reply that denies them ("Not C.") or offers several for one ("A or B")."""
     bare = re.sub(r"[()\[\]*`\"'.!]", "", text).strip()
     one = rf"(?:option |choice |answer )?([{letters}])"
-    joint = r"(?:\s*,\s*|\s*/\s*|,?\s+(?:and|or|und|oder|et|ou|y|o)\s+)"
+    joint = r"(?:\s*,\s*|\s*[/&+]\s*|,?\s+(?:and also|as well as|plus|and|or|und|oder|et|ou|y|o)\s+)"
     listed = rf"(?:options? |choices? )?[{letters}](?:{joint}(?:option )?[{letters}])+"
     denial = one_of("""
         (?:is |s )?(?:definitely |certainly )?(?:not|isnt|cannot be|cant be|anything but|nicht|不是|pas)
         all except|everything except|everything but|all but
     """)
-    wrong = r"is (?:definitely )?(?:not (?:correct|right|the answer|true|it)|wrong|incorrect|false)"
+    wrong = (
+        r"is (?:definitely )?(?:not (?:the )?(?:correct|right|best|answer|true|it)(?: answer| choice| option)?"
+        r"|wrong|incorrect|false)"
+    )
     denied = re.fullmatch(
         rf"(?:(?:the )?(?:correct |right )?(?:answer|option|choice) |it |that )?{denial} {one}|{one} {wrong}"
         rf"|(?:id |i would |i |we can |let us )?(?:rule out|eliminate|exclude) ({listed}|[{letters}])",
@@ -131,7 +138,9 @@ def _find_rejected_letters(text: str, letters: str) -> list[str]:
         re.IGNORECASE,
     )
     several = re.fullmatch(
-        rf"(?:(?:the )?(?:answer|it|they) (?:is|are) )?(?:probably |maybe )?(?:either |both |between )?({listed})"
+        rf"(?:(?:the )?(?:answer|it|they) (?:is|are) )?(?:probably |maybe )?"
+        rf"(?:(?:either |both |between |all of |all )?({listed})"
+        rf"|neither ({listed.replace('and|or', 'nor|and|or')}))"
         r"(?: are (?:both )?(?:correct|right|true)| (?:seem|look) plausible)?",
         bare,
         re.IGNORECASE,
@@ -195,6 +204,20 @@ def read_letters(text: str, letters: str) -> frozenset[str] | None:
     return frozenset(re.findall(rf"(?<![A-Za-z])([{letters}])(?![A-Za-z])", text.upper()))
 
 
+_MARKED = re.compile(
+    r"(?:^|(?<=\n)|(?<=[.;,✅❌✓✗✔✘])\s{1,3})[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:][\s*]{0,3}"
+    r"(?:(?P<right>yes|true|correct|right|[✅✓✔])|no|false|incorrect|wrong|[❌✗✘])\ufe0f?(?![^\W_])",
+    re.IGNORECASE,
+)
+
+
+def read_marked_options(text: str, letters: str) -> str | Unclear | None:
+    """Return the one option that a list of them marks as right: "A: ❌ B: ✅", "(A) No (B) Yes"; None for no such list."""
+    marked = [found for found in _MARKED.finditer(text[: 3 * MAX_RUN]) if found.group("letter").upper() in letters]
+    right = {found.group("letter").upper() for found in marked if found.group("right")}
+    return None if len(marked) < 2 else right.pop() if len(right) == 1 else UNCLEAR
+
+
 _POLARITY = dict.fromkeys(YES, True) | dict.fromkeys(NO, False)
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0900-\u097f\u0300-\u036f])*")
 # What follows a "yes" or "no" that is the answer, and no word of a sentence ("no one", "yes-men").
@@ -209,12 +232,15 @@ _ELLIPSIS = re.compile(
     r"(?:is|are|does|do|did|was|were|can|will|has|have|had|would|could|should)(?P<not>n['’]t| not)?\W*|(?P<never>never)\W*"
 )
 _THINK_SO = re.compile(r"\bI (?P<not>do not |don['’]t )?(?:think|believe) so\b", re.IGNORECASE)
+_CONCLUDED = re.compile(r"[,;—–-]\s*(?:(?:but )?in short|so|thus|therefore|hence)[,:]?\s+(?:the answer is\s+)?(yes|no)\W*$")
+_WORD_AT_START = re.compile(r"\W*(yes|no|true|false)\b")
 _SUBJECT = one_of("""
     statement|claim|assertion|sentence|proposition|hypothesis|conclusion|premise|this|that|it|answer|equation|inequality|which
     aussage|affirmation|afirmación|afirmação|affermazione
 """)
 _PREDICATE = re.compile(
-    rf"\b{_SUBJECT}(?: (?:above|below|given|here))?\s*(?:is|was|are|’s|'s|must be|has to be|ist|est|es|é|è)\s*"
+    rf"\b{_SUBJECT}(?: (?:above|below|given|here))?(?:\s*[\"“'«][^\"”'»]{{1,200}}[\"”'»])?\s*"
+    r"(?:is|was|are|’s|'s|must be|has to be|ist|est|es|é|è)\s*"
     r"(?:therefore |thus |indeed |definitely |certainly |hence |also |clearly |actually |simply |considered )?"
     r"(?P<not>not |n['’]t |nicht )?(?:a )?(?:definitely |entirely |necessarily )?['\"“*]?"
     r"(?P<word>true|false|correct|incorrect|wrong|right|untrue|yes|no|wahr|falsch|vrai|faux)\b"
@@ -236,8 +262,16 @@ def truth_value(reference: str) -> bool | None:
 
 def read_truth(text: str) -> bool | Rejected | Unclear | None:
     """Return whether a statement says yes or no; None where it says neither, both rejected where it says that it does not."""
-    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“• ").strip()
+    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘🚫👍👎\ufe0f ").strip()
     lowered = text.lower()
+    if re.fullmatch(r"[ytnf]\W{0,3}", lowered):  # for a reader that expects yes or no
+        return lowered[0] in "yt"
+    concluded = _CONCLUDED.search(lowered)
+    if concluded:  # "he is heavier than that, so no"; "No, wait, …, so yes" is unclear
+        opened = _WORD_AT_START.match(lowered)
+        said = _POLARITY[concluded.group(1)]
+        return said if opened is None or _POLARITY[opened.group(1)] is said else UNCLEAR
+    lowered = re.sub(r"^(yes|no|true|false)(?:\W{1,3}\1\b)+(?=\W*$)", r"\1", lowered)
     if NO_ANSWER.fullmatch(lowered):
         return Rejected((True, False))
     short, thought = _ELLIPSIS.fullmatch(lowered), _THINK_SO.search(text)

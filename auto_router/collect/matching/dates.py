@@ -7,7 +7,8 @@ import re
 import threading
 from dataclasses import dataclass
 
-from auto_router.collect.matching.phrases import MONTHS
+from auto_router.collect.matching.final_answer import MAX_SENTENCE
+from auto_router.collect.matching.phrases import HEDGE, MONTHS, NEGATION
 from auto_router.errors import ConfigError
 
 MAX_DATE = 40  # characters
@@ -15,11 +16,23 @@ DATE_LANGUAGES = ["en", "de", "fr", "es", "pt", "it", "nl", "ru", "zh", "ja", "k
 
 _YEAR_FIRST = re.compile(r"(?P<y>\d{4})(?:[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})|[-/](?P<month>\d\d))(?:[T ]00:00(?::00)?Z?)?")
 _YEAR_LAST = re.compile(r"(?P<a>\d{1,2})\s?[-/.]\s?(?P<b>\d{1,2})\s?[-/.]\s?(?P<y>\d{4})")
+_MONTH_FIRST = re.compile(r"(?P<m>0[1-9]|1[0-2])/(?P<y>[12]\d{3})")
 _WORDS = re.compile(rf"(?=.*(?:\b{MONTHS}|\d\s?[月월]))(?=.*\d)[\w\s.,/'’º\u0900-\u097f-]+", re.IGNORECASE)
 _TIME = re.compile(
     r"(?:at )?(?P<hour>\d{1,2})(?:\s?[:.h]\s?(?P<minute>[0-5]\d)(?:[:.](?P<second>[0-5]\d))?)?"
     r"\s?(?P<half>[ap]\.?\s?m\b\.?)?(?:\s?(?:uhr|o'clock|h|hrs?))?",
     re.IGNORECASE,
+)
+_PART_OF_DAY = re.compile(r"\s+in the (?:(morning)|afternoon|evening)$")
+_IN_SENTENCE = re.compile(
+    rf"\b\d{{4}}-\d\d-\d\d\b|\b\d{{1,2}}[./]\d{{1,2}}[./]\d{{4}}\b|\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {MONTHS}[a-zé]*\.?,?"
+    r" \d{4}\b"
+    rf"|\b{MONTHS}[a-zé]*\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}\b",
+    re.IGNORECASE,
+)
+_TIME_IN_SENTENCE = re.compile(r"\b\d{1,2}[:.]\d\d(?:\s?[ap]\.?m\b\.?)?(?![\d%])|\b\d{1,2}\s?[ap]\.?m\b\.?", re.IGNORECASE)
+_RELATIVE = re.compile(
+    r"\b(?:before|after|until|till|since|by|from|between|later|earlier|ago|around|about|almost|nearly)\b", re.IGNORECASE
 )
 _NAMED_TIMES = {"noon": (12, 0), "midday": (12, 0), "midnight": (0, 0)}
 _LOCK = threading.Lock()
@@ -57,6 +70,9 @@ def read_dates(text: str) -> tuple[Date, ...]:
     if found:
         year, a, b = int(found["y"]), int(found["a"]), int(found["b"])
         return tuple(dict.fromkeys(_valid(Date(year, a, b)) + _valid(Date(year, b, a))))
+    found = _MONTH_FIRST.fullmatch(text)
+    if found:
+        return _valid(Date(int(found["y"]), int(found["m"]), None))
     return _read_words(text) if _WORDS.fullmatch(text) else ()
 
 
@@ -78,6 +94,9 @@ def same_date(found: tuple[Date, ...], expected: tuple[Date, ...]) -> bool | Non
 def read_time(text: str, reference: bool = False) -> Time | None:
     """Return the time of day that a text is; None for any other. ``reference``: "3.30" may be a number, and is no time."""
     text = text.strip().strip("*_`\"'“”").rstrip("., ").strip().lower()
+    part = _PART_OF_DAY.search(text)
+    if part:
+        text = re.sub(r"\s*o['’]clock", "", text[: part.start()]) + (" am" if part.group(1) else " pm")
     if text in _NAMED_TIMES:
         return Time(*_NAMED_TIMES[text], 0, "24")
     found = _TIME.fullmatch(text) if len(text) <= 20 else None
@@ -124,6 +143,17 @@ def _read_words(text: str) -> tuple[Date, ...]:
         if found is not None:
             return (Date(*(getattr(found, part) if part in parts else None for part in ("year", "month", "day"))),)
     return ()
+
+
+def names_moment(sentence: str, dates: tuple[Date, ...], time: Time | None) -> bool:
+    """Whether the one date, or time of day, of a sentence is the expected one; what stands in relation to it is not."""
+    if _RELATIVE.search(sentence) or NEGATION.search(sentence) or HEDGE.search(sentence):
+        return False
+    if time is not None:
+        times = [read for text in _TIME_IN_SENTENCE.findall(sentence) if (read := read_time(text)) is not None]
+        return len(times) == 1 and same_time(times[0], time) is True
+    found = [found.group() for found in _IN_SENTENCE.finditer(sentence[:MAX_SENTENCE])]
+    return len(found) == 1 and bool(dates) and same_date(read_dates(found[0]), dates) is True
 
 
 def is_moment(text: str) -> bool:

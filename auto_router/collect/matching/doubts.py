@@ -17,9 +17,10 @@ _VALUE = (
 _OWN_DOUBT = re.compile(
     words_or(
         rf"""
+    not (?:\w+ )?positive (?:about|that|of|on)\b|(?:I am|I['’]m) not (?:\w+ )?positive\b
     (?:not|n['’]t|never) (?:(?:be|feel|really|too|so|very|that|at all|all that|(?:a )?100 ?%|one hundred percent
-    absolutely|entirely|completely|totally|fully|quite|exactly|yet|overly) ){{0,3}}(?:sure|certain|convinced|confident
-    positive)\b|(?:unsure|uncertain|unconvinced|no certainty|little confidence|low confidence|tentative(?:ly)?|in doubt
+    absolutely|entirely|completely|totally|fully|quite|exactly|yet|overly) ){{0,3}}(?:sure|certain|convinced|confident)\b
+    (?:unsure|uncertain|unconvinced|no certainty|little confidence|low confidence|tentative(?:ly)?|in doubt
     doubtful)\b|I (?:\w+ )?(?:have|had|still have) (?:my |some |serious |a few )?doubts?\b|I doubt (?:it|that|this|my)
     I (?:could|may|might) (?:(?:well|easily|also|still|very well) )?(?:be|have)\b
     I['’]m (?:probably|possibly|likely) wrong\b

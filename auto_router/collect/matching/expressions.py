@@ -1,68 +1,105 @@
-r"""Mathematics by value: constants exactly, formulas at a few points, intervals, tuples, sets and equations part by part.
-
-A small parser of its own, since what it reads is untrusted: no ``eval``, no rewriting of formulas that may take forever, bounds
-on length, depth and size. (math-verify, on SymPy, was measured beside it: see docs/judge.md.)
-"""
+"""Mathematics by value: constants exactly, formulas at a few points, intervals, tuples, sets and equations part by part."""
 
 from __future__ import annotations
 
 import cmath
-import math
 import re
-from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import accumulate
 
+from auto_router.collect.matching.arithmetic import MAX_LENGTH, Value, evaluate, read_variables
 from auto_router.collect.matching.numerals import plain_numbers
+from auto_router.collect.matching.units import NO_UNIT, Unit, read_unit
 
-MAX_LENGTH = 400  # characters of an expression
-MAX_NESTING = 30  # nested brackets
-MAX_BITS = 4096  # of an exact number; larger ones are reckoned in floating point
-TEST_POINTS = (0.7390851, 1.6180340, 2.2360680)  # where formulas are compared: the first variable takes these values
-
-Value = Fraction | float | complex
-_FUNCTIONS: dict[str, Callable[[complex], complex]] = {
-    "sqrt": cmath.sqrt, "√": cmath.sqrt, "ln": cmath.log, "log": lambda x: cmath.log(x) / cmath.log(10), "exp": cmath.exp,
-    "sin": cmath.sin, "cos": cmath.cos, "tan": cmath.tan, "sec": lambda x: 1 / cmath.cos(x), "csc": lambda x: 1 / cmath.sin(x),
-    "cot": lambda x: 1 / cmath.tan(x), "arcsin": cmath.asin, "arccos": cmath.acos, "arctan": cmath.atan, "sinh": cmath.sinh,
-    "cosh": cmath.cosh, "tanh": cmath.tanh, "abs": lambda x: complex(abs(x)),
-    "cbrt": lambda x: _root(x, 3), "∛": lambda x: _root(x, 3),
-}  # fmt: skip
-_NAMES = "|".join(sorted((name for name in _FUNCTIONS if name.isalpha()), key=len, reverse=True))
-_TOKEN = re.compile(
-    rf"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|\\?(?P<function>{_NAMES}|√|∛)(?P<base>_\{{?\d{{1,4}}\}}?)?(?![A-Za-z])|\\?(?P<constant>pi)(?![A-Za-z])"
-    r"|\\(?P<command>d?t?frac|d?binom|alpha|beta|gamma|theta|lambda|mu|omega|phi|sigma)(?![A-Za-z])"
-    r"|(?P<letter>[A-Za-zα-ωΑ-Ω∞])(?P<index>_\{?\w{1,3}\}?)?|(?P<sign>[-+*/^!(){}\[\]|×·÷]))"
+_MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.{1,400}?)\\end\{[pbB]?matrix\}", re.DOTALL)
+_UNIT_TAIL = re.compile(r"(?<=[\w)}])\s+(?P<unit>[A-Za-z][A-Za-z²³./ ^{}23-]{0,25})$")
+_VALUE = r"\s*([^<>≤≥]{1,80}?)\s*"
+_BETWEEN = re.compile(
+    _VALUE.replace("(", "(?P<low>", 1)
+    + r"(?P<one>[<>≤≥])\s*(?P<name>[a-zA-Z])\s*(?P<other>[<>≤≥])"
+    + _VALUE.replace("(", "(?P<high>", 1)
 )
-_BRACKETS = {"(": ")", "[": "]", "{": "}"}
-
-
-class _NotMathsError(ValueError):
-    """The text is no expression that this module reads."""
-
-
-def evaluate(text: str, variables: Mapping[str, complex] | None = None) -> Value | None:
-    """Return the value of an expression: a Fraction where exact, else a number; None for no expression, or variables left."""
-    if len(text) > MAX_LENGTH:
-        return None
-    try:
-        parser = _Parser(_tokens(text), variables or {})
-        value = parser.sum()
-        if parser.position < len(parser.tokens):
-            return None
-    except (_NotMathsError, ArithmeticError, ValueError):
-        return None
-    if isinstance(value, complex) and not (math.isfinite(value.real) and math.isfinite(value.imag)):
-        return None
-    return value
+_BEYOND = re.compile(
+    r"(?P<name>[a-zA-Z])\s*(?P<after>[<>≤≥])"
+    + _VALUE.replace("(", "(?P<right>", 1)
+    + "|"
+    + _VALUE.replace("(", "(?P<left>", 1)
+    + r"(?P<before>[<>≤≥])\s*(?P<named>[a-zA-Z])"
+)
+_TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
+_ASSIGNED = re.compile(r"\s*([A-Za-zα-ω](?:_\{?\w{1,3}\}?)?)\s*=\s*([^=]+)")
+TEST_POINTS = (0.7390851, 1.6180340, 2.2360680)  # where formulas are compared: the first variable takes these values
 
 
 def same_expression(answer: str, reference: str) -> bool | None:
     """Do two mathematical texts mean the same? None where one of them is not read, or the difference proves nothing."""
+    tables = _read_matrix(answer), _read_matrix(reference)
+    if tables[0] and tables[1]:
+        return _same_table(tables[0], tables[1])
     one, other = _prepare(answer), _prepare(reference)
     if not one or not other or max(len(one), len(other)) > MAX_LENGTH:
         return None
-    return _same(one, other, 0)
+    degrees = [bool(re.search(r"°|\\circ|\bdegrees?\b", text)) for text in (answer, reference)]
+    if degrees[0] is not degrees[1] and re.search(r"π|\bpi\b|\\pi", one + other):
+        one, other = (f"({text})*pi/180" if turned else text for text, turned in zip((one, other), degrees, strict=True))
+        return _same(one, other, 0) or None
+    if re.search("[<>≤≥]", one + other):
+        one, other = write_intervals(one), write_intervals(other)
+        if re.search("[<>≤≥]", one + other):
+            return True if _squeeze(one) == _squeeze(other) else None
+    verdict = _same(one, other, 0)
+    if verdict is None:
+        one, unit = _drop_unit(one)
+        other, wanted = _drop_unit(other)
+        if (unit or wanted) and (unit == wanted or NO_UNIT in (unit, wanted) or None in (unit, wanted)):
+            return _same(one, other, 0)
+    return verdict
+
+
+def _read_matrix(text: str) -> list[list[str]] | None:
+    found = _MATRIX.fullmatch(text.strip(" $.\n")) if "matrix}" in text else None
+    return None if found is None else [row.split("&") for row in re.split(r"\\\\", found.group(1)) if row.strip()]
+
+
+def _same_table(one: list[list[str]], other: list[list[str]]) -> bool | None:
+    if [len(row) for row in one] != [len(row) for row in other]:
+        return False
+    cells = [(a, b) for row, wanted in zip(one, other, strict=True) for a, b in zip(row, wanted, strict=True)][:100]
+    verdicts = [_same(_prepare(a), _prepare(b), 1) for a, b in cells]
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _drop_unit(text: str) -> tuple[str, Unit | None]:
+    """Return a text without the unit that it ends with, and that unit: :data:`NO_UNIT` for "units", None for none."""
+    tail = _UNIT_TAIL.search(text)
+    if tail is None:
+        return text, None
+    unit, length = read_unit(tail.group("unit"))
+    if re.fullmatch(r"(?:(?:square|cubic|sq\.?) )?(?:units?|radians?|rad)", tail.group("unit")):
+        unit = NO_UNIT
+    elif length < len(tail.group("unit")):
+        return text, None
+    return text[: tail.start()], unit
+
+
+def write_intervals(text: str) -> str:
+    """Write inequalities of one variable as intervals: "x < 2 or x > 3" is "(-∞,2)∪(3,∞)"; another text stays as it is."""
+    intervals, names = [], set()
+    for part in re.split(r",?\s+or\s+|∪", text):
+        between, beyond = _BETWEEN.fullmatch(part.strip()), _BEYOND.fullmatch(part.strip())
+        if between and (between["one"] in "<≤") is (between["other"] in "<≤"):
+            low, high = (between["low"], between["one"]), (between["high"], between["other"])
+            low, high = (low, high) if between["one"] in "<≤" else (high, low)
+            names.add(between["name"])
+            intervals.append(f"{'[' if low[1] in '≤≥' else '('}{low[0]},{high[0]}{']' if high[1] in '≤≥' else ')'}")
+        elif beyond:
+            sign, value = beyond["after"] or _TURNED[beyond["before"]], beyond["right"] or beyond["left"]
+            names.add(beyond["name"] or beyond["named"])
+            closed = ("[", "]") if sign in "≤≥" else ("(", ")")
+            intervals.append(f"{closed[0]}{value},∞)" if sign in ">≥" else f"(-∞,{value}{closed[1]}")
+        else:
+            return text
+    return "∪".join(intervals) if len(names) == 1 else text
 
 
 def _same(one: str, other: str, depth: int) -> bool | None:
@@ -73,6 +110,11 @@ def _same(one: str, other: str, depth: int) -> bool | None:
     if "∪" in one + other:
         return _same_parts(one.split("∪"), other.split("∪"), True, depth)
     inside, within = _open_brackets(one), _open_brackets(other)
+    named, sought = _read_assignments(_parts(one)), _read_assignments(_parts(other))
+    if named or sought:
+        return _same_assignments(
+            named, sought, inside[1] if inside else _parts(one), within[1] if within else _parts(other), depth
+        )
     if within and (len(within[1]) > 1 or within[0][0] == "{"):
         if inside is None:
             return _same_parts(_parts(one), within[1], True, depth) if within[0] == "{}" else None
@@ -85,6 +127,26 @@ def _same(one: str, other: str, depth: int) -> bool | None:
     if "=" in other or "=" in one:
         return _same_equation(one, other)
     return _same_formula(one, other)
+
+
+def _read_assignments(parts: list[str]) -> dict[str, str]:
+    """Return the values of the variables that each have one, in the order of their names; none for "x = 1 or x = 2"."""
+    found = [_ASSIGNED.fullmatch(part) for part in parts]
+    values = {one.group(1): one.group(2).strip() for one in found if one is not None}
+    return dict(sorted(values.items())) if len(values) == len(parts) > 1 else {}
+
+
+def _same_assignments(
+    named: dict[str, str], sought: dict[str, str], listed: list[str], wanted: list[str], depth: int
+) -> bool | None:
+    """Compare values by their variables; where one text has none, in the order of the names, in which they must agree."""
+    if named and sought:
+        if named.keys() != sought.keys():
+            return None
+        return _same_parts(list(named.values()), [sought[name] for name in named], False, depth)
+    one, other = list(named.values()) or listed, list(sought.values()) or wanted
+    ordered = _same_parts(one, other, False, depth)
+    return ordered if ordered is not False or not _same_parts(one, other, True, depth) else None
 
 
 def _same_parts(one: list[str], other: list[str], unordered: bool, depth: int) -> bool | None:
@@ -129,7 +191,7 @@ def _same_equation(one: str, other: str) -> bool | None:
 
 def _same_formula(one: str, other: str) -> bool | None:
     """Compare two formulas: constants by value, others at a few points; another formula of the same variables is wrong."""
-    letters, wanted = _variables(one), _variables(other)
+    letters, wanted = read_variables(one), read_variables(other)
     if letters is None or wanted is None or letters != wanted or len(wanted) > 6:
         return None
     names = sorted(wanted)
@@ -161,17 +223,14 @@ def _may_be_rounded(text: str, value: Value, other: Value) -> bool:
         return False
 
 
-def _variables(text: str) -> frozenset[str] | None:
-    try:
-        tokens = _tokens(text)
-    except _NotMathsError:
-        return None
-    return frozenset(token for kind, token in tokens if kind == "letter" and token not in ("e", "i"))
-
-
 def _prepare(text: str) -> str:
-    """Write sets and infinity with signs, and drop "x ∈", degrees and thousands separators."""
+    """Write sets, infinity and inequalities with signs, and drop "x ∈", degrees and thousands separators."""
     text = plain_numbers(text[: 2 * MAX_LENGTH])
+    if re.fullmatch(r"\s*(?:\{\s*\}|(?:the )?empty set)\W*", text, re.IGNORECASE):
+        return "∅"
+    text = re.sub(r"^\s*\(\s*[a-z](?:\s*,\s*[a-z]){1,4}\s*\)\s*=\s*(?=\()", "", text)  # "(x, y) = (4, 7)"
+    for sign, names in (("≤", r"\\leq?(?:slant)?|<="), ("≥", r"\\geq?(?:slant)?|>="), ("<", r"\\lt"), (">", r"\\gt")):
+        text = re.sub(rf"(?:{names})(?![A-Za-z])", sign, text)
     for command, sign in (("\\cup", "∪"), ("∈", "\\in"), ("\\emptyset", "∅"), ("\\varnothing", "∅")):
         text = text.replace(command, sign)
     text = re.sub(r"^\s*[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", text.strip().strip("*`").rstrip(".;,").strip())
@@ -203,197 +262,3 @@ def _parts(text: str) -> list[str]:
             parts.append(text[begin:position])
             begin = position + 1
     return [part.strip() for part in [*parts, text[begin:]] if part.strip()]
-
-
-def _tokens(text: str) -> list[tuple[str, str]]:
-    tokens, position = [], 0
-    text = text.rstrip()
-    while position < len(text):
-        found = _TOKEN.match(text, position)
-        if found is None:
-            raise _NotMathsError(text[position : position + 10])
-        kind = {"index": "letter", "base": "function"}.get(str(found.lastgroup), str(found.lastgroup))
-        token = found.group(kind) + (found.group("index") or "") + (found.group("base") or "")
-        if token in ("π", "Π"):
-            kind, token = "constant", "pi"
-        elif kind == "command" and not token.endswith(("frac", "binom")):
-            kind = "letter"
-        tokens.append((kind, token))
-        if [name for name, _ in tokens[-3:]] == ["letter"] * 3:
-            raise _NotMathsError("a word")
-        position = found.end()
-    return tokens
-
-
-def _root(value: complex, degree: int) -> complex:
-    real = value.real < 0 and value.imag == 0 and degree % 2 == 1
-    return complex(-((-value.real) ** (1 / degree))) if real else value ** (1 / degree)
-
-
-class _Parser:
-    """Recursive descent over tokens, reckoning as it goes."""
-
-    def __init__(self, tokens: list[tuple[str, str]], variables: Mapping[str, complex]) -> None:
-        self.tokens, self.variables, self.position, self.depth = tokens, variables, 0, 0
-        if not tokens:
-            raise _NotMathsError("empty")
-
-    def next(self) -> str:
-        return self.tokens[self.position][1] if self.position < len(self.tokens) else ""
-
-    def take(self, token: str) -> bool:
-        taken = self.next() == token
-        self.position += taken
-        return taken
-
-    def require(self, token: str) -> None:
-        if not self.take(token):
-            raise _NotMathsError(token)
-
-    def sum(self) -> Value:
-        self.depth += 1
-        if self.depth > MAX_NESTING:
-            raise _NotMathsError("too deep")
-        value = self.product()
-        while self.next() in ("+", "-"):
-            sign = 1 if self.take("+") else -1
-            self.position += sign < 0
-            value = _reckon("+", value, _reckon("*", Fraction(sign), self.product()))
-        self.depth -= 1
-        return value
-
-    def product(self) -> Value:
-        value = self.parse_signed()
-        while self.position < len(self.tokens):
-            kind, token = self.tokens[self.position]
-            if token in ("*", "×", "·", "/", "÷"):
-                self.position += 1
-                value = _reckon("/" if token in ("/", "÷") else "*", value, self.parse_signed())
-            elif (
-                kind in ("letter", "function", "constant", "command")
-                or token in ("(", "{")
-                or (kind == "number" and self.after_unit())
-            ):
-                value = _reckon("*", value, self.power())
-            else:
-                break
-        return value
-
-    def after_unit(self) -> bool:
-        return self.tokens[self.position - 1][1] in (")", "}")
-
-    def parse_signed(self) -> Value:
-        signs = 0
-        while self.next() in ("+", "-"):
-            signs += self.next() == "-"
-            self.position += 1
-        value = self.power()
-        return _reckon("*", Fraction(-1), value) if signs % 2 else value
-
-    def power(self) -> Value:
-        value = self.atom()
-        while self.take("!"):
-            if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= 170:
-                raise _NotMathsError("factorial")
-            value = Fraction(math.factorial(int(value)))
-        if self.take("^"):
-            self.depth += 1
-            if self.depth > MAX_NESTING:
-                raise _NotMathsError("too deep")
-            value = _reckon("^", value, self.parse_signed())
-            self.depth -= 1
-        return value
-
-    def atom(self) -> Value:
-        if self.position >= len(self.tokens):
-            raise _NotMathsError("end")
-        kind, token = self.tokens[self.position]
-        self.position += 1
-        if kind == "number":
-            return Fraction(token)
-        if kind == "constant":
-            return math.pi
-        if kind == "function":
-            return self.function(token)
-        if kind == "command":
-            above, below = self.argument(), self.argument()
-            return _reckon("/", above, below) if "frac" in token else _binomial(above, below)
-        if kind == "letter":
-            if token in self.variables:
-                return self.variables[token]
-            if token in ("e", "i"):
-                return math.e if token == "e" else 1j
-            raise _NotMathsError(token)
-        if token == "|":
-            value = self.sum()
-            self.require("|")
-            return Fraction(abs(value)) if isinstance(value, Fraction) else abs(value)
-        if token in _BRACKETS:
-            value = self.sum()
-            self.require(_BRACKETS[token])
-            return value
-        raise _NotMathsError(token)
-
-    def argument(self) -> Value:
-        """What a command takes: a group, or one digit."""
-        kind, token = self.tokens[self.position] if self.position < len(self.tokens) else ("", "")
-        if kind == "number" and len(token) > 1 and token.isdigit():
-            self.tokens[self.position : self.position + 1] = [("number", char) for char in token]
-        return self.atom()
-
-    def function(self, name: str) -> Value:
-        name, _, base = name.partition("_")
-        degree = exponent = None
-        if name in ("sqrt", "√") and self.take("["):
-            degree = self.sum()
-            self.require("]")
-        if self.take("^"):
-            exponent = self.argument()
-        argument = self.power()
-        if degree is not None:
-            if not isinstance(degree, Fraction) or degree.denominator != 1 or not 2 <= degree <= 20:
-                raise _NotMathsError("degree")
-            value: Value = _exact_root(argument, int(degree))
-        elif name in ("sqrt", "√", "cbrt", "∛"):
-            value = _exact_root(argument, 2 if name in ("sqrt", "√") else 3)
-        else:
-            value = _FUNCTIONS[name](complex(argument))
-        if base:
-            value = cmath.log(complex(argument)) / cmath.log(int(base.strip("{}")))
-        return value if exponent is None else _reckon("^", value, exponent)
-
-
-def _exact_root(value: Value, degree: int) -> Value:
-    if isinstance(value, Fraction) and value >= 0:
-        above, below = (round(part ** (1 / degree)) if part < 2**900 else 0 for part in (value.numerator, value.denominator))
-        if above**degree == value.numerator and below**degree == value.denominator:
-            return Fraction(above, below)
-    return _root(complex(value), degree)
-
-
-def _binomial(above: Value, below: Value) -> Fraction:
-    if (
-        not (isinstance(above, Fraction) and isinstance(below, Fraction))
-        or not 0 <= below <= above <= 300
-        or above.denominator * below.denominator != 1
-    ):
-        raise _NotMathsError("binomial")
-    return Fraction(math.comb(int(above), int(below)))
-
-
-def _reckon(operator: str, one: Value, other: Value) -> Value:
-    """Apply an operator, exactly as long as both are exact and the result stays small."""
-    if isinstance(one, Fraction) and isinstance(other, Fraction) and operator == "^":
-        size = max(one.numerator.bit_length(), one.denominator.bit_length())
-        if other.denominator == 1 and abs(other) * size <= MAX_BITS:
-            return one ** int(other)
-        if other.denominator <= 20 and other.denominator > 1 and one >= 0 and abs(other.numerator) * size <= MAX_BITS:
-            return _exact_root(one**other.numerator, other.denominator)
-    if operator == "^":
-        return complex(one) ** complex(other)
-    if not (isinstance(one, Fraction) and isinstance(other, Fraction)):
-        one, other = complex(one), complex(other)
-    result: Value = one + other if operator == "+" else one * other if operator == "*" else one / other
-    if isinstance(result, Fraction) and max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:
-        return complex(result)
-    return result

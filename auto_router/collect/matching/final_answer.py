@@ -56,10 +56,15 @@ _KEYS = (
 _FIELD = re.compile(
     rf'"(?:{"|".join(_KEYS[:7])})"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[\d.]+(?:[eE][-+]?\d+)?|true|false))', re.IGNORECASE
 )
+_TAGGED = re.compile(
+    r"<(answer|final_answer|finalanswer|final|result|response|solution|choice|output)>\s*"
+    r"(?:(?P<closed>(?:(?!<\1>).){1,4000}?)\s*</\1>|(?P<open>[^<>\n]{1,60})\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
 _BEFORE_NOT = (
     r"(?<!incorrect )(?<!wrong )(?<!common )(?<!possible )(?<!false )(?<!other )(?<!another )(?<!an )(?<!any )(?<!no )"
 )
-_LINK = r"\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:)\s*:?\s*"
+_LINK = r"(?:['’]s|\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:))\s*:?\s*"
 _FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answer{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
 _ANSWER = re.compile(
     rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement|response)"
@@ -68,6 +73,7 @@ _ANSWER = re.compile(
     r"|(?:respuesta|resposta)(?: correcta| correta| final)?\s*(?:es|é|:)\s*:?\s*"
     r"|risposta(?: corretta| finale)?\s*(?:è|:)\s*:?\s*"
     r"|ответ\s*(?:—|–|-|:|это)\s*|答案\s*(?:应该|應該)?\s*(?:是|为|為|：|:)\s*:?\s*|(?:结果|合计|合計)\s*(?:是|为|為|は|：|:)\s*|(?:答え|正解|回答)\s*(?:は|：|:)\s*"
+    r"|\b(?:svar|odpowied[źz]|cevap|jawaban|đáp án|odpověď|răspuns|vastaus|απάντηση)\s*:\s*"
     r"|정답\s*(?:은|:)\s*|(?:الإجابة|الجواب)(?: الصحيحة)?\s*(?:هي|هو|:)\s*|उत्तर\s*(?:है|:)\s*",
     re.IGNORECASE,
 )
@@ -87,6 +93,7 @@ _CORRECTION = re.compile(
     r"\bshould (?:instead )?(?:be|read|have been) (?=(?-i:[-*\"'$(\dA-Z]))",
     re.IGNORECASE,
 )
+_CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?correct|confirmed|as expected))\W{0,5}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
@@ -187,8 +194,13 @@ def find_statements(text: str) -> list[Statement]:
 
 
 def is_corrected(text: str, statement: Statement) -> bool:
-    """Whether the writer takes back a statement after it."""
-    return statement.source != "field" and _CORRECTION.search(text, min(statement.end, len(text))) is not None
+    """Whether the writer takes back a statement after it; a check that ends well ("Let me recheck: … ✓") takes nothing back."""
+    begin = min(statement.end, len(text))
+    found = _CORRECTION.search(text, begin) if statement.source != "field" else None
+    if found is None:
+        return False
+    checks = found.group().lower().startswith("let me") and _CORRECTION.search(text, found.end()) is None
+    return not (checks and _CHECKED.search(text, begin) and not NEGATION.search(text, begin))
 
 
 def last_sentences(text: str) -> list[str]:
@@ -218,10 +230,10 @@ def read_worked_answer(reference: str) -> str:
 
 def _fields(text: str) -> Iterator[Statement]:
     """Yield the answer field of a JSON reply, fenced or not, or of an XML-like one."""
-    close = text.lower().rfind("</answer>")
-    begin = text.lower().rfind("<answer>", 0, close) if close >= 0 else -1
-    if begin >= 0:
-        yield Statement(text[begin + len("<answer>") : close].strip(), "field", close)
+    for tagged in list(_TAGGED.finditer(text))[-1:]:
+        yield Statement((tagged["closed"] or tagged["open"]).strip(), "field", tagged.end())
+    if text[:2] in ('["', "['") and text[-2:] in ('"]', "']") and text.count(text[1]) == 2:  # a list of one
+        yield Statement(text[2:-2], "field", len(text))
     opened, closed = text.find("{"), text.rfind("}")
     document = text[opened : closed + 1] if 0 <= opened < closed else ""
     if '"' not in document and '"answer"' not in text:
@@ -236,8 +248,10 @@ def _fields(text: str) -> Iterator[Statement]:
         return
     fields = {str(key).lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
     for key in _KEYS:
-        if key in fields and not isinstance(fields[key], dict | list | None):
-            yield Statement(str(fields[key]).strip(), "field", closed)
+        value = fields.get(key)
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if value is not None and not isinstance(value, dict | list):
+            yield Statement(str(value).strip(), "field", closed)
             return
 
 
@@ -291,7 +305,7 @@ def _markers(text: str) -> Iterator[Statement]:
             if stated:
                 first = re.split(r"(?<=[\w)%])[.!?]\s", stated, maxsplit=1)[0]
                 end = text.find(stated[:20], found.end()) + len(first)
-                yield Statement(stated, source, end, _SENTENCE_END.split(before)[-1])
+                yield Statement(stated, source, end, _SENTENCE_END.split(before + "_")[-1][:-1])
 
 
 def _lines(plain: str, text: str) -> Iterator[Statement]:

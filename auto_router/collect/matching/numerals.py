@@ -25,6 +25,32 @@ _SPELLED = re.compile(
     re.IGNORECASE,
 )
 _SCALED = re.compile(r"(\d[ \u00a0-]?(?:hundred|thousand|million|billion|trillion)s?\b)", re.IGNORECASE)  # "331 million" stays
+# Years in words: "nineteen eighty-four", "twenty oh five", "eighteen hundred".
+_UNITS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+_TEENS = {
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17,
+    "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_YEAR = re.compile(
+    rf"\b(?P<century>sixteen|seventeen|eighteen|nineteen|twenty)[ -](?:oh?[ -](?P<early>{'|'.join(_UNITS)})"
+    rf"|(?P<teen>{'|'.join(_TEENS)})"
+    rf"|(?P<ten>{'|'.join(_TENS)})(?:[ -](?P<unit>{'|'.join(_UNITS)}))?)\b"
+    r"(?![ -][a-z]*(?:-|hundred|thousand|million))(?!-[a-z])",
+    re.IGNORECASE,
+)
+_ANY_YEAR = re.compile(_YEAR.pattern.replace("sixteen|", f"{'|'.join(list(_TEENS)[:6])}|sixteen|", 1), re.IGNORECASE)
+# Amounts of time that have a word of their own: "half an hour", "a week", "an hour and a half".
+_PERIOD = r"second|minute|hour|day|week|month|year|decade|century"
+_PERIODS = (
+    (re.compile(rf"(?:an?|one|1) ({_PERIOD}) and a half"), r"1.5 \1"),
+    (re.compile(rf"(?:a )?half (?:an? )?({_PERIOD}|dozen)"), r"0.5 \1"),
+    (re.compile(rf"(?:a )?quarter of an? ({_PERIOD})|a quarter ({_PERIOD})"), r"0.25 \1\2"),
+    (re.compile(rf"three[ -]quarters of an? ({_PERIOD})"), r"0.75 \1"),
+    (re.compile(rf"an? ({_PERIOD})"), r"1 \1"),
+    (re.compile(r"a fortnight"), "14 days"),
+)
+_REPEATING = re.compile(r"(?<![\d.,])(\d{1,9})\.(\d{0,20}?)(?:\\(?:overline|bar|dot)\s*\{(\d{1,20})\}|(\d)\4{2,20}(?:\.{3}|…))")
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9,
@@ -45,6 +71,10 @@ def plain_numbers(text: str) -> str:
         text = text.translate(_VULGAR)
         text = re.sub("[\u00a0\u202f\u2009\u2007]", "\u00a0", text).replace("⁄", "/").replace("٫", ".").replace("٬", ",")
         text = re.sub(r"(?![0-9])\d", lambda found: str(unicodedata.decimal(found.group())), text)
+    if "\\" in text or "..." in text or "…" in text:
+        text = _REPEATING.sub(_write_repeating, text)
+    if "_" in text:
+        text = re.sub(r"(?<!\w)\d{1,3}(?:_\d{3}){1,9}(?!\w)", lambda found: found.group().replace("_", ""), text)
     text = re.sub(r"\$([^$\n]{1,200}?)\$(?!\d)", _unwrap, text)
     return text.replace("{,}", ",").replace("**", "^")
 
@@ -56,11 +86,25 @@ def _unwrap(found: re.Match[str]) -> str:
     return found.group() if money else inner
 
 
+def _write_repeating(found: re.Match[str]) -> str:
+    """Write a repeating decimal as a fraction: 0.1666… is 15/90."""
+    whole, start, cycle = found.group(1), found.group(2), found.group(3) or found.group(4)
+    below = int("9" * len(cycle) + "0" * len(start))
+    return f"{int(whole + start + cycle) - int(whole + start)}/{below}"
+
+
+def _write_year(found: re.Match[str]) -> str:
+    century = {**_TEENS, **_TENS}[found.group("century").lower()]
+    early, teen, ten, unit = ((found.group(name) or "").lower() for name in ("early", "teen", "ten", "unit"))
+    return str(century * 100 + _UNITS.get(early, 0) + _TEENS.get(teen, 0) + _TENS.get(ten, 0) + _UNITS.get(unit, 0))
+
+
 def _without_latex(text: str) -> str:
     text = re.sub(r"\\(?:left|right|displaystyle|mathrm|bigl|bigr|big|!|,|;|:|quad|qquad)(?![A-Za-z])", "", text)
     text = re.sub(r"\\[()\[\]]", " ", text).replace("\\ ", " ").replace("~", " ")
     text = re.sub(r"\\(?:text|textbf|textit|mathbf|mathrm|mbox|operatorname|textrm)\s*\{([^{}]*)\}", r" \1 ", text)
     text = re.sub(r"(\d)\s*\\[dtc]?frac\b", r"\1 \\frac", text)
+    text = re.sub(r"\\([dtc]?frac)\s*\{\s*(\d+)\s*\}\s*\{\s*-\s*(\d+)\s*\}", r"-\\\1{\2}{\3}", text)
     text = re.sub(r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
     text = re.sub(r"\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)", r"\1/\2", text)
     text = re.sub(r"\^?\s*\{?\\(?:circ|degree)\b\}?", "°", text)
@@ -72,6 +116,7 @@ def digits_in_prose(text: str) -> str:
     """Write English number words of a sentence in digits; a lone "one" may be no number and stays."""
     if not _SPELLED.search(text):
         return text
+    text = _YEAR.sub(_write_year, text)
     text = re.sub(r"\b(?:a|an) (?=(?:hundred|thousand|million|billion|dozen)\b)", "one ", text, flags=re.IGNORECASE)
     alpha2digit = _load_text2num().alpha2digit
     pieces = (text[begin : begin + MAX_PIECE] for begin in range(0, len(text), MAX_PIECE))  # its time grows faster than a text
@@ -90,6 +135,10 @@ def words_to_digits(text: str) -> str | None:
     text = text.strip().lower()
     if not text or len(text) > MAX_WORDS:
         return None
+    for form, amount in _PERIODS:
+        period = form.fullmatch(text)
+        if period:
+            return "6" if "dozen" in text else period.expand(amount)
     found = _SIGN_WORDS.match(text)
     rest = text[found.end() :] if found else text
     number = _drop_sign(rest)
@@ -151,6 +200,9 @@ def _load_text2num() -> ModuleType:
 @functools.lru_cache(maxsize=4096)
 def _integer(text: str, languages: tuple[str, ...]) -> int | None:
     text = text.strip()
+    year = _ANY_YEAR.fullmatch(text)
+    if year:
+        return int(_write_year(year))
     dozens = re.fullmatch(r"(?:(.+) )?dozen", text)
     if dozens:
         count = 1 if dozens.group(1) is None else _integer(dozens.group(1), ("en",))

@@ -28,7 +28,7 @@ YES = list_words("""
     exact ja jawohl
     wahr richtig stimmt korrekt sí si verdadero cierto correcto claro sim verdadeiro certo correto vero sì corretto
     esatto да верно
-    правда правильно истина так 是 是的 对 对的 對 正确 正確 真 没错 はい ええ 正しい そうです نعم أجل صحيح हाँ हां सही
+    правда правильно истина так 是 是的 对 对的 對 正确 正確 真 没错 はい ええ 正しい そうです 그렇습니다 نعم أجل صحيح हाँ हां सही
     सत्य 네 예 맞습니다 참
     evet doğru tak prawda juist waar
 """)
@@ -88,7 +88,8 @@ DENIED = re.compile(
     + one_of(r"""
     (?:absolutely|definitely|certainly|of course|surely|clearly|obviously) not
     not (?:at all|really|quite|true|correct|so|necessarily)
-    not the case|no way|by no means|i['’]m afraid not|(?:natürlich|sicher|bestimmt|überhaupt) nicht|auf keinen fall
+    (?:(?:it|that|this)(?: is|['’]s) )?not the case(?=\W*$|\s*[.,;!])|no way|by no means|(?:that['’]s |it['’]s )?far from it
+    under no circumstances|i['’]m afraid not|(?:natürlich|sicher|bestimmt|überhaupt) nicht|auf keinen fall
     (?:claro|por supuesto) que n(?:o|ão)|pas du tout|bien sûr que non|certo che no|конечно,? (?:нет|не)|当然不|并非|もちろん違
 """)
     + r"(?!\w*[a-zа-я])",
@@ -107,10 +108,11 @@ LEAD = re.compile(
     "^(?:"
     + one_of(r"""
     so|therefore|thus|hence|then|overall|well|and|but|unfortunately|sadly|जी|the answer is|short answer
+    tl;?dr|(?:final )?(?:verdict|conclusion|label|ruling)|result|my answer|(?:true or false|yes or no)\?
     to (?:conclude|summari[sz]e|sum up|answer (?:the|your) question)|in (?:short|conclusion|summary|fact)
     i (?:would |'d )?(?:say|think|believe)|i'd say
 """)
-    + r"[,:]?\s+)+",
+    + r"(?:[,:]|\s[—–-])?\s+)+",
     re.IGNORECASE,
 )
 OPTION_NAME = one_of(r"""

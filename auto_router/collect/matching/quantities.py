@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
-from auto_router.collect.matching.expressions import evaluate
+from auto_router.collect.matching.arithmetic import evaluate
 from auto_router.collect.matching.numerals import plain_numbers, words_to_digits
 from auto_router.collect.matching.units import MONEY, NO_UNIT, Unit, read_unit, same_money
 
 MAX_DIGITS = 400  # of a number; nobody answers with more
 MAX_NUMBERS = 120  # of one text
 MAX_EXACT = 300  # characters of a text that is one quantity and nothing else
+MAX_POWER = 100  # of a power in words
 
 # Groups of three (or Indian ones), then a European decimal comma, then plain. A plain space groups only in a text that is
 # one quantity.
@@ -56,6 +57,11 @@ _PARTIAL_AFTER = re.compile(
     r"|(?:st|nd|rd|th)\b|[a-zA-Z]\b(?!-)(?<![mgslhkKCFVAWJNBMT%])|:\d\d|[\d.,]*\d|[A-Za-z]*\d"
 )
 _PARTIAL_BEFORE = re.compile(r"(?:[\^√×·*÷/_]|sqrt|\\pi|\d\s?[-+]|[a-z)]\s?[-+]|\d:)\s*[({]?\s*$|[A-Za-z]-$|[\w]\.$|\w$")
+_RAISED = re.compile(
+    r"(?P<base>\d{1,6}(?:\.\d{1,6})?)(?: (?P<word>squared|cubed)"
+    r"|(?: raised)? to the (?:power (?:of )?(?P<power>\d{1,3})|(?P<nth>\d{1,3})(?:st|nd|rd|th) power))",
+    re.IGNORECASE,
+)
 _NOUN = re.compile(
     r"[ \u00a0]+(?:(?:more|other|different|full|whole|whopping|total)\s+)?[A-Za-zÀ-ÿ][\w'’-]+(?:\s+[A-Za-zÀ-ÿ][\w'’-]+){0,3}"
 )
@@ -95,8 +101,15 @@ def parse_quantity(text: str) -> Quantity | None:
     cleaned = re.sub(r"(?<!\d)(?<!\))!+$", "", cleaned)
     if not cleaned or len(cleaned) > MAX_EXACT:
         return None
-    spelled = words_to_digits(cleaned)
-    cleaned = spelled or cleaned
+    if cleaned.lower() == "once":
+        return Quantity(Fraction(1), other=Fraction(11))  # one time; in Spanish eleven
+    cleaned = words_to_digits(cleaned) or cleaned
+    raised = _RAISED.fullmatch(cleaned)
+    if raised:  # "3 squared": who reads no words may take the 3
+        power = {"squared": 2, "cubed": 3}.get((raised["word"] or "").lower()) or int(raised["power"] or raised["nth"])
+        base = Fraction(raised["base"])
+        return Quantity(base**power, other=base) if power <= MAX_POWER else None
+    cleaned = re.sub(r"^(\d{1,3})\s?h\s?([0-5]\d)(?:\s?m(?:in)?)?$", r"\1 hours \2 minutes", cleaned)  # "1h30"
     if cleaned[0] == "(" and cleaned[-1] == ")" and re.fullmatch(r"\(\s*[-+]?[\d./ ]+\)", cleaned):
         cleaned = cleaned[1:-1].strip()
     total: Quantity | None = None
@@ -109,7 +122,8 @@ def parse_quantity(text: str) -> Quantity | None:
             return _reckon_text(cleaned)
         quantity, position = occurrence.quantity, occurrence.end
         if total is None:
-            total = quantity
+            listed = cleaned.startswith("- ")  # a negative number, or an item of a list
+            total = replace(quantity, other=-quantity.value) if listed else quantity
         elif total.unit.dimension and total.unit.dimension == quantity.unit.dimension and total.unit != quantity.unit:
             value = total.value * total.unit.size + quantity.value * quantity.unit.size  # "1 hour 30 minutes"
             total = Quantity(value / quantity.unit.size, quantity.unit, quantity.step)
@@ -208,7 +222,8 @@ def _same_percent(found: Quantity, expected: Quantity) -> bool | None:
         return None if "percentage points" in (found.unit.dimension, expected.unit.dimension) else False
     percent, bare = (found, expected) if found.unit.dimension else (expected, found)
     whole = _same_value(bare, replace(percent, unit=NO_UNIT))
-    part = _same_value(bare, _scale(percent, Fraction(1, 100)))
+    share = _scale(replace(percent, step=percent.step or Fraction(1)), Fraction(1, 100))
+    part = _same_value(bare, share) if expected is percent else _same_value(share, bare)
     if whole and abs(bare.value) <= 1 and bare.value:
         return None  # "0.5" for 0.5 %: a share of one half, or the number without its sign
     if part and abs(bare.value) == 1 and expected is percent:

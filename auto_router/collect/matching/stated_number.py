@@ -30,7 +30,7 @@ _EXPLAINS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NEAR = re.compile(
-    rf"(?:(?<!\w)(?:{BOUND}|{ABOUT}|{CHANGES})|[~≈<>≤≥±]|不是|\\approx|\\leq?|\\geq?|\\sim)\s*"
+    rf"(?:(?<!\w)(?:{BOUND}|{ABOUT}|{CHANGES})|[~≈<>≤≥±≠]|!=|\\neq?\b|不是|\\approx|\\leq?|\\geq?|\\sim)\s*"
     r"(?:about |around |the |exactly |\$)?\s*$",
     re.IGNORECASE,
 )
@@ -90,6 +90,12 @@ _GIVES = re.compile(
     + rf" (?:a total of )?(?={_MONEY}\d)(?!{_MONEY}[\d.,]+%?\s*(?:\w+ )?(?:more|less|fewer|greater|higher|lower|times)\b)"
 )
 _RECKONED_OR = re.compile(rf"((?:[-+*/×]|\b(?:plus|minus|times))\s*{_MONEY}\d[\d,.]*\)?(?: [a-z]+)?),? or (?={_MONEY}\d)")
+# Where a value is taken, which is no value itself: "-2, attained at x = 1".
+_AT = r"\b(?:at|when|where|for|with)\s+\$?[a-z]\$?\s*"
+_AT_PLACE = re.compile(
+    r"(?:,|,?\s+(?:and )?(?:is |it is )?(?:attained|reached|achieved|obtained|taken|occurring|occurs))\s+"
+    rf"{_AT}=\s*[-+]?[\d./]+\$?(?=[\s.,;)]|$)"
+)
 _COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s")
 _COMPARES = re.compile(r"\b(?:is|are|was|were) (?:less|fewer|greater|more|larger|smaller|higher|lower|older|younger) than\b")
 _PLAN = re.compile(r"\b(?:multiply|divide|subtract|add|solve|calculate|figure out|set up|suppose|let)\b", re.IGNORECASE)
@@ -108,11 +114,12 @@ _SIDE_BY_SIDE = re.compile(
 )
 _SAYS = re.compile(
     r"^(?:(?:so|thus|therefore),? )?"
-    r"(?:(?:the|my) (?:final )?(?:answer|value|result|number|total) (?:is|lies)|it is|it['’]s|it|that is|that['’]s|x)\s+",
+    r"(?:(?:the|my) (?:final )?(?:answer|value|result|number|total)(?: is| lies|(?= (?:can|could)))"
+    r"|it is|it['’]s|it|that is|that['’]s|[a-z](?=\s*(?:≠|!=|\\ne))|x)\s+",
     re.IGNORECASE,
 )
 _NUMERAL = r"([-$€£]?\d[^a-z\s]*(?: ?[a-zA-Z%°]+)?)"
-_NOT = "(?:not|isn['’]t|cannot be|can['’]t be|anything but|nicht|kein|no es|pas|不是|не)"
+_NOT = "(?:not equal to|not|isn['’]t|cannot be|can['’]t be|anything but|nicht|kein|no es|pas|不是|не|≠|!=|\\\\neq?(?![a-z]))"
 _REJECTS = re.compile(
     one_of(rf"""
     (?:is |could |would )?(?:definitely |certainly )?{_NOT}\s*{_NUMERAL}
@@ -127,6 +134,7 @@ _SEVERAL = re.compile(
 """),
     re.IGNORECASE,
 )
+_LISTED = re.compile(rf",?\s+or\s+|,\s+(?=-?{_MONEY}\d)|{_SEVERAL.pattern}", re.IGNORECASE)
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)
@@ -148,6 +156,7 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
     plain = plain_numbers(text).strip()
     if read_bound(plain) is not None:
         return UNCLEAR
+    plain = _AT_PLACE.sub("", plain) if "=" in plain and _AT_PLACE.sub("", plain).strip(" .") else plain
     rejected = _find_rejected_numbers(plain)
     if rejected:
         return Rejected(rejected)
@@ -188,7 +197,7 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         return (denied,) if denied else ()
     parts = [
         parse_quantity(part)
-        for part in _SEVERAL.split(
+        for part in (_LISTED if re.search(r",? or ", bare) else _SEVERAL).split(
             re.sub(
                 r"^(?:from|between|either|neither|anywhere from|von|zwischen|entre|de|both)\s+", "", bare, flags=re.IGNORECASE
             )
@@ -205,6 +214,8 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
     text = digits_in_prose(_DATE.sub("dated ", _CLOCK.sub("", _ASIDE.sub(" ", plain_numbers(sentence)))))
     counted = _COUNT.match(text)
     text = counted.group(1) if counted else text
+    bare = _AT_PLACE.sub("", text)
+    text = bare if any(char.isdigit() for char in bare) else text
     text = _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text))
     if not any(char.isdigit() for char in text):
         return None
@@ -304,6 +315,8 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
     position = text.rfind("=")
     if position < 0:
         return None
+    if re.search(_AT + "$", text[:position]) and any(char.isdigit() for char in text[:position]):
+        return UNCLEAR  # "-2 at x = 1"
     found = next(find_quantities(text[position + 1 :]), None)
     if found is None or text[position + 1 :][: found.start].strip(" $€£(:"):
         return None
@@ -311,6 +324,7 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
     if (
         found.partial
         or _RANGE_AFTER.match(after)
+        or (_DENIED.match(after) and re.match(r"\s*(?:is|are|was|were)\b", after))
         or (re.search(r"\d", _EXPLAINS.sub("", after)) and re.match(r"\s*[-+*/×]", after))
     ):
         return UNCLEAR

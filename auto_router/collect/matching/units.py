@@ -121,6 +121,7 @@ _PHRASES = (
         re.compile(r"per\s*cent\b|(?:por|pour|per)\s+cien(?:to)?\b|pour cent\b|por cento\b|per cento\b", re.IGNORECASE),
         "percent",
     ),
+    (re.compile(r"per ?mill?e?\b|promille\b", re.IGNORECASE), "‰"),
     (re.compile(r"percentage points?", re.IGNORECASE), "percentage-point"),
     (re.compile(r"basis points?", re.IGNORECASE), "basis-point"),
     (re.compile(r"(?:u\.?s\.?|american)\s+dollars?", re.IGNORECASE), "dollar"),

@@ -6,10 +6,11 @@ import ast
 import re
 import unicodedata
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from auto_router.collect.matching.final_answer import Statement
-from auto_router.collect.matching.phrases import HEDGE, NEGATION
+from auto_router.collect.matching.phrases import HEDGE, NEGATION, list_words
 
 MAX_LITERAL = 4000  # characters; more is no answer, and ast takes its time for it
 MAX_FOLDED = 1000  # characters of a wording that is folded; longer ones are compared as they are
@@ -19,7 +20,18 @@ OPTION = re.compile(r"^\s*(?:option\s+)?(?:\(?(?P<letter>[A-Z])[).:]|\((?P<inner
 _EQUALS = re.compile(r"=|\b(?:is|equals|equal to)\b")
 _LEAD_TO = re.compile(r"[A-Za-z]{2,}|[,;:.!?\n]")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-zα-ω](?:_\{?\w\}?)?(?![A-Za-z])")
+_NAMED = re.compile(
+    r"^(?:(?:it|that|this|he|she)['’]s\s+|(?=[^\s,]))(?!.*[,;].*[,;])([^.;\n]{1,100}?)"
+    r"(?:[.!]*$|,\s+(?:not|rather than|and not)\s[^.;\n]{1,80}[.!]*$)",
+    re.IGNORECASE,
+)
 _TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
+_ORDINALS = {word: place for place, word in enumerate(list_words("""
+    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth
+    seventeenth eighteenth nineteenth twentieth
+"""), start=1)}  # fmt: skip
+_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_ORDINAL = re.compile(rf"\b(?:({'|'.join(_TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
 _SUPERSCRIPTS = {ord(char): f"^{digit}" for char, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
 
 
@@ -64,6 +76,8 @@ def list_wordings(statement: Statement) -> list[str]:
     text = statement.text.strip()
     option = OPTION.match(text)
     parts = [text, option.group("text")] if option and option.group("text") else [text]
+    named = _NAMED.match(text)  # "It's a cat", "Lyon, not Paris"
+    parts += [named.group(1)] if named else []
     if len(text.split()) <= SHORT_WORDS and statement.source != "first" and not _TWO_SENTENCES.search(text):
         for mark in (
             " is ",
@@ -121,6 +135,33 @@ def list_items(text: str) -> list[str]:
     return sorted(fold(part) for part in re.split(r"\s*(?:[,;\n]|\band\b|&)\s*", text) if part.strip())
 
 
+def read_ratio(text: str) -> tuple[Fraction, ...]:
+    """Return the terms of a ratio ("3:4", "3 to 4", "2 : 3 : 5"); empty for any other text."""
+    text = text.strip().strip("$*`. ")
+    found = re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?(?:\s*(?::|\\colon|\bto\b)\s*\d{1,9}(?:\.\d{1,9})?){1,5}", text)
+    return tuple(Fraction(term) for term in re.findall(r"[\d.]+", text)) if found else ()
+
+
+def same_ratio(one: tuple[Fraction, ...], other: tuple[Fraction, ...]) -> bool | None:
+    """Are two ratios the same? None where they are equal but written in other terms, or one is none."""
+    if not one or not other or len(one) != len(other) or 0 in one + other:
+        return None
+    return True if one == other else None if len({a / b for a, b in zip(one, other, strict=True)}) == 1 else False
+
+
+def differs_in_case(text: str, reference: str) -> bool:
+    """Whether two signs of two letters differ beyond a capital at their beginning: Co and CO, mg and Mg are not the same."""
+    text, reference = text.strip(" .*`"), reference.strip(" .*`")
+    return len(reference) == 2 == len(text) and text[1] != reference[1] and text.lower() == reference.lower() != "no"
+
+
+def counts_other(text: str, reference: str) -> bool:
+    """Whether two texts count different things: "3 oranges" and "3 apples"."""
+    found = [re.fullmatch(r"\D{0,3}[\d.,]+ ([a-z]{3,20})", part.strip().rstrip(".").lower()) for part in (text, reference)]
+    nouns = [one.group(1).removesuffix("s") for one in found if one is not None]
+    return len(nouns) == 2 and nouns[0][:4] != nouns[1][:4]
+
+
 def unquote(text: str) -> str | None:
     """Return what stands between the quotes of a text that is one quoted string; None for any other."""
     quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"`"
@@ -144,7 +185,14 @@ def fold(text: str) -> str:
     text = re.sub(r"\s+", " ", text).strip(" .,:;?\"'`*“”$。！，")
     text = re.sub(r"(?<![\d)])[!. ]+$", "", text).lstrip("!")
     text = re.sub(r"\s*,\s*", ", ", text)
+    text = _ORDINAL.sub(_write_ordinal, text) if _ORDINAL.search(text) else text
     return re.sub(r"^(?:the|a|an) ", "", text)
+
+
+def _write_ordinal(found: re.Match[str]) -> str:
+    number = _TENS.get(found.group(1) or "", 0) + _ORDINALS[found.group(2)]
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(0 if 10 < number < 14 else number % 10, "th")
+    return f"{number}{ending}"
 
 
 def is_close(one: Any, other: Any) -> bool:

@@ -1,0 +1,83 @@
+"""A response as the rules read it: without markup, and without what runs on after the answer or tells of others' answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auto_router.collect.matching.final_answer import Statement, clip, find_statements, last_sentences
+from auto_router.collect.matching.restated import Claim
+
+MAX_BARE = 60  # characters of a first line that is an answer without a marker
+
+# What ends a turn: special tokens that a server left in the text, and the turn of somebody else that a model goes on to write.
+_TURN_END = re.compile(
+    r"<\|(?:im_end|im_start|eot_id|eom_id|end_of_text|endoftext|end|user)\|>|</s>|<eos>|<end_of_turn>|\[INST\]"
+    r"|\n[ \t]{0,9}(?:\*\*|#{1,6} ?)?(?:Human|User) ?:|\n#{2,6} ?Instruction\b"
+)
+_NEXT_QUESTION = re.compile(r"\n[ \t]{0,9}(?:\*\*|#{1,6} ?)?(?:Question|Problem|Q) ?:")
+_TAG = re.compile(r"</?(?:b|strong|i|em|u|p|span|div|mark|center|font|big|small|h[1-6])(?: [^<>\n]{0,100})?>")
+_RAISED = re.compile(r"<(su[bp])>([^<>\n]{1,20})</\1>")
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~|<(s|del|strike)>[^<>\n]{1,200}</\1>")
+# "Some might say B, but …", "not 42 but …": what comes after is the answer.
+_OTHERS_SAY = re.compile(
+    r"\b(?:you|one|some|people|some people|many|many people|others) (?:(?:might|may|could|would|often|will) )*"
+    r"(?:be tempted to )?(?:think|say|assume|expect|guess|choose|pick|answer|believe)\b[^.;!?\n]{1,80}?,? but "
+    r"(?:in fact,? |actually,? |really,? )?(?=\S)",
+    re.IGNORECASE,
+)
+_NOT_BUT = re.compile(r"\bnot (?:[$€£]?\d[\d.,]*%?|\(?[A-H]\)?),? but (?:rather |instead )?(?=[$€£(]?\d|\(?[A-H]\b)")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A response as the rules read it: its text, what it states (the strongest first), its sentences from the last one back."""
+
+    text: str
+    statements: Sequence[Statement]
+    sentences: Sequence[str]
+    conditional: bool = False  # the reference itself is tied to a condition
+    question: str = ""
+    claim: Claim | None = None  # what the question asks whether it is so
+
+
+def read_response(text: str, markup: bool = True) -> Reading:
+    """Read a response that is free of reasoning; of a very long one only the two ends.
+
+    Args:
+        markup: whether tags and struck words are markup; False where the reference has such signs itself.
+    """
+    text = clip(text)
+    text = _drop_run_on(_drop_markup(text)).strip() if markup else text.strip()
+    text = _NOT_BUT.sub("", _OTHERS_SAY.sub("", text)) if " but " in text else text
+    fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
+    text = fenced.group(1).strip() if fenced else text
+    return Reading(text, find_statements(text), last_sentences(text))
+
+
+def _drop_markup(text: str) -> str:
+    """Take tags of HTML, and words that are struck out, from a text; powers in tags are written as powers."""
+    if "~~" in text or "</" in text:
+        text = _STRUCK.sub("", text)
+    if "</" not in text:
+        return re.sub(r"<br ?/?>", "\n", text) if "<br" in text else text
+    text = _RAISED.sub(lambda found: ("^{" if found.group(1) == "sup" else "_{") + found.group(2) + "}", text)
+    return _TAG.sub("", re.sub(r"<br ?/?>", "\n", text))
+
+
+def _drop_run_on(text: str) -> str:
+    """Cut a text where a turn ends, or where the answer is given and another question is put after it."""
+    ended = _TURN_END.search(text)
+    if ended and re.search(r"\w", text[: ended.start()]):
+        text = text[: ended.start()]
+    following = _NEXT_QUESTION.search(text)
+    if following is None:
+        return text
+    head = text[: following.start()].strip()
+    lines = head.splitlines()
+    bare = len(lines) == 1 and len(head) <= MAX_BARE and not head.endswith((":", "?"))
+    stated = lines and any(
+        one.source in ("field", "box", "hash", "final", "answer") for one in find_statements(clip(lines[-1]))
+    )
+    return head if bare or stated else text

@@ -1,0 +1,145 @@
+"""What the strongest statement of a response says, and whether it is a reference by its words or as a Python value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from auto_router.collect.matching.asked_number import repeats_condition
+from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
+from auto_router.collect.matching.doubts import is_doubted
+from auto_router.collect.matching.final_answer import Statement, is_corrected
+from auto_router.collect.matching.quantities import Quantity, same_quantity
+from auto_router.collect.matching.reading import Reading
+from auto_router.collect.matching.wordings import (
+    denies,
+    differs_in_case,
+    fold,
+    is_close,
+    list_items,
+    list_wordings,
+    read_literal,
+    unquote,
+)
+
+Parsed = TypeVar("Parsed")
+
+
+def read_stated(
+    response: Reading,
+    reader: Callable[[Statement], Parsed | Rejected | Unclear | None],
+    prose: Sequence[Parsed | Rejected | Unclear | None] = (),
+) -> Parsed | Rejected | Unclear | None:
+    """Return what the strongest statement that says anything says; UNCLEAR where it is denied, taken back or contradicted."""
+    for place, statement in enumerate(response.statements):
+        value = reader(statement)
+        if value is None:
+            continue
+        if value is UNCLEAR or is_corrected(response.text, statement):
+            return UNCLEAR
+        if isinstance(value, Rejected):
+            return value
+        conditions = not repeats_condition(statement.text, response.question)
+        if not response.conditional and is_doubted(response.text, statement, conditions):
+            return UNCLEAR
+        if not statement.formal:
+            others = [
+                reader(other)
+                for other in response.statements[place + 1 :]
+                if other.source in ("answer", "line", "first", statement.source)
+            ]
+            if any(
+                other not in (None, UNCLEAR) and not isinstance(other, Rejected) and not _agree(value, other)
+                for other in others
+            ):
+                return UNCLEAR
+        return value
+    closing = Statement(response.sentences[0] if prose else "", "answer", 0)
+    if is_doubted("", closing, conditions=len(response.sentences) == 1):
+        return UNCLEAR
+    return next((value for value in prose if value is not None), None)
+
+
+def _agree(one: Any, other: Any) -> bool:
+    if isinstance(one, Quantity) and isinstance(other, Quantity):
+        return same_quantity(one, other) is not False
+    return bool(one == other)
+
+
+def compare_value(value: Parsed | Rejected | Unclear | None, equal: Callable[[Parsed], bool | None]) -> bool | None:
+    if isinstance(value, Rejected):
+        return False if any(equal(one) for one in value.values) else None
+    return None if value is None or isinstance(value, Unclear) else equal(value)
+
+
+def match_part(response: Reading, compare: Callable[[str], bool | None]) -> bool | None:
+    """Compare the wordings of each statement, the strongest first; the first that tells anything decides."""
+
+    def read(statement: Statement) -> bool | None:
+        verdicts = [verdict for part in list_wordings(statement) if (verdict := compare(part)) is not None]
+        return True if True in verdicts else verdicts[0] if verdicts else None
+
+    value = read_stated(response, read)
+    return value if isinstance(value, bool) else None
+
+
+def match_literal(response: Reading, reference: str) -> bool | None:
+    """Compare Python values; another value of the same type is wrong, anything else proves nothing."""
+    wanted = read_literal(reference)
+    if wanted is None:
+        return None
+
+    def compare(part: str) -> bool | None:
+        stated = read_literal(part)
+        if type(stated) is not type(wanted):
+            return None
+        return (
+            True
+            if repr(stated) == repr(wanted) or (isinstance(wanted, set | dict) and stated == wanted)
+            else None
+            if is_close(stated, wanted)
+            else False
+        )
+
+    return match_part(response, compare)
+
+
+def has_same_words(response: Reading, reference: str) -> bool:
+    """Whether the strongest statement, or the whole reply, is the reference to the word."""
+    quoted = unquote(reference)
+    strongest = response.statements[0] if response.statements else None
+    first = strongest.text if strongest and not is_corrected(response.text, strongest) else ""
+    texts = [response.text, first]
+    if quoted is not None:
+        return any(quoted in (text, unquote(text.strip("`. "))) for text in texts)
+    wanted = fold(reference)
+    if (
+        not wanted
+        or differs_in_case(first or response.text, reference)
+        or (response.text.endswith(("?", "？")) and not reference.endswith(("?", "？")))
+    ):
+        return False  # "42?" asks
+    if fold(response.text) == wanted:
+        return True
+    return fold(first) == wanted and not is_doubted(response.text, response.statements[0])
+
+
+def match_words(response: Reading, reference: str) -> bool | None:
+    """Match words; another wording proves nothing."""
+    wanted = fold(reference)
+    items = list_items(reference)
+    if response.statements and differs_in_case(response.statements[0].text, reference):
+        return None
+
+    others: list[str] = []  # that stronger markers give
+
+    def read(statement: Statement) -> bool | Unclear | None:
+        same = any(fold(part) == wanted or (len(items) > 1 and list_items(part) == items) for part in list_wordings(statement))
+        marked = statement.source in ("final", "answer")
+        if wanted and same:
+            return UNCLEAR if others and marked else True
+        others.extend([statement.text] if marked and wanted not in fold(statement.text) else [])
+        return False if denies(statement.text, wanted) else None
+
+    value = read_stated(response, read)
+    return value if isinstance(value, bool) else None
