@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 MEMORY = 3 * 2**30  # bytes that a command may take for its data
@@ -22,7 +23,7 @@ PRELOADED = [
     *("break_it.commands", "prepare_hf_data", "datasets", "openai", "sklearn.metrics", "charset_normalizer", "jinja2.sandbox"),
     *("auto_router.collect.client", "auto_router.collect.replay"),
 ]
-CODES = (0, 2, 130, 141)  # the exit codes that are promised
+CODES = (0, 2, 130, 141, 143)  # the exit codes that are promised
 
 # The process that is copied does not take over this one's path of modules.
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -63,12 +64,15 @@ class Command:
         os.close(handle)
         self._log = Path(name)
         words = [str(argument) for argument in arguments]
-        values = (face, words, dict(environment or {}), prepare, memory, name)
+        self._listens = _context.Event()
+        values = (face, words, dict(environment or {}), prepare, memory, name, self._listens)
         self.process: BaseProcess = _context.Process(target=_run, args=values)
         self._start = time.monotonic()
         self.process.start()
 
     def signal(self, number: int) -> None:
+        """Send a signal, once the command's first line has run: before, a signal ends it as it ends any program."""
+        self._listens.wait(30)
         if self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, number)
 
@@ -97,13 +101,16 @@ def _run(
     prepare: Callable[[], None] | None,
     memory: int,
     log: str,
+    listens: Event,
 ) -> None:
-    from auto_router.errors import run
+    from auto_router.errors import end_on_signals, run
 
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_on_signals()
+    listens.set()
     os.environ.update(environment)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
