@@ -13,8 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 MEMORY = 3 * 2**30  # bytes that a command may take for its data
@@ -64,15 +64,16 @@ class Command:
         os.close(handle)
         self._log = Path(name)
         words = [str(argument) for argument in arguments]
-        self._listens = _context.Event()
-        values = (face, words, dict(environment or {}), prepare, memory, name, self._listens)
+        self._listens, begun = _context.Pipe(duplex=False)
+        values = (face, words, dict(environment or {}), prepare, memory, name, begun)
         self.process: BaseProcess = _context.Process(target=_run, args=values)
         self._start = time.monotonic()
         self.process.start()
+        begun.close()
 
     def signal(self, number: int) -> None:
         """Send a signal, once the command's first line has run: before, a signal ends it as it ends any program."""
-        self._listens.wait(30)
+        self._listens.poll(30)
         if self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, number)
 
@@ -101,7 +102,7 @@ def _run(
     prepare: Callable[[], None] | None,
     memory: int,
     log: str,
-    listens: Event,
+    begun: Connection,
 ) -> None:
     from auto_router.errors import end_on_signals, run
 
@@ -110,7 +111,7 @@ def _run(
         os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_on_signals()
-    listens.set()
+    begun.close()
     os.environ.update(environment)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))

@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,16 @@ def _interrupted_run(
 
 
 def attack(tally: Tally, seconds: float, seed: int) -> None:
+    """Kill runs of every mode by every signal, in an order drawn anew each round, until the time is over."""
     rng, until = random.Random(seed), time.monotonic() + seconds
     kills = max(2, min(10, int(seconds / 25)))
-    for mode in MODES:
-        ended, expected, asked = _quiet_run(mode)
-        tally.note(f"{mode}: quiet", ended.outcome if ended.outcome != "clear error" else "crash", ended.output)
-        for name in SIGNALS:
-            if time.monotonic() < until:
-                _interrupted_run(tally, mode, name, kills, expected, asked, rng)
+    quiet: dict[str, tuple[list[Any], int]] = {}
+    while time.monotonic() < until:
+        for mode, name in rng.sample(list(product(MODES, SIGNALS)), len(MODES) * len(SIGNALS)):
+            if time.monotonic() > until:
+                break
+            if mode not in quiet:
+                ended, expected, asked = _quiet_run(mode)
+                quiet[mode] = expected, asked
+                tally.note(f"{mode}: quiet", ended.outcome if ended.outcome != "clear error" else "crash", ended.output)
+            _interrupted_run(tally, mode, name, kills, *quiet[mode], rng)

@@ -98,7 +98,7 @@ def attack_artifacts(tally: Tally, site: Site, connections: int, swaps: int = 20
 
 def attack_below(tally: Tally, site: Site, connections: int, seconds: float) -> None:
     """Models and the encoder hang, flap and die while others ask."""
-    upstreams = ("dead", "flap", "hang", "echo") if site.kind.name == "gateway" else ()
+    upstreams = ("dead", "flap", "hang", "echo") if site.kind.is_gateway else ()
     for mode in upstreams:
         with Load(site, connections) as load:
             site.upstream.mode = mode
@@ -139,7 +139,7 @@ def _until_well(site: Site) -> Reply | None:
 def attack_stop(tally: Tally, site: Site, connections: int) -> None:
     """SIGTERM while answers are in flight: each that was accepted ends, and the server soon after."""
     case, before = "SIGTERM under load", site.upstream.count
-    is_gateway = site.kind.name == "gateway"
+    is_gateway = site.kind.is_gateway
     if is_gateway:
         site.upstream.mode = "slow"
     else:
