@@ -64,16 +64,17 @@ class Command:
         os.close(handle)
         self._log = Path(name)
         words = [str(argument) for argument in arguments]
-        self._listens, begun = _context.Pipe(duplex=False)
+        listens, begun = _context.Pipe(duplex=False)
         values = (face, words, dict(environment or {}), prepare, memory, name, begun)
         self.process: BaseProcess = _context.Process(target=_run, args=values)
-        self._start = time.monotonic()
         self.process.start()
         begun.close()
+        # Its time begins with its first line, not with what is imported before the first command. A signal before that line
+        # ends it as it ends any program.
+        listens.poll(120)
+        self._start = time.monotonic()
 
     def signal(self, number: int) -> None:
-        """Send a signal, once the command's first line has run: before, a signal ends it as it ends any program."""
-        self._listens.poll(30)
         if self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, number)
 
