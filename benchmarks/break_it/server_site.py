@@ -31,7 +31,7 @@ SECRET = "zebra-swordfish-7391"
 MODEL_KEY = "sk-of-the-models-4711"
 PATIENCE_S = 45.0  # for one answer, on a machine that does much else
 SUFFIXES = (".safetensors", ".pth")  # of an artifact
-DOWN = (429, 500, 502, 503, 504)  # what says that a model, not the request, is at fault
+DOWN = (408, 429, 500, 502, 503, 504)  # what says that a model, not the request, is at fault; 408 is LiteLLM's for a silent one
 Reply = tuple[int, bytes, dict[str, str]]
 
 
