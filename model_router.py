@@ -11,9 +11,9 @@ python model_router.py "What is in this image?" --image photo.jpg --cost gpt-5-c
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from auto_router.errors import end_on_interrupt
+    from auto_router.errors import end_on_signals
 
-    end_on_interrupt()  # before the imports below, which take seconds
+    end_on_signals()  # before the imports below, which take seconds
 
 import argparse
 import sys

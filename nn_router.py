@@ -14,9 +14,9 @@ What is set in this file is what is done, with no flag: with an edited ``default
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from auto_router.errors import end_on_interrupt
+    from auto_router.errors import end_on_signals
 
-    end_on_interrupt()  # before the imports below, which take seconds
+    end_on_signals()  # before the imports below, which take seconds
 
 import argparse
 import shlex

@@ -16,9 +16,9 @@ with its reason in ``model_errors``; it is never 0.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from auto_router.errors import end_on_interrupt
+    from auto_router.errors import end_on_signals
 
-    end_on_interrupt()  # before the imports below, which take seconds
+    end_on_signals()  # before the imports below, which take seconds
 
 import argparse
 import asyncio

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from auto_router import __version__
-from auto_router.errors import ConfigError, run
+from auto_router.errors import ConfigError, end_on_signals, ending_at_once, run
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("auto_router.init_pool", "write a pool file from five answers: your models, keys by name, prices, a judge"),
@@ -79,7 +79,8 @@ def open_command(name: str) -> ModuleType:
     places = [module] if module.startswith("auto_router.") else [f"{STAGES}.{module}", module]
     for place in places:
         try:
-            return importlib.import_module(place)
+            with ending_at_once():
+                return importlib.import_module(place)
         except ModuleNotFoundError as error:
             if error.name not in (place, STAGES):
                 raise ConfigError(str(error)) from error
@@ -88,6 +89,7 @@ def open_command(name: str) -> ModuleType:
 
 def main_and_exit() -> None:
     """Run the command that the shell gave, and end with its exit code."""
+    end_on_signals()
     sys.exit(run(main))
 
 

@@ -14,11 +14,13 @@ stderr and exit code 2 (:func:`run`).
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -75,20 +77,68 @@ def needs_extra(extra: str) -> Iterator[None]:
         raise ModuleNotFoundError(advice, name=error.name) from error
 
 
-def end_on_interrupt() -> None:
-    """Let Ctrl-C end the process with a word and exit code 130 while a script imports; :func:`run` then takes over."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # where it is ignored, it stays so
-        signal.signal(signal.SIGINT, _end_now)
+ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "stopped; the same command continues")}
+"""What ends a command from outside: its exit code and its last line."""
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
+_heard: int = signal.SIGINT
+
+
+def end_on_signals() -> None:
+    """Let Ctrl-C and SIGTERM end the process with a line and its exit code while a script imports; :func:`run` then takes over.
+
+    When all is done and only the interpreter is left to end, they are ignored.
+    """
+    for number in _handle(dict.fromkeys(ENDS, _end_now)):
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # registered first, so called last
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process as :func:`end_on_signals` does, for imports inside of :func:`run`."""
+    before = _handle(dict.fromkeys(ENDS, _end_now))
+    try:
+        yield
+    finally:
+        _handle(before)
+
+
+def hear_signal(number: int) -> None:
+    """Keep which signal ends this process: a ``KeyboardInterrupt`` that follows is told as that one by :func:`run`."""
+    global _heard
+    _heard = number
+
+
+def _handle(handlers: Mapping[signal.Signals, _Handler]) -> dict[signal.Signals, _Handler]:
+    """Set handlers of signals, but not where a signal is ignored or has a handler of the host; return those before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    ours = (signal.default_int_handler, signal.SIG_DFL, _end_now, _interrupt)
+    before = {number: signal.getsignal(number) for number in handlers}
+    before = {number: handler for number, handler in before.items() if handler in ours}
+    for number in before:
+        signal.signal(number, handlers[number])
+    return before
 
 
 def _end_now(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"interrupted\n")
-    os._exit(130)  # an exception could be taken for a failed import; nothing is open yet
+    code, line = ENDS[signal.Signals(number)]
+    os.write(2, f"{line}\n".encode())
+    os._exit(code)  # an exception could be taken for a failed import; nothing is open yet
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now: where asyncio runs, its task is cancelled first."""
+    hear_signal(number)
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # Ctrl-C is ignored, as a shell does for what it starts in the background
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command's ``main`` and return its exit code: 0 done, 2 a :class:`RouterError`, 130 interrupted,
-    141 nobody reads its output any more.
+    """Run a command's ``main`` and return its exit code: 0 done, 2 a :class:`RouterError`, 130 interrupted, 141 nobody reads
+    its output any more, 143 stopped by SIGTERM.
 
     A :class:`RouterError` is printed as one line without a traceback; any other exception is a bug and keeps its
     traceback.
@@ -96,17 +146,21 @@ def run(main: Callable[[], None]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console that has no λ must not end a stage
-    if signal.getsignal(signal.SIGINT) is _end_now:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    hear_signal(signal.SIGINT)
+    before = _handle({signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _interrupt})
     try:
-        main()
-        sys.stdout.flush()
+        try:
+            main()
+            sys.stdout.flush()
+        finally:
+            _handle(before)
     except RouterError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        code, line = ENDS[signal.Signals(_heard)]
+        print(line, file=sys.stderr)
+        return code
     except BrokenPipeError:
         try:
             print(flush=True)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from auto_router.errors import ENDS, hear_signal
+
 # What every bar looks like; what is counted in money says so behind the rate.
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 PARTIAL = BAR.replace("{n_fmt}/{total_fmt}", "{n:.0f}/{total:.0f}")  # for items that finish in part
@@ -56,14 +58,18 @@ def capture_output(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def on_signals(call: Callable[[], object]) -> Iterator[None]:
     """Call ``call`` in the running event loop at Ctrl-C or SIGTERM, instead of what they would do."""
-    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(number: int) -> None:
+        hear_signal(number)
+        call()
+
+    loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in ENDS}
     try:
-        for number in numbers:
-            loop.add_signal_handler(number, call)
+        for number in ENDS:
+            loop.add_signal_handler(number, stop, number)
     except NotImplementedError:  # loops on Windows
-        for number in numbers:
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(call))
+        for number in ENDS:
+            signal.signal(number, lambda number, _: loop.call_soon_threadsafe(stop, number))
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -350,18 +351,68 @@ def test_of_more_records_than_the_default_head_takes_it_says_so(
     assert "baselines are fitted on 60 of 90 records" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("script", ["prepare_hf_data", "generate_embeddings", "nn_router", "model_router"])
-def test_an_interrupt_while_a_script_imports_is_a_word_and_130(tmp_path: Path, script: str) -> None:
+STARTS = {
+    name: [str(ROOT / f"{name}.py"), "--help"]
+    for name in ("prepare_hf_data", "generate_embeddings", "nn_router", "model_router")
+}
+STARTS["auto-router"] = ["-m", "auto_router", "encode", "--help"]
+ENDS = {signal.SIGINT: (130, "interrupted\n"), signal.SIGTERM: (143, "stopped; the same command continues\n")}
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("start", STARTS)
+def test_a_signal_while_a_script_imports_is_a_line_and_its_code(tmp_path: Path, start: str, number: signal.Signals) -> None:
     (tmp_path / "numpy.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
     started = subprocess.Popen(
-        [sys.executable, str(ROOT / f"{script}.py"), "--help"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        [sys.executable, *STARTS[start]],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert started.stdout is not None
     assert started.stdout.readline() == "importing\n"
-    started.send_signal(signal.SIGINT)
-    assert started.communicate(timeout=30) == ("", "interrupted\n")
-    assert started.returncode == 130
+    started.send_signal(number)
+    assert started.communicate(timeout=30) == ("", ENDS[number][1])
+    assert started.returncode == ENDS[number][0]
+
+
+PHASES = {
+    "in main": ("time.sleep(60)", "pass"),
+    "in a task": ("asyncio.run(asyncio.sleep(60))", "pass"),
+    "in a task that goes on as it likes": ("asyncio.run(listen())", "pass"),
+    "when all is done": ("pass", "time.sleep(60)"),
+}
+PHASED = """
+import asyncio, sys, time
+from auto_router.errors import end_on_signals, run
+from auto_router.terminal import on_signals
+async def listen():
+    going = asyncio.Event()
+    with on_signals(going.set):
+        await going.wait()
+    raise KeyboardInterrupt
+def main():
+    print("here", flush=True)
+    {}
+end_on_signals()
+code = run(main)
+{}
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"), [*((phase, signal.SIGTERM) for phase in PHASES), ("when all is done", signal.SIGINT)]
+)
+def test_a_signal_at_any_time_is_a_line_and_its_code(phase: str, number: signal.Signals) -> None:
+    program = PHASED.format(*PHASES[phase])
+    started = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert started.stdout is not None
+    started.stdout.readline()
+    time.sleep(0.1)  # into the phase; where it is not there yet, the end is the same
+    started.send_signal(number)
+    assert started.communicate(timeout=30) == ("", ENDS[number][1])
+    assert started.returncode == ENDS[number][0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from auto_router.collect.exchange import Exchange
 from auto_router.collect.journal import Journal
@@ -46,7 +46,7 @@ def add_batch(journal: Journal, batch: Batch, requests: Sequence[tuple[str, str]
         database.executemany("INSERT INTO batch_items VALUES (?, ?, ?)", [(batch.name, *request) for request in requests])
 
 
-def note_progress(journal: Journal, name: str, column: str, value: str) -> None:
+def note_progress(journal: Journal, name: str, column: Literal["file_id", "batch_id"], value: str) -> None:
     """Write down the ``file_id`` or the ``batch_id`` of a batch."""
     with journal.transaction() as database:
         database.execute(f"UPDATE batches SET {column} = ? WHERE name = ?", (value, name))

@@ -90,14 +90,15 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     idle = [not work.questions for work in left]
     idle += [nothing_new and count_verdicts(judge, collector.settings, journal) > 0 for judge in judges]
     callers = [*models, *judges]
-    probes = await asyncio.gather(
-        *(
-            _rest() if rests else _probe_judge(caller, collector.labels) if caller in judges else _probe(caller)
-            for caller, rests in zip(callers, idle, strict=True)
+    try:
+        probes = await asyncio.gather(
+            *(
+                _rest() if rests else _probe_judge(caller, collector.labels) if caller in judges else _probe(caller)
+                for caller, rests in zip(callers, idle, strict=True)
+            )
         )
-    )
-    for caller in callers:
-        await caller.endpoint.close()
+    finally:
+        await collector.close()
     only_images = bool(plan.images.all())
     unfit = [only_images and c in models and not c.model.facts.takes_images for c in callers]
     table = _table(callers, len(models), probes, loads, unfit)

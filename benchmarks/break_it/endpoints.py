@@ -86,11 +86,12 @@ def _note_model(tally: Tally, case: str, name: str, ended: Ended, labels: Mappin
         return
     found = labels.get(name, [])
     scores, right = {score for score, _ in found}, name == "honest" or name.startswith(MAY_BE_RIGHT)
+    reasoned = all(reason for score, reason in found if score is None)
     if len(found) == QUESTIONS and scores == {1.0} and right:
         tally.note(case, "right result")
     elif scores <= {0.0, None} and 0.0 in scores and name.startswith(SAYS_OTHER):
         tally.note(case, "right result")  # what it says is an answer, a wrong one
-    elif len(found) == QUESTIONS and scores == {None} and all(reason for _, reason in found) and name != "honest":
+    elif len(found) == QUESTIONS and scores <= ({1.0, None} if right else {None}) and name != "honest" and reasoned:
         tally.note(case, "clear error")
     else:
         tally.note(case, "lost", f"{name}: {found[:2]} {ended.output[-300:]}")

@@ -12,9 +12,11 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from auto_router.errors import ENDS
 from break_it.commands import Command, Ended, run_command
 from break_it.endpoints import write_inputs
 from break_it.hostile import Asked, HostileServer, completion, encode
@@ -88,6 +90,15 @@ def _quiet_run(mode: str) -> tuple[Ended, list[Any], int]:
         return ended, _labels(Path(place)), sum(endpoint.answered.values())
 
 
+def _outcome(ended: Ended, number: signal.Signals) -> str:
+    """What became of a run that got a signal: it was done, or it ends as is promised of the signal."""
+    if number == signal.SIGKILL:
+        return "right result" if ended.code == -number else ended.outcome
+    code, line = ENDS[number]
+    is_told = ended.code == code and ended.output.rstrip().endswith(line)
+    return ended.outcome if is_told or ended.code in (0, None) else "crash"
+
+
 def _interrupted_run(
     tally: Tally, mode: str, name: str, kills: int, expected: list[Any], asked: int, rng: random.Random
 ) -> None:
@@ -108,8 +119,7 @@ def _interrupted_run(
             done += command.process.is_alive()
             command.signal(number)
             ended = command.wait(60)
-            killed = number == signal.SIGKILL and ended.code == -signal.SIGKILL
-            tally.note(case, "right result" if killed else ended.outcome, ended.output)
+            tally.note(case, _outcome(ended, number), f"code {ended.code}: {ended.output}")
             if any(tries != before[key] for key, tries in _committed(folder).items() if key in before):
                 tally.note(case, "paid twice", "an answer that was committed was asked again")
             if not before.keys() <= _committed(folder).keys():
@@ -126,11 +136,16 @@ def _interrupted_run(
 
 
 def attack(tally: Tally, seconds: float, seed: int) -> None:
+    """Kill runs of every mode by every signal, in an order drawn anew each round, until the time is over."""
     rng, until = random.Random(seed), time.monotonic() + seconds
     kills = max(2, min(10, int(seconds / 25)))
-    for mode in MODES:
-        ended, expected, asked = _quiet_run(mode)
-        tally.note(f"{mode}: quiet", ended.outcome if ended.outcome != "clear error" else "crash", ended.output)
-        for name in SIGNALS:
-            if time.monotonic() < until:
-                _interrupted_run(tally, mode, name, kills, expected, asked, rng)
+    quiet: dict[str, tuple[list[Any], int]] = {}
+    while time.monotonic() < until:
+        for mode, name in rng.sample(list(product(MODES, SIGNALS)), len(MODES) * len(SIGNALS)):
+            if time.monotonic() > until:
+                break
+            if mode not in quiet:
+                ended, expected, asked = _quiet_run(mode)
+                quiet[mode] = expected, asked
+                tally.note(f"{mode}: quiet", ended.outcome if ended.outcome != "clear error" else "crash", ended.output)
+            _interrupted_run(tally, mode, name, kills, *quiet[mode], rng)

@@ -180,7 +180,7 @@ def attack_ids(tally: Tally, site: Site, rng: random.Random) -> None:
         reply = try_request(tally, site, case, given, partial(site.send, "GET", site.kind.explain + given))
         if reply is not None and reply[0] == 200:
             tally.note(case, "sent", f"{given!r} was explained: {reply[1][:200]!r}")
-    if site.kind.name == "toolkit":  # whoever may ask may say who made a response: but only models that there are are chosen
+    if not site.kind.is_gateway:  # whoever may ask may say who made a response: but only models that there are are chosen
         for name in ("nobody", "x" * 10**6, "\r\nX-Evil: 1"):
             try_request(
                 tally, site, case, name[:20], partial(site.send, "POST", "/route/response", {"id": "resp_1", "model": name})

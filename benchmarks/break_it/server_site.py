@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,7 +31,7 @@ SECRET = "zebra-swordfish-7391"
 MODEL_KEY = "sk-of-the-models-4711"
 PATIENCE_S = 45.0  # for one answer, on a machine that does much else
 SUFFIXES = (".safetensors", ".pth")  # of an artifact
-DOWN = (429, 500, 502, 503, 504)  # what says that a model, not the request, is at fault
+DOWN = (408, 429, 500, 502, 503, 504)  # what says that a model, not the request, is at fault; 408 is LiteLLM's for a silent one
 Reply = tuple[int, bytes, dict[str, str]]
 
 
@@ -48,13 +48,19 @@ class Kind:
     ready: str
 
     @property
+    def is_gateway(self) -> bool:
+        return self.environment == ".venv-litellm"
+
+    @property
     def is_installed(self) -> bool:
         return (ROOT / self.environment / "bin" / "python").exists()
 
 
+GATEWAY = Kind("gateway", ".venv-litellm", (".venv-litellm/bin/python", "-m", "auto_router.serve"), "/v1/chat/completions",
+               "/auto_router/metrics", "/auto_router/explain/", "/health/liveliness")  # fmt: skip
 KINDS = (
-    Kind("gateway", ".venv-litellm", (".venv-litellm/bin/python", "-m", "auto_router.serve"), "/v1/chat/completions",
-         "/auto_router/metrics", "/auto_router/explain/", "/health/liveliness"),
+    GATEWAY,
+    replace(GATEWAY, name="gateway of two workers", command=(*GATEWAY.command, "--workers", "2")),
     Kind("toolkit", ".venv-nat", ("scripts/run_local.sh",), "/sfc_router/chat/completions", "/metrics", "/route/explain/",
          "/health"),
 )  # fmt: skip
@@ -264,7 +270,7 @@ def running_site(kind: Kind, folder: Path) -> Iterator[Site]:
             }  # fmt: skip
             site = Site(kind, None, upstream, encoder, trap, hop, folder / "nn_router.pth", made)  # type: ignore[arg-type]
             site.put(0)
-            given = ["--pool", folder / "pool.yaml"] if kind.name == "gateway" else [folder / "config.yml"]
+            given = ["--pool", folder / "pool.yaml"] if kind.is_gateway else [folder / "config.yml"]
             with running([*kind.command, *given], kind.ready, folder / f"{kind.name}.log", environment) as server:
                 site.server = server
                 yield site

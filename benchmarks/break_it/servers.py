@@ -61,6 +61,14 @@ def attack_slowly(tally: Tally, site: Site, connections: int, seconds: float) ->
     note_honest(tally, site, "slow connections, and honest ones beside them")
 
 
+def attack_together(tally: Tally, site: Site, connections: int, seconds: float) -> None:
+    """Many honest callers at once: each is answered."""
+    with Load(site, connections) as load:
+        time.sleep(seconds)
+    load.note(tally, "many callers at once")
+    note_honest(tally, site, "many callers at once")
+
+
 def attack_artifacts(tally: Tally, site: Site, connections: int, swaps: int = 20) -> None:
     """The artifact is replaced by broken ones, swapped, and deleted while others ask."""
     whole, case = site.artifacts[0].read_bytes(), "artifact broken, swapped and deleted under load"
@@ -98,7 +106,7 @@ def attack_artifacts(tally: Tally, site: Site, connections: int, swaps: int = 20
 
 def attack_below(tally: Tally, site: Site, connections: int, seconds: float) -> None:
     """Models and the encoder hang, flap and die while others ask."""
-    upstreams = ("dead", "flap", "hang", "echo") if site.kind.name == "gateway" else ()
+    upstreams = ("dead", "flap", "hang", "echo") if site.kind.is_gateway else ()
     for mode in upstreams:
         with Load(site, connections) as load:
             site.upstream.mode = mode
@@ -139,7 +147,7 @@ def _until_well(site: Site) -> Reply | None:
 def attack_stop(tally: Tally, site: Site, connections: int) -> None:
     """SIGTERM while answers are in flight: each that was accepted ends, and the server soon after."""
     case, before = "SIGTERM under load", site.upstream.count
-    is_gateway = site.kind.name == "gateway"
+    is_gateway = site.kind.is_gateway
     if is_gateway:
         site.upstream.mode = "slow"
     else:
@@ -188,6 +196,7 @@ def attack_kind(tally: Tally, kind: Kind, seconds: float, seed: int) -> None:
         steps: list[partial[None]] = [
             *(partial(attack_with, tally, site, rng) for attack_with in odd),
             partial(attack_slowly, tally, site, connections, load_s),
+            partial(attack_together, tally, site, connections, load_s),
             partial(attack_artifacts, tally, site, min(connections, 20)),
             partial(attack_below, tally, site, min(connections, 40), load_s / 2),
             partial(note_log, tally, site),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import re
+import signal
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -84,6 +87,31 @@ def test_a_refusal_at_the_preflight_ends_before_anything_is_paid(tmp_path: Path,
         assert "preflight: b: HTTP 404: no such model" in capsys.readouterr().err
         assert stage1(*flags(tmp_path), "--skip-preflight") == 0
         assert server.asked["a"] == 1 + len(ROWS)
+
+
+@pytest.mark.parametrize("more", [[], ["--skip-preflight"]], ids=["in the preflight", "in the run"])
+def test_a_stop_of_the_host_is_one_line_and_the_same_command_goes_on(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(body: dict[str, Any]) -> Reply:
+        if not stopped:
+            stopped.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return completion("1")
+
+    stopped: list[bool] = []
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    with ChatServer(script, keep_probes=True) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": n, "base_url": server.url} for n in "ab"])
+        assert stage1(*flags(tmp_path), *more) == 143
+        gc.collect()  # what was left open would be told of now
+        said = capsys.readouterr().err
+        assert said.endswith("stopped; the same command continues\n")
+        assert "Unclosed" not in said
+        probed = {name: 0 if more else count for name, count in server.asked.items()}
+        assert stage1(*flags(tmp_path), "--skip-preflight") == 0
+        assert server.asked == {name: probed.get(name, 0) + len(ROWS) for name in "ab"}
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_an_export_needs_no_endpoint_and_no_key_and_gives_the_same_bytes(

@@ -19,6 +19,8 @@ from auto_router.collect.matching.quantities import (
 )
 
 _MONEY = "[$€£]?"
+MAX_OF_A_SENTENCE = 30  # numbers; a sentence of more, that no equals sign ends, is about none of them
+
 _ASIDE = re.compile(r"\s*\((?![\d.,/\s]*\))[^()]{0,200}\)|\s*\[\d{1,3}\]|\s*\[[^\[\]]{4,80}\]|(?<=\w)\s+\((?:[^()]{1,200})\)")
 _EXPLAINS = re.compile(
     r"(?:,|;|\s[-–—]|\s)\s*"
@@ -219,12 +221,13 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
     text = _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text))
     if not any(char.isdigit() for char in text):
         return None
-    if _COMPARES.search(text) or _alternatives(text, list(find_quantities(text))):
+    found = list(find_quantities(text))
+    if _COMPARES.search(text) or _alternatives(text, found):
         return UNCLEAR
     computed = _after_equals(text)
     if computed is not None:
         return computed
-    if any(_DENIED.match(text[o.end :]) for o in find_quantities(text)):
+    if len(found) > MAX_OF_A_SENTENCE or any(_DENIED.match(text[o.end :]) for o in found):
         return UNCLEAR
     text = _without_asides(text)
     found = list(find_quantities(text))
