@@ -21,7 +21,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from auto_router.data.harness import person_text
-from auto_router.data.images import names_image
 from auto_router.errors import DataError
 
 CONTEXT_WEIGHT, CONTEXT_WEIGHT_ALONE = 0.15, 0.6
@@ -258,7 +257,7 @@ class _Content:
     def add_image(self, image: Any) -> None:
         """Take in an image, one that cannot be looked at here included."""
         self.needs.add("image")
-        if image and (not isinstance(image, str) or names_image(image)):
+        if image:
             self.images.append(image)
         else:
             self.unseen += 1

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from auto_router.data.conversation import Turn, conversation_input, plain_json, request_place, turns_of
-from auto_router.data.images import image_size
+from auto_router.data.images import image_size, names_image
 from auto_router.data.tokens import EXPECTED_OUTPUT, estimate_document_tokens, estimate_image_tokens, estimate_tokens
 from auto_router.errors import DataError
 
@@ -144,12 +144,13 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
             raise
         prompt, images, context = "", (), ""  # a recording, or results of tools whose request is the provider's to know
     sizes, asked = [_turn_tokens(turn) for turn in turns], request_place(turns)
-    return Request(
+    request = Request(
         prompt, images, ALIASES.get(str(body.get("model") or AUTO)), context, _needs(body, turns),
         sum(turn.unseen_images for turn in turns), session, previous if isinstance(previous, str) else None,
         kept or any(turn.is_signed for turn in turns), _fingerprints(body, turns), sum(sizes) + _other_tokens(body),
         sum(size for place, size in enumerate(sizes) if place != asked and turns[place].role != "system"),
     )  # fmt: skip
+    return request.without([image for image in images if isinstance(image, str) and not names_image(image)])
 
 
 def _kept_by_provider(body: Mapping[str, Any]) -> bool:

@@ -263,9 +263,9 @@ NO_ANSWERS = [
     (raw({"choices": {"0": 1}}), "answer has no choices"),
     (raw({"choices": [None]}), "answer has no choices"),
     (raw({"choices": [{}]}), "empty answer"),
-    (raw({"choices": [{"message": "hi"}]}), "empty answer"),
-    (content(["4", "2"]), "empty answer"),
-    (content(42), "empty answer"),
+    (raw({"choices": [{"message": []}]}), "empty answer"),
+    (content([["4"], None]), "empty answer"),
+    (content([True]), "empty answer"),
 ]
 
 

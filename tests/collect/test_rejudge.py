@@ -112,16 +112,16 @@ def test_several_samples_give_the_share_that_is_right(tmp_path: Path, capsys: py
     counts: Counter[str] = Counter()
 
     def script(body: dict[str, Any]) -> Reply:
-        """Right at the first and the third time, and free at the fourth."""
+        """Right at the first and the third time, and cheaper at the fourth."""
         prompt = body["messages"][-1]["content"]
         counts[prompt] += 1
         number = prompt.removeprefix("What is ").split("+")[0]
-        return completion(number if counts[prompt] in (1, 3) else "-1", tokens=(10, 10 if counts[prompt] < 4 else 0))
+        return completion(number if counts[prompt] in (1, 3) else "-1", tokens=(10, 10 if counts[prompt] < 4 else 6))
 
     with ChatServer(script) as server:
         entry = {"name": "m", "base_url": server.url, "input_usd_per_mtok": 0, "output_usd_per_mtok": 1000, "concurrency": 1}
         write_pool(tmp_path / "pool.yaml", [entry])
-        for samples, rate, cost, asked in ((1, 1.0, 0.01, 8), (3, 2 / 3, 0.01, 24), (3, 2 / 3, 0.01, 24), (4, 0.5, 0.0075, 32)):
+        for samples, rate, cost, asked in ((1, 1.0, 0.01, 8), (3, 2 / 3, 0.01, 24), (3, 2 / 3, 0.01, 24), (4, 0.5, 0.009, 32)):
             assert stage1(*flags(tmp_path), "--samples", str(samples)) == 0
             assert len(server.bodies) == asked, "each sample is asked for once"
             for row in read_evaluations(tmp_path / "out"):
