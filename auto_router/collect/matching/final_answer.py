@@ -39,7 +39,6 @@ _TAGS += [("[think]", "[/think]"), ("<|begin_of_thought|>", "<|end_of_thought|>"
 _TAGS += [("◁think▷", "◁/think▷")]
 _CLOSINGS = [close.encode() for _, close in _TAGS]
 _OPENINGS = tuple(tag.encode() for tag, _ in _TAGS)
-_OPENING = re.compile(b"\n(?:" + b"|".join(map(re.escape, _OPENINGS)) + b")")
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,40}<\|message\|>")
 _KEYS = (
     "answer",
@@ -162,6 +161,8 @@ def strip_reasoning(text: str) -> str | None:
         begin = max(begin, place + len(close) if place >= 0 else 0)
     if _find_opening(lowered[begin:].strip()) >= 0:
         return None
+    if begin == 0:
+        return text.strip()
     rest = raw[begin:].strip() or raw[: max(0, _find_opening(lowered))].strip()
     return rest.decode("utf-8", "surrogatepass")
 
@@ -176,8 +177,8 @@ def _find_opening(text: bytes) -> int:
     """Return where the first opening tag begins a line; -1 for nowhere: one in the middle of a line is talked about."""
     if text.startswith(_OPENINGS):
         return 0
-    found = _OPENING.search(text)
-    return -1 if found is None else found.start()
+    places = [text.find(b"\n" + tag) for tag in _OPENINGS]  # a pattern of them all takes five times as long
+    return min((place for place in places if place >= 0), default=-1)
 
 
 def clip(text: str) -> str:

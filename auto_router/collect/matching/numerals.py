@@ -70,7 +70,7 @@ def plain_numbers(text: str) -> str:
         text = re.sub(r"(?<=[\w)\]}])([⁻⁺]?[⁰¹²³⁴-⁹ⁿ]+)", lambda found: f"^{{{found.group().translate(_SUPERSCRIPTS)}}}", text)
         text = text.translate(_VULGAR)
         text = re.sub("[\u00a0\u202f\u2009\u2007]", "\u00a0", text).replace("⁄", "/").replace("٫", ".").replace("٬", ",")
-        text = re.sub(r"(?![0-9])\d", lambda found: str(unicodedata.decimal(found.group())), text)
+        text = text.translate({ord(one): str(unicodedata.decimal(one)) for one in set(re.findall(r"(?![0-9])\d", text))})
     if "\\" in text or "..." in text or "…" in text:
         text = _REPEATING.sub(_write_repeating, text)
     if "_" in text:
