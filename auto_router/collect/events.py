@@ -32,6 +32,8 @@ def join_events(text: str) -> tuple[dict[str, Any], bool]:
             continue
         if event.get("type") in _WHOLE and isinstance(event.get("response"), dict):
             return event["response"], True
+        if event.get("object") == "error":  # as vLLM writes it
+            reply["error"] = event
         reply |= {name: event[name] for name in ("error", "usage", "x_groq", "model") if event.get(name)}
         choices = event.get("choices")
         choices = choices if isinstance(choices, list) else []

@@ -19,11 +19,19 @@ from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.question import LoggedAnswer, Question
 from auto_router.collect.references import is_missing, read_printed, read_references
 from auto_router.collect.tables import Row
-from auto_router.data.conversation import ConversationInput, Turn, conversation_input, conversation_text, turns_of
+from auto_router.data.conversation import (
+    ConversationInput,
+    Turn,
+    conversation_input,
+    conversation_text,
+    request_place,
+    turns_of,
+)  # fmt: skip
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
 LOGGED = "logged"  # the column of an answer that was given already
+_UNSENT = frozenset(["audio", "video", "pdf"])
 _PASSAGE_KEYS = ("text", "texts", "contexts", "sentences", "passages", "paragraphs")
 
 
@@ -92,8 +100,9 @@ class Recipe:
             told = conversation_text(turns) if turns else prompt
             prompt, turns, context = self.template.render(self._values(row, told, options)), (), ""
         try:
-            cells = [list(inside), *(read_printed(get_cell(row, column)) for column in self.images)]
-            images = tuple(image for cell in cells for image in opener.read(cell))
+            beside = tuple(image for column in self.images for image in opener.read(read_printed(get_cell(row, column))))
+            images = opener.read(list(inside)) + beside
+            _check_files(turns, len(beside))
         except DataError as error:
             raise DataError(f", images: {error}") from error
         source, group = self.cell(row, "source"), self.cell(row, "group")
@@ -104,7 +113,7 @@ class Recipe:
             images=images,
             source=None if source in (None, "") else str(source),
             group=content_key(context or prompt, images) if group in (None, "") else str(group),
-            turns=tuple(replace(turn, images=()) for turn in turns) if len(turns) > 1 else (),
+            turns=tuple(replace(turn, images=()) for turn in turns) if [turn.text for turn in turns] != [prompt] else (),
             choices=choices,
             context=context,
             logged=read_logged(row.get(LOGGED)),
@@ -201,12 +210,27 @@ def flatten_text(value: Any) -> str:
     return "" if is_missing(value) or value == "nan" or isinstance(value, bytes) else str(value)
 
 
+def _check_files(turns: Sequence[Turn], images: int) -> None:
+    """Raise DataError where a conversation shows the model more than its text, its own images and so many beside it."""
+    missing = sum(turn.unseen_images for turn in turns) - images
+    if missing > 0:
+        raise DataError(f"{missing} in the conversation are only placeholders or ids, and no column holds so many")
+    shown = [turn for turn in turns if turn.role == "user" and "tools" not in turn.needs]
+    unsent = {need for turn in shown for need in turn.needs & _UNSENT} | {"a file" for turn in shown if turn.other_text.strip()}
+    if unsent:
+        raise DataError(
+            f"the conversation holds {' and '.join(sorted(unsent))}, which is not sent to models; leave the row out"
+        )
+
+
 def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:
-    """Return the turns up to the user's last, and the assistant's reply to it as the reference."""
+    """Return the turns up to the last request, and the assistant's last reply to it as the reference."""
     if isinstance(value, list) and value and isinstance(value[0], Mapping) and "user" in value[0]:
         pair = value[0]  # further pairs are questions of their own about the same images
         return (Turn("user", str(pair.get("user") or "")),), pair.get("assistant")
     turns = turns_of(value)
-    last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=-1)
+    asked, files = request_place(turns), {"image", *_UNSENT}  # results of tools, and notes of a program, ask nothing
+    shown = [i for i, turn in enumerate(turns) if turn.role == "user" and "tools" not in turn.needs and files & turn.needs]
+    last = max([-1 if asked is None else asked, *shown])
     replies = [turn.text for turn in turns[last + 1 :] if turn.role == "assistant"]
     return tuple(turns[: last + 1]), replies[-1] if replies else None

@@ -132,13 +132,13 @@ def _as_chat(reply: Any) -> Any:
         (reply[name] for name in ("data", "result", "response") if isinstance(reply.get(name), Mapping)), {}
     )
     if "choices" in inside:
-        return inside
+        return {**reply, **inside}  # an error may stand beside them
     output = reply.get("output")
     if not isinstance(output, list):
         return _from_own_api(reply)
     items = [item for item in output if isinstance(item, Mapping)]
     contents = [item.get("content") if item.get("type") == "message" else [item] for item in items]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
+    parts = [part for content in contents for part in (content if isinstance(content, list) else [content])]
     details = reply.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, Mapping) else None
     finish = reason or {"completed": "stop"}.get(str(reply.get("status")), reply.get("status"))
@@ -149,12 +149,10 @@ def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a reply of Anthropic's, Google's, Ollama's or Cohere's own API as a chat completion; any other as it is."""
     candidates, counts = reply.get("candidates"), reply.get("usageMetadata")
     first = candidates[0] if isinstance(candidates, list) and candidates else None
-    if isinstance(first, Mapping) and isinstance(first.get("content"), Mapping):
-        parts = first["content"].get("parts")
-        kept = (
-            [part for part in parts if isinstance(part, Mapping) and not part.get("thought")] if isinstance(parts, list) else []
-        )
-        message, finish = {"content": kept}, first.get("finishReason")
+    told = reply.get("message")
+    if isinstance(first, Mapping) and ("content" in first or "finishReason" in first):
+        content = first.get("content")
+        message, finish = {"content": content.get("parts") if isinstance(content, Mapping) else None}, first.get("finishReason")
         names = {
             "promptTokenCount": "prompt_tokens",
             "candidatesTokenCount": "completion_tokens",
@@ -163,8 +161,8 @@ def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
         usage = {names[name]: count for name, count in counts.items() if name in names} if isinstance(counts, Mapping) else None
     elif reply.get("role") == "assistant" and "content" in reply:
         message, finish, usage = {"content": reply["content"]}, reply.get("stop_reason"), reply.get("usage")
-    elif isinstance(reply.get("message"), Mapping):
-        message, finish, usage = reply["message"], reply.get("done_reason", reply.get("finish_reason")), reply.get("usage")
+    elif isinstance(told, Mapping) and told.get("role") == "assistant":  # else it is an error's
+        message, finish, usage = told, reply.get("done_reason", reply.get("finish_reason")), reply.get("usage")
         if isinstance(usage, Mapping) and isinstance(usage.get("tokens"), Mapping):
             usage = usage["tokens"]
         if usage is None and "eval_count" in reply:
@@ -219,7 +217,7 @@ def find_problem(reply: Any) -> Problem | None:
     if reply.get("error"):
         return _problem_of(reply["error"], reply)
     choice = _first_choice(reply)
-    if choice is not None:
+    if choice is not None and reply.get("success") is not False:
         return _problem_of(choice["error"], reply) if choice.get("error") else None
     if reply.get("object") == "error" or any(isinstance(reply.get(name), str) for name in ("message", "detail", "msg")):
         return _problem_of(reply, reply)
@@ -356,11 +354,11 @@ def _read_content(content: Any) -> tuple[str, str, str]:
         kind = str(part.get("type") or "text").lower()
         value = part.get("text", part.get("content"))
         value = value.get("value") if isinstance(value, Mapping) else value  # the form of OpenAI's assistants
-        if "think" in kind or "reason" in kind:
+        if "think" in kind or "reason" in kind or part.get("thought"):
             reasoning.append(kind)
         elif kind == "refusal":
             refusals.append(part.get("refusal") or value)
-        elif isinstance(value, str) and "tool" not in kind and "call" not in kind:
+        elif isinstance(value, str) and not any(word in kind for word in ("tool", "call", "error")):
             texts.append(value)
     return "".join(texts), "".join(r for r in refusals if isinstance(r, str)), "".join(reasoning)
 

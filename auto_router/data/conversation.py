@@ -37,7 +37,7 @@ _SPEAKERS = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "
 _ROLES = (*_SPEAKERS, "user", "assistant", "system", "tool")
 _TOLD = ("user", "assistant")
 _IMAGES = ("image", "image_url", "input_image", "computer_screenshot", "output_image", "image_file")
-_IMAGE_FIELDS = ("image_url", "image", "source", "url", "data", "bytes", "image_file")
+_IMAGE_FIELDS = ("image_url", "image", "source", "url", "data", "bytes", "image_file", "path")
 _NO_IMAGES, _HEAD = ("data:application/pdf", "data:audio/", "data:video/"), 40  # some gateways take these as image_url
 _AUDIO = ("input_audio", "audio", "audio_url", "output_audio")
 _VIDEO = ("video", "video_url", "input_video")
@@ -333,7 +333,7 @@ def _turn(message: Any) -> Turn:
         found.needs.add("tools")
     for call in _list_of(message, "tool_calls"):
         found.read_call(call if isinstance(call := _plain(call), Mapping) else {"call": call})
-    for image in _list_of(message, "images") if role else []:
+    for image in [*_list_of(message, "images"), *filter(None, [message.get("image")])] if role else []:
         found.add_image(image)
     if role == "assistant" and isinstance(message.get("audio"), Mapping):
         found.needs.add("audio")

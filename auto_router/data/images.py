@@ -190,14 +190,14 @@ def _data_start(text: str) -> int:
 def names_image(text: str) -> bool:
     """May a string be an image that can be looked at: base64, a data URI of one in pixels, or an http(s) URL?
 
-    An id of a provider's, a URL of another kind, and a drawing (SVG) are none.
+    An id of a provider's, a path, a URL of another kind, and a drawing (SVG) are none.
     """
     head = text[:_HEAD_OF_URI].lstrip().lower()
     if head.startswith(("http://", "https://")):
         return True
     if _data_start(text):
         return "svg" not in head.partition(",")[0]
-    return len(text) > MIN_UNPADDED and _SCHEME.match(head) is None
+    return len(text) > MIN_UNPADDED and "." not in head and _SCHEME.match(head) is None
 
 
 def _excerpt(text: str) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import prepare_hf_data
 from auto_router.collect.matching.verdict import match
-from auto_router.collect.question import Question
+from auto_router.collect.question import Question, question_messages
 from auto_router.errors import DataError
 from tests.helpers import png
 from tests.stage1 import ChatServer, Reply, b64, completion, flags, read_evaluations, stage1, write_pool, write_rows
@@ -377,3 +377,68 @@ def test_a_place_that_no_row_has_is_an_error_and_not_a_question_without_its_opti
     rows = [{"question": f"q{number}", "choices": ["x", "y"], "answer": 7} for number in range(2)]
     with pytest.raises(DataError, match=r"answer 7 is none of the 2 options.*--first-index"):
         read_questions(write_rows(tmp_path / "rows.jsonl", rows))
+
+
+def read_conversation(tmp_path: Path, messages: list[dict[str, Any]], *more: str, **columns: Any) -> Question:
+    other = {"messages": [{"role": "user", "content": "Another?"}, {"role": "assistant", "content": "no"}]}
+    return read_questions(write_rows(tmp_path / "rows.jsonl", [{"messages": messages, **columns}, other]), *more)[0]
+
+
+def shown(*parts: dict[str, Any]) -> list[dict[str, Any]]:
+    asked = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, *parts]}
+    return [asked, {"role": "assistant", "content": "a cat"}]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "a.png"}},
+        {"type": "image", "path": "a.png"},
+        {"type": "image", "image": {"bytes": None, "path": "a.png"}},
+    ],
+)
+def test_an_image_of_a_message_that_is_a_files_name_is_opened_or_refused(part: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png((1, 2, 3)))
+    with pytest.raises(DataError, match=r"'a\.png' is only a path"):
+        read_conversation(tmp_path, shown(part))
+    assert len(read_conversation(tmp_path, shown(part), "--picture-folder", str(tmp_path)).images) == 1
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image"},
+        {"type": "image_file", "image_file": {"file_id": "file-abc"}},
+        {"type": "input_image", "file_id": "file-abc"},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}},
+        {"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,aGVsbG8="}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ],
+)
+def test_what_a_model_would_not_be_shown_is_an_error(part: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"placeholders or ids|is not sent to models"):
+        read_conversation(tmp_path, shown(part))
+
+
+def test_a_placeholder_stands_for_an_image_of_a_column(tmp_path: Path) -> None:
+    image = b64(png((1, 2, 3)))
+    assert len(read_conversation(tmp_path, shown({"type": "image"}), images=[image]).images) == 1
+    with pytest.raises(DataError, match="placeholders"):
+        read_conversation(tmp_path, shown({"type": "image"}, {"type": "image"}), images=[image])
+
+
+def test_models_are_asked_the_last_request_whole_and_held_against_what_came_of_it(tmp_path: Path) -> None:
+    """What a program put beside the words is shown to them; results of tools behind the request are not."""
+    told = "<document_context>\nIt is blue.\n</document_context>\nWhich colour?"
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "blue"}
+    question = read_conversation(
+        tmp_path,
+        [
+            {"role": "user", "content": told},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "look", "input": {}}]},
+            {"role": "user", "content": [result]},
+            {"role": "assistant", "content": "blue"},
+        ],
+    )
+    assert (question.prompt, question.references) == ("Which colour?", ("blue",))
+    assert question_messages(question) == [{"role": "user", "content": told}]

@@ -200,13 +200,20 @@ TEXTS: dict[str, Any] = {
     "a wrapper": {"code": 0, "msg": "ok", "data": reply_of({"content": "5"})},
     "Anthropic": {"role": "assistant", "content": [{"type": "text", "text": "5"}], "usage": {"input_tokens": 9}},
     "Google": {"candidates": [{"content": {"parts": [{"text": "hm", "thought": True}, {"text": "5"}]}}]},
-    "Ollama": {"message": {"content": "5", "thinking": "hm"}, "done_reason": "stop", "eval_count": 10},
-    "Cohere": {"message": {"content": [{"type": "text", "text": "5"}]}, "usage": {"tokens": {"input_tokens": 9}}},
+    "Ollama": {"message": {"role": "assistant", "content": "5", "thinking": "hm"}, "done_reason": "stop", "eval_count": 10},
+    "Cohere": {
+        "message": {"role": "assistant", "content": [{"type": "text", "text": "5"}]},
+        "usage": {"tokens": {"input_tokens": 9}},
+    },
+    "Responses, as plain text": {"output": [{"type": "message", "content": "5"}], "status": "completed"},
+    "a thought among the parts": reply_of({"content": [{"text": "hm", "thought": True}, {"type": "text", "text": "5"}]}),
 }
 FAILURES: dict[str, Any] = {
     "an error as finish reason": reply_of({"content": "The an"}, "upstream_error"),
     "an error as the provider's finish reason": {"choices": [{"message": {"content": "T"}, "native_finish_reason": "error"}]},
     "a list of errors": {"success": False, "errors": [{"code": 7000, "message": "No route"}]},
+    "an error beside a wrapped reply": {"error": {"message": "busy"}, "data": reply_of({"content": "Sorry"})},
+    "no success, and a wrapped reply": {"success": False, "data": reply_of({"content": "Sorry"})},
     "an error in base_resp": {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}},
 }
 
@@ -224,6 +231,32 @@ def test_the_text_is_found_wherever_it_stands(name: str) -> None:
 def test_a_failure_inside_http_200_is_no_answer(name: str) -> None:
     with pytest.raises(PassingFailure):
         read_body(FAILURES[name])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": 500, "message": {"content": "Internal error"}},
+        {"type": "error", "message": {"text": "quota exceeded"}},
+        reply_of({"content": [{"type": "error", "text": "bad gateway"}]}),
+        {"candidates": [{"content": {"parts": [{"text": "hm", "thought": True}]}, "finishReason": "STOP"}]},
+        {"candidates": [{"finishReason": "SAFETY"}]},
+    ],
+)
+def test_words_of_an_error_and_thoughts_are_no_answer(body: Any) -> None:
+    read = read_body(body)
+    assert read.text is None
+    assert read.error
+
+
+def test_an_error_at_the_end_of_a_stream_is_no_shorter_answer() -> None:
+    events: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": {"content": "The an"}}]},
+        {"object": "error", "message": "out of memory", "code": 500},
+    ]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    with pytest.raises(PassingFailure, match="out of memory"):
+        read_reply(200, {}, body.encode())
 
 
 def test_what_cannot_be_a_count_is_unknown_and_what_was_counted_elsewhere_is_read() -> None:
