@@ -221,7 +221,7 @@ class _Content:
         elif kind.endswith(("tool_use", "_call", "tool_call")):
             self.read_call(part)
         elif kind in _IMAGES or (not kind and ("image_url" in part or "image" in part)):
-            self._read_image(part)
+            self.read_image(part)
         elif kind in _AUDIO:
             self.needs.add("audio")
         elif kind in _VIDEO:
@@ -244,7 +244,8 @@ class _Content:
         if call.get("type") == "image_generation_call" and isinstance(call.get("result"), str):
             self.images.append(call["result"])
 
-    def _read_image(self, part: Mapping[str, Any]) -> None:
+    def read_image(self, part: Mapping[str, Any]) -> None:
+        """Take in the image that a part names, in whichever field; a document that is sent as one is a file."""
         value: Any = part
         for _ in range(MAX_PART_DEPTH):
             if isinstance(value, Mapping):
@@ -334,7 +335,7 @@ def _turn(message: Any) -> Turn:
     for call in _list_of(message, "tool_calls"):
         found.read_call(call if isinstance(call := _plain(call), Mapping) else {"call": call})
     for image in [*_list_of(message, "images"), *filter(None, [message.get("image")])] if role else []:
-        found.add_image(image)
+        found.read_image({"image": image})
     if role == "assistant" and isinstance(message.get("audio"), Mapping):
         found.needs.add("audio")
     found.signed |= '"thought_signature' in plain_json(message.get("provider_specific_fields"))

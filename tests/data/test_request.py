@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,20 @@ def test_a_request_of_few_words_leans_on_its_context() -> None:
     ]
     assert weights[0] > weights[1] > weights[2] == 0.15
     assert context_weight("用法语写一个关于秋天的长故事吧朋友") < context_weight("谢谢")
+
+
+@pytest.mark.parametrize("name", ["a.png", "/a/long/path/that/no/server/would/open/photo.png"])
+@pytest.mark.parametrize("wrap", [lambda n: {"path": n}, lambda n: {"image": {"bytes": None, "path": n}}])
+def test_an_image_that_is_only_a_path_is_unseen(name: str, wrap: Callable[[str], dict[str, Any]]) -> None:
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image", **wrap(name)}]
+    bodies = [
+        {"messages": [{"role": "user", "content": parts}]},
+        {"messages": [{"role": "user", "content": "?", "image": name}]},
+    ]
+    for request in map(read_request, bodies):
+        assert (request.images, request.unseen_images) == ((), 1)
+
+
+def test_an_image_beside_the_content_is_found_in_its_object() -> None:
+    message = {"role": "user", "content": "?", "images": [{"url": "https://example.org/a"}]}
+    assert read_request({"messages": [message]}).urls == ("https://example.org/a",)
