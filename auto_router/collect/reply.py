@@ -150,6 +150,7 @@ def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     candidates, counts = reply.get("candidates"), reply.get("usageMetadata")
     first = candidates[0] if isinstance(candidates, list) and candidates else None
     told = reply.get("message")
+    message: Mapping[str, Any]
     if isinstance(first, Mapping) and ("content" in first or "finishReason" in first):
         content = first.get("content")
         message, finish = {"content": content.get("parts") if isinstance(content, Mapping) else None}, first.get("finishReason")
