@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -57,7 +58,13 @@ def capture_output(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def on_signals(call: Callable[[], object]) -> Iterator[None]:
-    """Call ``call`` in the running event loop at Ctrl-C or SIGTERM, instead of what they would do."""
+    """Call ``call`` in the running event loop at Ctrl-C or SIGTERM, instead of what they would do.
+
+    In another thread than the main one, which alone hears signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int) -> None:
         hear_signal(number)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ def test_signals_reach_the_loop_where_it_takes_no_handlers(monkeypatch: pytest.M
     before = signal.getsignal(signal.SIGINT)
     asyncio.run(interrupted())
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_thread_of_a_host_runs_without_signals() -> None:
+    async def run() -> str:
+        with on_signals(lambda: None):
+            return "done"
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(asyncio.run, run()).result() == "done"
 
 
 @pytest.mark.parametrize("on", ["another system", "a network file system"])

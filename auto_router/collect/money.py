@@ -256,9 +256,8 @@ def read_usage(usage: Any) -> Usage:
     cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
     if cached is None:
         cached = read_count(usage, "prompt_cache_hit_tokens", "cache_read_input_tokens")  # DeepSeek's name, and Anthropic's
-        if "prompt_tokens" not in usage and "cache_read_input_tokens" in usage and prompt is not None:
-            written = read_count(usage, "cache_creation_input_tokens") or 0
-            prompt += (cached or 0) + written  # Anthropic counts them beside the input
+        if "prompt_tokens" not in usage and prompt is not None:  # Anthropic counts them beside the input
+            prompt += sum(read_count(usage, f"cache_{part}_input_tokens") or 0 for part in ("read", "creation"))
     if cached is not None and prompt is not None:
         cached = min(cached, prompt)
     return Usage(prompt, completion, cached, _read_billed(usage), reasoning, outside)

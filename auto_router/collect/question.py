@@ -53,7 +53,9 @@ class Question:
     @property
     def full_text(self) -> str:
         """The prompt with the turns that lead to it, as a judge reads it."""
-        return conversation_text(self.turns) if self.context else self.prompt
+        if self.context:
+            return conversation_text(self.turns)
+        return self.turns[-1].text if self.turns else self.prompt
 
     def on_side(self, is_test: bool) -> Question:
         return replace(self, is_test=is_test)

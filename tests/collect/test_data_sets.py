@@ -442,3 +442,4 @@ def test_models_are_asked_the_last_request_whole_and_held_against_what_came_of_i
     )
     assert (question.prompt, question.references) == ("Which colour?", ("blue",))
     assert question_messages(question) == [{"role": "user", "content": told}]
+    assert question.full_text == told, "the judge sees what the model saw"

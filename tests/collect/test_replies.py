@@ -268,6 +268,7 @@ def test_what_cannot_be_a_count_is_unknown_and_what_was_counted_elsewhere_is_rea
     assert counts(prompt_tokens=20, completion_tokens=10, cost_in_usd_ticks=42_000_000) == (20, 10, None, 0.0042)
     assert counts(prompt_tokens=2000, completion_tokens=10, cache_read_input_tokens=1800) == (2000, 10, 1800, None)
     assert counts(input_tokens=200, output_tokens=10, cache_read_input_tokens=1800) == (2000, 10, 1800, None)
+    assert counts(input_tokens=200, output_tokens=10, cache_creation_input_tokens=1800) == (2000, 10, None, None)
     assert read_body({"choices": [], "usage": USAGE}).completion_tokens == 10
     groq = read_body(reply_of({"content": "5"}, usage=None, x_groq={"usage": USAGE}))
     assert (groq.prompt_tokens, groq.completion_tokens) == (20, 10)
