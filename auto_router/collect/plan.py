@@ -19,6 +19,7 @@ import numpy as np
 
 from auto_router.arrays import Bools, Ints
 from auto_router.collect.matching.verdict import MAX_LETTERS
+from auto_router.collect.question import question_messages
 from auto_router.collect.source import COLUMNS, SKIP_ADVICE, Question, Source
 from auto_router.data.images import pixels
 from auto_router.data.splits import connect, question_keys, split_by_group
@@ -214,7 +215,8 @@ def preview(source: Source) -> str:
         return "no row can be asked"
     question = first if first.references else next((q for q in islice(usable, MAX_LOOK) if q.references), first)
     lines = [f"the prompt of row {question.idx}, as models will be asked it:"]
-    turns = [f"[{turn.role}] {turn.text}" for turn in question.turns] or [question.prompt]
+    told = question_messages(question, ())
+    turns = [f"[{message['role']}] {message['content']}" for message in told] if question.turns else [question.prompt]
     lines += [f"  | {line if line.isprintable() else printable(line)}" for turn in turns for line in turn.splitlines()]
     lines += [f"  with {len(question.images)} image(s)"] if question.images else []
     also = [

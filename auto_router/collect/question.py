@@ -9,6 +9,8 @@ from typing import Any
 from auto_router.collect.endpoint import Messages, user_message
 from auto_router.data.conversation import Turn, conversation_text
 
+_TOOLS = ("tool", "function")
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedAnswer:
@@ -76,4 +78,17 @@ def question_messages(question: Question, images: Sequence[bytes] | None = None)
     if not question.turns:
         return user_message(question.prompt, images)
     *before, last = question.turns
-    return [{"role": turn.role, "content": turn.text} for turn in before] + user_message(last.text, images)
+    told = [(turn.role, _plain_words(turn)) for turn in before]
+    return [{"role": "user" if role in _TOOLS else role, "content": words} for role, words in told if words] + user_message(
+        last.text, images
+    )
+
+
+def _plain_words(turn: Turn) -> str:
+    """Return what a model is told of a turn: its text; calls of tools and their results, too, whose ids no other API knows."""
+    result = turn.other_text if "tools" in turn.needs else ""
+    if turn.role in _TOOLS:
+        turn, result = replace(turn, text=""), "\n".join(filter(None, (turn.text, result)))
+    if result and turn.role != "assistant":
+        result = f"Result of a tool:\n{result}"
+    return "\n\n".join(filter(str.strip, (turn.text, result)))

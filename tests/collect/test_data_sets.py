@@ -443,3 +443,27 @@ def test_models_are_asked_the_last_request_whole_and_held_against_what_came_of_i
     assert (question.prompt, question.references) == ("Which colour?", ("blue",))
     assert question_messages(question) == [{"role": "user", "content": told}]
     assert question.full_text == told, "the judge sees what the model saw"
+
+
+@pytest.mark.parametrize("api", ["chat", "messages"])
+def test_tool_turns_before_the_last_request_are_told_as_text(tmp_path: Path, api: str) -> None:
+    """Their ids are those of the API that the log is of: an endpoint refuses a result without its call."""
+    call, said = {"id": "t", "type": "function", "function": {"name": "look", "arguments": "{}"}}, "It is blue."
+    turns: list[dict[str, Any]] = (
+        [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "t", "content": said}]
+        if api == "chat"
+        else [
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "look", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": said}]},
+        ]
+    )
+    ends = [
+        {"role": "assistant", "content": "Blue."},
+        {"role": "user", "content": "And in French?"},
+        {"role": "assistant", "content": "Bleu."},
+    ]
+    messages = question_messages(read_conversation(tmp_path, [{"role": "user", "content": "Which colour?"}, *turns, *ends]))
+    assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant", "user"]
+    assert '"look"' in messages[1]["content"]
+    assert messages[2]["content"] == f"Result of a tool:\n{said}"
+    assert messages[-1] == {"role": "user", "content": "And in French?"}
