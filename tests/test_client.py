@@ -53,7 +53,7 @@ def pool(vendors: dict[str, Vendor], monkeypatch: pytest.MonkeyPatch) -> Pool:
     for name, vendor in vendors.items():
         monkeypatch.setenv(f"{name.upper()}_KEY", vendor.key)
     base: dict[str, dict[str, Any]] = {
-        name: {"name": name, "model": f"{name}-1", "api_key_env": f"{name.upper()}_KEY", "timeout_s": 0.7} for name in vendors
+        name: {"name": name, "model": f"{name}-1", "api_key_env": f"{name.upper()}_KEY", "timeout_s": 3.0} for name in vendors
     }
     return Pool(
         (
