@@ -373,6 +373,13 @@ def test_json_tables_are_read(document: dict[str, Any], tmp_path: Path) -> None:
     assert [(q.prompt, q.answer) for q in read_questions(tmp_path / "table.json")] == [("A?", "a"), ("B?", "b")]
 
 
+def test_several_lists_of_rows_in_one_file_are_not_read_as_one(tmp_path: Path) -> None:
+    parts = {part: [{"question": f"{part} {n}?", "answer": "a"} for n in range(2)] for part in ("mine", "yours")}
+    (tmp_path / "parts.json").write_text(json.dumps(parts))
+    with pytest.raises(DataError, match=r"no column for the prompt.*it has mine, yours"):
+        read_questions(tmp_path / "parts.json")
+
+
 def test_a_place_that_no_row_has_is_an_error_and_not_a_question_without_its_options(tmp_path: Path) -> None:
     rows = [{"question": f"q{number}", "choices": ["x", "y"], "answer": 7} for number in range(2)]
     with pytest.raises(DataError, match=r"answer 7 is none of the 2 options.*--first-index"):
