@@ -67,7 +67,7 @@ _NOUN = re.compile(
 )
 _NO_NOUN = re.compile(
     r"\b(?:is|are|was|were|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
-    r"above|below|maximum|minimum|max|min|points?|half|quarter|third|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|by|power|modulo|mod|percentage|though|but|if|unless|o|oder|ou|und|bis)\b",
+    r"above|below|maximum|minimum|max|min|points?|half|quarter|third|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|by|power|modulo|mod|r\d+|percentage|though|but|if|unless|o|oder|ou|und|bis)\b",
     re.IGNORECASE,
 )
 

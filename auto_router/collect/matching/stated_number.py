@@ -25,7 +25,7 @@ _ASIDE = re.compile(r"\s*\((?![\d.,/\s]*\))[^()]{0,200}\)|\s*\[\d{1,3}\]|\s*\[[^
 _EXPLAINS = re.compile(
     r"(?:,|;|\s[-–—]|\s)\s*"
     + one_of(r"""
-    because|since|as\b(?! (?:well|many|much))|while|whereas|although|though|where|which|i\.e\.|that is|namely|given that|due to
+    because|since|as\b(?! (?:well|many|much))|while|whereas|although|though|where|which|i\.e\.|that is(?!.*=)|namely|given that|due to
     so that|compared|(?:and )?not\b|rather than|instead of|including|excluding|but(?![^.]*\d)|weil|porque|car|потому|因为
 """)
     + r"\b.*$|[;—].*$|。.*$|\s[–-]\s(?=[A-Za-z]).*$",
@@ -49,7 +49,7 @@ _RANGE_AFTER = re.compile(
     \w+ power)\b
     (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
-    (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+{_MONEY}\d|upwards?\b|-(?:something|odd)\b
+    (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)|upwards?\b|-(?:something|odd)\b
 """),
     re.IGNORECASE,
 )
@@ -111,6 +111,18 @@ _SO = re.compile(
     re.IGNORECASE,
 )
 _COORDINATED = re.compile(rf"\s+(?:[A-Za-z-]+,?\s+){{0,4}}?(?:and|plus|or)\s+(?:a |another )?{_MONEY}", re.IGNORECASE)
+# Reasons and comparisons behind a value, whose numbers are no further step.
+_REASON = re.compile(
+    r"(?:,|;|\s[-–—]|\s)\s*"
+    + one_of(r"""
+    because|since|as\b(?! (?:well|many|much))|whereas|although|though|where|given that|due to|compared|rather than|instead of|not
+    including|excluding|than|out of
+""")
+    + r"\b.*$",
+    re.IGNORECASE | re.DOTALL,
+)
+_NEXT_STEP = re.compile(r"[,;:]|\.\s|\b(?:and|but|then|so|leaving|leaves|minus|plus|less|of which)\b|[-+*/×]", re.IGNORECASE)
+_SHARE = re.compile(r"\s*(?:\w+ )?(?:for |in |to )?(?:each|every|per)\b", re.IGNORECASE)
 _SIDE_BY_SIDE = re.compile(
     rf"\s*(?:-|to|or|oder|ou|and|und|～|~|\.{{2,}}|…|,|, ?or|/|bis|<|>)\s*(?:[A-Za-z]\s*=)?\s*{_MONEY}\s*", re.IGNORECASE
 )
@@ -167,7 +179,7 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
     shown = _read_equation(plain)
     if shown is not None:
         return shown
-    short = _ASIDE.sub(" ", plain)
+    short = _ASIDE.sub(" ", plain.replace("i.e.", "that is"))
     cut = _EXPLAINS.sub("", short).strip(" .,")
     whole = parse_quantity(re.split(r"(?<=[\w)%])[.!]\s", cut, maxsplit=1)[0]) if cut else None
     if whole is not None:
@@ -247,6 +259,7 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
         or NEGATION.search(before)
         or HEDGE.search(before)
         or _DENIED.match(after)
+        or _goes_on(after, one.quantity)
     ):
         return UNCLEAR
     if one.quantity.unit.dimension == "percent" and _OF_NUMBER.fullmatch(after):
@@ -329,12 +342,25 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
         or _RANGE_AFTER.match(after)
         or (_DENIED.match(after) and re.match(r"\s*(?:is|are|was|were)\b", after))
         or (re.search(r"\d", _EXPLAINS.sub("", after)) and re.match(r"\s*[-+*/×]", after))
+        or _goes_on(after, found.quantity)
     ):
         return UNCLEAR
     return (
         found.quantity
         if not NEGATION.search(text[:position]) and text[position - 1 : position] not in ("<", ">", "!", "≠")
         else UNCLEAR
+    )
+
+
+def _goes_on(after: str, value: Quantity) -> bool:
+    """Whether a sentence reckons on behind a value: "5 + 3 = 8 apples, and gives away 2, leaving 6"."""
+    step = _NEXT_STEP.search(rest := _REASON.sub("", after))
+    rest = rest[step.start() :] if step else ""
+    return any(
+        not same_quantity(one.quantity, value)
+        and not _ADJUNCT.search(rest[: one.start])
+        and not _SHARE.match(rest[one.end :])
+        for one in find_quantities(rest)
     )
 
 
