@@ -25,8 +25,8 @@ _ASIDE = re.compile(r"\s*\((?![\d.,/\s]*\))[^()]{0,200}\)|\s*\[\d{1,3}\]|\s*\[[^
 _EXPLAINS = re.compile(
     r"(?:,|;|\s[-–—]|\s)\s*"
     + one_of(r"""
-    because|since|as\b(?! (?:well|many|much))|while|whereas|although|though|where|which|i\.e\.|that is(?!.*=)|namely|given that|due to
-    so that|compared|(?:and )?not\b|rather than|instead of|including|excluding|but(?![^.]*\d)|weil|porque|car|потому|因为
+    because|since|as\b(?! (?:well|many|much))|while|whereas|although|though|where|which|i\.e\.|that is(?!.*=)|namely|given that
+    due to|so that|compared|(?:and )?not\b|rather than|instead of|including|excluding|but(?![^.]*\d)|weil|porque|car|потому|因为
 """)
     + r"\b.*$|[;—].*$|。.*$|\s[–-]\s(?=[A-Za-z]).*$",
     re.IGNORECASE | re.DOTALL,
@@ -49,7 +49,8 @@ _RANGE_AFTER = re.compile(
     \w+ power)\b
     (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
-    (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)|upwards?\b|-(?:something|odd)\b
+    (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
+    upwards?\b|-(?:something|odd)\b
 """),
     re.IGNORECASE,
 )
@@ -115,8 +116,8 @@ _COORDINATED = re.compile(rf"\s+(?:[A-Za-z-]+,?\s+){{0,4}}?(?:and|plus|or)\s+(?:
 _REASON = re.compile(
     r"(?:,|;|\s[-–—]|\s)\s*"
     + one_of(r"""
-    because|since|as\b(?! (?:well|many|much))|whereas|although|though|where|given that|due to|compared|rather than|instead of|not
-    including|excluding|than|out of
+    because|since|as\b(?! (?:well|many|much))|whereas|although|though|where|given that|due to|compared|rather than|instead of
+    not|including|excluding|than|out of
 """)
     + r"\b.*$",
     re.IGNORECASE | re.DOTALL,
@@ -357,9 +358,7 @@ def _goes_on(after: str, value: Quantity) -> bool:
     step = _NEXT_STEP.search(rest := _REASON.sub("", after))
     rest = rest[step.start() :] if step else ""
     return any(
-        not same_quantity(one.quantity, value)
-        and not _ADJUNCT.search(rest[: one.start])
-        and not _SHARE.match(rest[one.end :])
+        not same_quantity(one.quantity, value) and not _ADJUNCT.search(rest[: one.start]) and not _SHARE.match(rest[one.end :])
         for one in find_quantities(rest)
     )
 
