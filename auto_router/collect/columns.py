@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from auto_router.collect.options import (
+    RIGHT_OPTION,
     Options,
     choose_numbers,
     find_option_columns,
@@ -35,7 +36,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "group": ("group",),
     "messages": ("messages", "conversations", "conversation", "texts"),
     "choices": ("choices", "options", "endings", "answer_choices", "answer_options", "candidates", "alternatives"),
-    "context": ("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "body", "hint"),
+    "context": (
+        *("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "body", "hint"),
+        *("contexts", "retrieved_contexts", "passages", "documents"),
+    ),
+    "history": ("history", "chat_history", "conversation_history", "dialogue_history"),
+    "system": ("system_prompt", "system", "system_message", "system_instruction", "system_instructions"),
     "input": ("input",),
 }
 # Looked for where none of the above is there.
@@ -54,7 +60,7 @@ LATER: dict[str, tuple[str, ...]] = {
         *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
         *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
         *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
-        *("sentiment", "a", "y"),
+        *("final_decision", "sentiment", "a", "y"),
     ),
     "images": (
         *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),
@@ -255,8 +261,11 @@ class _Finder:
         return [column for column in dict.fromkeys(found) if column not in self.asked.values()]
 
     def find_plain_roles(self) -> dict[str, str]:
-        """Return the columns of prompt or messages, source and group."""
-        roles = {role: found[0] for role in ("source", "group", "messages") if (found := self.candidates(role))}
+        """Return the columns of prompt or messages, of what stands before them, source and group."""
+        wanted = ("source", "group", "messages", "system", "history")
+        roles = {role: found[0] for role in wanted if (found := self.candidates(role))}
+        if not any(isinstance(row.get(roles.get("history", "")), list) for row in self.rows) and "history" not in self.asked:
+            roles.pop("history", None)  # a text, as of a patient
         structs = {name for name in self.present for row in self.rows if isinstance(row.get(name), Mapping)}
         prompts = [name for name in self.candidates("prompt") if name not in structs]
         if prompts and "messages" not in self.asked:
@@ -285,7 +294,7 @@ class _Finder:
         ]
         for choosing in self._choosings():
             for answer in [*answers, ""]:
-                if answer == choosing.column or answer in (choosing.columns or {}):
+                if answer == choosing.column or (choosing.columns or {}).get(answer, RIGHT_OPTION) != RIGHT_OPTION:
                     continue
                 if self._resolves(choosing, answer) or ("choices" in self.asked and answer == (*answers, "")[0]):
                     found = {"answer": answer} if answer else {}
@@ -295,14 +304,17 @@ class _Finder:
     def _answers(self, of_messages: bool) -> list[str]:
         """Return the columns that may hold the answer, those that hold something first."""
         found = self.candidates("answer", later=not of_messages)
-        found = found or ([] if of_messages else self.candidates("answer", later=True, inner=True))
+        if not found and not of_messages:  # what is inside a context is read, not answered
+            inner = self.candidates("answer", later=True, inner=True)
+            found = [name for name in inner if squeeze(name.partition(".")[0]) not in map(squeeze, COLUMNS["context"])]
         return sorted(found, key=lambda name: all(is_missing(get_cell(row, name)) for row in self.rows))
 
     def _choosings(self) -> Iterator[Choosing]:
         for inner in (False, True):
             yield from map(Choosing, self.candidates("choices", later=True, inner=inner))
         if "choices" not in self.asked:
-            columns = find_option_columns(name for name in self.present if name not in self.asked.values())
+            named = set(self.asked.values()) - {self.asked.get("answer")}
+            columns = find_option_columns(name for name in self.present if name not in named)
             if columns:
                 yield Choosing(columns=columns)
             yield from (Choosing(name, by_place=True) for name in self.present if squeeze(name) == "answers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ _RIGHT_KEYS = ("is_correct", "correct", "iscorrect", "is_right", "is_answer", "r
 # A column, or a key, that is one option: "A", "option_a", "Option B", "opa", "choice1", "sol2", "ending0", "answerC".
 _PREFIXES = "option|options|opt|op|choice|choices|answer|ans|sol|solution|ending|alternative|alt|candidate"
 _OPTION_NAME = re.compile(rf"(?P<prefix>{_PREFIXES}|)(?P<name>[a-z]|\d{{1,2}})")
+# "Correct Answer" beside "Incorrect Answer 1", "distractor1" or "incorrect_answers".
+_RIGHT_NAMES = ("correctanswer", "rightanswer", "correctoption", "correctchoice", "answer", "correct")
+_WRONG_NAME = re.compile(r"(?:incorrect|wrong|false)(?:answer|option|choice)s?\d*|distractors?\d*")
+RIGHT_OPTION, _WRONG = "right", "wrong"
 _LED = re.compile(r"\s*[(\[]?(?P<letter>[A-Za-z])\s*[).:\]]\s*(?P<text>\S.*)", re.DOTALL)
 _MARK = re.compile(r"(?:^|(?<=[\s,;|]))[(\[]?([A-Za-z])\s*[).:\]]\s*")
 _JOINT = re.compile(r"\s*(?:,|;|/|\||&|\band\b)\s*|\s+")
@@ -45,8 +50,10 @@ def squeeze(name: object) -> str:
 def find_option_columns(columns: Iterable[str]) -> dict[str, str]:
     """Return ``{column: name of its option}`` where a data set has one column for each option, in order; else {}.
 
-    Names are letters from a, or numbers from 0 or 1, all after one prefix.
+    Names are letters from a, or numbers from 0 or 1, all after one prefix; else "right" and "wrong", of a column with the right
+    answer beside some with wrong ones.
     """
+    columns = list(columns)
     groups: dict[str, dict[str, str]] = {}
     for column in columns:
         found = _OPTION_NAME.fullmatch(squeeze(column))
@@ -59,7 +66,9 @@ def find_option_columns(columns: Iterable[str]) -> dict[str, str]:
             length = next((i for i, name in enumerate(sequence) if name not in group), len(sequence))
             if length >= 2 and length > len(best):
                 best = {group[name]: name for name in sequence[:length]}
-    return best
+    wrong = [column for column in columns if _WRONG_NAME.fullmatch(squeeze(column))]
+    right = next((column for name in _RIGHT_NAMES for column in columns if squeeze(column) == name), None)
+    return best if best or not wrong or right is None else {right: RIGHT_OPTION} | dict.fromkeys(wrong, _WRONG)
 
 
 def read_options(value: Any) -> Options | None:
@@ -85,8 +94,21 @@ def read_options(value: Any) -> Options | None:
 def read_option_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> Options | None:
     """Read options that have a column each; those that a row lacks are left out ("nan" is what pandas writes for nothing)."""
     cells = [(name, row.get(column)) for column, name in columns.items()]
+    if RIGHT_OPTION in columns.values():
+        return _mix_options(cells)
     kept = [(name, str(cell)) for name, cell in cells if not is_missing(cell) and cell != "nan"]
     return Options(tuple(text for _, text in kept), tuple(name for name, _ in kept)) if len(kept) >= 2 else None
+
+
+def _mix_options(cells: Iterable[tuple[str, Any]]) -> Options | None:
+    """Return a right answer among the wrong ones, in an order that tells nothing and is the same in every run."""
+    texts: dict[str, str] = {}
+    for name, cell in cells:
+        texts |= {text: name for text in read_references(read_printed(cell)) if name == RIGHT_OPTION or text not in texts}
+    if list(texts.values()).count(RIGHT_OPTION) != 1 or len(texts) < 2:
+        return None
+    mixed = sorted(texts, key=lambda text: hashlib.sha256("\n".join([*sorted(texts), text]).encode()).digest())
+    return Options(tuple(mixed), marked=tuple(place for place, text in enumerate(mixed) if texts[text] == RIGHT_OPTION))
 
 
 def _read_struct(value: Mapping[str, Any]) -> Options | None:
@@ -161,6 +183,8 @@ def find_right(value: Any, options: Options, numbers: str = "0") -> tuple[int, .
         numbers: what a number is: "0" or "1" = a place counted from there, "name" = the name that the data set gives an
             option, "text" = its text.
     """
+    if len(options.marked) == 1 and str(value).strip() == options.texts[options.marked[0]]:
+        return options.marked
     value = read_printed(value)
     if isinstance(value, list | tuple):
         marked = places_marked(value) if len(value) == len(options.texts) else ()
@@ -259,7 +283,7 @@ def choose_numbers(answers: Sequence[tuple[Any, Options]]) -> tuple[str, bool]:
     They are what fits most often. Of what fits equally often, it is the options' names, then (of numbers that are written as
     texts) the options' texts, then places counted from 0, then from 1.
     """
-    numbers = [(value, options) for value, options in answers if is_number(value)]
+    numbers = [(value, options) for value, options in answers if is_number(value) and not options.marked]
     if not numbers:
         return "0", True
     fits = {

@@ -65,7 +65,7 @@ class Recipe:
     def describe(self) -> str:
         """Return in words what is read from where."""
         parts = {"prompt": self.roles.get("prompt", self.roles.get("messages", "the template"))}
-        parts |= {role: self.roles[role] for role in ("context", "input") if role in self.roles}
+        parts |= {role: self.roles[role] for role in ("system", "history", "context", "input") if role in self.roles}
         options = ", ".join(self.option_columns) or self.roles.get("choices", "")
         parts |= {"options": options} if options else {}
         parts |= {"reference": self.roles.get("answer", self.roles.get("messages", "none"))}
@@ -99,6 +99,9 @@ class Recipe:
         if not (self.template.is_default and turns):
             told = conversation_text(turns) if turns else prompt
             prompt, turns, context = self.template.render(self._values(row, told, options)), (), ""
+            if self.template.is_default:
+                turns, context = _add_history(self.cell(row, "history"), prompt)
+        turns = self._add_system_prompt(row, prompt, turns)
         try:
             beside = tuple(image for column in self.images for image in opener.read(read_printed(get_cell(row, column))))
             images = opener.read(list(inside)) + beside
@@ -118,6 +121,13 @@ class Recipe:
             context=context,
             logged=read_logged(row.get(LOGGED)),
         )
+
+    def _add_system_prompt(self, row: Row, prompt: str, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """Return the turns behind the system prompt that a row has in a column of its own; a user's template shows its own."""
+        told = flatten_text(self.cell(row, "system")).strip()
+        if not told or not self.template.is_default or any(turn.role == "system" for turn in turns):
+            return turns
+        return (Turn("system", told), *(turns or (Turn("user", prompt),)))
 
     def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, ConversationInput]:
         try:
@@ -221,6 +231,29 @@ def _check_files(turns: Sequence[Turn], images: int) -> None:
         raise DataError(
             f"the conversation holds {' and '.join(sorted(unsent))}, which is not sent to models; leave the row out"
         )
+
+
+def _add_history(history: Any, prompt: str) -> tuple[tuple[Turn, ...], str]:
+    """Return the turns that a column of earlier ones leads to, and what of them is embedded beside the prompt; none: ((), "").
+
+    Raises DataError, whose text continues "row N": the cell holds neither chat messages nor pairs of question and reply.
+    """
+    history = read_printed(history)
+    if is_missing(history) or history in ([], "nan"):
+        return (), ""
+    if is_message_list(history):
+        before = tuple(turns_of(history))
+    elif isinstance(history, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
+        before = tuple(
+            Turn(role, str(said)) for pair in history for role, said in zip(("user", "assistant"), pair, strict=True)
+        )
+    else:
+        raise DataError(
+            f": the earlier turns {history!r:.60} are neither chat messages nor pairs of question and reply; leave the column "
+            "out, or show it with --prompt-template"
+        )
+    turns = (*before, Turn("user", prompt))
+    return turns, conversation_input(turns).context
 
 
 def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:

@@ -348,6 +348,31 @@ ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
         f"Sum 0?\n\nA. 4\nB. 5\n\n{LETTERS}",
         ("B",),
     ),
+    (
+        "a right answer beside wrong ones",
+        {"Question": "Sum {i}?", "Correct Answer": 4, "Incorrect Answer 1": 2, "Incorrect Answer 2": 3},
+        f"Sum 0?\n\nA. 3\nB. 2\nC. 4\n\n{LETTERS}",
+        ("C",),
+    ),
+    (
+        "a list of distractors",
+        {"question": "Sum {i}?", "answer": "x", "distractors": ["y", "z"]},
+        f"Sum 0?\n\nA. x\nB. y\nC. z\n\n{LETTERS}",
+        ("A",),
+    ),
+    (
+        "retrieved contexts",
+        {"user_input": "Sum {i}?", "reference": "4", "retrieved_contexts": ["c", "d"]},
+        "c\nd\n\nSum 0?",
+        ("4",),
+    ),
+    (
+        "labels inside a context",
+        {"question": "Sum {i}?", "context": {"contexts": ["c"], "labels": ["METHODS"]}, "final_decision": "yes"},
+        "c\n\nSum 0?",
+        ("yes",),
+    ),
+    ("a history that is text", {"question": "Sum {i}?", "answer": "4", "history": "Of France."}, "Sum 0?", ("4",)),
 ]
 
 
@@ -356,6 +381,43 @@ def test_rows_of_other_tools_are_read(row: dict[str, Any], prompt: str, referenc
     rows = [json.loads(json.dumps(row).replace("{i}", str(number))) for number in range(3)]
     question = read_questions(write_rows(tmp_path / "rows.jsonl", rows))[0]
     assert (question.prompt, question.references) == (prompt, references)
+
+
+def test_wrong_options_do_not_show_where_the_right_one_stands(tmp_path: Path) -> None:
+    rows = [{"question": f"Sum {i}?", "correct_answer": f"{i}", "incorrect_answers": [f"{i}1", f"{i}2"]} for i in range(60)]
+    references = [question.answer for question in read_questions(write_rows(tmp_path / "rows.jsonl", rows))]
+    assert {letter: references.count(letter) > 8 for letter in "ABC"} == dict.fromkeys("ABC", True)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"system_prompt": "Be brief."}, [("system", "Be brief."), ("user", "Sum 0?")]),
+        ({"history": [["Hi", "Yes?"]]}, [("user", "Hi"), ("assistant", "Yes?"), ("user", "Sum 0?")]),
+        (
+            {"system": "S", "history": [["Hi", "Yes?"]]},
+            [("system", "S"), ("user", "Hi"), ("assistant", "Yes?"), ("user", "Sum 0?")],
+        ),
+        ({"chat_history": [{"role": "user", "content": "Hi"}]}, [("user", "Hi"), ("user", "Sum 0?")]),
+        ({"system": None, "history": []}, [("user", "Sum 0?")]),
+    ],
+)
+def test_a_system_prompt_and_earlier_turns_in_columns_are_sent(
+    row: dict[str, Any], told: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    rows = [row | {"question": f"Sum {number}?", "answer": "4"} for number in range(3)]
+    question = read_questions(write_rows(tmp_path / "rows.jsonl", rows))[0]
+    assert [(message["role"], message["content"]) for message in question_messages(question)] == told
+    assert (question.prompt, question.context != "") == ("Sum 0?", "Hi" in str(told))
+
+
+def test_a_system_prompt_beside_a_conversation_is_sent(tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes?"}]
+    path = write_rows(
+        tmp_path / "rows.jsonl",
+        [{"system": "S", "conversations": [{"from": "human", "value": f"{i}"}, *said[1:]]} for i in range(3)],
+    )
+    assert [message["role"] for message in question_messages(read_questions(path)[0])] == ["system", "user"]
 
 
 @pytest.mark.parametrize(
