@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from auto_router.collect.reply import as_chat, first_message, read_message
 from auto_router.collect.result_formats import LeftOut, number
 from auto_router.collect.row_files import FileRow, parse_json
+from auto_router.collect.spans import MAX_ATTRIBUTE_DEPTH, read_attributes, spell_messages
 from auto_router.data.conversation import turns_of
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
 LITELLM, LANGFUSE, SPANS, OPENAI = "LiteLLM spend logs", "Langfuse export", "GenAI spans", "OpenAI chat JSON"
 BATCH_OUTPUT = "OpenAI batch output"
-MAX_ATTRIBUTE_DEPTH = 12  # of nested attributes: no convention goes deeper, and what does was made to
 PROMPT_MISSING = "the prompt is not in the log"
 _MODEL_SPANS = ("chat", "text_completion", "generate_content", "completion")
 _CALLS = re.compile(r"completion|responses|messages|generate", re.IGNORECASE)  # of LiteLLM's call types
@@ -52,7 +53,8 @@ class LoggedTurn:
 
 def find_log_format(row: FileRow) -> str | None:
     """Return which of the formats a row has, or None."""
-    if "request_id" in row and "spend" in row and ("call_type" in row or "startTime" in row):
+    spent = "request_id" in row and "spend" in row and ("call_type" in row or "startTime" in row)
+    if spent or {"call_type", "messages", "response"} <= row.keys():  # the second: what LiteLLM's callbacks write
         return LITELLM
     if "resourceSpans" in row or "attributes" in row or any(str(name).startswith("attributes.") for name in row):
         return SPANS
@@ -61,7 +63,8 @@ def find_log_format(row: FileRow) -> str | None:
     if "input" in row and ({"traceId", "trace_id", "projectId", "project_id", "sessionId", "session_id"} & row.keys()):
         return LANGFUSE
     chat = "messages" in row or str(row.get("object", "")).startswith("chat.completion") or "preferred_output" in row
-    return OPENAI if chat or ("request" in row and "response" in row) else None
+    pair = {"request", "response"} <= row.keys() or {"request_body", "response_body"} <= row.keys()
+    return OPENAI if chat or pair else None
 
 
 class LogReader:
@@ -91,8 +94,8 @@ class LogReader:
             if isinstance(answer, LeftOut):
                 raise answer
             request = row.get("body")
-        elif "request" in row:
-            request, answer = parse_json(row["request"]), parse_json(row["response"])
+        elif "request" in row or "request_body" in row:
+            request, answer = (parse_json(_any(row, name, f"{name}_body")) for name in ("request", "response"))
             request, answer = (part.get("body", part) if isinstance(part, Mapping) else part for part in (request, answer))
         else:
             request, answer = row, row if "choices" in row else None
@@ -100,6 +103,7 @@ class LogReader:
             raise LeftOut(PROMPT_MISSING)
         asked = request.get("messages", request.get("input"))
         inner = asked.get("messages") if isinstance(asked, Mapping) else asked
+        inner = _lead(inner, _any(request, "system", "instructions"))
         turn = _turn(inner, answer if isinstance(answer, Mapping) else None, request.get("model"), _group(row.get("metadata")))
         if answer is None and "custom_id" not in row:
             reference = _reply(row["preferred_output"]) if "preferred_output" in row else turn.response
@@ -127,23 +131,22 @@ def _litellm(row: FileRow) -> Iterator[LoggedTurn]:
         raise LeftOut("the request failed")
     if row.get("call_type") and not _CALLS.search(str(row["call_type"])):
         raise LeftOut(f"no chat: call_type {row['call_type']}")
-    asked = parse_json(row.get("messages"))
-    if not asked:
-        request = parse_json(row.get("proxy_server_request"))
-        body = request.get("body", request) if isinstance(request, Mapping) else {}
-        asked = body.get("messages", body.get("input")) if isinstance(body, Mapping) else None
+    request = _mapping(row.get("proxy_server_request"))
+    body = _mapping(request.get("body", request))
+    asked = parse_json(row.get("messages")) or body.get("messages", body.get("input"))
     if not asked:
         raise LeftOut(f"{PROMPT_MISSING}: LiteLLM keeps it where store_prompts_in_spend_logs is true")
     if "litellm_truncated" in str(asked):
         raise LeftOut("LiteLLM cut the prompt: raise MAX_STRING_LENGTH_PROMPT_IN_DB")
     model, group = row.get("model_group") or row.get("model"), row.get("session_id")
+    asked = _lead(asked, _any(body, "system", "instructions"))
     turn = _turn(asked, parse_json(row.get("response")), model, None if not group else str(group))
     cached = str(row.get("cache_hit") or "").lower() == "true"  # then nothing was spent, which says nothing of the price
     yield replace(
         turn,
         prompt_tokens=_count(row.get("prompt_tokens")),
         completion_tokens=_count(row.get("completion_tokens")),
-        cost=None if cached else number(row.get("spend")),
+        cost=None if cached else number(_any(row, "spend", "response_cost")),
     )
 
 
@@ -206,10 +209,10 @@ def _each(rows: Sequence[Any], read: Callable[[Mapping[str, Any]], LoggedTurn]) 
 
 
 def _span(row: Mapping[str, Any]) -> LoggedTurn:
-    facts = _attributes(row)
+    facts = read_attributes(row)
     kind = str(facts.get("openinference.span.kind") or "").upper()
     operation = str(facts.get("gen_ai.operation.name") or "")
-    asked = _messages(facts, "gen_ai.input.messages.", "llm.input_messages.", "gen_ai.prompt.")
+    asked = spell_messages(facts, "gen_ai.input.messages.", "llm.input_messages.", "gen_ai.prompt.", "ai.prompt.messages.")
     if (kind not in ("", "LLM")) or (operation and operation not in _MODEL_SPANS) or not (asked or kind or operation):
         raise LeftOut(f"no model call: span of kind {kind or operation or 'unknown'}")
     if str(_any(row, "status_code") or _mapping(row.get("status")).get("code") or "").upper() in (
@@ -218,11 +221,15 @@ def _span(row: Mapping[str, Any]) -> LoggedTurn:
         "2",
     ):
         raise LeftOut("the request failed")
-    reply = _messages(facts, "gen_ai.output.messages.", "llm.output_messages.", "gen_ai.completion.")
+    reply = spell_messages(facts, "gen_ai.output.messages.", "llm.output_messages.", "gen_ai.completion.")
     group = _any(facts, "session.id", "gen_ai.conversation.id") or _any(row, "context.trace_id", "trace_id", "traceId")
     group = group or _mapping(row.get("context")).get("trace_id")
+    instructions = [
+        str(value) for name, value in facts.items() if re.fullmatch(r"gen_ai\.system_instructions\b.*content", name)
+    ]
     turn = _turn(
-        asked or _find_messages(parse_json(facts.get("input.value"))), reply or parse_json(facts.get("output.value")),
+        _lead(asked or _find_messages(parse_json(facts.get("input.value"))), "\n".join(instructions)),
+        reply or parse_json(_any(facts, "output.value", "ai.response.text")),
         _any(facts, "gen_ai.request.model", "llm.model_name", "gen_ai.response.model"), None if not group else str(group),
     )  # fmt: skip
     return replace(
@@ -233,69 +240,6 @@ def _span(row: Mapping[str, Any]) -> LoggedTurn:
         ),
         cost=number(_any(facts, "llm.cost.total", "gen_ai.usage.cost")),
     )
-
-
-def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a span under dotted names: given nested, dotted, as columns of a table, or as OTLP's pairs."""
-    found: dict[str, Any] = {}
-    _flatten(
-        {name.removeprefix("attributes."): value for name, value in row.items() if name.startswith("attributes.")}, "", found
-    )
-    _flatten(_pairs(parse_json(row.get("attributes"))), "", found)
-    for event in row.get("events") or []:
-        if isinstance(event, Mapping) and str(event.get("name", "")).startswith("gen_ai."):
-            _flatten(_pairs(event.get("attributes")), "", found)
-    return found
-
-
-def _pairs(value: Any) -> Any:
-    if isinstance(value, list):
-        return {pair.get("key"): _otlp(pair.get("value")) for pair in value if isinstance(pair, Mapping)}
-    return value or {}
-
-
-def _otlp(value: Any, depth: int = 0) -> Any:
-    """Unwrap OTLP's ``{"stringValue": …}``."""
-    if not isinstance(value, Mapping) or depth > MAX_ATTRIBUTE_DEPTH:
-        return value
-    if "arrayValue" in value:
-        return [_otlp(each, depth + 1) for each in value["arrayValue"].get("values") or []]
-    if "kvlistValue" in value:
-        return {pair["key"]: _otlp(pair.get("value"), depth + 1) for pair in value["kvlistValue"].get("values") or []}
-    return next(iter(value.values()), None)
-
-
-def _flatten(value: Any, name: str, found: dict[str, Any], depth: int = 0) -> None:
-    if name.endswith(("messages", "gen_ai.prompt", "gen_ai.completion")):
-        value = parse_json(value)
-    if depth <= MAX_ATTRIBUTE_DEPTH and isinstance(value, Mapping):
-        for key, each in value.items():
-            _flatten(each, f"{name}.{key}" if name else str(key), found, depth + 1)
-    elif depth <= MAX_ATTRIBUTE_DEPTH and isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
-        for i, each in enumerate(value):
-            _flatten(each, f"{name}.{i}", found, depth + 1)
-    elif value is not None and value == value:  # an empty cell of a table is NaN
-        found[name] = value
-
-
-def _messages(facts: Mapping[str, Any], *prefixes: str) -> list[dict[str, Any]]:
-    """Put the messages together that attributes under a prefix spell out: ``….0.message.role``, ``….0.parts.1.content``."""
-    for prefix in prefixes:
-        found: dict[int, dict[str, Any]] = {}
-        for name, value in facts.items():
-            place, _, rest = name.removeprefix(prefix).partition(".")
-            if name.startswith(prefix) and place.isdecimal():
-                message = found.setdefault(int(place), {"role": "assistant", "parts": {}})
-                rest = rest.removeprefix("message.")
-                if rest == "role":
-                    message["role"] = value
-                elif re.fullmatch(r"content|(parts|contents?)\.\d+\.(message_content\.)?(text|content|uri)", rest):
-                    message["parts"][rest] = value
-                elif re.fullmatch(r"(parts|contents?)\.\d+\.(message_content\.)?(image\.image\.url|image_url\.url)", rest):
-                    message["parts"][rest] = {"type": "image_url", "image_url": {"url": value}}
-        if found:
-            return [{"role": found[i]["role"], "content": list(found[i]["parts"].values())} for i in sorted(found)]
-    return []
 
 
 def _find_messages(value: Any) -> Any:
@@ -333,8 +277,20 @@ def _turn(asked: Any, answer: Any, model: Any, group: str | None) -> LoggedTurn:
     )
 
 
+def _lead(asked: Any, told: Any) -> Any:
+    """Return what was asked behind the system prompt that an API has in a field of its own."""
+    if (
+        not told
+        or not isinstance(asked, str | list)
+        or any(isinstance(m, Mapping) and m.get("role") == "system" for m in asked)
+    ):
+        return asked
+    told = read_message({"content": told})[0]
+    return [{"role": "system", "content": told}, *([{"role": "user", "content": asked}] if isinstance(asked, str) else asked)]
+
+
 def _reply(answer: Any, depth: int = 0) -> str | None:
-    """Return the text of an answer: itself, a message or a list of them, a chat completion, or a Responses object."""
+    """Return the text of an answer: itself, a message or a list of them, or a reply of any API. Reasoning is no part of it."""
     if isinstance(answer, str) or depth > MAX_ATTRIBUTE_DEPTH:
         return answer if answer and isinstance(answer, str) else None
     if isinstance(answer, list):
@@ -342,13 +298,12 @@ def _reply(answer: Any, depth: int = 0) -> str | None:
         return texts[-1] if texts else None
     if not isinstance(answer, Mapping):
         return None
-    if isinstance(answer.get("choices"), list):
-        answers = [choice.get("message") or choice.get("text") for choice in answer["choices"] if isinstance(choice, Mapping)]
-        return _reply(answers[0], depth + 1) if answers else None
-    content = _any(answer, "content", "output", "text", "message", "messages", "answer", "response")
-    if isinstance(content, list) and "role" in answer:  # the parts of one message
-        return "\n".join(text for part in content if (text := _reply(part, depth + 1))) or None
-    return _reply(content, depth + 1)
+    chat = as_chat(answer)
+    if "choices" in chat:
+        return read_message(first_message(chat))[0] or None
+    if "role" in answer and isinstance(content := answer.get("content", answer.get("parts")), list):
+        return read_message({**answer, "content": content})[0] or None
+    return _reply(_any(answer, "content", "output", "text", "message", "messages", "answer", "response"), depth + 1)
 
 
 def _group(metadata: Any) -> str | None:

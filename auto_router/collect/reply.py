@@ -121,10 +121,10 @@ def load_reply(text: str) -> tuple[Any, bool]:
         ValueError: it is neither JSON nor a stream of events.
     """
     reply, whole = join_events(text) if is_event_stream(text) else (json.loads(text), True)
-    return _as_chat(reply), whole
+    return as_chat(reply), whole
 
 
-def _as_chat(reply: Any) -> Any:
+def as_chat(reply: Any) -> Any:
     """Return a reply of the Responses API, or of a provider's own API, in the form of a chat completion; any other as it is."""
     if not isinstance(reply, Mapping) or "choices" in reply:
         return reply
@@ -300,7 +300,7 @@ def _read_answer(reply: Any, blank: Response) -> Response:
     response = replace(_with_usage(blank, usage), finish_reason="length" if kind in _CUT else finish)
     if kind in _BROKEN or kind.endswith("_error"):
         raise PassingFailure(shorten(f"the answer broke off (finish reason {finish or own})"), billed=True, response=response)
-    text, reasoning = _read_message(first_message(reply))
+    text, reasoning = read_message(first_message(reply))
     if kind in _WITHHELD:
         return replace(response, error="content filter: the answer was withheld", settled=True)
     if text.strip() and usage.completion_tokens == 0:  # nobody writes a text in no tokens: they were not counted
@@ -326,7 +326,7 @@ def _first_choice(reply: Any) -> Mapping[str, Any] | None:
     return next((choice for choice in known if choice.get("index") in (None, 0)), known[0] if known else None)
 
 
-def _read_message(message: Mapping[str, Any]) -> tuple[str, str]:
+def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
     """Return the text of a message, a stated refusal being one, and its reasoning."""
     text, refusal, reasoning = _read_content(message.get("content"))
     for name in ("reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks"):

@@ -322,3 +322,100 @@ def test_a_deeply_nested_span_ends() -> None:
 def test_text_made_to_be_slow_ends(piece: str) -> None:
     """Time grows with length, not with its square: the suite's time limit would end it otherwise (docs/logs.md has figures)."""
     assert load_redactor()(piece * (50_000 // len(piece)))
+
+
+ASKED, ANSWERED = {"role": "user", "content": "q?"}, {"role": "assistant", "content": "A1"}
+REASONED = [{"type": "reasoning", "content": "hm"}, {"type": "text", "content": "A1"}]
+OTHER_LOGS: dict[str, Row] = {
+    # https://docs.litellm.ai/docs/proxy/logging_spec
+    "LiteLLM's standard logging payload": {
+        "id": "r",
+        "call_type": "acompletion",
+        "model": "m",
+        "status": "success",
+        "response_cost": 0.01,
+        "messages": [ASKED],
+        "response": {"choices": [{"message": ANSWERED}]},
+    },
+    # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-events/ (1.28: an event a message)
+    "OpenTelemetry, a message an event": {
+        "attributes": {"gen_ai.request.model": "m"},
+        "events": [
+            {"name": "gen_ai.user.message", "attributes": {"content": "q?"}},
+            {"name": "gen_ai.choice", "attributes": {"message": json.dumps(ANSWERED)}},
+        ],
+    },
+    # https://logfire.pydantic.dev/docs/integrations/llms/openai/
+    "events printed in an attribute": {
+        "attributes": {
+            "gen_ai.request.model": "m",
+            "events": json.dumps(
+                [
+                    {"event.name": "gen_ai.user.message", "content": "q?"},
+                    {"event.name": "gen_ai.choice", "message": ANSWERED},
+                ]
+            ),
+        }
+    },
+    "OpenTelemetry, reasoning beside the text": {
+        "attributes": {
+            "gen_ai.request.model": "m",
+            "gen_ai.input.messages": [{"role": "user", "parts": [{"type": "text", "content": "q?"}]}],
+            "gen_ai.output.messages": [{"role": "assistant", "parts": REASONED}],
+        }
+    },
+    # https://github.com/traceloop/openllmetry: content is a text, or parts printed as JSON
+    "parts printed as JSON": {
+        "attributes": {
+            "gen_ai.request.model": "m",
+            "gen_ai.prompt.0.role": "user",
+            "gen_ai.prompt.0.content": json.dumps([{"type": "text", "text": "q?"}]),
+            "gen_ai.completion.0.content": "A1",
+        }
+    },
+    # https://ai-sdk.dev/docs/ai-sdk-core/telemetry
+    "Vercel's AI SDK": {
+        "attributes": {
+            "gen_ai.request.model": "m",
+            "ai.prompt.messages": json.dumps([{"role": "user", "content": [{"type": "text", "text": "q?"}]}]),
+            "ai.response.text": "A1",
+        }
+    },
+    # https://docs.helicone.ai/features/datasets
+    "bodies of request and response": {
+        "request_body": {"model": "m", "messages": [ASKED]},
+        "response_body": {
+            "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "A1"}],
+            "role": "assistant",
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", OTHER_LOGS)
+def test_other_writers_of_the_formats_are_read(name: str) -> None:
+    (turn,) = turns(OTHER_LOGS[name])
+    assert isinstance(turn, LoggedTurn)
+    assert (turn.messages, turn.model, turn.response) == (({"role": "user", "content": "q?"},), "m", "A1")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"request": {"model": "m", "system": "S", "messages": [ASKED]}, "response": {"content": "A1"}},
+        {"request": {"model": "m", "system": [{"type": "text", "text": "S"}], "messages": [ASKED]}, "response": {}},
+        {"custom_id": "1", "body": {"model": "m", "instructions": "S", "input": "q?"}},
+        litellm_row(0) | {"messages": "", "proxy_server_request": {"system": "S", "messages": [ASKED]}},
+        {
+            "attributes": {
+                "gen_ai.system_instructions": json.dumps([{"type": "text", "content": "S"}]),
+                "gen_ai.input.messages": [{"role": "user", "parts": [{"type": "text", "content": "q?"}]}],
+            }
+        },
+    ],
+    ids=["Anthropic", "Anthropic's parts", "responses", "LiteLLM", "OpenTelemetry"],
+)
+def test_a_system_prompt_in_a_field_of_its_own_leads(row: Row) -> None:
+    (turn,) = turns(row)
+    assert isinstance(turn, LoggedTurn)
+    assert turn.messages == ({"role": "system", "content": "S"}, {"role": "user", "content": "q?"})
