@@ -56,7 +56,7 @@ MONTHS = one_of("""
 NEGATION = re.compile(
     one_of(r"""
     \b(?:not|never|nobody|no one|none of|cannot|neither|nor|without|except|anything but|other than|rather than)\b
-    \b(?:instead of|impossible)\b
+    \b(?:instead of|impossible|used to be|no longer|formerly)\b
     \b(?:rul(?:e|ed|ing) out|eliminat\w+|exclud\w+|incorrect(?:ly)?|wrong(?:ly)?|false|doubt\w*|unlikely)\b
     \b(?:nicht|kein\w*|falsch|n'est pas|no es|não|non è|не|нет)\b|n['’]t\b|不|非|没|ない|ません|ليس|नहीं|아니
 """),

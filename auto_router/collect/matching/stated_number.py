@@ -219,6 +219,8 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         )
     ]
     known = [part for part in parts if part is not None]
+    if bare.lower().startswith("from ") and len(known) == 2 and known[0].value > known[1].value:
+        return ()  # a fall, no range
     if len(known) < 2 or len(known) < len(parts) or any(same_quantity(part, known[0]) for part in known[1:]):
         return ()
     return tuple(known)

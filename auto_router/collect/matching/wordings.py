@@ -20,6 +20,8 @@ OPTION = re.compile(r"^\s*(?:option\s+)?(?:\(?(?P<letter>[A-Z])[).:]|\((?P<inner
 _EQUALS = re.compile(r"=|\b(?:is|equals|equal to)\b")
 _LEAD_TO = re.compile(r"[A-Za-z]{2,}|[,;:.!?\n]")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-zα-ω](?:_\{?\w\}?)?(?![A-Za-z])")
+# "It must be Paris", "it turns out to be Paris"; not "it used to be Paris".
+_IS_SURELY = re.compile(r"\b(?:must|should|will|would|ha(?:s|ve) to|(?:turns? out|proves?|known|found|determined) to)$", re.IGNORECASE)
 _NAMED = re.compile(
     r"^(?:(?:it|that|this|he|she)['’]s\s+|(?=[^\s,]))(?!.*[,;].*[,;])([^.;\n]{1,100}?)"
     r"(?:[.!]*$|,\s+(?:not|rather than|and not)\s[^.;\n]{1,80}[.!]*$)",
@@ -96,6 +98,8 @@ def list_wordings(statement: Statement) -> list[str]:
             " reads ",
         ):
             before, found, after = text.rpartition(mark)
+            if mark == " be " and not _IS_SURELY.search(before):
+                continue
             if found and not NEGATION.search(before) and not HEDGE.search(before):
                 parts.append(after)
     return [part.strip().rstrip(".") for part in parts if part]
