@@ -56,7 +56,9 @@ _PARTIAL_AFTER = re.compile(
     r"\s*(?:[\^√!πΠ×·*÷]|\\(?:sqrt|pi|frac|cdot|times|div|d?binom)|[-+]\s*[\d(a-z\\]|\((?=\d)|\(?(?:sqrt|pi)\b|/\s*(?:[\d(\\]|[a-z]\b))"
     r"|(?:st|nd|rd|th)\b|[a-zA-Z]\b(?!-)(?<![mgslhkKCFVAWJNBMT%])|:\d\d|[\d.,]*\d|[A-Za-z]*\d"
 )
-_PARTIAL_BEFORE = re.compile(r"(?:[a-z]\(|[\^√×·*÷/_]|sqrt|\\pi|\d\s?[-+]|[a-z)]\s?[-+]|\d:)\s*[({]?\s*$|[A-Za-z]-$|[\w]\.$|\w$")
+_PARTIAL_BEFORE = re.compile(
+    r"(?:[a-z]\(|[\^√×·*÷/_]|sqrt|\\pi|\d\s?[-+]|[a-z)]\s?[-+]|\d:)\s*[({]?\s*$|[A-Za-z]-$|[\w]\.$|\w$"
+)
 _RAISED = re.compile(
     r"(?P<base>\d{1,6}(?:\.\d{1,6})?)(?: (?P<word>squared|cubed)"
     r"|(?: raised)? to the (?:power (?:of )?(?P<power>\d{1,3})|(?P<nth>\d{1,3})(?:st|nd|rd|th) power))",
