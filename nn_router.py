@@ -93,7 +93,7 @@ next: python model_router.py "a prompt of yours\""""
 NEXT = """next:
   python model_router.py "a prompt of yours" --router {router}
   python -m auto_router doctor --router {router}
-  make setup-litellm && .venv-litellm/bin/python -m auto_router serve --pool pool.yaml --router {router}"""
+  make setup-litellm && .venv-litellm/bin/python -m auto_router serve --pool {pool} --router {router}"""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -167,7 +167,8 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         write_files(staging, artifact, train.records, held_out, test)
     print(f"\nwrote nn_router.pth, metrics.json, README.md and the .joblib companions to {folder.resolve()}")
     print(f"look at it: {(folder / REPORT_NAME).resolve()}")
-    print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(router=shlex.quote(str(folder / 'nn_router.pth')))}")
+    router, pool = (shlex.quote(str(path)) for path in (folder / "nn_router.pth", arguments.pool or "YOUR_POOL"))
+    print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(router=router, pool=pool)}")
     return {"stage": 3, "folder": str(folder.resolve()), "metrics": artifact.training.metrics}
 
 

@@ -40,7 +40,7 @@ EXAMPLES = """examples:
   auto-router train --labels labels.json --test-fraction 0.2
   auto-router route "What is the capital of Portugal?"
 
-auto-router COMMAND --help shows the flags of a command."""
+auto-router COMMAND --help shows the flags of a command. In a checkout write python -m auto_router for auto-router."""
 
 
 def usage() -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from auto_router.errors import ConfigError, RouterError
+from auto_router.errors import ConfigError, RouterError, advise_install
 
 ENGINES = ("local", "ray")
 RETRIES = 3  # work that kills its worker every time must not do so for ever
@@ -39,7 +39,7 @@ def ray_cluster(address: str | None = None) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError(f"--engine ray needs Ray ({error}): pip install 'auto-router[ray]'") from error
+        raise ConfigError(f"--engine ray needs Ray ({error}): {advise_install('ray')}") from error
     if ray.is_initialized():
         yield ray
         return

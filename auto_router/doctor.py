@@ -24,18 +24,19 @@ from auto_router.artifacts import load_artifact
 from auto_router.data.pool import Pool, load_pool
 from auto_router.decide.settings import DEFAULT_PATH
 from auto_router.encode.efficientnet import cache_folder
-from auto_router.errors import RouterError, run
+from auto_router.errors import RouterError, advise_install, run
 from auto_router.route.router import ModelRouter
 from auto_router.terminal import add_flags, capture_output
 
 OK, MISSING, WRONG = "ok", "missing", "wrong"
-PACKAGES = {  # what tells whether an extra is installed, and what to do where it is needed
-    "collect": ("datasets", "to ask models: pip install 'auto-router[collect]'"),
-    "train": ("sklearn", "to train: pip install 'auto-router[train]'"),
-    "images": ("onnx", "to make the image encoder, once: pip install 'auto-router[images]'"),
-    "clip-server": ("clip_client", "for a clip-server: pip install 'auto-router[clip-server]'"),
-    "litellm": ("litellm", "to serve, in an environment of its own: make setup-litellm"),
-    "nat": ("nat", "for NeMo Agent Toolkit, in an environment of its own: make setup-nat"),
+PACKAGES = {  # what tells whether an extra is installed, what needs it, and the command where the extra alone will not do
+    "collect": ("datasets", "to ask models", ""),
+    "train": ("sklearn", "to train", ""),
+    "images": ("onnx", "to make the image encoder, once", ""),
+    "redact": ("datafog", "to take secrets out of logs", ""),
+    "clip-server": ("clip_client", "for a clip-server", ""),
+    "litellm": ("litellm", "to serve, in an environment of its own", "make setup-litellm"),
+    "nat": ("nat", "for NeMo Agent Toolkit, in an environment of its own", "make setup-nat"),
 }
 MIN_FREE_GB = 2.0
 CONNECT_SECONDS = 5.0
@@ -68,9 +69,10 @@ def check_machine() -> Iterator[Check]:
     writable = os.access(cache, os.W_OK)
     advice = "" if writable else "name a folder that can be written in AUTO_ROUTER_CACHE"
     yield Check("cache folder", OK if writable else WRONG, str(cache_folder()), advice)
-    for extra, (package, advice) in PACKAGES.items():
+    for extra, (package, purpose, command) in PACKAGES.items():
         there = importlib.util.find_spec(package) is not None
-        yield Check(f"extra {extra}", OK if there else MISSING, package, "" if there else advice)
+        advice = "" if there else f"{purpose}: {command or advise_install(extra)}"
+        yield Check(f"extra {extra}", OK if there else MISSING, package, advice)
 
 
 def check_pool(path: Path, endpoints: bool = False) -> Iterator[Check]:
@@ -95,6 +97,17 @@ def check_pool(path: Path, endpoints: bool = False) -> Iterator[Check]:
         yield Check("prices", MISSING, ", ".join(unpriced), "without prices a router cannot save money on these")
     if endpoints:
         yield from map(check_endpoint, dict.fromkeys(model.base_url for model in every))
+
+
+def compare_pool(pool_path: Path, router_path: Path) -> Iterator[Check]:
+    """Look whether pool and artifact know the same models, where both can be read."""
+    try:
+        pool, known = load_pool(pool_path), load_artifact(router_path).model_names
+    except RouterError:
+        return  # said already
+    names = [model.name for model in pool.models]
+    if not set(names) & set(known):
+        yield Check("pool and artifact", MISSING, "no model in common", "to serve: give the --pool that it was trained with")
 
 
 def check_endpoint(url: str) -> Check:
@@ -142,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with capture_output(arguments) as result:
         checks = [*check_machine(), *check_pool(arguments.pool, arguments.endpoints), *check_router(arguments.router)]
+        checks += compare_pool(arguments.pool, arguments.router)
         print(tabulate(checks, headers=["check", "state", "found", "what to do"], maxcolwidths=[None, None, 50, 60]))
         wrong = [check.what for check in checks if check.state == WRONG]
         print(

@@ -252,7 +252,7 @@ EXAMPLES = """examples:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m auto_router.edit", description=TITLE, epilog=EXAMPLES)
+    parser = argparse.ArgumentParser(prog="auto-router edit", description=TITLE, epilog=EXAMPLES)
     add_flags(parser)
     parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"), help="folder of nn_router.pth")
     actions = parser.add_subparsers(dest="action", required=True)

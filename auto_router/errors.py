@@ -22,6 +22,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from types import FrameType
 
 
@@ -61,20 +62,32 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
 
 
+class MissingExtraError(ConfigError, ModuleNotFoundError):
+    """A package that an extra brings is not installed."""
+
+
+def advise_install(extra: str) -> str:
+    """Return the command that installs an extra: of the package where it is installed, else of the checkout."""
+    installed = next(iter(metadata.distributions(name="auto-router")), None) is not None
+    return f"pip install '{'auto-router' if installed else '.'}[{extra}]'"
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Let an import inside the block that finds no package say how to get it: ``pip install 'auto-router[EXTRA]'``.
+    """Let an import inside the block that finds no package say how to get it.
 
     Raises:
-        ModuleNotFoundError: with that advice.
+        MissingExtraError: with that advice.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "auto_router":
             raise
-        advice = f"this needs the package {error.name}, which is missing: pip install 'auto-router[{extra}]'"
-        raise ModuleNotFoundError(advice, name=error.name) from error
+        advice = f"this needs the package {error.name}, which is missing: {advise_install(extra)}"
+        missing = MissingExtraError(advice)
+        missing.name = error.name
+        raise missing from error
 
 
 ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "stopped; the same command continues")}

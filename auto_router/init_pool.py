@@ -127,6 +127,14 @@ def read_prices(text: str, models: Sequence[str]) -> dict[str, tuple[float, floa
     return prices
 
 
+def read_judge(text: str) -> str | None:
+    """Return the judge's name, None for none. Raises ConfigError where it is several, or a price."""
+    name = text.strip("- ")
+    if "=" in name or "," in name:
+        raise ConfigError(f"judge {text!r}: give the name of one model, as its endpoint knows it; prices are asked next")
+    return name or None
+
+
 def ask(question: str, given: str | None, default: str = "") -> str:
     """Return the answer to a question, given beforehand or typed. Raises ConfigError where nobody can type one."""
     if given is not None:
@@ -146,7 +154,7 @@ def collect_answers(arguments: argparse.Namespace) -> PoolAnswers:
     url = read_url(ask("2/5 address of the endpoint", arguments.base_url, _OPENAI))
     usual = "OPENAI_API_KEY" if url == _OPENAI else ""
     key_env = read_variable(ask("3/5 variable that holds the key; - for none", arguments.key_env, usual).strip("-"))
-    judge = ask("4/5 model that judges answers, best from outside the pool; - for none", arguments.judge).strip("-") or None
+    judge = read_judge(ask("4/5 model that judges answers, best from outside the pool; - for none", arguments.judge))
     named = [*models, *([] if judge is None else [judge])]
     prices = ask(f"5/5 prices in USD per million tokens, as {models[0]}=0.25/2, with commas; - if unknown", priced).strip("-")
     return PoolAnswers(models, url, key_env, read_prices(prices, named), judge)

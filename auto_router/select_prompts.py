@@ -78,7 +78,7 @@ next: python prepare_hf_data.py --dataset chosen.jsonl --dry-run"""
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m auto_router.select_prompts",
+        prog="auto-router select",
         description="Take some of a file's prompts, to ask only those.",
         epilog=EXAMPLES,
     )

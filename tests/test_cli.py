@@ -13,6 +13,7 @@ import pytest
 
 import auto_router
 from auto_router import cli, doctor
+from auto_router.artifacts import load_artifact
 from auto_router.errors import ConfigError
 from tests.checkout import ROOT
 from tests.serve.made import save_made
@@ -115,6 +116,15 @@ def test_the_doctor_opens_the_artifact_and_decides(tmp_path: Path, capsys: pytes
     found = checks(capsys, "--pool", str(tmp_path / "none.yaml"), "--router", str(save_made(tmp_path / "made.pth")))
     assert [found[what]["state"] for what in ("artifact", "encoder", "decision")] == ["ok", "ok", "ok"]
     assert found["pool"]["state"] == "missing"
+
+
+def test_the_doctor_tells_a_pool_of_other_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool, router = tmp_path / "pool.yaml", save_made(tmp_path / "made.pth")
+    pool.write_text("models: [{name: other}]", encoding="utf-8")
+    found = checks(capsys, "--pool", str(pool), "--router", str(router))["pool and artifact"]
+    assert (found["state"], found["found"]) == ("missing", "no model in common")
+    pool.write_text(f"models: [{{name: {load_artifact(router).model_names[0]}}}]", encoding="utf-8")
+    assert "pool and artifact" not in checks(capsys, "--pool", str(pool), "--router", str(router))
 
 
 def test_the_doctor_knocks_at_endpoints_and_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from auto_router.data.pool import Pool, load_pool
 from auto_router.errors import ConfigError
-from auto_router.init_pool import PoolAnswers, main, read_models, read_prices, read_url, read_variable, write_pool
+from auto_router.init_pool import PoolAnswers, main, read_judge, read_models, read_prices, read_url, read_variable, write_pool
 
 FLAGS = ["--model", "small", "--model", "large", "--base-url", "http://127.0.0.1:8000/v1", "--key-env", "MY_KEY"]
 
@@ -85,6 +85,12 @@ def test_a_key_is_refused_and_not_repeated(key: str) -> None:
     assert key not in str(caught.value)
     assert read_variable("$MY_KEY") == "MY_KEY"
     assert read_variable(" ") is None
+
+
+@pytest.mark.parametrize("judge", ["small=0.1/0.3", "one, two"])
+def test_a_judge_is_one_model(judge: str) -> None:
+    with pytest.raises(ConfigError, match="give the name of one model"):
+        read_judge(judge)
 
 
 def test_impossible_answers_are_named() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from auto_router.errors import needs_extra
+from auto_router.errors import advise_install, needs_extra
 from auto_router.files import reserve_space
 from auto_router.terminal import on_signals
 from tests.checkout import ROOT
@@ -131,7 +131,7 @@ def test_an_older_python_is_told_so() -> None:
 def test_a_missing_extra_is_named(face: str, package: str, extra: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; import {face}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert f"needs the package {package}, which is missing: pip install 'auto-router[{extra}]'" in done.stderr.splitlines()[-1]
+    assert f"needs the package {package}, which is missing: {advise_install(extra)}" in done.stderr.splitlines()[-1]
 
 
 def test_a_module_of_our_own_that_is_missing_is_a_bug() -> None:

@@ -29,7 +29,7 @@ from sklearn.svm import LinearSVC
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.data.dataset import Dataset, draw_rows
 from auto_router.data.splits import group_folds, split_by_group
-from auto_router.errors import ConfigError, DataError
+from auto_router.errors import ConfigError, DataError, advise_install
 from auto_router.files import atomic_path
 from auto_router.learn.mlp import TrainConfig, train_network
 from auto_router.learn.stack_fit import MAX_ROWS, non_negative
@@ -52,7 +52,7 @@ def fit_boosted(x: Floats, y: Floats, seed: int) -> list[Any]:
     try:
         from xgboost import XGBClassifier
     except ImportError as error:
-        raise ConfigError(f"XGBoost needs its package ({error}): pip install 'auto-router[xgboost]'") from error
+        raise ConfigError(f"XGBoost needs its package ({error}): {advise_install('xgboost')}") from error
     empty = np.flatnonzero(np.isnan(y).all(axis=0)).tolist()
     if empty:
         raise DataError(f"models at positions {empty} have no known label; collect some or leave them out")

@@ -51,7 +51,7 @@ from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.label_trust import describe_sources, doubt_labels
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.factory import reopen_encoder
-from auto_router.errors import ConfigError, DataError, run
+from auto_router.errors import ConfigError, DataError, advise_install, run
 from auto_router.files import atomic_path
 
 PAGE_FOLDER = Path(__file__).with_name("page")
@@ -115,7 +115,7 @@ def check_packages() -> None:
     """Raise ConfigError where a package is missing that the report needs: before hours of work, not after."""
     missing = [name for name in ("bokeh", "jinja2") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"the report needs {' and '.join(missing)}: pip install 'auto-router[train]'")
+        raise ConfigError(f"the report needs {' and '.join(missing)}: {advise_install('train')}")
 
 
 def write_report(path: Path, page: str) -> None:
@@ -197,7 +197,7 @@ def _csp_hash(script: str) -> str:
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m auto_router.assess.report",
+        prog="auto-router report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

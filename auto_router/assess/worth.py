@@ -18,6 +18,8 @@ SAME_POINTS = 2.0
 """An interval whose ends are both nearer to 0 than this many points is called "same accuracy"."""
 SOME_COST = 0.005
 FEW_ROWS = 300
+MIN_ROWS = 30
+"""Of fewer test prompts no sentence is made: chance alone would tell it."""
 SMALL_GAP = 0.03
 NO_GAIN = 0.005
 """Of the prompts: a model that alone knows fewer, at the upper end of its interval, adds nothing to the pool."""
@@ -41,11 +43,14 @@ def describe_worth(artifact: Artifact) -> str:
     name = system["best_single_model"]
     if system["router"] is None:
         return "Not known: too many test prompts have no label of the model chosen for them; label those, and train again."
+    metrics = artifact.training.metrics
+    if metrics["rows"] < MIN_ROWS:
+        return f"Not known: {metrics['rows']} test prompts are too few to tell what it is worth; label more, and train again."
     settings = "these thresholds and costs" if point is None else f'operating_point="{point}"'
     sentence = f"{_accuracy(system, name)}{_cost(system)}; use {settings}."
     if system["selection"].get(name) == 1.0:
         sentence = f"Nothing is gained with {settings}: it always asks {name}, since no other model is safely as good."
-    return sentence + _cheaper(artifact.training.metrics["operating_points"].get("economy"), system)
+    return sentence + _one_sided(metrics, name) + _cheaper(metrics["operating_points"].get("economy"), system)
 
 
 def suggest_next(artifact: Artifact) -> list[str]:
@@ -57,14 +62,14 @@ def suggest_next(artifact: Artifact) -> list[str]:
             f"Label more prompts: with {metrics['rows']:,} test prompts the intervals are wide. 1,000 in all are advised."
         )
     gap = system["oracle"] - system["best_single"]
-    if gap < SMALL_GAP:
+    if gap < SMALL_GAP and metrics["rows"] >= MIN_ROWS:
         found.append(
             f"Add a model that is right where the others are wrong: the oracle is only {100 * gap:.1f} points above "
             f"{system['best_single_model']}."
         )
     for name, model in metrics["per_model"].items():
         bounds = model["oracle_gain_interval"]
-        if system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
+        if metrics["rows"] >= MIN_ROWS and system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
             found.append(f"Leave {name} out: it is never chosen, and others are right wherever it is.")
     found += _where_most_is_lost(metrics.get("breakdown", {}).get("source", {}))
     return [*found, "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."]
@@ -97,6 +102,18 @@ def _accuracy(system: Mapping[str, Any], name: str) -> str:
     if max(-low, high) <= SAME_POINTS:
         return f"Same accuracy as {name} {span}"
     return f"As accurate as {name}, as far as {system['rows']:,} test prompts can tell {span},"
+
+
+def _one_sided(metrics: Mapping[str, Any], name: str) -> str:
+    """Return a sentence where all of a lead comes from prompts with images, or all from those without; else nothing."""
+    parts = metrics.get("breakdown", {}).get("modality", {})
+    known = {kind: part for kind, part in parts.items() if part["router"] is not None and part["best_single"] is not None}
+    ahead = [kind for kind, part in known.items() if part["router"] > part["best_single"]]
+    if len(known) < 2 or len(ahead) != 1:
+        return ""
+    other = next(kind for kind in known if kind not in ahead)
+    router, best = (100 * known[other][key] for key in ("router", "best_single"))
+    return f" All of the lead is from {ahead[0]} prompts; of {other} prompts {router:.1f} % go right, with {name} {best:.1f} %."
 
 
 def _cost(system: Mapping[str, Any]) -> str:

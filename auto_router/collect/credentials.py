@@ -92,8 +92,8 @@ class Credentials:
         self._key = "" if self._command else os.environ.get(variable or "", "").strip()
         if model.api_key_env and not self._key and own and not keyless:
             raise ConfigError(
-                f"model {model.name}: environment variable {show_name(model.api_key_env)} is not set; export it, or change "
-                "api_key_env in the pool file"
+                f"model {model.name}: environment variable {show_name(model.api_key_env)} is not set; export it, change "
+                "api_key_env in the pool file, or write a pool of your own models: python -m auto_router init"
             )
         _check(self._key, model, f"environment variable {show_name(variable or '')}")
         self._headers = dict(_read_headers(model, keyless)) if own else {}

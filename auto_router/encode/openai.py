@@ -25,7 +25,7 @@ from auto_router.data.images import blank_image, pixels
 from auto_router.encode.retry import HOST_KEYS, Passing, RemoteEncoder
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, clip_tokens, word_windows
-from auto_router.errors import ConfigError, EncoderError, InputRefusedError
+from auto_router.errors import ConfigError, EncoderError, InputRefusedError, advise_install
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "text-embedding-3-small"
@@ -278,9 +278,7 @@ class OpenAIEncoder(RemoteEncoder):
         try:
             import httpx2
         except ImportError as error:
-            raise EncoderError(
-                f"the openai and nvclip encoders need httpx2 ({error}): pip install 'auto-router[openai]'"
-            ) from error
+            raise EncoderError(f"the openai and nvclip encoders need httpx2 ({error}): {advise_install('openai')}") from error
         if self._http is None or self._pid != os.getpid():
             self._http, self._pid = httpx2.Client(follow_redirects=False), os.getpid()
         return self._http, httpx2

@@ -17,7 +17,7 @@ from auto_router.data.images import blank_image, pixels
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, weights_digest
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
-from auto_router.errors import ConfigError, EncoderError
+from auto_router.errors import ConfigError, EncoderError, advise_install
 
 LONGEST = 512  # tokens of a window where the model itself would see more: time grows with the square
 
@@ -117,6 +117,6 @@ def _package() -> Any:
         import sentence_transformers
     except ImportError as error:
         raise EncoderError(
-            f"the sentence-transformers encoder needs that package ({error}): pip install 'auto-router[sentence-transformers]'"
+            f"the sentence-transformers encoder needs that package ({error}): {advise_install('sentence-transformers')}"
         ) from error
     return sentence_transformers

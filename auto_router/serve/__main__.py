@@ -24,11 +24,11 @@ from auto_router.serve.gateway import (
 )  # fmt: skip
 
 EXAMPLES = """examples:
-  python -m auto_router.serve --pool pool.yaml
-  python -m auto_router.serve --pool pool.yaml --operating-point economy --port 8080
-  python -m auto_router.serve --pool pool.yaml --feedback-file router_feedback.jsonl
-  python -m auto_router.serve --pool pool.yaml --feedback-file router_feedback.jsonl --shadow-share 0.02
-  python -m auto_router.serve --pool pool.yaml --print-config > litellm.yaml
+  auto-router serve --pool pool.yaml
+  auto-router serve --pool pool.yaml --operating-point economy --port 8080
+  auto-router serve --pool pool.yaml --feedback-file router_feedback.jsonl
+  auto-router serve --pool pool.yaml --feedback-file router_feedback.jsonl --shadow-share 0.02
+  auto-router serve --pool pool.yaml --print-config > litellm.yaml
 
   curl -s http://127.0.0.1:4000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"model": "auto", "messages": [{"role": "user", "content": "Calculate 17 + 25."}]}'
@@ -37,7 +37,7 @@ EXAMPLES = """examples:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m auto_router.serve", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="auto-router serve", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Serve an OpenAI-compatible endpoint whose model 'auto' is the one that the router chooses, "
         "beside every model of the pool by its name.",
     )  # fmt: skip

@@ -96,7 +96,7 @@ def compare_models(models: Sequence[PoolModel], known: Sequence[str]) -> list[st
     if not set(names) & set(known):
         raise ConfigError(
             f"the pool and the artifact have no usable model in common: {', '.join(names)} there, {', '.join(known)} here; "
-            "names must be the same"
+            "give the pool that the artifact was trained with (--pool FILE), or the artifact of this pool (--router FILE)"
         )
     return [f"{name} is unknown to the artifact: it answers by its name, {AUTO} never chooses it" for name in names
             if name not in known] + [

@@ -81,6 +81,28 @@ def test_settings_of_ones_own_and_missing_labels() -> None:
     assert sentence(router=None).startswith("Not known: too many test prompts have no label")
 
 
+def test_few_test_prompts_make_no_sentence_and_no_advice_by_chance() -> None:
+    assert sentence(rows=5).startswith("Not known: 5 test prompts are too few")
+    steps = suggest_next(make_artifact(rows=5, oracle=0.71))
+    assert [step.split(":")[0] for step in steps] == [
+        "Label more prompts",
+        "Read the wrongly routed prompts, and check some labels",
+    ]
+
+
+def test_a_lead_from_images_alone_is_said() -> None:
+    def said(**parts: tuple[float, float]) -> str:
+        made = make_artifact()
+        modality = {name: {"router": router, "best_single": best} for name, (router, best) in parts.items()}
+        metrics = {**made.training.metrics, "breakdown": {"source": {}, "modality": modality}}
+        return describe_worth(replace(made, training=replace(made.training, metrics=metrics)))
+
+    told = "All of the lead is from image prompts; of text prompts 67.0 % go right, with gpt-4o 72.2 %."
+    assert told in said(text=(0.670, 0.722), image=(0.4, 0.0))
+    assert "All of the lead" not in said(text=(0.8, 0.7), image=(0.4, 0.0))
+    assert "All of the lead" not in said(text=(0.8, 0.7))
+
+
 def test_what_to_do_next_follows_the_figures() -> None:
     read = "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."
     unused = "Leave c out: it is never chosen, and others are right wherever it is."

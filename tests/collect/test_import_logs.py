@@ -149,7 +149,7 @@ def test_without_the_extra_a_message_says_how_to_get_it(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(builtins, "__import__", missing)
     log = write_lines(tmp_path / "log.jsonl", [litellm_row(0)])
-    with pytest.raises(ModuleNotFoundError, match=r"needs the package datafog.*auto-router\[redact\]"):
+    with pytest.raises(ConfigError, match=r"needs the package datafog.*\[redact\]'"):
         main([str(log), "--output", str(tmp_path / "p.jsonl"), "--redact"])
     assert not (tmp_path / "p.jsonl").exists()
 
@@ -285,6 +285,13 @@ def test_the_same_request_counts_once_and_images_are_not_redacted(tmp_path: Path
     assert "the same request to the same model again (1)" in capsys.readouterr().out
     assert len(import_rows(tmp_path, log, "--redact")) == 1
     assert "images cannot be redacted (1)" in capsys.readouterr().out
+
+
+def test_a_reference_model_that_answered_nothing_is_an_error(tmp_path: Path) -> None:
+    log = write_lines(tmp_path / "l.jsonl", [pair_row(0)])
+    with pytest.raises(DataError, match=r"no answer of it is in these logs.*they have answers of .*--labels rubric"):
+        main([str(log), "--output", str(tmp_path / "a.jsonl"), "--reference-model", "other"])
+    assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_clear_words_for_what_cannot_be_done(tmp_path: Path) -> None:

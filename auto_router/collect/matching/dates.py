@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from auto_router.collect.matching.final_answer import MAX_SENTENCE
 from auto_router.collect.matching.phrases import HEDGE, MONTHS, NEGATION
-from auto_router.errors import ConfigError
+from auto_router.errors import ConfigError, advise_install
 
 MAX_DATE = 40  # characters
 DATE_LANGUAGES = ["en", "de", "fr", "es", "pt", "it", "nl", "ru", "zh", "ja", "ko", "ar", "hi", "pl", "tr"]
@@ -133,7 +133,7 @@ def _read_words(text: str) -> tuple[Date, ...]:
     try:
         from dateparser.date import DateDataParser  # costs a tenth of a second; few data sets have dates
     except ImportError as error:
-        raise ConfigError(f"reading dates in words needs dateparser ({error}): pip install 'auto-router[collect]'") from error
+        raise ConfigError(f"reading dates in words needs dateparser ({error}): {advise_install('collect')}") from error
 
     text = re.sub(r"^(?:on|am|le|el|il|em|on the|the)\s+|\s*(?:года|г\.)$", "", text, flags=re.IGNORECASE)
     for parts in (["year", "month", "day"], ["month", "day"], ["year", "month"]):

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from types import ModuleType
 
-from auto_router.errors import ConfigError
+from auto_router.errors import ConfigError, advise_install
 
 NUMERAL_LANGUAGES = ("en", "fr", "de", "es", "pt", "it", "nl")
 MAX_WORDS = 120  # characters of a number in words
@@ -192,7 +192,7 @@ def _load_text2num() -> ModuleType:
     try:
         import text_to_num
     except ImportError as error:
-        raise ConfigError(f"reading numbers in words needs text2num ({error}): pip install 'auto-router[collect]'") from error
+        raise ConfigError(f"reading numbers in words needs text2num ({error}): {advise_install('collect')}") from error
     module: ModuleType = text_to_num
     return module
 
