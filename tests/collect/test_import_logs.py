@@ -142,10 +142,10 @@ def test_redaction_of_a_long_text_finds_what_stands_anywhere_in_it() -> None:
 def test_without_the_extra_a_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def missing(name: str, *rest: Any) -> Any:
+    def missing(name: str, *rest: Any, **named: Any) -> Any:
         if name == "datafog":
             raise ModuleNotFoundError("No module named 'datafog'", name="datafog")
-        return real(name, *rest)
+        return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", missing)
     log = write_lines(tmp_path / "log.jsonl", [litellm_row(0)])
