@@ -117,7 +117,7 @@ class Journal:
         return None
 
     def _select(self, column: str, value: str, addresses: Sequence[str]) -> list[tuple[str, Response]]:
-        """Return the (request as JSON, response) of a key, what was answered before what failed, in the order of ``addresses``."""
+        """Return (request as JSON, response) of a key, what was answered before what failed, in the order of ``addresses``."""
         marks = ", ".join("?" * (len(addresses) + 1))
         query = (
             f"SELECT request, address, {', '.join(ANSWER_COLUMNS)} FROM exchanges WHERE {column} = ? AND address IN ({marks})"

@@ -46,6 +46,7 @@ class Kind:
     metrics: str
     explain: str
     ready: str
+    is_first: bool = True  # of its server; another way of running it gets fewer callers
 
     @property
     def is_gateway(self) -> bool:
@@ -60,9 +61,9 @@ GATEWAY = Kind("gateway", ".venv-litellm", (".venv-litellm/bin/python", "-m", "a
                "/auto_router/metrics", "/auto_router/explain/", "/health/liveliness")  # fmt: skip
 KINDS = (
     GATEWAY,
-    replace(GATEWAY, name="gateway of two workers", command=(*GATEWAY.command, "--workers", "2")),
     Kind("toolkit", ".venv-nat", ("scripts/run_local.sh",), "/sfc_router/chat/completions", "/metrics", "/route/explain/",
          "/health"),
+    replace(GATEWAY, name="gateway of two workers", command=(*GATEWAY.command, "--workers", "2"), is_first=False),
 )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ from break_it.server_site import (
 from break_it.tally import Tally
 from tests.serve.made import MATH, NAMES
 
-FULL_S = 300.0  # from here on a part takes 200 connections for 60 s
+FULL_S = 300.0  # from here on each server gets 200 connections, and honest callers for a minute
 STOP_S = 30.0  # that a server may take to stop
 
 
@@ -187,18 +187,18 @@ def note_log(tally: Tally, site: Site) -> None:
 
 
 def attack_kind(tally: Tally, kind: Kind, seconds: float, seed: int) -> None:
-    is_full = seconds >= FULL_S
-    connections, load_s = (200, 60.0) if is_full else (12, 3.0)
+    is_full = seconds >= FULL_S and kind.is_first
+    connections, load_s, fault_s = (200, 60.0, 4.0) if is_full else (12, 3.0, 1.5)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as place, running_site(kind, Path(place)) as site:
         odd = [requests.attack_bodies, requests.attack_wire, requests.attack_headers]
         odd += [requests.attack_feedback, requests.attack_ids, requests.attack_images, requests.attack_measures]
         steps: list[partial[None]] = [
             *(partial(attack_with, tally, site, rng) for attack_with in odd),
-            partial(attack_slowly, tally, site, connections, load_s),
+            partial(attack_slowly, tally, site, connections, load_s / 4),
             partial(attack_together, tally, site, connections, load_s),
             partial(attack_artifacts, tally, site, min(connections, 20)),
-            partial(attack_below, tally, site, min(connections, 40), load_s / 2),
+            partial(attack_below, tally, site, min(connections, 40), fault_s),
             partial(note_log, tally, site),
             partial(attack_stop, tally, site, min(connections, 40)),
         ]
