@@ -30,6 +30,7 @@ PARTS = {
     "supply": "What is fetched: weights that were changed, what a first use looks up, pins and licences",
     "verdicts": "Stage 1: answers of a megabyte that are built to hurt the rules",
     "servers": "Both servers: odd requests, slow callers, faults of all below them (from --seconds 300: 200 callers, 60 s)",
+    "workers": "The gateway with two workers: the same with fewer callers",
     "clocks": "Stage 1 and both servers while the time of day jumps (needs libfaketime)",
     "endpoints": "Stage 1: endpoints that trickle, flood, reset, lie, redirect, and echo the key",
 }

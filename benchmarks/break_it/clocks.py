@@ -206,5 +206,5 @@ def attack(tally: Tally, seconds: float, seed: int) -> None:
     attack_stage(tally)
     attack_batch(tally)
     for kind in KINDS:
-        if kind.is_first and kind.is_installed:
+        if kind.is_installed:
             attack_server(tally, kind, min(seconds / 6, 20.0))

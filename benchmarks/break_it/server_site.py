@@ -46,7 +46,6 @@ class Kind:
     metrics: str
     explain: str
     ready: str
-    is_first: bool = True  # of its server; another way of running it gets fewer callers
 
     @property
     def is_gateway(self) -> bool:
@@ -63,8 +62,8 @@ KINDS = (
     GATEWAY,
     Kind("toolkit", ".venv-nat", ("scripts/run_local.sh",), "/sfc_router/chat/completions", "/metrics", "/route/explain/",
          "/health"),
-    replace(GATEWAY, name="gateway of two workers", command=(*GATEWAY.command, "--workers", "2"), is_first=False),
 )  # fmt: skip
+WORKERS = replace(GATEWAY, name="gateway of two workers", command=(*GATEWAY.command, "--workers", "2"))
 
 
 class Upstream:

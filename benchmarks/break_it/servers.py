@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -188,22 +189,20 @@ def note_log(tally: Tally, site: Site) -> None:
 
 def attack_kind(tally: Tally, kind: Kind, is_full: bool, until: float, seed: int) -> None:
     """Take a server through every step for which there is time; its log is looked at, and it is stopped, in any case."""
-    is_full = is_full and kind.is_first
     connections, load_s, fault_s = (200, 60.0, 4.0) if is_full else (12, 3.0, 1.5)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as place, running_site(kind, Path(place)) as site:
         odd = [requests.attack_bodies, requests.attack_wire, requests.attack_headers]
-        odd += [requests.attack_feedback, requests.attack_ids, requests.attack_images]
-        loads: list[partial[None]] = [
-            partial(requests.attack_measures, tally, site, rng),
+        odd += [requests.attack_feedback, requests.attack_ids, requests.attack_images, requests.attack_measures]
+        steps: list[partial[None]] = [
+            *(partial(attack_with, tally, site, rng) for attack_with in odd),
             partial(attack_slowly, tally, site, connections, load_s / 4),
             partial(attack_together, tally, site, connections, load_s),
             partial(attack_artifacts, tally, site, min(connections, 20)),
             partial(attack_below, tally, site, min(connections, 40), fault_s),
         ]
-        first = [partial(attack_with, tally, site, rng) for attack_with in odd] if kind.is_first else []
         last = [partial(note_log, tally, site), partial(attack_stop, tally, site, min(connections, 40))]
-        for step in [*first, *loads, *last]:
+        for step in [*steps, *last]:
             start = time.monotonic()
             if start > until and step not in last:
                 tally.notes.append(f"{kind.name}, {step.func.__name__}: not tried, its time was over")
@@ -214,9 +213,9 @@ def attack_kind(tally: Tally, kind: Kind, is_full: bool, until: float, seed: int
             shutil.copy(site.server.log_file, kept)
 
 
-def attack(tally: Tally, seconds: float, seed: int) -> None:
+def attack(tally: Tally, seconds: float, seed: int, kinds: Sequence[Kind] = KINDS) -> None:
     until = time.monotonic() + 1.3 * seconds
-    for kind in KINDS:
+    for kind in kinds:
         if not kind.is_installed:
             tally.notes.append(f"{kind.name} is not tried: {kind.environment} is not there")
             continue
