@@ -165,6 +165,7 @@ def attack_server(tally: Tally, kind: Kind, seconds: float) -> None:
 
 
 def _ask_across_jumps(tally: Tally, case: str, site: Site, seconds: float) -> None:
+    note_honest(tally, site, case)  # the first answers take longest
     begin, number = time.monotonic(), 0
     while (passed := time.monotonic() - begin) < seconds:
         number += 1
