@@ -90,11 +90,12 @@ def needs_extra(extra: str) -> Iterator[None]:
         raise missing from error
 
 
-ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "stopped; the same command continues")}
+ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "stopped")}
 """What ends a command from outside: its exit code and its last line."""
 
 _Handler = Callable[[int, FrameType | None], object] | int | None
 _heard: int = signal.SIGINT
+_of_host: _Handler = None  # what the program that calls run() has for Ctrl-C
 
 
 def end_on_signals() -> None:
@@ -126,9 +127,8 @@ def _handle(handlers: Mapping[signal.Signals, _Handler]) -> dict[signal.Signals,
     """Set handlers of signals, but not where a signal is ignored or has a handler of the host; return those before."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    ours = (signal.default_int_handler, signal.SIG_DFL, _end_now, _interrupt)
     before = {number: signal.getsignal(number) for number in handlers}
-    before = {number: handler for number, handler in before.items() if handler in ours}
+    before = {number: handler for number, handler in before.items() if handler in _OURS}
     for number in before:
         signal.signal(number, handlers[number])
     return before
@@ -144,9 +144,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """Do what Ctrl-C does now: where asyncio runs, its task is cancelled first."""
     hear_signal(number)
     handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):  # Ctrl-C is ignored, as a shell does for what it starts in the background
+    # Ctrl-C is ignored, as a shell does for what it starts in the background; or it is the host's, who was not called.
+    if not callable(handler) or handler is _of_host:
         raise KeyboardInterrupt
     handler(signal.SIGINT, frame)
+
+
+_OURS = (signal.default_int_handler, signal.SIG_DFL, _end_now, _interrupt)
 
 
 def run(main: Callable[[], None]) -> int:
@@ -159,7 +163,9 @@ def run(main: Callable[[], None]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console that has no λ must not end a stage
+    global _of_host
     hear_signal(signal.SIGINT)
+    own, _of_host = _of_host, None if signal.getsignal(signal.SIGINT) in _OURS else signal.getsignal(signal.SIGINT)
     before = _handle({signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _interrupt})
     try:
         try:
@@ -167,6 +173,7 @@ def run(main: Callable[[], None]) -> int:
             sys.stdout.flush()
         finally:
             _handle(before)
+            _of_host = own
     except RouterError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2

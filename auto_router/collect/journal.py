@@ -99,23 +99,25 @@ class Journal:
 
         An answer to the same question under another limit counts where that limit made no difference.
         """
-        request = digest_images(request)
         key = key or request_key(request)
-        if key[:16] in self._known and (found := self._select("key", key, addresses)):
-            return found[0][1]
+        if key[:16] in self._known and (answers := self._select("key", key, addresses)):
+            return answers[0][1]
+        request = digest_images(request)
         question = unlimited_key(request)
         if question[:16] not in self._known:
             return None
         limit = output_limit(request)
-        for asked, response in self._select("question", question, addresses):
+        for text, response in self._select("question", question, addresses):
+            with self._reading():
+                asked = load_request(text)
             whole = response.error is None and response.finish_reason != "length"
             known = response.completion_tokens
             if whole and (limit is None or (known is not None and known <= limit) or limit >= (output_limit(asked) or 2**63)):
                 return response
         return None
 
-    def _select(self, column: str, value: str, addresses: Sequence[str]) -> list[tuple[dict[str, Any], Response]]:
-        """Return the (request, response) of a key, what was answered before what failed, in the order of ``addresses``."""
+    def _select(self, column: str, value: str, addresses: Sequence[str]) -> list[tuple[str, Response]]:
+        """Return (request as JSON, response) of a key, what was answered before what failed, in the order of ``addresses``."""
         marks = ", ".join("?" * (len(addresses) + 1))
         query = (
             f"SELECT request, address, {', '.join(ANSWER_COLUMNS)} FROM exchanges WHERE {column} = ? AND address IN ({marks})"
@@ -123,7 +125,7 @@ class Journal:
         order = {address: place for place, address in reversed(list(enumerate([*addresses, ""])))}
         with self._reading():
             rows = self._reader.execute(query, (value, *addresses, "")).fetchall()
-            found = [(load_request(request), order[address], load_response(row)) for request, address, *row in rows]
+            found = [(request, order[address], load_response(row)) for request, address, *row in rows]
         found.sort(key=lambda item: (item[2].error is not None, item[1]))
         return [(request, response) for request, _, response in found]
 

@@ -241,28 +241,36 @@ _DEPTH = 6
 def read_delay(headers: Mapping[str, str], body: Any, message: str) -> float | None:
     """Return the seconds to wait; None where nothing says so.
 
-    ``retry-after-ms`` and ``Retry-After`` (a number or an HTTP date) come first, then Gemini's ``retryDelay`` or a
-    ``retry_after`` in the body, then words such as "try again in 20s" or "retry after 1 minute".
+    ``retry-after-ms`` and ``Retry-After`` (a number, or a date by the clock of the reply's own ``Date``) come first, then
+    Gemini's ``retryDelay`` or a ``retry_after`` in the body, then words such as "try again in 20s" or "retry after 1 minute".
     """
     milliseconds = _seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    for found in (_header(headers.get("Retry-After")), _in_body(body), _in_words(message)):
+    for found in (_header(headers.get("Retry-After"), headers.get("Date")), _in_body(body), _in_words(message)):
         if found is not None:
             return found
     return None
 
 
-def _header(value: str | None) -> float | None:
+def _header(value: str | None, date: str | None) -> float | None:
     if value is None:
         return None
     seconds = _seconds(value)
     if seconds is not None or plain_number(value) is not None:
         return seconds
     try:
-        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+        return max(parsedate_to_datetime(value).timestamp() - _read_clock(date), 0.0)
     except (ValueError, OverflowError):
         return _duration(value)
+
+
+def _read_clock(date: str | None) -> float:
+    """Return the time of a ``Date`` header, of the clock that is meant by dates beside it; where there is none, of our own."""
+    try:
+        return time.time() if date is None else parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return time.time()
 
 
 def _in_body(value: Any) -> float | None:

@@ -188,7 +188,7 @@ def read_again(response: Response) -> Response:
         return response
     try:
         read = read_reply(200, {}, response.body.encode("utf-8", "surrogatepass"), response.latency_s)
-        return replace(read, discount=response.discount)
+        return replace(read, discount=response.discount) if response.discount != read.discount else read
     except PassingFailure as failure:
         return response if response.text is None else replace(response, text=None, error=failure.reason, settled=False)
 
@@ -275,7 +275,7 @@ def _paid_part(reply: Any) -> Response | None:
     return _with_usage(Response(None, body=json.dumps(reply)), read_usage(usage)) if usage else None
 
 
-def _with_usage(response: Response, usage: Usage) -> Response:
+def _with_usage(response: Response, usage: Usage, **more: Any) -> Response:
     return replace(
         response,
         prompt_tokens=usage.prompt_tokens,
@@ -283,6 +283,7 @@ def _with_usage(response: Response, usage: Usage) -> Response:
         cached_tokens=usage.cached_tokens,
         billed_usd=usage.billed_usd,
         outside=usage.outside,
+        **more,
     )
 
 
@@ -297,7 +298,7 @@ def _read_answer(reply: Any, blank: Response) -> Response:
     finish = finish if isinstance(finish, str) else None
     own = choice.get("native_finish_reason")
     kind = (finish or (own if isinstance(own, str) else "")).lower().replace("-", "_")
-    response = replace(_with_usage(blank, usage), finish_reason="length" if kind in _CUT else finish)
+    response = _with_usage(blank, usage, finish_reason="length" if kind in _CUT else finish)
     if kind in _BROKEN or kind.endswith("_error"):
         raise PassingFailure(shorten(f"the answer broke off (finish reason {finish or own})"), billed=True, response=response)
     text, reasoning = read_message(first_message(reply))

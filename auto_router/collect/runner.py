@@ -338,6 +338,8 @@ class Collector:
         """Return what one model makes of one question. Nothing an endpoint does is an exception."""
         if question.images and not caller.model.facts.takes_images:
             return LabelOutcome(None, Verdict(None, TEXT_ONLY_REASON))
+        if self.samples == 1:  # a task of its own costs as much as reading the answer
+            return await self._sample(caller, question, 0)
         outcomes = [self._sample(caller, question, sample) for sample in range(self.samples)]
         return average_outcomes(await asyncio.gather(*outcomes))
 

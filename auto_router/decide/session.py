@@ -197,7 +197,7 @@ class SessionRule:
         assert turn.before is not None
         stated = [self.facts.get(name, ModelFacts()) for name in self.names]
         cached, full = stated[old].cached_input_usd_per_mtok, stated[old].input_usd_per_mtok
-        if cached is None or turn.now.at - turn.before.at > CACHE_SECONDS:
+        if cached is None or abs(turn.now.at - turn.before.at) > CACHE_SECONDS:
             return np.zeros(len(self.names))
         prices = [full if facts.input_usd_per_mtok is None else facts.input_usd_per_mtok for facts in stated]
         extra = np.array([cached if price is None else price for price in prices]) - cached

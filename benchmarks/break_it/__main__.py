@@ -30,6 +30,8 @@ PARTS = {
     "supply": "What is fetched: weights that were changed, what a first use looks up, pins and licences",
     "verdicts": "Stage 1: answers of a megabyte that are built to hurt the rules",
     "servers": "Both servers: odd requests, slow callers, faults of all below them (from --seconds 300: 200 callers, 60 s)",
+    "workers": "The gateway with two workers: the same with fewer callers",
+    "clocks": "Stage 1 and both servers while the time of day jumps (needs libfaketime)",
     "endpoints": "Stage 1: endpoints that trickle, flood, reset, lie, redirect, and echo the key",
 }
 
@@ -43,7 +45,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="+", choices=[*PARTS, "all"], metavar="PART", help="which (see below), or all")
-    parser.add_argument("--seconds", type=float, default=120.0, help="that a part may take about (120)")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="that a part may take about; servers begin with 100 or so (120)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     parser.add_argument("--verbose", action="store_true", help="tell of each attempt on stderr")
     return parser.parse_args(argv)

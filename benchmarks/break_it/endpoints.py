@@ -20,7 +20,15 @@ from break_it.tally import Tally
 QUESTIONS = 4
 TIMEOUT_S = 3.0
 KEY, HEADER_KEY = 'sk-Br3ak/It+9"x\\z=Q77', "hdr-S3cret/+value=42"
-SAYS_OTHER = ("stream-many", "names-twice", "content-twice", "surrogates", "not-utf-8", "nul")  # not the reference
+SAYS_OTHER = (
+    "content-number",
+    "stream-many",
+    "names-twice",
+    "content-twice",
+    "surrogates",
+    "not-utf-8",
+    "nul",
+)  # not the reference
 UNSEEN = "\x1b\x9b\x07\u202e"  # what would reach a terminal as a command
 
 

@@ -60,10 +60,10 @@ GATEWAY = Kind("gateway", ".venv-litellm", (".venv-litellm/bin/python", "-m", "a
                "/auto_router/metrics", "/auto_router/explain/", "/health/liveliness")  # fmt: skip
 KINDS = (
     GATEWAY,
-    replace(GATEWAY, name="gateway of two workers", command=(*GATEWAY.command, "--workers", "2")),
     Kind("toolkit", ".venv-nat", ("scripts/run_local.sh",), "/sfc_router/chat/completions", "/metrics", "/route/explain/",
          "/health"),
 )  # fmt: skip
+WORKERS = replace(GATEWAY, name="gateway of two workers", command=(*GATEWAY.command, "--workers", "2"))
 
 
 class Upstream:

@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from break_it.server_site import (
 from break_it.tally import Tally
 from tests.serve.made import MATH, NAMES
 
-FULL_S = 300.0  # from here on a part takes 200 connections for 60 s
+FULL_S = 300.0  # from here on each server gets 200 connections, and honest callers for a minute
 STOP_S = 30.0  # that a server may take to stop
 
 
@@ -186,33 +187,39 @@ def note_log(tally: Tally, site: Site) -> None:
     tally.note("what is logged", "crash" if failed >= 0 else "right result", log[max(0, failed) : failed + 3000])
 
 
-def attack_kind(tally: Tally, kind: Kind, seconds: float, seed: int) -> None:
-    is_full = seconds >= FULL_S
-    connections, load_s = (200, 60.0) if is_full else (12, 3.0)
+def attack_kind(tally: Tally, kind: Kind, is_full: bool, until: float, seed: int) -> None:
+    """Take a server through every step for which there is time; its log is looked at, and it is stopped, in any case."""
+    connections, load_s, fault_s = (200, 60.0, 4.0) if is_full else (12, 3.0, 1.5)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as place, running_site(kind, Path(place)) as site:
         odd = [requests.attack_bodies, requests.attack_wire, requests.attack_headers]
         odd += [requests.attack_feedback, requests.attack_ids, requests.attack_images, requests.attack_measures]
         steps: list[partial[None]] = [
             *(partial(attack_with, tally, site, rng) for attack_with in odd),
-            partial(attack_slowly, tally, site, connections, load_s),
+            partial(attack_slowly, tally, site, connections, load_s / 4),
             partial(attack_together, tally, site, connections, load_s),
             partial(attack_artifacts, tally, site, min(connections, 20)),
-            partial(attack_below, tally, site, min(connections, 40), load_s / 2),
-            partial(note_log, tally, site),
-            partial(attack_stop, tally, site, min(connections, 40)),
+            partial(attack_below, tally, site, min(connections, 40), fault_s),
         ]
-        for step in steps:
+        last = [partial(note_log, tally, site), partial(attack_stop, tally, site, min(connections, 40))]
+        for step in [*steps, *last]:
             start = time.monotonic()
+            if start > until and step not in last:
+                tally.notes.append(f"{kind.name}, {step.func.__name__}: not tried, its time was over")
+                continue
             step()
             tally.notes.append(f"{kind.name}, {step.func.__name__}: {time.monotonic() - start:.0f} s")
         if (kept := os.environ.get("BREAK_IT_LOGS")) is not None:
             shutil.copy(site.server.log_file, kept)
 
 
-def attack(tally: Tally, seconds: float, seed: int) -> None:
-    for kind in KINDS:
+def attack(tally: Tally, seconds: float, seed: int, kinds: Sequence[Kind] = KINDS) -> None:
+    until = time.monotonic() + 1.3 * seconds
+    for kind in kinds:
         if not kind.is_installed:
             tally.notes.append(f"{kind.name} is not tried: {kind.environment} is not there")
             continue
-        attack_kind(tally, kind, seconds, seed)
+        if time.monotonic() > until:
+            tally.notes.append(f"{kind.name} is not tried: the time was over")
+            continue
+        attack_kind(tally, kind, seconds >= FULL_S, until, seed)

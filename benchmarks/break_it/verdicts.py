@@ -43,11 +43,32 @@ BLOCKS = [
     "é", "\u0301",
     "\u200b", "\U0001f600", "\x00", "a", "aa ", "word ", "Word. ", "1st ", "ⅷ", "½", "₂", "²", ",", ";", ":", "...", "…", "—",
     "_", "~",
+    # Tags and tokens, whole, begun and quoted, in any order.
+    "<think>\n", "\n<think>", "\n<t", "<t", "</think>\n", "`</think>", "</", "</thinz", "\n[t", "◁", "◁think▷", "◁/think▷",
+    "<₂\n", "~\\", "\\ ", "\\quad ", "\\\\", "\\,", "\\circ", "^ ", "\\( \\)",
+    "<|channel|>", "<|channel|>final<|message|>", "<|channel|>aaaa", "<|end|>", "<|", "analysis", "assistantfinal",
+    "</answer>", "<answer>1</answer>", "<b>", "<br>", "<s>", "<sup>2</sup>", "~~a~~", "\nHuman:", "\nQ:", "[INST]", "</s>",
+    # Openings without an end: boxes, JSON, quotes, mathematics, fences.
+    "\\boxed{\\boxed{", "\\fbox{", "{{", '{"a":', "[[", '[{"', '\\"', '"answer": "\\', "“", "„", "«", "((", "))", ")(", "\\[",
+    "\\(",
+    "\\begin{", "\\sqrt[3]{", "\\text{", "\\left(", "\\dfrac{1}", "_{1}", "e^", "10^{", "`a`", "```python\n", "```\n4\n```\n",
+    # Numbers in other scripts and writings.
+    "٠", "१२", "१. ", "１", "①", "𝟙", "万", "十百", "3½", "1 1/2 ", "1,000", "1.000.000,", "0.0", ".1", "1..2", "1e9", "1:2:",
+    "±", "--", "+-", "1–2", "between 1 and ", "up to ", "%20", "1%", "100% ", "9" * 50 + " ", "pi ", "one hundred and ",
+    "un million de ",
+    # Statements, doubts, corrections and their ends.
+    "A ✓\n", "✅ A\n", "## Answer\n", "**Answer:** 4\n", "**4**\n", "- 4\n", "| a | b |\n", "not 4 but ",
+    "you might think 3, but ",
+    "wait, ", "Let me recheck: ", "✓ ", "otherwise 4, ", "if x > 1, ", "hope this ", "e.g. ", "A. B. ", "!? ", "。", "！",
+    "答案是", "ответ: ", "réponse: ", "उत्तर: ", "الجواب: ", "since ", "none of the ",
+    # What no keyboard writes.
+    "\ud800", "\ud83d", "1/\ud83d", "a\udfff", "\r", "\v", "\x85", "\u2028", "\u3000", "\ufeff", "\u200e", "ﷺ", "ß", "İ", "ı",
+    "ﬁ", "&nbsp;", "&#60;",
 ]  # fmt: skip
 
 
 def _texts(rng: random.Random) -> list[tuple[str, str]]:
-    """Repetitions of one block, with a beginning and an end that keep a pattern going; and mixes of two or three blocks."""
+    """Repetitions of one block, with beginnings and an end that keep a pattern going; and mixes of up to four blocks."""
     found = []
     for block in BLOCKS:
         body = block * (SIZE // len(block))
@@ -55,10 +76,13 @@ def _texts(rng: random.Random) -> list[tuple[str, str]]:
             (repr(block), body),
             (f"answer, {block!r}", f"The answer is {body}"),
             (f"{block!r}, end", f"{body} 42.\nSo it is 42"),
+            (f"{block!r}, thought and said", f"<think>{body[: SIZE // 2]}</think>{body[: SIZE // 2]}"),
         ]
-    for _ in range(300):
-        some = "".join(rng.choices(BLOCKS, k=rng.choice([2, 3])))
-        found.append((repr(some), rng.choice(["", "The answer is ", "\\boxed{", "**"]) + some * (SIZE // len(some))))
+    for _ in range(600):
+        some = "".join(rng.choices(BLOCKS, k=rng.choice([2, 3, 4])))
+        found.append(
+            (repr(some), rng.choice(["", "The answer is ", "\\boxed{", "**", "<think>\n"]) + some * (SIZE // len(some)))
+        )
     rng.shuffle(found)
     return found
 

@@ -231,6 +231,9 @@ def test_the_strongest_statement_comes_first(response: str, stated: str) -> None
         ("<|channel|>analysis<|message|>6, or", None),
         ("6</think>", ""),
         ("", ""),
+        ("\ud800<THINK>６</THINK>\u3000五", "\u3000五"),
+        ("<thinking>6</thinking\n</thinking>\n5</think", "5</think"),
+        ("</think>5 in `</thought>`", "5 in `</thought>`"),
     ],
 )
 def test_reasoning_is_no_part_of_an_answer(text: str, answer: str | None) -> None:

@@ -106,7 +106,7 @@ def test_a_stop_of_the_host_is_one_line_and_the_same_command_goes_on(
         assert stage1(*flags(tmp_path), *more) == 143
         gc.collect()  # what was left open would be told of now
         said = capsys.readouterr().err
-        assert said.endswith("stopped; the same command continues\n")
+        assert said.endswith("stopped\n")
         assert "Unclosed" not in said
         probed = {name: 0 if more else count for name, count in server.asked.items()}
         assert stage1(*flags(tmp_path), "--skip-preflight") == 0

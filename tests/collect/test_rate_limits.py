@@ -17,7 +17,7 @@ from auto_router.collect import runner as caller
 from auto_router.collect.endpoint import PassingFailure, user_message
 from auto_router.collect.journal import JOURNAL_NAME
 from auto_router.collect.money import Budget, highest_tokens
-from auto_router.collect.rate_limits import Cancellation, CircuitBreaker, NotAsked, RateLimiter, RetryPolicy
+from auto_router.collect.rate_limits import Cancellation, CircuitBreaker, NotAsked, RateLimiter, RetryPolicy, read_delay
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.data.pool import PoolModel
 from tests.stage1 import (
@@ -62,6 +62,14 @@ def test_retry_after_is_a_number_or_a_date(as_date: bool) -> None:
     with ChatServer(script) as server:
         assert asked_once(PoolModel("m", model="m", base_url=server.url), user_message("q")).text == "a"
     assert 0.9 <= times[1] - times[0] < 60, "the server's wait, not the policy's"
+
+
+def test_a_date_counts_by_the_clock_that_it_came_with() -> None:
+    for wrong in (-86_400.0, 0.0, 20 * 86_400.0):  # seconds that our own clock is off
+        now = time.time() - wrong
+        headers = {"Retry-After": formatdate(now + 30, usegmt=True), "Date": formatdate(now, usegmt=True)}
+        assert read_delay(headers, None, "") == 30.0
+    assert 28 <= (read_delay({"Retry-After": formatdate(time.time() + 30), "Date": "nonsense"}, None, "") or 0.0) <= 30
 
 
 def test_a_circuit_pauses_probes_and_closes() -> None:

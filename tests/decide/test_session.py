@@ -103,6 +103,8 @@ def test_cached_tokens_that_would_be_paid_again_are_part_of_the_price() -> None:
     cached = facts | {"old": ModelFacts(1.0, 4.0, cached_input_usd_per_mtok=0.1)}
     assert judge(p, turn(tokens=100_000.0), policy, facts=cached, costs=expected)[0] == "old"
     assert judge(p, turn(tokens=100_000.0, at=1.0), policy, facts=cached, costs=expected)[0] == "new", "no cache lasts so long"
+    ahead = turn(tokens=100_000.0, at=5000.0)
+    assert judge(p, ahead, policy, facts=cached, costs=expected)[0] == "new", "the clock jumped back: nobody knows how long"
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.floats(0, 1e9), st.floats(0, 1e10), st.binary(max_size=400))

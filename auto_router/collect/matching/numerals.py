@@ -107,7 +107,7 @@ def _without_latex(text: str) -> str:
     text = re.sub(r"\\([dtc]?frac)\s*\{\s*(\d+)\s*\}\s*\{\s*-\s*(\d+)\s*\}", r"-\\\1{\2}{\3}", text)
     text = re.sub(r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
     text = re.sub(r"\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)", r"\1/\2", text)
-    text = re.sub(r"\^?\s*\{?\\(?:circ|degree)\b\}?", "°", text)
+    text = re.sub(r"\^?\s{0,9}\{?\\(?:circ|degree)\b\}?", "°", text)
     text = text.replace("\\times", "×").replace("\\cdot", "·").replace("\\approx", "≈").replace("\\infty", "∞")
     return text.replace("\\$", "$").replace("\\%", "%").replace("\\pm", "±").replace("\\{", "{").replace("\\}", "}")
 

@@ -16,6 +16,7 @@ MAX_DIGITS = 400  # of a number; nobody answers with more
 MAX_NUMBERS = 120  # of one text
 MAX_EXACT = 300  # characters of a text that is one quantity and nothing else
 MAX_POWER = 100  # of a power in words
+MAX_PREFIX = 10  # characters of a number before its first digit: "- USD -."
 
 # Groups of three (or Indian ones), then a European decimal comma, then plain. A plain space groups only in a text that is
 # one quantity.
@@ -29,6 +30,7 @@ _NUMBER = (
     rf"(?P<sign>(?<![\w)\]}}.%])[-+]\s?)?(?:(?P<money>{MONEY})\s?)?(?P<sign2>(?<=[$€£¥₹])-)?"
     rf"(?:(?:{_DIGITS})(?P<exponent>[eE][-+]?\d{{1,4}}(?![\w.]))?)"
 )
+_DIGIT = re.compile(r"\d")
 _PROSE_NUMBER = re.compile(_NUMBER.replace("SPACE", ""))
 _EXACT_NUMBER = re.compile(_NUMBER.replace("SPACE", " "))
 _MIXED = re.compile(r"\s+(?P<above>\d{1,6})\s?/\s?(?P<below>\d{1,6})(?![\d./])")
@@ -260,11 +262,17 @@ def _same_value(found: Quantity, expected: Quantity) -> bool | None:
     return None if difference < step else False  # the coarser one may be the other, rounded or cut off
 
 
+def _search(pattern: re.Pattern[str], text: str, position: int) -> re.Match[str] | None:
+    """Search a number from a position on; where no digit is near, none can begin, and the pattern takes its time to say so."""
+    digit = _DIGIT.search(text, position)
+    return pattern.search(text, max(position, digit.start() - MAX_PREFIX)) if digit else None
+
+
 def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | None:
     """Read the next quantity from a position on."""
-    found = pattern.search(text, position)
+    found = _search(pattern, text, position)
     while found and len(found.group()) > MAX_DIGITS:
-        found = pattern.search(text, found.end())
+        found = _search(pattern, text, found.end())
     if found is None:
         return None
     value, step, other = _value(found)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auto_router.collect.matching.final_answer import Statement, clip, find_statements, last_sentences
+from auto_router.collect.matching.final_answer import Statement, clip, find_statements, last_sentences, well_formed
 from auto_router.collect.matching.restated import Claim
 
 MAX_BARE = 60  # characters of a first line that is an answer without a marker
@@ -48,7 +48,7 @@ def read_response(text: str, markup: bool = True) -> Reading:
     Args:
         markup: whether tags and struck words are markup; False where the reference has such signs itself.
     """
-    text = clip(text)
+    text = well_formed(clip(text))
     text = _drop_run_on(_drop_markup(text)).strip() if markup else text.strip()
     text = _NOT_BUT.sub("", _OTHERS_SAY.sub("", text)) if " but " in text else text
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)

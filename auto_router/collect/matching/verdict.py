@@ -25,6 +25,7 @@ from auto_router.collect.matching.dates import Date, Time, is_moment, names_mome
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import (
+    MAX_SENTENCE,
     MAX_STATEMENT,
     Statement,
     read_worked_answer,
@@ -79,7 +80,7 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         choices: the texts of the options in their order (A, B, …), so that an option's text stands for its letter and back.
         question: the prompt. Where it asks whether something is so, an answer may say yes or no in the question's own words.
     """
-    answer = strip_reasoning(well_formed(response))
+    answer = strip_reasoning(response)
     if not answer:
         return None
     question = well_formed(question)[-MAX_QUESTION:]
@@ -185,7 +186,11 @@ def _match_value(response: Reading, reference: str) -> bool | None:
 
 def _names_moment(response: Reading, dates: tuple[Date, ...], time: Time | None) -> bool | None:
     """Whether a reply of one sentence that states nothing else tells the date or time that is expected; None where not."""
-    if len(response.sentences) != 1 or any(s.source not in ("line", "bold") for s in response.statements):
+    if (
+        len(response.sentences) != 1
+        or len(response.text) > MAX_SENTENCE
+        or any(s.source not in ("line", "bold") for s in response.statements)
+    ):
         return None
     if is_doubted(response.text, Statement(response.text, "line", len(response.text))):
         return None

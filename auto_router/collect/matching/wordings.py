@@ -17,6 +17,7 @@ MAX_FOLDED = 1000  # characters of a wording that is folded; longer ones are com
 SHORT_WORDS = 40
 
 OPTION = re.compile(r"^\s*(?:option\s+)?(?:\(?(?P<letter>[A-Z])[).:]|\((?P<inner>[A-Za-z])\))\s*(?P<text>\S.*)?$", re.DOTALL)
+_ACCENTS = re.compile("[\u0300-\u036f]+")
 _EQUALS = re.compile(r"=|\b(?:is|equals|equal to)\b")
 _LEAD_TO = re.compile(r"[A-Za-z]{2,}|[,;:.!?\n]")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-zα-ω](?:_\{?\w\}?)?(?![A-Za-z])")
@@ -179,8 +180,7 @@ def fold(text: str) -> str:
     if len(text) > MAX_FOLDED:
         return text.strip()
     text = unicodedata.normalize("NFKC", text.translate(_SUPERSCRIPTS)).casefold().strip()
-    decomposed = unicodedata.normalize("NFD", text)
-    text = "".join(char for char in decomposed if not "\u0300" <= char <= "\u036f")
+    text = _ACCENTS.sub("", unicodedata.normalize("NFD", text))
     if "\\" in text:
         text = re.sub(r"\\(?:left|right|!|,|;|:)(?![a-z])", "", text).replace("\\dfrac", "\\frac")
         text = re.sub(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", text)
