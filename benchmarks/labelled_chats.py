@@ -123,8 +123,8 @@ def cost_chats(chats: Chats, chosen: Ints, facts: Mapping[str, ModelFacts], besi
         for turn, model in enumerate(chosen[chat].tolist()):
             tokens = chats.requests[chat * LENGTH + turn].tokens + beside + reply * turn
             known, prices = min(cached.get(model, 0.0), tokens), facts[names[model]]
-            totals[chat] += known * (prices.cached_input_usd_per_mtok or 0.0) + (tokens - known) * (prices.input_usd_per_mtok or 0.0)
-            totals[chat] += reply * (prices.output_usd_per_mtok or 0.0)
+            fresh = (tokens - known) * (prices.input_usd_per_mtok or 0.0) + reply * (prices.output_usd_per_mtok or 0.0)
+            totals[chat] += known * (prices.cached_input_usd_per_mtok or 0.0) + fresh
             cached[model] = tokens
     return totals / 1e6 / LENGTH
 
@@ -138,7 +138,8 @@ def compare_labelled(
     """Return a line for every price set, operating point and policy, over all seeds.
 
     ``right`` is the share of right answers; ``difference`` that of ``adaptive`` less this policy's, ``low`` to ``high`` its
-    paired interval, by chats. ``USD low`` to ``USD high`` is the interval of what ``adaptive`` costs more. ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task.
+    paired interval, by chats. ``USD low`` to ``USD high`` is the interval of what ``adaptive`` costs more for 1,000 turns.
+    ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task.
     """
     parts: dict[tuple[str, str, str], list[tuple[Floats, Floats, Floats]]] = {}
     for seed in seeds:

@@ -112,9 +112,9 @@ def compare_subjects(first: bytes, second: bytes) -> float:
 def switch_price(turn: SessionTurn, is_cheaper: bool = False) -> float:
     """Return the probability of a right answer that a change of model must be worth at this turn.
 
-    ``is_cheaper``: the new model's penalty is the lower one, what is paid again included. That is worth its whole gain where
-    the request is about something else: at a price of .02, a conversation that had begun on a dear model stayed on it, and
-    ``adaptive`` cost more than ``none`` on chats of labelled questions (combined5, economy).
+    ``is_cheaper``: the new model's penalty is the lower one, what is paid again included. Half the price then, where the
+    request is about something else: at the whole one, conversations that had begun on a dear model stayed on it, and cost more
+    than under ``none`` (labelled chats of combined5, economy). At none of it more than 8 % of follow-ups changed the model.
     """
     assert turn.before is not None
     leans = count_words(turn.request.text) < LEANING_WORDS
