@@ -115,18 +115,18 @@ def choose_models(chats: Chats, facts: Mapping[str, ModelFacts], policy: str, po
     return chosen
 
 
-def cost_chats(chats: Chats, chosen: Ints, facts: Mapping[str, ModelFacts], beside: float, reply: float) -> float:
-    """Return USD of a turn: what a model's provider was sent before comes from its cache."""
-    names, total = chats.held.artifact.model_names, 0.0
+def cost_chats(chats: Chats, chosen: Ints, facts: Mapping[str, ModelFacts], beside: float, reply: float) -> Floats:
+    """Return USD of a turn in each chat: what a model's provider was sent before comes from its cache."""
+    names, totals = chats.held.artifact.model_names, np.zeros(chats.count)
     for chat in range(chats.count):
         cached: dict[int, float] = {}
         for turn, model in enumerate(chosen[chat].tolist()):
             tokens = chats.requests[chat * LENGTH + turn].tokens + beside + reply * turn
             known, prices = min(cached.get(model, 0.0), tokens), facts[names[model]]
-            total += known * (prices.cached_input_usd_per_mtok or 0.0) + (tokens - known) * (prices.input_usd_per_mtok or 0.0)
-            total += reply * (prices.output_usd_per_mtok or 0.0)
+            fresh = (tokens - known) * (prices.input_usd_per_mtok or 0.0) + reply * (prices.output_usd_per_mtok or 0.0)
+            totals[chat] += known * (prices.cached_input_usd_per_mtok or 0.0) + fresh
             cached[model] = tokens
-    return total / 1e6 / max(chosen.size, 1)
+    return totals / 1e6 / LENGTH
 
 
 Prices = Callable[[Artifact], Mapping[str, Mapping[str, ModelFacts]]]
@@ -138,9 +138,10 @@ def compare_labelled(
     """Return a line for every price set, operating point and policy, over all seeds.
 
     ``right`` is the share of right answers; ``difference`` that of ``adaptive`` less this policy's, ``low`` to ``high`` its
-    paired interval, by chats. ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task.
+    paired interval, by chats. ``USD low`` to ``USD high`` is the interval of what ``adaptive`` costs more for 1,000 turns.
+    ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task.
     """
-    parts: dict[tuple[str, str, str], list[tuple[Floats, Floats, float]]] = {}
+    parts: dict[tuple[str, str, str], list[tuple[Floats, Floats, Floats]]] = {}
     for seed in seeds:
         chats = make_chats(folder, seed)
         labels = outcomes_of(chats.data.labels, chats.eligible).reshape(chats.count, LENGTH, -1)
@@ -152,26 +153,31 @@ def compare_labelled(
     lines = []
     begins = np.arange(1, LENGTH) % QUESTIONS == 0
     for (name, point, policy), some in parts.items():
-        right, changed = (np.concatenate([part[i] for part in some]) for i in (0, 1))
+        right, changed, usd = (np.concatenate([part[i] for part in some]) for i in (0, 1, 2))
         differences = np.concatenate([part[0] for part in parts[name, point, ADAPTIVE]]) - right
         low, high = interval(differences.mean(axis=1), np.arange(len(right)), 0)
+        more = np.concatenate([part[2] for part in parts[name, point, ADAPTIVE]]) - usd
+        usd_low, usd_high = interval(1000 * more, np.arange(len(right)), 0)
         lines.append({
             "set": folder.name, "prices": name, "point": point, "policy": policy, "right": float(right.mean()),
             "difference": float(differences.mean()), "low": low, "high": high, "changes": float(changed[:, ~begins].mean()),
-            "tasks": float(changed[:, begins].mean()), "USD/1000 turns": 1000 * float(np.mean([part[2] for part in some])),
+            "tasks": float(changed[:, begins].mean()), "USD/1000 turns": 1000 * float(usd.mean()),
+            "USD low": usd_low, "USD high": usd_high,
         })  # fmt: skip
     return lines
 
 
 def labelled_misses(lines: Sequence[dict[str, Any]]) -> list[str]:
-    """Return where another policy is right more often than ``adaptive``, or as often at a lower cost."""
-    kept = {(line["set"], line["prices"], line["point"]): line for line in lines if line["policy"] == ADAPTIVE}
+    """Return where another policy is right more often than ``adaptive``, or as often at a lower cost.
+
+    Both by 95 % intervals: what a policy is right more often, and what it costs less, may be noise of the chats drawn.
+    """
     found = []
     for line in lines:
-        adaptive = kept[line["set"], line["prices"], line["point"]]
         where = f"{line['set']}, {line['prices']}, {line['point']}: {line['policy']}"
         if line["high"] < 0:
             found.append(f"{where} is right more often by {-100 * line['difference']:.2f} points")
-        if line["USD/1000 turns"] < adaptive["USD/1000 turns"] and line["low"] <= 0:
-            found.append(f"{where} costs less and is right as often")
+        if line["USD low"] > 0 and line["low"] <= 0:
+            low, high, usd = (line[name] for name in ("USD low", "USD high", "USD/1000 turns"))
+            found.append(f"{where} costs {low / usd:.1%} to {high / usd:.1%} less and is right as often")
     return found

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from auto_router.data.harness import person_text
+from auto_router.data.harness import material_text, person_text
 from auto_router.errors import DataError
 
 CONTEXT_WEIGHT, CONTEXT_WEIGHT_ALONE = 0.15, 0.6
@@ -37,16 +37,22 @@ _SPEAKERS = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "
 _ROLES = (*_SPEAKERS, "user", "assistant", "system", "tool")
 _TOLD = ("user", "assistant")
 _IMAGES = ("image", "image_url", "input_image", "computer_screenshot", "output_image", "image_file")
-_IMAGE_FIELDS = ("image_url", "image", "source", "url", "data", "bytes", "image_file", "path")
+_IMAGE_FIELDS = ("image_url", "image", "source", "url", "data", "base64", "bytes", "image_file", "path")
 _NO_IMAGES, _HEAD = ("data:application/pdf", "data:audio/", "data:video/"), 40  # some gateways take these as image_url
 _AUDIO = ("input_audio", "audio", "audio_url", "output_audio")
 _VIDEO = ("video", "video_url", "input_video")
-_FILES = ("file", "input_file", "document", "media", "inline_data")
+_FILES = ("file", "input_file", "document", "document_url", "media", "inline_data", "resource")
+_FILE_FIELDS = ("file", "source", "inline_data", "file_data", "resource")
+_DATA_FIELDS = ("file_data", "data", "base64", "blob", "bytes", "url", "file_uri", "document_url")
 _SIGNED = ("encrypted_content", "signature", "thought_signature")
 _CALLS = ("function_call", "custom_tool_call", "tool_use", "tool_call")
 """Of several of these at once, a model must be able."""
 _SNAKE = {"inlineData": "inline_data", "fileData": "file_data", "mimeType": "mime_type", "mediaType": "media_type",
-          "thoughtSignature": "thought_signature"}  # fmt: skip
+          "thoughtSignature": "thought_signature", "fileUri": "file_uri", "toolUse": "tool_use", "toolResult": "tool_result",
+          "functionCall": "function_call", "functionResponse": "function_response"}  # fmt: skip
+_NAMED_PARTS = {"tool_use": "tool_use", "tool_result": "tool_result", "function_call": "function_call",
+                "function_response": "function_call_output", "document": "document", "video": "video"}  # fmt: skip
+"""Parts of APIs that name a part's kind by the field it stands in: Gemini's and Bedrock's."""
 _TEXT_FILES = re.compile(
     r"text/|application/(?:json|xml|yaml|toml)"
     r"|\.(?:txt|md|rst|csv|tsv|jsonl?|ya?ml|toml|xml|html?|css|sql|log|tex|sh|py|ipynb|jsx?|tsx?|java|c|h|cc|cpp|cs|go|rs|rb)"
@@ -76,6 +82,11 @@ class Turn:
     def request(self) -> str:
         """What a person asks in it; empty where nobody does."""
         return person_text(self.text) if self.role == "user" else ""
+
+    @property
+    def is_document(self) -> bool:
+        """Did the user send text as a file, or beside results of no tool?"""
+        return self.role == "user" and bool(self.other_text.strip()) and "tools" not in self.needs
 
 
 class ConversationInput(NamedTuple):
@@ -138,8 +149,14 @@ def conversation_text(turns: Sequence[Turn]) -> str:
 
 def _parts(turns: Sequence[Turn], last: int) -> list[tuple[str, str]]:
     """Return who said what: the turns that lead to the request, and the request at place ``last`` behind them."""
+    first = next((place for place, turn in enumerate(turns) if turn.request.strip()), last)
+    if any(turn.role == "user" for turn in turns[:first]):  # models answered a program
+        turns, last = turns[first:], last - first
     before = [turn for turn in turns[:last] if turn.role in _TOLD and _words_of(turn).strip()][-CONTEXT_TURNS:]
-    return [*((turn.role, _words_of(turn)) for turn in before), ("user", turns[last].request or turns[last].text)]
+    request = turns[last].request
+    material = material_text(turns[last].text) if request.strip() else ""
+    parts = [*((turn.role, _words_of(turn)) for turn in before), *([("user", material)] if material else [])]
+    return [*parts, ("user", request or turns[last].text)]
 
 
 def request_place(turns: Sequence[Turn]) -> int | None:
@@ -210,14 +227,19 @@ class _Content:
             self.others.append(str(content))
 
     def _read_part(self, part: Mapping[str, Any], in_tool: bool, depth: int) -> None:
-        part, kind = {_SNAKE.get(name, name): value for name, value in part.items()}, str(part.get("type") or "")
+        part = {_SNAKE.get(name, name): value for name, value in part.items()}
+        if "type" not in part:
+            for name in _NAMED_PARTS:
+                if isinstance(part.get(name), Mapping):
+                    part = {**part, **part[name], "type": _NAMED_PARTS[name]}
+        kind = str(part.get("type") or "")
         text = part["text"].get("value") if isinstance(part.get("text"), Mapping) else part.get("text")
         self.signed |= kind == "reasoning" and bool(part.get("id")) and not part.get("content")  # the provider keeps its words
         self.signed |= any(isinstance(part.get(name), str) and part[name] for name in _SIGNED)
         self.signed |= kind in ("redacted_thinking", "item_reference") or "encrypted" in kind
         if kind.endswith(("tool_result", "_output", "tool_response")) and kind != "output":
             self.needs.add("tools")
-            self.read(part.get("content", part.get("output")), True, depth + 1)
+            self.read(next((part[name] for name in ("content", "output", "response") if name in part), None), True, depth + 1)
         elif kind.endswith(("tool_use", "_call", "tool_call")):
             self.read_call(part)
         elif kind in _IMAGES or (not kind and ("image_url" in part or "image" in part)):
@@ -241,8 +263,10 @@ class _Content:
         told = plain_json({name: call[name] for name in call if name != "result"})
         self.signed |= '"thought_signature' in told
         self.others.append(told)
-        if call.get("type") == "image_generation_call" and isinstance(call.get("result"), str):
-            self.images.append(call["result"])
+        if call.get("type") == "image_generation_call":
+            made = call.get("result")
+            self.images += [made] if isinstance(made, str) and made else []
+            self.signed |= not made  # the provider keeps it under its id
 
     def read_image(self, part: Mapping[str, Any]) -> None:
         """Take in the image that a part names, in whichever field; a document that is sent as one is a file."""
@@ -264,12 +288,13 @@ class _Content:
             self.unseen += 1
 
     def _read_file(self, part: Mapping[str, Any], in_tool: bool, depth: int) -> None:
-        inside = next((part[key] for key in ("file", "source", "inline_data") if isinstance(part.get(key), Mapping)), part)
+        inside = next((part[key] for key in _FILE_FIELDS if isinstance(part.get(key), Mapping)), part)
         inside = {_SNAKE.get(name, name): value for name, value in inside.items()}
-        data = next((found for name in ("file_data", "data", "url") if isinstance(found := inside.get(name), str)), "")
+        data = next((found for name in _DATA_FIELDS if isinstance(found := inside.get(name), str)), "")
         kind = _media_kind(inside, part, data)
-        if isinstance(inside.get("content"), list | str):  # a document made of parts
-            return self.read(inside["content"], True, depth + 1)
+        for name in ("content", "text"):
+            if isinstance(inside.get(name), list | str):  # a document made of parts, or a resource of text
+                return self.read(inside[name], True, depth + 1)
         if kind == "text":
             return self.read(data if inside.get("type") == "text" else _decode_text(data), True, depth + 1)
         self.needs.add(kind)
@@ -295,16 +320,17 @@ def _decode_text(data: str) -> str:
 
 def _media_kind(inside: Mapping[str, Any], part: Mapping[str, Any], data: str) -> str:
     """Return ``image``, ``audio``, ``video``, ``text``, or ``pdf``, which stands for any other document."""
-    names = [inside.get(key) or part.get(key) for key in ("media_type", "mime_type", "format", "filename", "file_url", "title")]
-    told = " ".join(str(name).lower() for name in names if name) + " " + data[:40].lower()
-    if inside.get("type") == "text" or _TEXT_FILES.search(told):
+    told = ("media_type", "mime_type", "format", "filename", "file_url", "file_id", "title")
+    names = [inside.get(key) or part.get(key) for key in told]
+    said = " ".join(str(name).lower() for name in names if name) + " " + data[:40].lower()
+    if inside.get("type") == "text" or _TEXT_FILES.search(said):
         return "text"
     for kind, marks in (
         ("image", ("image/", ".png", ".jpg", ".jpeg", ".gif", ".webp")),
         ("audio", ("audio/", ".wav", ".mp3", ".flac", ".ogg", ".m4a")),
         ("video", ("video/", ".mp4", ".mov", ".webm", ".mkv")),
     ):
-        if any(mark in told for mark in marks):
+        if any(mark in said for mark in marks):
             return kind
     return "pdf"
 

@@ -40,6 +40,7 @@ _SESSIONS = (
 _USER_SESSION = re.compile(r"session_(?:id\W{1,6})?([0-9A-Za-z-]{8,80})")
 _SESSION_HEADER = re.compile(
     r"(?:x-)?(?:(?!mcp-)[a-z0-9]{1,40}-){0,4}(?:session|conversation|thread|chat)-id|x-(?:[a-z0-9-]{1,40}-)?session"
+    r"(?:-affinity)?|x-(?:[a-z0-9-]{1,40}-)?task-?id"
 )
 _ID_CHARACTERS = 512
 _OFF = (None, False, 0, "none", "disabled")
@@ -118,9 +119,10 @@ class Request:
 def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request:
     """Read a request's JSON, whatever API it was written for.
 
-    Known are chat completions and Anthropic's messages (``messages``), responses (``input``), and ``text`` with ``images``,
+    Known are chat completions and Anthropic's messages (``messages``), responses (``input``), Gemini's ``contents``, the
+    ``prompt`` of plain completions, and ``text`` with ``images``,
     ``operating_point``, ``models``, ``model_thresholds`` and ``session``. A model name of :data:`ALIASES` names an operating
-    point. What is unknown in the first three is passed over.
+    point. What is unknown beside a conversation is passed over.
 
     Args:
         body: of the request.
@@ -131,6 +133,8 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
     """
     if not isinstance(body, Mapping):
         raise DataError(f"the body must be a JSON object with messages or text, got {type(body).__name__}")
+    if isinstance(body.get("extra_body"), Mapping):
+        body = {**body, **body["extra_body"]}  # as SDKs send it
     session = session_of(body, headers)
     if "text" in body and "messages" not in body and not isinstance(body["text"], Mapping):
         return _plain(body, session)
@@ -139,7 +143,7 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
     try:
         prompt, images, context = conversation_input(turns)
     except DataError:
-        is_file = any(turn.role == "user" and turn.needs & {"pdf", "audio", "video"} for turn in turns)
+        is_file = any(turn.role == "user" and (turn.needs & {"pdf", "audio", "video"} or turn.is_document) for turn in turns)
         if not isinstance(previous, str) and not kept and not is_file:
             raise
         prompt, images, context = "", (), ""  # a recording, or results of tools whose request is the provider's to know
@@ -172,6 +176,11 @@ def messages_of(body: Mapping[str, Any]) -> Any:
         return [{"role": "user", "content": given}]
     if isinstance(given, list):
         return given
+    given = body.get("contents") or body.get("prompt")  # Gemini's API, and plain completions
+    if isinstance(given, str | list):
+        whole = [given] if isinstance(given, str) else given
+        said = [{"content": part} if isinstance(part, str) else part for part in whole]
+        return [{"role": "user", **part} if isinstance(part, Mapping) else part for part in said]
     raise DataError("the body has no messages: give a chat request, or text and images")
 
 
@@ -185,11 +194,13 @@ def session_of(body: Mapping[str, Any], headers: Mapping[str, str] | None = None
     for name, value in (headers or {}).items():
         if _SESSION_HEADER.fullmatch(name.lower().replace("_", "-")) and value.strip():
             return value.strip()[:_ID_CHARACTERS]
-    metadata = [found for name in ("metadata", "litellm_metadata") if isinstance(found := body.get(name), Mapping)]
+    places = map(body.get, ("metadata", "litellm_metadata", "configurable"))
+    metadata = [place for place in places if isinstance(place, Mapping)]
     for place in (body, *metadata):
         for name in _SESSIONS:
             said = place.get(name)
             said = said.get("id") if isinstance(said, Mapping) else said
+            said = str(said) if isinstance(said, int) and not isinstance(said, bool) and abs(said) < 10**18 else said
             if isinstance(said, str) and said.strip():
                 return said.strip()[:_ID_CHARACTERS]
     user = metadata[0].get("user_id") if metadata else None
@@ -242,15 +253,20 @@ def read_choice(request: Request, body: Mapping[str, Any]) -> Request:
 
 def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:
     needs = {need for turn in turns for need in turn.needs}
-    needs |= {"tools"} if body.get("tools") or body.get("functions") else set()
+    tools = [body.get(name) for name in ("tools", "functions", "mcp_servers")]
+    needs |= {"tools"} if any(tools) or isinstance(body.get("web_search_options"), Mapping) else set()
     needs |= {"parallel_tools"} if body.get("parallel_tool_calls") is True and "tools" in needs else set()
     formats = [body.get("response_format"), body.get("output_format"), _inside(body, "text"), _inside(body, "output_config")]
     for given in formats:
-        if isinstance(given, Mapping) and (given.get("type") == "json_schema" or given.get("schema")):
+        if isinstance(given, Mapping) and (given.get("type") == "json_schema" or given.get("schema") or given.get("value")):
             needs.add("json_schema")
-    if body.get("guided_json") or hasattr(body.get("response_format"), "model_json_schema"):  # a class, as SDKs take it
+    settings = _settings(body)
+    schemas = [body.get("guided_json"), _inside(body, "structured_outputs", "json")]
+    schemas += [isinstance(body.get("format"), Mapping), *map(settings.get, ("responseSchema", "responseJsonSchema"))]
+    if any(schemas) or hasattr(body.get("response_format"), "model_json_schema"):  # a class, as SDKs take it
         needs.add("json_schema")
-    asked = [body.get("reasoning_effort"), body.get("enable_thinking")]
+    asked = [body.get("reasoning_effort"), body.get("enable_thinking"),
+             *(_inside(settings, "thinkingConfig", name) for name in ("thinkingBudget", "thinkingLevel"))]  # fmt: skip
     for place, names in (("reasoning", ("effort", "enabled", "max_tokens")), ("thinking", ("type",)),
                          ("chat_template_kwargs", ("enable_thinking", "thinking"))):  # fmt: skip
         given = body.get(place)
@@ -262,9 +278,15 @@ def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:
     return frozenset(needs)
 
 
-def _inside(body: Mapping[str, Any], name: str) -> Any:
-    value = body.get(name)
-    return value.get("format") if isinstance(value, Mapping) else None
+def _inside(body: Mapping[str, Any], place: str, name: str = "format") -> Any:
+    value = body.get(place)
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _settings(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what Gemini's API puts beside the contents."""
+    found = body.get("generationConfig") or body.get("generation_config")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _turn_tokens(turn: Turn) -> float:
@@ -276,11 +298,12 @@ def _other_tokens(body: Mapping[str, Any]) -> float:
     """Return the tokens of what stands beside the turns, and of the expected answer."""
     total = 0.0
     for name in ("system", "instructions", "tools", "functions", "response_format", "text", "output_format", "output_config",
-                 "documents", "prediction"):  # fmt: skip
+                 "documents", "prediction", "systemInstruction", "system_instruction"):  # fmt: skip
         value = body.get(name)
         if value:
             total += estimate_tokens(value if isinstance(value, str) else plain_json(value))
-    limits = [body[name] for name in _LIMITS if isinstance(body.get(name), int) and not isinstance(body[name], bool)]
+    given = [*map(body.get, _LIMITS), _settings(body).get("maxOutputTokens")]
+    limits = [limit for limit in given if isinstance(limit, int) and not isinstance(limit, bool)]
     return total + min(MAX_TOKENS, max(0, max(limits, default=EXPECTED_OUTPUT)))  # JSON's whole numbers know no end
 
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.fakes import say
 from tests.serve.request_cases import IMAGE, OUTPUT, PIXEL, TOOLS, RequestCase, call, result, text, user
 
 
@@ -30,7 +29,7 @@ def document(media_type: str, kind: str, data: str) -> dict[str, Any]:
     return {"type": "document", "source": {"type": kind, "media_type": media_type, "data": data}}
 
 
-WORDS, WEATHER, HI = "word " * 20_000, say("user", "Weather?"), say("user", "hi")
+WORDS, WEATHER, HI = "word " * 20_000, user("Weather?"), user("hi")
 CALL = {"id": "f", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 LARGE = {"type": "image", "source": {"type": "base64", "data": PIXEL.rstrip("=") + "A" * 400_001}}
 PREDICTION = {"type": "content", "content": WORDS}

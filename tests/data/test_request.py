@@ -186,7 +186,8 @@ def test_sessions_are_named_where_apis_name_them() -> None:
         assert session_of(body) == uuid, body
     for name in ("X-Session-Id", "x-auto-router-session", "x-litellm-session-id", "x-claude-code-session-id"):
         assert session_of({}, {name: uuid}) == uuid
-    assert session_of({"metadata": {"user_id": "alice"}, "session_id": 5}, {"x-request-id": uuid}) is None
+    assert session_of({"metadata": {"user_id": "alice"}, "session_id": True}, {"x-request-id": uuid}) is None
+    assert session_of({"chat_id": 5}) == "5"
 
 
 def test_turns_tell_a_conversation_from_others_that_began_alike() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_router.data.pool import CAPABILITIES, ModelFacts
-from auto_router.data.request import Request
+from auto_router.data.request import Request, read_request
 from auto_router.decide.eligibility import NO_MODEL_FITS, TOO_LONG, Eligibility
 from auto_router.errors import ConfigError
+from tests.data.request_kinds import KINDS
 from tests.fakes import BLACK
+from tests.serve.request_cases import RequestCase
 
 NAMES = ("big", "mid", "small")
 NEEDS = st.frozensets(st.sampled_from(CAPABILITIES), max_size=4)
@@ -42,6 +44,21 @@ def test_no_request_reaches_a_model_that_lacks_what_it_needs_while_one_that_has_
         assert reason is None
     else:
         assert reason == (TOO_LONG if able.any() else NO_MODEL_FITS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(FACTS, min_size=1, max_size=5), st.lists(st.sampled_from(KINDS), min_size=1, max_size=40))
+def test_no_request_of_an_app_reaches_a_model_that_cannot_take_it(facts: list[ModelFacts], cases: list[RequestCase]) -> None:
+    """By what must be seen in the request, not by what is read of it."""
+    names = [f"m{j}" for j in range(len(facts))]
+    requests = [read_request(case.body, case.headers) for case in cases]
+    found = Eligibility.of(names, dict(zip(names, facts, strict=True))).eligible(requests)
+    for case, chosen, reason in zip(cases, found.models, found.reasons, strict=True):
+        able = np.array([not one.count_missing(case.needs) for one in facts])
+        assert chosen.any(), case.name
+        assert able[chosen].all() if able.any() else reason == NO_MODEL_FITS, case.name
+        wide = np.array([one.context_window is None or one.context_window >= case.tokens for one in facts])
+        assert reason is not None or wide[chosen].all(), case.name
 
 
 def test_modality_context_and_subset() -> None:

@@ -59,6 +59,14 @@ def test_a_model_leaves_only_for_more_than_the_price_of_switching() -> None:
     assert judge([0.9, 0.1, 0.1], turn()) == ("old", "kept", "most_likely_qualified"), "the rule's own choice"
 
 
+def test_a_dear_model_is_left_for_half_the_price_at_another_subject() -> None:
+    p, far = [0.6, 0.6 + 0.7 * NEW_SUBJECT_PRICE, 0.1], [0.6, 0.6 + 0.3 * NEW_SUBJECT_PRICE, 0.1]
+    for now, penalty, stays in ((p, 0.0, True), (p, 1e-6, False), (far, 1e-6, True)):
+        dear = Policy(penalties=np.array([penalty, 0.0, 0.0]))
+        assert judge(now, turn(subject=OTHER), dear)[0] == ("old" if stays else "new")
+        assert judge(now, turn(), dear)[0] == "old", "the same subject"
+
+
 def test_the_other_policies() -> None:
     far = [0.1, 0.9, 0.1]
     assert judge(far, turn(), rule="sticky")[:2] == ("old", "kept")

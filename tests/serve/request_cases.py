@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,15 @@ class RequestCase:
     headers: dict[str, str] = field(default_factory=dict)
     is_bound: bool = False
     """Only the model that made a part of it can read that."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Can it be sent: does it hold no objects of an SDK?"""
+        try:
+            json.dumps(self.body)
+        except TypeError:
+            return False
+        return True
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:

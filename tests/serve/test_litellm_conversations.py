@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 
 from auto_router.data.pool import ModelFacts
 from tests.checkout import ROOT
+from tests.data.request_kinds import KINDS
 from tests.serve.endpoints import Endpoint, serving
 from tests.serve.made import MATH, POEM, save_made
 from tests.serve.processes import Running, running
@@ -95,6 +97,29 @@ def test_a_request_goes_to_a_model_that_has_what_it_needs(
     assert status == 200, said
     assert not any(endpoint.refused for endpoint in endpoints.values())
     assert [name for name, endpoint in endpoints.items() if endpoint.bodies] == [told["x-auto-router-model"]]
+
+
+def test_requests_of_every_kind_go_to_a_model_that_has_what_they_need(proxy: Running, endpoints: dict[str, Endpoint]) -> None:
+    """Eight at a time. What the proxy cannot translate it refuses itself, with 400; what was decided it says all the same."""
+    cases = [case for case in KINDS if case.is_plain and case.api in PATHS]
+
+    def send(case: RequestCase) -> Reply:
+        named = {} if case.session else {"x-session-id": case.name}  # cases that begin alike are not one conversation
+        return post(proxy, case.api, case.body, **named | case.headers)
+
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(send, cases))
+    asked_others = {}
+    for case, (status, said, told) in zip(cases, replies, strict=True):
+        able = [name for name, facts in FACTS.items() if not facts.count_missing(case.needs)]
+        assert told["x-auto-router-model"] in able or (not able and told["x-auto-router-reason"] == "no_model_fits"), case.name
+        assert told["x-auto-router-reason"] not in ("no_prompt", "internal_error"), case.name
+        assert status == 200 or (status == 400 and "litellm" in json.dumps(said)), (case.name, said)
+        is_text_file = "file_data" in json.dumps(case.body) and "pdf" not in case.needs  # the endpoints take these for PDFs
+        if able and status == 200 and not is_text_file and told["x-litellm-model-group"] != told["x-auto-router-model"]:
+            asked_others[case.name] = (case.needs, told["x-auto-router-model"], told["x-litellm-model-group"])
+    assert asked_others == {}
+    assert sum(status == 400 for status, _, _ in replies) < len(cases) / 10
 
 
 def test_a_conversation_keeps_its_model(proxy: Running) -> None:

@@ -13,6 +13,7 @@ import random
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from nat.utils.data_models.schema_validator import validate_schema
 from openai import BadRequestError, OpenAI
 from PIL import Image
 
+from auto_router.data.request import read_request
 from auto_router.decide.settings import RouterSettings
 from auto_router.route.feedback import load_feedback
 from auto_router.route.router import ModelRouter
 from auto_router.serve.nat import SERVICES
 from tests.checkout import ROOT
+from tests.data.request_kinds import KINDS
 from tests.helpers import HOSTILE_PROMPTS, png
 from tests.serve.made import MATH, NAMES, POEM, every_setting, local_encoder, save_made
 from tests.serve.processes import Running, running
@@ -132,6 +135,22 @@ def test_what_apps_and_agents_send_is_seen(server: Running, router: ModelRouter,
     same(told, router.decide(**{"max_tokens": 9} | case.body).to_dict() | {"unseen_pictures": case.unseen})
     if "image" in case.needs:
         assert told["model"] == "eyes", "the others take no images"
+
+
+def test_requests_of_every_kind_are_seen(server: Running, router: ModelRouter) -> None:
+    """What the library reads of each, the server does; sixteen at a time."""
+    cases = [case for case in KINDS if case.is_plain]
+    with ThreadPoolExecutor(16) as threads:
+        replies = list(threads.map(lambda case: server.ask("POST", "/route", case.body, case.headers, seconds=120), cases))
+        asked = [read_request(case.body, case.headers) for case in cases]
+        wanted = list(threads.map(lambda request: router.decide(request=request), asked))
+    assert {case.name: said for case, (status, said, _) in zip(cases, replies, strict=True) if status != 200} == {}
+    for case, (_, said, _), decision in zip(cases, replies, wanted, strict=True):
+        told = json.loads(said)
+        assert told["probabilities"] == pytest.approx(decision.probabilities, abs=1e-4), case.name
+        assert (told["unseen_pictures"], told["reason"] == "no_model_fits") == (case.unseen, False), case.name
+        assert (told["session"] is None) == (decision.session is None), case.name
+        assert told["model"] == "eyes" or "image" not in case.needs, case.name
 
 
 def test_a_conversation_keeps_its_model(server: Running, client: OpenAI) -> None:
