@@ -106,9 +106,10 @@ def test_a_model_that_is_named_is_asked_alone(ask: Ask, vendors: dict[str, Vendo
     vendors["extra"].refuse = (500, {"message": "down"})
     with pytest.raises(openai.InternalServerError, match="down"):
         ask(MATH, "extra")
-    for name in ("gpt-9", ["auto"]):
+    names: tuple[Any, ...] = ("gpt-9", ["auto"])
+    for name in names:
         with pytest.raises(ConfigError, match=r"no model .*; there are auto, .*extra"):
-            ask(MATH, name)  # type: ignore[arg-type]
+            ask(MATH, name)
     with pytest.raises(ConfigError, match=r"'latency' is not in this artifact; .* model_latencies"):
         ask(MATH, "auto-latency")
     assert not vendors["math"].bodies
@@ -246,9 +247,9 @@ def test_what_is_attached_is_no_part_of_the_answer(pool: Pool, router: ModelRout
 
 
 def test_what_is_no_answer_and_settings_that_nobody_would_heed_are_refused(pool: Pool, router: ModelRouter) -> None:
-    with Client(pool, router) as client, pytest.raises(ConfigError, match="only an answer or a stream .* got dict"):
+    with Client(pool, router) as client, pytest.raises(ConfigError, match=r"only an answer or a stream .* got dict"):
         client.record({}, 1)
-    with pytest.raises(ConfigError, match="operating_point: an open router has its own settings"):
+    with pytest.raises(ConfigError, match="operating_point: an open router has its own"):
         Client(pool, router, operating_point="economy")
 
 
