@@ -108,7 +108,7 @@ def test_a_file_that_was_edited_is_read_whole_or_its_damage_is_told(service: Dec
     assert len(read({}, end=json.dumps(row | {"id": "b"})).labels) == 2, "the last line, which an editor left without an end"
     assert len(read({}, end=json.dumps(row)[:40]).labels) == 1, "torn"
     packed = [base64.b64encode(np.array([odd, 0, 0], "<f4").tobytes()).decode() for odd in (np.nan, np.inf)]
-    damaged = [
+    damaged: list[dict[str, Any]] = [
         {"outcome": "0.5"},
         {"outcome": 1.5},
         {"model": None},
