@@ -119,6 +119,10 @@ class _Routing:
     def __init__(
         self, pool: str | Path | Pool = "pool.yaml", router: str | Path | ModelRouter = DEFAULT_PATH, **settings: Any
     ) -> None:
+        if settings and isinstance(router, ModelRouter):
+            raise ConfigError(
+                f"{', '.join(settings)}: an open router has its own settings; open it with these, or give its path"
+            )
         models, notes = usable_models(pool if isinstance(pool, Pool) else load_pool(pool), os.environ)
         self._own_router = not isinstance(router, ModelRouter)
         self.router = router if isinstance(router, ModelRouter) else ModelRouter(router, **settings)
@@ -146,8 +150,8 @@ class _Routing:
 
         Images at a URL are not fetched: the choice is then among the models that take images.
         """
-        if name not in ALIASES:
-            if name not in self.models:
+        if not isinstance(name, str) or name not in ALIASES:
+            if not isinstance(name, str) or name not in self.models:
                 raise ConfigError(f"there is no model {name!r}; there are {', '.join([*ALIASES, *self.models])}")
             return None
         given = {**parameters, **(parameters.get("extra_body") or {})}
@@ -162,8 +166,11 @@ class _Routing:
         It is of the model that answered, be it the chosen one or another. No prompt is written.
 
         Raises:
-            ConfigError: the caller had named the model, the decision was made without the network, or the outcome is none.
+            ConfigError: the caller had named the model, the decision was made without the network, the outcome is none, or the
+                answer is none of a client's.
         """
+        if not hasattr(answer, "decision"):
+            raise ConfigError(f"only an answer or a stream of this client can be recorded, got {type(answer).__name__}")
         if answer.decision is None:
             raise ConfigError(f"nothing was decided: {answer.answered_by} was named by the caller")
         self.router.record(answer.decision, outcome, path, answer.answered_by)

@@ -106,8 +106,12 @@ def test_a_model_that_is_named_is_asked_alone(ask: Ask, vendors: dict[str, Vendo
     vendors["extra"].refuse = (500, {"message": "down"})
     with pytest.raises(openai.InternalServerError, match="down"):
         ask(MATH, "extra")
-    with pytest.raises(ConfigError, match=r"no model 'gpt-9'; there are auto, .*extra"):
-        ask(MATH, "gpt-9")
+    names: tuple[Any, ...] = ("gpt-9", ["auto"])
+    for name in names:
+        with pytest.raises(ConfigError, match=r"no model .*; there are auto, .*extra"):
+            ask(MATH, name)
+    with pytest.raises(ConfigError, match=r"'latency' is not in this artifact; .* model_latencies"):
+        ask(MATH, "auto-latency")
     assert not vendors["math"].bodies
 
 
@@ -240,6 +244,13 @@ def test_what_is_attached_is_no_part_of_the_answer(pool: Pool, router: ModelRout
     assert copy.deepcopy(answer).answered_by == "math"
     with pytest.raises(DataError):
         client.chat.completions.create(model="auto", messages=[{"role": "system", "content": "Be brief."}])
+
+
+def test_what_is_no_answer_and_settings_that_nobody_would_heed_are_refused(pool: Pool, router: ModelRouter) -> None:
+    with Client(pool, router) as client, pytest.raises(ConfigError, match=r"only an answer or a stream .* got dict"):
+        client.record({}, 1)
+    with pytest.raises(ConfigError, match="operating_point: an open router has its own"):
+        Client(pool, router, operating_point="economy")
 
 
 def test_threads_may_share_a_client(pool: Pool, router: ModelRouter) -> None:

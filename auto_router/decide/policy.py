@@ -11,7 +11,7 @@ import numpy as np
 from auto_router.arrays import Bools, Floats
 from auto_router.data.dataset import Prediction
 from auto_router.decide.eligibility import index_of, per_model
-from auto_router.decide.operating_points import COST, LATENCY, OperatingPoint, default_point
+from auto_router.decide.operating_points import COST, LATENCY, PROMISES, OperatingPoint, default_point
 from auto_router.decide.rule import Choices, choose
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
@@ -62,9 +62,8 @@ def resolve_policy(names: Sequence[str], points: Mapping[str, OperatingPoint], s
     costs = per_model(names, settings.model_costs, "model_costs")
     fallback = None if settings.fallback_model is None else index_of(names, [settings.fallback_model], "fallback_model")[0]
     name = settings.operating_point
-    if name is not None and name not in points:
-        needs = f"; {LATENCY} needs model_latencies of every model in the training records" if name == LATENCY else ""
-        raise ConfigError(f"operating_point {name!r} is not in this artifact; it has {', '.join(points) or 'none'}{needs}")
+    if name is not None:
+        check_point(name, points)
     if name is None and thresholds is None:
         name = _choose_point(points, costs)
     # Costs alone must not decide: the cheapest model would answer everything.
@@ -77,6 +76,18 @@ def resolve_policy(names: Sequence[str], points: Mapping[str, OperatingPoint], s
     best = next((point.default for point in points.values()), None)
     default = names.index(best) if best in names else None
     return Policy(thresholds, costs, fallback, name, penalties, default, pricing, settings.guard_unfamiliar)
+
+
+def check_point(name: str, points: Mapping[str, OperatingPoint]) -> None:
+    """Raise ConfigError where an artifact with these operating points has none of this name; the error says what it takes."""
+    if name in points:
+        return
+    has = f"it has {', '.join(points)}; choose one of these" if points else "it has none: leave it out"
+    if name == LATENCY:
+        has += ", or train again on records with model_latencies of every model (Stage 1 writes them)"
+    elif name in PROMISES:
+        has += ", or train again on records with model_costs of every model, or with a pool file that has prices (--pool)"
+    raise ConfigError(f"operating_point {name!r} is not in this artifact; {has}")
 
 
 def _choose_point(points: Mapping[str, OperatingPoint], costs: Floats | None) -> str | None:

@@ -156,7 +156,7 @@ def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], 
     Of several rows with the same id the last holds: an outcome may be corrected.
 
     Raises:
-        DataError: the file is missing, a line is damaged, or its rows were made by another encoder or head.
+        DataError: the file is missing, a line is damaged, or was made by another encoder or head.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -164,26 +164,36 @@ def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], 
         raise DataError(f"feedback file {path} cannot be read ({error}); ModelRouter.record writes one") from error
     expected = encoder_digest(encoder)
     found: dict[str | int, tuple[npt.NDArray[np.float32], list[float], str]] = {}
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-            data, model, outcome = base64.b64decode(row["features"], validate=True), str(row["model"]), float(row["outcome"])
-        except (ValueError, KeyError, TypeError) as error:
+            row, values, outcome = _read_line(line)
+        except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
+            if number == len(lines):
+                break  # the empty text behind the last newline, or a line that a killed process began
             raise DataError(f"feedback file {path}, line {number} is damaged ({error!r}); drop the line") from error
-        if row.get("encoder") != expected or len(data) != 4 * dim or not 0 <= outcome <= 1:
+        if row.get("encoder") != expected or len(values) != dim:
             raise DataError(
-                f"feedback file {path}, line {number} has an outcome that is not 0 to 1, or was recorded by a router with "
-                "another encoder or head than these embeddings; train on the feedback of this one"
+                f"feedback file {path}, line {number} was recorded by a router with another encoder or head than these "
+                "embeddings; train on the feedback of this one"
             )
         name = row["id"] if isinstance(row.get("id"), str) else number
         found.pop(name, None)
-        if model in names:
-            label = [outcome if known == model else np.nan for known in names]
-            found[name] = np.frombuffer(data, dtype="<f4").astype(np.float32), label, row["features"]
+        if row["model"] in names:
+            label = [outcome if known == row["model"] else np.nan for known in names]
+            found[name] = values, label, row["features"]
     rows = list(found.values())
     matrix = np.array([row[0] for row in rows], dtype=np.float32).reshape(len(rows), dim)
     labels = np.array([row[1] for row in rows], dtype=np.float32).reshape(len(rows), len(names))
     return Feedback(matrix, labels, [row[2] for row in rows])
+
+
+def _read_line(line: str) -> tuple[dict[str, Any], npt.NDArray[np.float32], float]:
+    """Return a line, its features and its outcome. Raises where it is no such line."""
+    row = json.loads(line)
+    values = np.frombuffer(base64.b64decode(row["features"], validate=True), dtype="<f4").astype(np.float32)
+    if not isinstance(row["model"], str) or not np.isfinite(values).all():
+        raise ValueError("model must be a name, and features finite numbers")
+    return row, values, read_outcome(row["outcome"])
 
 
 LEVEL_CHANGES = 0.1  # share of models whose level is off, before any outcome says so

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from auto_router.artifacts import load_artifact
 from auto_router.data.pool import load_pool
 from auto_router.data.request import AUTO, POINTS
+from auto_router.decide.policy import check_point
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, run
 from auto_router.serve.gateway import (
@@ -95,11 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     notes += compare_models(models, artifact.model_names)
     if settings.shadow_share and not given.print_config:
         usable_judge(pool, os.environ)
-    points = list(artifact.operating_points)
-    if settings.operating_point is not None and settings.operating_point not in points:
-        raise ConfigError(f"the artifact has no operating point {settings.operating_point!r}; it has {', '.join(points)}")
+    if settings.operating_point is not None:
+        check_point(settings.operating_point, artifact.operating_points)
     locked = given.print_config or bool(os.environ.get(MASTER_KEY))
-    config = litellm_config(models, artifact.model_names, points, locked=locked)
+    config = litellm_config(models, artifact.model_names, list(artifact.operating_points), locked=locked)
     for line in notes:
         tell(f"note: {line}")
     if given.print_config:

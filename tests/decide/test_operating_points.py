@@ -236,8 +236,6 @@ def test_costs_are_no_latencies() -> None:
     assert dear.choose(p).chosen.tolist() == [1]
     strict = resolve({"latency": fast}, operating_point="latency", model_thresholds={"small": 0.8})
     assert strict.choose(p).chosen.tolist() == [0]
-    with pytest.raises(ConfigError, match=r"not in this artifact; it has accuracy, balanced; latency needs model_latencies"):
-        resolve(operating_point="latency")
 
 
 POINTS = {name: OperatingPoint(name, "big", margin=0.3 if name == "accuracy" else 0.0) for name in ("accuracy", "balanced")}
@@ -260,6 +258,12 @@ def test_which_policy_is_in_force() -> None:
     assert guarded.reasons == [BEST_VALUE_QUALIFIED] * 2
     with pytest.raises(ConfigError, match="'cheap' is not in this artifact; it has accuracy, balanced"):
         resolve(operating_point="cheap")
+    with pytest.raises(ConfigError, match=r"has accuracy, balanced; choose one of these, or train again .* model_latencies"):
+        resolve(operating_point="latency")
+    with pytest.raises(ConfigError, match=r"choose one of these, or train again .* model_costs .* prices"):
+        resolve(operating_point="economy")
+    with pytest.raises(ConfigError, match="it has none: leave it out, or train again"):
+        resolve({}, operating_point="latency")
     with pytest.warns(UserWarning, match="always choose the cheapest"):
         bare = resolve({}, model_costs=costs)
     assert bare.choose(Prediction(np.array([[0.9, 0.8]]))).chosen.tolist() == [0]

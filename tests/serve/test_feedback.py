@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sqlite3
 import time
@@ -22,7 +23,7 @@ from auto_router.data.request import Request
 from auto_router.decide.rule import Decision
 from auto_router.decide.settings import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.errors import ConfigError, EncoderError
+from auto_router.errors import ConfigError, DataError, EncoderError
 from auto_router.route.feedback import load_feedback
 from auto_router.serve import decision_log, live
 from auto_router.serve.decision_log import DecisionLog, make_id
@@ -94,6 +95,31 @@ def test_an_outcome_becomes_a_row_to_train_on_without_the_prompt(service: Decisi
     assert found.features[0].tolist() == served.decision.features.tolist()  # type: ignore[union-attr]
     for kept in file.parent.iterdir():
         assert b"swordfish" not in kept.read_bytes()
+
+
+def test_a_file_that_was_edited_is_read_whole_or_its_damage_is_told(service: DecisionService, file: Path) -> None:
+    assert tell(service, {"id": decide(service).id, "outcome": 0.25})[0] == 200
+    row = json.loads(file.read_text())
+
+    def read(*changed: dict[str, Any], end: str = "") -> Any:
+        file.write_text("".join(json.dumps(row | change) + "\n" for change in changed) + end)
+        return rows(file)
+
+    assert len(read({}, end=json.dumps(row | {"id": "b"})).labels) == 2, "the last line, which an editor left without an end"
+    assert len(read({}, end=json.dumps(row)[:40]).labels) == 1, "torn"
+    packed = [base64.b64encode(np.array([odd, 0, 0], "<f4").tobytes()).decode() for odd in (np.nan, np.inf)]
+    damaged: list[dict[str, Any]] = [
+        {"outcome": "0.5"},
+        {"outcome": 1.5},
+        {"model": None},
+        {"model": ["big"]},
+        *({"features": one} for one in packed),
+    ]
+    for change in damaged:
+        with pytest.raises(DataError, match="line 2 is damaged"):
+            read({}, change, {})
+    with pytest.raises(DataError, match="line 1 is damaged"):
+        read(end="[" * 100_000 + "\n")
 
 
 def test_another_worker_and_a_later_process_know_the_id(service: DecisionService, tmp_path: Path, file: Path) -> None:
