@@ -171,7 +171,7 @@ _LIMITED = re.compile(
     re.IGNORECASE,
 )
 _REASONS = re.compile(
-    r"(?:[,;:(—–-]|\s)\s*(?:because|since|(?<!long )(?<!soon )as (?!long|soon|many|few|little)|so that|which|who"
+    r"(?:[,;:(—–-]|\s)\s{0,9}(?:because|since|(?<!long )(?<!soon )as (?!long|soon|many|few|little)|so that|which|who"
     r"|where|given that|due to|weil|(?<!sei )denn|porque|car|parce que|perché"
     r"|потому|так как|因为|ので|から)\b.*$|:\s.*$",
     re.IGNORECASE | re.DOTALL,
