@@ -55,7 +55,7 @@ class Question:
     @property
     def full_text(self) -> str:
         """The prompt with the turns that lead to it, as a judge reads it."""
-        if self.context:
+        if self.context and len(self.turns) != 1:  # one turn holds what was retrieved for it
             return conversation_text(self.turns)
         return self.turns[-1].text if self.turns else self.prompt
 
