@@ -18,7 +18,7 @@ SAME_POINTS = 2.0
 """An interval whose ends are both nearer to 0 than this many points is called "same accuracy"."""
 SOME_COST = 0.005
 FEW_ROWS = 300
-MIN_ROWS = 30
+MIN_TEST_ROWS = 30
 """Of fewer test prompts no sentence is made: chance alone would tell it."""
 SMALL_GAP = 0.03
 NO_GAIN = 0.005
@@ -44,7 +44,7 @@ def describe_worth(artifact: Artifact) -> str:
     if system["router"] is None:
         return "Not known: too many test prompts have no label of the model chosen for them; label those, and train again."
     metrics = artifact.training.metrics
-    if metrics["rows"] < MIN_ROWS:
+    if metrics["rows"] < MIN_TEST_ROWS:
         return f"Not known: {metrics['rows']} test prompts are too few to tell what it is worth; label more, and train again."
     settings = "these thresholds and costs" if point is None else f'operating_point="{point}"'
     sentence = f"{_accuracy(system, name)}{_cost(system)}; use {settings}."
@@ -62,14 +62,14 @@ def suggest_next(artifact: Artifact) -> list[str]:
             f"Label more prompts: with {metrics['rows']:,} test prompts the intervals are wide. 1,000 in all are advised."
         )
     gap = system["oracle"] - system["best_single"]
-    if gap < SMALL_GAP and metrics["rows"] >= MIN_ROWS:
+    if gap < SMALL_GAP and metrics["rows"] >= MIN_TEST_ROWS:
         found.append(
             f"Add a model that is right where the others are wrong: the oracle is only {100 * gap:.1f} points above "
             f"{system['best_single_model']}."
         )
     for name, model in metrics["per_model"].items():
         bounds = model["oracle_gain_interval"]
-        if metrics["rows"] >= MIN_ROWS and system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
+        if metrics["rows"] >= MIN_TEST_ROWS and system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
             found.append(f"Leave {name} out: it is never chosen, and others are right wherever it is.")
     found += _where_most_is_lost(metrics.get("breakdown", {}).get("source", {}))
     return [*found, "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."]
