@@ -24,6 +24,7 @@ SMALL_GAP = 0.03
 NO_GAIN = 0.005
 """Of the prompts: a model that alone knows fewer, at the upper end of its interval, adds nothing to the pool."""
 
+_KINDS = {"text": "text prompts", "image": "images alone", "text + image": "prompts with images"}
 MIN_LOST = 2
 """Prompts of a source that another model would have got right: of fewer, chance is enough to tell."""
 MAX_SOURCES = 3
@@ -67,9 +68,9 @@ def suggest_next(artifact: Artifact) -> list[str]:
             f"Add a model that is right where the others are wrong: the oracle is only {100 * gap:.1f} points above "
             f"{system['best_single_model']}."
         )
-    for name, model in metrics["per_model"].items():
+    for name, model in metrics["per_model"].items() if metrics["rows"] >= MIN_TEST_ROWS else ():
         bounds = model["oracle_gain_interval"]
-        if metrics["rows"] >= MIN_TEST_ROWS and system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
+        if system["selection"].get(name) == 0.0 and bounds is not None and bounds[1] <= NO_GAIN:
             found.append(f"Leave {name} out: it is never chosen, and others are right wherever it is.")
     found += _where_most_is_lost(metrics.get("breakdown", {}).get("source", {}))
     return [*found, "Read the wrongly routed prompts, and check some labels: prepare_hf_data.py --audit 50."]
@@ -109,11 +110,12 @@ def _one_sided(metrics: Mapping[str, Any], name: str) -> str:
     parts = metrics.get("breakdown", {}).get("modality", {})
     known = {kind: part for kind, part in parts.items() if part["router"] is not None and part["best_single"] is not None}
     ahead = [kind for kind, part in known.items() if part["router"] > part["best_single"]]
-    if len(known) < 2 or len(ahead) != 1:
+    if len(known) < 2 or len(ahead) != 1 or metrics["system"]["router_minus_best_single"] <= 0:
         return ""
     other = next(kind for kind in known if kind not in ahead)
     router, best = (100 * known[other][key] for key in ("router", "best_single"))
-    return f" All of the lead is from {ahead[0]} prompts; of {other} prompts {router:.1f} % go right, with {name} {best:.1f} %."
+    first, second = (_KINDS.get(kind, f"prompts of {kind}") for kind in (ahead[0], other))
+    return f" All of the lead is from {first}; of {second} {router:.1f} % go right, with {name} {best:.1f} %."
 
 
 def _cost(system: Mapping[str, Any]) -> str:
