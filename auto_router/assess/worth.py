@@ -110,7 +110,7 @@ def _one_sided(metrics: Mapping[str, Any], name: str) -> str:
     parts = metrics.get("breakdown", {}).get("modality", {})
     known = {kind: part for kind, part in parts.items() if part["router"] is not None and part["best_single"] is not None}
     ahead = [kind for kind, part in known.items() if part["router"] > part["best_single"]]
-    if len(known) < 2 or len(ahead) != 1 or metrics["system"]["router_minus_best_single"] <= 0:
+    if len(known) < 2 or len(ahead) != 1 or (metrics["system"]["router_minus_best_single_interval"] or [0])[0] <= 0:
         return ""
     other = next(kind for kind in known if kind not in ahead)
     router, best = (100 * known[other][key] for key in ("router", "best_single"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from auto_router.collect.column_names import COLUMNS, LATER, PLURAL, RECIPES, TRUTHS
 from auto_router.collect.options import (
     RIGHT_OPTION,
     Options,
@@ -23,95 +24,11 @@ from auto_router.collect.options import (
 )
 from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.recipes import LOGGED, Recipe, get_cell, is_message_list
-from auto_router.collect.references import is_missing
+from auto_router.collect.references import is_missing, read_printed
 from auto_router.collect.tables import DataTable, Row
 from auto_router.data.images import mime_type
 from auto_router.errors import DataError
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "prompt": ("prompt", "question", "instruction", "problem", "query"),
-    "answer": ("answer", "answers", "response", "label", "target", "output", "solution"),
-    "images": ("images", "image"),
-    "source": ("source", "task", "category", "subject"),
-    "group": ("group",),
-    "messages": ("messages", "conversations", "conversation", "texts"),
-    "choices": ("choices", "options", "endings", "answer_choices", "answer_options", "candidates", "alternatives"),
-    "context": (
-        *("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "body", "hint"),
-        *("contexts", "retrieved_contexts", "passages", "documents"),
-    ),
-    "history": ("history", "chat_history", "conversation_history", "dialogue_history"),
-    "system": ("system_prompt", "system", "system_message", "system_instruction", "system_instructions"),
-    "input": ("input",),
-}
-# Looked for where none of the above is there.
-LATER: dict[str, tuple[str, ...]] = {
-    "prompt": (
-        *("question_text", "question_stem", "stem", "hypothesis", "claim", "statement", "goal", "ctx", "sentence", "task"),
-        *("input", "inputs", "text", "user", "user_input", "q", "request", "content"),
-    ),
-    "answer": (
-        *("answer_key", "correct_answer", "correct", "right_answer", "correct_option", "correct_choice", "answer_idx"),
-        *("answer_index", "answer_id", "answer_letter", "correct_answer_id", "correct_answer_idx", "correct_answer_index"),
-        *("correct_index", "correct_idx", "correct_id", "correct_letter", "correct_label", "correct_answers", "gold"),
-        *("correct_option_index", "correct_choice_index", "correct_option_id", "cop", "gold_answer", "gold_answers"),
-        *("gold_label",),
-        *("gold_index", "ground_truth", "ground_truths", "reference", "references", "reference_answer", "expected"),
-        *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
-        *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
-        *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
-        *("final_decision", "sentiment", "a", "y"),
-    ),
-    "images": (
-        *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),
-        *("image_file", "image_url", "image_urls", "img_path", "img_url", "page_image", "page_images", "screenshot"),
-    ),
-    "choices": (
-        "choice",
-        "option",
-        "mc1_targets",
-        "target_scores",
-        "multiple_choice_options",
-        "choices_text",
-        "mcq_options",
-        "option_list",
-    ),
-}
-# In these, a text that prints a list holds several right answers.
-PLURAL = (
-    "answers",
-    "references",
-    "targets",
-    "labels",
-    "aliases",
-    "spans",
-    "ground_truths",
-    "outputs",
-    "solutions",
-    "responses",
-    "possible_answers",
-)
-# Data sets that people know, by the columns that tell them: what a row is read as is said by such a name.
-RECIPES: dict[str, tuple[str, ...]] = {
-    "ScienceQA": ("question", "choices", "answer", "hint", "image"),
-    "MMBench": ("question", "A", "B", "answer", "image"),
-    "MMLU-Pro": ("question", "options", "answer", "answer_index"),
-    "MMLU": ("question", "choices", "answer"),
-    "ARC": ("question", "choices", "answerKey"),
-    "OpenBookQA": ("question_stem", "choices", "answerKey"),
-    "MedMCQA": ("question", "opa", "opb", "opc", "opd", "cop"),
-    "RACE": ("article", "question", "options", "answer"),
-    "HellaSwag": ("ctx", "endings", "label"),
-    "WinoGrande": ("sentence", "option1", "option2", "answer"),
-    "PIQA": ("goal", "sol1", "sol2", "label"),
-    "MATH": ("problem", "solution"),
-    "SQuAD": ("context", "question", "answers"),
-    "BoolQ": ("passage", "question", "answer"),
-    "DocVQA": ("question", "answers", "image"),
-    "alpaca": ("instruction", "input", "output"),
-    "Dolly": ("instruction", "context", "response"),
-    "GSM8K": ("question", "answer"),
-}
 MIN_RESOLVED = 0.5  # of the answers must name an option, or the column holds no options
 MAX_CLASSES = 200  # names that a prompt lists
 
@@ -264,7 +181,8 @@ class _Finder:
         """Return the columns of prompt or messages, of what stands before them, source and group."""
         wanted = ("source", "group", "messages", "system", "history")
         roles = {role: found[0] for role in wanted if (found := self.candidates(role))}
-        if not any(isinstance(row.get(roles.get("history", "")), list) for row in self.rows) and "history" not in self.asked:
+        lists = any(isinstance(read_printed(row.get(roles.get("history", ""))), list) for row in self.rows)
+        if not lists and "history" not in self.asked:
             roles.pop("history", None)  # a text, as of a patient
         structs = {name for name in self.present for row in self.rows if isinstance(row.get(name), Mapping)}
         prompts = [name for name in self.candidates("prompt") if name not in structs]
@@ -307,7 +225,15 @@ class _Finder:
         if not found and not of_messages:  # what is inside a context is read, not answered
             inner = self.candidates("answer", later=True, inner=True)
             found = [name for name in inner if squeeze(name.partition(".")[0]) not in map(squeeze, COLUMNS["context"])]
-        return sorted(found, key=lambda name: all(is_missing(get_cell(row, name)) for row in self.rows))
+        later = self.candidates("answer", later=True)
+        truths = [name for name in later if squeeze(name) in map(squeeze, TRUTHS)]
+        truths += [
+            name for name in later if squeeze(name) == "reference" and found[:1] and squeeze(found[0]) in ("response", "output")
+        ]
+        return sorted([*truths, *(name for name in found if name not in truths)], key=self._is_empty)
+
+    def _is_empty(self, name: str) -> bool:
+        return all(is_missing(get_cell(row, name)) for row in self.rows)
 
     def _choosings(self) -> Iterator[Choosing]:
         for inner in (False, True):
@@ -338,7 +264,7 @@ class _Finder:
         taken = {*roles.values(), *(choosing.columns or {})}
         has_options = bool(choosing.column or choosing.columns)
         for role in ("context", "input"):
-            found = [name for name in self.candidates(role) if name not in taken]
+            found = sorted((name for name in self.candidates(role) if name not in taken), key=self._is_empty)
             if role not in self.asked and not has_options:
                 found = [name for name in found if squeeze(name) != "hint"]  # without options it may give the answer away
             if found and ("messages" not in roles or role in self.asked):

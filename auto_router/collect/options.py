@@ -104,7 +104,8 @@ def _mix_options(cells: Iterable[tuple[str, Any]]) -> Options | None:
     """Return a right answer among the wrong ones, in an order that tells nothing and is the same in every run."""
     texts: dict[str, str] = {}
     for name, cell in cells:
-        texts |= {text: name for text in read_references(read_printed(cell)) if name == RIGHT_OPTION or text not in texts}
+        found = [text.strip() for text in read_references(read_printed(cell))]
+        texts |= {text: name for text in found if name == RIGHT_OPTION or text not in texts}
     if list(texts.values()).count(RIGHT_OPTION) != 1 or len(texts) < 2:
         return None
     mixed = sorted(texts, key=lambda text: hashlib.sha256("\n".join([*sorted(texts), text]).encode()).digest())

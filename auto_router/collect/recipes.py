@@ -160,13 +160,18 @@ class Recipe:
         lettered = any(len(text.strip("(). ")) == 1 and text.strip("(). ").upper() in options.letters for text in options.texts)
         return (", ".join(options.letters[place] for place in places),), () if lettered else options.texts
 
+    def _read_context(self, row: Row) -> Any:
+        """Return what stands before the prompt; a list of passages may be printed, as a CSV has it."""
+        cell = self.cell(row, "context")
+        return read_printed(cell) if squeeze(self.roles.get("context", "")).endswith("s") else cell
+
     def _values(self, row: Row, prompt: Any, options: Options | None) -> dict[str, Any]:
         """Return what a template may show of a row: all but the answer."""
         hidden = self.roles.get("answer", "").split(".")[0]
         columns = {name: row.get(name) for name in self.present if name != hidden}
         return columns | {
             **({"prompt": prompt} if prompt is not None else {}),
-            "context": flatten_text(self.cell(row, "context")),
+            "context": flatten_text(self._read_context(row)),
             "input": flatten_text(self.cell(row, "input")),
             "choices": options.texts if options else (),
             "letters": options.letters if options else "",

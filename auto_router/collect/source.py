@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from auto_router.collect.columns import COLUMNS as COLUMNS
+from auto_router.collect.column_names import COLUMNS as COLUMNS
 from auto_router.collect.columns import find_recipe
 from auto_router.collect.image_source import ImageSource as ImageSource
 from auto_router.collect.prompt_template import PromptTemplate

@@ -372,6 +372,25 @@ ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
         "c\n\nSum 0?",
         ("yes",),
     ),
+    (
+        "options with blanks around them",
+        {"Question": "Sum {i}?", "Correct Answer": " c\n", "Incorrect Answer 1": " 2 ", "Incorrect Answer 2": "b\n"},
+        f"Sum 0?\n\nA. c\nB. 2\nC. b\n\n{LETTERS}",
+        ("A",),
+    ),
+    (
+        "a model's answer beside the truth",
+        {"question": "Sum {i}?", "answer": "5", "contexts": ["c"], "ground_truth": "4"},
+        "c\n\nSum 0?",
+        ("4",),
+    ),
+    ("a response beside its reference", {"user_input": "Sum {i}?", "response": "5", "reference": "4"}, "Sum 0?", ("4",)),
+    (
+        "printed contexts",
+        {"question": "Sum {i}?", "context": "", "contexts": "['c', 'd']", "answer": "4"},
+        "c\nd\n\nSum 0?",
+        ("4",),
+    ),
     ("a history that is text", {"question": "Sum {i}?", "answer": "4", "history": "Of France."}, "Sum 0?", ("4",)),
 ]
 
@@ -400,6 +419,7 @@ def test_wrong_options_do_not_show_where_the_right_one_stands(tmp_path: Path) ->
         ),
         ({"chat_history": [{"role": "user", "content": "Hi"}]}, [("user", "Hi"), ("user", "Sum 0?")]),
         ({"system": None, "history": []}, [("user", "Sum 0?")]),
+        ({"history": "[['Hi', 'Yes?']]"}, [("user", "Hi"), ("assistant", "Yes?"), ("user", "Sum 0?")]),
     ],
 )
 def test_a_system_prompt_and_earlier_turns_in_columns_are_sent(
