@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from auto_router.errors import ArtifactError, ConfigError
+from auto_router.errors import ArtifactError, ConfigError, advise_install
 from auto_router.files import atomic_path, sha256_of
 
 COMPANION = ".safetensors"
@@ -39,7 +39,7 @@ def import_torch(what: str) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ArtifactError(f"{what} needs torch: pip install torch, or 'auto-router[train]'") from error
+        raise ArtifactError(f"{what} needs torch: pip install torch, or {advise_install('train')}") from error
     return torch
 
 

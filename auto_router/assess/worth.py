@@ -109,6 +109,8 @@ def _one_sided(metrics: Mapping[str, Any], name: str) -> str:
     """Return a sentence where all of a lead comes from prompts with images, or all from those without; else nothing."""
     parts = metrics.get("breakdown", {}).get("modality", {})
     known = {kind: part for kind, part in parts.items() if part["router"] is not None and part["best_single"] is not None}
+    if any(part["rows"] < MIN_TEST_ROWS for part in known.values()):
+        return ""
     ahead = [kind for kind, part in known.items() if part["router"] > part["best_single"]]
     if len(known) < 2 or len(ahead) != 1 or (metrics["system"]["router_minus_best_single_interval"] or [0])[0] <= 0:
         return ""

@@ -177,8 +177,10 @@ def messages_of(body: Mapping[str, Any]) -> Any:
     if isinstance(given, list):
         return given
     given = body.get("contents") or body.get("prompt")  # Gemini's API, and plain completions
-    if isinstance(given, str | list):
-        whole = [given] if isinstance(given, str) else given
+    if isinstance(given, list) and len(given) > 1 and not any(isinstance(part, Mapping) for part in given):
+        raise DataError(f"prompt holds {len(given)} parts, a batch or tokens; send one text a request")
+    if isinstance(given, str | list | Mapping):
+        whole = given if isinstance(given, list) else [given]
         said = [{"content": part} if isinstance(part, str) else part for part in whole]
         return [{"role": "user", **part} if isinstance(part, Mapping) else part for part in said]
     raise DataError("the body has no messages: give a chat request, or text and images")

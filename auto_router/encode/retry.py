@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.specs import PROBE_TEXT, probe, probes_agree
-from auto_router.errors import ConfigError, EncoderError
+from auto_router.errors import ConfigError, EncoderError, advise_install
 
 Answer = TypeVar("Answer")
 
@@ -117,7 +117,7 @@ def call_with_retries(call: Callable[[], Answer], attempts: int) -> Answer:
     try:
         import tenacity  # only remote back ends need it
     except ImportError as error:
-        raise EncoderError(f"remote encoders need tenacity ({error}): pip install 'auto-router[openai]'") from error
+        raise EncoderError(f"remote encoders need tenacity ({error}): {advise_install('openai')}") from error
     growing = tenacity.wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT)
 
     def wait(state: Any) -> float:

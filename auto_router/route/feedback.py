@@ -168,7 +168,7 @@ def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], 
         try:
             row, values, outcome = _read_line(line)
         except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-            if number == len(lines):
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
                 break  # the empty text behind the last newline, or a line that a killed process began
             raise DataError(f"feedback file {path}, line {number} is damaged ({error!r}); drop the line") from error
         if row.get("encoder") != expected or len(values) != dim:

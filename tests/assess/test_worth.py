@@ -93,7 +93,7 @@ def test_few_test_prompts_make_no_sentence_and_no_advice_by_chance() -> None:
 def test_a_lead_from_images_alone_is_said() -> None:
     def said(lead: float = 0.1, **parts: tuple[float, float]) -> str:
         made = make_artifact(router_minus_best_single_interval=[lead, 0.2])
-        modality = {name: {"router": router, "best_single": best} for name, (router, best) in parts.items()}
+        modality = {name: {"rows": 50, "router": router, "best_single": best} for name, (router, best) in parts.items()}
         metrics = {**made.training.metrics, "breakdown": {"source": {}, "modality": modality}}
         return describe_worth(replace(made, training=replace(made.training, metrics=metrics)))
 

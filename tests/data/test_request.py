@@ -15,7 +15,7 @@ from auto_router.collect.source import Source
 from auto_router.data.conversation import context_weight, conversation_input, turns_of
 from auto_router.data.harness import person_text
 from auto_router.data.images import image_bytes
-from auto_router.data.request import ALIASES, Request, read_request, session_of
+from auto_router.data.request import ALIASES, Request, messages_of, read_request, session_of
 from auto_router.data.tokens import estimate_image_tokens, estimate_tokens
 from auto_router.errors import DataError
 from tests.data.request_kinds import KINDS
@@ -262,3 +262,14 @@ def test_an_image_that_is_only_a_path_is_unseen(name: str, wrap: Callable[[str],
 def test_an_image_beside_the_content_is_found_in_its_object() -> None:
     message = {"role": "user", "content": "?", "images": [{"url": "https://example.org/a"}]}
     assert read_request({"messages": [message]}).urls == ("https://example.org/a",)
+
+
+@pytest.mark.parametrize("prompt", [["first question", "second question"], [1, 2, 3]])
+def test_a_batch_of_prompts_or_tokens_is_refused_by_its_name(prompt: list[object]) -> None:
+    with pytest.raises(DataError, match="prompt holds . parts, a batch or tokens"):
+        messages_of({"prompt": prompt})
+
+
+def test_one_content_of_gemini_needs_no_list() -> None:
+    content = {"role": "user", "parts": [{"text": "hi"}]}
+    assert messages_of({"contents": content}) == messages_of({"contents": [content]})

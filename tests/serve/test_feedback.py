@@ -118,6 +118,8 @@ def test_a_file_that_was_edited_is_read_whole_or_its_damage_is_told(service: Dec
     for change in damaged:
         with pytest.raises(DataError, match="line 2 is damaged"):
             read({}, change, {})
+        with pytest.raises(DataError, match="line 2 is damaged"):
+            read({}, end=json.dumps(row | change))
     with pytest.raises(DataError, match="line 1 is damaged"):
         read(end="[" * 100_000 + "\n")
 

@@ -23,7 +23,9 @@ _LEAD_TO = re.compile(r"[A-Za-z]{2,}|[,;:.!?\n]")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-zα-ω](?:_\{?\w\}?)?(?![A-Za-z])")
 # "It must be Paris", "it turns out to be Paris"; not "it used to be Paris".
 _IS_SURELY = re.compile(
-    r"\b(?:must|should|will|would|ha(?:s|ve) to|(?:turns? out|proves?|known|found|determined) to)$", re.IGNORECASE
+    r"\b(?:must|should|will|would|can only|(?:ha(?:s|ve)|needs?|has got) to"
+    r"|(?:turns? out|proves?|known|found|determined|appears|happens|believed|considered|said|announced|revealed) to)$",
+    re.IGNORECASE,
 )
 _NAMED = re.compile(
     r"^(?:(?:it|that|this|he|she)['’]s\s+|(?=[^\s,]))(?!.*[,;].*[,;])([^.;\n]{1,100}?)"
