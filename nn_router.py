@@ -36,6 +36,7 @@ from auto_router.cluster import add_engine_flags
 from auto_router.data.capability import compare_names, find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.label_split import split_labels
+from auto_router.data.pool import Pool
 from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
 from auto_router.learn.mlp import TrainConfig
@@ -154,7 +155,8 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     check_packages()
     prepare_folder(folder)
     torch.manual_seed(settings.seed)
-    train, test = load_parts(arguments, settings)
+    pool, where = find_pool(arguments.pool)
+    train, test = load_parts(arguments, settings, pool, where)
     learned_from = train
     if arguments.feedback:
         learned_from = train.extend(*feedback_rows(arguments.feedback, train, settings.seed))
@@ -167,14 +169,14 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         write_files(staging, artifact, train.records, held_out, test)
     print(f"\nwrote nn_router.pth, metrics.json, README.md and the .joblib companions to {folder.resolve()}")
     print(f"look at it: {(folder / REPORT_NAME).resolve()}")
-    router, pool = (shlex.quote(str(path)) for path in (folder / "nn_router.pth", arguments.pool or "YOUR_POOL"))
-    print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(router=router, pool=pool)}")
+    is_theirs = any(model.name in train.names for model in pool.models)  # a file that merely lies there is not
+    files = {"router": folder / "nn_router.pth", "pool": where if is_theirs and where else "YOUR_POOL"}
+    print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(**{name: shlex.quote(str(path)) for name, path in files.items()})}")
     return {"stage": 3, "folder": str(folder.resolve()), "metrics": artifact.training.metrics}
 
 
-def load_parts(arguments: argparse.Namespace, settings: FitSettings) -> tuple[Dataset, Dataset]:
+def load_parts(arguments: argparse.Namespace, settings: FitSettings, pool: Pool, where: Path | None) -> tuple[Dataset, Dataset]:
     """Return the training and the test rows, with what is known of their models; say what is left out or unknown."""
-    pool, where = find_pool(arguments.pool)
     stack = "stack" in settings.heads
     json_paths, npy_paths = find_files(arguments, settings.seed)
     max_rows = MAX_ROWS if stack else None

@@ -56,8 +56,11 @@ def without_labels(records: list[Record], name: str) -> list[Record]:
 
 def test_without_a_pool_no_image_goes_to_a_model_that_takes_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = without_labels(make_records(90, images=30), "c"), without_labels(make_records(40, start=90, images=15), "c")
+    (tmp_path / "pool.yaml").write_text("models: [{name: of_another_set}]")
     metrics = train(tmp_path, *data)
-    assert "note: c is taken to take no images: it has no label on any of 45 rows with images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "note: c is taken to take no images: it has no label on any of 45 rows with images" in said
+    assert "serve --pool YOUR_POOL --router" in said, "a pool that merely lies there is not named"
     assert metrics["breakdown"]["modality"]["text + image"]["selection"]["c"] == 0.0
     assert metrics["system"]["unlabelled"] == 0
     assert not load_artifact(tmp_path / "out" / "nn_router.pth").facts["c"].takes_images
@@ -75,6 +78,7 @@ def test_the_pool_that_lies_there_is_used_and_its_misspelt_name_is_said(
     assert "pool.yaml has no entry for 'c', which has labels: what it costs and takes is not stated; is it 'cc'?" in said
     assert "pool.yaml names 'cc', of which there is no label" in said
     assert "none is known of c;" in said
+    assert "serve --pool pool.yaml --router" in said
     assert load_artifact(tmp_path / "out" / "nn_router.pth").facts["b"].output_usd_per_mtok == 2
 
 

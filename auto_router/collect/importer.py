@@ -176,14 +176,14 @@ def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[st
                     for turn in reader.read(row, kind):
                         writer.add(turn)
         _tell_logs(writer, Counter(kind or "" for kind in kinds.values()))
-        wanted = arguments.reference_model
-        if wanted is not None and wanted not in writer.models:
-            raise DataError(
-                f"--reference-model {wanted}: no answer of it is in these logs, so nothing was written; they have answers of "
-                f"{', '.join(writer.models)}. Without the flag, Stage 1 makes labels with --labels rubric"
-            )
         if not writer.written:
             raise DataError(f"no row of {', '.join(map(str, files))} gave a prompt, so nothing was written; see above")
+        wanted, answered = arguments.reference_model, [name for name, told in writer.models.items() if told["answers"]]
+        if wanted is not None and wanted not in answered:
+            raise DataError(
+                f"--reference-model {wanted}: no answer of it is in these logs, so nothing was written; they have answers of "
+                f"{', '.join(answered) or 'no model'}. Without the flag, Stage 1 makes labels with --labels rubric"
+            )
     print(f"wrote {arguments.output} ({writer.written} prompts, {writer.references} with a reference answer)")
     labels = "" if writer.references else " --labels rubric"
     prompts = shlex.quote(str(arguments.output))
