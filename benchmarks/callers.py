@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +71,26 @@ async def load(asks: Sequence[Ask], seconds: float, cached: bool) -> dict[str, f
 
     start = time.perf_counter()
     await asyncio.gather(*(caller(ask) for ask in asks))
-    whole = time.perf_counter() - start
+    return figures(took, failed, time.perf_counter() - start)
+
+
+async def take_turns(asks: Mapping[str, Ask], seconds: float, cached: bool) -> dict[str, dict[str, float]]:
+    """Let one caller ask each way in turn for ``seconds``, so that what else the machine does slows all of them."""
+    texts, until = prompts(cached), time.perf_counter() + seconds
+    took: dict[str, list[float]] = {name: [] for name in asks}
+    failed = dict.fromkeys(asks, 0)
+    while time.perf_counter() < until:
+        for name, ask in asks.items():
+            start = time.perf_counter()
+            failed[name] += not await ask(next(texts))
+            took[name].append(1000 * (time.perf_counter() - start))
+    return {name: figures(of, failed[name], sum(of) / 1000) for name, of in took.items()}
+
+
+def figures(took: Sequence[float], failed: int, seconds: float) -> dict[str, float]:
+    """Return what milliseconds a request, failures and the time of all come to."""
     p50, p99 = np.percentile(took, [50, 99]).tolist()
-    return {"requests": len(took), "errors": failed, "per_s": len(took) / whole, "p50_ms": p50, "p99_ms": p99}
+    return {"requests": len(took), "errors": failed, "per_s": len(took) / seconds, "p50_ms": p50, "p99_ms": p99}
 
 
 def over_http(port: int, path: str, key: str, model: str, callers: int) -> list[Ask]:

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recorded import DATA, LAYOUT, ROOT, SETS, SPLIT_SETS, DataSet
+from recorded import DATA, ROOT, SETS, SPLIT_SETS, DataSet
 from scipy.stats import t as student
 from tabulate import tabulate
 
@@ -102,7 +102,7 @@ class Router:
 def default_router(data: DataSet, train: Ints, labels: Floats, seed: int) -> Router:
     """Fit the stack, novelty and operating points to the rows ``train``."""
     x, y, groups = data.rows[train].astype(np.float32), labels.astype(np.float32), data.groups[train]
-    fitted = fit_stack(x, y, groups, LAYOUT, seed)
+    fitted = fit_stack(x, y, groups, data.layout, seed)
     detector, novelty = fit_novelty(data.plain[train], y, groups, train.tolist(), seed=seed)
     costs = None if data.costs is None else data.costs[train]
     out_of_fold = fitted.out_of_fold

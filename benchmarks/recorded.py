@@ -32,11 +32,12 @@ MAX_ROWS = 8000
 LAYOUT = FeatureLayout(LocalEncoder.text_dim, LocalEncoder.image_dim, len(FEATURE_NAMES))
 
 
-def load_embeddings(path: Path, records: list[Record]) -> Array:
-    """Return the local encoder's rows of the records, from the cache where they are."""
-    cached = cache_folder() / "benchmarks" / f"{path.parent.name}-{sha256_of(path)[:16]}-{len(records)}.npy"
+def load_embeddings(path: Path, records: list[Record], encoder: str = "local") -> Array:
+    """Return an embedded encoder's rows of the records, from the cache where they are."""
+    name = path.parent.name if encoder == "local" else f"{path.parent.name}-{encoder}"
+    cached = cache_folder() / "benchmarks" / f"{name}-{sha256_of(path)[:16]}-{len(records)}.npy"
     if not cached.exists():
-        save_array(cached, generate_embeddings_for_dataset(open_encoder("local"), records, description=path.parent.name))
+        save_array(cached, generate_embeddings_for_dataset(open_encoder(encoder), records, description=name))
     rows: Array = np.load(cached, allow_pickle=False)
     return rows
 
@@ -54,6 +55,16 @@ class DataSet:
     """Embeddings with the features of the prompts behind them: the default router's input."""
     test: Bools | None = None
     """``[N]``: rows that are for testing only; None where the set has no split of its own."""
+    layout: FeatureLayout = LAYOUT
+    """Blocks of ``rows``: those of the local encoder, unless said."""
+
+    @classmethod
+    def of(cls, records: list[Record], names: list[str], plain: Array, encoder: str = "local") -> DataSet:
+        """Return records without costs, with the rows that an encoder gave them."""
+        rows = append_prompt_features(plain, [record.prompt for record in records])
+        width = open_encoder(encoder).text_dim
+        layout = FeatureLayout(width, plain.shape[1] - width, len(FEATURE_NAMES))
+        return cls(names, group_ids(records), label_matrix(records, names), None, plain, rows, layout=layout)
 
     @classmethod
     def load(cls, folder: Path) -> DataSet:

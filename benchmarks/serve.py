@@ -4,19 +4,22 @@
     .venv-litellm/bin/python benchmarks/serve.py litellm  [--router PATH] …
 
 Prompts are those of the quickstart; *cached* ones are asked again and again, *uncached* ones are each new (a number stands
-before them). Every way is measured with one caller and with ``--connections`` callers, each of whom asks anew when answered:
+before them). Every way is measured with one caller, who asks each way in turn, and with ``--connections`` callers, each of whom
+asks anew when answered:
 
 * ``nat``: *library* is ``ModelRouter.adecide`` in this process; *served* is ``POST /sfc_router/chat/completions`` of
   ``scripts/run_local.sh``.
 * ``litellm``: *endpoint* is a made chat endpoint asked directly; *proxy* is the same endpoint through the proxy by its own
-  name; *served* is the proxy asked for ``auto``. The router's part is *served* less *proxy*.
+  name; *then encoder* is that, and then the encoder alone in this process, on the same prompt; *served* is the proxy asked for
+  ``auto``. The router's part is *served* less *proxy*; what of it is not the encoder's is *served* less *then encoder*.
 
 The server's embedding cache is limited to ``CACHE`` bytes, which the warm-up before each long measurement fills, so that memory
 that grows afterwards is a leak and no cache. Its resident memory is sampled every second of the uncached long measurement; the
 medians of the first and of the last fifth are compared.
 
 Prints requests, errors, rate, p50 and p99 of each, the two medians, and whether the server's counters add up. ``--check`` exits
-1 where there is an error or a fallback, where the counts do not add up, or where memory grew by more than ``GROWTH``.
+1 where there is an error or a fallback, where the counts do not add up, where memory grew by more than ``GROWTH``, or where the
+proxy's router adds more than ``BEYOND_MS`` to the encoder's time, for one caller with new prompts.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from callers import Ask, load, over_http
+from callers import Ask, load, over_http, take_turns
 from made_endpoint import serve
 
 from auto_router.errors import run
@@ -51,6 +54,8 @@ from auto_router.files import write_json
 from auto_router.route.router import ModelRouter
 
 GROWTH = 30 * 2**20
+BEYOND_MS = 3.0
+THEN_ENCODER = "then encoder"
 CACHE = 4 * 2**20  # some 600 prompts of the embedded encoder: more than the cached ones, fewer than a warm-up's new ones
 KEY = "sk-benchmark"
 PORT, ENDPOINT_PORT = 18431, 18432
@@ -61,6 +66,20 @@ def in_library(router: ModelRouter, callers: int) -> list[Ask]:
         return bool((await router.adecide(text)).model)
 
     return [ask] * callers
+
+
+def then_encoded(asks: list[Ask], router: ModelRouter) -> list[Ask]:
+    """Return askers that encode what they asked, when it is answered: what a router cannot but add."""
+
+    def follow(ask: Ask) -> Ask:
+        async def ask_and_encode(text: str) -> bool:
+            answered = await ask(text)
+            await asyncio.to_thread(router.encoder.embed, text)
+            return answered
+
+        return ask_and_encode
+
+    return [follow(ask) for ask in asks]
 
 
 class Server:
@@ -138,17 +157,23 @@ def measure(ways: dict[str, Callable[[int], list[Ask]]], served: str, server: Se
     decided = 0
     resident: list[int] = []
     for cached in (True, False):
-        for callers in (1, connections):
-            for name, way in ways.items():
-                long = name == served and callers > 1
-                duration = seconds if long else min(seconds / 6, 10.0)
-                key = f"{name}, {'cached' if cached else 'uncached'}, {callers}"
-                if long:  # warm, at the load that is measured: the encoder's buffers grow with the first large batches
-                    decided += int(asyncio.run(load(way(callers), max(seconds / 5, 10.0), cached))["requests"])
-                    resident = []
-                found[key] = asyncio.run(watched(load(way(callers), duration, cached), server, resident if long else []))
-                decided += int(found[key]["requests"]) if name == served else 0
-                print(f"{key}: {found[key]['per_s']:.0f}/s, p50 {found[key]['p50_ms']:.1f} ms", flush=True)
+        told = "cached" if cached else "uncached"
+        one = {name: way(1)[0] for name, way in ways.items() if not (cached and name == THEN_ENCODER)}
+        turns = asyncio.run(take_turns(one, min(seconds / 6, 10.0) * len(one), cached))
+        found |= {f"{name}, {told}, 1": figures for name, figures in turns.items()}
+        decided += int(turns[served]["requests"])
+        for name, way in ways.items():
+            if name == THEN_ENCODER:
+                continue  # the encoder of this process would wait for itself
+            long = name == served
+            if long:  # warm, at the load that is measured: the encoder's buffers grow with the first large batches
+                decided += int(asyncio.run(load(way(connections), max(seconds / 5, 10.0), cached))["requests"])
+                resident = []
+            duration = seconds if long else min(seconds / 6, 10.0)
+            figures = asyncio.run(watched(load(way(connections), duration, cached), server, resident if long else []))
+            found[f"{name}, {told}, {connections}"] = figures
+            decided += int(figures["requests"]) if long else 0
+            print(f"{name}, {told}, {connections}: {figures['per_s']:.0f}/s, p50 {figures['p50_ms']:.1f} ms", flush=True)
     fifth = max(len(resident) // 5, 1)
     early, late = (int(statistics.median(part)) for part in (resident[:fifth], resident[-fifth:]))
     counts = {
@@ -199,6 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ways = {
             "endpoint": lambda n: over_http(ENDPOINT_PORT, path, KEY, name, n),
             "proxy": lambda n: over_http(PORT, path, KEY, name, n),
+            THEN_ENCODER: lambda n: then_encoded(over_http(PORT, path, KEY, name, n), router),
             "served": lambda n: over_http(PORT, path, KEY, "auto", n),
         }
         beside = multiprocessing.get_context("spawn").Process(target=serve, args=(ENDPOINT_PORT,), daemon=True)
@@ -222,6 +248,10 @@ def report(found: dict[str, Any], json_path: Path | None, check: bool) -> None:
     if json_path:
         write_json(json_path, found)
     counts = found["counts"]
+    encoded = found["ways"].get(f"{THEN_ENCODER}, uncached, 1")
+    beyond = found["ways"]["served, uncached, 1"]["p50_ms"] - encoded["p50_ms"] if encoded else 0.0
+    if encoded:
+        print(f"the router adds {beyond:.1f} ms to the proxy and the encoder, one caller, p50 (at most {BEYOND_MS:.0f})")
     short = [
         what
         for what, wrong in (
@@ -229,6 +259,7 @@ def report(found: dict[str, Any], json_path: Path | None, check: bool) -> None:
             ("fallbacks", counts["fallbacks"] > 0),
             ("counts that do not add up", counts["asked"] != counts["decisions"]),
             ("memory that grew", found["growth"] > GROWTH),
+            ("time beyond the encoder's", beyond > BEYOND_MS),
         )
         if wrong
     ]
