@@ -123,7 +123,9 @@ def litellm_entry(model: PoolModel) -> dict[str, Any]:
     if host not in ("api.openai.com", "api.anthropic.com"):
         params["use_chat_completions_api"] = True  # few others have /responses; the proxy translates
     if model.input_usd_per_mtok is not None:
-        params["input_cost_per_token"] = model.input_usd_per_mtok / 1e6
+        cached = model.input_usd_per_mtok if model.cached_input_usd_per_mtok is None else model.cached_input_usd_per_mtok
+        # Without a price of their own, the proxy counts cached tokens as free.
+        params |= {"input_cost_per_token": model.input_usd_per_mtok / 1e6, "cache_read_input_token_cost": cached / 1e6}
     if model.output_usd_per_mtok is not None:
         params["output_cost_per_token"] = model.output_usd_per_mtok / 1e6
     rates = {"rpm": model.requests_per_minute, "tpm": model.tokens_per_minute}

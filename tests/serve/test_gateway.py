@@ -110,6 +110,7 @@ def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gatewa
         status, said, headers = post(gateway, "/v1/chat/completions", chat(text))
         assert (status, json.loads(said)["choices"][0]["message"]["content"]) == (200, f"{name} says hello"), said
         assert headers["x-auto-router-model"] == headers["x-litellm-model-group"] == name
+        assert float(headers["x-litellm-response-cost"]) == pytest.approx(3 * 2e-6 + 3 * 8e-6), "cached tokens are not free"
     for name in vendors:
         status, said, headers = post(gateway, "/v1/chat/completions", chat(POEM, name))
         assert (status, json.loads(said)["choices"][0]["message"]["content"]) == (200, f"{name} says hello"), said
@@ -372,7 +373,8 @@ def test_the_printed_configuration_names_keys_and_holds_none(pool: Path, environ
     math, poet, eyes, *_ = config["model_list"]
     assert math["litellm_params"] == {
         "model": "openai/math-1", "api_base": math["litellm_params"]["api_base"], "api_key": "os.environ/MATH_KEY",
-        "use_chat_completions_api": True, "input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6, "timeout": 2,
+        "use_chat_completions_api": True, "input_cost_per_token": 2e-6, "cache_read_input_token_cost": 2e-6,
+        "output_cost_per_token": 8e-6, "timeout": 2,
         "top_p": 0.9,
     }  # fmt: skip
     assert poet["litellm_params"]["model"] == "azure/poet-1"

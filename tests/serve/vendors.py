@@ -77,7 +77,7 @@ class Vendor(Endpoint):
         body.setdefault("model", self.name)
         if body.get("stream"):
             return await self._stream(send, body, fault == "cut")
-        usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+        usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6, "prompt_tokens_details": {"cached_tokens": 2}}
         choice = {"index": 0, "message": self._message(body), "finish_reason": "tool_calls" if body.get("tools") else "stop"}
         whole = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
         await _send(send, 200, whole | {"choices": [choice]})
