@@ -53,11 +53,13 @@ def worth_sentences(artifact: Artifact) -> list[str]:
     if rows < MIN_TEST_ROWS:
         return [f"Not known: {rows} test prompts are too few to tell what it is worth; label more, and train again."]
     settings = "these thresholds and costs" if point is None else f'operating_point="{point}"'
-    said = [f"{_accuracy(system, name)}{_cost(system)}; use {settings}.", _one_sided(metrics, name)]
+    cheaper = _cheaper(metrics["operating_points"].get("economy"), system)
+    said = [f"{_accuracy(system, name)}{_cost(system)}; use {settings}.", _one_sided(metrics, name), cheaper]
     if system["selection"].get(name) == 1.0:
-        more = "More labels may change that." if rows < FEW_ROWS else "On prompts like these you need no router: ask it alone."
-        said = [f"Nothing is gained with {settings}: it always asks {name}, since no other model is safely as good.", more]
-    return [sentence for sentence in [*said, _cheaper(metrics["operating_points"].get("economy"), system)] if sentence]
+        nothing = f"Nothing is gained with {settings}: it always asks {name}, since no other model is safely as good."
+        few = "More labels may change that." if rows < FEW_ROWS else ""
+        said = [nothing, few, cheaper or ("" if few else "On prompts like these you need no router: ask it alone.")]
+    return [sentence for sentence in said if sentence]
 
 
 def suggest_next(artifact: Artifact) -> list[str]:
