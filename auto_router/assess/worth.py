@@ -51,7 +51,7 @@ def worth_sentences(artifact: Artifact) -> list[str]:
     if system["router"] is None:
         return ["Not known: too many test prompts have no label of the model chosen for them; label those, and train again."]
     if rows < MIN_TEST_ROWS:
-        return [f"Not known: {rows} test prompts are too few to tell what it is worth; label more, and train again."]
+        return [f"Not known: {rows} test prompts are too few to tell what it is worth; label 1,000 in all, and train again."]
     settings = "these thresholds and costs" if point is None else f'operating_point="{point}"'
     cheaper = _cheaper(metrics["operating_points"].get("economy"), system)
     said = [f"{_accuracy(system, name)}{_cost(system)}; use {settings}.", _one_sided(metrics, name), cheaper]
