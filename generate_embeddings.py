@@ -37,7 +37,7 @@ from auto_router.encode.pipeline import CHUNK_RECORDS, ON_ERROR, RecordSource, b
 from auto_router.encode.ray_backend import fill_on_ray
 from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import ConfigError, run
-from auto_router.terminal import PARTIAL, add_flags, bar, capture_output
+from auto_router.terminal import PARTIAL, Parser, add_flags, bar, capture_output
 
 EXAMPLES = r"""examples:
   python generate_embeddings.py --train-json hf_evaluations_train.json --test-json hf_evaluations_test.json
@@ -99,7 +99,7 @@ def generate_embeddings_for_dataset(
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Stage 2: encode evaluation records into NumPy files.",
         epilog=EXAMPLES,
     )

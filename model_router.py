@@ -27,7 +27,7 @@ from auto_router.decide.rule import Decision
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, run
 from auto_router.route.router import ModelRouter
-from auto_router.terminal import add_flags, capture_output
+from auto_router.terminal import Parser, add_flags, capture_output
 
 if TYPE_CHECKING:
     from auto_router.learn.mlp import RouterNetwork
@@ -81,7 +81,7 @@ def decision_table(decision: Decision) -> str:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Stage 4: route one prompt and show the decision.", epilog=EXAMPLES)
+    parser = Parser(description="Stage 4: route one prompt and show the decision.", epilog=EXAMPLES)
     add_flags(parser, quiet="print the chosen model's name alone (with --json: the JSON alone)")
     parser.add_argument("prompt", help="the prompt; always taken as text, whatever it looks like")
     parser.add_argument("--image", type=Path, action="append", default=[], help="an image file; repeat for several")

@@ -98,7 +98,7 @@ NEXT = """next:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Stage 3: train the router and assess it.", epilog=EXAMPLES)
+    parser = terminal.Parser(description="Stage 3: train the router and assess it.", epilog=EXAMPLES)
     parser.add_argument("--train-embeddings", type=Path)
     parser.add_argument("--test-embeddings", type=Path)
     parser.add_argument("--train-json", type=Path)
@@ -168,7 +168,7 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
         print(f"\n{report(artifact.training.metrics)}")
         write_files(staging, artifact, train.records, held_out, test)
     print(f"\nwrote nn_router.pth, metrics.json, README.md and the .joblib companions to {folder.resolve()}")
-    print(f"look at it: {(folder / REPORT_NAME).resolve()}")
+    print(f"all figures, charts and wrongly routed prompts: {(folder / REPORT_NAME).resolve()}")
     is_theirs = any(model.name in train.names for model in pool.models)  # a file that merely lies there is not
     files = {"router": folder / "nn_router.pth", "pool": where if is_theirs and where else "YOUR_POOL"}
     print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(**{name: shlex.quote(str(path)) for name, path in files.items()})}")

@@ -45,7 +45,7 @@ from auto_router.collect.source import COLUMNS, Source
 from auto_router.data.formats import OUTPUTS, record_list
 from auto_router.data.pool import Pool, load_pool
 from auto_router.errors import ConfigError, ProviderError, needs_extra, run
-from auto_router.terminal import add_flags, capture_output, on_signals
+from auto_router.terminal import Parser, add_flags, capture_output, on_signals
 
 with needs_extra("collect"):
     from auto_router.collect.audit import (
@@ -149,7 +149,7 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Stage 1: ask every model of the pool, judge the answers, write the evaluation JSONs.",
         epilog=EXAMPLES,
     )

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 
 from auto_router import Decision, ModelRouter
 from auto_router.errors import ProviderError, run
+from auto_router.terminal import Parser
 
 if TYPE_CHECKING:
     from auto_router.collect.replay import ReplayServer
@@ -149,7 +150,7 @@ EXAMPLES: tuple[Callable[[Path], None], ...] = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     names = [example.__name__ for example in EXAMPLES]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--router", type=Path, default=Path("router_artifacts/nn_router.pth"), help="the artifact")
     parser.add_argument("--only", choices=names, action="append", help="run this example; repeat for several (default: all)")
     arguments = parser.parse_args(argv)

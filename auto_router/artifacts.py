@@ -177,8 +177,12 @@ def load_artifact(path: str | Path, device: str | None = "cpu") -> Artifact:
         ArtifactError: the file is missing, damaged, of another format, or its parts do not fit each other.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ArtifactError(f"router artifact {path} is a folder; give the file in it: {path / 'nn_router.pth'}")
     if not path.is_file():
-        raise ArtifactError(f"router artifact {path} does not exist; train one with nn_router.py or give router_path=")
+        raise ArtifactError(
+            f"router artifact {path} does not exist; train one with nn_router.py or give another: --router, router_path="
+        )
     companion = path.with_suffix(COMPANION)
     content = read_companion(companion, path) if companion.is_file() else None
     content = read_pth(path) if content is None else content

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from auto_router import __version__
-from auto_router.errors import ConfigError, end_on_signals, ending_at_once, run
+from auto_router.errors import ConfigError, end_on_signals, ending_at_once, run, suggest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("auto_router.init_pool", "write a pool file from five answers: your models, keys by name, prices, a judge"),
@@ -40,7 +40,8 @@ EXAMPLES = """examples:
   auto-router train --labels labels.json --test-fraction 0.2
   auto-router route "What is the capital of Portugal?"
 
-auto-router COMMAND --help shows the flags of a command. In a checkout write python -m auto_router for auto-router."""
+auto-router COMMAND --help shows the flags of a command. In a checkout write python -m auto_router for auto-router;
+make demo there shows it all in two minutes, without a key."""
 
 
 def usage() -> str:
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"auto-router {__version__}")
         return
     if name not in COMMANDS:
-        raise ConfigError(f"there is no command {name!r}; commands are {', '.join(COMMANDS)}")
+        raise ConfigError(f"there is no command {name!r}{suggest(name, COMMANDS)}; commands are {', '.join(COMMANDS)}")
     sys.argv[0] = f"auto-router {name}"  # what its --help and its errors call it
     open_command(name).main(rest)
 

@@ -26,7 +26,7 @@ from auto_router.decide.settings import DEFAULT_PATH
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.errors import RouterError, advise_install, run
 from auto_router.route.router import ModelRouter
-from auto_router.terminal import add_flags, capture_output
+from auto_router.terminal import Parser, add_flags, capture_output
 
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 PACKAGES = {  # what tells whether an extra is installed, what needs it, and the command where the extra alone will not do
@@ -144,7 +144,7 @@ def check_router(path: Path) -> Iterator[Check]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table of checks; exit code 1 where something is wrong."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Look at environment, keys, artifact and encoder, and say what to do. Asks no model.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

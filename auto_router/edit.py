@@ -34,7 +34,7 @@ from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import replace_together
 from auto_router.learn.stack import StackNetwork
 from auto_router.route.feedback import encoder_digest
-from auto_router.terminal import add_flags, capture_output
+from auto_router.terminal import Parser, add_flags, capture_output
 
 TITLE = "Change the router in --output-dir without training it anew; a copy of the folder is the way back."
 MIN_NEW_LABELS = 30
@@ -252,7 +252,7 @@ EXAMPLES = """examples:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="auto-router edit", description=TITLE, epilog=EXAMPLES)
+    parser = Parser(prog="auto-router edit", description=TITLE, epilog=EXAMPLES)
     add_flags(parser)
     parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"), help="folder of nn_router.pth")
     actions = parser.add_subparsers(dest="action", required=True)

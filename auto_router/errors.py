@@ -15,12 +15,13 @@ stderr and exit code 2 (:func:`run`).
 from __future__ import annotations
 
 import atexit
+import difflib
 import io
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from types import FrameType
@@ -60,6 +61,12 @@ def printable(text: str) -> str:
     For words of strangers: an endpoint's error, a data set's prompt. What is kept in files stays as it is.
     """
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'train'?)`` where something known is spelt alike; else nothing."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 class MissingExtraError(ConfigError, ModuleNotFoundError):

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from auto_router.data.pool import load_pool
 from auto_router.errors import ConfigError, run
 from auto_router.files import atomic_path
+from auto_router.terminal import Parser
 
 _OPENAI = "https://api.openai.com/v1"
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,79}")
@@ -176,7 +177,7 @@ def write_pool(answers: PoolAnswers, path: Path, overwrite: bool) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Write a pool file from five answers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -38,7 +38,7 @@ from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
 from auto_router.learn.stack import StackNetwork
 from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, fit_levels, level_map, load_feedback
-from auto_router.terminal import add_flags, capture_output
+from auto_router.terminal import Parser, add_flags, capture_output
 
 with needs_extra("train"):
     from auto_router.assess.baselines import XGBOOST_NAME
@@ -175,7 +175,7 @@ exit code: 0 replaced (or better, with --dry-run), 2 a mistake, 3 not better: th
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="auto-router retrain", epilog=EXAMPLES,
         description="Train again with what outcomes say; replace the router only where that is better on outcomes held out.",
     )  # fmt: skip

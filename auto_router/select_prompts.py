@@ -25,7 +25,7 @@ from auto_router.encode.encoder import distinct_items
 from auto_router.encode.factory import open_encoder
 from auto_router.errors import DataError, run
 from auto_router.files import atomic_path
-from auto_router.terminal import add_flags, bar, capture_output
+from auto_router.terminal import Parser, add_flags, bar, capture_output
 
 
 def prompt_texts(path: Path) -> Iterator[str]:
@@ -77,7 +77,7 @@ next: python prepare_hf_data.py --dataset chosen.jsonl --dry-run"""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="auto-router select",
         description="Take some of a file's prompts, to ask only those.",
         epilog=EXAMPLES,

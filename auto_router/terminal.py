@@ -11,11 +11,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
-from auto_router.errors import ENDS, hear_signal
+from auto_router.errors import ENDS, hear_signal, printable, suggest
 
 # What every bar looks like; what is counted in money says so behind the rate.
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
@@ -24,6 +24,16 @@ QUIET = "print nothing but errors (and the JSON, with --json)"
 
 _hidden = False
 Thing = TypeVar("Thing")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others: the usage of a stage fills a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        wrong = next((word for word in message.split() if word.startswith("--") and word not in flags), None)
+        advice = "" if wrong is None else suggest(wrong.split("=")[0], flags)
+        self.exit(2, f"error: {printable(message)}{advice}; see {self.prog} --help\n")
 
 
 def add_flags(parser: argparse.ArgumentParser, quiet: str = QUIET) -> None:

@@ -23,7 +23,6 @@ from auto_router.assess.health import rows_in_training
 from auto_router.assess.metrics import mean_of, model_metrics, take_chosen
 from auto_router.assess.model_card import CARD_NAME, model_card
 from auto_router.assess.report import REPORT_NAME, report_page, write_report
-from auto_router.assess.tables import fitted_points_table
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, draw_rows
 from auto_router.data.label_trust import summarize_labels
@@ -164,7 +163,6 @@ def _fit_stack(data: Dataset, seed: int) -> Fitted:
     """Fit the default network on all training rows."""
     layout = FeatureLayout(data.encoder["text_dim"], data.encoder["image_dim"], data.prompt_dim)
     fitted = fit_stack(data.features, data.labels, data.groups, layout, seed)
-    print(tabulate(fitted.heads, headers="keys"))
     return Fitted(fitted.network, {"heads": fitted.heads}, fitted.rows, fitted.out_of_fold, data.labels[fitted.rows])
 
 
@@ -249,7 +247,6 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     if used.costs is not None and expected is not None:
         share = explained_variance(used.costs, expected)
         print(f"expected costs by prompt: {share:.0%} of their variance within models, out of fold")
-    print(f"\nOperating points, fitted on training rows out of fold:\n{fitted_points_table(points)}")
     for line in [*explain_costs(used), *explain_latencies(used)]:
         print(line)
     reference = {

@@ -46,13 +46,14 @@ from auto_router.assess.rewordings import (
 )
 from auto_router.assess.tables import DASH, format_number, format_percent, format_signed
 from auto_router.assess.test_set import TestSet
-from auto_router.assess.worth import describe_worth, policy_in_force, suggest_next
+from auto_router.assess.worth import policy_in_force, suggest_next, worth_sentences
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.label_trust import describe_sources, doubt_labels
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.factory import reopen_encoder
 from auto_router.errors import ConfigError, DataError, advise_install, run
 from auto_router.files import atomic_path
+from auto_router.terminal import Parser
 
 PAGE_FOLDER = Path(__file__).with_name("page")
 REPORT_NAME = "report.html"
@@ -168,7 +169,7 @@ def _render(
         forms=FORMS,
         at=lambda place: _at(metrics, place),
         data=data | {"charts": items},
-        worth=describe_worth(artifact),
+        worth=worth_sentences(artifact),
         next_steps=[*([] if curve is None else map(_sentence, curve_advice(curve))), *suggest_next(artifact)],
         curve=curve and {"headers": CURVE_HEADERS, "rows": curve_rows(curve), "says": _sentence(curve_advice(curve)[0])},
         rewordings=rewordings
@@ -196,7 +197,7 @@ def _csp_hash(script: str) -> str:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="auto-router report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -39,19 +39,27 @@ def policy_in_force(artifact: Artifact) -> Policy:
 
 
 def describe_worth(artifact: Artifact) -> str:
-    """Return the sentence on an artifact that holds its metrics."""
-    system, point = artifact.training.metrics["system"], policy_in_force(artifact).operating_point
+    """Return what to say of an artifact that holds its metrics, in a line."""
+    return " ".join(worth_sentences(artifact))
+
+
+def worth_sentences(artifact: Artifact) -> list[str]:
+    """Return the sentence on an artifact that holds its metrics, then what limits it."""
+    metrics, point = artifact.training.metrics, policy_in_force(artifact).operating_point
+    system, rows = metrics["system"], metrics["rows"]
     name = system["best_single_model"]
     if system["router"] is None:
-        return "Not known: too many test prompts have no label of the model chosen for them; label those, and train again."
-    metrics = artifact.training.metrics
-    if metrics["rows"] < MIN_TEST_ROWS:
-        return f"Not known: {metrics['rows']} test prompts are too few to tell what it is worth; label more, and train again."
+        return ["Not known: too many test prompts have no label of the model chosen for them; label those, and train again."]
+    if rows < MIN_TEST_ROWS:
+        return [f"Not known: {rows} test prompts are too few to tell what it is worth; label 1,000 in all, and train again."]
     settings = "these thresholds and costs" if point is None else f'operating_point="{point}"'
-    sentence = f"{_accuracy(system, name)}{_cost(system)}; use {settings}."
+    cheaper = _cheaper(metrics["operating_points"].get("economy"), system)
+    said = [f"{_accuracy(system, name)}{_cost(system)}; use {settings}.", _one_sided(metrics, name), cheaper]
     if system["selection"].get(name) == 1.0:
-        sentence = f"Nothing is gained with {settings}: it always asks {name}, since no other model is safely as good."
-    return sentence + _one_sided(metrics, name) + _cheaper(metrics["operating_points"].get("economy"), system)
+        nothing = f"Nothing is gained with {settings}: it always asks {name}, since no other model is safely as good."
+        few = "More labels may change that." if rows < FEW_ROWS else ""
+        said = [nothing, few, cheaper or ("" if few else "On prompts like these you need no router: ask it alone.")]
+    return [sentence for sentence in said if sentence]
 
 
 def suggest_next(artifact: Artifact) -> list[str]:
@@ -117,7 +125,7 @@ def _one_sided(metrics: Mapping[str, Any], name: str) -> str:
     other = next(kind for kind in known if kind not in ahead)
     router, best = (100 * known[other][key] for key in ("router", "best_single"))
     first, second = (_KINDS.get(kind, f"prompts of {kind}") for kind in (ahead[0], other))
-    return f" All of the lead is from {first}; of {second} {router:.1f} % go right, with {name} {best:.1f} %."
+    return f"All of the lead is from {first}; of {second} {router:.1f} % go right, with {name} {best:.1f} %."
 
 
 def _cost(system: Mapping[str, Any]) -> str:
@@ -137,7 +145,7 @@ def _cheaper(economy: Mapping[str, Any] | None, system: Mapping[str, Any]) -> st
     if share is None or bounds is None or system["cost_share"] is None or share > system["cost_share"] - MUCH_CHEAPER:
         return ""
     low, high = (100 * bound for bound in bounds)
-    return f' For less: operating_point="economy", {low:+.1f} to {high:+.1f} points at {100 * share:.0f} % of its cost.'
+    return f'For less: operating_point="economy", {low:+.1f} to {high:+.1f} points at {100 * share:.0f} % of its cost.'
 
 
 def _format_sum(usd: float) -> str:

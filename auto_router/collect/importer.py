@@ -30,7 +30,7 @@ from auto_router.collect.row_files import ENDINGS, FileRow, find_files, read_row
 from auto_router.data.splits import digest_text
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
-from auto_router.terminal import add_flags, capture_output, watch
+from auto_router.terminal import Parser, add_flags, capture_output, watch
 
 MAX_LEFT_OUT = 20
 RESULTS = "results of lm-evaluation-harness and inspect_ai, tables with a column or a row a model"
@@ -256,7 +256,7 @@ next, after logs:    python prepare_hf_data.py --dataset prompts.jsonl --pool po
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="auto-router import",
         description=f"Read {RESULTS}: they become evaluation records. Read {LOGS}: they become prompts. Nothing is asked.",
         epilog=EXAMPLES,

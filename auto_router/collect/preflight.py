@@ -103,7 +103,6 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
     unfit = [only_images and c in models and not c.model.facts.takes_images for c in callers]
     table = _table(callers, len(models), probes, loads, unfit)
     lines = [f"  {c.model.name}: {p.error or p.warning}" for c, p in zip(callers, probes, strict=True) if p.error or p.warning]
-    shown = "\n".join([table, *lines])
     asked = [probe for probe, rests in zip(probes[: len(models)], idle, strict=False) if not rests]
     unreachable = bool(asked) and all(probe.unreachable for probe in asked)
     bad = [
@@ -112,11 +111,11 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
         if probe.error and (probe.lasting or must_reach or (unreachable and caller in models))
     ]
     if bad:
-        print(shown)
+        print(table)
         raise ProviderError(
             f"preflight: {'; '.join(bad)}. Correct the pool, leave the model out with --models, or go on with --skip-preflight"
         )
-    return shown
+    return "\n".join([table, *lines])
 
 
 async def _rest() -> Probe:

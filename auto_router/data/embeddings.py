@@ -43,14 +43,14 @@ def read_embeddings(npy: Path, part: str) -> EmbeddingFile:
     Raises:
         DataError: a file is missing or damaged.
     """
+    if not npy.exists():
+        raise DataError(f"embedding file {npy} does not exist; make it with generate_embeddings.py")
     metadata = _metadata(npy.with_name(METADATA_NAME))
     try:
         rows = np.load(npy, mmap_mode="r", allow_pickle=False)
         sha256 = str(metadata["inputs"][part]["sha256"])
         encoder, dim = dict(metadata["encoder"]), int(metadata["embedding_dim"])
         skipped = frozenset(int(row) for row in metadata.get("skipped", {}).get(part, {}))
-    except FileNotFoundError as error:
-        raise DataError(f"embedding file {npy} does not exist; make it with generate_embeddings.py") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise DataError(f"embedding file {npy} or its metadata is damaged ({error!r}); make both again") from error
     if rows.ndim != 2 or rows.shape[1] != dim:

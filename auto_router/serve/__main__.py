@@ -18,11 +18,13 @@ from auto_router.serve.gateway import (
     check_proxy,
     compare_models,
     litellm_config,
+    print_config,
     run_proxy,
     tell,
     usable_judge,
     usable_models,
 )  # fmt: skip
+from auto_router.terminal import Parser
 
 EXAMPLES = """examples:
   auto-router serve --pool pool.yaml
@@ -37,7 +39,7 @@ EXAMPLES = """examples:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="auto-router serve", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Serve an OpenAI-compatible endpoint whose model 'auto' is the one that the router chooses, "
         "beside every model of the pool by its name.",
@@ -103,9 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for line in notes:
         tell(f"note: {line}")
     if given.print_config:
-        import yaml
-
-        yaml.safe_dump(config, sys.stdout, sort_keys=False, allow_unicode=True)
+        print_config(config)
         return
     if given.workers > 1 and settings.session_store is None:
         tell("note: each worker keeps its own conversations; AUTO_ROUTER_SESSION_STORE names a Redis that they share")

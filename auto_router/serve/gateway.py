@@ -21,13 +21,13 @@ from urllib.parse import urlsplit
 
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.data.request import ALIASES, AUTO
-from auto_router.errors import ConfigError, needs_extra
+from auto_router.errors import ConfigError, advise_install, needs_extra
 from auto_router.serve.loopback import is_loopback
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 COMPROMISED = "1.107.0"
 CALLBACK = "auto_router.serve.gateway.router"
-INSTALL = "in an environment of its own: make setup-litellm (in a checkout), or pip install 'auto-router[litellm]'"
+AUTO_COMMENT = "# auto and auto-…: whatever model stands here, the router's hook puts the one that it chooses in its place"
 ANSWER_LIMITS = ("max_tokens", "max_completion_tokens")  # of Stage 1's answers; a client sets its own
 PROXY_ENVIRONMENT = {
     # Nothing is fetched at the start: price lists, headers and presets come with the package.
@@ -169,11 +169,12 @@ def litellm_config(models: Sequence[PoolModel], known: Sequence[str], points: Se
 
 def check_proxy(host: str, environment: Mapping[str, str]) -> None:
     """Raise ConfigError where the proxy cannot run, or must not: it is not there, is a bad release, or would be open to all."""
+    where = f"in an environment of its own: make setup-litellm (in a checkout), or {advise_install('litellm')}"
     if find_spec("litellm") is None or find_spec("prisma") is None:
-        raise ConfigError(f"the LiteLLM proxy is not installed here; install it {INSTALL}")
+        raise ConfigError(f"the LiteLLM proxy is not installed here; install it {where}")
     if version("litellm") == COMPROMISED:
         raise ConfigError(
-            f"LiteLLM {COMPROMISED} was a compromised release: remove this environment, and install another {INSTALL}"
+            f"LiteLLM {COMPROMISED} was a compromised release: remove this environment, and install another {where}"
         )
     if not environment.get(MASTER_KEY) and not is_loopback(host):
         raise ConfigError(
@@ -204,6 +205,14 @@ def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping
             shared.mkdir(parents=True, exist_ok=True)
             arguments += ["--num_workers", str(workers)]
         run_server.main(arguments, prog_name="litellm", standalone_mode=False)
+
+
+def print_config(config: Mapping[str, Any]) -> None:
+    """Print the configuration as YAML for the proxy; a comment says what stands under ``auto``."""
+    with needs_extra("litellm"):
+        import yaml
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    print(text.replace(f"- model_name: {AUTO}\n", f"{AUTO_COMMENT}\n- model_name: {AUTO}\n"), end="")
 
 
 def tell(line: str) -> None:

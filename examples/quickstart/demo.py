@@ -13,6 +13,7 @@ import argparse
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,16 +21,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tabulate import tabulate
+
 from auto_router.artifacts import load_artifact
 from auto_router.assess.worth import describe_worth
 from auto_router.collect.replay import ReplayServer, load_recording
 from auto_router.data.images import image_bytes
 from auto_router.data.pool import load_pool
 from auto_router.data.records import Record, load_records
+from auto_router.decide.rule import Decision
 from auto_router.files import atomic_path
-from model_router import ModelRouter, decision_table
+from model_router import ModelRouter
 
 THRESHOLD = 0.6
+WIDTH = 56  # letters of a prompt that are shown
 # Of the five in pool.yaml. None of these can do all: the best at text sees nothing, and the one that sees is weak at text, so a
 # router has something to win. With viewer-1.5b, which is that best text model with eyes, no other is safely as good on 600
 # labels: the router asks it everything, and says so.
@@ -66,6 +71,11 @@ def held_out_pictures(test_json: Path) -> list[Record]:
     return [record for record in first if record is not None]
 
 
+def decision_row(prompt: str, decision: Decision) -> list[str]:
+    """The prompt, in short, the chosen model, and how likely it is right."""
+    return [textwrap.shorten(prompt, WIDTH, placeholder="…"), decision.model, f"{decision.probabilities[decision.model]:.3f}"]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Collect (replayed), encode, train and route on the quickstart.")
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="evaluation JSONs and embeddings (demo)")
@@ -90,18 +100,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         model_thresholds={model.name: THRESHOLD for model in models},
         model_costs={model.name: model.output_usd_per_mtok or 0.0 for model in models},
     )
-    for prompt, decision in zip(PROMPTS, router.decide_batch(PROMPTS), strict=True):
-        print(f"\n{' '.join(prompt.split())}\n{decision_table(decision)}")
+    rows = [decision_row(prompt, decision) for prompt, decision in zip(PROMPTS, router.decide_batch(PROMPTS), strict=True)]
     shown = held_out_pictures(ROOT / out / "hf_evaluations_test.json")
     decided = router.decide_batch([record.prompt for record in shown], [record.images for record in shown])
     for record, decision in zip(shown, decided, strict=True):
-        picture = out / f"{record.source}.png"
-        with atomic_path(ROOT / picture) as temporary:
+        with atomic_path(ROOT / out / f"{record.source}.png") as temporary:
             temporary.write_bytes(image_bytes(record.images[0]))
         score = record.model_scores[decision.model]
         outcome = "unknown" if score is None else "right" if score else "wrong"
-        print(f"\n{' '.join(record.prompt.split())} [{picture}]\n{decision_table(decision)}")
-        print(f"the recorded answer of {decision.model} to this held-out prompt is {outcome}")
+        rows.append([*decision_row(f"[{record.source}.png] {record.prompt}", decision), outcome])
+    print(tabulate(rows, headers=["prompt", "goes to", "P(correct)", "recorded answer"], disable_numparse=True))
+    print(f"The pictures lie in {out}; training has not seen them.")
     print(f"\ndone in {time.perf_counter() - start:.0f} s. {describe_worth(load_artifact(ROOT / artifacts / 'nn_router.pth'))}")
     print("\nnext:", *(f"{os.path.relpath(sys.executable)} {command}" for command in NEXT), sep="\n  ")
 

@@ -76,6 +76,12 @@ def test_a_router_that_gains_nothing_says_so_and_names_what_costs_less() -> None
     assert "For less" not in sentence(economy)  # hardly less than what is served
 
 
+def test_where_nothing_is_gained_it_says_whether_to_label_more_or_to_do_without() -> None:
+    alone: dict[str, Any] = {"selection": {"gpt-4o": 1.0, "small": 0.0}, "cost_share": 1.0}
+    assert sentence(**alone).endswith("safely as good. On prompts like these you need no router: ask it alone.")
+    assert sentence(rows=100, **alone).endswith("safely as good. More labels may change that.")
+
+
 def test_settings_of_ones_own_and_missing_labels() -> None:
     assert sentence(policy={"model_thresholds": {"small": 0.5}}).endswith("use these thresholds and costs.")
     assert sentence(router=None).startswith("Not known: too many test prompts have no label")
