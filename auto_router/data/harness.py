@@ -50,7 +50,8 @@ _NOTE = re.compile(
     r"|(?:\w+ )?hook feedback:|# agents\.md instructions|execution result of \[|call id: \S{1,80}\n(?:observation|error):"
     r"|observation:|<returncode>|# fix any errors below, if possible|# \d{1,4} search/replace blocks? failed"
     r"|exitcode: -?\d+ \(execution |base directory for this skill: (?!.*\narguments: )"
-    r"|i have \*added these files to the chat\*|here are summaries of some files present in my git|here are some read only files).*",
+    r"|i have \*added these files to the chat\*|here are summaries of some files present in my git"
+    r"|here are some read only files).*",
     re.IGNORECASE | re.DOTALL,
 )
 _INTERRUPTED = re.compile(r"\s*\[request interrupted by user[^\]\n]{0,80}\]\s*(?=\S)", re.IGNORECASE)
