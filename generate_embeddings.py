@@ -81,7 +81,7 @@ def generate_embeddings_for_dataset(
 
     Args:
         clip_client: what :func:`load_embedding_model` returned.
-        evaluation_data: the records; only ``prompt`` and ``images`` are looked at.
+        evaluation_data: the records; ``prompt``, ``context`` and ``images`` are looked at.
         max_samples: encode only the first so many; None for all.
         description: the progress bar's label.
 

@@ -52,6 +52,11 @@ class Chats:
         return len(self.requests) // LENGTH
 
 
+def take_chosen(values: Floats, chosen: Ints) -> Floats:
+    """Return what ``values`` ``[C, L, M]`` say of the chosen models, ``[C, L]``."""
+    return np.asarray(np.take_along_axis(values, chosen[..., None], axis=2)[..., 0])
+
+
 def draw_chats(sources: Sequence[str], seed: int) -> Ints:
     """Return the rows of chats, ``[C, LENGTH]``, each row once at most."""
     rng = np.random.default_rng(seed)
@@ -139,21 +144,25 @@ def compare_labelled(
 
     ``right`` is the share of right answers; ``difference`` that of ``adaptive`` less this policy's, ``low`` to ``high`` its
     paired interval, by chats. ``USD low`` to ``USD high`` is the interval of what ``adaptive`` costs more for 1,000 turns.
-    ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task.
+    ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task. At turns that change it,
+    ``expected gain`` is P(new) - P(old), and ``gain`` what came true of it: the new model's label less the old one's.
     """
-    parts: dict[tuple[str, str, str], list[tuple[Floats, Floats, Floats]]] = {}
+    parts: dict[tuple[str, str, str], list[tuple[Floats, ...]]] = {}
     for seed in seeds:
         chats = make_chats(folder, seed)
         labels = outcomes_of(chats.data.labels, chats.eligible).reshape(chats.count, LENGTH, -1)
+        p = chats.prediction.probabilities.reshape(labels.shape)
         for (name, facts), point, policy in product(prices(chats.held.artifact).items(), points, SESSION_POLICIES):
             chosen = choose_models(chats, facts, policy, point)
-            right = np.take_along_axis(labels, chosen[..., None], axis=2)[..., 0]
+            right = take_chosen(labels, chosen)
             usd = cost_chats(chats, chosen, facts, beside, reply)
-            parts.setdefault((name, point, policy), []).append((right, chosen[:, 1:] != chosen[:, :-1], usd))
+            gains = [take_chosen(of[:, 1:], chosen[:, 1:]) - take_chosen(of[:, 1:], chosen[:, :-1]) for of in (p, labels)]
+            parts.setdefault((name, point, policy), []).append((right, chosen[:, 1:] != chosen[:, :-1], usd, *gains))
     lines = []
     begins = np.arange(1, LENGTH) % QUESTIONS == 0
     for (name, point, policy), some in parts.items():
-        right, changed, usd = (np.concatenate([part[i] for part in some]) for i in (0, 1, 2))
+        right, changed, usd, expected, gain = (np.concatenate([part[i] for part in some]) for i in range(5))
+        among = max(int(changed.sum()), 1)
         differences = np.concatenate([part[0] for part in parts[name, point, ADAPTIVE]]) - right
         low, high = interval(differences.mean(axis=1), np.arange(len(right)), 0)
         more = np.concatenate([part[2] for part in parts[name, point, ADAPTIVE]]) - usd
@@ -163,6 +172,7 @@ def compare_labelled(
             "difference": float(differences.mean()), "low": low, "high": high, "changes": float(changed[:, ~begins].mean()),
             "tasks": float(changed[:, begins].mean()), "USD/1000 turns": 1000 * float(usd.mean()),
             "USD low": usd_low, "USD high": usd_high,
+            "expected gain": float(expected[changed].sum()) / among, "gain": float(gain[changed].sum()) / among,
         })  # fmt: skip
     return lines
 

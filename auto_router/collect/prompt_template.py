@@ -16,7 +16,9 @@ from auto_router.errors import ConfigError, DataError, needs_extra
 
 # What a row brings besides its prompt is shown around it; a row that brings nothing more is asked exactly as it stands.
 DEFAULT_TEMPLATE = """\
-{%- if context %}{{ context }}
+{%- if context %}{% if is_retrieved %}<documents>
+{{ context }}
+</documents>{% else %}{{ context }}{% endif %}
 
 {% endif %}{{ prompt }}{% if input %}
 
@@ -63,8 +65,8 @@ class PromptTemplate:
         """Return the prompt of one row.
 
         Args:
-            values: ``prompt``, ``context``, ``input``, ``choices``, ``letters``, ``classes``, ``several``, ``row``, and every
-                column but the answer's under its own name; None is shown as nothing.
+            values: ``prompt``, ``context``, ``is_retrieved``, ``input``, ``choices``, ``letters``, ``classes``,
+                ``several``, ``row``, and every column but the answer's under its own name; None is shown as nothing.
 
         Raises:
             DataError: the template cannot be filled in; the text continues "row N".

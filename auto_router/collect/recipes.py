@@ -98,10 +98,10 @@ class Recipe:
         references, choices = self._read_right(reply if answer is None else answer, options)
         if not (self.template.is_default and turns):
             told = conversation_text(turns) if turns else prompt
-            prompt, turns, context = self.template.render(self._values(row, told, options)), (), ""
-            if self.template.is_default:
-                turns, context = _add_history(self.cell(row, "history"), prompt)
-        turns = self._add_system_prompt(row, prompt, turns)
+            asked = Turn("user", self.template.render(self._values(row, told, options)))
+            turns = (*(_read_history(self.cell(row, "history")) if self.template.is_default else ()), asked)
+            prompt, _, context = conversation_input(turns)  # as a router reads it when it is asked the same
+        turns = self._add_system_prompt(row, turns)
         try:
             beside = tuple(image for column in self.images for image in opener.read(read_printed(get_cell(row, column))))
             images = opener.read(list(inside)) + beside
@@ -122,12 +122,12 @@ class Recipe:
             logged=read_logged(row.get(LOGGED)),
         )
 
-    def _add_system_prompt(self, row: Row, prompt: str, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    def _add_system_prompt(self, row: Row, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """Return the turns behind the system prompt that a row has in a column of its own; a user's template shows its own."""
         told = flatten_text(self.cell(row, "system")).strip()
         if not told or not self.template.is_default or any(turn.role == "system" for turn in turns):
             return turns
-        return (Turn("system", told), *(turns or (Turn("user", prompt),)))
+        return (Turn("system", told), *turns)
 
     def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, ConversationInput]:
         try:
@@ -160,10 +160,15 @@ class Recipe:
         lettered = any(len(text.strip("(). ")) == 1 and text.strip("(). ").upper() in options.letters for text in options.texts)
         return (", ".join(options.letters[place] for place in places),), () if lettered else options.texts
 
+    @property
+    def _is_retrieved(self) -> bool:
+        """Is the context what an application found for the question, and not a part of that?"""
+        return squeeze(self.roles.get("context", "")).endswith("s")
+
     def _read_context(self, row: Row) -> Any:
         """Return what stands before the prompt; a list of passages may be printed, as a CSV has it."""
         cell = self.cell(row, "context")
-        return read_printed(cell) if squeeze(self.roles.get("context", "")).endswith("s") else cell
+        return read_printed(cell) if self._is_retrieved else cell
 
     def _values(self, row: Row, prompt: Any, options: Options | None) -> dict[str, Any]:
         """Return what a template may show of a row: all but the answer."""
@@ -172,6 +177,7 @@ class Recipe:
         return columns | {
             **({"prompt": prompt} if prompt is not None else {}),
             "context": flatten_text(self._read_context(row)),
+            "is_retrieved": self._is_retrieved,
             "input": flatten_text(self.cell(row, "input")),
             "choices": options.texts if options else (),
             "letters": options.letters if options else "",
@@ -238,27 +244,22 @@ def _check_files(turns: Sequence[Turn], images: int) -> None:
         )
 
 
-def _add_history(history: Any, prompt: str) -> tuple[tuple[Turn, ...], str]:
-    """Return the turns that a column of earlier ones leads to, and what of them is embedded beside the prompt; none: ((), "").
+def _read_history(history: Any) -> tuple[Turn, ...]:
+    """Return the turns of a column of earlier ones.
 
     Raises DataError, whose text continues "row N": the cell holds neither chat messages nor pairs of question and reply.
     """
     history = read_printed(history)
     if is_missing(history) or history in ([], "nan"):
-        return (), ""
+        return ()
     if is_message_list(history):
-        before = tuple(turns_of(history))
-    elif isinstance(history, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
-        before = tuple(
-            Turn(role, str(said)) for pair in history for role, said in zip(("user", "assistant"), pair, strict=True)
-        )
-    else:
-        raise DataError(
-            f": the earlier turns {history!r:.60} are neither chat messages nor pairs of question and reply; leave the column "
-            "out, or show it with --prompt-template"
-        )
-    turns = (*before, Turn("user", prompt))
-    return turns, conversation_input(turns).context
+        return tuple(turns_of(history))
+    if isinstance(history, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
+        return tuple(Turn(role, str(said)) for pair in history for role, said in zip(("user", "assistant"), pair, strict=True))
+    raise DataError(
+        f": the earlier turns {history!r:.60} are neither chat messages nor pairs of question and reply; leave the column "
+        "out, or show it with --prompt-template"
+    )
 
 
 def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:

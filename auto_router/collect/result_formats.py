@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_router.collect.row_files import FileRow, parse_json
-from auto_router.data.conversation import conversation_input, turns_of
+from auto_router.data.conversation import conversation_input, read_prompt, turns_of
 from auto_router.errors import DataError
 
 LM_EVAL, INSPECT, WIDE_TABLE, LONG_TABLE = (
@@ -277,9 +277,9 @@ def _attach(value: Any, attachments: Mapping[str, Any]) -> Any:
 
 def _prompt(value: Any) -> tuple[str, tuple[str, ...], str]:
     """Return prompt, images and context of a text or of chat messages. Raises LeftOut where Stage 2 could not take it."""
-    if isinstance(value, str):
-        return value, (), ""
     try:
+        if isinstance(value, str):
+            return read_prompt(value)
         prompt, images, context = conversation_input(turns_of(value))
     except DataError as error:
         raise LeftOut(str(error)) from error

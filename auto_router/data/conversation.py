@@ -41,7 +41,7 @@ _IMAGE_FIELDS = ("image_url", "image", "source", "url", "data", "base64", "bytes
 _NO_IMAGES, _HEAD = ("data:application/pdf", "data:audio/", "data:video/"), 40  # some gateways take these as image_url
 _AUDIO = ("input_audio", "audio", "audio_url", "output_audio")
 _VIDEO = ("video", "video_url", "input_video")
-_FILES = ("file", "input_file", "document", "document_url", "media", "inline_data", "resource")
+_FILES = ("file", "input_file", "document", "document_url", "media", "inline_data", "resource", "text_plain")
 _FILE_FIELDS = ("file", "source", "inline_data", "file_data", "resource")
 _DATA_FIELDS = ("file_data", "data", "base64", "blob", "bytes", "url", "file_uri", "document_url")
 _SIGNED = ("encrypted_content", "signature", "thought_signature")
@@ -138,6 +138,11 @@ def conversation_input(turns: Sequence[Turn]) -> ConversationInput:
     return ConversationInput(parts[-1][1], images, context)
 
 
+def read_prompt(text: str) -> ConversationInput:
+    """Return what is embedded of a prompt that is asked alone: what an application put beside it is its context."""
+    return conversation_input([Turn("user", text)]) if "<" in text and text.strip() else ConversationInput(text, ())
+
+
 def conversation_text(turns: Sequence[Turn]) -> str:
     """Return the request and the turns that lead to it at their full length, as a judge or a template reads them."""
     last = request_place(turns)
@@ -232,7 +237,7 @@ class _Content:
             for name in _NAMED_PARTS:
                 if isinstance(part.get(name), Mapping):
                     part = {**part, **part[name], "type": _NAMED_PARTS[name]}
-        kind = str(part.get("type") or "")
+        kind = part["type"] = str(part.get("type") or "").replace("-", "_")
         text = part["text"].get("value") if isinstance(part.get("text"), Mapping) else part.get("text")
         self.signed |= kind == "reasoning" and bool(part.get("id")) and not part.get("content")  # the provider keeps its words
         self.signed |= any(isinstance(part.get(name), str) and part[name] for name in _SIGNED)
@@ -240,7 +245,8 @@ class _Content:
         if kind.endswith(("tool_result", "_output", "tool_response")) and kind != "output":
             self.needs.add("tools")
             self.read(next((part[name] for name in ("content", "output", "response") if name in part), None), True, depth + 1)
-        elif kind.endswith(("tool_use", "_call", "tool_call")):
+            self.read(part.get("parts"), True, depth + 1)
+        elif kind.endswith(("tool_use", "_call", "tool_call")) or "toolCallId" in part:
             self.read_call(part)
         elif kind in _IMAGES or (not kind and ("image_url" in part or "image" in part)):
             self.read_image(part)
@@ -253,7 +259,7 @@ class _Content:
         elif isinstance(text, str):
             (self.others if in_tool else self.texts).append(text)
         else:  # thinking, summaries, and what is not known: looked into, and no words of a person
-            for name in ("content", "thinking", "summary", "parts"):
+            for name in ("content", "thinking", "summary", "parts", "value"):
                 self.read(part.get(name), True, depth + 1)
 
     def read_call(self, call: Mapping[str, Any]) -> None:

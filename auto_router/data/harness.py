@@ -29,7 +29,9 @@ _TOOL_NAME = re.compile(r"(?:tool|function)[_-](?:response|result|output|call|us
 _CAMEL_NAME = re.compile(
     r"[a-z]+[A-Za-z]*(?:Info|Context|Instructions|References|Details|Layout|Reminder|Memory)|EnvironmentContext"
 )
-_PROGRAM_NAMES = frozenset(["reminder", "attachments", "attachment", "observation"])
+_PROGRAM_NAMES = frozenset([
+    "reminder", "attachments", "attachment", "observation", "user_action", "conversation-summary", "conversation_summary",
+])  # fmt: skip
 _BESIDE_OTHERS = frozenset(["context", "instructions"])  # a person's own, but beside a program's block
 _ANYWHERE = frozenset(["system-reminder", "system_reminder", "environment_details"])
 _EDITOR_LIST = re.compile(r"\s*(?:The following items were attached|<(?:files|directories|selections|symbols|diagnostics)>)")
@@ -47,15 +49,20 @@ _NOTE = re.compile(
     r"|this session is being continued from a previous conversation that ran out of context|this is the gemini cli\. we are"
     r"|(?:\w+ )?hook feedback:|# agents\.md instructions|execution result of \[|call id: \S{1,80}\n(?:observation|error):"
     r"|observation:|<returncode>|# fix any errors below, if possible|# \d{1,4} search/replace blocks? failed"
-    r"|exitcode: -?\d+ \(execution |i have \*added these files to the chat\*|here are summaries of some files present in my git"
+    r"|exitcode: -?\d+ \(execution |base directory for this skill: (?!.*\narguments: )"
+    r"|i have \*added these files to the chat\*|here are summaries of some files present in my git"
     r"|here are some read only files).*",
     re.IGNORECASE | re.DOTALL,
 )
 _INTERRUPTED = re.compile(r"\s*\[request interrupted by user[^\]\n]{0,80}\]\s*(?=\S)", re.IGNORECASE)
 _IN_NOTES = frozenset(["feedback", "user_message"])
 _RULES_BEHIND = re.compile(
-    r"(?:\A|\n)(?:# \*SEARCH/REPLACE block\* Rules:|Called the [\w-]{1,60} tool with the following input:).*", re.DOTALL
+    r"(?:\A|\n)(?:# \*SEARCH/REPLACE block\* Rules:|Called the [\w-]{1,60} tool with the following input:"
+    r"|--- Content from referenced files ---\n).*|<image name=\[[^\]\n]{1,40}\][^<>\n]{0,400}>\s*</image>\s*",
+    re.DOTALL,
 )
+"""What stands behind a request, and marks around an image."""
+_TASK_BEFORE = re.compile(r"\s*### Task:\s+Respond to the user query using the provided context.*?(?=<context>\s)", re.DOTALL)
 _SETUP_BEFORE = re.compile(r"\s*# Context from my IDE setup:.*\n## My request for Codex:\s*", re.DOTALL)
 
 
@@ -64,6 +71,8 @@ def person_text(text: str) -> str:
 
     A text without blocks or notes of a program comes back as it is.
     """
+    if told := _TASK_BEFORE.match(text):  # an app tells the model what to do with the context, before the request
+        text = text[told.end() :]
     rest = _drop_blocks(text)[0] if "<" in text else text
     if not rest.strip() and "system" not in (outer := text.lstrip()[1:60].lower()) and not _TOOL_NAME.match(outer):
         inside = _unwrap(text, _REQUESTS)  # some agents put the request into a block of what they know

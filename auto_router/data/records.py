@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array, Floats, Ints
+from auto_router.data.conversation import read_prompt
 from auto_router.data.formats import CHECKS, json_list, located_rows
 from auto_router.data.pool import ModelFacts
 from auto_router.data.splits import connect, content_key, digest_text, question_keys
@@ -173,6 +174,9 @@ def _parse(row: Any, position: int, where: str) -> Record:
     prompt = row.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise fail(f"'prompt' must be a non-empty string, got {_short(prompt)}; fix or drop the record")
+    context = _text(row.get("context")) or ""
+    if not context:  # a prompt with blocks of documents is read as a router reads it when it is asked that
+        prompt, _, context = read_prompt(prompt)
     idx = row.get("idx", position)
     if isinstance(idx, bool) or not isinstance(idx, int):
         raise fail(f"'idx' must be an integer, got {_short(idx)}")
@@ -199,7 +203,7 @@ def _parse(row: Any, position: int, where: str) -> Record:
         model_latencies=_numbers(row, "model_latencies", MAX_SECONDS, fail, "seconds"),
         model_errors={str(k): str(v) for k, v in errors.items() if v is not None},
         answers=tuple(map(str, answers)),
-        context=_text(row.get("context")) or "",
+        context=context,
         label_source=_text(row.get("label_source")),
         label_checks=_checks(row, fail),
     )

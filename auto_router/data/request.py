@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from auto_router.data.conversation import Turn, conversation_input, plain_json, request_place, turns_of
+from auto_router.data.conversation import Turn, conversation_input, plain_json, read_prompt, request_place, turns_of
 from auto_router.data.images import image_size, names_image
 from auto_router.data.tokens import EXPECTED_OUTPUT, estimate_document_tokens, estimate_image_tokens, estimate_tokens
 from auto_router.errors import DataError
@@ -157,6 +157,13 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
     return request.without([image for image in images if isinstance(image, str) and not names_image(image)])
 
 
+def text_request(text: Any, images: Any = (), **more: Any) -> Request:
+    """Return the request of a prompt that is asked alone; what is no text is left for the check to name."""
+    prompt, _, context = read_prompt(text) if isinstance(text, str) else (text, (), "")
+    tokens = None if prompt is text else estimate_tokens(text) + EXPECTED_OUTPUT
+    return Request(prompt, images, context=context, text_tokens=tokens, **more)
+
+
 def _kept_by_provider(body: Mapping[str, Any]) -> bool:
     """Does the request go on with what its provider keeps: a conversation of the responses API, or a container of files?"""
     return bool(("messages" not in body and body.get("conversation")) or body.get("container"))
@@ -222,7 +229,7 @@ def _plain(body: Mapping[str, Any], session: str | None) -> Request:
     if not text.strip() and not images:
         raise DataError("text is empty and there are no images: there is nothing to decide")
     point = ALIASES.get(str(body.get("model") or AUTO))
-    return read_choice(Request(text, tuple(images), point, session=session), body)
+    return read_choice(text_request(text, tuple(images), operating_point=point, session=session), body)
 
 
 def read_choice(request: Request, body: Mapping[str, Any]) -> Request:

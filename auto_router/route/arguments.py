@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from auto_router.data.images import ImageLike
-from auto_router.data.request import Request, read_request
+from auto_router.data.request import Request, read_request, text_request
 from auto_router.errors import ConfigError
 
 Images = Sequence[ImageLike] | None
@@ -27,7 +27,7 @@ def make_request(
         found = read_request(body)
         request = found.without(found.urls)
     elif request is None:
-        request = Request(text, images_of(images))  # type: ignore[arg-type]
+        request = text_request(text, images_of(images))
     return replace(
         request,
         images=request.images if images is None else images_of(images),

@@ -21,7 +21,7 @@ from auto_router.arrays import Array
 from auto_router.artifacts import load_artifact
 from auto_router.data.dataset import Prediction
 from auto_router.data.images import blank_image
-from auto_router.data.request import Request
+from auto_router.data.request import Request, text_request
 from auto_router.decide.eligibility import Eligibility
 from auto_router.decide.policy import Policies, Policy, choose_each
 from auto_router.decide.rule import Decision, decisions
@@ -191,7 +191,7 @@ class ModelRouter:
             raise ConfigError(f"{len(texts)} prompts came with {len(images)} lists of images; give one list per prompt")
         given = [None] * len(texts) if images is None else images
         limit = None if models is None else names_of(models)
-        requests = [Request(text, images_of(some), models=limit) for text, some in zip(texts, given, strict=True)]
+        requests = [text_request(text, images_of(some), models=limit) for text, some in zip(texts, given, strict=True)]
         return self._decide_in_time([_Query(request, self.policy).check(row) for row, request in enumerate(requests)])
 
     async def aroute(self, text: str, images: Images = None, models: Names = None) -> str:

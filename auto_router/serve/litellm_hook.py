@@ -217,7 +217,8 @@ class RouterHook(CustomLogger):
             return
         self.service.metrics.refusals.labels(call_type).inc()
         if asked in self.aliases:
-            said = f"{asked!r} answers chat completions, messages and responses, not {call_type}: name a model there"
+            routes = "/v1/chat/completions, /v1/messages or /v1/responses"
+            said = f"{asked!r} does not answer this call ({call_type}): send it to {routes}, or name a model here"
         else:
             said = f"the model {asked!r} is a list: give one of {', '.join(self.aliases)} alone, whose ranking holds the others"
         raise HTTPException(400, {"error": said})

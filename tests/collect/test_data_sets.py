@@ -363,7 +363,7 @@ ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
     (
         "retrieved contexts",
         {"user_input": "Sum {i}?", "reference": "4", "retrieved_contexts": ["c", "d"]},
-        "c\nd\n\nSum 0?",
+        "<documents>\nc\nd\n</documents>\n\nSum 0?",
         ("4",),
     ),
     (
@@ -381,14 +381,14 @@ ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
     (
         "a model's answer beside the truth",
         {"question": "Sum {i}?", "answer": "5", "contexts": ["c"], "ground_truth": "4"},
-        "c\n\nSum 0?",
+        "<documents>\nc\n</documents>\n\nSum 0?",
         ("4",),
     ),
     ("a response beside its reference", {"user_input": "Sum {i}?", "response": "5", "reference": "4"}, "Sum 0?", ("4",)),
     (
         "printed contexts",
         {"question": "Sum {i}?", "context": "", "contexts": "['c', 'd']", "answer": "4"},
-        "c\nd\n\nSum 0?",
+        "<documents>\nc\nd\n</documents>\n\nSum 0?",
         ("4",),
     ),
     ("a history that is text", {"question": "Sum {i}?", "answer": "4", "history": "Of France."}, "Sum 0?", ("4",)),
@@ -399,7 +399,8 @@ ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
 def test_rows_of_other_tools_are_read(row: dict[str, Any], prompt: str, references: tuple[str, ...], tmp_path: Path) -> None:
     rows = [json.loads(json.dumps(row).replace("{i}", str(number))) for number in range(3)]
     question = read_questions(write_rows(tmp_path / "rows.jsonl", rows))[0]
-    assert (question.prompt, question.references) == (prompt, references)
+    assert (question.full_text, question.references) == (prompt, references)
+    assert question.prompt == prompt.rpartition("</documents>")[2].strip()
 
 
 def test_wrong_options_do_not_show_where_the_right_one_stands(tmp_path: Path) -> None:

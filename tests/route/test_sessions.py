@@ -15,6 +15,7 @@ import pytest
 
 from auto_router.artifacts import Artifact, TrainingSummary, save_artifact
 from auto_router.data.pool import ModelFacts
+from auto_router.data.records import load_records, parse_records
 from auto_router.data.request import read_request
 from auto_router.decide.session import Session
 from auto_router.encode.encoder import EmbeddingGenerator
@@ -22,10 +23,12 @@ from auto_router.errors import ConfigError, DataError
 from auto_router.learn.novelty import fit_novelty
 from auto_router.route.router import ModelRouter
 from auto_router.route.sessions import PASSWORD, MemorySessions, RedisSessions
+from generate_embeddings import generate_embeddings_for_dataset
 from tests.data.request_kinds import KINDS
 from tests.fakes import BLACK, NAMES, LetterEncoder, network, say
 from tests.serve.request_cases import CASES, RequestCase
 from tests.servers import free_port
+from tests.stage1 import ChatServer, completion, flags, stage1, write_pool, write_rows
 
 FACTS = {
     "big": ModelFacts(modalities=("text", "image"), capabilities=("tools", "image", "pdf")),
@@ -62,6 +65,43 @@ def test_requests_of_every_kind_are_decided(tmp_path: Path) -> None:
         able = [name for name in NAMES if not FACTS[name].count_missing(case.needs)]
         assert made.model in able or (not able and made.reason == "no_model_fits"), case.name
         assert case.tokens < 1000 or "small" not in made.ranking or not able, case.name
+
+
+@pytest.mark.parametrize("is_column", [True, False])
+def test_documents_are_the_same_input_in_training_and_in_serving(tmp_path: Path, is_column: bool) -> None:
+    """Stage 1 to Stage 2 on the one side; messages, text and a batch of texts on the other."""
+    asked = [f"<documents>\nPears: {n}.\nApples: {n + 1}.\n</documents>\n\napples or pears, row {n}?" for n in range(6)]
+    split = [{"question": text.partition("\n\n")[2], "contexts": text.splitlines()[1:3]} for text in asked]
+    rows = [{**(split[n] if is_column else {"question": asked[n]}), "answer": "apples"} for n in range(6)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    with ChatServer(lambda body: completion("apples")) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": name, "base_url": server.url} for name in "ab"])
+        assert stage1(*flags(tmp_path)) == 0
+    assert {body["messages"][-1]["content"] for body in server.bodies} == set(asked), "models are asked the whole"
+    records = load_records(tmp_path / "out" / "hf_evaluations_train.json")
+    embedded = generate_embeddings_for_dataset(EmbeddingGenerator(LetterEncoder()), records)
+    router, sent = opened(tmp_path), [asked[record.idx] for record in records]
+    assert [record.prompt for record in records] == [text.partition("\n\n")[2] for text in sent]
+    assert 0.5 < embedded[0, 0] < 1.0, "the question counts for most"
+    assert 0.0 < embedded[0, 1] < 0.5, "the documents for less"
+    served = [
+        [router.decide(messages=[say("user", text)]).features for text in sent],
+        [router.decide(text).features for text in sent],
+        [made.features for made in router.decide_batch(sent)],
+    ]
+    for rows_of in served:
+        assert np.array_equal(np.array(rows_of), embedded)
+    plain = parse_records([{"prompt": text, "model_scores": {"a": 1}} for text in sent])
+    assert [(record.prompt, record.context) for record in plain] == [(record.prompt, record.context) for record in records]
+    assert "Apples" in records[0].context
+
+
+def test_pasted_data_that_is_all_there_is_is_the_prompt(tmp_path: Path) -> None:
+    for text in ("<test_results>\n2 failed\n</test_results>", "<documents>\nPears: 4.\n</documents>"):
+        assert read_request({"messages": [say("user", text)]}).text == text
+        assert parse_records([{"prompt": text, "model_scores": {"a": 1}}])[0].prompt == text
+    long = "<documents>\n" + "pears " * 3000 + "</documents>\n\napples?"
+    assert "small" not in opened(tmp_path).decide(long).ranking, "documents take room, wherever they are put"
 
 
 def test_what_a_provider_keeps_stays_with_it(tmp_path: Path) -> None:

@@ -300,9 +300,12 @@ def test_aliases_lead_to_the_router_and_wildcards_serve_its_models(proxy: Runnin
     ("route", "body", "call"),
     [
         ("/v1/completions", {"model": "auto", "prompt": MATH}, "atext_completion"),
+        ("/v1/completions", {"model": "auto", "prompt": MATH, "stream": True}, "atext_completion"),
+        ("/openai/deployments/auto/completions", {"prompt": MATH}, "atext_completion"),
         ("/v1/embeddings", {"model": "auto", "input": MATH}, "aembedding"),
         ("/v1/chat/completions", chat(MATH, "auto,poet"), "acompletion"),
         ("/v1beta/models/auto:generateContent", {"contents": [{"parts": [{"text": MATH}]}]}, "agenerate_content"),
+        ("/models/auto:streamGenerateContent", {"contents": [{"parts": [{"text": MATH}]}]}, "agenerate_content_stream"),
     ],
 )
 def test_what_is_not_routed_is_refused_and_counted(
@@ -311,6 +314,7 @@ def test_what_is_not_routed_is_refused_and_counted(
     status, said, _ = post(proxy, route, body, KEY)
     assert status == 400, said
     assert "auto" in said
+    assert ("," in str(body.get("model"))) != ("send it to /v1/chat/completions" in said), "it says what to do"
     assert not [name for name, vendor in vendors.items() if vendor.bodies]
     counted = proxy.ask("GET", "/auto_router/metrics", headers={"Authorization": f"Bearer {KEY}"})[1].decode()
     assert f'auto_router_refusals_total{{call="{call}"}}' in counted
