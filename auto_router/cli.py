@@ -15,6 +15,7 @@ from auto_router import __version__
 from auto_router.errors import ConfigError, end_on_signals, ending_at_once, run, suggest
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("examples.quickstart.demo", "see all of it work on recorded answers, in two minutes, without a key"),
     "init": ("auto_router.init_pool", "write a pool file from five answers: your models, keys by name, prices, a judge"),
     "collect": ("prepare_hf_data", "ask every model of the pool your prompts, judge the answers"),
     "import": ("auto_router.collect.importer", "turn results or logs that you have into labels or prompts"),
@@ -35,13 +36,13 @@ STAGES = "auto_router.stages"
 """The checkout's scripts, as the wheel and an editable install have them."""
 
 EXAMPLES = """examples:
+  auto-router demo
   auto-router init --output my_pool.yaml
   auto-router collect --dataset questions.jsonl --pool pool.yaml --dry-run
   auto-router train --labels labels.json --test-fraction 0.2
   auto-router route "What is the capital of Portugal?"
 
-auto-router COMMAND --help shows the flags of a command. In a checkout write python -m auto_router for auto-router;
-make demo there shows it all in two minutes, without a key."""
+auto-router COMMAND --help shows the flags of a command. In a checkout write python -m auto_router for auto-router."""
 
 
 def usage() -> str:

@@ -86,6 +86,7 @@ def try_wheel(wheel: Path, python: str, artifacts: Path, folder: Path) -> dict[s
         shutil.copy(file, used / file.name)
     command = str(environment / "bin" / "auto-router")
     help_text, checked = run([command, "--help"], used), run([inside, "-m", "pip", "check"], used)
+    demo_help = run([command, "demo", "--help"], used)  # its files lie outside the package in a checkout
     decided = run([command, "route", PROMPT, "--router", "nn_router.pth", "--quiet"], used)
     codes = (TOP_NAMES, IS_TYPED, HAS_TORCH, MODEL_NAMES)
     tops, typed, torch, known = (run([inside, "-c", code], used) for code in codes)
@@ -93,6 +94,7 @@ def try_wheel(wheel: Path, python: str, artifacts: Path, folder: Path) -> dict[s
     seconds = min(float(run([inside, "-c", TIME_IMPORT], used)) for _ in range(IMPORTS))
     return {
         "auto-router --help": (help_text.splitlines()[0], help_text.startswith("usage: auto-router")),
+        "auto-router demo --help": (demo_help.splitlines()[0], demo_help.startswith("usage: auto-router demo")),
         "auto-router route": (decided or "nothing", decided in known.splitlines()),
         "pip check": (checked, checked.startswith("No broken requirements")),
         "top-level names": (tops, tops == "auto_router"),

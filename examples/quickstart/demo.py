@@ -1,6 +1,6 @@
 """The whole path in one command, without a key, a GPU or a model hub.
 
-    make demo        (or: python examples/quickstart/demo.py [--output-dir demo])
+    make demo        (or: auto-router demo [--output-dir demo])
 
 Real answers of small local models, one of which takes pictures, were recorded (``recording.jsonl.gz``). A replay
 server on loopback gives them again over HTTP, and the four stages run exactly as they would against paid endpoints:
@@ -31,7 +31,7 @@ from auto_router.data.pool import load_pool
 from auto_router.data.records import Record, load_records
 from auto_router.decide.rule import Decision
 from auto_router.files import atomic_path
-from model_router import ModelRouter
+from auto_router.route.router import ModelRouter
 
 THRESHOLD = 0.6
 WIDTH = 56  # letters of a prompt that are shown
@@ -49,17 +49,27 @@ PROMPTS = [
     "All cats are animals. Tom is a cat. Is Tom an animal? Answer yes or no.",
 ]
 NEXT = (
-    'model_router.py "a prompt of yours"',
+    '-m auto_router route "a prompt of yours"',
     "-m auto_router init --output my_pool.yaml",
-    "prepare_hf_data.py --dataset YOUR_FILE --pool my_pool.yaml --dry-run",
+    "-m auto_router collect --dataset YOUR_FILE --pool my_pool.yaml --dry-run",
 )
+EXAMPLES = """examples:
+  auto-router demo
+  auto-router demo --output-dir demo --artifacts router_artifacts
+  auto-router demo --artifacts other_artifacts    keep the router that is there"""
 PICTURES = ("picture_word", "picture_table", "picture_bar_chart", "picture_count", "picture_drawing")
 
 
-def stage(title: str, *command: str | Path) -> None:
+def from_here(path: Path) -> Path:
+    """Return a file's path from the current folder where it is below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def stage(title: str, script: str, *flags: str | Path) -> None:
     """Run one stage as a user would, showing its command; end the demo with the stage's exit code if it fails."""
-    print(f"\n== {title}\n$ python {' '.join(map(str, command))}", flush=True)
-    done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=False)
+    command = [str(part) for part in (from_here(ROOT / script), *flags)]
+    print(f"\n== {title}\n$ python {' '.join(command)}", flush=True)
+    done = subprocess.run([sys.executable, *command], check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
 
@@ -77,41 +87,44 @@ def decision_row(prompt: str, decision: Decision) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Collect (replayed), encode, train and route on the quickstart.")
+    parser = argparse.ArgumentParser(
+        description="Collect (recorded answers), encode, train and route: the whole path in one command.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="evaluation JSONs and embeddings (demo)")
     parser.add_argument("--artifacts", type=Path, default=Path("router_artifacts"))
     arguments = parser.parse_args(argv)
-    out, artifacts, pool = arguments.output_dir, arguments.artifacts, (HERE / "pool.yaml").relative_to(ROOT)
+    out, artifacts, pool = arguments.output_dir, arguments.artifacts, from_here(HERE / "pool.yaml")
     jsons = ["--train-json", out / "hf_evaluations_train.json", "--test-json", out / "hf_evaluations_test.json"]
     start = time.perf_counter()
     with ReplayServer(load_recording(HERE / "recording.jsonl.gz")) as server:
         stage(
             "Stage 1: ask four models over HTTP (recorded answers), judge them",
-            "prepare_hf_data.py", "--dataset", (HERE / "prompts.jsonl").relative_to(ROOT), "--pool", pool, "--match-only",
+            "prepare_hf_data.py", "--dataset", from_here(HERE / "prompts.jsonl"), "--pool", pool, "--match-only",
             "--models", *MODELS, "--base-url", server.url, "--output-dir", out,
         )  # fmt: skip
     stage("Stage 2: encode prompts and pictures", "generate_embeddings.py", *jsons, "--output-dir", out)
     embeddings = ["--train-embeddings", out / "hf_train_embeddings.npy", "--test-embeddings", out / "hf_test_embeddings.npy"]
     stage("Stage 3: train and assess", "nn_router.py", *embeddings, *jsons, "--pool", pool, "--output-dir", artifacts)
     print(f"\n== Stage 4: route each prompt to the cheapest model with P(correct) of at least {THRESHOLD}")
-    models = load_pool(ROOT / pool).subset(list(MODELS)).models
+    models = load_pool(pool).subset(list(MODELS)).models
     router = ModelRouter(
-        ROOT / artifacts / "nn_router.pth",
+        artifacts / "nn_router.pth",
         model_thresholds={model.name: THRESHOLD for model in models},
         model_costs={model.name: model.output_usd_per_mtok or 0.0 for model in models},
     )
     rows = [decision_row(prompt, decision) for prompt, decision in zip(PROMPTS, router.decide_batch(PROMPTS), strict=True)]
-    shown = held_out_pictures(ROOT / out / "hf_evaluations_test.json")
+    shown = held_out_pictures(out / "hf_evaluations_test.json")
     decided = router.decide_batch([record.prompt for record in shown], [record.images for record in shown])
     for record, decision in zip(shown, decided, strict=True):
-        with atomic_path(ROOT / out / f"{record.source}.png") as temporary:
+        with atomic_path(out / f"{record.source}.png") as temporary:
             temporary.write_bytes(image_bytes(record.images[0]))
         score = record.model_scores[decision.model]
         outcome = "unknown" if score is None else "right" if score else "wrong"
         rows.append([*decision_row(f"[{record.source}.png] {record.prompt}", decision), outcome])
     print(tabulate(rows, headers=["prompt", "goes to", "P(correct)", "recorded answer"], disable_numparse=True))
     print(f"The pictures lie in {out}; training has not seen them.")
-    print(f"\ndone in {time.perf_counter() - start:.0f} s. {describe_worth(load_artifact(ROOT / artifacts / 'nn_router.pth'))}")
+    print(f"\ndone in {time.perf_counter() - start:.0f} s. {describe_worth(load_artifact(artifacts / 'nn_router.pth'))}")
     print("\nnext:", *(f"{os.path.relpath(sys.executable)} {command}" for command in NEXT), sep="\n  ")
 
 
