@@ -51,7 +51,7 @@ def test_usage_version_and_unknown_commands() -> None:
     assert run_command("--version").stdout == f"auto-router {auto_router.__version__}\n"
     done = run_command("trian")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "there is no command 'trian' (did you mean 'train'?); commands are init, collect, import" in done.stderr
+    assert "there is no command 'trian' (did you mean 'train'?); commands are demo, init, collect" in done.stderr
 
 
 def test_a_script_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
