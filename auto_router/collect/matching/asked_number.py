@@ -111,6 +111,17 @@ def is_possible_only(text: str, question: str) -> bool:
     return not concluded and _COULD.search(text) is not None and not _POSSIBLE.search(question)
 
 
+def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
+    """Whether "18 cents" stands for a bare 18 that a question does not ask for in coins."""
+    return (
+        isinstance(value, Quantity)
+        and value.unit.dimension.startswith("currency")
+        and value.unit.size < 1
+        and not expected.unit.dimension
+        and re.search(r"\bcents?\b|¢|\bpenn|\bpence", question, re.IGNORECASE) is None
+    )
+
+
 def _ask(question: str) -> str:
     """Return the end of the last sentence that asks."""
     return next((part[-MAX_ASKED:] for part in reversed(split_sentences(question)) if "?" in part), "")
