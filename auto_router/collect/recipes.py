@@ -90,6 +90,7 @@ class Recipe:
             answer = flatten_text(answer[-1].get("content", answer[-1].get("value")))
         if "messages" in self.roles:
             turns, reply, (prompt, inside, context) = self._read_messages(row)
+            turns, context = _join_history(self.cell(row, "history"), turns, context)
         else:
             prompt = self.cell(row, "prompt")
             if "prompt" in self.roles and (not isinstance(prompt, str) or not prompt.strip()):
@@ -239,13 +240,19 @@ def _check_files(turns: Sequence[Turn], images: int) -> None:
 
 
 def _add_history(history: Any, prompt: str) -> tuple[tuple[Turn, ...], str]:
-    """Return the turns that a column of earlier ones leads to, and what of them is embedded beside the prompt; none: ((), "").
+    """Return the turns that a column of earlier ones leads to, and what is embedded of them; none: ((), "")."""
+    turns, context = _join_history(history, (Turn("user", prompt),), "")
+    return (turns, context) if len(turns) > 1 else ((), "")
+
+
+def _join_history(history: Any, turns: tuple[Turn, ...], context: str) -> tuple[tuple[Turn, ...], str]:
+    """Return a row's turns behind those of a column of earlier ones, unless they begin with them, and what is embedded of them.
 
     Raises DataError, whose text continues "row N": the cell holds neither chat messages nor pairs of question and reply.
     """
     history = read_printed(history)
     if is_missing(history) or history in ([], "nan"):
-        return (), ""
+        return turns, context
     if is_message_list(history):
         before = tuple(turns_of(history))
     elif isinstance(history, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
@@ -257,7 +264,10 @@ def _add_history(history: Any, prompt: str) -> tuple[tuple[Turn, ...], str]:
             f": the earlier turns {history!r:.60} are neither chat messages nor pairs of question and reply; leave the column "
             "out, or show it with --prompt-template"
         )
-    turns = (*before, Turn("user", prompt))
+    told = next((place for place, turn in enumerate(turns) if turn.role != "system"), len(turns))  # system prompts stay first
+    if [turn.text for turn in turns[told:]][: len(before)] == [turn.text for turn in before]:
+        return turns, context
+    turns = (*turns[:told], *before, *turns[told:])
     return turns, conversation_input(turns).context
 
 

@@ -59,11 +59,8 @@ def same_expression(answer: str, reference: str) -> bool | None:
 
 def _read_matrix(text: str) -> list[list[str]] | None:
     found = _MATRIX.fullmatch(text.strip(" $.\n")) if "matrix}" in text else None
-    rows = (
-        re.findall(r"\[([^\[\]]{1,200})\]", text)
-        if re.fullmatch(r"\s*\[(?:\s*\[[^\[\]]{1,200}\]\s*,?)+\s*\]\s*", text)
-        else None
-    )
+    nested = len(text) <= MAX_LENGTH and re.fullmatch(r"\[(?:\[[^\[\]]{1,200}\],?)+\]", re.sub(r"\s", "", text))
+    rows = re.findall(r"\[([^\[\]]+)\]", text) if nested else []
     if rows:
         return [row.split(",") for row in rows]
     return None if found is None else [row.split("&") for row in re.split(r"\\\\", found.group(1)) if row.strip()]
