@@ -3,7 +3,7 @@ r"""Quantities as people and models write them: ``1,234.5``, ``1.234,56 €``, `
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -162,6 +162,16 @@ def read_quantities(text: str) -> tuple[Occurrence, ...]:
         found.append(occurrence)
         position = max(occurrence.end, occurrence.start + 1)
     return tuple(found)
+
+
+def is_none_of(text: str, choices: Sequence[str]) -> bool:
+    """Whether a reply is a number that none of the options is, nor counts them."""
+    said, options = parse_quantity(text), [parse_quantity(choice) for choice in choices]
+    return (
+        said is not None
+        and not 0 <= said.value <= len(options)
+        and all(option is not None and same_quantity(said, option) is False for option in options)
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auto_router.collect.matching.asked_number import is_possible_only, leaves_open, may_be_coins, misses_number, read_asked
+from auto_router.collect.matching.asked_number import (
+    concludes_otherwise,
+    is_possible_only,
+    leaves_open,
+    may_be_coins,
+    misses_number,
+    read_asked,
+)
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     UNCLEAR,
@@ -44,7 +51,7 @@ from auto_router.collect.matching.final_answer import (
     well_formed,
 )
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, REFUSAL, UNKNOWN, list_words
-from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
+from auto_router.collect.matching.quantities import Quantity, is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import Reading, read_response
 from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
 from auto_router.collect.matching.stated import (
@@ -129,7 +136,7 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
         verdict = _match_option(response, place, choices)
         if verdict is None and all(is_moment(choice) for choice in choices):
             verdict = _match_value(response, choices[place].strip())  # another moment than all of the options' is wrong
-        if verdict is not None or _is_no_option(response.text, choices):
+        if verdict is not None or is_none_of(response.text, choices):
             return verdict if isinstance(verdict, bool) else None if verdict is not None else False
     if has_same_words(response, reference):
         return True
@@ -300,21 +307,12 @@ def _match_number(response: Reading, reference: str) -> bool | None:
         return True
     marked = any(statement.source not in ("line", "first") for statement in response.statements)
     if marked or isinstance(value, Quantity):
-        return None
+        last = "" if marked else next(iter(response.sentences), "")
+        return False if same is False and concludes_otherwise(last, response.question, expected) else None
     counted = read_asked(response.sentences[0], response.question) if response.sentences else None
     if counted is not None and same_quantity(counted, expected):
         return True
     return False if misses_number(response.text, response.sentences, expected) else None
-
-
-def _is_no_option(text: str, choices: Sequence[str]) -> bool:
-    """Whether a reply is a number that none of the options is, nor counts them."""
-    said, options = parse_quantity(text), [parse_quantity(choice) for choice in choices]
-    return (
-        said is not None
-        and not 0 <= said.value <= len(options)
-        and all(option is not None and same_quantity(said, option) is False for option in options)
-    )
 
 
 def _option_place(reference: str, choices: Sequence[str]) -> int | None:
