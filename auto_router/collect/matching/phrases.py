@@ -94,7 +94,7 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 # References and options that such a reply may mean.
-UNKNOWN = re.compile(
+NOT_KNOWN = re.compile(
     r"\b(?:unanswerable|unknown|undetermined|insufficient|not (?:enough|known|given|stated|mentioned|sure|possible)"
     r"|no (?:answer|information|idea|context)|impossible|sorry|cannot|can['’]?t|unable|don['’]?t know|unclear|n/a|none)\b",
     re.IGNORECASE,

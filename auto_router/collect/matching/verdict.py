@@ -50,7 +50,7 @@ from auto_router.collect.matching.final_answer import (
     strip_reasoning,
     well_formed,
 )
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, REFUSAL, UNKNOWN, list_words
+from auto_router.collect.matching.phrases import HEDGE, NEGATION, REFUSAL, NOT_KNOWN, list_words
 from auto_router.collect.matching.quantities import Quantity, is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import Reading, read_response
 from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
@@ -118,7 +118,7 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     choices = [well_formed(choice) for choice in choices]
     wanted = [item for reference in given for item in list_alternatives(well_formed(reference))]
     if REFUSAL.fullmatch(answer) and not any(
-        UNKNOWN.search(text) or fold(text) in fold(answer) for text in (*wanted, *choices)
+        NOT_KNOWN.search(text) or fold(text) in fold(answer) for text in (*wanted, *choices)
     ):
         return False
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
