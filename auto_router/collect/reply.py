@@ -153,7 +153,7 @@ def as_chat(reply: Any) -> Any:
 
 
 def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a reply of a provider's own API (Anthropic, Google, Ollama, Cohere, Bedrock) as a chat completion, any other as it is."""
+    """Return a reply of a provider's own API (Google, Ollama, Bedrock, …) as a chat completion; any other as it is."""
     candidates, counts = reply.get("candidates"), reply.get("usageMetadata")
     first = candidates[0] if isinstance(candidates, list) and candidates else None
     told = reply.get("message")

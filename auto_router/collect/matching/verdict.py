@@ -50,7 +50,7 @@ from auto_router.collect.matching.final_answer import (
     strip_reasoning,
     well_formed,
 )
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, REFUSAL, NOT_KNOWN, list_words
+from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
 from auto_router.collect.matching.quantities import Quantity, is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import Reading, read_response
 from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
