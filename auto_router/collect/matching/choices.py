@@ -304,7 +304,8 @@ def truth_value(reference: str) -> bool | None:
 
 def read_truth(text: str) -> bool | Rejected | Unclear | None:
     """Return whether a statement says yes or no; None where it says neither, both rejected where it says that it does not."""
-    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘🚫👍👎\ufe0f ").rstrip("✔✅☑✓❌✗✘🚫👍👎\ufe0f ")
+    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘🚫👍👎\ufe0f ").rstrip("✔✅☑✓👍\ufe0f ")
+    text = text.rstrip("❌✗✘🚫👎\ufe0f ") if text[:2].lower() == "no" else text
     text = _SAID_BY_CODE.sub("", text)
     lowered = _WITH_WEIGHT.sub("", text.lower())
     if re.fullmatch(r"[ytnf]\W{0,3}", lowered):  # for a reader that expects yes or no

@@ -182,7 +182,7 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
         return UNCLEAR
     plain = _AT_PLACE.sub("", plain) if "=" in plain and _AT_PLACE.sub("", plain).strip(" .") else plain
     rejected = _find_rejected_numbers(plain)
-    if rejected:
+    if rejected and read_equivalents(plain) is None:  # "5 kg or 11 lb" is one amount
         return Rejected(rejected)
     if _NOT_IN_YEAR.fullmatch(plain.rstrip(".")):
         return UNCLEAR

@@ -51,7 +51,7 @@ _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IG
 _TURNS = re.compile(r"\b(?:but|formerly|until|replaced by|or|then|later|although|however|while)\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"^([^,;.\n]{1,60}?)\s+(?:is|was|are|were)\s+((?:the|[A-Z]\w+['’]s|his|her|their|its)\s[^,;.\n]{1,80})$")
 _BY = re.compile(r"^[^,;.\n]{1,80}\b\w+(?:ed|en|wn|lt|nt|ght|ung|ade|ded|out) by\s+")
-_LOCATED = re.compile(r"^(?:on|to|in|at|by)\s+(?=\w)", re.IGNORECASE)
+_LOCATED = re.compile(r"^(?:on|to|in|at)\s+(?=\w)", re.IGNORECASE)
 _FORMULA = re.compile(r"\$?(?:[A-Z][a-z]?|[()_{}\d])+\$?")
 _TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
 _ORDINALS = {word: place for place, word in enumerate(list_words("""
