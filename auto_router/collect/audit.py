@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,11 @@ AUDIT_PAGE = """<!doctype html>
  data-source="{{ case.question.source or '' }}" data-idx="{{ case.question.idx }}">
 <h2>{{ loop.index }}. {{ case.model }}{% if case.question.source %} · {{ case.question.source }}{% endif %}</h2>
 <h3>Prompt</h3><pre tabindex="0">{{ case.question.full_text }}</pre>
-{% for image in case.images %}<img alt="image of the prompt" src="{{ image }}">{% endfor %}
-<div class="pair">{% if case.question.references or not case.outcome.against %}<div><h3>Reference</h3>
-<pre tabindex="0">{{ case.question.references|join("\n") }}</pre></div>{% else %}<div>
+{% for image in case.images %}
+<img alt="image of the prompt" title="click to enlarge" tabindex="0" src="{{ image }}">{% endfor %}
+<div class="pair">{% if case.question.references or not case.outcome.against %}<div>
+<h3>{{ "References: any of them is right" if case.references|length > 1 else "Reference" }}</h3>
+{% for reference in case.references or [""] %}<pre tabindex="0">{{ reference }}</pre>{% endfor %}</div>{% else %}<div>
 <h3>What it was held against: an answer of a model, which may be wrong</h3>
 <pre tabindex="0">{{ case.outcome.against }}</pre></div>{% endif %}
 <div><h3>Answer</h3><pre tabindex="0">{{ case.text }}</pre></div></div>
@@ -76,8 +79,11 @@ article.marked { border-left: 6px solid #2a7d4f }
 h2 { font-size: 1.05rem } h3 { font-size: .85rem; margin: .6rem 0 .2rem; color: #555 }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f5f5; padding: .5rem; margin: 0;
   max-height: 24rem; overflow: auto }
-img { max-width: 100%; margin: .5rem .5rem 0 0; border: 1px solid #ddd }
+pre + pre { margin-top: .3rem }
+img { max-width: 100%; max-height: 34rem; margin: .5rem .5rem 0 0; border: 1px solid #ddd; cursor: zoom-in }
+img:focus { max-height: none; cursor: default }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem } label { margin-right: 1.2rem }
+@media (max-width: 40rem) { .pair { grid-template-columns: 1fr; gap: 0 } article { padding: 0 .6rem .6rem } }
 """
 
 SCRIPT = """
@@ -116,7 +122,7 @@ show();
 
 AUDIT_NAME = "hf_audit.html"
 MARKS = ("right", "wrong", "unclear")
-THUMBNAIL_SIDE_AUDIT = 640
+THUMBNAIL_SIDE_AUDIT = 1400  # pixels: a scanned page can be read
 CHANGE_HEADERS = ["idx", "model", "before", "now", "why", "prompt"]
 MARK_HEADERS = ["", "marked", "verdict is true", "95 %", "too kind", "too strict", "unscored"]
 
@@ -137,6 +143,12 @@ class Case:
     @property
     def text(self) -> str:
         return (self.outcome.answer.text if self.outcome.answer else None) or ""
+
+    @property
+    def references(self) -> list[str]:
+        """The right answers; of an option its letter with its text."""
+        choices = dict(zip(ascii_uppercase, self.question.choices, strict=False))
+        return [f"{one}. {choices[one]}" if one in choices else one for one in self.question.references]
 
     @property
     def images(self) -> list[str]:

@@ -280,4 +280,4 @@ def _repeats(question: Question) -> set[str]:
     for image in question.images:
         decoded = pixels(image)  # an image that no encoder can read is better found before any model is paid for it
         digests.append(f"{decoded.size} {hashlib.sha256(decoded.tobytes()).hexdigest()}")
-    return question_keys(question.full_text, digests)
+    return question_keys(question.asked_text, digests)

@@ -9,6 +9,7 @@ from typing import Any
 from auto_router.collect.endpoint import Messages, user_message
 from auto_router.data.conversation import Turn, conversation_text
 
+_SYSTEM = ("system", "developer")
 _TOOLS = ("tool", "function")
 
 
@@ -54,7 +55,16 @@ class Question:
 
     @property
     def full_text(self) -> str:
-        """The prompt with the turns that lead to it, as a judge reads it."""
+        """The prompt with all that models are told before it, system prompts too, as a judge reads it."""
+        system = [turn.text.strip() for turn in self.turns if turn.role in _SYSTEM and turn.text.strip()]
+        if not system:
+            return self.asked_text
+        asked = self.asked_text if self.context and len(self.turns) != 1 else f"User: {self.asked_text}"
+        return "\n\n".join([*(f"System: {text}" for text in system), asked])
+
+    @property
+    def asked_text(self) -> str:
+        """The prompt with the turns that lead to it."""
         if self.context and len(self.turns) != 1:  # one turn holds what was retrieved for it
             return conversation_text(self.turns)
         return self.turns[-1].text if self.turns else self.prompt

@@ -130,8 +130,10 @@ class Recipe:
         return (Turn("system", told), *turns)
 
     def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, ConversationInput]:
+        before = _read_history(self.cell(row, "history"))
         try:
             turns, reply = _read_conversation(read_printed(self.cell(row, "messages")))
+            turns = _join_turns(before, turns)
             found = conversation_input(turns)
             if not found.prompt:
                 raise DataError("the conversation has no user message with text")
@@ -260,6 +262,14 @@ def _read_history(history: Any) -> tuple[Turn, ...]:
         f": the earlier turns {history!r:.60} are neither chat messages nor pairs of question and reply; leave the column "
         "out, or show it with --prompt-template"
     )
+
+
+def _join_turns(before: tuple[Turn, ...], turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """Return turns behind earlier ones, unless they begin with these; system prompts stay first."""
+    told = next((place for place, turn in enumerate(turns) if turn.role != "system"), len(turns))
+    if [turn.text for turn in turns[told:]][: len(before)] == [turn.text for turn in before]:
+        return turns
+    return (*turns[:told], *before, *turns[told:])
 
 
 def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:

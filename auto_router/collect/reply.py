@@ -126,6 +126,8 @@ def load_reply(text: str) -> tuple[Any, bool]:
 
 def as_chat(reply: Any) -> Any:
     """Return a reply of the Responses API, or of a provider's own API, in the form of a chat completion; any other as it is."""
+    if isinstance(reply, list) and len(reply) == 1:
+        reply = reply[0]
     if not isinstance(reply, Mapping) or "choices" in reply:
         return reply
     inside: Mapping[str, Any] = next(
@@ -133,7 +135,12 @@ def as_chat(reply: Any) -> Any:
     )
     if "choices" in inside:
         return {**reply, **inside}  # an error may stand beside them
+    plain = reply.get("generated_text", inside.get("response"))
+    if isinstance(plain, str):  # Hugging Face's and Cloudflare's
+        return {**reply, "choices": [{"index": 0, "message": {"role": "assistant", "content": plain}, "finish_reason": None}]}
     output = reply.get("output")
+    if isinstance(output, Mapping) and isinstance(output.get("message"), Mapping):  # Bedrock's
+        reply = {**reply, "message": output["message"], "finish_reason": reply.get("stopReason")}
     if not isinstance(output, list):
         return _from_own_api(reply)
     items = [item for item in output if isinstance(item, Mapping)]
@@ -146,7 +153,7 @@ def as_chat(reply: Any) -> Any:
 
 
 def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a reply of Anthropic's, Google's, Ollama's or Cohere's own API as a chat completion; any other as it is."""
+    """Return a reply of a provider's own API (Google, Ollama, Bedrock, …) as a chat completion; any other as it is."""
     candidates, counts = reply.get("candidates"), reply.get("usageMetadata")
     first = candidates[0] if isinstance(candidates, list) and candidates else None
     told = reply.get("message")
@@ -166,6 +173,8 @@ def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
         message, finish, usage = told, reply.get("done_reason", reply.get("finish_reason")), reply.get("usage")
         if isinstance(usage, Mapping) and isinstance(usage.get("tokens"), Mapping):
             usage = usage["tokens"]
+        if isinstance(usage, Mapping) and "outputTokens" in usage:
+            usage = {"prompt_tokens": usage.get("inputTokens"), "completion_tokens": usage["outputTokens"]}
         if usage is None and "eval_count" in reply:
             usage = {"prompt_tokens": reply.get("prompt_eval_count"), "completion_tokens": reply["eval_count"]}
     else:

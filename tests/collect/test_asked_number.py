@@ -21,7 +21,12 @@ WAGE = "How much does he earn if he works 5 days?"
         ("How many pens and pencils has he?", "7", "He buys some more. So he has 7 pens and 8 pencils.", None),
         ("How many liters are in the boat?", "16", "It went far. Over 80 feet it did not take on 16 liters.", None),
         # A reference that occurs on the way is a judge's to weigh.
-        ("How many apples are left of the 20?", "12", "She ate 12 of 20, so 12 are gone. Therefore, 8 apples are left.", None),
+        ("How many apples are eaten of the 20?", "12", "She ate 12 of 20, so 12 are gone. Therefore, 8 apples are left.", None),
+        # But a conclusion in the question's words alone is the answer.
+        ("How many apples are left of the 20?", "12", "She ate 12 of 20, so 12 are gone. Therefore, 8 apples are left.", False),
+        ("How much does a bar cost?", "12", "All cost $12. That means a bar costs $3.", False),
+        ("How much does a bar cost, and a box of 3 bars?", "12", "A box costs $12. That means a bar costs $3.", None),
+        ("How many bars of the 8 has she?", "12", "She had 12 bars. So she has 8 bars.", None),
         ("How many apples are left?", "12", "12 apples are left. So she gave away 8 apples.", None),
         ("How many apples does Ann have?", "12", "Ann has 12 apples. So Bob has 7 apples.", None),
         ("How much money does Ann have left?", "12", "Ann has $12 left. Therefore Ann spent $8 of her money.", None),

@@ -441,6 +441,30 @@ def test_a_system_prompt_beside_a_conversation_is_sent(tmp_path: Path) -> None:
     assert [message["role"] for message in question_messages(read_questions(path)[0])] == ["system", "user"]
 
 
+def test_the_judge_reads_the_system_prompt_that_models_are_told(tmp_path: Path) -> None:
+    rows = [{"system": "Answer in French.", "question": f"Sum {number}?", "answer": "4"} for number in range(3)]
+    first, *_ = read_questions(write_rows(tmp_path / "rows.jsonl", rows))
+    assert (first.full_text, first.asked_text) == ("System: Answer in French.\n\nUser: Sum 0?", "Sum 0?")
+
+
+@pytest.mark.parametrize(
+    "earlier", [[["Hi", "Yes?"]], [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]]
+)
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_history_beside_messages_stands_before_them_once(earlier: list[Any], repeated: bool, tmp_path: Path) -> None:
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}] if repeated else []
+    rows = [
+        {
+            "history": earlier,
+            "messages": [{"role": "system", "content": "S"}, *before, {"role": "user", "content": f"Sum {i}?"}],
+        }
+        for i in range(3)
+    ]
+    question = read_questions(write_rows(tmp_path / "rows.jsonl", [row | {"answer": "4"} for row in rows]))[0]
+    assert [turn.text for turn in question.turns] == ["S", "Hi", "Yes?", "Sum 0?"]
+    assert question.full_text == "System: S\n\nUser: Hi\n\nAssistant: Yes?\n\nUser: Sum 0?"
+
+
 @pytest.mark.parametrize(
     "document",
     [

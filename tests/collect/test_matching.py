@@ -38,7 +38,7 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("(A)", "B", FALSE),
         ("Either (A) or (B).", "A", FALSE),
         ("a cat", "A", UNKNOWN),
-        ("I do not know.", "C", UNKNOWN),
+        ("I do not know.", "C", FALSE),
         ("", "A", UNKNOWN),
         # numbers, by value
         ("42", "42", TRUE),

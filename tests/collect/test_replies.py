@@ -205,6 +205,19 @@ TEXTS: dict[str, Any] = {
         "message": {"role": "assistant", "content": [{"type": "text", "text": "5"}]},
         "usage": {"tokens": {"input_tokens": 9}},
     },
+    "Bedrock": {
+        "output": {
+            "message": {
+                "role": "assistant",
+                "content": [{"reasoningContent": {"reasoningText": {"text": "4?"}}}, {"text": "5"}],
+            }
+        },
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 9, "outputTokens": 1, "totalTokens": 10},
+    },
+    "Cloudflare": {"result": {"response": "5"}, "success": True, "errors": []},
+    "Hugging Face": [{"generated_text": "5"}],
+    "a list of one": [reply_of({"content": "5"})],
     "Responses, as plain text": {"output": [{"type": "message", "content": "5"}], "status": "completed"},
     "a thought among the parts": reply_of({"content": [{"text": "hm", "thought": True}, {"type": "text", "text": "5"}]}),
 }

@@ -19,7 +19,7 @@ from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities
 from auto_router.collect.matching.restated import content_stems
-from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
+from auto_router.collect.matching.stated_number import has_circumstances_only, names_value, read_sentence
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
 MAX_ASKED = 400  # characters of the sentence that asks
@@ -27,6 +27,7 @@ _CONCLUDES = re.compile(
     r"\W*(?:so|therefore|thus|hence|altogether|overall|in (?:total|all|conclusion|the end)|(?:that|this) means)\b",
     re.IGNORECASE,
 )
+_CONCLUDING = content_stems("therefore means")
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
 _COULD = re.compile(r"\b(?:could|might|may) (?:also )?[a-z]+ (?:only |exactly |about )?[$€£]?\d", re.IGNORECASE)
@@ -109,6 +110,38 @@ def is_possible_only(text: str, question: str) -> bool:
     """Whether a text says what could be and the question does not ask that: "it could hold 16" for "how many does it hold"."""
     concluded = "=" in text or _CONCLUDES.match(text)  # "So she could buy 16 apples."
     return not concluded and _COULD.search(text) is not None and not _POSSIBLE.search(question)
+
+
+def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
+    """Whether "18 cents" stands for a bare 18 that a question does not ask for in coins."""
+    return (
+        isinstance(value, Quantity)
+        and value.unit.dimension.startswith("currency")
+        and value.unit.size < 1
+        and not expected.unit.dimension
+        and re.search(r"\bcents?\b|¢|\bpenn|\bpence", question, re.IGNORECASE) is None
+    )
+
+
+def concludes_otherwise(sentence: str, question: str, expected: Quantity) -> bool:
+    """Whether a last sentence concludes, in the question's words alone, with another number of just what it asks for.
+
+    The expected one may stand further up, as a step. A number that the question gives is no conclusion, and other words may
+    tell of something else: "12 apples are left. So she gave away 8 apples."
+    """
+    said = read_sentence(sentence)
+    if not isinstance(said, Quantity) or not (_CONCLUDES.match(sentence) or "=" in sentence):
+        return False
+    words = frozenset(word for word in content_stems(sentence) - _CONCLUDING if not any(char.isdigit() for char in word))
+    if names_value(sentence, expected) or names_value(question, said) or not words <= content_stems(question):
+        return False
+    asked = _ask(question)
+    counted = _COUNTED.search(asked)
+    if counted is None:
+        return said.unit.dimension.startswith("currency") and re.search(r"\bhow much\b", asked, re.IGNORECASE) is not None
+    noun, text = content_stems(counted.group(1)), digits_in_prose(plain_numbers(sentence))
+    behind = [_NOUN.match(text, one.start) for one in find_quantities(text) if one.quantity.value == said.value]
+    return any(found is not None and content_stems(found.group(1)) == noun for found in behind)
 
 
 def _ask(question: str) -> str:

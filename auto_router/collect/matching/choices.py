@@ -65,6 +65,11 @@ _CALLED_WRONG = re.compile(
 """),
     re.IGNORECASE,
 )
+# "A is close, but C is the best answer": not what calls the letter right.
+_IS_SOMETHING = re.compile(
+    r"is\b(?!\s+(?:(?:the|a|an|clearly|definitely|therefore|thus|obviously|indeed|also|most|only) )*"
+    r"(?:correct|right|true|best|better|answer|option|choice|one|only|most|likely|it\b|my\b|what\b))"
+)
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|incorrect(?:ly)?|wrong|neither)|n['’]t)\s+(?:\w+\s+)?$|[不别非]\s*$|排除\s*$", re.IGNORECASE
 )
@@ -77,7 +82,10 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         letters: the letters that can be options, as "ABCD".
         stands_alone: take a letter only where it is all, or leads its option's text ("B) Paris"); a line of prose is none.
     """
-    text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#• ")).strip()
+    text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#•✅☑✓✔→➡\ufe0f ")).strip()
+    text = re.sub(r"[\s✅☑✓✔\ufe0f]+$", "", text)
+    if re.fullmatch(rf"\(?[{letters}]\)?\s*[✗✘❌]\ufe0f?", text):
+        return Rejected((text.strip("( ")[0],))
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text).replace("$", "").strip()
     rejected = _find_rejected_letters(text, letters)
     if rejected:
@@ -96,7 +104,12 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         return None  # "I, as a model, …"
     goes_on = re.match(r",(?!\s*(?:not|because|since|as|which|rather|due|given)\b)| ", text[end:]) is not None
     closed = found.group(0).rstrip()[-1:] in (")", "]", ".")
-    if _CALLED_WRONG.match(after) or text[end : end + 1] == "?" or (stands_alone and after and not closed and goes_on):
+    if (
+        _CALLED_WRONG.match(after)
+        or _IS_SOMETHING.match(after)
+        or text[end : end + 1] == "?"
+        or (stands_alone and after and not closed and goes_on)
+    ):
         return _read_prose(text, letters)
     return letter.upper()
 
@@ -172,6 +185,10 @@ def _read_prose(text: str, letters: str) -> str | Unclear | None:
     for found in re.finditer(chosen, text, re.IGNORECASE):
         letter = _named_letter(found)
         before, after = text[max(0, found.start() - 40) : found.start()], text[found.end() : found.end() + 30]
+        fits = re.match(r"\s*is (?:consistent|correct|right|true|possible|valid|supported|plausible|compatible)\b", after)
+        if fits and found.group().lower().startswith("only"):  # "Only D is consistent with the data."
+            right.update(letter or "")
+            continue
         if letter is None or re.match(r"\s*(?:is|are|isn|was)\b|\s*(?:est|es|é|è|ist)\s+(?:fals|incorr)", after):
             continue
         if _DENIED_BEFORE.search(before):
@@ -218,6 +235,21 @@ def read_marked_options(text: str, letters: str) -> str | Unclear | None:
     return None if len(marked) < 2 else right.pop() if len(right) == 1 else UNCLEAR
 
 
+_NTH = ("first", "second", "third", "fourth", "fifth", "last")
+_PLACE = re.compile(
+    rf"(?:(?:it is|it's|the answer is) )?(?:(?:the )?({'|'.join(_NTH)}) (?:option|choice|one)|(?:option|choice) (\d))\W*", re.I
+)
+
+
+def read_nth(text: str, count: int) -> int | None:
+    """Return the place of the option that a reply names by its number: "the second option", "Option 2"; None for any other."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        return None
+    place = _NTH.index(found.group(1).lower()) if found.group(1) else int(found.group(2)) - 1
+    return count - 1 if found.group(1) and place == len(_NTH) - 1 else place
+
+
 _POLARITY = dict.fromkeys(YES, True) | dict.fromkeys(NO, False)
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0900-\u097f\u0300-\u036f])*")
 # What follows a "yes" or "no" that is the answer, and no word of a sentence ("no one", "yes-men").
@@ -233,6 +265,16 @@ _ELLIPSIS = re.compile(
 )
 _THINK_SO = re.compile(r"\bI (?P<not>do not |don['’]t )?(?:think|believe) so\b", re.IGNORECASE)
 _CONCLUDED = re.compile(r"[,;—–-]\s*(?:(?:but )?in short|so|thus|therefore|hence)[,:]?\s+(?:the answer is\s+)?(yes|no)\W*$")
+_SAID_BY_CODE = re.compile(
+    r"^(?:(?:final )?output|return value|(?:it|(?:this|the) (?:code|expression|function|condition|program|call)) "
+    r"(?:returns|prints|outputs|evaluates to))\s*:?\s*[`'\"]?(?=(?:true|false)\b)",
+    re.IGNORECASE,
+)
+# "Definitely yes", "Based on the passage, yes."
+_WITH_WEIGHT = re.compile(
+    r"^(?:(?:definitely|absolutely|certainly|clearly)|(?:based on|according to|given|judging by|from) [a-z ]{3,60}),? "
+    r"(?=(?:yes|no)\W*$)"
+)
 _WORD_AT_START = re.compile(r"\W*(yes|no|true|false)\b")
 _SUBJECT = one_of("""
     statement|claim|assertion|sentence|proposition|hypothesis|conclusion|premise|this|that|it|answer|equation|inequality|which
@@ -262,8 +304,10 @@ def truth_value(reference: str) -> bool | None:
 
 def read_truth(text: str) -> bool | Rejected | Unclear | None:
     """Return whether a statement says yes or no; None where it says neither, both rejected where it says that it does not."""
-    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘🚫👍👎\ufe0f ").strip()
-    lowered = text.lower()
+    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘🚫👍👎\ufe0f ").rstrip("✔✅☑✓👍\ufe0f ")
+    text = text.rstrip("❌✗✘🚫👎\ufe0f ") if text[:2].lower() == "no" else text
+    text = _SAID_BY_CODE.sub("", text)
+    lowered = _WITH_WEIGHT.sub("", text.lower())
     if re.fullmatch(r"[ytnf]\W{0,3}", lowered):  # for a reader that expects yes or no
         return lowered[0] in "yt"
     concluded = _CONCLUDED.search(lowered)

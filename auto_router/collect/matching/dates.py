@@ -35,6 +35,7 @@ _RELATIVE = re.compile(
     r"\b(?:before|after|until|till|since|by|from|between|later|earlier|ago|around|about|almost|nearly)\b", re.IGNORECASE
 )
 _NAMED_TIMES = {"noon": (12, 0), "midday": (12, 0), "midnight": (0, 0)}
+_YEAR = re.compile(r"(?:in|In)(?: the year| [A-Z][a-z]+)? ([12]\d{3})\b")
 _LOCK = threading.Lock()
 
 
@@ -159,3 +160,9 @@ def names_moment(sentence: str, dates: tuple[Date, ...], time: Time | None) -> b
 def is_moment(text: str) -> bool:
     """Whether a text is a date or a time of day, and nothing else."""
     return bool(read_dates(text)) or read_time(text, reference=True) is not None
+
+
+def names_year(text: str, sentences: int, year: str) -> bool:
+    """Whether a reply of one sentence tells one year, and it is the expected one: "founded in 2019 by two brothers"."""
+    plain = sentences == 1 and len(text) <= MAX_SENTENCE and not NEGATION.search(text) and not HEDGE.search(text)
+    return plain and _YEAR.findall(text) == [year] == re.findall(r"\d+", text)

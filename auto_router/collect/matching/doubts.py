@@ -36,6 +36,7 @@ _OWN_DOUBT = re.compile(
     I (?:would |can only |['’]d |just )?(?:guess|suppose|reckon)\b|or (?:so I|at least I) (?:think|believe|guess)
     so I (?:think|believe)\b|(?:don['’]t|do not) (?:quote|hold|trust) me\b|take my word\b|grain of salt\b
     (?:if|unless) I(?:['’]m| am|['’]ve| have) (?:not )?(?:mistaken|wrong|misread\w*|mis\w+|remember\w*|recall\w*)\b
+    if I (?:had|have) to (?:guess|choose|pick|bet)\b
     if (?:I (?:remember|recall|read|understand|understood)|memory serves)\b
     as far as I (?:know|can (?:tell|see)|remember|recall)\b
     (?:hard|difficult|impossible) to (?:say|tell|know|be (?:sure|certain))\b|who knows\b

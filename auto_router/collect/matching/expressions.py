@@ -26,6 +26,7 @@ _BEYOND = re.compile(
     + _VALUE.replace("(", "(?P<left>", 1)
     + r"(?P<before>[<>≤≥])\s*(?P<named>[a-zA-Z])"
 )
+_SUBSCRIPTS = {ord(char): f"_{digit}" for char, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)}
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _ASSIGNED = re.compile(r"\s*([A-Za-zα-ω](?:_\{?\w{1,3}\}?)?)\s*=\s*([^=]+)")
 TEST_POINTS = (0.7390851, 1.6180340, 2.2360680)  # where formulas are compared: the first variable takes these values
@@ -58,6 +59,10 @@ def same_expression(answer: str, reference: str) -> bool | None:
 
 def _read_matrix(text: str) -> list[list[str]] | None:
     found = _MATRIX.fullmatch(text.strip(" $.\n")) if "matrix}" in text else None
+    nested = len(text) <= MAX_LENGTH and re.fullmatch(r"\[(?:\[[^\[\]]{1,200}\],?)+\]", re.sub(r"\s", "", text))
+    rows = re.findall(r"\[([^\[\]]+)\]", text) if nested else []
+    if rows:
+        return [row.split(",") for row in rows]
     return None if found is None else [row.split("&") for row in re.split(r"\\\\", found.group(1)) if row.strip()]
 
 
@@ -225,7 +230,9 @@ def _may_be_rounded(text: str, value: Value, other: Value) -> bool:
 
 def _prepare(text: str) -> str:
     """Write sets, infinity and inequalities with signs, and drop "x ∈", degrees and thousands separators."""
-    text = plain_numbers(text[: 2 * MAX_LENGTH])
+    text = plain_numbers(text[: 2 * MAX_LENGTH]).translate(_SUBSCRIPTS)
+    built = re.fullmatch(r"\s*\\?\{\s*[a-z]\s*(?:\||:|\\mid)\s*([^{}]{1,80})\\?\}\s*", text)
+    text = built.group(1) if built else text  # "{x | 0 ≤ x < 5}"
     if re.fullmatch(r"\s*(?:\{\s*\}|(?:the )?empty set)\W*", text, re.IGNORECASE):
         return "∅"
     text = re.sub(r"^\s*\(\s*[a-z](?:\s*,\s*[a-z]){1,4}\s*\)\s*=\s*(?=\()", "", text)  # "(x, y) = (4, 7)"
@@ -255,7 +262,7 @@ def _open_brackets(text: str) -> tuple[str, list[str]] | None:
 def _parts(text: str) -> list[str]:
     """Split at commas, "and" and "or" outside brackets."""
     parts, depth, begin = [], 0, 0
-    text = re.sub(r",?\s+(?:and|or|und|oder|et|ou|y|o)\s+|;", ",", text)
+    text = re.sub(r",?\s+(?:and|or|und|oder|et|ou|y(?!\s*=)|o)\s+|;", ",", text)
     for position, char in enumerate(text):
         depth += (char in "([{") - (char in ")]}")
         if char == "," and depth == 0:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -62,8 +63,10 @@ _KEYS = (
     "label",
 )
 _FIELD = re.compile(
-    rf'"(?:{"|".join(_KEYS[:7])})"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[\d.]+(?:[eE][-+]?\d+)?|true|false))', re.IGNORECASE
+    rf"""["'](?:{"|".join(_KEYS[:7])})["']\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[\d.]+(?:[eE][-+]?\d+)?|true|false)|'([^'\\\n]*)')""",
+    re.IGNORECASE,
 )
+_NO_ANSWER_KEY = re.compile(r"reason|expl|confiden|score|error|status|thought|step|id$|prob|question", re.IGNORECASE)
 _TAGGED = re.compile(
     r"<(answer|final_answer|finalanswer|final|result|response|solution|choice|output)>\s*"
     r"(?:(?P<closed>(?:(?!<\1>).){1,4000}?)\s*</\1>|(?P<open>[^<>\n]{1,60})\Z)",
@@ -72,7 +75,7 @@ _TAGGED = re.compile(
 _BEFORE_NOT = (
     r"(?<!incorrect )(?<!wrong )(?<!common )(?<!possible )(?<!false )(?<!other )(?<!another )(?<!an )(?<!any )(?<!no )"
 )
-_LINK = r"(?:['’]s|\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:))\s*:?\s*"
+_LINK = r"(?:['’]s|\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:|→|⇒|->))\s*:?\s*"
 _FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answer{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
 _ANSWER = re.compile(
     rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement|response)"
@@ -269,23 +272,35 @@ def _fields(text: str) -> Iterator[Statement]:
         yield Statement(text[2:-2], "field", len(text))
     opened, closed = text.find("{"), text.rfind("}")
     document = text[opened : closed + 1] if 0 <= opened < closed else ""
-    if '"' not in document and '"answer"' not in text:
+    if '"' not in document and '"answer"' not in text and _FIELD.search(document) is None:
         return
     try:
         value = json.loads(document, strict=False)
     except (ValueError, RecursionError):  # LaTeX inside JSON is seldom escaped as it should be
         found = list(_FIELD.finditer(text))
         if found:
-            stated = found[-1].group(1) if found[-1].group(1) is not None else found[-1].group(2)
+            stated = next(group for group in found[-1].groups() if group is not None)
             yield Statement(stated.replace("\\\\", "\\").strip(), "field", found[-1].end())
         return
+    stated = _read_field(value)
+    if stated is not None:
+        yield Statement(stated, "field", closed)
+
+
+def _read_field(value: Any) -> str | None:
+    """Return what the answer's field of a JSON object says, also one inside another, or its only field; None without such."""
     fields = {str(key).lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
-    for key in _KEYS:
-        value = fields.get(key)
-        value = value[0] if isinstance(value, list) and len(value) == 1 else value
-        if value is not None and not isinstance(value, dict | list):
-            yield Statement(str(value).strip(), "field", closed)
-            return
+    alone = next(iter(fields), "")
+    named = [fields[key] for key in _KEYS if key in fields]
+    for said in named or ([fields[alone]] if len(fields) == 1 and not _NO_ANSWER_KEY.search(alone) else []):
+        said = said[0] if isinstance(said, list) and len(said) == 1 else said
+        if isinstance(said, dict):
+            return _read_field(said)
+        if isinstance(said, list) and said and all(isinstance(item, int | float) for item in said):
+            return json.dumps(said)
+        if said is not None and not isinstance(said, list):
+            return str(said).strip()
+    return None
 
 
 def _boxes(text: str) -> Iterator[Statement]:

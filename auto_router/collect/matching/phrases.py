@@ -83,6 +83,22 @@ NO_ANSWER = re.compile(
 """)
     + r"\W*"
 )
+# A whole reply that gives no answer. "I see no cats" is one.
+REFUSAL = re.compile(
+    r"(?:(?:i['’]m|i am) (?:so |very )?(?:sorry|afraid)[,.]? (?:but |that )?|(?:sorry|unfortunately)[,.]? (?:but )?)?"
+    r"(?:as an? (?:ai|language model)[^,.]{0,60}, )?i(?: can(?:not|['’]t)|(?: am|['’]m) (?:not able|unable) to) "
+    r"(?:help|assist|answer|determine|provide|comply|fulfill|do|tell|identify|read|see the|view|access)\b[^.!?\n]{0,120}[.!]*"
+    r"|(?:(?:i['’]m |i am )?sorry,? (?:but )?)?"
+    r"i (?:(?:do not|don['’]t) (?:know|have (?:enough|sufficient|access))|have no idea)"
+    r"\b[^.!?\n]{0,100}[.!]*",
+    re.IGNORECASE,
+)
+# References and options that such a reply may mean.
+NOT_KNOWN = re.compile(
+    r"\b(?:unanswerable|unknown|undetermined|insufficient|not (?:enough|known|given|stated|mentioned|sure|possible)"
+    r"|no (?:answer|information|idea|context)|impossible|sorry|cannot|can['’]?t|unable|don['’]?t know|unclear|n/a|none)\b",
+    re.IGNORECASE,
+)
 DENIED = re.compile(
     "^"
     + one_of(r"""

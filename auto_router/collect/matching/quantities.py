@@ -3,7 +3,7 @@ r"""Quantities as people and models write them: ``1,234.5``, ``1.234,56 €``, `
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -41,7 +41,8 @@ _SCALES = {
     "millones": 6,
     "milhões": 6, "milioni": 6, "billion": 9, "billions": 9, "bn": 9, "milliarden": 9, "milliarde": 9, "milliards": 9,
     "milliard": 9,
-    "trillion": 12, "trillions": 12, "lakh": 5, "lakhs": 5, "crore": 7, "crores": 7, "tausend": 3, "mille": 3, "mil": 3,
+    "trillion": 12, "trillions": 12, "quadrillion": 15, "quintillion": 18, "sextillion": 21,
+    "septillion": 24, "lakh": 5, "lakhs": 5, "crore": 7, "crores": 7, "tausend": 3, "mille": 3, "mil": 3,
     "万": 4, "萬": 4, "億": 8, "亿": 8, "millón": 6, "miliardi": 9, "mille millones": 9, "тысяч": 3, "миллионов": 6,
 }  # fmt: skip
 _SCALE = re.compile(
@@ -52,6 +53,7 @@ _PACKS = {"dozen": 12, "dozens": 12, "pair": 2, "pairs": 2}  # "2 dozen" may be 
 _PACKED = re.compile(r"\s+(dozens?|pairs?)\b", re.IGNORECASE)
 _SHARE = re.compile(r"\s+(?:out of|in)\s+([1-9]\d{0,8})(?![\d.,]*\d)")  # "1 in 5" may be 1 or 20 %
 _BEFORE_CHRIST = re.compile(r"\s?(?:BCE?\b|B\.C\.)")  # "500 BC" is -500, or 500 where the question says "BC"
+_COINED = re.compile(r"\s?(?:GBP|USD|EUR|CHF|dollars|pounds|euros?)\b")
 _LETTERS = {"k": 3, "K": 3, "M": 6, "B": 9, "T": 12}
 # What stands at a number and makes it a part of something else: a root, a power, a variable, an operator, an ordinal.
 _PARTIAL_AFTER = re.compile(
@@ -59,7 +61,8 @@ _PARTIAL_AFTER = re.compile(
     r"|(?:st|nd|rd|th)\b|[a-zA-Z]\b(?!-)(?<![mgslhkKCFVAWJNBMT%])|:\d\d|[\d.,]*\d|[A-Za-z]*\d"
 )
 _PARTIAL_BEFORE = re.compile(
-    r"(?:[a-z]\(|[\^√×·*÷/_]|sqrt|\\pi|\d\s?[-+]|[a-z)]\s?[-+]|\d:)\s*[({]?\s*$|[A-Za-z]-$|[\w]\.$|\w$"
+    r"(?:[a-z]\(|[\^√×·*÷/_]|sqrt|\\pi|\d\s?[-+]|[a-z)]\s?[-+]|\d:)\s*[({]?\s*$|[A-Za-z]-$|[\w]\.$|第$"
+    r"|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]$"
 )
 _RAISED = re.compile(
     r"(?P<base>\d{1,6}(?:\.\d{1,6})?)(?: (?P<word>squared|cubed)"
@@ -161,6 +164,16 @@ def read_quantities(text: str) -> tuple[Occurrence, ...]:
     return tuple(found)
 
 
+def is_none_of(text: str, choices: Sequence[str]) -> bool:
+    """Whether a reply is a number that none of the options is, nor counts them."""
+    said, options = parse_quantity(text), [parse_quantity(choice) for choice in choices]
+    return (
+        said is not None
+        and not 0 <= said.value <= len(options)
+        and all(option is not None and same_quantity(said, option) is False for option in options)
+    )
+
+
 @lru_cache(maxsize=1024)
 def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
     """Are two quantities the same? None where the writing leaves it open: a rounding, a missing unit, a second reading."""
@@ -226,6 +239,8 @@ def _same_percent(found: Quantity, expected: Quantity) -> bool | None:
         return None if "percentage points" in (found.unit.dimension, expected.unit.dimension) else False
     percent, bare = (found, expected) if found.unit.dimension else (expected, found)
     whole = _same_value(bare, replace(percent, unit=NO_UNIT))
+    if bare.other is not None and 0 < bare.other < 1:
+        return None  # "1 in 5" for 20 %
     share = _scale(replace(percent, step=percent.step or Fraction(1)), Fraction(1, 100))
     part = _same_value(bare, share) if expected is percent else _same_value(share, bare)
     if whole and abs(bare.value) <= 1 and bare.value:
@@ -243,8 +258,10 @@ def _scale(quantity: Quantity, factor: Fraction) -> Quantity:
 
 
 def _same_value(found: Quantity, expected: Quantity) -> bool | None:
-    if found.value == expected.value:
-        return True
+    if found.value == expected.value or (
+        found.other == expected.value and 0 < expected.value < 1 < found.value and not found.unit.dimension
+    ):
+        return True  # "3 in 8" is 3/8; where 3 is expected it is that too
     if (found.other is not None and found.other == expected.value) or (
         expected.other is not None and expected.other == found.value
     ):
@@ -295,6 +312,8 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
         letter = scale.group("letter")
         word = (scale.group("word") or "").lower()
         exponent = _SCALES[word] if word else _LETTERS.get(str(letter), 0)
+        if letter in ("m", "b") and (found.group("money") or _COINED.match(text, scale.end())):
+            letter, exponent = "", {"m": 6, "b": 9}[letter]  # "£2.5m", "3b USD"
         if exponent:
             other = value if letter else None
             value, step, end = value * 10**exponent, (step or Fraction(1)) * 10**exponent, scale.end()

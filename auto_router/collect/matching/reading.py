@@ -27,7 +27,13 @@ _OTHERS_SAY = re.compile(
     r"(?:in fact,? |actually,? |really,? )?(?=\S)",
     re.IGNORECASE,
 )
-_NOT_BUT = re.compile(r"\bnot (?:[$€£]?\d[\d.,]*%?|\(?[A-H]\)?),? but (?:rather |instead )?(?=[$€£(]?\d|\(?[A-H]\b)")
+_NOT_BUT = re.compile(r"\b(?i:not) (?:[$€£]?\d[\d.,]*%?|\(?[A-H]\)?),? but (?:rather |instead )?(?=[$€£(]?\d|\(?[A-H]\b)")
+# "The answer isn't 6; it's 7.": the first clause falls away.
+_VALUE = r"(?:[$€£]?\d[\d.,]*%?|\(?[A-H]\)?)"
+_IS_NOT = re.compile(
+    rf"(?:(?<=[.!?]\s)|(?<=\n)|^)[^.;,\n]{{0,50}}?\b(?i:not|no longer|isn['’]t|wasn['’]t) {_VALUE}\s*[;,.—–-]\s*(?:but )?"
+    rf"(?=(?i:it|that)(?:['’]s| is) (?:actually |really |now )?{_VALUE})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ def read_response(text: str, markup: bool = True) -> Reading:
     text = well_formed(clip(text))
     text = _drop_run_on(_drop_markup(text)).strip() if markup else text.strip()
     text = _NOT_BUT.sub("", _OTHERS_SAY.sub("", text)) if " but " in text else text
+    text = _IS_NOT.sub("", text)
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
     text = fenced.group(1).strip() if fenced else text
     return Reading(text, find_statements(text), last_sentences(text))

@@ -17,6 +17,7 @@ from auto_router.collect.matching.wordings import (
     fold,
     is_close,
     list_items,
+    list_names,
     list_wordings,
     read_literal,
     unquote,
@@ -134,7 +135,7 @@ def match_words(response: Reading, reference: str) -> bool | None:
     others: list[str] = []  # that stronger markers give
 
     def read(statement: Statement) -> bool | Unclear | None:
-        same = any(fold(part) == wanted or (len(items) > 1 and list_items(part) == items) for part in list_wordings(statement))
+        same = any(fold(part) == wanted or (len(items) > 1 and list_items(part) == items) for part in list_names(statement))
         marked = statement.source in ("final", "answer")
         if wanted and same:
             return UNCLEAR if others and marked else True

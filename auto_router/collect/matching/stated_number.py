@@ -21,7 +21,16 @@ from auto_router.collect.matching.quantities import (
 _MONEY = "[$€£]?"
 MAX_OF_A_SENTENCE = 30  # numbers; a sentence of more, that no equals sign ends, is about none of them
 
-_ASIDE = re.compile(r"\s*\((?![\d.,/\s]*\))[^()]{0,200}\)|\s*\[\d{1,3}\]|\s*\[[^\[\]]{4,80}\]|(?<=\w)\s+\((?:[^()]{1,200})\)")
+# "24 apples, 12 of which are red": a part of what was counted; not "…, 2 of which are eaten".
+_PART_OF = (
+    r",?\s+(?:and |with )?(?:of (?:which|whom|them) (?:\d+|half|some|most)|(?:\d+|half|some|most)(?: [a-z]+)?"
+    r" of (?:which|whom|them|it))"
+    r"(?: (?:are|is|were|was))?(?: (?!(?:left|remain\w*|eaten|sold|given|lost|gone|taken|removed|used|broken|stolen|spent)\b)"
+    r"[a-z-]+){0,3}(?=[.!]?\s*$)"
+)
+_ASIDE = re.compile(
+    _PART_OF + r"|\s*\((?![\d.,/\s]*\))[^()]{0,200}\)|\s*\[\d{1,3}\]|\s*\[[^\[\]]{4,80}\]|(?<=\w)\s+\((?:[^()]{1,200})\)"
+)
 _EXPLAINS = re.compile(
     r"(?:,|;|\s[-–—]|\s)\s*"
     + one_of(r"""
@@ -173,7 +182,7 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
         return UNCLEAR
     plain = _AT_PLACE.sub("", plain) if "=" in plain and _AT_PLACE.sub("", plain).strip(" .") else plain
     rejected = _find_rejected_numbers(plain)
-    if rejected:
+    if rejected and read_equivalents(plain) is None:  # "5 kg or 11 lb" is one amount
         return Rejected(rejected)
     if _NOT_IN_YEAR.fullmatch(plain.rstrip(".")):
         return UNCLEAR
@@ -185,7 +194,7 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
     whole = parse_quantity(re.split(r"(?<=[\w)%])[.!]\s", cut, maxsplit=1)[0]) if cut else None
     if whole is not None:
         return whole
-    equal = _equivalents(plain)
+    equal = read_equivalents(plain)
     if equal is not None:
         return equal
     if leading:
@@ -318,15 +327,22 @@ def _read_equation(text: str) -> Quantity | None:
     return known[-1] if all(same_quantity(value, known[0]) for value in known[1:]) else None
 
 
-def _equivalents(text: str) -> Quantity | None:
+def read_equivalents(text: str) -> Quantity | None:
     """Return the value that a text gives twice: "1/2, or 0.5", "1/2 = 50%", "five (5)", "3/4, i.e. 0.75"."""
     parts = re.split(
         r",?\s+(?:or|i\.e\.,?|that is|also|=|≈|which is|oder)\s+|\s*[=(]\s*", text.rstrip(" ).").strip(), maxsplit=1
     )
     if len(parts) != 2:
         return None
-    one, other = parse_quantity(parts[0]), parse_quantity(parts[1].strip(" ()."))
-    return one if one is not None and other is not None and same_quantity(other, one) else None
+    second = re.sub(r"^(?:about|approximately|approx\.?|roughly|around|nearly|≈|~)\s*", "", parts[1].strip(" ()."))
+    one, other = parse_quantity(parts[0]), parse_quantity(second)
+    if one is None or other is None:
+        return None
+    kinds = [quantity.unit.dimension.removesuffix("C").removesuffix("F") for quantity in (one, other)]
+    if one.unit != other.unit and kinds[0] and kinds[0] == kinds[1] and not kinds[0].startswith(("currency", "temperature")):
+        size, converted = one.value * one.unit.size, other.value * other.unit.size
+        return one if abs(size - converted) * 50 <= abs(size) else None  # "240 km, or about 149 miles"
+    return one if same_quantity(other, one) else None
 
 
 def _after_equals(text: str) -> Quantity | Unclear | None:

@@ -29,7 +29,8 @@ _TABLE: dict[str, dict[str, str]] = {
     },
     "year": {"1/12": "month", "1": "yr year jahr año", "10": "decade", "100": "century centuries"},
     "data": {
-        "1": "byte bytes", "1000": "kB KB kilobyte", "1000000": "MB megabyte", "1000000000": "GB gigabyte",
+        "1": "byte bytes", "1/8": "bit", "125000": "Mb megabit", "125000000": "Gb gigabit",
+        "1000": "kB KB kilobyte", "1000000": "MB megabyte", "1000000000": "GB gigabyte",
         "1000000000000": "TB terabyte",
     },
     "currency $": {"1/100": "cent ¢", "1": "$ US$ usd dollar us-dollar dólar"},
@@ -122,6 +123,7 @@ _PHRASES = (
         "percent",
     ),
     (re.compile(r"per ?mill?e?\b|promille\b", re.IGNORECASE), "‰"),
+    (re.compile(r"(?:meters?|metres?) per second squared", re.IGNORECASE), "m/s^2"),
     (re.compile(r"percentage points?", re.IGNORECASE), "percentage-point"),
     (re.compile(r"basis points?", re.IGNORECASE), "basis-point"),
     (re.compile(r"(?:u\.?s\.?|american)\s+dollars?", re.IGNORECASE), "dollar"),

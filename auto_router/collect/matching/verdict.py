@@ -9,7 +9,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auto_router.collect.matching.asked_number import is_possible_only, leaves_open, misses_number, read_asked
+from auto_router.collect.matching.asked_number import (
+    concludes_otherwise,
+    is_possible_only,
+    leaves_open,
+    may_be_coins,
+    misses_number,
+    read_asked,
+)
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     UNCLEAR,
@@ -18,10 +25,21 @@ from auto_router.collect.matching.choices import (
     read_letter,
     read_letters,
     read_marked_options,
+    read_nth,
     read_truth,
     truth_value,
 )
-from auto_router.collect.matching.dates import Date, Time, is_moment, names_moment, read_dates, read_time, same_date, same_time
+from auto_router.collect.matching.dates import (
+    Date,
+    Time,
+    is_moment,
+    names_moment,
+    names_year,
+    read_dates,
+    read_time,
+    same_date,
+    same_time,
+)
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import (
@@ -32,8 +50,8 @@ from auto_router.collect.matching.final_answer import (
     strip_reasoning,
     well_formed,
 )
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, list_words
-from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
+from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
+from auto_router.collect.matching.quantities import Quantity, is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import Reading, read_response
 from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
 from auto_router.collect.matching.stated import (
@@ -44,7 +62,7 @@ from auto_router.collect.matching.stated import (
     match_words,
     read_stated,
 )
-from auto_router.collect.matching.stated_number import names_value, read_number, read_sentence
+from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
     OPTION,
     counts_other,
@@ -66,8 +84,18 @@ MAX_REFERENCE = 20_000  # characters
 OTHER_WORDS = frozenset(list_words("once elf dos due cent null sept mil dix uno"))  # in English no numbers
 
 _MATHS = re.compile(
-    r"[\\^√∛π∞∪±∅<>≤≥]|\bempty set\b|\bpi\b|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
+    r"[\\^√∛π∞∪∈±∅<>≤≥]|\bempty set\b|\bpi\b|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
     r"|[a-z]\s*\(|\d[a-z]\b|[-+]\s*\d|^[(\[{].*[)\]}]$|^-?[\d.]+\s*,\s*-?[\d.]+|_\d"
+)
+
+_VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
+_CALLS = re.compile(
+    r"(?:option |choice |answer )?\(?[A-Z]\)? is (?:the )?(?:correct|right|best)(?: (?:answer|option|choice))?\W*", re.I
+)
+_ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)\W*", re.I)
+_WITH_LETTER = re.compile(
+    r"(?P<text>.{1,200}?)[\s,]*(?:[(\[]|→|->|=>|\bso\b|\boption\b|\bchoice\b)[\s(]*(?:option |choice )?"
+    r"(?P<letter>[A-Z])[)\]]?[\s.]*"
 )
 
 
@@ -89,6 +117,10 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     read = replace(read_response(answer, markup), question=question, claim=read_claim(question))
     choices = [well_formed(choice) for choice in choices]
     wanted = [item for reference in given for item in list_alternatives(well_formed(reference))]
+    if REFUSAL.fullmatch(answer) and not any(
+        NOT_KNOWN.search(text) or fold(text) in fold(answer) for text in (*wanted, *choices)
+    ):
+        return False
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
     if True in verdicts:
         return True
@@ -104,8 +136,8 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
         verdict = _match_option(response, place, choices)
         if verdict is None and all(is_moment(choice) for choice in choices):
             verdict = _match_value(response, choices[place].strip())  # another moment than all of the options' is wrong
-        if verdict is not None:
-            return verdict if isinstance(verdict, bool) else None
+        if verdict is not None or is_none_of(response.text, choices):
+            return verdict if isinstance(verdict, bool) else None if verdict is not None else False
     if has_same_words(response, reference):
         return True
     response = replace(response, conditional=is_doubted("", Statement(reference, "line", 0)))
@@ -158,7 +190,11 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         return match_part(response, lambda part: same_ratio(read_ratio(part), ratio))
     if is_range(reference):
         parts = [part for statement in response.statements for part in list_wordings(statement)]
-        return True if any(read_range(part) == read_range(reference) for part in parts) else None
+        if any(read_range(part) == read_range(reference) for part in parts):
+            return True
+        ends = [[parse_quantity(end) for end in read_range(text)] for text in (response.text, reference)]
+        pairs = list(zip(*ends, strict=False))  # another range is wrong
+        return False if any(a and b and same_quantity(a, b) is False for a, b in pairs) else None
     bound = read_bound(reference)
     if bound is not None and match_part(response, lambda part: bool((b := read_bound(part)) and same_bound(b, bound)) or None):
         return True
@@ -205,16 +241,18 @@ def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
 
 
+def _closing(response: Reading, count: int = 1) -> list[str]:
+    """Return the last sentences of a response, and the first one where that calls an option right."""
+    return [*response.sentences[:count], *(one for one in response.sentences[count:][-1:] if _CALLS.fullmatch(one))]
+
+
 def _match_letter(response: Reading, letter: str) -> bool | None:
     letters = LETTERS if letter in LETTERS else MAX_LETTERS[: MAX_LETTERS.index(letter) + 1]
     response, marked = _read_marks(response, letters)
     prose = (
         [marked]
         if marked
-        else [
-            read_letter(sentence, letters)
-            for sentence in (response.sentences[:1] if len(response.sentences) < 3 else response.sentences[:2])
-        ]
+        else [read_letter(sentence, letters) for sentence in _closing(response, 1 if len(response.sentences) < 3 else 2)]
     )
     value = read_stated(
         response, lambda s: read_letter(s.text, letters, stands_alone=s.source in ("line", "first", "bold")), prose
@@ -246,25 +284,31 @@ def _match_number(response: Reading, reference: str) -> bool | None:
         return None
     if same and bare and response.statements and counts_other(response.statements[0].text, reference):
         return None
+    if same and may_be_coins(value, expected, response.question):
+        return None
     if (
         same
         and expected.unit.dimension == "percent"
         and isinstance(value, Quantity)
         and not value.unit.dimension
         and "%" in response.text
+        and read_equivalents(response.text) is None
     ):
         return None  # a bare number beside percentages may be something else
     if same is False and not isinstance(value, Rejected):
         formal = bool(response.statements) and response.statements[0].formal
         text = response.statements[0].text if formal else response.text
-        if parse_quantity(text) is not None or not names_value(text, expected):
+        if parse_quantity(text) is not None or _VARIABLE.fullmatch(text) or not names_value(text, expected):
             given = next((one.text for one in response.statements if read(one) is not None), None)
             return None if not formal and leaves_open(given, response.sentences, expected) else False
     if same or isinstance(value, Rejected):
         return same
+    if re.fullmatch(r"[12]\d{3}", reference) and names_year(response.text, len(response.sentences), reference):
+        return True
     marked = any(statement.source not in ("line", "first") for statement in response.statements)
     if marked or isinstance(value, Quantity):
-        return None
+        last = "" if marked else next(iter(response.sentences), "")
+        return False if same is False and concludes_otherwise(last, response.question, expected) else None
     counted = read_asked(response.sentences[0], response.question) if response.sentences else None
     if counted is not None and same_quantity(counted, expected):
         return True
@@ -283,11 +327,28 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
     """Match by which option is meant: its letter, its text, or both; UNCLEAR where they contradict."""
     letters = MAX_LETTERS[: len(choices)]
     response, marked = _read_marks(response, letters)
-    worded = [place for place, choice in enumerate(choices) if has_same_words(replace(response, conditional=True), choice)]
+    said = [response.text, *(one.text for one in response.statements[:1])]
+    said += [option.group("text") for text in said if (option := OPTION.match(text)) and option.group("text")]
+    worded = [place for place, choice in enumerate(choices) if fold(choice) in map(fold, said)]
     if len(worded) == 1 and any(is_doubted("", Statement(choice, "line", 0)) for choice in choices):
         return worded[0] == wanted  # "maybe", where it is one of the options
 
+    whole = _ALL.fullmatch(response.text)
+    if whole:
+        kinds = [found and found.group(1).lower() for found in (_ALL.fullmatch(choice) for choice in choices)]
+        return kinds[wanted] == whole.group(1).lower()
+    nth = read_nth(response.text, len(choices))
+    if nth is not None:
+        return nth == wanted
+
     def read(statement: Statement) -> int | Rejected | Unclear | None:
+        beside = _WITH_LETTER.fullmatch(statement.text) or re.fullmatch(
+            r"(?P<letter>\d)[).:]\s+(?P<text>\S.{0,200})", statement.text
+        )
+        worded = _which(replace(statement, text=beside["text"]), choices) if beside else None
+        if beside and worded is not None:  # "Paris (A)", "18 → option C", "1) Paris"
+            sign = beside["letter"]
+            return worded if worded == (int(sign) - 1 if sign.isdigit() else letters.find(sign)) else UNCLEAR
         letter = read_letter(statement.text, letters, stands_alone=statement.source in ("line", "first", "bold"))
         option = OPTION.match(statement.text)
         inside = re.search(r"\b([A-Z])\)?\s*\(([^()]{1,200})\)[.\s]*$", statement.text)  # "B (12)"
@@ -309,7 +370,7 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
         return place if not isinstance(text, int) or text == place else UNCLEAR
 
     last = marked if marked is None or isinstance(marked, Unclear) else letters.index(marked)
-    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in response.sentences[:1]]
+    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in _closing(response)]
     value = read_stated(response, read, prose)
     return value if isinstance(value, Unclear) else compare_value(value, lambda place: place == wanted)
 

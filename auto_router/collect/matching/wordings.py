@@ -32,6 +32,27 @@ _NAMED = re.compile(
     r"(?:[.!]*$|,\s+(?:not|rather than|and not)\s[^.;\n]{1,80}[.!]*$)",
     re.IGNORECASE,
 )
+_OPEN_FORM = re.compile(r"(?:^|\s)[a-z]\s*[-+]\s*[\w.]+$")  # of "y - 3 = 2x" the right side is no value of y
+# What is said not to be the answer, before what is: "It isn't Lagos; it's Abuja", "Although many think it is Lagos, …".
+_SET_ASIDE = re.compile(
+    r"^(?:(?:[^.;,\n]{0,60}\s)?(?:not|no longer|isn['’]t|wasn['’]t)\s[^.;,\n]{1,60}[;,.—–-]\s*(?:but\s+|rather\s+)?"
+    r"(?=(?:it|that|this)(?:['’]s| is| was)\s)"
+    r"|not\s[^.;,\n]{1,40},\s*but\s+(?:rather\s+|instead\s+)?"
+    r"|[^.;,\n]{0,60}\bused to be\s[^.;,\n]{1,40}[;,]\s*(?:but|and)\s+(?=it\s|the\s|now\s)"
+    r"|(?:although|while|though)\s[^.;,\n]{1,60},\s+(?=(?:the|it|its)\b)|contrary to [^.;,\n]{1,40},\s+)+",
+    re.IGNORECASE,
+)
+# What may stand behind a name: "(Italian painter)", "around 1600", ", which replaced Lagos".
+_BEHIND = re.compile(
+    r"\s*\([^()]{1,80}\)$|,?\s+(?:(?:in|around|circa|since|c\.)\s+(?:[A-Z][a-z]+ )?\d{3,4}|between \d{3,4} and \d{3,4})$"
+    r"|,\s+(?:which|who|covering|located|an?|the)\s[^,;.]{1,80}$"
+)
+_NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
+_TURNS = re.compile(r"\b(?:but|formerly|until|replaced by|or|then|later|although|however|while)\b", re.IGNORECASE)
+_SUBJECT = re.compile(r"^([^,;.\n]{1,60}?)\s+(?:is|was|are|were)\s+((?:the|[A-Z]\w+['’]s|his|her|their|its)\s[^,;.\n]{1,80})$")
+_BY = re.compile(r"^[^,;.\n]{1,80}\b\w+(?:ed|en|wn|lt|nt|ght|ung|ade|ded|out) by\s+")
+_LOCATED = re.compile(r"^(?:on|to|in|at)\s+(?=\w)", re.IGNORECASE)
+_FORMULA = re.compile(r"\$?(?:[A-Z][a-z]?|[()_{}\d])+\$?")
 _TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
 _ORDINALS = {word: place for place, word in enumerate(list_words("""
     first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth
@@ -66,7 +87,9 @@ def denies(text: str, wanted: str) -> bool:
         else ""
     )
     patterns = (
-        rf"(?:.* )?(?:not|isn't|anything but|never|nicht|不是)\s*(?:(?:the|a|an) )?{name}",
+        rf"(?:.* )?(?:not|no longer|isn't|wasn't|anything but|never|nicht|不是)\s*(?:(?:the|a|an) )?{name}"
+        rf"(?:[;,.] ?(?:but )?(?:it|that|this)(?:'s| is| was) (?!.*{name}).{{1,60}})?",
+        rf"not (?:(?:the|a|an) )?{name}, but (?!.*{name}).{{1,60}}",
         rf"{name} is (?:wrong|incorrect|false|not (?:correct|right|the answer|true))",
         rf"{name},? or [^,]{{1,60}}|[^,]{{1,60}},? or (?:(?:the|a|an) )?{name}",
     )
@@ -80,9 +103,11 @@ def denies(text: str, wanted: str) -> bool:
 
 def list_wordings(statement: Statement) -> list[str]:
     """Return what a statement may state in words: itself, without an option's letter, what follows its last "is" or colon."""
-    text = statement.text.strip()
+    text = _SET_ASIDE.sub("", statement.text.strip())
     option = OPTION.match(text)
-    parts = [text, option.group("text")] if option and option.group("text") else [text]
+    exact = re.split(r"\\approx|≈", text)[0].strip(" $") if "≈" in text or "\\approx" in text else ""  # "2√5 ≈ 4.47"
+    parts = [exact] if exact else []
+    parts += [text, option.group("text")] if option and option.group("text") else [text]
     named = _NAMED.match(text)  # "It's a cat", "Lyon, not Paris"
     parts += [named.group(1)] if named else []
     if len(text.split()) <= SHORT_WORDS and statement.source != "first" and not _TWO_SENTENCES.search(text):
@@ -101,13 +126,37 @@ def list_wordings(statement: Statement) -> list[str]:
             "是",
             " shows ",
             " reads ",
+            " says ",
+            " been ",
+            " returns ",
+            " prints ",
+            " outputs ",
+            " evaluates to ",
+            " == ",
+            "=> ",
         ):
             before, found, after = text.rpartition(mark)
-            if mark == " be " and not _IS_SURELY.search(before):
+            if (mark == " be " and not _IS_SURELY.search(before)) or (mark == " = " and _OPEN_FORM.search(before)):
                 continue
             if found and not NEGATION.search(before) and not HEDGE.search(before):
                 parts.append(after)
     return [part.strip().rstrip(".") for part in parts if part]
+
+
+def list_names(statement: Statement) -> list[str]:
+    """Return what :func:`list_wordings` does, and names that a sentence gives in more words ("by X in 1603", "X is the …")."""
+    found = []
+    for part in list_wordings(statement):
+        part = _NOT_THAT.sub("", re.sub(r"^now ", "", part))
+        subject, agent, behind = _SUBJECT.match(part), _BY.match(part), _BEHIND.search(part)
+        name = part[: behind.start()] if behind else part
+        rest = part[len(name) :] if behind else part
+        found.append(part)
+        if any(sign.search(rest) for sign in (NEGATION, HEDGE, _TURNS)):
+            continue
+        found += [name, *([_BEHIND.sub("", name[agent.end() :])] if agent else []), *([subject.group(1)] if subject else [])]
+        found += [_LOCATED.sub("", name)] if len(name.split()) <= 4 else []
+    return found
 
 
 def keep_same_name(statements: Sequence[Statement], reference: str) -> Sequence[Statement]:
@@ -115,6 +164,10 @@ def keep_same_name(statements: Sequence[Statement], reference: str) -> Sequence[
     names = frozenset[str]().union(*_read_names(reference))
     if not names:
         return statements
+    if not any("_" in name for name in names):  # "x_1 = 2, x_2 = -5" gives values to x
+        statements = [one for one in statements if not re.search(r"[A-Za-z](?:_\{?\d|[₀-₉])", one.text)] or list(statements)
+        if all(re.search(r"[A-Za-z](?:_\{?\d|[₀-₉])", one.text) for one in statements):
+            return statements
     return [one for one in statements if next((said for said in reversed(_read_names(one.text)) if said), names) <= names]
 
 
@@ -181,6 +234,7 @@ def fold(text: str) -> str:
     """Fold case, accents, width, white space, LaTeX spacing, surrounding punctuation and a leading article; [] is not {}."""
     if len(text) > MAX_FOLDED:
         return text.strip()
+    formula = "_" in text and _FORMULA.fullmatch(re.sub(r"\\(?:text|mathrm)\s*\{([^{}]*)\}", r"\1", text.strip())) is not None
     text = unicodedata.normalize("NFKC", text.translate(_SUPERSCRIPTS)).casefold().strip()
     text = _ACCENTS.sub("", unicodedata.normalize("NFD", text))
     if "\\" in text:
@@ -188,6 +242,7 @@ def fold(text: str) -> str:
         text = re.sub(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", text)
         text = re.sub(r"\s*(\\\\|[{}()^_+*/=&-])\s*", r"\1", text)
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
+    text = re.sub(r"_(?=\d)", "", text) if formula else text
     text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", re.sub(r"\b([^\W\d_])\.(?=[^\W\d_]\b)", r"\1", text))
     text = re.sub(r"[’‘]", "'", text).replace("&", " and ")
     text = re.sub(r"\s+", " ", text).strip(" .,:;?\"'`*“”$。！，")
