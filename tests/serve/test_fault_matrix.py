@@ -53,6 +53,8 @@ def answers(
 ) -> Iterator[dict[tuple[str, str, int | str | None], Answer]]:
     """What came of each cell."""
     config = yaml.safe_load(print_config(pool, environment))
+    for entry in config["model_list"]:  # with 16 cells at once on a busy machine, a model that answers must not be too late
+        entry["litellm_params"]["timeout"] = 6
     places = {cell: temperature(place) for place, cell in enumerate(CELLS)}
     vendors["math"].faults = {places[cell]: cell[2] for cell in CELLS if cell[2] is not None}
     with own_proxy(config, tmp_path_factory.mktemp("proxy"), environment) as proxy, ThreadPoolExecutor(16) as threads:
