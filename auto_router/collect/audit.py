@@ -44,14 +44,14 @@ AUDIT_PAGE = """<!doctype html>
  content="default-src 'none'; img-src data:; style-src 'nonce-{{ nonce }}'; script-src 'nonce-{{ nonce }}'">
 <style nonce="{{ nonce }}">{{ style|safe }}</style></head><body>
 <header><h1>Is each answer right?</h1>
-<p>Mark the <em>answer</em>, not the verdict. Then save the marks and read them with
+<p>Mark the <em>answer</em> before you look whose it is. Then save the marks and read them with
 <code>python prepare_hf_data.py --audit-import FILE</code>. Marks stay in this browser until you save them.</p>
 <p><button id="save" type="button">Save marks</button> <span id="progress"></span></p></header>
 <main>{% for case in cases %}
 <article data-id="{{ case.id }}" data-model="{{ case.model }}" data-by="{{ case.outcome.verdict.by }}"
  data-score="{{ '' if case.outcome.verdict.score is none else case.outcome.verdict.score }}"
  data-source="{{ case.question.source or '' }}" data-idx="{{ case.question.idx }}">
-<h2>{{ loop.index }}. {{ case.model }}{% if case.question.source %} · {{ case.question.source }}{% endif %}</h2>
+<h2>{{ loop.index }}. {{ case.question.source or "Answer" }}</h2>
 <h3>Prompt</h3><pre tabindex="0">{{ case.question.full_text }}</pre>
 {% for image in case.images %}
 <img alt="image of the prompt" title="click to enlarge" tabindex="0" src="{{ image }}">{% endfor %}
@@ -61,9 +61,9 @@ AUDIT_PAGE = """<!doctype html>
 <h3>What it was held against: an answer of a model, which may be wrong</h3>
 <pre tabindex="0">{{ case.outcome.against }}</pre></div>{% endif %}
 <div><h3>Answer</h3><pre tabindex="0">{{ case.text }}</pre></div></div>
-<details><summary>Verdict</summary><p>
-{%- if case.outcome.verdict.score is none %}none: {{ case.outcome.verdict.reason }}
-{%- else %}{{ case.outcome.verdict.score }} by {{ case.outcome.verdict.by }} ({{ case.outcome.verdict.reason }})
+<details><summary>Whose answer, and its verdict</summary><p>{{ case.model }}:
+{%- if case.outcome.verdict.score is none %} none: {{ case.outcome.verdict.reason }}
+{%- else %} {{ case.outcome.verdict.score }} by {{ case.outcome.verdict.by }} ({{ case.outcome.verdict.reason }})
 {%- if case.outcome.verdict.why %}: {{ case.outcome.verdict.why }}{% endif %}{% endif %}</p></details>
 <p class="marks">{% for mark in marks %}<label><input type="radio" name="{{ case.id }}" value="{{ mark }}">
 {{ mark }}</label> {% endfor %}</p></article>
