@@ -96,6 +96,9 @@ class Recipe:
                 raise DataError(f": column {self.roles['prompt']!r} holds no prompt")
         options = self.options(row)
         references, choices = self._read_right(reply if answer is None else answer, options)
+        if self.template.is_default and turns and not {"context", "input"}.isdisjoint(self.roles):
+            turns = self._show_beside(row, turns)
+            prompt, _, context = conversation_input(turns)
         if not (self.template.is_default and turns):
             told = conversation_text(turns) if turns else prompt
             asked = Turn("user", self.template.render(self._values(row, told, options)))
@@ -121,6 +124,12 @@ class Recipe:
             context=context,
             logged=read_logged(row.get(LOGGED)),
         )
+
+    def _show_beside(self, row: Row, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """Return messages whose request has what the row brings besides, in columns that were named, around it."""
+        place = request_place(turns) or 0
+        shown = self.template.render(self._values(row, turns[place].text, None))
+        return (*turns[:place], replace(turns[place], text=shown), *turns[place + 1 :])
 
     def _add_system_prompt(self, row: Row, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """Return the turns behind the system prompt that a row has in a column of its own; a user's template shows its own."""
