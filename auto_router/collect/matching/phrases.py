@@ -89,7 +89,7 @@ _MEDIUM = (
     r"|document|attachment|url|link|internet|web|video|audio)s?"
 )
 _TOLD = r"(?:information|info|context|data|details|evidence|knowledge)"
-_REST = r"\b(?![^.!?\n]*\b(?:but|however|though|although|so|any|both|apart|there)\b)[^.!?\n;:–—]{0,120}[.!]*"
+_REST = r"\b(?![^.!?\n]{0,130}\b(?:but|however|though|although|so|any|both|apart|there)\b)[^.!?\n;:–—]{0,120}[.!]*"
 REFUSAL = re.compile(
     r"(?:(?:i['’]m|i am) (?:so |very )?(?:sorry|afraid)[,.]? (?:but |that )?|(?:sorry|unfortunately)[,.]? (?:but )?)?"
     r"(?:as an? (?:ai|language model)[^,.]{0,60}, )?i(?: can(?:not|['’]t)|(?: am|['’]m) (?:not able|unable) to) "
