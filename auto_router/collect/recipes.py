@@ -102,7 +102,7 @@ class Recipe:
         if not (self.template.is_default and turns):
             told = conversation_text(turns) if turns else prompt
             asked = Turn("user", self.template.render(self._values(row, told, options)))
-            turns = (*(_read_history(self.cell(row, "history")) if self.template.is_default else ()), asked)
+            turns = _join_turns(_read_history(self.cell(row, "history")) if self.template.is_default else (), (asked,))
             prompt, _, context = conversation_input(turns)  # as a router reads it when it is asked the same
         turns = self._add_system_prompt(row, turns)
         try:
@@ -274,11 +274,14 @@ def _read_history(history: Any) -> tuple[Turn, ...]:
 
 
 def _join_turns(before: tuple[Turn, ...], turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    """Return turns behind earlier ones, unless they begin with these; system prompts stay first."""
-    told = next((place for place, turn in enumerate(turns) if turn.role != "system"), len(turns))
-    if [turn.text for turn in turns[told:]][: len(before)] == [turn.text for turn in before]:
+    """Return turns behind earlier ones; what ends these and begins the turns stands there once. System prompts stay first."""
+    if not before:
         return turns
-    return (*turns[:told], *before, *turns[told:])
+    told = [turn for turn in turns if turn.role == "system"] or [turn for turn in before if turn.role == "system"]
+    first, then = ([turn for turn in part if turn.role != "system"] for part in (before, turns))
+    said, more = ([(turn.role, turn.text) for turn in part] for part in (first, then))
+    same = next(size for size in range(len(said), -1, -1) if said[len(said) - size :] == more[:size])
+    return (*told, *first[: len(first) - same], *then)
 
 
 def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:
