@@ -92,9 +92,11 @@ EXAMPLES = """examples:
 next: python model_router.py "a prompt of yours\""""
 
 NEXT = """next:
-  python model_router.py "a prompt of yours" --router {router}
+  python -m auto_router route "a prompt of yours" --router {router}
   python -m auto_router doctor --router {router}
-  make setup-litellm && .venv-litellm/bin/python -m auto_router serve --pool {pool} --router {router}"""
+  {serve} serve --pool {pool} --router {router}"""
+SERVES = "make setup-litellm && .venv-litellm/bin/python -m auto_router"
+SERVES_INSTALLED = "auto-router"  # in an environment of its own, as it says where the proxy is missing
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -171,7 +173,9 @@ def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"all figures, charts and wrongly routed prompts: {(folder / REPORT_NAME).resolve()}")
     is_theirs = any(model.name in train.names for model in pool.models)  # a file that merely lies there is not
     files = {"router": folder / "nn_router.pth", "pool": where if is_theirs and where else "YOUR_POOL"}
-    print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(**{name: shlex.quote(str(path)) for name, path in files.items()})}")
+    quoted = {name: shlex.quote(str(path)) for name, path in files.items()}
+    serves = SERVES if Path("nn_router.py").is_file() else SERVES_INSTALLED  # make knows of it in a checkout
+    print(f"\n{describe_worth(artifact)}\n\n{NEXT.format(serve=serves, **quoted)}")
     return {"stage": 3, "folder": str(folder.resolve()), "metrics": artifact.training.metrics}
 
 

@@ -8,8 +8,10 @@ import json
 import random
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import demo
 import numpy as np
 import pytest
 from drawing import HARDEST, canvas, harder
@@ -21,6 +23,7 @@ from scipy.ndimage import label
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.replay import load_recording
 from auto_router.data.pool import load_pool
+from auto_router.errors import MissingExtraError
 from tests.checkout import ROOT
 
 QUICKSTART = ROOT / "examples" / "quickstart"
@@ -107,3 +110,10 @@ def test_every_candidate_has_recorded_answers_to_what_it_can_take() -> None:
     expected = len(pool.models) * (len(committed()) - pictures) + len(seeing) * pictures
     # An endpoint may fail on a prompt; it may not fail on many.
     assert expected * 0.98 <= len(load_recording(QUICKSTART / "recording.jsonl.gz")) <= expected
+
+
+def test_a_missing_extra_is_named_before_the_first_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda package: None if package == "jinja2" else package)
+    monkeypatch.setattr(demo, "stage", lambda *_: pytest.fail("a stage ran"))
+    with pytest.raises(MissingExtraError, match=r"jinja2.*\[collect,train\]"):
+        demo.main(["--output-dir", str(tmp_path)])

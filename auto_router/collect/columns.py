@@ -84,7 +84,7 @@ def find_recipe(
             "--prompt-column, or write the prompt with --prompt-template '{{ column }} …'"
         )
     choosing, roles = finder.find_options(roles)
-    roles = finder.find_context(roles, choosing)
+    roles, beside = finder.find_context(roles, choosing, template)
     images = finder.find_images()
     answers = [(cell, options) for row in rows if (options := choosing.read(row)) and (cell := _answer(row, roles)) is not None]
     numbers, certain = (str(first_index), True) if first_index is not None else choose_numbers(answers)
@@ -106,7 +106,7 @@ def find_recipe(
         printed=squeeze(roles.get("answer", "").rpartition(".")[2]) in map(squeeze, PLURAL),
         classes=classes,
         template=template,
-        notes=tuple(_notes(rows, roles, bool(answers), classes, certain, template)),
+        notes=(*_notes(rows, roles, bool(answers), classes, certain, template), *beside),
     )
 
 
@@ -259,17 +259,26 @@ class _Finder:
         places = places and all(type(cell) is int and cell >= 0 for cell, _ in known)
         return bool(known) and (places or resolved >= MIN_RESOLVED * len(known))
 
-    def find_context(self, roles: dict[str, str], choosing: Choosing) -> dict[str, str]:
-        """Return the roles with what is shown around the prompt: a passage before it, an input after it."""
+    def find_context(
+        self, roles: dict[str, str], choosing: Choosing, template: PromptTemplate
+    ) -> tuple[dict[str, str], list[str]]:
+        """Return the roles with what is shown around the prompt: a passage before it, an input after it.
+
+        Messages mostly hold it already: a column beside them is shown where it is named, or a user's template does. Else a note
+        says that it is not.
+        """
+        notes = []
         taken = {*roles.values(), *(choosing.columns or {})}
         has_options = bool(choosing.column or choosing.columns)
         for role in ("context", "input"):
             found = sorted((name for name in self.candidates(role) if name not in taken), key=self._is_empty)
             if role not in self.asked and not has_options:
                 found = [name for name in found if squeeze(name) != "hint"]  # without options it may give the answer away
-            if found and ("messages" not in roles or role in self.asked):
+            if found and ("messages" not in roles or role in self.asked or not template.is_default):
                 roles = roles | {role: found[0]}
-        return roles
+            elif found:
+                notes.append(f"the column {found[0]!r} is not asked beside messages; --{role}-column {found[0]} shows it")
+        return roles, notes
 
     def find_images(self) -> tuple[str, ...]:
         """Return the columns of images: by name, by what the data set says of them, and those numbered ``image_1`` …"""

@@ -96,10 +96,13 @@ class Recipe:
                 raise DataError(f": column {self.roles['prompt']!r} holds no prompt")
         options = self.options(row)
         references, choices = self._read_right(reply if answer is None else answer, options)
+        if self.template.is_default and turns and not {"context", "input"}.isdisjoint(self.roles):
+            turns = self._show_beside(row, turns)
+            prompt, _, context = conversation_input(turns)
         if not (self.template.is_default and turns):
             told = conversation_text(turns) if turns else prompt
             asked = Turn("user", self.template.render(self._values(row, told, options)))
-            turns = (*(_read_history(self.cell(row, "history")) if self.template.is_default else ()), asked)
+            turns = _join_turns(_read_history(self.cell(row, "history")) if self.template.is_default else (), (asked,))
             prompt, _, context = conversation_input(turns)  # as a router reads it when it is asked the same
         turns = self._add_system_prompt(row, turns)
         try:
@@ -121,6 +124,12 @@ class Recipe:
             context=context,
             logged=read_logged(row.get(LOGGED)),
         )
+
+    def _show_beside(self, row: Row, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """Return messages whose request has what the row brings besides, in columns that were named, around it."""
+        place = request_place(turns) or 0
+        shown = self.template.render(self._values(row, turns[place].text, None))
+        return (*turns[:place], replace(turns[place], text=shown), *turns[place + 1 :])
 
     def _add_system_prompt(self, row: Row, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """Return the turns behind the system prompt that a row has in a column of its own; a user's template shows its own."""
@@ -265,11 +274,14 @@ def _read_history(history: Any) -> tuple[Turn, ...]:
 
 
 def _join_turns(before: tuple[Turn, ...], turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    """Return turns behind earlier ones, unless they begin with these; system prompts stay first."""
-    told = next((place for place, turn in enumerate(turns) if turn.role != "system"), len(turns))
-    if [turn.text for turn in turns[told:]][: len(before)] == [turn.text for turn in before]:
+    """Return turns behind earlier ones; what ends these and begins the turns stands there once. System prompts stay first."""
+    if not before:
         return turns
-    return (*turns[:told], *before, *turns[told:])
+    told = [turn for turn in turns if turn.role == "system"] or [turn for turn in before if turn.role == "system"]
+    first, then = ([turn for turn in part if turn.role != "system"] for part in (before, turns))
+    said, more = ([(turn.role, turn.text) for turn in part] for part in (first, then))
+    same = next(size for size in range(len(said), -1, -1) if said[len(said) - size :] == more[:size])
+    return (*told, *first[: len(first) - same], *then)
 
 
 def _read_conversation(value: Any) -> tuple[tuple[Turn, ...], str | None]:

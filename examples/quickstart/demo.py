@@ -16,6 +16,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +31,12 @@ from auto_router.data.images import image_bytes
 from auto_router.data.pool import load_pool
 from auto_router.data.records import Record, load_records
 from auto_router.decide.rule import Decision
+from auto_router.errors import needs_extra
 from auto_router.files import atomic_path
 from auto_router.route.router import ModelRouter
 
 THRESHOLD = 0.6
+NEEDED = ("datasets", "openai", "jinja2", "torch", "sklearn", "matplotlib", "bokeh")  # of the extras collect and train
 WIDTH = 56  # letters of a prompt that are shown
 # Of the five in pool.yaml. None of these can do all: the best at text sees nothing, and the one that sees is weak at text, so a
 # router has something to win. With viewer-1.5b, which is that best text model with eyes, no other is safely as good on 600
@@ -94,6 +97,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="evaluation JSONs and embeddings (demo)")
     parser.add_argument("--artifacts", type=Path, default=Path("router_artifacts"))
     arguments = parser.parse_args(argv)
+    with needs_extra("collect,train"):  # before the first stage, whose script would end in a traceback
+        for package in NEEDED:
+            if find_spec(package) is None:
+                raise ModuleNotFoundError(name=package)
     out, artifacts, pool = arguments.output_dir, arguments.artifacts, from_here(HERE / "pool.yaml")
     jsons = ["--train-json", out / "hf_evaluations_train.json", "--test-json", out / "hf_evaluations_test.json"]
     start = time.perf_counter()

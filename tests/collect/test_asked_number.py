@@ -10,6 +10,7 @@ from auto_router.collect.matching.verdict import match
 PENS = "How many pens has he?"
 EGGS = "How many eggs does she need?"
 WAGE = "How much does he earn if he works 5 days?"
+ANN = "Ann has 12 apples. Therefore Bob has 24 apples."
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,15 @@ WAGE = "How much does he earn if he works 5 days?"
         ("How many hours?", "0.5", "It takes half an hour for 3 steps.", None),
         ("How many hours?", "48", "It takes 40 hours for all 3 steps.", False),
         ("How many eggs?", "13", "1 dozen", False),
+        # The same in another unit, of more than what is asked for, or of somebody else.
+        ("How many minutes does she need?", "90", "She needs 90 minutes. So she needs 1.5 hours.", None),
+        ("How many legs does a rabbit have?", "4", "A rabbit has 4 legs. So 3 rabbits have 12 legs.", None),
+        ("How much does he earn per week?", "500", "He earns $500 per week. So he earns $2000.", None),
+        ("Bob has twice as many apples as Ann. How many apples does Ann have?", "12", ANN, None),
+        ("How much does he pay in euros?", "€40", "He pays €40. So he pays $44.", None),
+        ("He pays with $100. How much does he get back?", "30", "He gets $30 back. So he pays $70.", None),
+        ("How many eggs does she have?", "5", "She had 5 eggs. So she has 9 eggs.", False),
+        ("How much does he pay?", "10", "The fee is $10. So he pays $25.", False),
     ],
 )
 def test_the_question_tells_which_number_counts(question: str, reference: str, answer: str, right: bool | None) -> None:

@@ -447,6 +447,32 @@ def test_the_judge_reads_the_system_prompt_that_models_are_told(tmp_path: Path) 
     assert (first.full_text, first.asked_text) == ("System: Answer in French.\n\nUser: Sum 0?", "Sum 0?")
 
 
+@pytest.mark.parametrize("asked", [{"messages": [{"role": "user", "content": "Sum 0?"}]}, {"question": "Sum 0?"}])
+def test_a_history_that_holds_the_request_and_a_system_prompt_is_told_once(asked: dict[str, Any], tmp_path: Path) -> None:
+    said = [("system", "S"), ("user", "Hi"), ("assistant", "Yes?"), ("user", "Sum 0?")]
+    row = {"history": [{"role": role, "content": text} for role, text in said], **asked, "answer": "4"}
+    other = {name: json.loads(json.dumps(value).replace("Sum 0", "Sum 1")) for name, value in row.items()}
+    question = read_questions(write_rows(tmp_path / "rows.jsonl", [row, other]))[0]
+    assert [(turn.role, turn.text) for turn in question.turns] == said
+    assert question.prompt == "Sum 0?"
+
+
+def test_passages_beside_messages_are_shown_where_they_are_asked_for(tmp_path: Path) -> None:
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    rows = [
+        {"messages": [*before, {"role": "user", "content": f"Who {i}?"}], "contexts": [f"One {i}.", "Two."], "answer": "Ann"}
+        for i in range(3)
+    ]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    plain = read_questions(path)[0]
+    named = read_questions(path, "--context-column", "contexts")[0]
+    templated = read_questions(path, "--prompt-template", "{{ context }} {{ prompt }}")[0]
+    assert plain.turns[-1].text == plain.prompt == named.prompt == "Who 0?"
+    assert [turn.text for turn in named.turns] == ["Hi", "Yes?", "<documents>\nOne 0.\nTwo.\n</documents>\n\nWho 0?"]
+    assert "One 0.\nTwo." in named.context
+    assert templated.prompt.startswith("One 0.\nTwo. User: Hi")
+
+
 @pytest.mark.parametrize(
     "earlier", [[["Hi", "Yes?"]], [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]]
 )

@@ -36,6 +36,11 @@ _COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional
 _JOINED = re.compile(r",?\s+(?:and|or)\b", re.IGNORECASE)
 _NOUN = re.compile(r"[$€£]?[\d.,]*\d\s+([A-Za-z-]+)")
 _EACH = re.compile(r"\b(?:each|every|per|another|first|if)\b", re.IGNORECASE)
+_TWO_ASKED = re.compile(r"\bor\b|\bhow (?:many|much)\b.*\bhow\b", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:s?he|it|they|we|I|you)\b", re.IGNORECASE)
+_SHARED = re.compile(
+    r"\b(?:each|every|per|apiece|a(?=\s(?:day|week|month|year|hour|minute|person|piece))|total|altogether)\b", re.I
+)
 _RECKON = one_of("""
     find|calculate|compute|determine|figure|work out|solve|subtract|multiply|divide|add up|set up|consider|count|convert|check
 """)
@@ -133,15 +138,27 @@ def concludes_otherwise(sentence: str, question: str, expected: Quantity) -> boo
     if not isinstance(said, Quantity) or not (_CONCLUDES.match(sentence) or "=" in sentence):
         return False
     words = frozenset(word for word in content_stems(sentence) - _CONCLUDING if not any(char.isdigit() for char in word))
-    if names_value(sentence, expected) or names_value(question, said) or not words <= content_stems(question):
-        return False
     asked = _ask(question)
+    known = content_stems(asked)  # "So Ann has 24" where Bob's are asked for
+    if _PRONOUN.search(asked):
+        known |= content_stems(" ".join(re.findall(r"\b[A-Z]\w+", question)))
+    if names_value(sentence, expected) or names_value(question, said) or not words <= known:
+        return False
+    if _TWO_ASKED.search(asked) or (said.unit != expected.unit and expected.unit.dimension):  # the same in another unit
+        return False
+    if "=" not in sentence and (len(list(find_quantities(sentence))) > 1 or not _share_words(sentence) >= _share_words(asked)):
+        return False  # "4 legs. So 3 rabbits have 12", "$5 a ticket. So he pays $20": of more than what is asked for
     counted = _COUNTED.search(asked)
     if counted is None:
         return said.unit.dimension.startswith("currency") and re.search(r"\bhow much\b", asked, re.IGNORECASE) is not None
     noun, text = content_stems(counted.group(1)), digits_in_prose(plain_numbers(sentence))
     behind = [_NOUN.match(text, one.start) for one in find_quantities(text) if one.quantity.value == said.value]
     return any(found is not None and content_stems(found.group(1)) == noun for found in behind)
+
+
+def _share_words(text: str) -> set[str]:
+    """The words by which a count or an amount is of one thing, or of a part of all."""
+    return {found.lower() for found in _SHARED.findall(text)}
 
 
 def _ask(question: str) -> str:

@@ -83,20 +83,27 @@ NO_ANSWER = re.compile(
 """)
     + r"\W*"
 )
-# A whole reply that gives no answer. "I see no cats" is one.
+# A whole reply that gives no answer. "I see no cats", "I can't identify any errors" and "I do not have enough money" are some.
+_MEDIUM = (
+    r"(?:an? |the |this |that |your |any )?(?:\w+[ -]){0,2}(?:image|picture|photo|figure|diagram|chart|graph|table|text|file"
+    r"|document|attachment|url|link|internet|web|video|audio)s?"
+)
+_TOLD = r"(?:information|info|context|data|details|evidence|knowledge)"
+_REST = r"\b(?![^.!?\n]{0,130}\b(?:but|however|though|although|so|any|both|apart|there)\b)[^.!?\n;:–—]{0,120}[.!]*"
 REFUSAL = re.compile(
     r"(?:(?:i['’]m|i am) (?:so |very )?(?:sorry|afraid)[,.]? (?:but |that )?|(?:sorry|unfortunately)[,.]? (?:but )?)?"
     r"(?:as an? (?:ai|language model)[^,.]{0,60}, )?i(?: can(?:not|['’]t)|(?: am|['’]m) (?:not able|unable) to) "
-    r"(?:help|assist|answer|determine|provide|comply|fulfill|do|tell|identify|read|see the|view|access)\b[^.!?\n]{0,120}[.!]*"
+    rf"(?:help|assist|answer|determine|provide|comply|fulfill|do|tell|identify|(?:read|see|view|access) {_MEDIUM}){_REST}"
     r"|(?:(?:i['’]m |i am )?sorry,? (?:but )?)?"
-    r"i (?:(?:do not|don['’]t) (?:know|have (?:enough|sufficient|access))|have no idea)"
-    r"\b[^.!?\n]{0,100}[.!]*",
+    rf"i (?:(?:do not|don['’]t) (?:know|have (?:(?:enough|sufficient) {_TOLD}|access to {_MEDIUM}))|have no idea){_REST}",
     re.IGNORECASE,
 )
-# References and options that such a reply may mean.
+# References and options that such a reply may mean: that nothing is known, that nothing is said, or a sentence that denies.
 NOT_KNOWN = re.compile(
-    r"\b(?:unanswerable|unknown|undetermined|insufficient|not (?:enough|known|given|stated|mentioned|sure|possible)"
-    r"|no (?:answer|information|idea|context)|impossible|sorry|cannot|can['’]?t|unable|don['’]?t know|unclear|n/a|none)\b",
+    r"\b(?:unanswer\w*|unknown\w*|un(?:der)?determin\w*|indetermin\w*|insufficient\w*|inadequate\w*|inconclusive|undefined"
+    r"|undecid\w*|uncertain\w*|unsure|unclear|unspecified|unavailable|ambigu\w*|neutral|depends|impossible|abstain\w*"
+    r"|no_?answer|nei|nan|null|refus\w*|reject\w*|declin\w*|unsafe|harm\w*|illegal|unethical|sorry|apolog\w*|I|idk|cannot"
+    r"|unable|n/a|none|nothing|neither|not|no,? \w+)\b|n['’]t\b|^\W*$",
     re.IGNORECASE,
 )
 DENIED = re.compile(

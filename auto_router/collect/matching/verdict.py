@@ -338,8 +338,9 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
         kinds = [found and found.group(1).lower() for found in (_ALL.fullmatch(choice) for choice in choices)]
         return kinds[wanted] == whole.group(1).lower()
     nth = read_nth(response.text, len(choices))
-    if nth is not None:
-        return nth == wanted
+    if nth is not None:  # "Option 2" may be the one that says 2
+        others = {place for place, choice in enumerate(choices) if fold(choice) in fold(response.text).split()} - {nth}
+        return UNCLEAR if others else nth == wanted
 
     def read(statement: Statement) -> int | Rejected | Unclear | None:
         beside = _WITH_LETTER.fullmatch(statement.text) or re.fullmatch(
