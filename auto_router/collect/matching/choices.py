@@ -62,10 +62,11 @@ _CALLED_WRONG = re.compile(
     one_of(r"""
     (?:is|are)\s+(?:a |an |the )?(?:\w+ )?(?:trap|distractor|decoy|red herring|mistake)\b
     (?:is|are)\s+(?:not|incorrect|wrong|false|n't|impossible|too)\b|isn['’]t|is (?:un|out)|\?|is (?:the )?(?:worst|less)
+    is (?:very |quite )?(?:close|tempting|plausible|possible|almost|nearly)\b
 """),
     re.IGNORECASE,
 )
-# "A is close, but C is the best answer": not what calls the letter right.
+# "A is a planet, but C is the best answer": not what calls the letter right, where something else follows.
 _IS_SOMETHING = re.compile(
     r"is\b(?!\s+(?:(?:the|a|an|clearly|definitely|therefore|thus|obviously|indeed|also|most|only) )*"
     r"(?:correct|right|true|best|better|answer|option|choice|one|only|most|likely|it\b|my\b|what\b))"
@@ -104,9 +105,10 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         return None  # "I, as a model, …"
     goes_on = re.match(r",(?!\s*(?:not|because|since|as|which|rather|due|given)\b)| ", text[end:]) is not None
     closed = found.group(0).rstrip()[-1:] in (")", "]", ".")
+    others = re.search(rf"\b(?:but|however|though|although|while)\b|{_START}[{letters}]{_BREAK}", after)
     if (
         _CALLED_WRONG.match(after)
-        or _IS_SOMETHING.match(after)
+        or (others and _IS_SOMETHING.match(after))
         or text[end : end + 1] == "?"
         or (stands_alone and after and not closed and goes_on)
     ):
