@@ -115,5 +115,5 @@ def test_every_candidate_has_recorded_answers_to_what_it_can_take() -> None:
 def test_a_missing_extra_is_named_before_the_first_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo, "find_spec", lambda package: None if package == "jinja2" else package)
     monkeypatch.setattr(demo, "stage", lambda *_: pytest.fail("a stage ran"))
-    with pytest.raises(MissingExtraError, match=r"jinja2.*\[collect,train\]"):
+    with pytest.raises(MissingExtraError, match=r"jinja2.*\[collect,train,images\]"):
         demo.main(["--output-dir", str(tmp_path)])

@@ -34,9 +34,11 @@ from auto_router.decide.rule import Decision
 from auto_router.errors import needs_extra
 from auto_router.files import atomic_path
 from auto_router.route.router import ModelRouter
+from auto_router.terminal import Parser
 
 THRESHOLD = 0.6
-NEEDED = ("datasets", "openai", "jinja2", "torch", "sklearn", "matplotlib", "bokeh")  # of the extras collect and train
+EXTRAS = "collect,train,images"
+NEEDED = ("datasets", "openai", "jinja2", "torch", "sklearn", "matplotlib", "bokeh", "efficientnet_lite_pytorch", "onnx")
 WIDTH = 56  # letters of a prompt that are shown
 # Of the five in pool.yaml. None of these can do all: the best at text sees nothing, and the one that sees is weak at text, so a
 # router has something to win. With viewer-1.5b, which is that best text model with eyes, no other is safely as good on 600
@@ -90,14 +92,14 @@ def decision_row(prompt: str, decision: Decision) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Collect (recorded answers), encode, train and route: the whole path in one command.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="evaluation JSONs and embeddings (demo)")
     parser.add_argument("--artifacts", type=Path, default=Path("router_artifacts"))
     arguments = parser.parse_args(argv)
-    with needs_extra("collect,train"):  # before the first stage, whose script would end in a traceback
+    with needs_extra(EXTRAS):  # before the first stage, whose script would end in a traceback
         for package in NEEDED:
             if find_spec(package) is None:
                 raise ModuleNotFoundError(name=package)
