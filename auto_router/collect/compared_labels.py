@@ -227,5 +227,6 @@ def trust_lines(results: Results) -> list[str]:
             f"silver answers agree on {stands} of {stands + doubted} prompts ({stands / (stands + doubted):.1%}, 95 % "
             f"{low:.1%} to {high:.1%}); the others have no label"
         )
+    lines += [] if results.decoys is None else [results.decoys.describe()]
     table = trust_table(line.to_plain() for line in label_trust(results))
     return [*lines, *([f"how far the labels can be trusted:\n{table}"] if table else [])]

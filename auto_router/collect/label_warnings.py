@@ -38,8 +38,9 @@ def warnings(results: Results) -> list[str]:
                 f"{name}: its labels are one-sided: {undecided} answers that no rule could decide are unknown, and wrong ones "
                 "are more often among them; a judge decides them"
             )
-    doubt = doubt_labels([results.label_source], [line.to_plain() for line in label_trust(results)])
-    return [*found, *([_advise_on_spare(results.names, scores, spare)] if spare else []), *([doubt] if doubt else [])]
+    doubts = [] if results.decoys is None else [results.decoys.doubt()]
+    doubts.append(doubt_labels([results.label_source], [line.to_plain() for line in label_trust(results)]))
+    return [*found, *([_advise_on_spare(results.names, scores, spare)] if spare else []), *filter(None, doubts)]
 
 
 def _advise_on_spare(names: Sequence[str], scores: Floats, spare: list[int]) -> str:

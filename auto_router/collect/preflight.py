@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 from tabulate import tabulate
 
+from auto_router.collect.decoys import count_decoys
 from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
 from auto_router.collect.exchange import number_sample, request_key
 from auto_router.collect.journal import Journal
@@ -223,7 +224,12 @@ def count_judging(
     answers = taken * collector.samples
     checks = 0 if collector.check is None else plan.referenced * len(collector.models) * collector.samples
     # By source, of all rows, of those that have references: (verdicts at most, share that is asked for as a rule of thumb).
-    parts = [(answers * work.per_answer, work.share), (len(plan) * work.per_row, 1.0), (checks, REFERENCE_WORK.share)]
+    decoys = count_decoys(len(plan), collector.settings.name) if judge is collector.judges[0] else 0
+    parts = [
+        (answers * work.per_answer, work.share),
+        (len(plan) * work.per_row + decoys, 1.0),
+        (checks, REFERENCE_WORK.share),
+    ]
     total = sum(count for count, _ in parts)
     asked_for = [collector.settings] if collector.check is None else [collector.settings, collector.check.settings]
     under_way = 0 if judge.batches is None else len(judge.batches.pending)

@@ -23,7 +23,7 @@ from auto_router.collect.source import Question
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
 from auto_router.data.label_stats import UNDECIDED, marginal_gain, oracle, wilson_interval
-from auto_router.data.label_trust import ALL_MODELS, LabelTrust, measure_trust
+from auto_router.data.label_trust import ALL_MODELS, DecoyCheck, LabelTrust, measure_trust
 from auto_router.data.records import Record
 
 NOT_ASKED = "not asked"
@@ -105,6 +105,7 @@ class Results:
         self.verdicts, self.judge_usd, self.judge_unpriced = [0] * len(judges), [0.0] * len(judges), [0] * len(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.checks: dict[str, npt.NDArray[np.float32]] = {}
+        self.decoys: DecoyCheck | None = None
         self.more_costs: list[list[float | None]] = [[] for _ in names]
         self.costs = np.full(shape, np.nan)
         self.paid = np.full(shape, np.nan)
@@ -131,10 +132,7 @@ class Results:
             self.check(name)[at] = np.nan if check.score is None else check.score
         self.more_costs[column] += outcome.more_costs
         for name, usd in outcome.judge_costs:
-            number = self.judges.index(name)
-            self.verdicts[number] += 1
-            self.judge_usd[number] += usd or 0.0
-            self.judge_unpriced[number] += usd is None
+            self.count_verdict(name, usd)
         if answer is not None:
             self.asked[at] = True
             self.answered[at] = answer.text is not None
@@ -142,6 +140,13 @@ class Results:
             self.latencies[at] = np.nan if answer.latency_s is None else answer.latency_s
             self.costs[at] = np.nan if outcome.cost is None else outcome.cost
             self.paid[at] = np.nan if outcome.paid is None else outcome.paid
+
+    def count_verdict(self, judge: str, usd: float | None) -> None:
+        """Count one verdict of a judge; ``usd`` None: nobody knows what it cost."""
+        number = self.judges.index(judge)
+        self.verdicts[number] += 1
+        self.judge_usd[number] += usd or 0.0
+        self.judge_unpriced[number] += usd is None
 
     def forget_costs(self) -> None:
         """Count verdicts and further answers anew: all outcomes are about to be put again."""
@@ -257,7 +262,11 @@ def summary(results: Results) -> dict[str, Any]:
     }
     usd, unpriced = total_usd(results)
     known = {"usd": _or_unknown(usd, unpriced), "unpriced": unpriced}
-    labels = {"label source": results.label_source, "label trust": [line.to_plain() for line in label_trust(results)]}
+    labels: dict[str, Any] = {
+        "label source": results.label_source,
+        "label trust": [line.to_plain() for line in label_trust(results)],
+    }
+    labels |= {} if results.decoys is None else {"decoys": results.decoys.to_plain()}
     return {"questions": len(results.scores), "models": found, "judges": judges, **labels, **known}
 
 

@@ -16,14 +16,8 @@ from tqdm import tqdm
 
 from auto_router.collect.batch import BatchQueue
 from auto_router.collect.compared_labels import make_label_source
-from auto_router.collect.endpoint import (
-    Endpoint,
-    Messages,
-    PassingFailure,
-    Response,
-    digest_images,
-    fit_image,
-)
+from auto_router.collect.decoys import ask_decoys
+from auto_router.collect.endpoint import Endpoint, Messages, PassingFailure, Response, digest_images, fit_image
 from auto_router.collect.exchange import PROBE, Exchange, number_sample, request_key
 from auto_router.collect.journal import Journal
 from auto_router.collect.judge import Verdict
@@ -326,6 +320,7 @@ class Collector:
                     # Twice as many workers as requests: while some wait for the judge, others ask.
                     for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
                         group.create_task(self._work(column, caller, feed, results, shown))
+        await ask_decoys(self, self.labels, questions, results)
 
     async def _work(self, column: int, caller: EndpointClient, feed: _Feed, results: Results, shown: tqdm[Any]) -> None:
         # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.

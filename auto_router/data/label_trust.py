@@ -31,6 +31,7 @@ JUDGED = ("silver", "rubric", "pairwise")
 """Sources of labels that are as good as their judge."""
 MIN_KAPPA = 0.4  # below, Landis and Koch (Biometrics 33, 1977) call an agreement fair at most
 ENOUGH_CASES = 20  # answers below which a kappa is about chance
+MAX_TAKEN = 0.1  # share of decoys that a judge may take for right: slips, and those that are right by chance
 TRUST_HEADERS = ["label beside", "model", "cases", "agree", "95 %", "too kind", "too strict", "kappa", "label", "check"]
 
 
@@ -54,6 +55,41 @@ class LabelTrust:
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self) | {"interval": list(self.interval)}
+
+
+@dataclass(frozen=True, slots=True)
+class DecoyCheck:
+    """How a judge fared with answers that belong to other questions: of ``shown`` it took ``taken`` for right."""
+
+    judge: str
+    shown: int
+    taken: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, of the share that it took (Wilson)."""
+        return wilson_interval(self.taken / self.shown, self.shown)
+
+    def describe(self) -> str:
+        low, high = self.interval
+        share = self.taken / self.shown
+        return (
+            f"decoys: the judge took {self.taken} of {self.shown} answers to other questions for right ({share:.0%}, 95 % "
+            f"{low:.0%} to {high:.0%})"
+        )
+
+    def doubt(self) -> str:
+        """Return what speaks against the labels of this judge; "" where slips explain what it took."""
+        if self.interval[0] <= MAX_TAKEN:
+            return ""
+        return (
+            f"{self.judge} does not tell right from wrong: it took {self.taken} of {self.shown} answers to other questions for "
+            "right, and a router would learn that. Take a judge that can answer the prompts itself, or write right answers to "
+            "some of them"
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def measure_trust(labels: Floats, checks: Mapping[str, Floats], names: Sequence[str]) -> list[LabelTrust]:

@@ -1,0 +1,85 @@
+"""Decoys: a judge that takes answers to other questions for right is found out, in every way in which labels rest on a judge."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auto_router.collect.decoys import MAX_DECOYS, count_decoys
+from auto_router.data.label_trust import DecoyCheck
+from tests.stage1 import ChatServer, Reply, completion, flags, stage1, write_pool, write_rows
+
+ROWS, SHOWN = 60, 12
+SOURCES = {
+    "rubric": ["--labels", "rubric"],
+    "silver": ["--labels", "silver", "--silver-model", "strong", "--silver-samples", "2"],
+    "pairwise": ["--labels", "pairwise", "--pairwise-against", "strong"],
+}
+
+
+def number(text: str) -> str:
+    return str(re.findall(r"number (\d+)", text)[0])
+
+
+class Endpoints:
+    """Two models that name the prompt they answer, and a judge that looks at that, or, if ``blind``, likes whatever it sees."""
+
+    def __init__(self, blind: bool, answer: str = "What {model} has to say on number {number}.") -> None:
+        self.blind, self.form = blind, answer
+
+    def __call__(self, body: dict[str, Any]) -> Reply:
+        content = body["messages"][-1]["content"]
+        if body["model"] != "j":
+            return completion(self.form.format(model=body["model"], number=number(content)))
+        document = json.loads(content)
+        question, shown = number(document["question"]), document.get("answer") or document.get("first")
+        good = self.blind or f"number {question}" in shown
+        verdict = {"correct": good, "score": float(good), "better": "tie" if good else "second"}
+        return completion(json.dumps({"id": document["id"], "why": ""} | verdict))
+
+
+def prepare(folder: Path, url: str, rows: int = ROWS) -> list[str]:
+    write_rows(folder / "rows.jsonl", [{"prompt": f"Write on number {n}.", "answer": ""} for n in range(rows)])
+    priced = {"base_url": url, "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0, "temperature": 0.5}
+    write_pool(folder / "pool.yaml", [{"name": name} | priced for name in ("strong", "weak")], judge={"name": "j"} | priced)
+    return flags(folder)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_blind_judge_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, blind: bool) -> None:
+    with ChatServer(Endpoints(blind)) as server:
+        run = [*prepare(tmp_path, server.url), *SOURCES[source]]
+        assert stage1(*run) == 0
+        out, asked = capsys.readouterr().out, server.asked
+        assert stage1(*run) == 0
+        again = capsys.readouterr().out
+        assert stage1(*run, "--rejudge") == 0
+        assert server.asked == asked, "what a judge said of decoys is in the journal, too"
+    line = f"decoys: the judge took {SHOWN if blind else 0} of {SHOWN} answers to other questions for right"
+    assert all(line in text for text in (out, again, capsys.readouterr().out))
+    assert ("warning: j does not tell right from wrong" in out) is blind
+    verdicts = re.search(r"j \(judge\) +(\d+)", out)
+    assert verdicts is not None and int(verdicts.group(1)) == asked["j"], "they are counted with the others"
+
+
+def test_an_answer_that_may_be_right_of_any_question_is_no_decoy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer(Endpoints(blind=True, answer="(B)")) as server:
+        assert stage1(*prepare(tmp_path, server.url), *SOURCES["rubric"]) == 0
+        assert server.asked["j"] == 2 * ROWS - ROWS, "two equal answers to a question are one verdict; nothing else is shown"
+    assert "decoys:" not in capsys.readouterr().out
+
+
+def test_few_rows_and_labels_by_references_have_none() -> None:
+    assert [count_decoys(rows, "rubric") for rows in (49, 50, 99, 10**6)] == [0, 10, 19, MAX_DECOYS]
+    assert count_decoys(10**6, "reference") == count_decoys(10**6, "scorer") == 0
+
+
+def test_slips_are_no_reason_to_doubt_a_judge() -> None:
+    doubts = [bool(DecoyCheck("j", 20, taken).doubt()) for taken in range(7)]
+    assert doubts == [False, False, False, False, False, True, True]
+    assert DecoyCheck("j", 20, 5).describe().endswith("for right (25%, 95 % 11% to 47%)")
