@@ -101,18 +101,23 @@ def test_thresholds_and_costs_of_the_callers() -> None:
         assert judge([0.6, 0.6, 0.1], turn(), policy)[0] == wanted
 
 
-def test_cached_tokens_that_would_be_paid_again_are_part_of_the_price() -> None:
+@pytest.mark.parametrize("expected", [None, [0.001, 0.0001, 0.1]], ids=["mean costs", "costs of the prompt"])
+def test_reading_the_conversation_is_part_of_what_a_model_costs(expected: list[float] | None) -> None:
     costs = {"old": 0.001, "new": 0.0001, "third": 0.1}
     point = OperatingPoint("", "old", cost_weight=0.1, costs=costs)
     policy = Policy(penalties=point.penalties(NAMES), pricing=point.pricing(NAMES))
-    p, expected = [0.5, 0.65, 0.0], [0.001, 0.0001, 0.1]
+    better, same, long = [0.5, 0.65, 0.0], [0.5, 0.5, 0.0], 500_000.0
     facts = {"old": ModelFacts(1.0, 4.0), "new": ModelFacts(1.0, 4.0)}
-    assert judge(p, turn(), policy, facts=facts, costs=expected)[0] == "new"
     cached = facts | {"old": ModelFacts(1.0, 4.0, cached_input_usd_per_mtok=0.1)}
-    assert judge(p, turn(tokens=100_000.0), policy, facts=cached, costs=expected)[0] == "old"
-    assert judge(p, turn(tokens=100_000.0, at=1.0), policy, facts=cached, costs=expected)[0] == "new", "no cache lasts so long"
-    ahead = turn(tokens=100_000.0, at=5000.0)
-    assert judge(p, ahead, policy, facts=cached, costs=expected)[0] == "new", "the clock jumped back: nobody knows how long"
+    assert judge(better, turn(tokens=long), policy, facts=facts, costs=expected)[0] == "new"
+    assert judge(better, turn(tokens=100.0), policy, facts=cached, costs=expected)[0] == "new", "there is little to read"
+    assert judge(better, turn(tokens=long), policy, facts=cached, costs=expected)[0] == "old", "the new one reads it dearer"
+    cheap = facts | {"new": ModelFacts(1.0, 4.0, cached_input_usd_per_mtok=0.1)}
+    assert judge(same, turn(tokens=100.0), policy, facts=cheap, costs=expected)[0] == "old"
+    assert judge(same, turn(tokens=long), policy, facts=cheap, costs=expected)[0] == "new", "no better, but it reads cheaper"
+    assert judge(same, turn(tokens=long), policy, facts={"new": cheap["new"]}, costs=expected)[0] == "old", "a price is missing"
+    free = Policy(penalties=np.zeros(3))
+    assert judge(better, turn(tokens=long), free, facts=cached, costs=expected)[0] == "new", "where costs do not count"
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.floats(0, 1e9), st.floats(0, 1e10), st.binary(max_size=400))
