@@ -77,12 +77,12 @@ def hold_out(folder: Path, seed: int, rows: int) -> Held:
     return train_once(train, whole.take(drawn), f"{folder.name}-{seed}", seed)
 
 
-def hold_out_fold(folder: Path, fold: int, folds: int) -> Held:
-    """Return the questions of one fold of a set's groups, and the router of the others, trained once."""
+def hold_out_fold(folder: Path, fold: int, folds: int, seed: int) -> Held:
+    """Return the questions of one fold of a set's groups, and the router of the others, trained once with this seed."""
     whole = load_set(folder)
     inside = group_folds(whole.groups, folds, 0) == fold
-    name = f"{folder.name}-fold-{fold}-{folds}"
-    return train_once(whole.take(np.flatnonzero(~inside)), whole.take(np.flatnonzero(inside)), name, 0)
+    name = f"{folder.name}-fold-{fold}-{folds}-{seed}"
+    return train_once(whole.take(np.flatnonzero(~inside)), whole.take(np.flatnonzero(inside)), name, seed)
 
 
 def train_once(train: Dataset, questions: Dataset, name: str, seed: int) -> Held:

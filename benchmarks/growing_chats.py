@@ -1,7 +1,8 @@
 """Do conversations keep their model, leave it when the task changes, and cost less so?
 
     OMP_NUM_THREADS=1 python benchmarks/growing_chats.py [--router FILE] [--points accuracy balanced] [--tune]
-                                                         [--sets llmrouter14 combined5] [--folds 3 4] [--json FILE] [--check]
+                                                         [--sets llmrouter14 combined5] [--folds 3 4] [--seeds 0 1 2]
+                                                         [--json FILE] [--check]
 
 The chats of ``growing_chats.txt`` are sent turn by turn, tool loops included, to a router trained on llmrouter14 (by
 ``conversations.py``), under each session policy. Printed are the share of the user's follow-up turns that change the model,
@@ -194,9 +195,9 @@ def compare(artifact: Artifact, chats: Mapping[str, list[Ask]], points: Sequence
                     "P(right)": float(np.mean([step.probability for step in steps])),
                 })  # fmt: skip
     for line in lines:
-        prices, point, policy = line["prices"], line["point"], line["policy"]
-        paid = usd[prices, point, policy]
-        low, high = interval(len(paid) * (usd[prices, point, ADAPTIVE] - paid), np.arange(len(paid)), 0)
+        where = str(line["prices"]), str(line["point"])
+        paid = usd[*where, str(line["policy"])]
+        low, high = interval(len(paid) * (usd[*where, ADAPTIVE] - paid), np.arange(len(paid)), 0)
         line.update({"USD": float(paid.sum()), "USD low": low, "USD high": high})
     return lines
 
@@ -232,6 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--folds", nargs="+", type=int, default=list(range(FOLDS)), help="of these; constants were set on 0 to 2"
     )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the routers of each fold")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args(argv)
@@ -244,7 +246,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(tabulate(lines, headers="keys", floatfmt=".3f"))
     labelled: list[dict[str, Any]] = []
     for name in arguments.sets:
-        labelled += compare_labelled(arguments.data / name, arguments.folds, arguments.points, price_sets)
+        folder, points = arguments.data / name, arguments.points
+        labelled += compare_labelled(folder, arguments.folds, arguments.seeds, points, price_sets)
     print(tabulate(labelled, headers="keys", floatfmt=".3f"))
     if arguments.json:
         write_json(arguments.json, {"lines": lines, "kinds": kinds, "labelled": labelled})

@@ -5,8 +5,8 @@ the policy that takes the largest of noisy numbers at every turn looks better th
 
 Nine questions, three of each of three tasks, make six chats: the tasks one after the other, in each order. Replies are the
 reference answers. Every question is held out in turn: the groups of a set are dealt to ``FOLDS`` folds, and chats of a fold's
-questions are sent to a router that was trained on the other folds. No question is in two bundles of nine, so bundles are
-what intervals are drawn over.
+questions are sent to routers that were trained on the other folds, one of each seed. No question is in two bundles of nine,
+so bundles are what intervals are drawn over.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def draw_bundles(sources: Sequence[str], seed: int) -> Ints:
     return np.array(bundles, dtype=np.int64).reshape(-1, STRETCHES, QUESTIONS)
 
 
-def make_chats(folder: Path, fold: int) -> Chats:
-    """Return chats of the questions of a fold without images, each one of its group."""
-    held = hold_out_fold(folder, fold, FOLDS)
+def make_chats(folder: Path, fold: int, seed: int) -> Chats:
+    """Return chats of the questions of a fold without images, each one of its group; ``seed`` is of the router alone."""
+    held = hold_out_fold(folder, fold, FOLDS, seed)
     _, first = np.unique(held.data.groups, return_index=True)
     data = held.data.take(np.array([row for row in sorted(first.tolist()) if not held.data.records[row].images]))
     bundles = draw_bundles([str(record.source) for record in data.records], fold)
@@ -146,17 +146,20 @@ def cost_chats(chats: Chats, chosen: Ints, artifact: Artifact) -> Floats:
 Prices = Callable[[Artifact], Mapping[str, Artifact]]
 
 
-def compare_labelled(folder: Path, folds: Sequence[int], points: Sequence[str], prices: Prices) -> list[dict[str, Any]]:
-    """Return a line for every price set, operating point and policy, over these folds.
+def compare_labelled(
+    folder: Path, folds: Sequence[int], seeds: Sequence[int], points: Sequence[str], prices: Prices
+) -> list[dict[str, Any]]:
+    """Return a line for every price set, operating point and policy, over these folds and the routers of these seeds.
 
     ``right`` is the share of right answers; ``difference`` that of ``adaptive`` less this policy's, ``low`` to ``high`` its
     paired interval, by bundles. ``USD low`` to ``USD high`` is the interval of what ``adaptive`` costs more for 1,000 turns.
     ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task. At turns that change it,
     ``expected gain`` is P(new) - P(old), and ``gain`` what came true of it: the new model's label less the old one's.
     """
-    parts: dict[tuple[str, str, str], list[tuple[Floats, ...]]] = {}
-    for fold in folds:
-        chats = make_chats(folder, fold)
+    parts: dict[tuple[str, str, str], list[tuple[Any, ...]]] = {}
+    for fold, seed in product(folds, seeds):
+        chats = make_chats(folder, fold, seed)
+        bundles = fold * MAX_BUNDLES + np.arange(chats.count) // len(ORDERS)
         labels = outcomes_of(chats.data.labels, chats.eligible).reshape(chats.count, LENGTH, -1)
         p = chats.prediction.probabilities.reshape(labels.shape)
         for (name, artifact), point, policy in product(prices(chats.held.artifact).items(), points, SESSION_POLICIES):
@@ -164,12 +167,11 @@ def compare_labelled(folder: Path, folds: Sequence[int], points: Sequence[str], 
             right = take_chosen(labels, chosen)
             usd = cost_chats(chats, chosen, artifact)
             gains = [take_chosen(of[:, 1:], chosen[:, 1:]) - take_chosen(of[:, 1:], chosen[:, :-1]) for of in (p, labels)]
-            parts.setdefault((name, point, policy), []).append((right, chosen[:, 1:] != chosen[:, :-1], usd, *gains))
+            parts.setdefault((name, point, policy), []).append((right, chosen[:, 1:] != chosen[:, :-1], usd, *gains, bundles))
     lines = []
-    bundles = np.arange(sum(len(part[0]) for part in next(iter(parts.values())))) // len(ORDERS)
     begins = np.arange(1, LENGTH) % QUESTIONS == 0
     for (name, point, policy), some in parts.items():
-        right, changed, usd, expected, gain = (np.concatenate([part[i] for part in some]) for i in range(5))
+        right, changed, usd, expected, gain, bundles = (np.concatenate(column) for column in zip(*some, strict=True))
         among = max(int(changed.sum()), 1)
         differences = np.concatenate([part[0] for part in parts[name, point, ADAPTIVE]]) - right
         low, high = interval(differences.mean(axis=1), bundles, 0)
