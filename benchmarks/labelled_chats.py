@@ -37,7 +37,6 @@ LENGTH = STRETCHES * QUESTIONS
 ORDERS = list(permutations(range(STRETCHES)))
 MAX_BUNDLES = 50
 """Of a fold."""
-TURN_SECONDS = 60.0
 SYSTEM_TOKENS, REPLY_TOKENS = 1_500.0, 300.0
 """What chats have beside the words that are written here: the operator's instructions, and replies at full length."""
 
@@ -117,13 +116,13 @@ def choose_models(chats: Chats, artifact: Artifact, policy: str, point: str) -> 
         places = []
         for row, before in zip(rows.tolist(), sessions, strict=True):
             request = chats.requests[row]
-            now = Session("", request.digest, chats.tokens[row], turn * TURN_SECONDS, chats.subjects[row])
+            now = Session("", request.digest, chats.tokens[row], chats.subjects[row])
             places.append(SessionTurn(request, before, now))
         choices = choose_each([in_force] * len(rows), prediction, chats.eligible[rows])
         choices, _ = rule.keep_models(choices, prediction, [in_force] * len(rows), places)
         chosen[:, turn] = choices.chosen
         sessions = [
-            Session(artifact.model_names[model], place.now.request, place.now.tokens, place.now.at, place.now.subject)
+            Session(artifact.model_names[model], place.now.request, place.now.tokens, place.now.subject)
             for model, place in zip(chosen[:, turn], places, strict=True)
         ]
     return chosen

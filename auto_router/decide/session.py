@@ -46,7 +46,7 @@ SWITCH_PRICE = 0.1
 and where subjects differ, were set on six chats (``benchmarks/growing_chats.py --tune``), where follow-ups gained up to .08."""
 NEW_SUBJECT_PRICE = 0.02
 """The same where the request is about something else. Less is the noise of two predictions: on chats of labelled questions
-(seed 0 of ``benchmarks/labelled_chats.py``) answers were right as often at .02 as at 0, and cost less; .04 lost some gains."""
+(``benchmarks/labelled_chats.py``) answers were right as often at .02 as at 0, and cost less; .04 lost some gains."""
 SAME_SUBJECT = 0.22
 """Cosine of two requests' embeddings above which they are about the same: follow-ups had .29 or more, new tasks .13 or less."""
 LEANING_WORDS = 7
@@ -62,26 +62,24 @@ class Session:
     request: str = ""
     """Digest of the request that was decided last."""
     tokens: float = 0.0
-    """About how many tokens the model was sent: what its provider may have in its prompt cache."""
-    at: float = 0.0
-    """Seconds since the epoch."""
+    """About how many tokens the model was sent: what every later turn reads again."""
     subject: bytes = b""
     """Embedding of the request, int8."""
 
     def to_json(self) -> str:
-        return json.dumps([self.model, self.request, round(self.tokens), round(self.at, 3), self.subject.hex()])
+        return json.dumps([self.model, self.request, round(self.tokens), self.subject.hex()])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Session | None:
         """Build from :meth:`to_json`; None from anything else."""
         try:
-            model, request, tokens, at, subject = json.loads(text)
+            model, request, tokens, subject = json.loads(text)
             found = bytes.fromhex(subject)
         except (ValueError, TypeError):
             return None
-        numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in (tokens, at))
+        number = isinstance(tokens, int | float) and not isinstance(tokens, bool) and math.isfinite(tokens)
         strings = isinstance(model, str) and isinstance(request, str)
-        return cls(model, request, tokens, at, found) if numbers and strings else None
+        return cls(model, request, tokens, found) if number and strings else None
 
 
 class SessionTurn(NamedTuple):
@@ -110,7 +108,7 @@ def compare_subjects(first: bytes, second: bytes) -> float:
 def switch_price(turn: SessionTurn, is_cheaper: bool = False) -> float:
     """Return the probability of a right answer that a change of model must be worth at this turn.
 
-    ``is_cheaper``: the new model's penalty is the lower one, what is paid again included. Half the price then, where the
+    ``is_cheaper``: the new model's penalty is the lower one, reading the conversation included. Half the price then, where the
     request is about something else: at the whole one, conversations that had begun on a dear model stayed on it, and cost more
     than under ``none`` (labelled chats of combined5, economy). At none of it more than 8 % of follow-ups changed the model.
     """
