@@ -18,9 +18,9 @@ takes the largest of noisy numbers. So chats of labelled questions (``labelled_c
 the answers are right in truth.
 
 Targets (``--check`` exits 1 where one is missed), at every point: under ``adaptive`` at most 8 % of follow-up turns change the
-model, at least half of the changes of task are followed, and for each of the price sets ``none`` costs more and ``sticky`` is
-right less often or costs more. On the labelled chats no policy's answers are right more often than those of ``adaptive`` (95 %
-interval), and none that costs less, by its interval too, is right as often.
+model, at least half of the changes of task are followed, and for each of the price sets no policy whose P(right) is as high
+costs less (95 % interval over chats), nor is that of ``sticky`` higher. On the labelled chats no policy's answers are right
+more often than those of ``adaptive`` (95 % interval), and none that costs less, by its interval too, is right as often.
 """
 
 from __future__ import annotations
