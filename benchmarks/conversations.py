@@ -35,7 +35,7 @@ from auto_router.data.embeddings import save_array
 from auto_router.data.model_means import best_single_model
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, load_records
-from auto_router.data.splits import split_by_group
+from auto_router.data.splits import group_folds, split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.policy import Policies
 from auto_router.decide.settings import RouterSettings
@@ -73,12 +73,24 @@ def hold_out(folder: Path, seed: int, rows: int) -> Held:
     whole = load_set(folder)
     train_rows, test_rows = split_by_group(whole.groups, 0.25, seed)
     train = whole.take(train_rows)
-    path = cache_folder() / "benchmarks" / f"conversations-{folder.name}-{seed}-v2.pth"
+    drawn = np.sort(np.random.default_rng(seed).permutation(test_rows)[:rows])
+    return train_once(train, whole.take(drawn), f"{folder.name}-{seed}", seed)
+
+
+def hold_out_fold(folder: Path, fold: int, folds: int, seed: int) -> Held:
+    """Return the questions of one fold of a set's groups, and the router of the others, trained once with this seed."""
+    whole = load_set(folder)
+    inside = group_folds(whole.groups, folds, 0) == fold
+    name = f"{folder.name}-fold-{fold}-{folds}-{seed}"
+    return train_once(whole.take(np.flatnonzero(~inside)), whole.take(np.flatnonzero(inside)), name, seed)
+
+
+def train_once(train: Dataset, questions: Dataset, name: str, seed: int) -> Held:
+    """Return the questions and the router of the training rows, from the cache where it is."""
+    path = cache_folder() / "benchmarks" / f"conversations-{name}-v2.pth"
     if not path.exists():
         save_artifact(path, calibrate(fit(train, FitSettings(seed=seed)), train, seed))
-    drawn = np.sort(np.random.default_rng(seed).permutation(test_rows)[:rows])
-    best = best_single_model(outcomes_of(train.labels, eligible_rows(train)))
-    return Held(whole.take(drawn), load_artifact(path), best)
+    return Held(questions, load_artifact(path), best_single_model(outcomes_of(train.labels, eligible_rows(train))))
 
 
 def messages_before(scene: str, records: Sequence[Record], row: int, rng: np.random.Generator) -> Messages:

@@ -1,48 +1,55 @@
 """Session policies on chats of labelled questions: are the models of ``adaptive`` as often right, and what do they cost?
 
 ``growing_chats.py`` prints this beside its own chats, whose answers nobody has judged: there "right" is the router's own P, and
-the policy that takes the largest of noisy numbers at every turn looks better than it is. Here each turn has a label. A chat is
-three stretches of three held-out questions; those of a stretch are of one task, and the task changes between them. Replies are
-the reference answers. The groups of these questions are none that the router was trained on.
+the policy that takes the largest of noisy numbers at every turn looks better than it is. Here each turn has a label.
+
+Nine questions, three of each of three tasks, make six chats: the tasks one after the other, in each order. Replies are the
+reference answers. Every question is held out in turn: the groups of a set are dealt to ``FOLDS`` folds, and chats of a fold's
+questions are sent to routers that were trained on the other folds, one of each seed. No question is in two bundles of nine,
+so bundles are what intervals are drawn over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conversations import Held, encode, hold_out
+from conversations import Held, encode, hold_out_fold
 
-from auto_router.arrays import Array, Bools, Floats, Ints
+from auto_router.arrays import Bools, Floats, Ints
 from auto_router.artifacts import Artifact
 from auto_router.assess.metrics import interval
 from auto_router.data.conversation import conversation_input, turns_of
 from auto_router.data.dataset import Dataset, Prediction
-from auto_router.data.pool import ModelFacts
 from auto_router.data.request import Request, read_request
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.policy import Policies, choose_each
 from auto_router.decide.session import Session, SessionRule, SessionTurn, pack_subject
 from auto_router.decide.settings import ADAPTIVE, SESSION_POLICIES, RouterSettings
 
-SETS, SEEDS = ("llmrouter14", "combined5"), (0, 1, 2)
+FOLDS = 5
 STRETCHES, QUESTIONS = 3, 3
 LENGTH = STRETCHES * QUESTIONS
-MAX_CHATS = 80
-TURN_SECONDS = 60.0
+ORDERS = list(permutations(range(STRETCHES)))
+MAX_BUNDLES = 50
+"""Of a fold."""
+SYSTEM_TOKENS, REPLY_TOKENS = 1_500.0, 300.0
+"""What chats have beside the words that are written here: the operator's instructions, and replies at full length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chats:
-    """Chats of ``LENGTH`` turns, one behind the other, and what the router says of every turn."""
+    """Chats of ``LENGTH`` turns, one behind the other, those of a bundle too, and what the router says of every turn."""
 
     data: Dataset
     requests: list[Request]
-    features: Array
+    subjects: list[bytes]
+    tokens: Floats
+    """Of every request."""
     prediction: Prediction
     eligible: Bools
     held: Held
@@ -57,48 +64,50 @@ def take_chosen(values: Floats, chosen: Ints) -> Floats:
     return np.asarray(np.take_along_axis(values, chosen[..., None], axis=2)[..., 0])
 
 
-def draw_chats(sources: Sequence[str], seed: int) -> Ints:
-    """Return the rows of chats, ``[C, LENGTH]``, each row once at most."""
+def draw_bundles(sources: Sequence[str], seed: int) -> Ints:
+    """Return the rows of bundles, ``[B, STRETCHES, QUESTIONS]``, those of a stretch of one task, each row once at most."""
     rng = np.random.default_rng(seed)
     left = {source: rng.permutation(np.flatnonzero(np.array(sources) == source)).tolist() for source in sorted(set(sources))}
-    chats: list[list[int]] = []
-    while len(chats) < MAX_CHATS:
+    bundles: list[list[list[int]]] = []
+    while len(bundles) < MAX_BUNDLES:
         full = [source for source, rows in left.items() if len(rows) >= QUESTIONS]
         if len(full) < STRETCHES:
             break
         tasks = rng.choice(full, STRETCHES, replace=False).tolist()
-        chats.append([left[task].pop() for task in tasks for _ in range(QUESTIONS)])
-    return np.array(chats, dtype=np.int64).reshape(-1, LENGTH)
+        bundles.append([[left[task].pop() for _ in range(QUESTIONS)] for task in tasks])
+    return np.array(bundles, dtype=np.int64).reshape(-1, STRETCHES, QUESTIONS)
 
 
-def make_chats(folder: Path, seed: int) -> Chats:
-    """Return chats of the test questions of a set without images."""
-    held = hold_out(folder, seed, 10**9)
-    texts = np.flatnonzero([not record.images for record in held.data.records])
-    data = held.data.take(texts)
-    drawn = draw_chats([str(record.source) for record in data.records], seed)
+def make_chats(folder: Path, fold: int, seed: int) -> Chats:
+    """Return chats of the questions of a fold without images, each one of its group; ``seed`` is of the router alone."""
+    held = hold_out_fold(folder, fold, FOLDS, seed)
+    _, first = np.unique(held.data.groups, return_index=True)
+    data = held.data.take(np.array([row for row in sorted(first.tolist()) if not held.data.records[row].images]))
+    bundles = draw_bundles([str(record.source) for record in data.records], fold)
+    drawn = bundles[:, ORDERS].reshape(-1, LENGTH)
     requests, inputs = [], []
     for chat, rows in enumerate(drawn.tolist()):
         messages: list[dict[str, str]] = []
         for row in rows:
             record = data.records[row]
             messages = [*messages, {"role": "user", "content": record.prompt}]
-            requests.append(read_request({"messages": messages, "session_id": f"{seed} {chat}"}))
+            requests.append(read_request({"messages": messages, "session_id": f"{fold} {chat}"}))
             inputs.append(conversation_input(turns_of(messages)))
             messages = [*messages, {"role": "assistant", "content": record.answer or "Done."}]
     data = data.take(drawn.ravel())
     features = encode(data, inputs)
     texts_of = [request.text for request in requests]
     prediction = held.artifact.predict(features, texts_of, [request.history_tokens for request in requests])
-    return Chats(data, requests, features, prediction, eligible_rows(data), held)
+    beside = SYSTEM_TOKENS + REPLY_TOKENS * np.arange(LENGTH)
+    tokens = np.array([request.tokens for request in requests]) + np.tile(beside, len(drawn))
+    subjects = [pack_subject(row) for row in features[:, : held.artifact.layout.text_dim]]
+    return Chats(data, requests, subjects, tokens, prediction, eligible_rows(data), held)
 
 
-def choose_models(chats: Chats, facts: Mapping[str, ModelFacts], policy: str, point: str) -> Ints:
-    """Return the models that answer the turns, ``[C, LENGTH]``."""
-    artifact = chats.held.artifact
-    rule = SessionRule(artifact.model_names, facts, policy)
+def choose_models(chats: Chats, artifact: Artifact, policy: str, point: str) -> Ints:
+    """Return the models that answer the turns, ``[C, LENGTH]``, under the artifact's prices."""
+    rule = SessionRule(artifact.model_names, artifact.facts, policy)
     in_force = Policies(artifact.model_names, artifact.operating_points, RouterSettings()).at(point)
-    text_dim = artifact.layout.text_dim
     sessions: list[Session | None] = [None] * chats.count
     chosen = np.zeros((chats.count, LENGTH), dtype=np.int64)
     for turn in range(LENGTH):
@@ -107,66 +116,66 @@ def choose_models(chats: Chats, facts: Mapping[str, ModelFacts], policy: str, po
         places = []
         for row, before in zip(rows.tolist(), sessions, strict=True):
             request = chats.requests[row]
-            subject = pack_subject(chats.features[row, :text_dim])
-            now = Session("", request.digest, request.tokens, turn * TURN_SECONDS, subject)
+            now = Session("", request.digest, chats.tokens[row], chats.subjects[row])
             places.append(SessionTurn(request, before, now))
         choices = choose_each([in_force] * len(rows), prediction, chats.eligible[rows])
         choices, _ = rule.keep_models(choices, prediction, [in_force] * len(rows), places)
         chosen[:, turn] = choices.chosen
         sessions = [
-            Session(artifact.model_names[model], place.now.request, place.now.tokens, place.now.at, place.now.subject)
+            Session(artifact.model_names[model], place.now.request, place.now.tokens, place.now.subject)
             for model, place in zip(chosen[:, turn], places, strict=True)
         ]
     return chosen
 
 
-def cost_chats(chats: Chats, chosen: Ints, facts: Mapping[str, ModelFacts], beside: float, reply: float) -> Floats:
+def cost_chats(chats: Chats, chosen: Ints, artifact: Artifact) -> Floats:
     """Return USD of a turn in each chat: what a model's provider was sent before comes from its cache."""
-    names, totals = chats.held.artifact.model_names, np.zeros(chats.count)
+    names, totals = artifact.model_names, np.zeros(chats.count)
     for chat in range(chats.count):
         cached: dict[int, float] = {}
         for turn, model in enumerate(chosen[chat].tolist()):
-            tokens = chats.requests[chat * LENGTH + turn].tokens + beside + reply * turn
-            known, prices = min(cached.get(model, 0.0), tokens), facts[names[model]]
-            fresh = (tokens - known) * (prices.input_usd_per_mtok or 0.0) + reply * (prices.output_usd_per_mtok or 0.0)
+            tokens = chats.tokens[chat * LENGTH + turn]
+            known, prices = min(cached.get(model, 0.0), tokens), artifact.facts[names[model]]
+            fresh = (tokens - known) * (prices.input_usd_per_mtok or 0.0) + REPLY_TOKENS * (prices.output_usd_per_mtok or 0.0)
             totals[chat] += known * (prices.cached_input_usd_per_mtok or 0.0) + fresh
             cached[model] = tokens
     return totals / 1e6 / LENGTH
 
 
-Prices = Callable[[Artifact], Mapping[str, Mapping[str, ModelFacts]]]
+Prices = Callable[[Artifact], Mapping[str, Artifact]]
 
 
 def compare_labelled(
-    folder: Path, seeds: Sequence[int], points: Sequence[str], prices: Prices, beside: float, reply: float
+    folder: Path, folds: Sequence[int], seeds: Sequence[int], points: Sequence[str], prices: Prices
 ) -> list[dict[str, Any]]:
-    """Return a line for every price set, operating point and policy, over all seeds.
+    """Return a line for every price set, operating point and policy, over these folds and the routers of these seeds.
 
     ``right`` is the share of right answers; ``difference`` that of ``adaptive`` less this policy's, ``low`` to ``high`` its
-    paired interval, by chats. ``USD low`` to ``USD high`` is the interval of what ``adaptive`` costs more for 1,000 turns.
+    paired interval, by bundles. ``USD low`` to ``USD high`` is the interval of what ``adaptive`` costs more for 1,000 turns.
     ``changes`` are the turns within a stretch that change the model, ``tasks`` the changes of task. At turns that change it,
     ``expected gain`` is P(new) - P(old), and ``gain`` what came true of it: the new model's label less the old one's.
     """
-    parts: dict[tuple[str, str, str], list[tuple[Floats, ...]]] = {}
-    for seed in seeds:
-        chats = make_chats(folder, seed)
+    parts: dict[tuple[str, str, str], list[tuple[Any, ...]]] = {}
+    for fold, seed in product(folds, seeds):
+        chats = make_chats(folder, fold, seed)
+        bundles = fold * MAX_BUNDLES + np.arange(chats.count) // len(ORDERS)
         labels = outcomes_of(chats.data.labels, chats.eligible).reshape(chats.count, LENGTH, -1)
         p = chats.prediction.probabilities.reshape(labels.shape)
-        for (name, facts), point, policy in product(prices(chats.held.artifact).items(), points, SESSION_POLICIES):
-            chosen = choose_models(chats, facts, policy, point)
+        for (name, artifact), point, policy in product(prices(chats.held.artifact).items(), points, SESSION_POLICIES):
+            chosen = choose_models(chats, artifact, policy, point)
             right = take_chosen(labels, chosen)
-            usd = cost_chats(chats, chosen, facts, beside, reply)
+            usd = cost_chats(chats, chosen, artifact)
             gains = [take_chosen(of[:, 1:], chosen[:, 1:]) - take_chosen(of[:, 1:], chosen[:, :-1]) for of in (p, labels)]
-            parts.setdefault((name, point, policy), []).append((right, chosen[:, 1:] != chosen[:, :-1], usd, *gains))
+            parts.setdefault((name, point, policy), []).append((right, chosen[:, 1:] != chosen[:, :-1], usd, *gains, bundles))
     lines = []
     begins = np.arange(1, LENGTH) % QUESTIONS == 0
     for (name, point, policy), some in parts.items():
-        right, changed, usd, expected, gain = (np.concatenate([part[i] for part in some]) for i in range(5))
+        right, changed, usd, expected, gain, bundles = (np.concatenate(column) for column in zip(*some, strict=True))
         among = max(int(changed.sum()), 1)
         differences = np.concatenate([part[0] for part in parts[name, point, ADAPTIVE]]) - right
-        low, high = interval(differences.mean(axis=1), np.arange(len(right)), 0)
+        low, high = interval(differences.mean(axis=1), bundles, 0)
         more = np.concatenate([part[2] for part in parts[name, point, ADAPTIVE]]) - usd
-        usd_low, usd_high = interval(1000 * more, np.arange(len(right)), 0)
+        usd_low, usd_high = interval(1000 * more, bundles, 0)
         lines.append({
             "set": folder.name, "prices": name, "point": point, "policy": policy, "right": float(right.mean()),
             "difference": float(differences.mean()), "low": low, "high": high, "changes": float(changed[:, ~begins].mean()),

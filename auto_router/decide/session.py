@@ -3,9 +3,9 @@
 A conversation that changes its model pays: the provider's prompt cache is lost, and the style changes. Under ``adaptive`` the
 model of the last turn stays unless another is worth more than the price of switching, in the units that the decision has:
 
-* under an operating point, ``(P(new) - penalty) - (P(old) - penalty)`` must exceed :func:`switch_price`. Where costs are
-  expected, that of the new model includes what is paid again: its full price for the conversation so far, less the old
-  model's ``cached_input_usd_per_mtok``;
+* under an operating point, ``(P(new) - penalty) - (P(old) - penalty)`` must exceed :func:`switch_price`. Where the point
+  weighs costs, a penalty includes what reading the conversation so far costs at every turn from now on: at
+  ``cached_input_usd_per_mtok``, where that is stated. That the new model reads it in full once is in the price of switching;
 * under thresholds and costs of the caller's, the old model must cost more than ``DEARER`` times the new one;
 * under thresholds alone, ``P(new) - P(old)`` must exceed the price;
 * a model that no longer reaches its threshold goes, where another does.
@@ -46,14 +46,12 @@ SWITCH_PRICE = 0.1
 and where subjects differ, were set on six chats (``benchmarks/growing_chats.py --tune``), where follow-ups gained up to .08."""
 NEW_SUBJECT_PRICE = 0.02
 """The same where the request is about something else. Less is the noise of two predictions: on chats of labelled questions
-(seed 0 of ``benchmarks/labelled_chats.py``) answers were right as often at .02 as at 0, and cost less; .04 lost some gains."""
+(``benchmarks/labelled_chats.py``) answers were right as often at .02 as at 0, and cost less; .04 lost some gains."""
 SAME_SUBJECT = 0.22
 """Cosine of two requests' embeddings above which they are about the same: follow-ups had .29 or more, new tasks .13 or less."""
 LEANING_WORDS = 7
 """A request of fewer words leans on what was said before, whatever its embedding says."""
 DEARER = 2.0
-CACHE_SECONDS = 300.0
-"""How long a provider keeps a prompt in its cache, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +62,24 @@ class Session:
     request: str = ""
     """Digest of the request that was decided last."""
     tokens: float = 0.0
-    """About how many tokens the model was sent: what its provider may have in its prompt cache."""
-    at: float = 0.0
-    """Seconds since the epoch."""
+    """About how many tokens the model was sent: what every later turn reads again."""
     subject: bytes = b""
     """Embedding of the request, int8."""
 
     def to_json(self) -> str:
-        return json.dumps([self.model, self.request, round(self.tokens), round(self.at, 3), self.subject.hex()])
+        return json.dumps([self.model, self.request, round(self.tokens), self.subject.hex()])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Session | None:
         """Build from :meth:`to_json`; None from anything else."""
         try:
-            model, request, tokens, at, subject = json.loads(text)
+            model, request, tokens, subject = json.loads(text)
             found = bytes.fromhex(subject)
         except (ValueError, TypeError):
             return None
-        numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in (tokens, at))
+        number = isinstance(tokens, int | float) and not isinstance(tokens, bool) and math.isfinite(tokens)
         strings = isinstance(model, str) and isinstance(request, str)
-        return cls(model, request, tokens, at, found) if numbers and strings else None
+        return cls(model, request, tokens, found) if number and strings else None
 
 
 class SessionTurn(NamedTuple):
@@ -112,7 +108,7 @@ def compare_subjects(first: bytes, second: bytes) -> float:
 def switch_price(turn: SessionTurn, is_cheaper: bool = False) -> float:
     """Return the probability of a right answer that a change of model must be worth at this turn.
 
-    ``is_cheaper``: the new model's penalty is the lower one, what is paid again included. Half the price then, where the
+    ``is_cheaper``: the new model's penalty is the lower one, reading the conversation included. Half the price then, where the
     request is about something else: at the whole one, conversations that had begun on a dear model stayed on it, and cost more
     than under ``none`` (labelled chats of combined5, economy). At none of it more than 8 % of follow-ups changed the model.
     """
@@ -186,23 +182,23 @@ class SessionRule:
         gain = float(np.nan_to_num(p[new]) - np.nan_to_num(p[old]))
         if policy.penalties is None and policy.costs is not None:
             return bool(policy.costs[old] > DEARER * policy.costs[new])
-        expected, penalties = prediction.expected_costs, policy.penalties
-        if policy.pricing is not None and expected is not None:
-            penalties = policy.pricing(expected[row] + self._costs_of_switching(turn, old))
+        expected = prediction.expected_costs
+        penalties = policy.with_costs(None if expected is None else expected[row]).penalties
         loss = 0.0 if penalties is None else float(penalties[new] - penalties[old])
+        if policy.pricing is not None:
+            more = np.array([0.0, self._cost_of_reading(turn, old, new)])[:, None] * np.ones(len(self.names))
+            loss += float(np.diff(policy.pricing(more)[:, new])[0])
         return gain - loss > switch_price(turn, is_cheaper=loss < 0)
 
-    def _costs_of_switching(self, turn: SessionTurn, old: int) -> Floats:
-        """Return USD ``[M]`` by which each model's input costs more than at ``old``, whose provider has it in its cache.
+    def _cost_of_reading(self, turn: SessionTurn, old: int, new: int) -> float:
+        """Return USD that ``new`` takes more than ``old`` for reading the conversation so far, at each turn.
 
-        0 where no price of cached input is stated, or the conversation rested for longer than a cache lasts.
+        From the provider's cache, where such tokens have a price of their own. 0 where a model's price is not stated.
         """
         assert turn.before is not None
-        stated = [self.facts.get(name, ModelFacts()) for name in self.names]
-        cached, full = stated[old].cached_input_usd_per_mtok, stated[old].input_usd_per_mtok
-        if cached is None or abs(turn.now.at - turn.before.at) > CACHE_SECONDS:
-            return np.zeros(len(self.names))
-        prices = [full if facts.input_usd_per_mtok is None else facts.input_usd_per_mtok for facts in stated]
-        extra = np.array([cached if price is None else price for price in prices]) - cached
-        extra[old] = 0.0
-        return np.asarray(extra * turn.before.tokens / 1e6)
+        stated = (self.facts.get(self.names[model], ModelFacts()) for model in (old, new))
+        before, after = (
+            facts.input_usd_per_mtok if facts.cached_input_usd_per_mtok is None else facts.cached_input_usd_per_mtok
+            for facts in stated
+        )
+        return 0.0 if before is None or after is None else (after - before) * turn.before.tokens / 1e6

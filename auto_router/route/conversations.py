@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -48,7 +47,7 @@ class Conversations:
                 turns.append(None)
                 continue
             before = next((found[name] for name in known if name in found), None)
-            now = Session("", request.digest, request.tokens, time.time(), pack_subject(row[: self.text_dim]))
+            now = Session("", request.digest, request.tokens, pack_subject(row[: self.text_dim]))
             turns.append(SessionTurn(request, before, now))
         return [key for key, _ in both], turns
 

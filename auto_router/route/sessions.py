@@ -1,7 +1,7 @@
 """What is remembered of conversations: in this process, or in Redis for several workers. Small, bounded, and it expires.
 
 A session is kept under a digest of its id: neither ids nor prompts are stored, only a model's name, a digest of the last
-request, its embedding in int8 (some 400 bytes), a count of tokens and the time.
+request, its embedding in int8 (some 400 bytes), and a count of tokens.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def replace_model(store: SessionStore, key: str, model: str) -> None:
 
 def save_response(store: SessionStore, response_id: str, model: str) -> None:
     """Note which model made a response."""
-    store.save({make_key("response", response_id): Session(model, at=time.time())})
+    store.save({make_key("response", response_id): Session(model)})
 
 
 def make_key(kind: str, name: str) -> str:
