@@ -30,15 +30,8 @@ _SCRIPTS = (
 _STARTS = np.array([start for start, _ in _SCRIPTS], dtype=np.uint32)
 _WEIGHTS = np.array([0.0, *(weight for _, weight in _SCRIPTS)])
 
-
-def _kind(byte: int) -> str:
-    character = chr(byte)
-    if byte > 127 or character == " ":  # bytes of other scripts are neither letters nor marks here
-        return " "
-    return "A" if character.isupper() else "a" if character.islower() else "0" if character.isdigit() else "\n" if byte == 10 else "."
-
-
-_KINDS = "".join(map(_kind, range(256))).encode()
+_KINDS = bytearray(b"." * 128 + b" " * 128)  # bytes of other scripts are neither letters nor marks here
+_KINDS[65:91], _KINDS[97:123], _KINDS[48:58], _KINDS[32:33], _KINDS[10:11] = b"A" * 26, b"a" * 26, b"0" * 10, b" ", b"\n"
 _LETTERS = bytes.maketrans(b"A0.\n", b"a   ")
 
 _RULES = (
@@ -55,7 +48,8 @@ def estimate_tokens(text: str) -> float:
         return 0.0
     kinds = text.encode("utf-8", "replace").translate(_KINDS)
     letters = b" " + kinds.translate(_LETTERS)
-    total = _WORD * letters.count(b" a") + _LETTER * letters.count(b"a") + _DIGIT * kinds.count(b"0") + _MARK * kinds.count(b".")
+    total = _WORD * letters.count(b" a") + _LETTER * letters.count(b"a") + _DIGIT * kinds.count(b"0")
+    total += _MARK * kinds.count(b".")
     total += _LINE * kinds.count(b"\n") + _CAMEL * kinds.count(b"aA")
     if not text.isascii():
         codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)

@@ -71,12 +71,12 @@ class Projection:
     def __call__(self, rows: Floats, image: slice | None = None) -> Array:
         """Return the points. ``image``: columns that are all zero in a row without an image."""
         weights, offset, clipped, columns = self._product
-        rows = np.asarray(rows, dtype=np.float32)
-        if image is not None and len(rows) == 1 and not rows[0, image].any():
-            # Most prompts. Most of the weights are the image's, and take longer to read than all else of a prompt.
-            points = rows[:, : image.start] @ weights[: image.start] + rows[:, image.stop :] @ weights[image.stop :]
+        x: Array = np.asarray(rows, dtype=np.float32)
+        if image is not None and len(x) == 1 and not x[0, image].any():
+            # Most prompts. Most of the weights are the image's, and it would take longer to read them than all the others.
+            points = x[:, : image.start] @ weights[: image.start] + x[:, image.stop :] @ weights[image.stop :]
         else:
-            points = rows @ weights
+            points = x @ weights
         points += offset
         points += clipped.standardize(rows[:, columns]) @ clipped.basis
         return points

@@ -28,7 +28,7 @@ def make_request(
         request = found.without(found.urls)
     elif request is None:
         request = text_request(text)
-    given = {
+    given: dict[str, Any] = {
         "images": None if images is None else images_of(images),
         "models": None if models is None else names_of(models),
         "operating_point": operating_point or None,
