@@ -79,7 +79,7 @@ class Turn:
     is_signed: bool = False
     """It holds what only the model that made it can read: encrypted reasoning, or a signature of thinking."""
 
-    @cached_property
+    @cached_property  # it is asked for at several places, and takes time in proportion to the text
     def request(self) -> str:
         """What a person asks in it; empty where nobody does."""
         return person_text(self.text) if self.role == "user" else ""
