@@ -9,7 +9,7 @@ notebooks; nothing on the routing path reads them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -128,7 +128,7 @@ class Artifact:
         novelty = None
         if self.novelty is not None:
             novelty = self.novelty.novelty(features[:, : self.layout.blocks["prompt"].start], prompts)
-            if histories is not None and not self.training.conversations:
+            if histories is not None and any(histories) and not self.training.conversations:
                 novelty *= history_novelty(histories)
         costs = None if self.cost_model is None else self.cost_model(features)
         return Prediction(self.calibration(self.network.predict(features)), novelty, costs)
@@ -240,6 +240,8 @@ def _build(content: Mapping[str, Any]) -> Artifact:
     )
     if artifact.layout.dim != config.input_dim:
         raise ConfigError(f"network input {config.input_dim} for {artifact.layout}")
+    if isinstance(network, StackNetwork):
+        return replace(artifact, network=replace(network, image=artifact.layout.blocks["image"]))
     return artifact
 
 

@@ -4,10 +4,10 @@
 
 The default router is trained on ``combined5`` once and kept in the cache folder. For each batch size, prompts of that set are
 decided: *features* (of the prompt), *heads* (network, calibration, novelty, costs) and *decision* (eligibility and rule),
-with the encoder's vectors at hand; *total* is the last two. Rows with images come as in the set (37 %). Text prompts, cut
-to 100 characters, are also decided from end to end, with the embedding cache *cold* and *warm*, beside the *bare encoder*;
-*cold over* is a decision beyond its own encoder call. At last 64 callers of ``adecide`` work through prompts, beside
-``decide_batch`` on the same ones.
+with the encoder's vectors at hand; *total* is the last two. What looks at the prompts' language is in none of these, and in all
+that follow. Rows with images come as in the set (37 %). Text prompts, cut to 100 characters, are also decided from end to end,
+with the embedding cache *cold* and *warm*, beside the *bare encoder*; *cold over* is a decision beyond its own encoder call. At
+last 64 callers of ``adecide`` work through prompts, beside ``decide_batch`` on the same ones.
 
 Targets (``--check`` exits 1 where one is missed): a decision apart from its encoder call at most 1 ms (p50) and at most 5 % of
 the encoder's time; at the largest batch at least 30,000 rows/s; ``adecide`` at least 0.9 x ``decide_batch``.
@@ -58,7 +58,7 @@ CUT = 100  # characters of a prompt that is encoded
 
 def default_artifact(folder: Path) -> Path:
     """Return the default router of combined5, trained where it is not in the cache."""
-    path = cache_folder() / "benchmarks" / "combined5-router-v9.pth"
+    path = cache_folder() / "benchmarks" / "combined5-router-v10.pth"
     if not path.exists():
         data = DataSet.load(folder)
         x, y = data.rows.astype(np.float32), data.y.astype(np.float32)
@@ -67,7 +67,8 @@ def default_artifact(folder: Path) -> Path:
         out_of_fold = calibration(fitted.out_of_fold)
         costs = None if data.costs is None else fit_costs(x, data.costs, data.groups)
         cost_model, expected = (None, None) if costs is None else costs
-        detector, novelty = fit_novelty(data.plain, y, data.groups, list(range(len(y))))
+        prompts = [record.prompt for record in load_records(folder / "data.json.gz")]
+        detector, novelty = fit_novelty(data.plain, y, data.groups, list(range(len(y))), texts=prompts)
         points = fit_operating_points(out_of_fold, y, data.costs, data.groups, data.names, expected=expected, novel=novelty > 1)
         artifact = Artifact(
             fitted.network, tuple(data.names), open_encoder("local").spec, calibration=calibration, operating_points=points,

@@ -154,7 +154,9 @@ def test_the_default_network_predicts_the_same_without_torch(tmp_path: Path, def
     assert (run_without_torch(path), run_without_torch(companion)) == (str(expected), str(expected))
     assert companion.stat().st_mode == path.stat().st_mode
     path.unlink()
-    assert load_artifact(companion).predict(np.ones((1, 6), dtype=np.float32)).probabilities.tolist() == expected
+    found = load_artifact(companion)
+    assert found.predict(np.ones((1, 6), dtype=np.float32)).probabilities.tolist() == expected
+    assert getattr(found.network, "image", None) == found.layout.blocks["image"]
     companion.unlink()
     save_artifact(path, artifact())
     assert "needs torch: pip install torch" in run_without_torch(path)

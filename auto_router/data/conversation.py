@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ _TEXT_FILES = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Turn:
     """One message: ``user``, ``assistant``, ``system``, ``tool`` or another role, its text, and the images inside it."""
 
@@ -78,7 +79,7 @@ class Turn:
     is_signed: bool = False
     """It holds what only the model that made it can read: encrypted reasoning, or a signature of thinking."""
 
-    @property
+    @cached_property  # it is asked for at several places, and takes time in proportion to the text
     def request(self) -> str:
         """What a person asks in it; empty where nobody does."""
         return person_text(self.text) if self.role == "user" else ""
@@ -370,7 +371,8 @@ def _turn(message: Any) -> Turn:
         found.read_image({"image": image})
     if role == "assistant" and isinstance(message.get("audio"), Mapping):
         found.needs.add("audio")
-    found.signed |= '"thought_signature' in plain_json(message.get("provider_specific_fields"))
+    if message.get("provider_specific_fields"):
+        found.signed |= '"thought_signature' in plain_json(message["provider_specific_fields"])
     if isinstance(message.get("function_call"), Mapping):
         found.read_call(message["function_call"])
     for name in ("thinking_blocks", "reasoning_details", "reasoning_content", "reasoning"):

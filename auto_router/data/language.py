@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
@@ -23,9 +25,17 @@ _MARGIN = 0.2  # of probability: English names and commands come to .13 of some 
 
 def language_probabilities(text: str) -> dict[str, float]:
     """Return the probability of each language. Of a long prompt the beginning and the end are read."""
-    if len(text) > 2 * _READ:
-        text = f"{text[:_READ]}\n{text[-_READ:]}"
-    return dict(_identifier().rank(text))
+    return dict(_identifier().rank(_ends(text)))
+
+
+def foreignness_of(text: str, known: Collection[str]) -> float:
+    """Return the :func:`foreignness` of a prompt; 0 where its likeliest language is known, which is sooner told."""
+    likeliest, _ = _identifier().classify(_ends(text))
+    return 0.0 if likeliest in (*known, NO_LANGUAGE) else foreignness(language_probabilities(text), known)
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= 2 * _READ else f"{text[:_READ]}\n{text[-_READ:]}"
 
 
 def main_language(probabilities: Mapping[str, float]) -> str | None:
@@ -52,4 +62,6 @@ def _identifier() -> LanguageIdentifier:
     found = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     # Without the dialects and creoles that have no two-letter code, which English and Chinese would be taken for.
     found.set_languages([name for name in found.labels if len(name) == 2 or name == NO_LANGUAGE])
+    # That lays the table out by language. A prompt reads some hundred rows of it, each then in a hundred places.
+    found.nb_ptc = np.ascontiguousarray(found.nb_ptc)
     return found

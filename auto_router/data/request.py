@@ -107,6 +107,8 @@ class Request:
 
     def without(self, images: Collection[Any]) -> Request:
         """Return the request with these images counted as unseen."""
+        if not images:
+            return self
         left = tuple(image for image in self.images if not any(image is other for other in images))
         return replace(self, images=left, unseen_images=self.unseen_images + len(self.images) - len(left))
 

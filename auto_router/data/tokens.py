@@ -29,9 +29,10 @@ _SCRIPTS = (
 )  # fmt: skip
 _STARTS = np.array([start for start, _ in _SCRIPTS], dtype=np.uint32)
 _WEIGHTS = np.array([0.0, *(weight for _, weight in _SCRIPTS)])
-_UPPER, _LOWER, _NUMBER, _SPACE = 1, 2, 3, 4
-_KINDS = np.zeros(128, dtype=np.uint8)
-_KINDS[65:91], _KINDS[97:123], _KINDS[48:58], _KINDS[32], _KINDS[10] = _UPPER, _LOWER, _NUMBER, _SPACE, 5
+
+_KINDS = bytearray(b"." * 128 + b" " * 128)  # bytes of other scripts are neither letters nor marks here
+_KINDS[65:91], _KINDS[97:123], _KINDS[48:58], _KINDS[32:33], _KINDS[10:11] = b"A" * 26, b"a" * 26, b"0" * 10, b" ", b"\n"
+_LETTERS = bytes.maketrans(b"A0.\n", b"a   ")
 
 _RULES = (
     ("anthropic", re.compile(r"claude|anthropic", re.IGNORECASE)),
@@ -45,19 +46,14 @@ def estimate_tokens(text: str) -> float:
     """Return about how many tokens a text has; takes some 10 ms a million characters."""
     if not text:
         return 0.0
-    codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
-    plain = codes < 128
-    foreign = codes[~plain]
-    kinds = _KINDS[np.where(plain, codes, 0)]
-    kinds[~plain] = _SPACE  # neither a letter nor a mark here
-    letters = (kinds == _UPPER) | (kinds == _LOWER)
-    words = int(letters[0]) + np.count_nonzero(letters[1:] & ~letters[:-1])
-    camels = np.count_nonzero((kinds[1:] == _UPPER) & (kinds[:-1] == _LOWER))
-    counts = np.bincount(kinds, minlength=6)
-    total = _WORD * words + _LETTER * (counts[_UPPER] + counts[_LOWER]) + _DIGIT * counts[_NUMBER] + _MARK * counts[0]
-    total += _LINE * counts[5] + _CAMEL * camels
-    if len(foreign):
-        total += _WEIGHTS[np.searchsorted(_STARTS, foreign, side="right")].sum()
+    kinds = text.encode("utf-8", "replace").translate(_KINDS)
+    letters = b" " + kinds.translate(_LETTERS)
+    total = _WORD * letters.count(b" a") + _LETTER * letters.count(b"a") + _DIGIT * kinds.count(b"0")
+    total += _MARK * kinds.count(b".")
+    total += _LINE * kinds.count(b"\n") + _CAMEL * kinds.count(b"aA")
+    if not text.isascii():
+        codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32)
+        total += _WEIGHTS[np.searchsorted(_STARTS, codes[codes > 127], side="right")].sum()
     return float(total)
 
 

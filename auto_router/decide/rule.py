@@ -179,12 +179,11 @@ def decisions(
     chosen = choices.chosen.tolist()
     paid: list[float] = [nan] * len(chosen)
     if costs is not None:
-        table = np.broadcast_to(costs, prediction.probabilities.shape)
-        paid = table[np.arange(len(chosen)), choices.chosen].tolist()
+        paid = (costs[choices.chosen] if costs.ndim == 1 else costs[np.arange(len(chosen)), choices.chosen]).tolist()
     novelty = [None] * len(chosen) if prediction.novelty is None else prediction.novelty.tolist()
     tables = zip(
         prediction.probabilities.tolist(), choices.ranking.tolist(), choices.qualified.tolist(),
-        np.count_nonzero(choices.eligible, axis=1).tolist(), strict=True,
+        choices.eligible.sum(axis=1).tolist(), strict=True,
     )  # fmt: skip
     return [
         Decision(

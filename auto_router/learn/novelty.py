@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.arrays import Floats, Ints
-from auto_router.data.language import foreignness, language_probabilities, main_language
+from auto_router.data.language import foreignness, foreignness_of, language_probabilities, main_language
 from auto_router.data.splits import group_folds
 from auto_router.errors import ConfigError
 from auto_router.learn.memmap import Subset
@@ -89,7 +89,7 @@ class NoveltyDetector:
         found: Floats = np.asarray(np.sqrt(np.maximum(np.concatenate(parts), 0.0)) / np.float32(self.limit))
         if prompts is None or not self.languages:
             return found
-        foreign = [foreignness(language_probabilities(prompt), self.languages) for prompt in prompts]
+        foreign = [foreignness_of(prompt, self.languages) for prompt in prompts]
         return np.maximum(found, np.array(foreign, dtype=found.dtype))
 
     def _squared_distances(self, rows: Floats) -> Floats:

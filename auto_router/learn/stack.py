@@ -68,9 +68,15 @@ class Projection:
         scaled *= self.scale
         return np.clip(scaled, -self.limit, self.limit, out=scaled)
 
-    def __call__(self, rows: Floats) -> Array:
+    def __call__(self, rows: Floats, image: slice | None = None) -> Array:
+        """Return the points. ``image``: columns that are all zero in a row without an image."""
         weights, offset, clipped, columns = self._product
-        points = np.asarray(rows, dtype=np.float32) @ weights
+        x: Array = np.asarray(rows, dtype=np.float32)
+        if image is not None and len(x) == 1 and not x[0, image].any():
+            # Most prompts. Most of the weights are the image's, and it would take longer to read them than all the others.
+            points = x[:, : image.start] @ weights[: image.start] + x[:, image.stop :] @ weights[image.stop :]
+        else:
+            points = x @ weights
         points += offset
         points += clipped.standardize(rows[:, columns]) @ clipped.basis
         return points
@@ -297,6 +303,8 @@ class StackNetwork:
     trees: Trees
     neighbourhoods: Neighbourhoods | None = None
     """None where rows were too few to tell, or nothing is to be taken back."""
+    image: slice | None = None
+    """Columns of an input row that are the image's; None where that is not known."""
 
     def predict(self, rows: Floats) -> Array:
         """Return P(correct) ``[N, M]``."""
@@ -322,7 +330,7 @@ class StackNetwork:
         return tuple(kernel.anchors.shape[1] for kernel in self.kernels)
 
     def _add(self, rows: Floats) -> Array:
-        projected = self.projection(rows)
+        projected = self.projection(rows, self.image)
         *views, last = self._views(projected)
         total = self.trees(last)
         for kernel, points in zip(self.kernels, views, strict=True):

@@ -27,14 +27,15 @@ def make_request(
         found = read_request(body)
         request = found.without(found.urls)
     elif request is None:
-        request = text_request(text, images_of(images))
-    return replace(
-        request,
-        images=request.images if images is None else images_of(images),
-        models=request.models if models is None else names_of(models),
-        operating_point=operating_point or request.operating_point,
-        session=session or request.session,
-    )
+        request = text_request(text)
+    given: dict[str, Any] = {
+        "images": None if images is None else images_of(images),
+        "models": None if models is None else names_of(models),
+        "operating_point": operating_point or None,
+        "session": session or None,
+    }
+    changed = {name: value for name, value in given.items() if value is not None}
+    return replace(request, **changed) if changed else request
 
 
 def names_of(models: Collection[str]) -> tuple[str, ...]:

@@ -253,7 +253,8 @@ class DecisionService:
         served = [name for name in router.model_names if models is not None and name in models]
         limited = replace(request, models=tuple(served)) if served and request.models is None else request
         try:
-            made = await asyncio.wait_for(router.adecide(request=limited), self.settings.timeout_s)
+            async with asyncio.timeout(self.settings.timeout_s):
+                made = await router.adecide(request=limited)
         except DataError:
             broken = [image for image in request.images if not await asyncio.to_thread(_readable, image)]
             if not broken:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.data.language import foreignness, language_probabilities, main_language
+from auto_router.data.language import foreignness, foreignness_of, language_probabilities, main_language
 from tests.conftest import PROJECT
 
 TRANSLATIONS = json.loads((PROJECT / "benchmarks" / "translations.json").read_text(encoding="utf-8"))
@@ -70,6 +70,15 @@ def test_other_languages_are_foreign_too(language: str) -> None:
 @pytest.mark.parametrize("text", SILENT)
 def test_code_formulas_and_names_are_in_no_foreign_language(text: str) -> None:
     assert foreignness(language_probabilities(text), ["en"]) <= 1
+
+
+@pytest.mark.parametrize("known", [("en",), ("de", "zh")])
+def test_what_is_foreign_is_so_without_all_probabilities_too(known: tuple[str, ...]) -> None:
+    texts = [*OTHERS.values(), *SILENT, *(text for question in TRANSLATIONS["questions"] for text in question.values())]
+    for text in map(str, texts):
+        whole = foreignness(language_probabilities(text), known)
+        assert foreignness_of(text, known) in (whole, 0.0)
+        assert (foreignness_of(text, known) > 1) == (whole > 1)
 
 
 def test_english_questions_are_not_foreign_and_are_to_others() -> None:

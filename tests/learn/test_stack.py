@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -308,11 +309,11 @@ def odd_rows(count: int, seed: int) -> Array:
     return found
 
 
-@pytest.fixture(scope="module")
-def network() -> StackNetwork:
+@pytest.fixture(scope="module", params=[None, "image"], ids=["blocks unknown", "image known"])
+def network(request: pytest.FixtureRequest) -> StackNetwork:
     x = odd_rows(150, 0)
     y = (x[:, [0, 9, 15]] > 0).astype(np.float32)
-    return fit_stack(x, y, np.arange(150), WIDE).network
+    return replace(fit_stack(x, y, np.arange(150), WIDE).network, image=WIDE.blocks.get(request.param))
 
 
 def kernel_by_definition(kernel: Kernel, points: Doubles) -> Doubles:
