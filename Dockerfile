@@ -1,26 +1,35 @@
 # syntax=docker/dockerfile:1
 # The router inside NeMo Agent Toolkit, with the embedded encoder. Build and run it with compose.yaml.
-# Where plain "torch" would bring gigabytes of CUDA packages, name the index that has the CPU build:
+# Only the build needs torch. Where it would fetch gigabytes of CUDA packages, name the index that has the CPU build:
 #   docker build --build-arg PIP_INDEX_ARGS="--extra-index-url ADDRESS" .
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11-slim-bookworm AS base
 ARG PIP_INDEX_ARGS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 AUTO_ROUTER_CACHE=/opt/cache
 RUN python -m venv /opt/venv
 ENV PATH="/opt/venv/bin:$PATH"
 WORKDIR /src
 COPY constraints-nat.txt ./
+
+# The picture encoder is converted once, here: what runs needs no torch, and can write nowhere but to /tmp.
+FROM base AS convert
+ARG PIP_INDEX_ARGS=""
 # A layer of its own: torch changes seldom.
 RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt torch
 COPY pyproject.toml README.md LICENSE *.py ./
 COPY auto_router ./auto_router
-# The picture encoder is converted once, here: the running container can write nowhere but to /tmp.
-RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt ".[nat,nvclip,images]" \
+RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt ".[images]" \
   && python -c "from auto_router.encode.efficientnet import onnx_file; onnx_file()"
+
+FROM base AS build
+ARG PIP_INDEX_ARGS=""
+COPY pyproject.toml README.md LICENSE *.py ./
+COPY auto_router ./auto_router
+RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt ".[nat,nvclip]"
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 router && useradd --uid 10001 --gid router --no-create-home --shell /usr/sbin/nologin router
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /opt/cache /opt/cache
+COPY --from=convert /opt/cache /opt/cache
 COPY configs /app/configs
 WORKDIR /app
 ENV PATH="/opt/venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 HOME=/tmp AUTO_ROUTER_CACHE=/opt/cache NAT_TELEMETRY_ENABLED=0 ORT_DISABLE_TELEMETRY=1
