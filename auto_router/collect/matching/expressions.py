@@ -29,6 +29,9 @@ _BEYOND = re.compile(
 _SUBSCRIPTS = {ord(char): f"_{digit}" for char, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)}
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _ASSIGNED = re.compile(r"\s*([A-Za-zα-ω](?:_\{?\w{1,3}\}?)?)\s*=\s*([^=]+)")
+_OF_DEGREES = re.compile(  # "sin 30°"
+    r"((?<!arc)(?:sin|cos|tan|sec|csc|cot)\s*[({]?\s*)(\d+(?:\.\d+)?)(?:°|\s*\^?\s*\{?\s*\\circ(?![a-z])\s*\}?)"
+)
 TEST_POINTS = (0.7390851, 1.6180340, 2.2360680)  # where formulas are compared: the first variable takes these values
 
 
@@ -40,7 +43,7 @@ def same_expression(answer: str, reference: str) -> bool | None:
     one, other = _prepare(answer), _prepare(reference)
     if not one or not other or max(len(one), len(other)) > MAX_LENGTH:
         return None
-    degrees = [bool(re.search(r"°|\\circ|\bdegrees?\b", text)) for text in (answer, reference)]
+    degrees = [bool(re.search(r"°|\\circ|\bdegrees?\b", _OF_DEGREES.sub("", text))) for text in (answer, reference)]
     if degrees[0] is not degrees[1] and re.search(r"π|\bpi\b|\\pi", one + other):
         one, other = (f"({text})*pi/180" if turned else text for text, turned in zip((one, other), degrees, strict=True))
         return _same(one, other, 0) or None
@@ -241,6 +244,7 @@ def _prepare(text: str) -> str:
     for command, sign in (("\\cup", "∪"), ("∈", "\\in"), ("\\emptyset", "∅"), ("\\varnothing", "∅")):
         text = text.replace(command, sign)
     text = re.sub(r"^\s*[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", text.strip().strip("*`").rstrip(".;,").strip())
+    text = _OF_DEGREES.sub(r"\1\2*pi/180", text)
     text = re.sub(r"\+?(?:∞|\\?\b(?:infty|infinity|inf)\b)", "∞", re.sub(r"(\d)°", r"\1", text))
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))(?=(?:\d{3},?)+(?!\d))", "", text) if re.fullmatch(r"[-+]?\d[\d,.]*", text) else text
 

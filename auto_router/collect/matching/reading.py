@@ -35,6 +35,11 @@ _IS_NOT = re.compile(
     rf"(?=(?i:it|that)(?:['’]s| is) (?:actually |really |now )?{_VALUE})"
 )
 
+# Signs of joy behind an answer, and flags; a thumb may be the answer.
+_EMOJI_END = re.compile(
+    r"(?<=[\w.!)*])\s{0,3}(?:(?![👍👎🚫])[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff][\ufe0f\u200d]?){1,8}$"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -58,9 +63,15 @@ def read_response(text: str, markup: bool = True) -> Reading:
     text = _drop_run_on(_drop_markup(text)).strip() if markup else text.strip()
     text = _NOT_BUT.sub("", _OTHERS_SAY.sub("", text)) if " but " in text else text
     text = _IS_NOT.sub("", text)
+    text = _EMOJI_END.sub("", text) if not text.isascii() else text
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
     text = fenced.group(1).strip() if fenced else text
     return Reading(text, find_statements(text), last_sentences(text))
+
+
+def is_other_object(response: Reading) -> bool:
+    """Whether a reply is a JSON object, or the beginning of one, that has no field for an answer: {"confidence": 5}."""
+    return re.match(r"\{\s*\"[^\"\n]{1,60}\"\s*:", response.text) is not None and not any(s.formal for s in response.statements)
 
 
 def _drop_markup(text: str) -> str:

@@ -128,6 +128,9 @@ def list_wordings(statement: Statement) -> list[str]:
             " reads ",
             " says ",
             " been ",
+            " called ",
+            " raises ",
+            " throws ",
             " returns ",
             " prints ",
             " outputs ",
@@ -195,6 +198,18 @@ def list_items(text: str) -> list[str]:
     if len(text) > MAX_LITERAL:
         return []
     return sorted(fold(part) for part in re.split(r"\s*(?:[,;\n]|\band\b|&)\s*", text) if part.strip())
+
+
+def read_bullets(text: str) -> list[str]:
+    """Return the items of a reply that is a list with a mark before every item, under a line of introduction or none."""
+    lines = [line.strip() for line in text[:MAX_LITERAL].splitlines() if line.strip()]
+    lines = lines[1:] if lines and lines[0].endswith(":") and not NEGATION.search(lines[0]) else lines
+    found = [re.fullmatch(r"(?:[-*•]|\d{1,2}[.)])\s+(.+)", line) for line in lines]
+    return [one.group(1).strip("*") for one in found if one] if len(found) > 1 and all(found) else []
+
+
+def asks_order(question: str) -> bool:
+    return re.search(r"\border(?:ed)?\b|\brank|\bsort|\bsequence\b|\b(?:as|des)cending|\bchronolog", question, re.I) is not None
 
 
 def read_ratio(text: str) -> tuple[Fraction, ...]:
