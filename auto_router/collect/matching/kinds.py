@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Callable
 
@@ -40,10 +41,30 @@ def _read_order(text: str) -> str | None:
 _READERS: tuple[Callable[[str], str | None], ...] = (_read_roman, _read_day, _read_error, _read_order)
 
 
-def kind_reader(reference: str) -> Callable[[str], str | None] | None:
-    """Return what reads the kind that a reference is one of; None for any other, and for a letter alone."""
-    bare = strip_marks(reference)
-    return next((read for read in _READERS if len(bare) > 1 and read(bare) is not None), None)
+def read_kind(reference: str) -> Callable[[str], bool | None] | None:
+    """Return what compares a wording with a reference of one of the kinds; None for any other reference, and for one letter.
+
+    True for the same member, False for another one, None for a wording that is none, or may mean the same: an error's base.
+    """
+    bare = _strip_marks(reference)
+    reader = next((read for read in _READERS if len(bare) > 1 and read(bare) is not None), None)
+    if reader is None:
+        return None
+    wanted = reader(bare)
+
+    def compare(part: str) -> bool | None:
+        said = reader(_strip_marks(part))
+        if said is None or wanted is None or said == wanted:
+            return None if said is None else True
+        return None if reader is _read_error and _is_related(said, wanted) else False
+
+    return compare
+
+
+def _is_related(one: str, other: str) -> bool:
+    """Whether one error is a kind of the other; of errors that Python does not have, nobody knows."""
+    known = [vars(builtins).get(name, Exception) for name in (one, other)]
+    return issubclass(known[0], known[1]) or issubclass(known[1], known[0])
 
 
 def names_several(text: str) -> bool:
@@ -51,6 +72,6 @@ def names_several(text: str) -> bool:
     return len({_read_order(found.group()) for found in _ANY_ORDER.finditer(text)}) > 1
 
 
-def strip_marks(text: str) -> str:
+def _strip_marks(text: str) -> str:
     """Return a wording without what is set around it."""
     return re.sub(r"\\(?:text|mathrm)\s*\{([^{}]*)\}", r"\1", text).strip(" $*`_\"'.,;!")

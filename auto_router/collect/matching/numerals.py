@@ -144,6 +144,8 @@ def words_to_digits(text: str) -> str | None:
         period = form.fullmatch(text)
         if period:
             return "6" if "dozen" in text else period.expand(amount)
+    if re.fullmatch(r"seconde?s?", text):  # in French a place, in English a time
+        return None
     found = _SIGN_WORDS.match(text)
     rest = text[found.end() :] if found else text
     number = _drop_sign(rest)

@@ -185,6 +185,8 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
         return True if not difference else None if difference < 1 else False  # a conversion is often rounded
     if one.dimension.startswith("currency") and other.dimension.startswith("currency"):
         same = _same_value(_scale(found, one.size), _scale(expected, other.size))
+        if same and one.size != other.size and same_money(one, other) is False:
+            return None  # other money has cents too
         return same if same is False or same_money(one, other) else same_money(one, other)
     if one.dimension and other.dimension:
         if one.dimension == "data" and one.size != other.size and found.value * one.size != expected.value * other.size:

@@ -105,7 +105,7 @@ def closes(response: Reading, expected: Quantity) -> bool:
     """Whether the strongest statement is another number, behind a marker that ends the reply: "**Final answer: 34**"."""
     first = next(iter(response.statements), None)
     said = parse_quantity(first.text) if first is not None and first.source in ("final", "answer") else None
-    if first is None or said is None or said.value == expected.value:
+    if first is None or said is None or said.value == expected.value or "%" in response.text:
         return False
     return response.text.rstrip(" .*$`").endswith(first.text.rstrip(" .*$`"))
 

@@ -45,7 +45,7 @@ from auto_router.collect.matching.final_answer import (
     strip_reasoning,
     well_formed,
 )
-from auto_router.collect.matching.kinds import kind_reader, names_several, strip_marks
+from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.option_lists import drop_remarks, read_marked_options, read_nth
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
 from auto_router.collect.matching.quantities import Quantity, is_none_of, parse_quantity, same_quantity
@@ -70,6 +70,7 @@ from auto_router.collect.matching.wordings import (
     keep_same_name,
     list_alternatives,
     list_wordings,
+    read_bullets,
     read_range,
     read_ratio,
     same_ratio,
@@ -198,13 +199,10 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         ends = [[parse_quantity(end) for end in read_range(text)] for text in (response.text, reference)]
         pairs = list(zip(*ends, strict=False))  # another range is wrong
         return False if any(a and b and same_quantity(a, b) is False for a, b in pairs) else None
-    reader = kind_reader(reference)
-    if reader is not None:
-        if names_several(response.text):
-            return None
-        kind = reader(strip_marks(reference))
-        verdict = match_part(response, lambda part: said == kind if (said := reader(strip_marks(part))) else None)
-        if verdict is not None:
+    compare_kind = read_kind(reference)
+    if compare_kind is not None:
+        verdict = None if names_several(response.text) else match_part(response, compare_kind)
+        if verdict is not None or names_several(response.text):
             return verdict
     bound = read_bound(reference)
     if bound is not None and match_part(response, lambda part: bool((b := read_bound(part)) and same_bound(b, bound)) or None):
@@ -266,7 +264,8 @@ def _match_letters(response: Reading, letters: frozenset[str]) -> bool | None:
 def _match_number(response: Reading, reference: str) -> bool | None:
     """Match a number; "wrong" only where the reference's value occurs nowhere in the answer, or the statement is formal."""
     expected = parse_quantity(reference)
-    if expected is None or _SHORT_YEAR.fullmatch(response.text):
+    items = read_bullets(response.text)
+    if expected is None or _SHORT_YEAR.fullmatch(response.text) or (items and all(parse_quantity(item) for item in items)):
         return None
 
     def read(statement: Statement) -> Quantity | Rejected | Unclear | None:
