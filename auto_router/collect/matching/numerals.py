@@ -107,7 +107,7 @@ def _without_latex(text: str) -> str:
     text = re.sub(r"\\(?:left|right|displaystyle|mathrm(?!\s*\{)|bigl|bigr|big|!|,|;|:|quad|qquad)(?![A-Za-z])", "", text)
     text = re.sub(r"\\[()\[\]]", " ", text).replace("\\ ", " ").replace("~", " ")
     text = re.sub(r"\\(?:text|textbf|textit|mathbf|mathrm|mbox|operatorname|textrm)\s*\{([^{}]*)\}", r" \1 ", text)
-    text = re.sub(r"(\d)\s*\\[dtc]?frac\b", r"\1 \\frac", text)
+    text = re.sub(r"(\d)\s*\\[dtc]?frac(?![A-Za-z])", r"\1 \\frac", text)
     text = re.sub(r"\\([dtc]?frac)\s*\{\s*(\d+)\s*\}\s*\{\s*-\s*(\d+)\s*\}", r"-\\\1{\2}{\3}", text)
     text = re.sub(r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
     text = re.sub(r"\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)", r"\1/\2", text)

@@ -190,7 +190,12 @@ def read_range(text: str) -> tuple[str, ...]:
         r"(?:between |from )?([$€£]?\d(?:[\d.,]*\d)?)\s*(?:-|–|—|to|and)\s*([$€£]?\d[\d.,]*\s*\S*?)",
         text.strip().rstrip(".").lower(),
     )
-    return (found.group(1), found.group(2)) if found and (" and " not in text or text.lower().startswith("between")) else ()
+    if not found or (" and " in text and not text.lower().startswith("between")):
+        return ()
+    first, last = found.groups()
+    if re.fullmatch(r"[12]\d{3}-\d\d", f"{first}-{last}"):  # "1939-45", "1999-05"
+        last = f"{int(first[:2]) + (last <= first[2:])}{last}"
+    return first, last
 
 
 def list_items(text: str) -> list[str]:
@@ -259,6 +264,7 @@ def fold(text: str) -> str:
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
     text = re.sub(r"_(?=\d)", "", text) if formula else text
     text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", re.sub(r"\b([^\W\d_])\.(?=[^\W\d_]\b)", r"\1", text))
+    text = re.sub(r"\b(dr|mr|mrs|ms|st|jr|sr|prof)\.(?=\s|$)", r"\1", text)
     text = re.sub(r"[’‘]", "'", text).replace("&", " and ")
     text = re.sub(r"\s+", " ", text).strip(" .,:;?\"'`*“”$。！，")
     text = re.sub(r"(?<![\d)])[!. ]+$", "", text).lstrip("!")
