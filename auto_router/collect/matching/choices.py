@@ -246,7 +246,8 @@ _ELLIPSIS = re.compile(
 _THINK_SO = re.compile(r"\bI (?P<not>do not |don['’]t )?(?:think|believe) so\b", re.IGNORECASE)
 _CONCLUDED = re.compile(r"[,;—–-]\s*(?:(?:but )?in short|so|thus|therefore|hence)[,:]?\s+(?:the answer is\s+)?(yes|no)\W*$")
 _SAID_BY_CODE = re.compile(
-    r"^(?:(?:the )?(?:(?:final|printed) )?(?:output|return value|returned value|result)(?: is| will be| would be)?|(?:it|(?:this|the) (?:code|expression|function|condition|program|call)) "
+    r"^(?:(?:the )?(?:(?:final|printed) )?(?:output|return value|returned value|result)(?: is| will be| would be)?"
+    r"|(?:it|(?:this|the) (?:code|expression|function|condition|program|call)) "
     r"(?:returns|prints|outputs|evaluates to))\s*:?\s*[`'\"]?(?=(?:true|false)\b)",
     re.IGNORECASE,
 )

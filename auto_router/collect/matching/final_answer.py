@@ -107,6 +107,7 @@ _CORRECTION = re.compile(
     re.IGNORECASE,
 )
 _CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?correct|confirmed|as expected))\W{0,5}$")
+_WORDED = re.compile(r"^\\text(?:bf)?\s*\{\s*([^{}]*?)\s*\}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
@@ -226,7 +227,7 @@ def clip(text: str) -> str:
 def find_statements(text: str) -> list[Statement]:
     """Return what a response states as its answer, the strongest statement first, later ones before earlier ones of a kind."""
     text = text.strip()
-    formal = [replace(s, text=s.text[:MAX_FORMAL]) for s in (*_fields(text), *_boxes(text), *_hashes(text))]
+    formal = [replace(s, text=_WORDED.sub(r"\1", s.text[:MAX_FORMAL])) for s in (*_fields(text), *_boxes(text), *_hashes(text))]
     plain = _BOLD.sub(lambda found: f"{found.group(1)}", text).strip()
     if any(one.source == "field" for one in formal) and plain.startswith("{") and 'answer"' in plain.lower():
         return [*formal, *_markers(plain)]  # no line of JSON is an answer
@@ -333,9 +334,7 @@ def _boxes(text: str) -> Iterator[Statement]:
         if not re.fullmatch(r"[\s$,;\\()\[\]]*(?:and|or)?[\s$,;\\()\[\]]*", text[earlier[2] : later[0]]):
             break
         stated.insert(0, earlier[1])
-    joined = ", ".join(dict.fromkeys(stated)).strip()
-    worded = re.fullmatch(r"\\text(?:bf)?\s*\{([^{}]*)\}", joined)
-    yield Statement(worded.group(1).strip() if worded else joined, "box", end)
+    yield Statement(", ".join(dict.fromkeys(stated)).strip(), "box", end)
 
 
 def _hashes(text: str) -> Iterator[Statement]:
