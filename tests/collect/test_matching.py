@@ -441,6 +441,23 @@ def test_only_the_ends_of_a_long_answer_are_read() -> None:
     assert parse_quantity("1" * 301) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "reference", "question", "right"),
+    [
+        ("a decrease of 20%", "20%", "By what percentage did the price fall?", True),
+        ("an increase of 20%", "20%", "By what percentage did the price fall?", None),
+        ("a loss of $300", "$300", "What was the profit?", None),
+        ("Canberra, Australia", "Canberra", "What is the capital of Australia?", True),
+        ("Canberra, Canada", "Canberra", "What is the capital of Australia?", None),
+        ("1. Mercury\n2. Venus\n3. Earth", "Mercury, Venus, Earth", "Which planets, in order from the Sun?", True),
+        ("Earth, Venus, Mercury", "Mercury, Venus, Earth", "Which planets, in order from the Sun?", None),
+        ("Earth, Venus, Mercury", "Mercury, Venus, Earth", "Which planets are inside the orbit of Mars?", True),
+    ],
+)
+def test_the_question_says_what_is_asked_for(answer: str, reference: str, question: str, right: bool | None) -> None:
+    assert match(answer, reference, question=question) is right
+
+
 def test_matching_works_in_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda day: match(f"{day} March 2024", f"2024-03-{day:02}"), range(1, 29)))

@@ -65,6 +65,15 @@ _LOOSE = re.compile(
 )
 
 
+_LOSS = re.compile(r"\b(?:loss(?:es)?|decrease|decline|drop|reduction|deficit|shortfall|debt) of\W{0,4}\d", re.IGNORECASE)
+_GAIN = re.compile(r"\b(?:gain|profit|increase|rise|growth) of\W{0,4}\d", re.IGNORECASE)
+_OF_GAIN = re.compile(r"\b(?:gain|profit|increas|ris|rose|grow|grew|more|higher|chang)", re.IGNORECASE)
+_OF_LOSS = re.compile(
+    r"\b(?:los[est]|decreas|declin|drop|reduc|deficit|shortfall|fall|fell|debt|ow(?:e|ing)|less|lower|cheap|discount|sav)",
+    re.IGNORECASE,
+)
+
+
 def misses_number(text: str, sentences: Sequence[str], expected: Quantity) -> bool:
     """Whether a response that states no number is wrong.
 
@@ -115,6 +124,13 @@ def is_possible_only(text: str, question: str) -> bool:
     """Whether a text says what could be and the question does not ask that: "it could hold 16" for "how many does it hold"."""
     concluded = "=" in text or _CONCLUDES.match(text)  # "So she could buy 16 apples."
     return not concluded and _COULD.search(text) is not None and not _POSSIBLE.search(question)
+
+
+def is_loss(text: str, question: str) -> bool:
+    """Whether a text gives a number as a loss ("a decrease of 25%") that is not asked for, or the other way round."""
+    if _OF_LOSS.search(question):
+        return _GAIN.search(text) is not None and not _OF_GAIN.search(question)
+    return _LOSS.search(text) is not None
 
 
 def may_be_coins(value: object, expected: Quantity, question: str) -> bool:

@@ -43,7 +43,7 @@ class Rejected:
     values: tuple[Any, ...]
 
 
-_BREAK = r"(?![A-Za-z0-9_'’])"  # after a letter; letters of other scripts may follow without a space
+_BREAK = r"(?![A-Za-z0-9_'’]|\+(?!\s*[(\[]?[A-Za-z]))"  # after a letter; letters of other scripts may follow without a space
 _START = r"(?<![A-Za-z0-9_'’])"
 _AND_OR = r"(?:,|;|/|&|\+|\b(?:and|or|or else|und|oder|et|ou|y|o)\b|和|或|と|か|、)"
 _RIGHT = one_of(r"""
@@ -70,6 +70,10 @@ _CALLED_WRONG = re.compile(
 _IS_SOMETHING = re.compile(
     r"is\b(?!\s+(?:(?:the|a|an|clearly|definitely|therefore|thus|obviously|indeed|also|most|only) )*"
     r"(?:correct|right|true|best|better|answer|option|choice|one|only|most|likely|it\b|my\b|what\b))"
+)
+_ALL_BUT = re.compile(
+    r"\b(?:everything|anything|nothing|all|none|every (?:option|choice)|any) (?:but|except(?: for)?|other than)\s+$",
+    re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|incorrect(?:ly)?|wrong|neither)|n['’]t)\s+(?:\w+\s+)?$|[不别非]\s*$|排除\s*$", re.IGNORECASE
@@ -101,6 +105,8 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         return UNCLEAR
     if len(re.findall(rf"(?:^|[.;,]\s+)\(?[{letters}][):]\s", text)) > 1:  # a remark on each option
         return _read_prose(text, letters)
+    if re.search(rf"\bso (?:is|are) (?:(?:option|choice) )?[(\[]?{one}{_BREAK}", after):
+        return UNCLEAR
     if letter == "I" and found.group("outer") and len(text) > 2 and not text.startswith(("I)", "I.", "I:")):
         return None  # "I, as a model, …"
     goes_on = re.match(r",(?!\s*(?:not|because|since|as|which|rather|due|given)\b)| ", text[end:]) is not None
@@ -177,8 +183,9 @@ def _read_prose(text: str, letters: str) -> str | Unclear | None:
     )
     for found in re.finditer(called, text, re.IGNORECASE):
         letter = _named_letter(found)
-        denied = denied or bool(found.group("not"))
-        if letter is None or found.group("not") or not (found.group("call") or "fits" in found.group()):
+        turned = found.group("not") or _ALL_BUT.search(text[: found.start()])
+        denied = denied or bool(turned)
+        if letter is None or turned or not (found.group("call") or "fits" in found.group()):
             continue
         right.add(letter)
         joined = re.search(rf"([{letters}])\W*(?:&|\band\b|\bor\b)\s*$", text[: found.start()])
@@ -223,35 +230,6 @@ def read_letters(text: str, letters: str) -> frozenset[str] | None:
     return frozenset(re.findall(rf"(?<![A-Za-z])([{letters}])(?![A-Za-z])", text.upper()))
 
 
-_MARKED = re.compile(
-    r"(?:^|(?<=\n)|(?<=[.;,✅❌✓✗✔✘])\s{1,3})[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:][\s*]{0,3}"
-    r"(?:(?P<right>yes|true|correct|right|[✅✓✔])|no|false|incorrect|wrong|[❌✗✘])\ufe0f?(?![^\W_])",
-    re.IGNORECASE,
-)
-
-
-def read_marked_options(text: str, letters: str) -> str | Unclear | None:
-    """Return the one option that a list of them marks as right: "A: ❌ B: ✅", "(A) No (B) Yes"; None for no such list."""
-    marked = [found for found in _MARKED.finditer(text[: 3 * MAX_RUN]) if found.group("letter").upper() in letters]
-    right = {found.group("letter").upper() for found in marked if found.group("right")}
-    return None if len(marked) < 2 else right.pop() if len(right) == 1 else UNCLEAR
-
-
-_NTH = ("first", "second", "third", "fourth", "fifth", "last")
-_PLACE = re.compile(
-    rf"(?:(?:it is|it's|the answer is) )?(?:(?:the )?({'|'.join(_NTH)}) (?:option|choice|one)|(?:option|choice) (\d))\W*", re.I
-)
-
-
-def read_nth(text: str, count: int) -> int | None:
-    """Return the place of the option that a reply names by its number: "the second option", "Option 2"; None for any other."""
-    found = _PLACE.fullmatch(text)
-    if found is None:
-        return None
-    place = _NTH.index(found.group(1).lower()) if found.group(1) else int(found.group(2)) - 1
-    return count - 1 if found.group(1) and place == len(_NTH) - 1 else place
-
-
 _POLARITY = dict.fromkeys(YES, True) | dict.fromkeys(NO, False)
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0900-\u097f\u0300-\u036f])*")
 # What follows a "yes" or "no" that is the answer, and no word of a sentence ("no one", "yes-men").
@@ -268,7 +246,8 @@ _ELLIPSIS = re.compile(
 _THINK_SO = re.compile(r"\bI (?P<not>do not |don['’]t )?(?:think|believe) so\b", re.IGNORECASE)
 _CONCLUDED = re.compile(r"[,;—–-]\s*(?:(?:but )?in short|so|thus|therefore|hence)[,:]?\s+(?:the answer is\s+)?(yes|no)\W*$")
 _SAID_BY_CODE = re.compile(
-    r"^(?:(?:final )?output|return value|(?:it|(?:this|the) (?:code|expression|function|condition|program|call)) "
+    r"^(?:(?:the )?(?:(?:final|printed) )?(?:output|return value|returned value|result)(?: is| will be| would be)?"
+    r"|(?:it|(?:this|the) (?:code|expression|function|condition|program|call)) "
     r"(?:returns|prints|outputs|evaluates to))\s*:?\s*[`'\"]?(?=(?:true|false)\b)",
     re.IGNORECASE,
 )

@@ -6,6 +6,7 @@ import re
 
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.phrases import one_of, words_or
+from auto_router.collect.matching.quantities import parse_quantity
 
 MAX_AFTER = 2_000  # characters of a statement, and after it, in which it may be doubted
 
@@ -88,6 +89,7 @@ _TAKEN_BACK = re.compile(
     \b(?:entschuldigung|moment|perd[óo]n|perdón|scusa|desculpe|извините)\b{_INSTEAD}
     (?:^|[.;!…—–,-])\s*(?:actually|in fact)\b[,:]?\s*(?:(?:it['’]s|it is)\s+)?{_ALONE}
     [.;!…—–,-]\s*(?:no|nope|nein|non|nee|нет)\b[,:]?\s*(?:wait|sorry|{_ALONE})
+    \(\s*(?:corrected|revised|changed)(?: to)?\s*:?\s*{_VALUE}
     [(;,.]\s*(?:(?:it|this|that) )?should (?:instead )?(?:be|read|have been) {_ALONE}
     ^\W*{_VALUE}[\d.,]*\s*(?:->|→|=>)\s*{_ALONE}
     ^\W{{0,3}}[.;!]\s*(?:but )?(?:that|this|it)(?: is| was|['’]s) (?:wrong|incorrect|a mistake)\b
@@ -188,6 +190,24 @@ _IN_CASE = re.compile(
 # An "if" that leads to what follows.
 _STEP = re.compile(r"^\W*(?:if|when)\b|\b(?:so|that|means|therefore|thus|hence|then),? (?:if|when)\b", re.IGNORECASE)
 
+_GLOSS = re.compile(
+    r"\W{0,3}([^\W\d_][a-z -]{1,40}|\d[\d.,]*)\s*\(\s*([^\W\d_][a-z -]{1,40}|\d[\d.,]*)\s*\)\W{0,3}", re.IGNORECASE
+)
+_OF_ANOTHER_MATTER = re.compile(
+    r"\W{0,4}[❌✗✘]\ufe0f?\s?\d|[$€£]?\d[\d.,]{0,15}\s?[❌✗✘]"
+    r"|\W{0,4}(?:confidence|certainty|page|tokens?)\b[a-z ]{0,12}\W{0,4}:",
+    re.IGNORECASE,
+)
+
+
+def _contradicts_itself(said: str) -> bool:
+    """Whether a number is given again in another way, and as another: "seventeen (18)"."""
+    found = _GLOSS.fullmatch(said)
+    if found is None or found.group(1)[0].isdigit() is found.group(2)[0].isdigit():
+        return False
+    one, other = parse_quantity(found.group(1)), parse_quantity(found.group(2))
+    return one is not None and other is not None and one.value != other.value
+
 
 def is_doubted(text: str, statement: Statement, conditions: bool = True) -> bool:
     """Whether a stated answer is doubted, taken back, has another beside it or holds only on a condition.
@@ -207,6 +227,8 @@ def is_doubted(text: str, statement: Statement, conditions: bool = True) -> bool
     if any(pattern.search(part) for pattern in (_OWN_DOUBT, _ALTERNATIVE, _TAKEN_BACK, _OTHER_CASE) for part in (said, rest)):
         return True
     if conditions and _CONDITION.match(rest.lstrip(" ,$*)]\\")):  # right behind a box
+        return True
+    if _contradicts_itself(said[:100]) or _OF_ANOTHER_MATTER.match(said):
         return True
     before = statement.before
     if _OWN_DOUBT.search(before) or _SOFT.search(before) or _IN_CASE.search(before) or _IN_CASE.search(own):

@@ -29,6 +29,10 @@ _BEYOND = re.compile(
 _SUBSCRIPTS = {ord(char): f"_{digit}" for char, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)}
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _ASSIGNED = re.compile(r"\s*([A-Za-zα-ω](?:_\{?\w{1,3}\}?)?)\s*=\s*([^=]+)")
+_OF_DEGREES = re.compile(  # "sin 30°"
+    r"((?<!arc)(?:sin|cos|tan|sec|csc|cot)(?:\^\{?\d\}?)?\s*[({]?\s*)(\d+(?:\.\d+)?)(?:°|\s*\^?\s*\{?\s*\\circ(?![a-z])\s*\}?)"
+)
+_OF_NUMBER = re.compile(r"(?<!arc)(?:sin|cos|tan|sec|csc|cot)(?:\^\{?\d\}?)?[\s({]{0,4}\d[\d.]*(?![\d.]|\s*\*?\s*\\?(?:pi|π))")
 TEST_POINTS = (0.7390851, 1.6180340, 2.2360680)  # where formulas are compared: the first variable takes these values
 
 
@@ -40,21 +44,29 @@ def same_expression(answer: str, reference: str) -> bool | None:
     one, other = _prepare(answer), _prepare(reference)
     if not one or not other or max(len(one), len(other)) > MAX_LENGTH:
         return None
-    degrees = [bool(re.search(r"°|\\circ|\bdegrees?\b", text)) for text in (answer, reference)]
+    degrees = [bool(re.search(r"°|\\circ|\bdegrees?\b", _OF_DEGREES.sub("", text))) for text in (answer, reference)]
     if degrees[0] is not degrees[1] and re.search(r"π|\bpi\b|\\pi", one + other):
         one, other = (f"({text})*pi/180" if turned else text for text, turned in zip((one, other), degrees, strict=True))
         return _same(one, other, 0) or None
+    if re.search("[<>≤≥]", one) and re.search("[<>≤≥]", other) and _letters(one) != _letters(other):
+        return None  # "y < 3" is of another variable
     if re.search("[<>≤≥]", one + other):
         one, other = write_intervals(one), write_intervals(other)
         if re.search("[<>≤≥]", one + other):
             return True if _squeeze(one) == _squeeze(other) else None
     verdict = _same(one, other, 0)
+    if verdict is False and _OF_NUMBER.search(f"{one} {other}"):
+        return None  # "cos 45" may be of degrees
     if verdict is None:
         one, unit = _drop_unit(one)
         other, wanted = _drop_unit(other)
         if (unit or wanted) and (unit == wanted or NO_UNIT in (unit, wanted) or None in (unit, wanted)):
             return _same(one, other, 0)
     return verdict
+
+
+def _letters(text: str) -> set[str]:
+    return set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", text))
 
 
 def _read_matrix(text: str) -> list[list[str]] | None:
@@ -241,6 +253,7 @@ def _prepare(text: str) -> str:
     for command, sign in (("\\cup", "∪"), ("∈", "\\in"), ("\\emptyset", "∅"), ("\\varnothing", "∅")):
         text = text.replace(command, sign)
     text = re.sub(r"^\s*[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", text.strip().strip("*`").rstrip(".;,").strip())
+    text = _OF_DEGREES.sub(r"\1(\2*pi/180)", text)
     text = re.sub(r"\+?(?:∞|\\?\b(?:infty|infinity|inf)\b)", "∞", re.sub(r"(\d)°", r"\1", text))
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))(?=(?:\d{3},?)+(?!\d))", "", text) if re.fullmatch(r"[-+]?\d[\d,.]*", text) else text
 

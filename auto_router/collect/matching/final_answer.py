@@ -66,7 +66,9 @@ _FIELD = re.compile(
     rf"""["'](?:{"|".join(_KEYS[:7])})["']\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[\d.]+(?:[eE][-+]?\d+)?|true|false)|'([^'\\\n]*)')""",
     re.IGNORECASE,
 )
-_NO_ANSWER_KEY = re.compile(r"reason|expl|confiden|score|error|status|thought|step|id$|prob|question", re.IGNORECASE)
+_NO_ANSWER_KEY = re.compile(
+    r"reason|expl|confiden|certain|score|grade|rating|page|error|status|thought|step|id$|prob|question", re.IGNORECASE
+)
 _TAGGED = re.compile(
     r"<(answer|final_answer|finalanswer|final|result|response|solution|choice|output)>\s*"
     r"(?:(?P<closed>(?:(?!<\1>).){1,4000}?)\s*</\1>|(?P<open>[^<>\n]{1,60})\Z)",
@@ -79,7 +81,7 @@ _LINK = r"(?:['’]s|\s*(?:is|are|was|would be|must be|should be|will be|equals|
 _FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answer{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
 _ANSWER = re.compile(
     rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement|response)"
-    rf"|solution)(?: (?:to|for|of|in) [^.\n:]{{0,80}}?)?(?:\*\*)?{_LINK}"
+    rf"|solution)(?: (?:to|for|of|in) [^.\n:]{{0,80}}?)?[*_]{{0,2}}{_LINK}"
     r"|\bantwort\s*(?:ist|lautet|:)\s*:?\s*|r[ée]ponse(?: correcte| finale)?\s*(?:est|:)\s*:?\s*"
     r"|(?:respuesta|resposta)(?: correcta| correta| final)?\s*(?:es|é|:)\s*:?\s*"
     r"|risposta(?: corretta| finale)?\s*(?:è|:)\s*:?\s*"
@@ -105,6 +107,7 @@ _CORRECTION = re.compile(
     re.IGNORECASE,
 )
 _CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?correct|confirmed|as expected))\W{0,5}$")
+_WORDED = re.compile(r"^\\text(?:bf)?\s*\{\s*([^{}]*?)\s*\}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
@@ -224,8 +227,12 @@ def clip(text: str) -> str:
 def find_statements(text: str) -> list[Statement]:
     """Return what a response states as its answer, the strongest statement first, later ones before earlier ones of a kind."""
     text = text.strip()
-    formal = [replace(s, text=s.text[:MAX_FORMAL]) for s in (*_fields(text), *_boxes(text), *_hashes(text))]
+    formal = [replace(s, text=_WORDED.sub(r"\1", s.text[:MAX_FORMAL])) for s in (*_fields(text), *_boxes(text), *_hashes(text))]
     plain = _BOLD.sub(lambda found: f"{found.group(1)}", text).strip()
+    if any(one.source == "field" for one in formal) and plain.startswith("{") and 'answer"' in plain.lower():
+        return [*formal, *_markers(plain)]  # no line of JSON is an answer
+    if "\n" in plain and plain[0] + plain[-1] in ("{}", "[]"):  # one value, printed over several lines
+        return [*formal, Statement(re.sub(r"\s*\n\s*", " ", plain)[:MAX_FORMAL], "line", len(plain))]
     return [*formal, *_markers(plain), *_lines(plain, text)]
 
 
@@ -295,7 +302,8 @@ def _read_field(value: Any) -> str | None:
     for said in named or ([fields[alone]] if len(fields) == 1 and not _NO_ANSWER_KEY.search(alone) else []):
         said = said[0] if isinstance(said, list) and len(said) == 1 else said
         if isinstance(said, dict):
-            return _read_field(said)
+            unit = f" {said.get('unit') or ''}".rstrip()
+            return f"{said['value']}{unit}" if isinstance(said.get("value"), str | int | float) else _read_field(said)
         if isinstance(said, list) and said and all(isinstance(item, int | float) for item in said):
             return json.dumps(said)
         if said is not None and not isinstance(said, list):

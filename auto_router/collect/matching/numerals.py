@@ -24,6 +24,7 @@ _SPELLED = re.compile(
     r"\b(?=[^\W\d_])(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion)",
     re.IGNORECASE,
 )
+_ONE_IN = re.compile(rf"\bone (?=(?:in|out of|of) (?:\d|{_SPELLED.pattern}))", re.IGNORECASE)
 _SCALED = re.compile(r"(\d[ \u00a0-]?(?:hundred|thousand|million|billion|trillion)s?\b)", re.IGNORECASE)  # "331 million" stays
 # Years in words: "nineteen eighty-four", "twenty oh five", "eighteen hundred".
 _UNITS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
@@ -51,6 +52,8 @@ _PERIODS = (
     (re.compile(r"a fortnight"), "14 days"),
 )
 _REPEATING = re.compile(r"(?<![\d.,])(\d{1,9})\.(\d{0,20}?)(?:\\(?:overline|bar|dot)\s*\{(\d{1,20})\}|(\d)\4{2,20}(?:\.{3}|…))")
+# Dollar signs around LaTeX, which are none of money.
+_WITH_COMMAND = re.compile(r"(?<![\\\w])\$([^$\n]{0,99}?(?<!\\)\\(?:[a-z]{2,12}|[,;! ])[^$\n]{0,99}?)\$(?!\d)")
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9,
@@ -100,10 +103,11 @@ def _write_year(found: re.Match[str]) -> str:
 
 
 def _without_latex(text: str) -> str:
-    text = re.sub(r"\\(?:left|right|displaystyle|mathrm|bigl|bigr|big|!|,|;|:|quad|qquad)(?![A-Za-z])", "", text)
+    text = _WITH_COMMAND.sub(r"\1", text)
+    text = re.sub(r"\\(?:left|right|displaystyle|mathrm(?!\s*\{)|bigl|bigr|big|!|,|;|:|quad|qquad)(?![A-Za-z])", "", text)
     text = re.sub(r"\\[()\[\]]", " ", text).replace("\\ ", " ").replace("~", " ")
     text = re.sub(r"\\(?:text|textbf|textit|mathbf|mathrm|mbox|operatorname|textrm)\s*\{([^{}]*)\}", r" \1 ", text)
-    text = re.sub(r"(\d)\s*\\[dtc]?frac\b", r"\1 \\frac", text)
+    text = re.sub(r"(\d)\s*\\[dtc]?frac(?![A-Za-z])", r"\1 \\frac", text)
     text = re.sub(r"\\([dtc]?frac)\s*\{\s*(\d+)\s*\}\s*\{\s*-\s*(\d+)\s*\}", r"-\\\1{\2}{\3}", text)
     text = re.sub(r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
     text = re.sub(r"\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)", r"\1/\2", text)
@@ -118,6 +122,7 @@ def digits_in_prose(text: str) -> str:
         return text
     text = _YEAR.sub(_write_year, text)
     text = re.sub(r"\b(?:a|an) (?=(?:hundred|thousand|million|billion|dozen)\b)", "one ", text, flags=re.IGNORECASE)
+    text = _ONE_IN.sub("1 ", text)
     alpha2digit = _load_text2num().alpha2digit
     pieces = (text[begin : begin + MAX_PIECE] for begin in range(0, len(text), MAX_PIECE))  # its time grows faster than a text
     parts = (part for piece in pieces for part in _SCALED.split(piece))
@@ -139,6 +144,8 @@ def words_to_digits(text: str) -> str | None:
         period = form.fullmatch(text)
         if period:
             return "6" if "dozen" in text else period.expand(amount)
+    if re.fullmatch(r"seconde?s?", text):  # in French a place, in English a time
+        return None
     found = _SIGN_WORDS.match(text)
     rest = text[found.end() :] if found else text
     number = _drop_sign(rest)
@@ -183,7 +190,9 @@ def _drop_sign(text: str) -> str | None:
     for length in range(min(8, len(words) - 1), 0, -1):
         value = _integer(" ".join(words[:length]), ("en",))
         if value is not None:
-            return f"{value} {' '.join(words[length:])}"
+            rest = words[length:]
+            whole = _integer(" ".join(rest[1:]), ("en",)) if rest[0] == "in" else None  # "one in four"
+            return f"{value} {' '.join(rest) if whole is None else f'in {whole}'}"
     return None
 
 

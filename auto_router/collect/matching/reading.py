@@ -35,6 +35,16 @@ _IS_NOT = re.compile(
     rf"(?=(?i:it|that)(?:['’]s| is) (?:actually |really |now )?{_VALUE})"
 )
 
+# Signs of joy behind an answer, and flags; a thumb may be the answer.
+_EMOJI_END = re.compile(
+    r"(?<=[\w.!)*])\s{0,3}(?:(?![👍👎🚫])[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff][\ufe0f\u200d]?){1,8}$"
+)
+
+_CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
+_ALIGNED = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|gather(?:ed)?|equation|split)\*?\}")
+# A sentence that was cut off says nothing yet: "Since there are 15 students and".
+_UNFINISHED = re.compile(r"\w,? (?:and|or|but|the|an|we|our|their|because|which|and (?:each|then \w+ \w+))$")
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -58,9 +68,20 @@ def read_response(text: str, markup: bool = True) -> Reading:
     text = _drop_run_on(_drop_markup(text)).strip() if markup else text.strip()
     text = _NOT_BUT.sub("", _OTHERS_SAY.sub("", text)) if " but " in text else text
     text = _IS_NOT.sub("", text)
+    text = _EMOJI_END.sub("", text) if not text.isascii() else text
+    text = _CITED.sub("", text) if text.endswith("]") else text
+    text = _ALIGNED.sub("", text).replace("&=", "=").strip() if "\\begin{" in text and "&=" in text else text
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
     text = fenced.group(1).strip() if fenced else text
-    return Reading(text, find_statements(text), last_sentences(text))
+    statements = find_statements(text)
+    if _UNFINISHED.search(text):
+        return Reading(text, [one for one in statements if one.formal or one.source in ("final", "answer")], [])
+    return Reading(text, statements, last_sentences(text))
+
+
+def is_other_object(response: Reading) -> bool:
+    """Whether a reply is a JSON object, or the beginning of one, that has no field for an answer: {"confidence": 5}."""
+    return re.match(r"\{\s*\"[^\"\n]{1,60}\"\s*:", response.text) is not None and not any(s.formal for s in response.statements)
 
 
 def _drop_markup(text: str) -> str:

@@ -36,7 +36,7 @@ _FILLERS = _PRONOUNS | frozenset(
     is are was were am be been being do does did done has have had having who what which
     a an the to of in on at by for with from into onto during within as there its their his her our your my
     any ever still now again then also too indeed actually really definitely certainly clearly obviously so anymore considered
-    able hypothetically theoretically technically likely probably remain remains final current currently
+    able hypothetically theoretically technically likely probably remain remains final current currently number
     """)
 )
 _NEGATIONS = frozenset(list_words("not never no cannot nobody none unable impossible unlikely doubtful false untrue incorrect"))

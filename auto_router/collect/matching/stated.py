@@ -7,11 +7,14 @@ from typing import Any, TypeVar
 
 from auto_router.collect.matching.asked_number import repeats_condition
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
+from auto_router.collect.matching.dates import Date, Time, names_moment
 from auto_router.collect.matching.doubts import is_doubted
-from auto_router.collect.matching.final_answer import Statement, is_corrected
-from auto_router.collect.matching.quantities import Quantity, same_quantity
+from auto_router.collect.matching.final_answer import MAX_SENTENCE, Statement, is_corrected
+from auto_router.collect.matching.names import same_country, shorten_name
+from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.wordings import (
+    asks_order,
     denies,
     differs_in_case,
     fold,
@@ -19,6 +22,7 @@ from auto_router.collect.matching.wordings import (
     list_items,
     list_names,
     list_wordings,
+    read_bullets,
     read_literal,
     unquote,
 )
@@ -84,6 +88,28 @@ def match_part(response: Reading, compare: Callable[[str], bool | None]) -> bool
     return value if isinstance(value, bool) else None
 
 
+def tells_moment(response: Reading, dates: tuple[Date, ...], time: Time | None) -> bool | None:
+    """Whether a reply of one sentence that states nothing else tells the date or time that is expected; None where not."""
+    if (
+        len(response.sentences) != 1
+        or len(response.text) > MAX_SENTENCE
+        or any(s.source not in ("line", "bold") for s in response.statements)
+    ):
+        return None
+    if is_doubted(response.text, Statement(response.text, "line", len(response.text))):
+        return None
+    return names_moment(response.text, dates, time) or None
+
+
+def closes(response: Reading, expected: Quantity) -> bool:
+    """Whether the strongest statement is another number, behind a marker that ends the reply: "**Final answer: 34**"."""
+    first = next(iter(response.statements), None)
+    said = parse_quantity(first.text) if first is not None and first.source in ("final", "answer") else None
+    if first is None or said is None or said.value == expected.value or "%" in response.text:
+        return False
+    return response.text.rstrip(" .*$`").endswith(first.text.rstrip(" .*$`"))
+
+
 def match_literal(response: Reading, reference: str) -> bool | None:
     """Compare Python values; another value of the same type is wrong, anything else proves nothing."""
     wanted = read_literal(reference)
@@ -112,7 +138,7 @@ def has_same_words(response: Reading, reference: str) -> bool:
     first = strongest.text if strongest and not is_corrected(response.text, strongest) else ""
     texts = [response.text, first]
     if quoted is not None:
-        return any(quoted in (text, unquote(text.strip("`. "))) for text in texts)
+        return response.text[:1] != "[" and any(quoted in (text, unquote(text.strip("`. "))) for text in texts)
     wanted = fold(reference)
     if (
         not wanted
@@ -128,14 +154,21 @@ def has_same_words(response: Reading, reference: str) -> bool:
 def match_words(response: Reading, reference: str) -> bool | None:
     """Match words; another wording proves nothing."""
     wanted = fold(reference)
-    items = list_items(reference)
+    items, ordered = list_items(reference), asks_order(response.question)
     if response.statements and differs_in_case(response.statements[0].text, reference):
         return None
 
+    bullets = ", ".join(read_bullets(response.text))
+    if bullets and len(items) > 1:
+        return True if fold(bullets) == wanted or (not ordered and list_items(bullets) == items) else None
     others: list[str] = []  # that stronger markers give
 
+    def is_same(part: str) -> bool:
+        said = [fold(name) for name in (part, *shorten_name(part, response.question))]
+        return wanted in said or same_country(said[0], wanted) or (len(items) > 1 and not ordered and list_items(part) == items)
+
     def read(statement: Statement) -> bool | Unclear | None:
-        same = any(fold(part) == wanted or (len(items) > 1 and list_items(part) == items) for part in list_names(statement))
+        same = any(is_same(part) for part in list_names(statement))
         marked = statement.source in ("final", "answer")
         if wanted and same:
             return UNCLEAR if others and marked else True

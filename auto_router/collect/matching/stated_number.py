@@ -111,7 +111,10 @@ _AT_PLACE = re.compile(
 _COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s")
 _COMPARES = re.compile(r"\b(?:is|are|was|were) (?:less|fewer|greater|more|larger|smaller|higher|lower|older|younger) than\b")
 _PLAN = re.compile(r"\b(?:multiply|divide|subtract|add|solve|calculate|figure out|set up|suppose|let)\b", re.IGNORECASE)
-_DENIED = re.compile(r"\s*(?:\w+\s+)?(?:is|are|was|were)(?: not|n['’]t| wrong| incorrect| false| too)\b")
+_DENIED = re.compile(
+    r"\s*(?:\w+\s+)?(?:is|are|was|were|would be|must be)(?: not|n['’]t| wrong| incorrect| false| too)\b"
+    r"|\s*can(?:not|['’]t) be\b"
+)
 _SO = re.compile(
     r",?\s+"
     + one_of(r"""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from auto_router.collect.matching.asked_number import (
     concludes_otherwise,
+    is_loss,
     is_possible_only,
     leaves_open,
     may_be_coins,
@@ -24,16 +25,11 @@ from auto_router.collect.matching.choices import (
     Unclear,
     read_letter,
     read_letters,
-    read_marked_options,
-    read_nth,
     read_truth,
     truth_value,
 )
 from auto_router.collect.matching.dates import (
-    Date,
-    Time,
     is_moment,
-    names_moment,
     names_year,
     read_dates,
     read_time,
@@ -43,24 +39,27 @@ from auto_router.collect.matching.dates import (
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import (
-    MAX_SENTENCE,
     MAX_STATEMENT,
     Statement,
     read_worked_answer,
     strip_reasoning,
     well_formed,
 )
+from auto_router.collect.matching.kinds import names_several, read_kind
+from auto_router.collect.matching.option_lists import drop_remarks, read_marked_options, read_nth
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
 from auto_router.collect.matching.quantities import Quantity, is_none_of, parse_quantity, same_quantity
-from auto_router.collect.matching.reading import Reading, read_response
+from auto_router.collect.matching.reading import Reading, is_other_object, read_response
 from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
 from auto_router.collect.matching.stated import (
+    closes,
     compare_value,
     has_same_words,
     match_literal,
     match_part,
     match_words,
     read_stated,
+    tells_moment,
 )
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
@@ -71,6 +70,7 @@ from auto_router.collect.matching.wordings import (
     keep_same_name,
     list_alternatives,
     list_wordings,
+    read_bullets,
     read_range,
     read_ratio,
     same_ratio,
@@ -92,6 +92,8 @@ _VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
 _CALLS = re.compile(
     r"(?:option |choice |answer )?\(?[A-Z]\)? is (?:the )?(?:correct|right|best)(?: (?:answer|option|choice))?\W*", re.I
 )
+_RADIANS = re.compile(r"π|\\?\bpi\b|\brad(?:ian)?s?\b")
+_SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
 _ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)\W*", re.I)
 _WITH_LETTER = re.compile(
     r"(?P<text>.{1,200}?)[\s,]*(?:[(\[]|→|->|=>|\bso\b|\boption\b|\bchoice\b)[\s(]*(?:option |choice )?"
@@ -117,6 +119,8 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     read = replace(read_response(answer, markup), question=question, claim=read_claim(question))
     choices = [well_formed(choice) for choice in choices]
     wanted = [item for reference in given for item in list_alternatives(well_formed(reference))]
+    if is_other_object(read) and not any(one.lstrip()[:1] in tuple("[{") for one in wanted):
+        return None
     if REFUSAL.fullmatch(answer) and not any(
         NOT_KNOWN.search(text) or fold(text) in fold(answer) for text in (*wanted, *choices)
     ):
@@ -179,12 +183,12 @@ def _match_value(response: Reading, reference: str) -> bool | None:
     dates = read_dates(reference)
     if dates:
         verdict = match_part(response, lambda part: same_date(found, dates) if (found := read_dates(part)) else None)
-        verdict = _names_moment(response, dates, None) if verdict is None else verdict
+        verdict = tells_moment(response, dates, None) if verdict is None else verdict
         return verdict if verdict is not None or not reference.isdigit() else _match_number(response, reference)
     time = read_time(reference, reference=True)
     if time is not None:
         verdict = match_part(response, lambda part: same_time(found, time) if (found := read_time(part)) else None)
-        return verdict if verdict is not None else _names_moment(response, (), time)
+        return verdict if verdict is not None else tells_moment(response, (), time)
     ratio = read_ratio(reference) if ":" in reference else ()
     if ratio:
         return match_part(response, lambda part: same_ratio(read_ratio(part), ratio))
@@ -195,6 +199,11 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         ends = [[parse_quantity(end) for end in read_range(text)] for text in (response.text, reference)]
         pairs = list(zip(*ends, strict=False))  # another range is wrong
         return False if any(a and b and same_quantity(a, b) is False for a, b in pairs) else None
+    compare_kind = read_kind(reference)
+    if compare_kind is not None:
+        verdict = None if names_several(response.text) else match_part(response, compare_kind)
+        if verdict is not None or names_several(response.text):
+            return verdict
     bound = read_bound(reference)
     if bound is not None and match_part(response, lambda part: bool((b := read_bound(part)) and same_bound(b, bound)) or None):
         return True
@@ -220,24 +229,11 @@ def _match_value(response: Reading, reference: str) -> bool | None:
     return match_words(response, reference)
 
 
-def _names_moment(response: Reading, dates: tuple[Date, ...], time: Time | None) -> bool | None:
-    """Whether a reply of one sentence that states nothing else tells the date or time that is expected; None where not."""
-    if (
-        len(response.sentences) != 1
-        or len(response.text) > MAX_SENTENCE
-        or any(s.source not in ("line", "bold") for s in response.statements)
-    ):
-        return None
-    if is_doubted(response.text, Statement(response.text, "line", len(response.text))):
-        return None
-    return names_moment(response.text, dates, time) or None
-
-
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
     """Return the option that a list of them marks as right, and the response without the lines of that list."""
     marked = read_marked_options(response.text, letters)
     if marked is None:
-        return response, None
+        return replace(response, statements=drop_remarks(response.text, response.statements, letters)), None
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
 
 
@@ -268,7 +264,8 @@ def _match_letters(response: Reading, letters: frozenset[str]) -> bool | None:
 def _match_number(response: Reading, reference: str) -> bool | None:
     """Match a number; "wrong" only where the reference's value occurs nowhere in the answer, or the statement is formal."""
     expected = parse_quantity(reference)
-    if expected is None:
+    items = read_bullets(response.text)
+    if expected is None or _SHORT_YEAR.fullmatch(response.text) or (items and all(parse_quantity(item) for item in items)):
         return None
 
     def read(statement: Statement) -> Quantity | Rejected | Unclear | None:
@@ -276,14 +273,18 @@ def _match_number(response: Reading, reference: str) -> bool | None:
             return parse_quantity(statement.text)
         return read_number(statement.text, leading=statement.source == "hash")
 
+    if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
+        return match_part(response, lambda part: same_expression(part, reference) or None)
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
     bare = not expected.unit.dimension and isinstance(value, Quantity) and not value.unit.dimension
     said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
-    if same and is_possible_only(said, response.question):
+    if same and (is_possible_only(said, response.question) or is_loss(said, response.question)):
         return None
     if same and bare and response.statements and counts_other(response.statements[0].text, reference):
         return None
+    if same and "version" in response.question.lower() and "." in reference and reference not in response.text:
+        return None  # 3.1 is not 3.10
     if same and may_be_coins(value, expected, response.question):
         return None
     if (
@@ -297,7 +298,7 @@ def _match_number(response: Reading, reference: str) -> bool | None:
         return None  # a bare number beside percentages may be something else
     if same is False and not isinstance(value, Rejected):
         formal = bool(response.statements) and response.statements[0].formal
-        text = response.statements[0].text if formal else response.text
+        text = response.statements[0].text if formal or closes(response, expected) else response.text
         if parse_quantity(text) is not None or _VARIABLE.fullmatch(text) or not names_value(text, expected):
             given = next((one.text for one in response.statements if read(one) is not None), None)
             return None if not formal and leaves_open(given, response.sentences, expected) else False

@@ -128,6 +128,9 @@ def list_wordings(statement: Statement) -> list[str]:
             " reads ",
             " says ",
             " been ",
+            " called ",
+            " raises ",
+            " throws ",
             " returns ",
             " prints ",
             " outputs ",
@@ -187,7 +190,12 @@ def read_range(text: str) -> tuple[str, ...]:
         r"(?:between |from )?([$€£]?\d(?:[\d.,]*\d)?)\s*(?:-|–|—|to|and)\s*([$€£]?\d[\d.,]*\s*\S*?)",
         text.strip().rstrip(".").lower(),
     )
-    return (found.group(1), found.group(2)) if found and (" and " not in text or text.lower().startswith("between")) else ()
+    if not found or (" and " in text and not text.lower().startswith("between")):
+        return ()
+    first, last = found.groups()
+    if re.fullmatch(r"[12]\d{3}-\d\d", f"{first}-{last}"):  # "1939-45", "1999-05"
+        last = f"{int(first[:2]) + (last <= first[2:])}{last}"
+    return first, last
 
 
 def list_items(text: str) -> list[str]:
@@ -195,6 +203,18 @@ def list_items(text: str) -> list[str]:
     if len(text) > MAX_LITERAL:
         return []
     return sorted(fold(part) for part in re.split(r"\s*(?:[,;\n]|\band\b|&)\s*", text) if part.strip())
+
+
+def read_bullets(text: str) -> list[str]:
+    """Return the items of a reply that is a list with a mark before every item, under a line of introduction or none."""
+    lines = [line.strip() for line in text[:MAX_LITERAL].splitlines() if line.strip()]
+    lines = lines[1:] if lines and lines[0].endswith(":") and not NEGATION.search(lines[0]) else lines
+    found = [re.fullmatch(r"(?:[-*•]|\d{1,2}[.)])\s+(.+)", line) for line in lines]
+    return [one.group(1).strip("*") for one in found if one] if len(found) > 1 and all(found) else []
+
+
+def asks_order(question: str) -> bool:
+    return re.search(r"\border(?:ed)?\b|\brank|\bsort|\bsequence\b|\b(?:as|des)cending|\bchronolog", question, re.I) is not None
 
 
 def read_ratio(text: str) -> tuple[Fraction, ...]:
@@ -244,6 +264,7 @@ def fold(text: str) -> str:
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
     text = re.sub(r"_(?=\d)", "", text) if formula else text
     text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", re.sub(r"\b([^\W\d_])\.(?=[^\W\d_]\b)", r"\1", text))
+    text = re.sub(r"\b(dr|mr|mrs|ms|st|jr|sr|prof)\.(?=\s|$)", r"\1", text)
     text = re.sub(r"[’‘]", "'", text).replace("&", " and ")
     text = re.sub(r"\s+", " ", text).strip(" .,:;?\"'`*“”$。！，")
     text = re.sub(r"(?<![\d)])[!. ]+$", "", text).lstrip("!")

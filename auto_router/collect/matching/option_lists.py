@@ -1,0 +1,68 @@
+"""Lists of options in a response: marked as right or wrong, remarked upon below the answer, or counted ("the second one")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from auto_router.collect.matching.choices import MAX_RUN, UNCLEAR, Unclear, read_letter
+from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.phrases import NEGATION
+
+_MARKED = re.compile(
+    r"(?:^|(?<=\n)|(?<=[.;,✅❌✓✗✔✘])\s{1,3})[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:][\s*]{0,3}"
+    r"(?:(?P<right>yes|true|correct|right|[✅✓✔])|no|false|incorrect|wrong|[❌✗✘])\ufe0f?(?![^\W_])",
+    re.IGNORECASE,
+)
+
+
+# "- B) Paris ✅"
+_MARKED_LINE = re.compile(
+    r"^[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:]"
+    r"[^\n✅✓✔❌✗✘]{1,120}?[\s*:–—-](?:(?P<right>[✅✓✔])|[❌✗✘])\ufe0f?[\s*.]*$",
+    re.MULTILINE,
+)
+
+
+def read_marked_options(text: str, letters: str) -> str | Unclear | None:
+    """Return the one option that a list of them marks as right: "A: ❌ B: ✅", "(A) No (B) Yes"; None for no such list."""
+    found_all = [found for pattern in (_MARKED, _MARKED_LINE) for found in pattern.finditer(text[: 3 * MAX_RUN])]
+    marked = [found for found in found_all if found.group("letter").upper() in letters]
+    right = {found.group("letter").upper() for found in marked if found.group("right")}
+    return None if len(marked) < 2 else right.pop() if len(right) == 1 else UNCLEAR
+
+
+_REMARK = re.compile(r"[\s*#>•-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:*]", re.IGNORECASE)
+_CALLED_RIGHT = re.compile(r"(?<!in)\bcorrect|\b(?:right|true|best|answer)\b|[✅✓✔]", re.IGNORECASE)
+
+
+def drop_remarks(text: str, statements: Sequence[Statement], letters: str) -> Sequence[Statement]:
+    """Return the statements without a last line that is one of several remarks on options ("(A) is too small")."""
+    first = next(iter(statements), None)
+    if first is None or first.source not in ("final", "answer"):
+        return statements
+    stated = read_letter(first.text, letters)
+    lines = [(found["letter"].upper(), line) for line in text[first.end :].splitlines() if (found := _REMARK.match(line))]
+    turned = any(_CALLED_RIGHT.search(line) and not NEGATION.search(line) and letter != stated for letter, line in lines)
+    return statements if len(lines) < 2 or turned else [one for one in statements if one.source != "line"]
+
+
+_NTH = ("first", "second", "third", "fourth", "fifth", "last")
+_PLACE = re.compile(
+    rf"(?:(?:it is|it's|the answer is) )?(?:(?:the )?({'|'.join(_NTH)}) (?:option|choice|one)"
+    r"|(?:option|choice) (\d|one|two|three|four|five))\W*",
+    re.IGNORECASE,
+)
+
+
+def read_nth(text: str, count: int) -> int | None:
+    """Return the place of the option that a reply names by its number: "the second option", "Option 2"; None for any other."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        return None
+    counted = ("", "one", "two", "three", "four", "five")
+    sign = (found.group(2) or "").lower()
+    place = (
+        _NTH.index(found.group(1).lower()) if found.group(1) else (counted.index(sign) if sign in counted else int(sign)) - 1
+    )
+    return count - 1 if found.group(1) and place == len(_NTH) - 1 else place
