@@ -1,4 +1,4 @@
-"""Decoys: a judge that takes answers to other questions for right is found out, in every way in which labels rest on a judge."""
+"""Decoys: a judge that takes answers to other questions for right is found out, whichever way labels rest on it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_a_blind_judge_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert all(line in text for text in (out, again, capsys.readouterr().out))
     assert ("warning: j does not tell right from wrong" in out) is blind
     verdicts = re.search(r"j \(judge\) +(\d+)", out)
-    assert verdicts is not None and int(verdicts.group(1)) == asked["j"], "they are counted with the others"
+    assert verdicts is not None
+    assert int(verdicts.group(1)) == asked["j"], "they are counted with the others"
 
 
 def test_an_answer_that_may_be_right_of_any_question_is_no_decoy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
