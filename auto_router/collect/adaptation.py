@@ -30,7 +30,7 @@ _UNSUPPORTED = re.compile(
 )
 _TOO_LARGE = re.compile(
     r"(?:at most|maximum(?: value| allowed| number)?(?: is| of|:)?|up to|<=|≤|less than or equal to|not exceed|between 1 and"
-    r"|\[1, ?) ?[`'\"]?(\d[\d,_]{0,12})",
+    r"|limit of|\d >=?|\[1, ?) ?[`'\"]?(\d[\d,_]{0,12})",
     re.IGNORECASE,
 )
 # "Stream must be set to true", "only support stream mode", "streaming is required", "non-streaming calls are not supported".
@@ -98,7 +98,7 @@ class Adaptation:
 def find_change(sent: Mapping[str, Any], problem: Problem) -> Change | None:
     """Return what would make ``sent`` acceptable by an error's own words; None where they name nothing that can be adapted."""
     text = f"{problem.code} {problem.message}"
-    if re.search(r"context.{0,3}(?:length|window)", text, re.IGNORECASE):
+    if re.search(r"(?<!than the `)context.{0,3}(?:length|window)", text, re.IGNORECASE):
         return None  # it is this prompt that is too long
     name = _find_name(sent, problem)
     change = None if name is None else _change_parameter(name, sent, problem)
@@ -130,6 +130,8 @@ def _find_name(sent: Mapping[str, Any], problem: Problem) -> str | None:
 
 def _mention(name: str) -> str:
     """A word of daily use counts only where it stands in quotes or as what is refused."""
+    if name in LIMITS:
+        return rf"\b(?:{name}|max(?:imum)? (?:output |completion |new )?tokens)\b"
     if "_" in name:
         return rf"\b{name}\b"
     quoted = rf"[`'\"]{name}[`'\"]|\b{name}:"

@@ -12,7 +12,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "choices": ("choices", "options", "endings", "answer_choices", "answer_options", "candidates", "alternatives"),
     "context": (
         *("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "body", "hint"),
-        *("contexts", "retrieved_contexts", "passages", "documents"),
+        *("contexts", "retrieved_contexts", "passages", "documents", "flores_passage", "sentence"),
     ),
     "history": ("history", "chat_history", "conversation_history", "dialogue_history"),
     "system": ("system_prompt", "system", "system_message", "system_instruction", "system_instructions"),
@@ -21,16 +21,26 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 # Looked for where none of the above is there.
 LATER: dict[str, tuple[str, ...]] = {
     "prompt": (
-        *("question_text", "question_stem", "stem", "hypothesis", "claim", "statement", "goal", "ctx", "sentence", "task"),
-        *("input", "inputs", "text", "user", "user_input", "q", "request", "content"),
+        *("question_text", "question_stem", "stem", "hypothesis", "claim", "statement", "goal", "ctx", "sentence"),
+        *("turns", "task", "input", "inputs", "text", "user", "user_input", "q", "request", "content"),
     ),
     "answer": (
         *("answer_key", "correct_answer", "correct", "right_answer", "correct_option", "correct_choice", "answer_idx"),
         *("answer_index", "answer_id", "answer_letter", "correct_answer_id", "correct_answer_idx", "correct_answer_index"),
         *("correct_index", "correct_idx", "correct_id", "correct_letter", "correct_label", "correct_answers", "gold"),
-        *("correct_option_index", "correct_choice_index", "correct_option_id", "cop", "gold_answer", "gold_answers"),
-        *("gold_label",),
-        *("gold_index", "ground_truth", "ground_truths", "reference", "references", "reference_answer", "expected"),
+        *("correct_option_index", "correct_choice_index", "correct_option_id", "correct_option_idx", "correct_choice_idx"),
+        *("correct_choice_id", "correct_answer_num", "correct_answer_number", "correct_option_number", "cop"),
+        *("gold_answer", "gold_answers", "gold_label"),
+        *(
+            "numerical_answer",
+            "gold_index",
+            "ground_truth",
+            "ground_truths",
+            "reference",
+            "references",
+            "reference_answer",
+            "expected",
+        ),
         *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
         *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
         *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
@@ -51,7 +61,7 @@ LATER: dict[str, tuple[str, ...]] = {
         "option_list",
     ),
 }
-# Beside these, an "answer" is a model's, as in the logs of RAG evaluations.
+# Beside these, an "answer" is a model's, as in the logs of RAG evaluations, or the way to the final one.
 TRUTHS = (
     "ground_truth",
     "ground_truths",
@@ -60,7 +70,13 @@ TRUTHS = (
     "gold_answers",
     "expected_output",
     "expected_answer",
+    "final_answer",
+    "answer_number",
+    "numerical_answer",
 )
+# Further right answers beside the "answer", as TriviaQA's relatives have them.
+MORE_ANSWERS = ("answer_aliases", "aliases", "answers_aliases", "alternative_answers", "acceptable_answers")
+VERDICTS = ("label", "iscorrect", "correct")  # beside an "answer", of which they say whether it is right
 # In these, a text that prints a list holds several right answers.
 PLURAL = (
     "answers",

@@ -5,12 +5,13 @@ A flag such as ``--answer-column`` names one; an empty name says that there is n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from auto_router.collect.column_names import COLUMNS, LATER, PLURAL, RECIPES, TRUTHS
+from auto_router.collect.column_names import COLUMNS, LATER, MORE_ANSWERS, PLURAL, RECIPES, TRUTHS, VERDICTS
 from auto_router.collect.options import (
     RIGHT_OPTION,
     Options,
@@ -36,6 +37,7 @@ MAX_CLASSES = 200  # names that a prompt lists
 MAX_PEEK = 500  # rows that are looked at first
 MAX_PEEKED_TEXT = 20_000  # characters kept of a cell that is looked at
 PEEK_BYTES = 2**26
+_ENCODED = re.compile(r"data:image/|(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR)[\w+/=\s-]{20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def find_recipe(
             "--prompt-column, or write the prompt with --prompt-template '{{ column }} …'"
         )
     choosing, roles = finder.find_options(roles)
+    roles = finder.find_aliases(dataset, roles, choosing)
     roles, beside = finder.find_context(roles, choosing, template)
     images = finder.find_images()
     answers = [(cell, options) for row in rows if (options := choosing.read(row)) and (cell := _answer(row, roles)) is not None]
@@ -137,7 +140,9 @@ def _cut(row: Row) -> Row:
 
 
 def _is_image(value: Any) -> bool:
-    """Whether a cell is an image, or a list of some, inside the data set."""
+    """Whether a cell is an image, or a list of some, inside the data set: as bytes, or as base64 that shows its kind."""
+    if isinstance(value, str):
+        return _ENCODED.match(value) is not None
     if isinstance(value, list | tuple):
         return bool(value) and _is_image(value[0])
     if isinstance(value, Mapping):
@@ -186,16 +191,19 @@ class _Finder:
             roles.pop("history", None)  # a text, as of a patient
         structs = {name for name in self.present for row in self.rows if isinstance(row.get(name), Mapping)}
         prompts = [name for name in self.candidates("prompt") if name not in structs]
-        if prompts and "messages" not in self.asked:
+        if prompts and "messages" not in self.asked and not self._is_answered_by(roles.get("messages", "")):
             roles.pop("messages", None)
         elif prompts and "prompt" not in self.asked and isinstance(self.rows[0].get(roles.get("messages", "")), list):
             prompts = []
         if not prompts and "messages" not in roles:
-            later = [name for name in self.candidates("prompt", later=True) if name not in structs]
-            prompts = later or self.candidates("prompt", later=True, inner=True)
+            later = [name for name in self.candidates("prompt", later=True) if name not in structs and self._holds_text(name)]
+            inner = self.candidates("prompt", later=True, inner=True)
+            asking = set(map(squeeze, COLUMNS["prompt"]))  # "question.text" before "document.text"
+            named = [name for name in inner if squeeze(name.partition(".")[0]) in asking]
+            prompts = later or named or inner
         if prompts:
             told = next((row[prompts[0]] for row in self.rows if not is_missing(row.get(prompts[0]))), None)
-            if is_message_list(told) and "prompt" not in self.asked:  # as TRL, verl and OpenAI's evals write a prompt
+            if is_message_list(read_printed(told)) and "prompt" not in self.asked:  # as TRL, verl and OpenAI's evals write it
                 return {role: name for role, name in roles.items() if role != "messages"} | {"messages": prompts[0]}
             roles["prompt"] = prompts[0]
             if roles.get("source") == prompts[0]:
@@ -217,7 +225,38 @@ class _Finder:
                 if self._resolves(choosing, answer) or ("choices" in self.asked and answer == (*answers, "")[0]):
                     found = {"answer": answer} if answer else {}
                     return choosing, roles | found | ({"choices": choosing.column} if choosing.column else {})
+        for name in self.candidates("choices"):
+            cells = [row[name] for row in self.rows if isinstance(row.get(name), list)]
+            if any(_is_image(cell) and len(cell) > 1 for cell in cells):
+                raise DataError(
+                    f"column {name!r} holds options that are images, and no prompt shows these behind their letters; "
+                    "take another data set, or write the prompt with --prompt-template and say --choices-column ''"
+                )
         return Choosing(), roles | ({"answer": answers[0]} if answers else {})
+
+    def find_aliases(self, dataset: str, roles: dict[str, str], choosing: Choosing) -> dict[str, str]:
+        """Return the roles with the column of further right answers beside the answer.
+
+        Raises:
+            DataError: a label seems to say of each answer whether it is right.
+        """
+        answer = roles.get("answer", "")
+        if choosing.column or choosing.columns or "answer" in self.asked or squeeze(answer) not in ("answer", "response"):
+            return roles
+        names = [name for name in self.present if name != answer]
+        flags = [name for name in names if squeeze(name) in VERDICTS and self._says_yes_and_no(name)]
+        if flags:
+            shown = f"{{{{ {roles.get('prompt', 'question')} }}}} {{{{ {answer} }}}} …"
+            raise DataError(
+                f"data set {dataset}: column {flags[0]!r} seems to say whether each {answer!r} is right; ask that with "
+                f"--prompt-template '{shown}' --answer-column {flags[0]}, or take all for right with --answer-column {answer}"
+            )
+        aliases = [name for name in names if squeeze(name) in map(squeeze, MORE_ANSWERS)]
+        return roles | {"aliases": aliases[0]} if aliases else roles
+
+    def _says_yes_and_no(self, name: str) -> bool:
+        said = {str(row.get(name)).lower() for row in self.rows if not is_missing(row.get(name))}
+        return said in ({"0", "1"}, {"false", "true"})
 
     def _answers(self, of_messages: bool) -> list[str]:
         """Return the columns that may hold the answer, those that hold something first."""
@@ -231,6 +270,15 @@ class _Finder:
             name for name in later if squeeze(name) == "reference" and found[:1] and squeeze(found[0]) in ("response", "output")
         ]
         return sorted([*truths, *(name for name in found if name not in truths)], key=self._is_empty)
+
+    def _is_answered_by(self, messages: str) -> bool:
+        """Whether a conversation holds the only answers there are, so that it is read, and not the prompt beside it."""
+        told = [row[messages] for row in self.rows if is_message_list(row.get(messages))]
+        replied = any(one[-1].get("role", one[-1].get("from")) in ("assistant", "gpt") for one in told)
+        return replied and not {"prompt", "answer"} & self.asked.keys() and all(map(self._is_empty, self._answers(False)))
+
+    def _holds_text(self, name: str) -> bool:
+        return name in self.asked.values() or any(isinstance(row.get(name), str | list) for row in self.rows)
 
     def _is_empty(self, name: str) -> bool:
         return all(is_missing(get_cell(row, name)) for row in self.rows)

@@ -6,7 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-JOINED = ("content", "reasoning_content", "reasoning", "refusal")  # fields of a delta that arrive piece by piece
+from auto_router.collect.reply_forms import as_chat
+
+JOINED = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "refusal",
+)  # fields of a delta that arrive piece by piece
 _WHOLE = ("response.completed", "response.incomplete", "response.failed")  # events that hold a reply of the Responses API
 
 
@@ -34,12 +42,16 @@ def join_events(text: str) -> tuple[dict[str, Any], bool]:
             return event["response"], True
         if event.get("object") == "error":  # as vLLM writes it
             reply["error"] = event
-        reply |= {name: event[name] for name in ("error", "usage", "x_groq", "model") if event.get(name)}
+        event = _as_chunk(event)
+        ended |= event.get("type") == "message_stop"
+        reply |= {name: event[name] for name in ("error", "x_groq", "model") if event.get(name)}
+        if isinstance(event.get("usage"), Mapping):
+            reply["usage"] = {**reply.get("usage", {}), **event["usage"]}
         choices = event.get("choices")
         choices = choices if isinstance(choices, list) else []
         piece = next((c for c in choices if isinstance(c, Mapping) and not c.get("index")), None)
         if piece is not None:
-            delta = piece.get("delta") or piece.get("message")
+            delta = piece.get("delta") or piece.get("message") or {"content": piece.get("text")}
             _collect_pieces(pieces, delta)
             _collect_calls(calls, delta)
             choice |= {name: piece[name] for name in ("finish_reason", "error") if piece.get(name) is not None}
@@ -47,6 +59,19 @@ def join_events(text: str) -> tuple[dict[str, Any], bool]:
     message = {"role": "assistant", **{name: _join_pieces(found) for name, found in pieces.items()}}
     choice["message"] = message | ({"tool_calls": calls} if calls else {})
     return reply, ended or choice["finish_reason"] is not None or "error" in reply
+
+
+def _as_chunk(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of Anthropic's or Google's API as one of chat completions; any other as it is."""
+    if "candidates" in event:
+        return dict(as_chat(event))
+    kind, message, delta = (event.get(name) for name in ("type", "message", "delta"))
+    if kind == "message_start" and isinstance(message, Mapping):
+        return {"usage": message.get("usage")}
+    if kind in ("content_block_delta", "message_delta") and isinstance(delta, Mapping):
+        piece = {"content": delta.get("text"), "reasoning": delta.get("thinking")}
+        return {"usage": event.get("usage"), "choices": [{"delta": piece, "finish_reason": delta.get("stop_reason")}]}
+    return event
 
 
 def _collect_pieces(pieces: dict[str, list[Any]], delta: Any) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from auto_router.collect.references import is_missing
 from auto_router.data.images import MAX_IMAGE_BYTES, image_bytes
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
@@ -26,6 +27,7 @@ TIMEOUT_S = 30.0
 _LIKE_A_PATH = re.compile(
     r"[^\n]{1,1000}\.[A-Za-z][A-Za-z0-9]{1,4}|(?!/9j/)(?:/|\.{1,2}/|[A-Za-z]:\\)[^\n]{1,300}|(?!data:)\w{1,10}://[^\n]{1,1000}"
 )
+_PLACES = ("path", "url", "file_name", "image_url", "source", "image")  # what an image's struct names it by
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,12 @@ class ImageSource:
             inside = next((item[name] for name in ("bytes", "base64", "data") if item.get(name) is not None), None)
             if inside is not None:
                 return inside
-            item = next((item[name] for name in ("path", "url", "file_name") if item.get(name) is not None), None)
+            item = next((item[name] for name in _PLACES if item.get(name) is not None), None)
+            if isinstance(item, dict):  # a part of a chat message
+                return self._read(item)
             if not isinstance(item, str):
                 raise DataError("neither bytes nor a path; save the data set with its images inside")
-            is_path = True
+            is_path = not item.startswith("data:")
         else:
             is_path = isinstance(item, str) and _LIKE_A_PATH.fullmatch(item) is not None
         if isinstance(item, str) and item.lower().startswith(("http://", "https://")):
@@ -127,5 +131,5 @@ def _host(url: str) -> str:
 
 def _items(value: Any) -> Iterator[Any]:
     for item in value if isinstance(value, list | tuple) else [value]:
-        if item is not None and item != "":
+        if not is_missing(item):
             yield item

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from auto_router.collect.reply import as_chat, first_message, read_message
+from auto_router.collect.reply import first_message, read_message
+from auto_router.collect.reply_forms import as_chat
 from auto_router.collect.result_formats import LeftOut, number
 from auto_router.collect.row_files import FileRow, parse_json
 from auto_router.collect.spans import MAX_ATTRIBUTE_DEPTH, read_attributes, spell_messages

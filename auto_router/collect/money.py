@@ -241,9 +241,9 @@ def read_usage(usage: Any) -> Usage:
     """
     if not isinstance(usage, Mapping):
         return Usage()
-    prompt = read_count(usage, "prompt_tokens", "input_tokens")
-    completion = read_count(usage, "completion_tokens", "output_tokens")
-    total = read_count(usage, "total_tokens")
+    prompt = read_count(usage, "prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
+    completion = read_count(usage, "completion_tokens", "output_tokens", "completionTokens", "outputTokens")
+    total = read_count(usage, "total_tokens", "totalTokens")
     reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
     outside = False
     if total is not None and prompt is None and completion is not None and total >= completion:

@@ -16,7 +16,7 @@ _TEXT_KEYS = ("text", "texts", "choices", "options", "option_text", "content", "
 _NAME_KEYS = ("label", "labels", "key", "keys", "id", "ids", "letter", "index", "idx", "name", "option_id")
 _RIGHT_KEYS = ("is_correct", "correct", "iscorrect", "is_right", "is_answer", "right")
 # A column, or a key, that is one option: "A", "option_a", "Option B", "opa", "choice1", "sol2", "ending0", "answerC".
-_PREFIXES = "option|options|opt|op|choice|choices|answer|ans|sol|solution|ending|alternative|alt|candidate"
+_PREFIXES = "option|options|opt|op|choice|choices|answer|ans|sol|solution|ending|alternative|alt|candidate|mcanswer|mcoption"
 _OPTION_NAME = re.compile(rf"(?P<prefix>{_PREFIXES}|)(?P<name>[a-z]|\d{{1,2}})")
 # "Correct Answer" beside "Incorrect Answer 1", "distractor1" or "incorrect_answers".
 _RIGHT_NAMES = ("correctanswer", "rightanswer", "correctoption", "correctchoice", "answer", "correct")
@@ -82,13 +82,29 @@ def read_options(value: Any) -> Options | None:
         value = _split(value)
     if isinstance(value, Mapping):
         return _read_struct(value)
-    if not isinstance(value, list | tuple) or len(value) < 2:
+    if not isinstance(value, list | tuple):
+        return None
+    value = _without_padding(value)
+    if len(value) < 2:
         return None
     if all(isinstance(item, Mapping) for item in value):
-        return _read_items(value)
+        single = [next(iter(item)) for item in value if len(item) == 1]  # {"A": "root"}, {"B": "stem"}
+        return (
+            _read_items(value)
+            if len(set(single)) < len(value)
+            else _read_struct({k: v for item in value for k, v in item.items()})
+        )
     if any(isinstance(item, Mapping | list | tuple | bytes) or is_missing(item) for item in value):
         return None
     return Options(_without_letters([str(item) for item in value]))
+
+
+def _without_padding(items: Sequence[Any]) -> list[Any]:
+    """Return a list without what makes it as long as the longest of the data set."""
+    kept = list(items)
+    while kept and is_missing(kept[-1]):
+        kept.pop()
+    return kept
 
 
 def read_option_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> Options | None:
@@ -119,10 +135,11 @@ def _read_struct(value: Mapping[str, Any]) -> Options | None:
         found = (value[keys[squeeze(name)]] for name in names if squeeze(name) in keys)
         return next((list(cell) for cell in found if isinstance(cell, list | tuple) and length in (0, len(cell))), [])
 
-    texts = column(_TEXT_KEYS)
+    padded = column(_TEXT_KEYS)
+    texts = _without_padding(padded)
     if len(texts) >= 2 and not any(isinstance(text, Mapping | list) or is_missing(text) for text in texts):
-        names = column(_NAME_KEYS, len(texts))
-        marked = places_marked(names) or places_marked(column(_RIGHT_KEYS, len(texts)))
+        names = column(_NAME_KEYS, len(padded))[: len(texts)]
+        marked = places_marked(names) or places_marked(column(_RIGHT_KEYS, len(padded))[: len(texts)])
         own = () if places_marked(names) else tuple(map(squeeze, names))
         return Options(_without_letters([str(text) for text in texts]), own, marked)
     marked = places_marked(list(value.values()))
@@ -217,6 +234,11 @@ def _find_one(value: Any, options: Options, numbers: str) -> int | None:
     return next((place for reader in readers if (place := reader()) is not None), None)
 
 
+def is_hidden(value: Any) -> bool:
+    """Whether a cell is the number that data sets write for an answer which they keep to themselves, such as -1."""
+    return re.fullmatch(r"\s*-\d{1,3}(?:\.0)?\s*", str(value)) is not None
+
+
 def is_number(value: Any) -> bool:
     """Whether a cell is a whole number, or the text of one."""
     if isinstance(value, bool):
@@ -233,6 +255,8 @@ def _find_place(value: Any, options: Options, first: int) -> int | None:
 
 def _find_name(text: str, options: Options) -> int | None:
     name = squeeze(str(int(float(text))) if is_number(text) else text)
+    if is_hidden(text):
+        return None
     return _only(place for place, own in enumerate(options.names) if own == name)
 
 
@@ -284,7 +308,9 @@ def choose_numbers(answers: Sequence[tuple[Any, Options]]) -> tuple[str, bool]:
     They are what fits most often. Of what fits equally often, it is the options' names, then (of numbers that are written as
     texts) the options' texts, then places counted from 0, then from 1.
     """
-    numbers = [(value, options) for value, options in answers if is_number(value) and not options.marked]
+    numbers = [
+        (value, options) for value, options in answers if is_number(value) and not is_hidden(value) and not options.marked
+    ]
     if not numbers:
         return "0", True
     fits = {

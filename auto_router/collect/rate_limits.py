@@ -253,6 +253,26 @@ def read_delay(headers: Mapping[str, str], body: Any, message: str) -> float | N
     return None
 
 
+def read_reset(headers: Mapping[str, str], body: Any) -> float | None:
+    """Return the seconds until the limits that are used up begin anew; None where nothing says so.
+
+    Read are ``x-ratelimit-reset``, ``-reset-requests`` and ``-reset-tokens``, in the reply's headers, or in those that its body
+    passes on, each unless ``x-ratelimit-remaining`` beside it is above 0. A number is seconds, or a time since 1970.
+    """
+    told = {name.lower(): value for name, value in _fields(body, _DEPTH) if isinstance(value, str | int | float)}
+    found = []
+    for part in ("", "-requests", "-tokens"):
+        left, value = (
+            headers.get(name, told.get(name)) for name in (f"x-ratelimit-remaining{part}", f"x-ratelimit-reset{part}")
+        )
+        seconds = _seconds(value)
+        seconds = _duration(value) if seconds is None and isinstance(value, str) else seconds
+        if seconds is not None and not _seconds(left):
+            since = seconds / 1000 if seconds > 10**11 else seconds
+            found.append(max(since - time.time(), 0.0) if since > 10**9 else since)
+    return max(found, default=None)
+
+
 def _header(value: str | None, date: str | None) -> float | None:
     if value is None:
         return None
@@ -277,7 +297,14 @@ def _in_body(value: Any) -> float | None:
     """The first field that says when to try again, however deep."""
     for name, item in _fields(value, _DEPTH):
         plain = re.sub(r"[^a-z]", "", name.lower())
-        if plain in ("retrydelay", "retryafter", "retryafterseconds", "retryafterms", "retryaftermilliseconds"):
+        if plain in (
+            "retrydelay",
+            "retryafter",
+            "retryafterseconds",
+            "retryafterms",
+            "retryaftermilliseconds",
+            "estimatedtime",
+        ):
             number = _seconds(item)
             found = number if number is not None else _duration(item) if isinstance(item, str) else None
             if found is not None:

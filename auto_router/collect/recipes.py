@@ -14,7 +14,7 @@ from typing import Any
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.matching.verdict import MAX_LETTERS
 from auto_router.collect.money import read_count, read_usage
-from auto_router.collect.options import Options, find_right, is_number, read_option_columns, read_options, squeeze
+from auto_router.collect.options import Options, find_right, is_hidden, is_number, read_option_columns, read_options, squeeze
 from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.question import LoggedAnswer, Question
 from auto_router.collect.references import is_missing, read_printed, read_references
@@ -69,6 +69,7 @@ class Recipe:
         options = ", ".join(self.option_columns) or self.roles.get("choices", "")
         parts |= {"options": options} if options else {}
         parts |= {"reference": self.roles.get("answer", self.roles.get("messages", "none"))}
+        parts |= {"further references": self.roles["aliases"]} if "aliases" in self.roles else {}
         parts |= {"images": ", ".join(self.images)} if self.images else {}
         return (f"{self.name}: " if self.name else "") + "; ".join(f"{role} from {column}" for role, column in parts.items())
 
@@ -77,8 +78,14 @@ class Recipe:
         return get_cell(row, self.roles.get(role, ""))
 
     def options(self, row: Row) -> Options | None:
-        """Return the options of a row, if it has some."""
-        return read_option_columns(row, self.option_columns) if self.option_columns else read_options(self.cell(row, "choices"))
+        """Return the options of a row, if it has some. Raises DataError where what it has is no texts."""
+        if self.option_columns:
+            return read_option_columns(row, self.option_columns)
+        cell = read_printed(self.cell(row, "choices"))
+        options = read_options(cell)
+        if options is None and isinstance(cell, list) and sum(not is_missing(item) for item in cell) > 1:
+            raise DataError(f": column {self.roles['choices']!r} holds options that are not all texts ({cell!r:.60})")
+        return options
 
     def question(self, number: int, row: Row, opener: ImageSource) -> Question:
         """Read one row. Raises DataError, whose text continues "row N"."""
@@ -91,11 +98,15 @@ class Recipe:
         if "messages" in self.roles:
             turns, reply, (prompt, inside, context) = self._read_messages(row)
         else:
-            prompt = self.cell(row, "prompt")
+            prompt = _read_single(self.cell(row, "prompt"))
             if "prompt" in self.roles and (not isinstance(prompt, str) or not prompt.strip()):
-                raise DataError(f": column {self.roles['prompt']!r} holds no prompt")
+                found = f"{len(prompt)} turns and not one prompt" if isinstance(prompt, list) and prompt else "no prompt"
+                raise DataError(f": column {self.roles['prompt']!r} holds {found}")
         options = self.options(row)
         references, choices = self._read_right(reply if answer is None else answer, options)
+        if references and options is None:
+            more = read_references(self.cell(row, "aliases"), printed=True)
+            references += tuple(text for text in more if text not in references)
         if self.template.is_default and turns and not {"context", "input"}.isdisjoint(self.roles):
             turns = self._show_beside(row, turns)
             prompt, _, context = conversation_input(turns)
@@ -153,11 +164,12 @@ class Recipe:
     def _read_right(self, answer: Any, options: Options | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the references of a row and the texts of its options."""
         if options is None:
-            return read_references(answer, self.printed), self.classes if len(self.classes) <= len(MAX_LETTERS) else ()
+            printed = self.printed or "choices" in self.roles  # beside options, an open question lists what is right
+            return read_references(answer, printed), self.classes if len(self.classes) <= len(MAX_LETTERS) else ()
         places = find_right(answer, options, self.numbers)
+        if not places and is_hidden(answer):
+            return (), options.texts
         if not places and is_number(answer) and not isinstance(answer, str) and self.numbers in ("0", "1"):
-            if answer < 0:  # a hidden answer
-                return (), options.texts
             last = len(options.texts) - 1 + int(self.numbers)
             raise DataError(
                 f": answer {answer} is none of the {len(options.texts)} options, which are counted from {self.numbers} to "
@@ -183,8 +195,8 @@ class Recipe:
 
     def _values(self, row: Row, prompt: Any, options: Options | None) -> dict[str, Any]:
         """Return what a template may show of a row: all but the answer."""
-        hidden = self.roles.get("answer", "").split(".")[0]
-        columns = {name: row.get(name) for name in self.present if name != hidden}
+        hidden = {self.roles.get(role, "").split(".")[0] for role in ("answer", "aliases")}
+        columns = {name: row.get(name) for name in self.present if name not in hidden}
         return columns | {
             **({"prompt": prompt} if prompt is not None else {}),
             "context": flatten_text(self._read_context(row)),
@@ -215,6 +227,13 @@ def get_cell(row: Row, column: str) -> Any:
     outer, _, inner = column.partition(".")
     value = row.get(outer)
     return value.get(inner) if isinstance(value, Mapping) else None
+
+
+def _read_single(prompt: Any) -> Any:
+    """Return the only turn of a prompt that is a list of turns; any other prompt as it is."""
+    if not isinstance(prompt, list) or len(prompt) != 1:
+        return prompt
+    return prompt[0].get("content") if isinstance(prompt[0], Mapping) else prompt[0]
 
 
 def is_message_list(value: Any) -> bool:

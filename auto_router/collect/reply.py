@@ -15,7 +15,8 @@ from typing import Any
 
 from auto_router.collect.events import is_event_stream, join_events
 from auto_router.collect.money import Usage, read_usage
-from auto_router.collect.rate_limits import PassingFailure, read_delay
+from auto_router.collect.rate_limits import PassingFailure, read_delay, read_reset
+from auto_router.collect.reply_forms import as_chat
 from auto_router.data.records import MAX_SECONDS
 from auto_router.errors import printable
 
@@ -37,13 +38,24 @@ _WITHHELD = {
 _WITHHELD |= {"image_safety", "guardrail_intervened"}
 _CUT = {"length", "max_tokens", "model_length", "max_output_tokens"}
 _BROKEN = {"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "server_error", "network_error"}
-_BROKEN |= {"insufficient_system_resource", "malformed_function_call"}
+_BROKEN |= {"insufficient_system_resource", "malformed_function_call", "in_progress", "queued"}
 # Codes in words, of errors that come with HTTP 200.
 _REFUSED = re.compile(
     r"invalid|not.?found|auth|permission|forbidden|unsupported|billing|insufficient_quota|denied|bad.?request|context"
 )
 _ABOUT_QUESTION = re.compile(
     r"invalid_?(?:request|argument|param|prompt|image)|bad.?request|context_length|unsupported_(?!model)"
+)
+# Words of a refusal that is about the prompt, whatever its status; and of one that is about the account or the model's name.
+_MODERATED = re.compile(
+    r"\bflagged\b|\bmoderation\b|content[ _](?:management )?polic|safety (?:system|filter|polic)|usage (?:polic|guideline)",
+    re.IGNORECASE,
+)
+_ABOUT_ACCOUNT = re.compile(
+    r"credit balance|\bbilling\b|\bpayment\b|insufficient[_ ](?:quota|balance|funds|credits?)|\bapi[_ ]?key\b|\barrears\b"
+    r"|\b(?:account|organization|subscription) (?:is|has|was)\b|(?:invalid|unknown|no such) model\b"
+    r"|\bmodel\b.{0,80}\b(?:does not exist|not found|is not available|no longer available)",
+    re.IGNORECASE,
 )
 RECORDED_LATENCY = "recorded_latency_s"  # a replay's own field: how long the answer took when it was recorded
 
@@ -122,64 +134,6 @@ def load_reply(text: str) -> tuple[Any, bool]:
     """
     reply, whole = join_events(text) if is_event_stream(text) else (json.loads(text), True)
     return as_chat(reply), whole
-
-
-def as_chat(reply: Any) -> Any:
-    """Return a reply of the Responses API, or of a provider's own API, in the form of a chat completion; any other as it is."""
-    if isinstance(reply, list) and len(reply) == 1:
-        reply = reply[0]
-    if not isinstance(reply, Mapping) or "choices" in reply:
-        return reply
-    inside: Mapping[str, Any] = next(
-        (reply[name] for name in ("data", "result", "response") if isinstance(reply.get(name), Mapping)), {}
-    )
-    if "choices" in inside:
-        return {**reply, **inside}  # an error may stand beside them
-    plain = reply.get("generated_text", inside.get("response"))
-    if isinstance(plain, str):  # Hugging Face's and Cloudflare's
-        return {**reply, "choices": [{"index": 0, "message": {"role": "assistant", "content": plain}, "finish_reason": None}]}
-    output = reply.get("output")
-    if isinstance(output, Mapping) and isinstance(output.get("message"), Mapping):  # Bedrock's
-        reply = {**reply, "message": output["message"], "finish_reason": reply.get("stopReason")}
-    if not isinstance(output, list):
-        return _from_own_api(reply)
-    items = [item for item in output if isinstance(item, Mapping)]
-    contents = [item.get("content") if item.get("type") == "message" else [item] for item in items]
-    parts = [part for content in contents for part in (content if isinstance(content, list) else [content])]
-    details = reply.get("incomplete_details")
-    reason = details.get("reason") if isinstance(details, Mapping) else None
-    finish = reason or {"completed": "stop"}.get(str(reply.get("status")), reply.get("status"))
-    return {**reply, "choices": [{"index": 0, "message": {"role": "assistant", "content": parts}, "finish_reason": finish}]}
-
-
-def _from_own_api(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a reply of a provider's own API (Google, Ollama, Bedrock, …) as a chat completion; any other as it is."""
-    candidates, counts = reply.get("candidates"), reply.get("usageMetadata")
-    first = candidates[0] if isinstance(candidates, list) and candidates else None
-    told = reply.get("message")
-    message: Mapping[str, Any]
-    if isinstance(first, Mapping) and ("content" in first or "finishReason" in first):
-        content = first.get("content")
-        message, finish = {"content": content.get("parts") if isinstance(content, Mapping) else None}, first.get("finishReason")
-        names = {
-            "promptTokenCount": "prompt_tokens",
-            "candidatesTokenCount": "completion_tokens",
-            "totalTokenCount": "total_tokens",
-        }
-        usage = {names[name]: count for name, count in counts.items() if name in names} if isinstance(counts, Mapping) else None
-    elif reply.get("role") == "assistant" and "content" in reply:
-        message, finish, usage = {"content": reply["content"]}, reply.get("stop_reason"), reply.get("usage")
-    elif isinstance(told, Mapping) and told.get("role") == "assistant":  # else it is an error's
-        message, finish, usage = told, reply.get("done_reason", reply.get("finish_reason")), reply.get("usage")
-        if isinstance(usage, Mapping) and isinstance(usage.get("tokens"), Mapping):
-            usage = usage["tokens"]
-        if isinstance(usage, Mapping) and "outputTokens" in usage:
-            usage = {"prompt_tokens": usage.get("inputTokens"), "completion_tokens": usage["outputTokens"]}
-        if usage is None and "eval_count" in reply:
-            usage = {"prompt_tokens": reply.get("prompt_eval_count"), "completion_tokens": reply["eval_count"]}
-    else:
-        return reply
-    return {**reply, "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}
 
 
 def first_message(reply: Any) -> Mapping[str, Any]:
@@ -262,14 +216,16 @@ def _refuse(problem: Problem, headers: Mapping[str, str], reply: Any, where: str
     filtered = bool(_FILTERS & set(code.split()))
     if status is not None:
         passing = (status in PASSING or status >= 500) and "insufficient_quota" not in code
-        settled = status in SETTLED
+        settled = status in SETTLED and not _ABOUT_ACCOUNT.search(f"{code} {problem.message}")
+        filtered |= status in (*SETTLED, 403, 451) and _MODERATED.search(problem.message) is not None
     else:
         passing, settled = not _REFUSED.search(code), bool(_ABOUT_QUESTION.search(code))
     named = f" ({problem.code})" if where.startswith("error") and problem.code and problem.code not in problem.message else ""
     reason = shorten(f"{where}: {problem.message}{named}")
     if passing and not filtered:
-        delay = read_delay(headers, reply, problem.message)
         limited = status == 429 or "rate_limit" in code
+        delay = read_delay(headers, reply, problem.message)
+        delay = read_reset(headers, reply) if delay is None and limited else delay
         raise PassingFailure(reason, delay, response=_paid_part(reply), limited=limited)
     if filtered:
         reason = shorten(f"content filter: {problem.message}")

@@ -277,7 +277,7 @@ def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
         if doubled is not None:
             raise DataError(f"data set file {path} has two columns named {doubled!r}; rename one of them")
         for cells in rows:
-            if cells:
+            if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
                 row: dict[Any, Any] = dict(zip(header, cells, strict=False))
                 yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
 

@@ -45,14 +45,15 @@ _VIDEO = ("video", "video_url", "input_video")
 _FILES = ("file", "input_file", "document", "document_url", "media", "inline_data", "resource", "text_plain")
 _FILE_FIELDS = ("file", "source", "inline_data", "file_data", "resource")
 _DATA_FIELDS = ("file_data", "data", "base64", "blob", "bytes", "url", "file_uri", "document_url")
-_SIGNED = ("encrypted_content", "signature", "thought_signature")
+_SIGNED = ("encrypted_content", "signature", "thought_signature", "redactedContent")
 _CALLS = ("function_call", "custom_tool_call", "tool_use", "tool_call")
 """Of several of these at once, a model must be able."""
 _SNAKE = {"inlineData": "inline_data", "fileData": "file_data", "mimeType": "mime_type", "mediaType": "media_type",
           "thoughtSignature": "thought_signature", "fileUri": "file_uri", "toolUse": "tool_use", "toolResult": "tool_result",
-          "functionCall": "function_call", "functionResponse": "function_response"}  # fmt: skip
+          "functionCall": "function_call", "functionResponse": "function_response", "contentType": "media_type"}  # fmt: skip
 _NAMED_PARTS = {"tool_use": "tool_use", "tool_result": "tool_result", "function_call": "function_call",
-                "function_response": "function_call_output", "document": "document", "video": "video"}  # fmt: skip
+                "function_response": "function_call_output", "document": "document", "video": "video",
+                "reasoningContent": "thinking", "reasoningText": "thinking"}  # fmt: skip
 """Parts of APIs that name a part's kind by the field it stands in: Gemini's and Bedrock's."""
 _TEXT_FILES = re.compile(
     r"text/|application/(?:json|xml|yaml|toml)"
@@ -239,6 +240,7 @@ class _Content:
                 if isinstance(part.get(name), Mapping):
                     part = {**part, **part[name], "type": _NAMED_PARTS[name]}
         kind = part["type"] = str(part.get("type") or "").replace("-", "_")
+        in_tool |= kind == "thinking"
         text = part["text"].get("value") if isinstance(part.get("text"), Mapping) else part.get("text")
         self.signed |= kind == "reasoning" and bool(part.get("id")) and not part.get("content")  # the provider keeps its words
         self.signed |= any(isinstance(part.get(name), str) and part[name] for name in _SIGNED)
@@ -260,14 +262,15 @@ class _Content:
         elif isinstance(text, str):
             (self.others if in_tool else self.texts).append(text)
         else:  # thinking, summaries, and what is not known: looked into, and no words of a person
-            for name in ("content", "thinking", "summary", "parts", "value"):
+            for name in ("content", "thinking", "summary", "parts", "value", "stdout", "stderr", "logs"):
                 self.read(part.get(name), True, depth + 1)
 
     def read_call(self, call: Mapping[str, Any]) -> None:
         """Take in a call of a tool; an image that it made itself is one of the conversation."""
         self.calls += call.get("type") in (*_CALLS, "function", None)
         self.needs |= {"tools", "parallel_tools"} if self.calls > 1 else {"tools"}
-        told = plain_json({name: call[name] for name in call if name != "result"})
+        told = plain_json({name: call[name] for name in call if name not in ("result", "outputs")})
+        self.read(call.get("outputs"), True, 1)
         self.signed |= '"thought_signature' in told
         self.others.append(told)
         if call.get("type") == "image_generation_call":
@@ -369,6 +372,8 @@ def _turn(message: Any) -> Turn:
         found.read_call(call if isinstance(call := _plain(call), Mapping) else {"call": call})
     for image in [*_list_of(message, "images"), *filter(None, [message.get("image")])] if role else []:
         found.read_image({"image": image})
+    for file in _list_of(message, "experimental_attachments"):
+        found.read({"filename": file.get("name"), **file, "type": "file"} if isinstance(file, Mapping) else None, False)
     if role == "assistant" and isinstance(message.get("audio"), Mapping):
         found.needs.add("audio")
     if message.get("provider_specific_fields"):

@@ -31,6 +31,7 @@ _CAMEL_NAME = re.compile(
 )
 _PROGRAM_NAMES = frozenset([
     "reminder", "attachments", "attachment", "observation", "user_action", "conversation-summary", "conversation_summary",
+    "teammate-message", "available-deferred-tools", "state_snapshot",
 ])  # fmt: skip
 _BESIDE_OTHERS = frozenset(["context", "instructions"])  # a person's own, but beside a program's block
 _ANYWHERE = frozenset(["system-reminder", "system_reminder", "environment_details"])
@@ -51,19 +52,28 @@ _NOTE = re.compile(
     r"|observation:|<returncode>|# fix any errors below, if possible|# \d{1,4} search/replace blocks? failed"
     r"|exitcode: -?\d+ \(execution |base directory for this skill: (?!.*\narguments: )"
     r"|i have \*added these files to the chat\*|here are summaries of some files present in my git"
-    r"|here are some read only files).*",
+    r"|here are some read only files|read the output file to retrieve the |<skill>\s*<name>).*",
     re.IGNORECASE | re.DOTALL,
 )
 _INTERRUPTED = re.compile(r"\s*\[request interrupted by user[^\]\n]{0,80}\]\s*(?=\S)", re.IGNORECASE)
 _IN_NOTES = frozenset(["feedback", "user_message"])
 _RULES_BEHIND = re.compile(
-    r"(?:\A|\n)(?:# \*SEARCH/REPLACE block\* Rules:|Called the [\w-]{1,60} tool with the following input:"
+    r"(?:\A|\n)(?:# \*SEARCH/REPLACE block\* Rules:|# TODO LIST (?:UPDATE|CREATION) [A-Z]+|# task_progress [A-Z]+"
+    r"|Called the [\w-]{1,60} tool with the following input:"
     r"|--- Content from referenced files ---\n).*|<image name=\[[^\]\n]{1,40}\][^<>\n]{0,400}>\s*</image>\s*",
     re.DOTALL,
 )
 """What stands behind a request, and marks around an image."""
 _TASK_BEFORE = re.compile(r"\s*### Task:\s+Respond to the user query using the provided context.*?(?=<context>\s)", re.DOTALL)
 _SETUP_BEFORE = re.compile(r"\s*# Context from my IDE setup:.*\n## My request for Codex:\s*", re.DOTALL)
+_UNTRUSTED_BEFORE = re.compile(r"\s*(?:[A-Z][^\n:]{1,80} \(untrusted[^)\n]{0,60}\):\n```json\n(?:(?!```).)*```\s*)+", re.DOTALL)
+# What a person typed while an agent worked is handed over inside a reminder.
+_TYPED_MEANWHILE = re.compile(
+    r"<system-reminder>\s*The user sent (?:a new message while you were working|the following message):\n"
+    r"((?:(?!</?system-reminder>).)*?)\n\s{0,8}(?:IMPORTANT: After completing|Please address this message)"
+    r"(?:(?!</?system-reminder>).)*</system-reminder>",
+    re.DOTALL,
+)
 
 
 def person_text(text: str) -> str:
@@ -73,6 +83,10 @@ def person_text(text: str) -> str:
     """
     if told := _TASK_BEFORE.match(text):  # an app tells the model what to do with the context, before the request
         text = text[told.end() :]
+    if " (untrusted" in text and (told := _UNTRUSTED_BEFORE.match(text)):
+        text = text[told.end() :]
+    if "\nThe user sent " in text:
+        text = _TYPED_MEANWHILE.sub(lambda told: told[1].strip(), text)
     rest = _drop_blocks(text)[0] if "<" in text else text
     if not rest.strip() and "system" not in (outer := text.lstrip()[1:60].lower()) and not _TOOL_NAME.match(outer):
         inside = _unwrap(text, _REQUESTS)  # some agents put the request into a block of what they know

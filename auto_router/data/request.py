@@ -39,8 +39,9 @@ _SESSIONS = (
 )  # fmt: skip
 _USER_SESSION = re.compile(r"session_(?:id\W{1,6})?([0-9A-Za-z-]{8,80})")
 _SESSION_HEADER = re.compile(
-    r"(?:x-)?(?:(?!mcp-)[a-z0-9]{1,40}-){0,4}(?:session|conversation|thread|chat)-id|x-(?:[a-z0-9-]{1,40}-)?session"
-    r"(?:-affinity)?|x-(?:[a-z0-9-]{1,40}-)?task-?id"
+    r"(?!(?:.*-)?parent-)"  # a sub-agent's conversation is its own
+    r"(?:(?:x-)?(?:(?!mcp-)[a-z0-9]{1,40}-){0,4}(?:session|conversation|thread|chat)-id|x-(?:[a-z0-9-]{1,40}-)?session"
+    r"(?:-affinity)?|x-(?:[a-z0-9-]{1,40}-)?task-?id)"
 )
 _ID_CHARACTERS = 512
 _OFF = (None, False, 0, "none", "disabled")
@@ -142,6 +143,7 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
         return _plain(body, session)
     previous, kept = body.get("previous_response_id"), _kept_by_provider(body)
     turns = turns_of(messages_of(body))
+    turns = [*turns_of(values), *turns] if (values := _template_values(body)) else turns
     try:
         prompt, images, context = conversation_input(turns)
     except DataError:
@@ -169,6 +171,12 @@ def text_request(text: Any, images: Any = (), **more: Any) -> Request:
 def _kept_by_provider(body: Mapping[str, Any]) -> bool:
     """Does the request go on with what its provider keeps: a conversation of the responses API, or a container of files?"""
     return bool(("messages" not in body and body.get("conversation")) or body.get("container"))
+
+
+def _template_values(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a request puts into a prompt that its provider keeps, as a message of the operator's."""
+    values = _inside(body, "prompt", "variables")
+    return [{"role": "system", "content": list(values.values())}] if isinstance(values, Mapping) and values else []
 
 
 def is_url(image: Any) -> bool:
@@ -264,7 +272,7 @@ def read_choice(request: Request, body: Mapping[str, Any]) -> Request:
 
 def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:
     needs = {need for turn in turns for need in turn.needs}
-    tools = [body.get(name) for name in ("tools", "functions", "mcp_servers")]
+    tools = [*(body.get(name) for name in ("tools", "functions", "mcp_servers")), _inside(body, "toolConfig", "tools")]
     needs |= {"tools"} if any(tools) or isinstance(body.get("web_search_options"), Mapping) else set()
     needs |= {"parallel_tools"} if body.get("parallel_tool_calls") is True and "tools" in needs else set()
     formats = [body.get("response_format"), body.get("output_format"), _inside(body, "text"), _inside(body, "output_config")]
@@ -284,8 +292,9 @@ def _needs(body: Mapping[str, Any], turns: Sequence[Turn]) -> frozenset[str]:
         asked += [given.get(name) for name in names] if isinstance(given, Mapping) else []
     if any(value not in _OFF for value in asked):
         needs.add("reasoning")
-    if isinstance(body.get("modalities"), list) and "audio" in body["modalities"]:
-        needs.add("audio")
+    for wanted in (body.get("modalities"), settings.get("responseModalities")):
+        if isinstance(wanted, list) and "audio" in map(str.lower, map(str, wanted)):
+            needs.add("audio")
     return frozenset(needs)
 
 
@@ -309,11 +318,11 @@ def _other_tokens(body: Mapping[str, Any]) -> float:
     """Return the tokens of what stands beside the turns, and of the expected answer."""
     total = 0.0
     for name in ("system", "instructions", "tools", "functions", "response_format", "text", "output_format", "output_config",
-                 "documents", "prediction", "systemInstruction", "system_instruction"):  # fmt: skip
+                 "documents", "prediction", "toolConfig", "systemInstruction", "system_instruction"):  # fmt: skip
         value = body.get(name)
         if value:
             total += estimate_tokens(value if isinstance(value, str) else plain_json(value))
-    given = [*map(body.get, _LIMITS), _settings(body).get("maxOutputTokens")]
+    given = [*map(body.get, _LIMITS), _settings(body).get("maxOutputTokens"), _inside(body, "inferenceConfig", "maxTokens")]
     limits = [limit for limit in given if isinstance(limit, int) and not isinstance(limit, bool)]
     return total + min(MAX_TOKENS, max(0, max(limits, default=EXPECTED_OUTPUT)))  # JSON's whole numbers know no end
 

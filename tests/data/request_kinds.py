@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ def document(media_type: str, kind: str, data: str) -> dict[str, Any]:
 
 WORDS, WEATHER, HI = "word " * 20_000, user("Weather?"), user("hi")
 CALL = {"id": "f", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-LARGE = {"type": "image", "source": {"type": "base64", "data": PIXEL.rstrip("=") + "A" * 400_001}}
+LONG_PIXEL = PIXEL.rstrip("=") + "A" * 400_001
+PLOT = f"data:image/png;base64,{LONG_PIXEL}"
+LARGE = {"type": "image", "source": {"type": "base64", "data": LONG_PIXEL}}
+NOTES = "data:text/plain;base64," + b64encode(WORDS.encode()).decode()
 PREDICTION = {"type": "content", "content": WORDS}
 
 KINDS = [
@@ -61,4 +65,27 @@ KINDS = [
         WEATHER, {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": WORDS}}]},
         {"role": "tool", "tool_call_id": "f", "content": WORDS},
     ]}, TOOLS, "Weather?", tokens=30_000),
+    RequestCase("what a shell printed counts", "responses", {"input": [
+        user("list"), {"type": "shell_call", "call_id": "c", "action": {"commands": ["ls"]}},
+        {"type": "shell_call_output", "call_id": "c", "output": [{"stdout": WORDS, "stderr": ""}]},
+    ]}, TOOLS, "list", tokens=15_000),
+    RequestCase("what a sandbox printed counts", "messages", {"messages": [
+        user("list"), {"role": "assistant", "content": [
+            {"type": "server_tool_use", "id": "s", "name": "bash", "input": {}},
+            {"type": "bash_code_execution_tool_result", "tool_use_id": "s", "content": {"stdout": WORDS, "return_code": 0}},
+        ]}, user("more"),
+    ]}, TOOLS, "more", tokens=15_000),
+    RequestCase("a plot of the code interpreter's is an image, its logs are text", "responses", {"input": [
+        user("plot"), {"type": "code_interpreter_call", "id": "c", "code": "plot()", "container_id": "k", "outputs": [
+            {"type": "logs", "logs": WORDS}, {"type": "image", "url": PLOT},
+        ]}, {"type": "message", "role": "assistant", "content": "done"}, user("in red?"),
+    ]}, TOOLS | IMAGE, "in red?", images=1, tokens=15_000, most_tokens=40_000),
+    RequestCase("an attachment of plain text", "chat", {"messages": [{
+        "role": "user", "content": "sum up", "experimental_attachments": [
+            {"name": "a.txt", "contentType": "text/plain", "url": NOTES},
+        ],
+    }]}, prompt="sum up", tokens=15_000),
+    RequestCase("values of a stored prompt count", "responses", {
+        "prompt": {"id": "pmpt_1", "variables": {"notes": WORDS}}, "input": "sum up",
+    }, prompt="sum up", tokens=15_000),
 ]  # fmt: skip

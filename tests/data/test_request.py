@@ -169,6 +169,9 @@ def test_a_megabyte_of_marks_is_read_in_bounded_time() -> None:
         "</tool-result>" * 100_000,
         "<task>" * 100_000,
         "# Context from my IDE setup:" + " \n" * 300_000,
+        "<system-reminder>\nThe user sent the following message:\n" * 15_000,
+        "<system-reminder>\nThe user sent the following message:\n" + "\n" * 10**6,
+        "Sender (untrusted metadata):\n```json\n" * 25_000,
         "[" * 10**6,
         "<" * 10**6,
     ):

@@ -49,6 +49,7 @@ _FEW, _LONGEST = 3, max(map(len, _SOUGHT))  # letters: of beginnings that stand 
 _BEGINNINGS = sorted({tag[: end + 1] for tag in _SOUGHT for end in range(len(tag))})  # each before what continues it
 _CONTINUED = [sum(other.startswith(letters) for other in _BEGINNINGS) for letters in _BEGINNINGS]  # itself, and by how many
 _CHANNEL = re.compile(r"<\|channel\|>\s{0,20}(\w{1,40})[^<]{0,40}<\|message\|>")
+_ANSWER_MARKS = re.compile(r"<\|(?:(?:start|end)_response|(?:begin|end)_of_solution)\|>", re.IGNORECASE)
 _CHANNEL_ENDS = ("<|return|>", "<|end|>", "<|start|>")
 _KEYS = (
     "answer",
@@ -158,6 +159,7 @@ def strip_reasoning(text: str) -> str | None:
     All up to the last closing tag goes, whether or not its opening tag is there (chat templates often write it). An answer
     that stands before a closed block, with nothing after it, is kept. The channels of the harmony format are read too.
     """
+    text = _ANSWER_MARKS.sub("", text) if "<|" in text else text
     position = text.rfind("<|channel|>")
     if position >= 0:
         found = _CHANNEL.match(text, position)
