@@ -57,6 +57,7 @@ class Held:
     """Held-out questions of one set and seed, and the router that did not see them."""
 
     data: Dataset
+    path: Path
     artifact: Artifact
     best: int
     """The best single model of training."""
@@ -90,7 +91,7 @@ def train_once(train: Dataset, questions: Dataset, name: str, seed: int) -> Held
     path = cache_folder() / "benchmarks" / f"conversations-{name}-v2.pth"
     if not path.exists():
         save_artifact(path, calibrate(fit(train, FitSettings(seed=seed)), train, seed))
-    return Held(questions, load_artifact(path), best_single_model(outcomes_of(train.labels, eligible_rows(train))))
+    return Held(questions, path, load_artifact(path), best_single_model(outcomes_of(train.labels, eligible_rows(train))))
 
 
 def messages_before(scene: str, records: Sequence[Record], row: int, rng: np.random.Generator) -> Messages:

@@ -187,10 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args(argv)
     if arguments.router is None:
-        hold_out(arguments.data / "llmrouter14", 0, 1)
-        from auto_router.encode.efficientnet import cache_folder
-
-        arguments.router = cache_folder() / "benchmarks" / "conversations-llmrouter14-0-v1.pth"
+        arguments.router = hold_out(arguments.data / "llmrouter14", 0, 1).path
     with open_router(str(arguments.router)) as router:
         found: dict[str, Any] = {"ms by length": measure_lengths(router), "ms of a short prompt": measure_neighbours(router)}
     if shutil.which("redis-server"):
