@@ -59,7 +59,7 @@ def read_stated(
             ):
                 return UNCLEAR
         return value
-    closing = Statement(response.sentences[0] if prose else "", "answer", 0)
+    closing = Statement(next(iter(response.sentences), "") if prose else "", "answer", 0)
     if is_doubted("", closing, conditions=len(response.sentences) == 1):
         return UNCLEAR
     return next((value for value in prose if value is not None), None)

@@ -38,13 +38,7 @@ from auto_router.collect.matching.dates import (
 )
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
-from auto_router.collect.matching.final_answer import (
-    MAX_STATEMENT,
-    Statement,
-    read_worked_answer,
-    strip_reasoning,
-    well_formed,
-)
+from auto_router.collect.matching.final_answer import MAX_STATEMENT, Statement, read_worked_answer, strip_reasoning, well_formed
 from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.option_lists import drop_remarks, read_marked_options, read_nth
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
@@ -64,6 +58,7 @@ from auto_router.collect.matching.stated import (
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
     OPTION,
+    asks_order,
     counts_other,
     fold,
     is_range,
@@ -150,7 +145,7 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
         return match_literal(response, reference)
     bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", reference).replace("$", "").strip()
     option = OPTION.match(bare)
-    named = option if option and option.group("text") else None
+    named = option if option and option.group("text") and not OPTION.match(option.group("text")) else None
     if named or re.fullmatch(r"\(?[A-Za-z][).]?", bare):
         letter = str(named.group("letter") or named.group("inner")) if named else bare.strip("().")
         by_letter = _match_letter(response, letter.upper())
@@ -220,7 +215,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         verdict = match_literal(response, reference)
         if verdict is not None:
             return verdict
-    if _MATHS.search(reference):
+    if _MATHS.search(reference) and not ("," in reference and asks_order(response.question)):  # as sets, "3, 2, 1" is the same
         verdict = match_part(
             response, lambda part: same_expression(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
         )
@@ -231,7 +226,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
 
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
     """Return the option that a list of them marks as right, and the response without the lines of that list."""
-    marked = read_marked_options(response.text, letters)
+    marked = read_marked_options(response.text, letters, response.question)
     if marked is None:
         return replace(response, statements=drop_remarks(response.text, response.statements, letters)), None
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
