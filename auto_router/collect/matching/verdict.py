@@ -87,7 +87,8 @@ _VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
 _CALLS = re.compile(
     r"(?:option |choice |answer )?\(?[A-Z]\)? is (?:the )?(?:correct|right|best)(?: (?:answer|option|choice))?\W*", re.I
 )
-_RADIANS = re.compile(r"π|\\?\bpi\b|\brad(?:ian)?s?\b")
+_PI = re.compile(r"π|\\?\bpi\b")
+_RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
 _SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
 _ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)\W*", re.I)
 _WITH_LETTER = re.compile(
@@ -269,13 +270,15 @@ def _match_number(response: Reading, reference: str) -> bool | None:
         return read_number(statement.text, leading=statement.source == "hash")
 
     if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
-        return match_part(response, lambda part: same_expression(part, reference) or None)
+        return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
     bare = not expected.unit.dimension and isinstance(value, Quantity) and not value.unit.dimension
     said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
     if same and (is_possible_only(said, response.question) or is_loss(said, response.question)):
         return None
+    if same is False and expected.value < 0 and is_loss(said, ""):
+        return None  # "20% decrease" is -20%
     if same and bare and response.statements and counts_other(response.statements[0].text, reference):
         return None
     if same and "version" in response.question.lower() and "." in reference and reference not in response.text:
