@@ -16,6 +16,8 @@ import numpy as np
 
 from auto_router.collect.compared_labels import is_same_result
 from auto_router.collect.label_sources import Answers, LabelSource, ask_judge, join_orders, whole_answer
+from auto_router.collect.matching.final_answer import last_sentences
+from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.collect.results import Results
 from auto_router.data.label_trust import JUDGED, DecoyCheck
@@ -117,11 +119,15 @@ def _find_decoy(rows: Sequence[_Row], place: int, name: str) -> str | None:
 
 
 def _is_decoy(row: _Row, answer: str, others: Sequence[_Row]) -> bool:
-    """Whether an answer to another question tells something of its own, most of which nobody says of this one.
+    """Whether an answer to another question ends in something of its own, most of which nobody says of this one.
 
-    Nothing is left of a word that may answer many questions ("B", "The review is positive"); an answer to nearly the same
-    question says what the answers to this one say.
+    Nothing is left of what may answer many questions ("The review is positive", "So the coin is heads up"); an answer to nearly
+    the same question says what the answers to this one say. Yes, no or the letter of an option is right of many others, too.
     """
-    own = _list_words(answer).difference(*(other.words for other in others))
-    is_foreign = bool(own) and 2 * len(own & row.words) <= len(own)
-    return is_foreign and not any(is_same_result(row.question, answer, text) for text in row.answers.values())
+    end = next(iter(last_sentences(answer)), answer)
+    own = _list_words(end).difference(*(other.words for other in others))
+    if not own or 2 * len(own & row.words) > len(own):
+        return False
+    if any(match(answer, common, question=row.question.full_text) is not None for common in ("yes", "A")):
+        return False
+    return not any(is_same_result(row.question, answer, text) for text in row.answers.values())

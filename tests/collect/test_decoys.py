@@ -85,6 +85,8 @@ def test_an_answer_that_may_be_right_of_any_question_is_no_decoy(tmp_path: Path,
     "forms",
     [
         ("The review is positive overall.", "The sentiment is negative.", "Positive, as the review says."),
+        ("{model} looks up number {number}. Napoleon{number} was taller. So the answer is yes.",),
+        ("I thought of Waterloo{number}, which rules out A.\n\nThe answer is B.",),
         ("{model} explains photosynthesis: sunlight, carbon dioxide, glucose, chlorophyll and then {number}.",),
     ],
 )
