@@ -3,10 +3,11 @@
     python benchmarks/encoders.py [--quick] [--seeds 20 21 22 23 24] [--rows 1200] [--cache DIR] [--json FILE]
     python benchmarks/encoders.py --encoder hidden-states=models/SmolLM2-135M --encoder onnx=models/multilingual-e5-small
 
-Compared are the embedded encoders, both beside each other, and what ``--encoder NAME=MODEL`` adds; what cannot be opened is
-named. The default router is fitted on the same training rows of each seed of the first ``--rows`` text rows of each set, and
-scored on the same test rows, under its operating point ``accuracy``. *Difference* is paired over seeds with ``local``, in
-accuracy points, with a 95 % t-interval; *QNC* the least share of best single's cost that buys its accuracy (1 where none does).
+Compared are the embedded encoders and what ``--encoder NAME=MODEL`` adds, each alone and joined to ``local``; what cannot be
+opened is named. The default router is fitted on the same training rows of each seed of the first ``--rows`` text rows of each
+set, and scored on the same test rows, under its operating point ``accuracy``. *Difference* is paired over seeds with ``local``,
+in accuracy points, with a 95 % t-interval; *QNC* the least share of best single's cost that buys its accuracy (1 where none
+does).
 
 *Unfamiliar* is the share of held-out rows, which should be 0.5 to 2.5 %. ``translations.json`` holds 20 questions of
 ``llmrouter14`` in six languages. *Flagged* are those that are unfamiliar to a router which learned the other rows; *same* those
@@ -54,7 +55,6 @@ from auto_router.learn.stack_fit import fit_stack
 TRANSLATIONS = Path(__file__).with_name("translations.json")
 SETS = ("llmrouter14", "combined5")
 EMBEDDED = ("local", "local-multilingual")
-BOTH = " + ".join(EMBEDDED)
 TIMED = 40  # prompts
 
 
@@ -95,7 +95,7 @@ def text_rows(generator: EmbeddingGenerator, texts: Texts, cache: Path) -> Array
         kept = [i for i, record in enumerate(every) if not record.images][: len(texts.records)]
         return load_embeddings(texts.path, every)[kept, : generator.text_dim]
     which = sha256_of(texts.path)[:16] + json.dumps(
-        [generator.spec.get(k) for k in ("weights_sha256", "text_sha256", "layers")]
+        [generator.spec.get(k) for k in ("weights_sha256", "text_sha256", "layers", "model")]
     )
     name = "".join(letter if letter.isalnum() else "-" for letter in f"{generator.spec['backend']}-{which}")[:120]
     cached = cache / f"{texts.name}-{name}-{len(texts.records)}.npy"
@@ -191,11 +191,13 @@ def compare(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], l
             figures[label] = {"ms": taken, "MB": memory() - before, "languages": generator.encoder.languages}
             generators[label] = [generator]
             rows[label] = {texts.name: text_rows(generator, texts, arguments.cache) for texts in sets}
-    if set(EMBEDDED) <= set(rows):
-        generators[BOTH] = [generators[name][0] for name in EMBEDDED]
-        rows[BOTH] = {t.name: np.concatenate([rows[name][t.name] for name in EMBEDDED], axis=1) for t in sets}
-        figures[BOTH] = {key: sum(figures[name][key] for name in EMBEDDED) for key in ("ms", "MB")}
-        figures[BOTH]["languages"] = generators[EMBEDDED[1]][0].encoder.languages
+    first = EMBEDDED[0]
+    for other in [name for name in rows if name != first]:  # each beside the default
+        both = f"{first} + {other}"
+        generators[both] = [generators[first][0], generators[other][0]]
+        rows[both] = {t.name: np.concatenate([rows[first][t.name], rows[other][t.name]], axis=1) for t in sets}
+        figures[both] = {key: figures[first][key] + figures[other][key] for key in ("ms", "MB")}
+        figures[both]["languages"] = figures[other]["languages"]
     table = []
     for label, found in figures.items():
         for texts in sets:
@@ -205,8 +207,8 @@ def compare(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], l
         line: list[Any] = [label]
         for texts in sets:
             mean = {key: float(np.mean([one[key] for one in found[texts.name]])) for key in ("gap", "auc", "qnc")}
-            points, half = difference(found[texts.name], figures[EMBEDDED[0]][texts.name])
-            shown = "" if label == EMBEDDED[0] else f"{points:+.2f} ± {half:.2f}"
+            points, half = difference(found[texts.name], figures[first][texts.name])
+            shown = "" if label == first else f"{points:+.2f} ± {half:.2f}"
             line += [100 * mean["gap"], mean["auc"], mean["qnc"], shown]
         held_out = float(np.mean([one["unfamiliar"] for texts in sets for one in found[texts.name]]))
         languages = "any" if "any" in found["languages"] else len(found["languages"]) or "training's"

@@ -42,8 +42,9 @@ _EMOJI_END = re.compile(
 
 _CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|gather(?:ed)?|equation|split)\*?\}")
-# A sentence that was cut off says nothing yet: "Since there are 15 students and".
+# A sentence that was cut off says nothing yet: "Since there are 15 students and". A "No, because the" has said it.
 _UNFINISHED = re.compile(r"\w,? (?:and|or|but|the|an|we|our|their|because|which|of|than|if|and (?:each|then \w+ \w+))$")
+_YES_NO = re.compile(r"(?:yes|no)[,.!]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,10 @@ def read_response(text: str, markup: bool = True) -> Reading:
     text = fenced.group(1).strip() if fenced else text
     statements = find_statements(text)
     if _UNFINISHED.search(text):
-        return Reading(text, [one for one in statements if one.formal or one.source in ("final", "answer")], [])
+        whole = [
+            one for one in statements if one.formal or one.source in ("final", "answer", "first") or _YES_NO.match(one.text)
+        ]
+        return Reading(text, whole, [])
     return Reading(text, statements, last_sentences(text))
 
 
