@@ -85,9 +85,8 @@ async def ask_decoys(
     judge = answers.judges[0]
     asked = [[ask_judge(answers, judge, question, [task]) for task in tasks] for question, tasks in shown[:count]]
     found = await asyncio.gather(*(asyncio.gather(*of_one) for of_one in asked))
-    for verdict, usd in (reply for of_one in found for reply in of_one):
-        if verdict.score is not None or usd != 0.0:  # what could not be read was paid, too
-            results.count_verdict(judge.model.name, usd)
+    for usd in (usd for of_one in found for _, paid in of_one for usd in paid):
+        results.count_verdict(judge.model.name, usd)
     verdicts = [join_orders([verdict for verdict, _ in of_one]) for of_one in found]
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     results.decoys = DecoyCheck(judge.model.name, len(scores), sum(score >= 0.5 for score in scores)) if scores else None

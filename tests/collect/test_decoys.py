@@ -159,3 +159,11 @@ def test_slips_are_no_reason_to_doubt_a_judge() -> None:
     doubts = [bool(DecoyCheck("j", 20, taken).doubt()) for taken in range(7)]
     assert doubts == [False, False, False, False, False, True, True]
     assert DecoyCheck("j", 20, 5).describe().endswith("for right (25%, 95 % 11% to 47%)")
+
+
+def test_what_a_spent_budget_leaves_is_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer(Endpoints()) as server:
+        assert stage1(*prepare(tmp_path, server.url), *SOURCES["rubric"], "--max-cost-usd", "0.004") == 0
+        verdicts = re.search(r"j \(judge\) +(\d+)", capsys.readouterr().out)
+        assert verdicts is not None
+        assert int(verdicts.group(1)) == server.asked["j"] < 2 * ROWS
