@@ -53,6 +53,7 @@ from auto_router.collect.matching.stated import (
     match_part,
     match_words,
     read_stated,
+    same_sequence,
     tells_moment,
 )
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
@@ -216,9 +217,10 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         verdict = match_literal(response, reference)
         if verdict is not None:
             return verdict
-    if _MATHS.search(reference) and not ("," in reference and asks_order(response.question)):  # as sets, "3, 2, 1" is the same
+    if _MATHS.search(reference):
+        compare = same_sequence if "," in reference and asks_order(response.question) else same_expression
         verdict = match_part(
-            response, lambda part: same_expression(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
+            response, lambda part: compare(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
         )
         if verdict is not None:
             return verdict
