@@ -214,7 +214,8 @@ def read_bullets(text: str) -> list[str]:
 
 
 _ORDERED = re.compile(
-    r"\border(?:ed)?\b|\brank|\bsort|\bsequence\b|\b(?:as|des)cending|\bchronolog|\balphabetic|\brevers|\w(?:est|st) to (?:the )?\w{2,}est\b",
+    r"\border(?:ed)?\b|\brank|\bsort|\bsequence\b|\b(?:as|des)cending|\bchronolog|\balphabetic|\brevers"
+    r"|\west to (?:the )?\w{2,20}est\b",
     re.IGNORECASE,
 )
 
