@@ -144,7 +144,7 @@ class SilverLabels:
         plain = [is_same_result(question, text, first) for text in others] or [False]
         unclear = [task for task, same in zip(tasks, plain, strict=True) if not same]
         replies = await asyncio.gather(*(ask_judge(self.answers, judge, question, [task]) for task in unclear))
-        costs = tuple((judge.model.name, usd) for _, usd in replies)
+        costs = tuple((judge.model.name, usd) for _, paid in replies for usd in paid)
         return [Verdict(1, "match", "rule"), *(verdict for verdict, _ in replies)], costs
 
 

@@ -7,26 +7,49 @@ another question is wrong, whatever the question. So after a run the judge is sh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from auto_router.collect.compared_labels import is_same_result
-from auto_router.collect.label_sources import Answers, LabelSource, ask_judge, whole_answer
+from auto_router.collect.label_sources import Answers, LabelSource, ask_judge, join_orders, whole_answer
+from auto_router.collect.matching.final_answer import last_sentences
+from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.collect.results import Results
 from auto_router.data.label_trust import JUDGED, DecoyCheck
 
 MAX_DECOYS, MIN_DECOYS = 20, 10
 ROWS_PER_DECOY = 5  # fewer rows have fewer, so that the check stays cheap beside what it checks
-SHORTEST_WORD = 6  # letters; "B", "yes" and "false" may be right of another question, too
+MAX_TRIES = 5  # rows that are looked at for an answer that can be a decoy
+# "B", "yes", "false" and "7" may be right of another question, too.
+_TELLING = re.compile(r"[^\W\d_]{6,}|\d{2,}")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A question and each model's answer to it, by name."""
+
+    question: Question
+    answers: Mapping[str, str]
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return _list_words(" ".join([self.question.full_text, *self.answers.values()]))
+
+
+def _list_words(text: str) -> frozenset[str]:
+    """Return the long words and the numbers of a text."""
+    return frozenset(_TELLING.findall(text.lower()))
 
 
 def count_decoys(rows: int, label_source: str) -> int:
     """Return how many decoys the judge is shown beside ``rows`` questions.
 
-    None where labels do not rest on a judge alone, or where so few would tell nothing.
+    0 where labels do not rest on a judge alone, or where so few would tell nothing.
     """
     count = min(MAX_DECOYS, rows // ROWS_PER_DECOY)
     return count if count >= MIN_DECOYS and label_source in JUDGED else 0
@@ -50,19 +73,22 @@ async def ask_decoys(
         return
     wanted = np.linspace(0, len(results.scores) - 1, 2 * count).astype(int).tolist()
     chosen = await asyncio.to_thread(_pick_rows, questions, wanted)
-    given = [await _find_answers(answers, results, row, question) for row, question in chosen]
-    tasks = []
-    for place, ((_, question), own) in enumerate(zip(chosen, given, strict=True)):
+    rows = [_Row(question, await _find_answers(answers, results, row, question)) for row, question in chosen]
+    shown = []
+    for place, row in enumerate(rows):
         name = results.names[place % len(results.names)]
-        other = given[(place + 1) % len(chosen)].get(name)
-        if name in own and other is not None and _is_decoy(question, other, list(own.values())):
-            tasks.append((question, labels.probe(replace(question, references=(own[name],)), other, own[name])))
+        right = row.answers.get(labels.own[0] if labels.own else name)
+        decoy = None if right is None else _find_decoy(rows, place, name)
+        if right is not None and decoy is not None:
+            orders = [(decoy, right), (right, decoy)][: labels.work.per_answer]
+            shown.append((row.question, [labels.probe(replace(row.question, references=(right,)), *order) for order in orders]))
     judge = answers.judges[0]
-    found = await asyncio.gather(*(ask_judge(answers, judge, question, [task]) for question, task in tasks[:count]))
-    for verdict, usd in found:
-        if verdict.score is not None:
-            results.count_verdict(judge.model.name, usd)
-    scores = [verdict.score for verdict, _ in found if verdict.score is not None]
+    asked = [[ask_judge(answers, judge, question, [task]) for task in tasks] for question, tasks in shown[:count]]
+    found = await asyncio.gather(*(asyncio.gather(*of_one) for of_one in asked))
+    for usd in (usd for of_one in found for _, paid in of_one for usd in paid):
+        results.count_verdict(judge.model.name, usd)
+    verdicts = [join_orders([verdict for verdict, _ in of_one]) for of_one in found]
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     results.decoys = DecoyCheck(judge.model.name, len(scores), sum(score >= 0.5 for score in scores)) if scores else None
 
 
@@ -81,7 +107,26 @@ async def _find_answers(answers: Answers, results: Results, row: int, question: 
     return found
 
 
-def _is_decoy(question: Question, other: str, own: Sequence[str]) -> bool:
-    """Whether an answer to another question cannot well be right of this one: no short word, and nobody's answer to it."""
-    word = other.strip().strip(".()*")
-    return not (word.isalpha() and len(word) < SHORTEST_WORD) and not any(is_same_result(question, other, text) for text in own)
+def _find_decoy(rows: Sequence[_Row], place: int, name: str) -> str | None:
+    """Return a model's answer to one of the next rows that cannot well be right of the row at ``place``; None where none is."""
+    row, count = rows[place], len(rows)
+    for at in ((place + step) % count for step in range(1, min(count, 1 + MAX_TRIES))):
+        answer, others = rows[at].answers.get(name), [one for i, one in enumerate(rows) if i not in (place, at)]
+        if answer is not None and rows[at].question.group != row.question.group and _is_decoy(row, answer, others):
+            return answer
+    return None
+
+
+def _is_decoy(row: _Row, answer: str, others: Sequence[_Row]) -> bool:
+    """Whether an answer to another question ends in something of its own, most of which nobody says of this one.
+
+    Nothing is left of what may answer many questions ("The review is positive", "So the coin is heads up"); an answer to nearly
+    the same question says what the answers to this one say. Yes, no or the letter of an option is right of many others, too.
+    """
+    end = next(iter(last_sentences(answer)), answer)
+    own = _list_words(end).difference(*(other.words for other in others))
+    if not own or 2 * len(own & row.words) > len(own):
+        return False
+    if any(match(answer, common, question=row.question.full_text) is not None for common in ("yes", "A")):
+        return False
+    return not any(is_same_result(row.question, answer, text) for text in row.answers.values())

@@ -281,7 +281,7 @@ async def ask_judges(
     replies = await asyncio.gather(*(asyncio.gather(*of_one) for of_one in asked))
     verdicts = [join_orders([verdict for verdict, _ in of_one]) for of_one in replies]
     names = [judge.model.name for judge in answers.judges]
-    costs = tuple((name, usd) for name, of_one in zip(names, replies, strict=True) for _, usd in of_one)
+    costs = tuple((name, usd) for name, of_one in zip(names, replies, strict=True) for _, paid in of_one for usd in paid)
     checks: Mapping[str, Verdict] = {SECOND_JUDGE: verdicts[1]} if len(verdicts) > 1 else {}
     return LabelOutcome(answer, verdicts[0], checks=checks, judge_costs=costs)
 
@@ -308,8 +308,8 @@ ORDERS_DISAGREE = "the judge prefers another answer when their order changes"
 
 async def ask_judge(
     answers: Answers, judge: EndpointClient, question: Question, tasks: Sequence[JudgeTask]
-) -> tuple[Verdict, float | None]:
-    """Return a judge's verdict and what it cost; one that cannot be read is asked for once more.
+) -> tuple[Verdict, tuple[float | None, ...]]:
+    """Return a judge's verdict and what it cost, () where it was not asked; one that cannot be read is asked for once more.
 
     ``tasks``: the same in several wordings, of which the first that the journal knows counts; all but the first only there.
     """
@@ -327,8 +327,8 @@ async def ask_judge(
             reason = reason or f"judge: {why}"
             continue
         cost = 0.0 if reply.latency_s is None and reply.text is None else answer_cost(judge.model, reply)
-        return verdict, paid_cost(cost, reply.discount)
-    return Verdict(None, reason, "judge"), 0.0  # what was not asked costs nothing
+        return verdict, (paid_cost(cost, reply.discount),)
+    return Verdict(None, reason, "judge"), ()
 
 
 def read_instructions(path: Path, flag: str) -> str:

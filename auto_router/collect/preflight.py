@@ -224,7 +224,7 @@ def count_judging(
     answers = taken * collector.samples
     checks = 0 if collector.check is None else plan.referenced * len(collector.models) * collector.samples
     # By source, of all rows, of those that have references: (verdicts at most, share that is asked for as a rule of thumb).
-    decoys = count_decoys(len(plan), collector.settings.name) if judge is collector.judges[0] else 0
+    decoys = count_decoys(len(plan), collector.settings.name) * work.per_answer if judge is collector.judges[0] else 0
     parts = [
         (answers * work.per_answer, work.share),
         (len(plan) * work.per_row + decoys, 1.0),

@@ -320,7 +320,8 @@ class Collector:
                     # Twice as many workers as requests: while some wait for the judge, others ask.
                     for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
                         group.create_task(self._work(column, caller, feed, results, shown))
-        await ask_decoys(self, self.labels, questions, results)
+        if self._run.stop.reason != INTERRUPTED:  # the data set is not read once more
+            await ask_decoys(self, self.labels, questions, results)
 
     async def _work(self, column: int, caller: EndpointClient, feed: _Feed, results: Results, shown: tqdm[Any]) -> None:
         # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.

@@ -70,10 +70,15 @@ _UNTRUSTED_BEFORE = re.compile(r"\s*(?:[A-Z][^\n:]{1,80} \(untrusted[^)\n]{0,60}
 # What a person typed while an agent worked is handed over inside a reminder.
 _TYPED_MEANWHILE = re.compile(
     r"<system-reminder>\s*The user sent (?:a new message while you were working|the following message):\n"
-    r"((?:(?!</?system-reminder>).)*?)\n\s{0,8}(?:IMPORTANT: After completing|Please address this message)"
-    r"(?:(?!</?system-reminder>).)*</system-reminder>",
+    r"((?:(?!</?system-reminder>).)*)</system-reminder>",
     re.DOTALL,
 )
+_NOTE_BEHIND = re.compile(r"\n\s{0,8}(?:IMPORTANT: After completing|Please address this message)")
+
+
+def _typed_meanwhile(told: re.Match[str]) -> str:
+    note = _NOTE_BEHIND.search(told[1])  # looked for once: with what is around it, a long message would take minutes
+    return told[0] if note is None else told[1][: note.start()].strip()
 
 
 def person_text(text: str) -> str:
@@ -86,7 +91,7 @@ def person_text(text: str) -> str:
     if " (untrusted" in text and (told := _UNTRUSTED_BEFORE.match(text)):
         text = text[told.end() :]
     if "\nThe user sent " in text:
-        text = _TYPED_MEANWHILE.sub(lambda told: told[1].strip(), text)
+        text = _TYPED_MEANWHILE.sub(_typed_meanwhile, text)
     rest = _drop_blocks(text)[0] if "<" in text else text
     if not rest.strip() and "system" not in (outer := text.lstrip()[1:60].lower()) and not _TOOL_NAME.match(outer):
         inside = _unwrap(text, _REQUESTS)  # some agents put the request into a block of what they know

@@ -430,6 +430,18 @@ def test_hostile_answers_are_decided_or_not_but_never_raise(response: str) -> No
     assert match(response, "A", ["red", "12"]) in (True, False, None)
 
 
+def test_letters_without_end_are_no_options() -> None:
+    assert match("Paris", "A. " * 3_000) is None
+    assert match("A. " * 3_000, "Paris", ["B. " * 1_000, "Paris"]) is not True
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"), [("A: ❌\nB: ✅ and", True), ("A: ✅\nB: ❌ and", False), ("A: no\nB: no and", None)]
+)
+def test_a_list_of_marks_may_be_cut_off(answer: str, right: bool | None) -> None:
+    assert match(answer, "B") is match(answer, "B", ["Rome", "Paris"]) is right
+
+
 def test_only_the_ends_of_a_long_answer_are_read() -> None:
     """Reading takes no longer, however long an answer is: the bound on time is one on what is read."""
     long = "x" * 1_000_000
@@ -452,6 +464,29 @@ def test_only_the_ends_of_a_long_answer_are_read() -> None:
         ("1. Mercury\n2. Venus\n3. Earth", "Mercury, Venus, Earth", "Which planets, in order from the Sun?", True),
         ("Earth, Venus, Mercury", "Mercury, Venus, Earth", "Which planets, in order from the Sun?", None),
         ("Earth, Venus, Mercury", "Mercury, Venus, Earth", "Which planets are inside the orbit of Mars?", True),
+        ("20% decrease", "-20%", "What was the change?", None),
+        ("20% decrease", "20%", "What was the change?", None),
+        ("20% decrease", "20%", "By what percentage did the price fall?", True),
+        ("90 rad", "90°", "What is the angle?", None),
+        ("π/2 rad", "90°", "What is the angle?", None),
+        ("3, 2, 1", "1, 2, 3", "List the numbers in ascending order.", None),
+        ("1, 2, 3", "1, 2, 3", "List the numbers in ascending order.", True),
+        ("3, 1, 2", "1, 2, 3", "List the numbers from smallest to largest.", None),
+        ("3, 1, 2", "3, 2, 1", "Reverse this list: 1, 2, 3", None),
+        ("pear, fig", "fig, pear", "Put these into alphabetical order: fig, pear", None),
+        ("The list is 1, 2, 4.", "1, 2, 3", "List the numbers in ascending order.", False),
+        ("7, 21, 21", "7, 21", "Remove the duplicates, keep the order: 7, 21, 21", False),
+        ("3, 2, 1", "1, 2, 3", "Which numbers solve it?", True),
+        ("A: true\nB: false\nC: true", "B", "Which statement is false?", None),
+        ("A: ✅\nB: ❌\nC: ✅", "B", "Which of these is not a capital?", None),
+        ("A: ❌\nB: ✅\nC: ❌", "B", "Which of these is a capital?", True),
+        ("London, Canada", "London", "Where was he born?", None),
+        ("London, England", "London", "Which city in England is it?", True),
+        ("Abuja, Nigeria", "Abuja", "Where was he born?", True),
+        ("General Theory of Relativity", "Theory of Relativity", "Which theory is it?", None),
+        ("General Douglas MacArthur", "Douglas MacArthur", "Who led the landing?", True),
+        ("King Henry VIII", "Henry VIII", "Which monarch was it?", True),
+        ("Wednesday", "wed", "Which verb means to marry?", None),
     ],
 )
 def test_the_question_says_what_is_asked_for(answer: str, reference: str, question: str, right: bool | None) -> None:

@@ -171,11 +171,19 @@ def test_a_megabyte_of_marks_is_read_in_bounded_time() -> None:
         "# Context from my IDE setup:" + " \n" * 300_000,
         "<system-reminder>\nThe user sent the following message:\n" * 15_000,
         "<system-reminder>\nThe user sent the following message:\n" + "\n" * 10**6,
+        "<system-reminder>\nThe user sent the following message:\n" + "\nPlease address this message" * 35_000,
         "Sender (untrusted metadata):\n```json\n" * 25_000,
         "[" * 10**6,
         "<" * 10**6,
     ):
         assert isinstance(person_text(hostile), str)
+
+
+def test_a_reminder_without_its_note_is_a_programs() -> None:
+    message = "<system-reminder>\nThe user sent the following message:\nAdd a test.{}\n</system-reminder>\nGo on."
+    note = "\n\nPlease address this message and continue with your tasks."
+    assert person_text("\n" + message.format(note)).split() == ["Add", "a", "test.", "Go", "on."]
+    assert person_text("\n" + message.format("")) == "Go on."
 
 
 def test_sessions_are_named_where_apis_name_them() -> None:

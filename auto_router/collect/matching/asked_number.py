@@ -65,8 +65,9 @@ _LOOSE = re.compile(
 )
 
 
-_LOSS = re.compile(r"\b(?:loss(?:es)?|decrease|decline|drop|reduction|deficit|shortfall|debt) of\W{0,4}\d", re.IGNORECASE)
-_GAIN = re.compile(r"\b(?:gain|profit|increase|rise|growth) of\W{0,4}\d", re.IGNORECASE)
+_LOSSES, _GAINS = "loss|decrease|decline|drop|reduction|deficit|shortfall|debt", "gain|profit|increase|rise|growth"
+_LOSS = re.compile(rf"\b(?:{_LOSSES}|losses) of\W{{0,4}}\d|\d%? (?:{_LOSSES})\b", re.IGNORECASE)
+_GAIN = re.compile(rf"\b(?:{_GAINS}) of\W{{0,4}}\d|\d%? (?:{_GAINS})\b", re.IGNORECASE)
 _OF_GAIN = re.compile(r"\b(?:gain|profit|increas|ris|rose|grow|grew|more|higher|chang)", re.IGNORECASE)
 _OF_LOSS = re.compile(
     r"\b(?:los[est]|decreas|declin|drop|reduc|deficit|shortfall|fall|fell|debt|ow(?:e|ing)|less|lower|cheap|discount|sav)",

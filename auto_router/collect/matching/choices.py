@@ -105,7 +105,7 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         return UNCLEAR
     if len(re.findall(rf"(?:^|[.;,]\s+)\(?[{letters}][):]\s", text)) > 1:  # a remark on each option
         return _read_prose(text, letters)
-    if re.search(rf"\bso (?:is|are) (?:(?:option|choice) )?[(\[]?{one}{_BREAK}", after):
+    if re.search(rf"\b[Ss]o (?:is|are) (?:(?:option|choice) )?[(\[]?{one}{_BREAK}", after):
         return UNCLEAR
     if letter == "I" and found.group("outer") and len(text) > 2 and not text.startswith(("I)", "I.", "I:")):
         return None  # "I, as a model, …"

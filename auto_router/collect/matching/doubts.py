@@ -194,7 +194,7 @@ _GLOSS = re.compile(
     r"\W{0,3}([^\W\d_][a-z -]{1,40}|\d[\d.,]*)\s*\(\s*([^\W\d_][a-z -]{1,40}|\d[\d.,]*)\s*\)\W{0,3}", re.IGNORECASE
 )
 _OF_ANOTHER_MATTER = re.compile(
-    r"\W{0,4}[❌✗✘]\ufe0f?\s?\d|[$€£]?\d[\d.,]{0,15}\s?[❌✗✘]"
+    r"\W{0,4}[❌✗✘👎🚫]\ufe0f?\s?\d|[$€£]?\d[\d.,]{0,15}\s?[❌✗✘👎🚫]"
     r"|\W{0,4}(?:confidence|certainty|page|tokens?)\b[a-z ]{0,12}\W{0,4}:",
     re.IGNORECASE,
 )

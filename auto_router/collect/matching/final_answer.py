@@ -68,7 +68,8 @@ _FIELD = re.compile(
     re.IGNORECASE,
 )
 _NO_ANSWER_KEY = re.compile(
-    r"reason|expl|confiden|certain|score|grade|rating|page|error|status|thought|step|id$|prob|question", re.IGNORECASE
+    r"^not(?:_|$)|wrong|incorrect|reject|reason|expl|confiden|certain|score|grade|rating|page|error|status|thought|step|id$|prob|question",
+    re.IGNORECASE,
 )
 _TAGGED = re.compile(
     r"<(answer|final_answer|finalanswer|final|result|response|solution|choice|output)>\s*"

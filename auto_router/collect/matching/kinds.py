@@ -22,7 +22,7 @@ def _read_roman(text: str) -> str | None:
 
 
 def _read_day(text: str) -> str | None:
-    return _SHORT_DAYS.get(text.lower())
+    return _SHORT_DAYS.get(text.lower()) if len(text) > 5 or text[:1].isupper() else None  # "wed" is a word
 
 
 def _read_error(text: str) -> str | None:

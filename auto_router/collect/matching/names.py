@@ -20,12 +20,22 @@ _COUNTRIES = one_of("""
 """)
 _COUNTRY = re.compile(rf"\b{_COUNTRIES}\b")
 _IN_COUNTRY = re.compile(rf"(?:,\s*|\s*\()(?:the )?({_COUNTRIES})(?!\w)\)?", re.IGNORECASE)
+# Places of which another listed country has a known one by the same name.
+_SHARED = re.compile(
+    one_of("""
+    Alexandria|Barcelona|Birmingham|Boston|Cambridge|Cartagena|C[oó]rdoba|Cork|Granada|Guadalajara|Hamilton|Hyderabad|Kingston
+    Le[oó]n|London|Manchester|M[eé]rida|Newcastle|Perth|Richmond|San Jos[eé]|Santiago|Toledo|Tripoli|Valencia|Victoria
+    Washington
+"""),
+    re.IGNORECASE,
+)
 _TITLE = re.compile(
     r"(?:the )?(?:former )?"
-    r"(?:(?:president|prime minister|chancellor|king|queen|pope|sir|emperor|general|professor|prof\.|dr\.?|mr\.?)"
+    r"(?:(?:president|prime minister|chancellor|pope|sir|professor|prof\.|dr\.?|mr\.?|(?P<thing>king|queen|emperor|general))"
     r"\s+)(?=[^\W\d_]\S*\s+\S)",
     re.IGNORECASE,
 )
+_OF_PERSONS = re.compile(r"\b(?:who(?:m|se)?|kings?|queens?|monarchs?|emperors?|rulers?|leaders?|commanders?)\b", re.IGNORECASE)
 _MAKER = re.compile(r"\s+by(?:\s+(?:[A-Z][\w'’-]+|[A-Z]\.|van|von|de|da|la)){2,4}$")
 _SAME = (
     frozenset(("usa", "united states", "united states of america")),
@@ -36,16 +46,20 @@ _SAME = (
 def shorten_name(text: str, question: str = "") -> list[str]:
     """Return the names that a fuller one stands for: "Abuja" of "Abuja, Nigeria", "Barack Obama" of "President Barack Obama".
 
-    A country that is not the one country of the question may set a place of that name apart, and is kept.
+    A country that is not the one country of the question may set a place of that name apart, and is kept; so is that of a name
+    which two countries share, and the title of what may be a thing ("General Theory of …") where no person is asked for.
     """
     found = _IN_COUNTRY.search(text)
     asked = {name.lower() for name in _COUNTRY.findall(question)}
     place = text[: found.start()] if found and found.end() == len(text) else ""
-    known = found is not None and (not asked or asked == {found.group(1).lower()})
+    named = found is not None and asked == {found.group(1).lower()}
+    known = named or (not asked and _SHARED.fullmatch(place) is None)
     names = (
         [place] if place and known and re.fullmatch(r"[^\W\d_][\w .'’-]{1,40}", place) and not _COUNTRY.search(place) else []
     )
-    untitled, made = _TITLE.sub("", text, count=1) if _TITLE.match(text) else text, _MAKER.sub("", text)
+    title = _TITLE.match(text)
+    is_title = title is not None and (title["thing"] is None or _OF_PERSONS.search(question) is not None)
+    untitled, made = text[title.end() :] if title is not None and is_title else text, _MAKER.sub("", text)
     return [*names, *(name for name in (untitled, made) if name != text)]
 
 

@@ -24,12 +24,18 @@ _MARKED_LINE = re.compile(
 )
 
 
-def read_marked_options(text: str, letters: str) -> str | Unclear | None:
+# Asked for what is wrong, one marks the option that is asked for, and another those that are true.
+_ASKS_WRONG = re.compile(r"\b(?i:not|except|false|untrue|incorrect|wrong|least)\b|n['’]t\b")
+
+
+def read_marked_options(text: str, letters: str, question: str = "") -> str | Unclear | None:
     """Return the one option that a list of them marks as right: "A: ❌ B: ✅", "(A) No (B) Yes"; None for no such list."""
     found_all = [found for pattern in (_MARKED, _MARKED_LINE) for found in pattern.finditer(text[: 3 * MAX_RUN])]
     marked = [found for found in found_all if found.group("letter").upper() in letters]
     right = {found.group("letter").upper() for found in marked if found.group("right")}
-    return None if len(marked) < 2 else right.pop() if len(right) == 1 else UNCLEAR
+    if len(marked) < 2:
+        return None
+    return right.pop() if len(right) == 1 and not _ASKS_WRONG.search(question) else UNCLEAR
 
 
 _REMARK = re.compile(r"[\s*#>•-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:*]", re.IGNORECASE)

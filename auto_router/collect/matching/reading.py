@@ -43,7 +43,7 @@ _EMOJI_END = re.compile(
 _CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|gather(?:ed)?|equation|split)\*?\}")
 # A sentence that was cut off says nothing yet: "Since there are 15 students and". A "No, because the" has said it.
-_UNFINISHED = re.compile(r"\w,? (?:and|or|but|the|an|we|our|their|because|which|and (?:each|then \w+ \w+))$")
+_UNFINISHED = re.compile(r"\w,? (?:and|or|but|the|an|we|our|their|because|which|of|than|if|and (?:each|then \w+ \w+))$")
 _YES_NO = re.compile(r"(?:yes|no)[,.!]", re.IGNORECASE)
 
 

@@ -38,13 +38,7 @@ from auto_router.collect.matching.dates import (
 )
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
-from auto_router.collect.matching.final_answer import (
-    MAX_STATEMENT,
-    Statement,
-    read_worked_answer,
-    strip_reasoning,
-    well_formed,
-)
+from auto_router.collect.matching.final_answer import MAX_STATEMENT, Statement, read_worked_answer, strip_reasoning, well_formed
 from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.option_lists import drop_remarks, read_marked_options, read_nth
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
@@ -59,11 +53,13 @@ from auto_router.collect.matching.stated import (
     match_part,
     match_words,
     read_stated,
+    same_sequence,
     tells_moment,
 )
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
     OPTION,
+    asks_order,
     counts_other,
     fold,
     is_range,
@@ -92,7 +88,8 @@ _VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
 _CALLS = re.compile(
     r"(?:option |choice |answer )?\(?[A-Z]\)? is (?:the )?(?:correct|right|best)(?: (?:answer|option|choice))?\W*", re.I
 )
-_RADIANS = re.compile(r"π|\\?\bpi\b|\brad(?:ian)?s?\b")
+_PI = re.compile(r"π|\\?\bpi\b")
+_RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
 _SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
 _ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)\W*", re.I)
 _WITH_LETTER = re.compile(
@@ -150,7 +147,7 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
         return match_literal(response, reference)
     bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", reference).replace("$", "").strip()
     option = OPTION.match(bare)
-    named = option if option and option.group("text") else None
+    named = option if option and option.group("text") and not OPTION.match(option.group("text")) else None
     if named or re.fullmatch(r"\(?[A-Za-z][).]?", bare):
         letter = str(named.group("letter") or named.group("inner")) if named else bare.strip("().")
         by_letter = _match_letter(response, letter.upper())
@@ -221,8 +218,9 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         if verdict is not None:
             return verdict
     if _MATHS.search(reference):
+        compare = same_sequence if "," in reference and asks_order(response.question) else same_expression
         verdict = match_part(
-            response, lambda part: same_expression(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
+            response, lambda part: compare(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
         )
         if verdict is not None:
             return verdict
@@ -231,7 +229,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
 
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
     """Return the option that a list of them marks as right, and the response without the lines of that list."""
-    marked = read_marked_options(response.text, letters)
+    marked = read_marked_options(response.text, letters, response.question)
     if marked is None:
         return replace(response, statements=drop_remarks(response.text, response.statements, letters)), None
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
@@ -274,13 +272,15 @@ def _match_number(response: Reading, reference: str) -> bool | None:
         return read_number(statement.text, leading=statement.source == "hash")
 
     if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
-        return match_part(response, lambda part: same_expression(part, reference) or None)
+        return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
     bare = not expected.unit.dimension and isinstance(value, Quantity) and not value.unit.dimension
     said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
     if same and (is_possible_only(said, response.question) or is_loss(said, response.question)):
         return None
+    if same is False and expected.value < 0 and is_loss(said, ""):
+        return None  # "20% decrease" is -20%
     if same and bare and response.statements and counts_other(response.statements[0].text, reference):
         return None
     if same and "version" in response.question.lower() and "." in reference and reference not in response.text:

@@ -213,8 +213,15 @@ def read_bullets(text: str) -> list[str]:
     return [one.group(1).strip("*") for one in found if one] if len(found) > 1 and all(found) else []
 
 
+_ORDERED = re.compile(
+    r"\border(?:ed)?\b|\brank|\bsort|\bsequence\b|\b(?:as|des)cending|\bchronolog|\balphabetic|\brevers"
+    r"|\west to (?:the )?\w{2,20}est\b",
+    re.IGNORECASE,
+)
+
+
 def asks_order(question: str) -> bool:
-    return re.search(r"\border(?:ed)?\b|\brank|\bsort|\bsequence\b|\b(?:as|des)cending|\bchronolog", question, re.I) is not None
+    return _ORDERED.search(question) is not None
 
 
 def read_ratio(text: str) -> tuple[Fraction, ...]:
