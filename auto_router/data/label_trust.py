@@ -31,6 +31,7 @@ JUDGED = ("silver", "rubric", "pairwise")
 """Sources of labels that are as good as their judge."""
 MIN_KAPPA = 0.4  # below, Landis and Koch (Biometrics 33, 1977) call an agreement fair at most
 ENOUGH_CASES = 20  # answers below which a kappa is about chance
+ENOUGH_DECOYS = 5  # below, one that is right by chance would be held against the judge
 MAX_TAKEN = 0.1  # share of decoys that a judge may take for right: slips, and those that are right by chance
 TRUST_HEADERS = ["label beside", "model", "cases", "agree", "95 %", "too kind", "too strict", "kappa", "label", "check"]
 
@@ -79,8 +80,8 @@ class DecoyCheck:
         )
 
     def doubt(self) -> str:
-        """Return what speaks against the labels of this judge; "" where slips explain what it took."""
-        if self.interval[0] <= MAX_TAKEN:
+        """Return what speaks against the labels of this judge; "" where slips explain what it took, or too few were shown."""
+        if self.shown < ENOUGH_DECOYS or self.interval[0] <= MAX_TAKEN:
             return ""
         return (
             f"{self.judge} does not tell right from wrong: it took {self.taken} of {self.shown} answers to other questions for "

@@ -186,8 +186,9 @@ class SessionRule:
         penalties = policy.with_costs(None if expected is None else expected[row]).penalties
         loss = 0.0 if penalties is None else float(penalties[new] - penalties[old])
         if policy.pricing is not None:
-            more = np.array([0.0, self._cost_of_reading(turn, old, new)])[:, None] * np.ones(len(self.names))
-            loss += float(np.diff(policy.pricing(more)[:, new])[0])
+            nothing = np.zeros(len(self.names))
+            more = policy.pricing(nothing + self._cost_of_reading(turn, old, new)) - policy.pricing(nothing)
+            loss += float(more[new])
         return gain - loss > switch_price(turn, is_cheaper=loss < 0)
 
     def _cost_of_reading(self, turn: SessionTurn, old: int, new: int) -> float:

@@ -159,6 +159,8 @@ def test_slips_are_no_reason_to_doubt_a_judge() -> None:
     doubts = [bool(DecoyCheck("j", 20, taken).doubt()) for taken in range(7)]
     assert doubts == [False, False, False, False, False, True, True]
     assert DecoyCheck("j", 20, 5).describe().endswith("for right (25%, 95 % 11% to 47%)")
+    few = [bool(DecoyCheck("j", shown, shown).doubt()) for shown in (1, 4, 5)]
+    assert few == [False, False, True], "a single one may be right by chance"
 
 
 def test_what_a_spent_budget_leaves_is_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

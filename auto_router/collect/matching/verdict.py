@@ -196,10 +196,11 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         ends = [[parse_quantity(end) for end in read_range(text)] for text in (response.text, reference)]
         pairs = list(zip(*ends, strict=False))  # another range is wrong
         return False if any(a and b and same_quantity(a, b) is False for a, b in pairs) else None
-    compare_kind = read_kind(reference)
-    if compare_kind is not None:
-        verdict = None if names_several(response.text) else match_part(response, compare_kind)
-        if verdict is not None or names_several(response.text):
+    if (compare_kind := read_kind(reference)) is not None:
+        if names_several(response.text):
+            return None
+        verdict = match_part(response, compare_kind)
+        if verdict is not None:
             return verdict
     bound = read_bound(reference)
     if bound is not None and match_part(response, lambda part: bool((b := read_bound(part)) and same_bound(b, bound)) or None):
