@@ -137,6 +137,14 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
 
 
+def test_its_intervals_are_those_of_the_pages_behind_it() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    measured = (ROOT / "docs" / "how-good.md").read_text(encoding="utf-8")
+    intervals = re.findall(r"\[[−+]?[\d.]+, [−+]?[\d.]+\]", readme)
+    assert len(intervals) >= 5
+    assert [one for one in intervals if one not in measured] == []
+
+
 def test_the_file_tree_is_the_project() -> None:
     (tree,) = (block.body for block in blocks("check: file tree"))
     assert "prepare_hf_data.py" in tree
