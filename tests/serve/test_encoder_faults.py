@@ -63,10 +63,14 @@ def serving(path: Path, **settings: Any) -> Iterator[DecisionService]:
 
 
 class Clients:
-    """Asks all the time, a new prompt every 50 ms, as users do; keeps the reason and the times of every decision."""
+    """Asks all the time, a new prompt every 50 ms, as users do; keeps the reason and the times of every decision.
+
+    ``stalled`` are the seconds for which the machine did not let it: no bound on time can hold for less.
+    """
 
     def __init__(self, service: DecisionService) -> None:
         self.service, self.made, self._over = service, list[tuple[float, float, str]](), threading.Event()
+        self.stalled = 0.0
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
 
     async def _ask(self) -> None:
@@ -74,7 +78,10 @@ class Clients:
         while not self._over.is_set():
             number += 1
             tasks.add(asyncio.create_task(self._one(number)))
+            asleep = time.monotonic()
             await asyncio.sleep(0.05)
+            late = time.monotonic() - asleep - 0.05
+            self.stalled += late if late > 0.1 else 0.0
         await asyncio.gather(*tasks)
 
     async def _one(self, number: int) -> None:
@@ -130,12 +137,12 @@ def test_a_fault_means_the_fallback_once_and_the_router_soon_again(
             assert OWN not in clients.reasons(time.monotonic() - TIMEOUT_S), "not once while it lasts"
             well = time.monotonic()
             heal(server)
-            assert clients.wait_for(OWN, well) - well < SOON_S + 1.0, "a busy machine takes a moment longer"
-            again = time.monotonic()
+            assert clients.wait_for(OWN, well) - well < SOON_S + 1.0 + clients.stalled, "a busy machine takes a moment longer"
+            again, stalled = time.monotonic(), clients.stalled
             time.sleep(2 * TIMEOUT_S)
-            assert clients.reasons(again) == {OWN}
+            assert clients.reasons(again) == {OWN} or clients.stalled - stalled > TIMEOUT_S / 2
         assert told(caplog) == ONCE
-        assert max(end - start for start, end, _ in clients.made) < TIMEOUT_S + 1.0
+        assert max(end - start for start, end, _ in clients.made) < TIMEOUT_S + 1.0 + clients.stalled
 
 
 def hurt(server: EmbeddingsServer | NvclipServer, fault: str) -> None:
