@@ -1,13 +1,14 @@
 """Which encoder? Every one that can run here, side by side: what is learned from it, its cost, and other languages.
 
-    python benchmarks/encoders.py [--quick] [--seeds 20 21 22 23 24] [--rows 1200] [--cache DIR] [--json FILE]
-    python benchmarks/encoders.py --encoder hidden-states=models/SmolLM2-135M --encoder onnx=models/multilingual-e5-small
+    python benchmarks/encoders.py [--quick] [--sets llmrouter14] [--seeds 20 21 22] [--rows 1200] [--cache DIR] [--json FILE]
+    python benchmarks/encoders.py --encoder hidden-states=models/SmolLM2-135M --layers 8 15 23 30
+    python benchmarks/encoders.py --encoder onnx=models/multilingual-e5-small
 
 Compared are the embedded encoders and what ``--encoder NAME=MODEL`` adds, each alone and joined to ``local``; what cannot be
-opened is named. The default router is fitted on the same training rows of each seed of the first ``--rows`` text rows of each
-set, and scored on the same test rows, under its operating point ``accuracy``. *Difference* is paired over seeds with ``local``,
-in accuracy points, with a 95 % t-interval; *QNC* the least share of best single's cost that buys its accuracy (1 where none
-does).
+opened is named. With ``--layers`` each of these layers of a ``hidden-states`` encoder is one encoder; one pass reads all.
+The default router is fitted on the same training rows of each seed of the first ``--rows`` text rows of each set, and scored
+on the same test rows, under its operating point ``accuracy``. *Difference* is paired over seeds with ``local``, in accuracy
+points, with a 95 % t-interval; *QNC* the least share of best single's cost that buys its accuracy (1 where none does).
 
 *Unfamiliar* is the share of held-out rows, which should be 0.5 to 2.5 %. ``translations.json`` holds 20 questions of
 ``llmrouter14`` in six languages. *Flagged* are those that are unfamiliar to a router which learned the other rows; *same* those
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from quality import difference, measured
-from recorded import DATA, load_embeddings
+from recorded import DATA, SETS
 from tabulate import tabulate
 
 from auto_router.arrays import Array
@@ -53,8 +54,9 @@ from auto_router.learn.stack import FeatureLayout
 from auto_router.learn.stack_fit import fit_stack
 
 TRANSLATIONS = Path(__file__).with_name("translations.json")
-SETS = ("llmrouter14", "combined5")
+TRANSLATED = "llmrouter14"  # the set whose questions TRANSLATIONS holds
 EMBEDDED = ("local", "local-multilingual")
+FIRST = EMBEDDED[0]
 TIMED = 40  # prompts
 
 
@@ -65,35 +67,61 @@ class Texts:
     name: str
     records: list[Record]
     path: Path
+    prices: dict[str, ModelFacts]
 
     @classmethod
     def load(cls, folder: Path, rows: int) -> Texts:
-        path = folder / "data.json.gz"
-        return cls(folder.name, [record for record in load_records(path) if not record.images][:rows], path)
+        path, prices = folder / "data.json.gz", folder / "prices.json"
+        stated = json.loads(prices.read_text(encoding="utf-8")) if prices.exists() else {}
+        facts = {name: ModelFacts.from_plain(values) for name, values in stated.items()}
+        return cls(folder.name, [record for record in load_records(path) if not record.images][:rows], path, facts)
 
     @property
     def prompts(self) -> list[str]:
         return [record.prompt for record in self.records]
 
 
-def open_here(names: Sequence[str]) -> dict[str, EmbeddingGenerator]:
-    """Open what can be opened, ``NAME`` or ``NAME=MODEL``; the rest is named with its reason."""
-    found = {}
-    for name in names:
-        backend, _, model = name.partition("=")
-        try:
-            found[name if not model else f"{backend} {Path(model).name}"] = open_encoder(backend, model=model or None)
-        except (ConfigError, EncoderError) as error:
-            print(f"not here: {name}: {error}")
-    return found
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Encoders whose text rows stand side by side, and which columns of each count."""
+
+    parts: tuple[tuple[EmbeddingGenerator, slice], ...]
+
+    @property
+    def languages(self) -> list[str]:
+        """Languages that one of the encoders knows."""
+        return sorted({language for generator, _ in self.parts for language in generator.encoder.languages})
+
+    def encode(self, prompts: list[str]) -> Array:
+        return np.concatenate([generator.embed_batch(prompts)[:, columns] for generator, columns in self.parts], axis=1)
+
+    def rows(self, texts: Texts, cache: Path) -> Array:
+        """Return the rows of a set, from the cache where they are."""
+        return np.concatenate([text_rows(generator, texts, cache)[:, columns] for generator, columns in self.parts], axis=1)
+
+
+def open_here(name: str, layers: Sequence[int] | None) -> dict[str, Candidate]:
+    """Open ``NAME`` or ``NAME=MODEL``, one candidate for each of a language model's layers; why none is opened is printed."""
+    backend, _, model = name.partition("=")
+    apart = layers if backend == "hidden-states" else None
+    try:
+        generator = open_encoder(backend, model=model or None, layers=apart)
+    except (ConfigError, EncoderError) as error:
+        print(f"not here: {name}: {error}")
+        return {}
+    label = f"{backend} {Path(model).name}".strip()
+    if apart is None:
+        return {label: Candidate(((generator, slice(0, generator.text_dim)),))}
+    numbers = generator.spec["layers"]
+    width = generator.text_dim // len(numbers)
+    return {
+        f"{label}, layer {number}": Candidate(((generator, slice(place * width, (place + 1) * width)),))
+        for place, number in enumerate(numbers)
+    }
 
 
 def text_rows(generator: EmbeddingGenerator, texts: Texts, cache: Path) -> Array:
     """Return the text half ``[N, D_t]`` of a set's rows, from the cache where they are."""
-    if generator.spec["backend"] == "local":  # those of the other benchmarks
-        every = load_records(texts.path)
-        kept = [i for i, record in enumerate(every) if not record.images][: len(texts.records)]
-        return load_embeddings(texts.path, every)[kept, : generator.text_dim]
     which = sha256_of(texts.path)[:16] + json.dumps(
         [generator.spec.get(k) for k in ("weights_sha256", "text_sha256", "layers", "model")]
     )
@@ -106,13 +134,11 @@ def text_rows(generator: EmbeddingGenerator, texts: Texts, cache: Path) -> Array
     return rows
 
 
-def fit_and_score(
-    rows: Array, texts: Texts, seeds: Sequence[int], prices: dict[str, ModelFacts], known: Sequence[str]
-) -> list[dict[str, float]]:
+def fit_and_score(rows: Array, texts: Texts, seeds: Sequence[int], known: Sequence[str]) -> list[dict[str, float]]:
     """Return the figures of each seed of the default router on these text rows; ``known``: the encoder's languages."""
     prompts = np.array(texts.prompts, dtype=object)
     names, groups = model_names(texts.records), group_ids(texts.records)
-    y, costs = label_matrix(texts.records, names), answer_costs(texts.records, names, prices)
+    y, costs = label_matrix(texts.records, names), answer_costs(texts.records, names, texts.prices)
     x = append_prompt_features(rows, texts.prompts).astype(np.float32)
     layout, found = FeatureLayout(rows.shape[1], 0, len(FEATURE_NAMES)), []
     for seed in seeds:
@@ -129,7 +155,7 @@ def fit_and_score(
     return found
 
 
-def ask_translations(generators: Sequence[EmbeddingGenerator], rows: Array, texts: Texts) -> dict[str, float]:
+def ask_translations(candidate: Candidate, rows: Array, texts: Texts) -> dict[str, float]:
     """Return the shares of translations that are flagged, that get the model of the English original, and that of another."""
     asked = json.loads(TRANSLATIONS.read_text(encoding="utf-8"))
     numbers = {question["idx"] for question in asked["questions"]}
@@ -139,20 +165,18 @@ def ask_translations(generators: Sequence[EmbeddingGenerator], rows: Array, text
     names, groups, prompts = model_names(records), group_ids(records), [record.prompt for record in records]
     y, x = label_matrix(records, names).astype(np.float32), append_prompt_features(rows[kept], prompts).astype(np.float32)
     network = fit_stack(x, y, groups, FeatureLayout(rows.shape[1], 0, len(FEATURE_NAMES)), 0).network
-    known = sorted({language for generator in generators for language in generator.encoder.languages})
-    detector, _ = fit_novelty(rows[kept], y, groups, [record.idx for record in records], (), 0, prompts, known)
-
-    def encode(some: list[str]) -> Array:
-        return np.concatenate([generator.embed_batch(some)[:, : generator.text_dim] for generator in generators], axis=1)
+    detector, _ = fit_novelty(rows[kept], y, groups, [record.idx for record in records], (), 0, prompts, candidate.languages)
 
     def choose(some: list[str]) -> Array:
-        return np.asarray(network.predict(append_prompt_features(encode(some), some).astype(np.float32)).argmax(axis=1))
+        return np.asarray(
+            network.predict(append_prompt_features(candidate.encode(some), some).astype(np.float32)).argmax(axis=1)
+        )
 
     expected = choose([english[question["idx"]] for question in asked["questions"]])
     flagged, same = [], np.zeros((len(expected), len(expected)))
     for language in asked["languages"]:
         some = [question[language] for question in asked["questions"]]
-        flagged.append(detector.novelty(encode(some), some) > 1)
+        flagged.append(detector.novelty(candidate.encode(some), some) > 1)
         same += (choose(some)[:, None] == expected) / len(asked["languages"])
     others = (same.sum() - np.trace(same)) / (same.size - len(same))
     return {"flagged": float(np.mean(flagged)), "same": float(np.mean(np.diag(same))), "chance": float(others)}
@@ -174,62 +198,64 @@ def milliseconds(generator: EmbeddingGenerator, texts: Texts) -> float:
     return float(np.median(taken))
 
 
-def compare(arguments: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], list[list[Any]]]:
-    """Return every figure, and the table's lines."""
-    sets = [Texts.load(arguments.data / name, arguments.rows) for name in SETS]
-    prices = {}
-    for texts in sets:
-        stated = json.loads((texts.path.parent / "prices.json").read_text(encoding="utf-8"))
-        prices[texts.name] = {name: ModelFacts.from_plain(values) for name, values in stated.items()}
+def candidates(arguments: argparse.Namespace, texts: Texts) -> tuple[dict[str, Candidate], dict[str, dict[str, Any]]]:
+    """Return what is compared, and the time and memory of each."""
+    found: dict[str, Candidate] = {}
     figures: dict[str, dict[str, Any]] = {}
-    rows: dict[str, dict[str, Array]] = {}
-    generators: dict[str, list[EmbeddingGenerator]] = {}
     for name in [*EMBEDDED, *arguments.encoder]:
         before = memory()
-        for label, generator in open_here([name]).items():
-            taken = milliseconds(generator, sets[0])
-            figures[label] = {"ms": taken, "MB": memory() - before, "languages": generator.encoder.languages}
-            generators[label] = [generator]
-            rows[label] = {texts.name: text_rows(generator, texts, arguments.cache) for texts in sets}
-    first = EMBEDDED[0]
-    for other in [name for name in rows if name != first]:  # each beside the default
-        both = f"{first} + {other}"
-        generators[both] = [generators[first][0], generators[other][0]]
-        rows[both] = {t.name: np.concatenate([rows[first][t.name], rows[other][t.name]], axis=1) for t in sets}
-        figures[both] = {key: figures[first][key] + figures[other][key] for key in ("ms", "MB")}
-        figures[both]["languages"] = figures[other]["languages"]
-    table = []
-    for label, found in figures.items():
+        for label, candidate in open_here(name, arguments.layers).items():
+            taken = milliseconds(candidate.parts[0][0], texts)
+            figures[label], found[label] = {"ms": taken, "MB": memory() - before}, candidate
+    for other in [label for label in found if label != FIRST]:  # each beside the default
+        both = f"{FIRST} + {other}"
+        found[both] = Candidate(found[FIRST].parts + found[other].parts)
+        figures[both] = {key: figures[FIRST][key] + figures[other][key] for key in ("ms", "MB")}
+    return found, figures
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return every figure of every candidate."""
+    sets = [Texts.load(arguments.data / name, arguments.rows) for name in arguments.sets]
+    compared, figures = candidates(arguments, sets[0])
+    for label, candidate in compared.items():
+        found = figures[label]
+        found["languages"] = candidate.languages
         for texts in sets:
-            made = fit_and_score(rows[label][texts.name], texts, arguments.seeds, prices[texts.name], found["languages"])
-            found[texts.name] = made
-        found |= ask_translations(generators[label], rows[label][SETS[0]], sets[0])
-        line: list[Any] = [label]
-        for texts in sets:
-            mean = {key: float(np.mean([one[key] for one in found[texts.name]])) for key in ("gap", "auc", "qnc")}
-            points, half = difference(found[texts.name], figures[first][texts.name])
-            shown = "" if label == first else f"{points:+.2f} ± {half:.2f}"
-            line += [100 * mean["gap"], mean["auc"], mean["qnc"], shown]
-        held_out = float(np.mean([one["unfamiliar"] for texts in sets for one in found[texts.name]]))
-        languages = "any" if "any" in found["languages"] else len(found["languages"]) or "training's"
-        table.append(
-            [
-                *line,
-                found["ms"],
-                found["MB"],
-                languages,
-                100 * held_out,
-                *(100 * found[key] for key in ("flagged", "same", "chance")),
-            ]
-        )
+            rows = candidate.rows(texts, arguments.cache)
+            found[texts.name] = fit_and_score(rows, texts, arguments.seeds, candidate.languages)
+            if texts.name == TRANSLATED:
+                found |= ask_translations(candidate, rows, texts)
         print(f"{label}: done", flush=True)
-    return figures, table
+    return figures
+
+
+def show(figures: dict[str, dict[str, Any]], sets: Sequence[str]) -> None:
+    """Print two tables: what each is worth on every set, and what it costs and does beside that."""
+    worth: list[list[Any]] = []
+    beside: list[list[Any]] = []
+    for label, found in figures.items():
+        worth.append([label])
+        for name in sets:
+            mean = [float(np.mean([one.get(key, np.nan) for one in found[name]])) for key in ("gap", "auc", "qnc")]
+            points, half = difference(found[name], figures[FIRST][name])
+            worth[-1] += [100 * mean[0], *mean[1:], "" if label == FIRST else f"{points:+.2f} ± {half:.2f}"]
+        held_out = float(np.mean([one["unfamiliar"] for name in sets for one in found[name]]))
+        languages = "any" if "any" in found["languages"] else len(found["languages"]) or "training's"
+        asked = [100 * found.get(key, float("nan")) for key in ("flagged", "same", "chance")]
+        beside.append([label, found["ms"], found["MB"], languages, 100 * held_out, *asked])
+    headers = ["encoder", *(f"{name} {what}" for name in sets for what in ("gap %", "AUC", "QNC", "difference"))]
+    print(tabulate(worth, headers=headers, floatfmt=("", *(".1f", ".4f", ".2f", "") * len(sets))) + "\n")
+    headers = ["encoder", "ms", "MB", "languages", "unfamiliar %", "flagged %", "same %", "chance %"]
+    print(tabulate(beside, headers=headers, floatfmt=("", ".1f", ".0f", "", ".1f", ".0f", ".0f", ".0f")))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compare encoders by the router that is learned from them.")
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--encoder", nargs="+", default=[], metavar="NAME=MODEL", help="further ones, such as onnx=FOLDER")
+    parser.add_argument("--layers", nargs="+", type=int, help="of hidden-states encoders, each as one encoder")
     parser.add_argument("--rows", type=int, default=1200, help="text rows of each set")
     parser.add_argument("--seeds", nargs="+", type=int, default=[20, 21, 22, 23, 24])
     parser.add_argument("--quick", action="store_true", help="600 rows, three seeds")
@@ -238,11 +264,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.quick:
         arguments.rows, arguments.seeds = 600, arguments.seeds[:3]
-    figures, table = compare(arguments)
-    of_set = [f"{name} {what}" for name in SETS for what in ("gap %", "AUC", "QNC", "difference")]
-    headers = ["encoder", *of_set, "ms", "MB", "languages", "unfamiliar %", "flagged %", "same %", "chance %"]
-    formats = ("", ".1f", ".4f", ".2f", "", ".1f", ".4f", ".2f", "", ".1f", ".0f", "", ".1f", ".0f", ".0f", ".0f")
-    print(f"\n{arguments.rows} rows, {len(arguments.seeds)} seeds\n" + tabulate(table, headers=headers, floatfmt=formats))
+    figures = compare(arguments)
+    print(f"\n{arguments.rows} rows, {len(arguments.seeds)} seeds\n")
+    show(figures, arguments.sets)
     if arguments.json:
         write_json(arguments.json, figures)
 
