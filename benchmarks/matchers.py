@@ -14,8 +14,8 @@ Four kinds of material, since a rule that reads the answers it asked for may fai
 
 Targets, which --check holds: of the answers to replay7 that the rules decide, at least 99.5 % agree, and at most 12 % are
 undecided, for text and images each. Of the right answers in prose that are decided at most 0.3 % are labelled 0, of the wrong
-ones at most 0.3 % are labelled 1; of those to questions for a number at most 10 % are undecided, of all at most 18 %: half of
-the answers to strategyqa conclude in other words than the question's, or not at all, and are a judge's matter. No pair of
+ones at most 0.3 % are labelled 1; of those to questions for a number at most 9 % are undecided, of all at most 16 %: two
+in five of the answers to strategyqa conclude in other words than the question's, or not at all: a judge's matter. No pair of
 ``verdicts.jsonl`` gets the opposite verdict, and at most 25 % of those with one are undecided.
 
 The rules that read an answer by the words of its question were made on one half of the questions in prose (by a hash). The
@@ -46,7 +46,7 @@ from auto_router.collect.matching.verdict import match
 FAULTS = Path(__file__).with_name("recorded_faults.json")
 OWN_CASES = ROOT / "tests" / "collect" / "cases" / "verdicts.jsonl"
 MIN_AGREEMENT, MAX_FALSE, MAX_UNDECIDED, MAX_CASES_UNDECIDED = 0.995, 0.003, 0.12, 0.25
-MAX_PROSE_UNDECIDED, MAX_NUMBERS_UNDECIDED = 0.18, 0.1
+MAX_PROSE_UNDECIDED, MAX_NUMBERS_UNDECIDED = 0.16, 0.09
 NUMBER_SETS = ("gsm8k", "svamp", "multiarith")
 HEADERS = ["source", "answers", "right, rules 1", "right, rules 0", "wrong, rules 1", "wrong, rules 0", "undecided", "agree"]
 

@@ -9,6 +9,8 @@ from auto_router.collect.matching.verdict import match
 
 PENS = "How many pens has he?"
 EGGS = "How many eggs does she need?"
+GIVES = "Ann has 12 pens and gives 4 away. How many pens does Ann have left?"
+MORE = "Ann has 12 pens, Bob 4. How many more pens does Ann have than Bob?"
 WAGE = "How much does he earn if he works 5 days?"
 ANN = "Ann has 12 apples. Therefore Bob has 24 apples."
 
@@ -61,6 +63,25 @@ ANN = "Ann has 12 apples. Therefore Bob has 24 apples."
         ("He pays with $100. How much does he get back?", "30", "He gets $30 back. So he pays $70.", None),
         ("How many eggs does she have?", "5", "She had 5 eggs. So she has 9 eggs.", False),
         ("How much does he pay?", "10", "The fee is $10. So he pays $25.", False),
+        # A last sentence that repeats what is asked gives the answer, wherever the reference stands before it.
+        (GIVES, "8", "Ann has 12 - 4 = 8. So Ann has 9 pens left.", False),
+        (GIVES, "8", "She gives 4 of 12. If Ann gives 4 away, Ann has 8 pens left.", True),
+        (GIVES, "8", "Ann has 8 pens left. So Ann has 9 pens left.", None),
+        (GIVES, "8", "12 - 4 = 8. Therefore Ann gave away 4 pens.", None),
+        (GIVES, "8", "12 - 4 = 8. So Ann has at least 9 pens left.", None),
+        (MORE, "8", "Is it 8? Ann has 9 more pens than Bob.", False),
+        (MORE, "8", "8 more? Ann has 12 pens, which is more than Bob has.", None),
+        ("What is the sum of 3 and 4?", "7", "3 + 4 = 7. The sum of 3 and 4 is 8.", False),
+        ("How many did he not wash?", "5", "He washed 7 of 12. Therefore, he did not wash 5.", True),
+        ("How many eggs did she not eat?", "5", "She ate 5 eggs.", None),
+        ("How many pairs of shoes has she?", "20", "So she has 40 shoes.", None),
+        ("How long does the trip take? It is 90 minutes and 30 more.", "120", "It is 120. The trip takes 2 hours.", None),
+        # What only repeats the question gives no answer.
+        ("Ann ate 5 of 8 nuts. How many nuts are left?", "5", "Ann ate 5 of 8 nuts. So 3 nuts are left over.", False),
+        ("Ann has 12 pens. Bob has 4 pens. How many pens does Bob have?", "4", "Bob has 4 pens. Ann has 12 pens.", None),
+        (EGGS, "12", "She has 5 eggs. So if she has 7 bowls, we can multiply 5 by the bowls.", False),
+        # Numbers of other bases.
+        (PENS, "10", "He has 0xA pens.", None),
     ],
 )
 def test_the_question_tells_which_number_counts(question: str, reference: str, answer: str, right: bool | None) -> None:

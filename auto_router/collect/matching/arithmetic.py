@@ -24,10 +24,14 @@ _FUNCTIONS: dict[str, Callable[[complex], complex]] = {
     "cosh": cmath.cosh, "tanh": cmath.tanh, "abs": lambda x: complex(abs(x)),
     "cbrt": lambda x: _root(x, 3), "∛": lambda x: _root(x, 3),
 }  # fmt: skip
+_GREEK = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "theta": "θ", "lambda": "λ", "mu": "μ", "rho": "ρ", "tau": "τ",
+    "omega": "ω", "phi": "φ", "sigma": "σ",
+}  # fmt: skip
 _NAMES = "|".join(sorted((name for name in _FUNCTIONS if name.isalpha()), key=len, reverse=True))
 _TOKEN = re.compile(
     rf"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|\\?(?P<function>{_NAMES}|√|∛)(?P<base>_\{{?\d{{1,4}}\}}?)?(?![A-Za-z])|\\?(?P<constant>pi)(?![A-Za-z])"
-    r"|\\(?P<command>d?t?frac|d?binom|alpha|beta|gamma|theta|lambda|mu|omega|phi|sigma)(?![A-Za-z])"
+    rf"|\\(?P<command>d?t?frac|d?binom|{'|'.join(_GREEK)})(?![A-Za-z])"
     r"|(?P<letter>[A-Za-zα-ωΑ-Ω∞])(?P<index>_\{?\w{1,3}\}?)?|(?P<sign>[-+*/^!(){}\[\]|×·÷]))"
 )
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
@@ -73,8 +77,8 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         token = found.group(kind) + (found.group("index") or "") + (found.group("base") or "")
         if token in ("π", "Π"):
             kind, token = "constant", "pi"
-        elif kind == "command" and not token.endswith(("frac", "binom")):
-            kind = "letter"
+        elif token in _GREEK:
+            kind, token = "letter", _GREEK[token]
         tokens.append((kind, token))
         if [name for name, _ in tokens[-3:]] == ["letter"] * 3:
             raise _NotMathsError("a word")
@@ -206,7 +210,10 @@ class _Parser:
             self.require("]")
         if self.take("^"):
             exponent = self.argument()
-        argument = self.power()
+        if exponent == -1 and f"arc{name}" in _FUNCTIONS:
+            name, exponent = f"arc{name}", None  # "sin^{-1} x"
+        # The power of "sin(x)^2" is that of the sine.
+        argument = self.atom() if self.next() == "(" else self.power()
         if degree is not None:
             if not isinstance(degree, Fraction) or degree.denominator != 1 or not 2 <= degree <= 20:
                 raise _NotMathsError("degree")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from itertools import combinations
 
 from auto_router.collect.matching.bounds import read_bound
@@ -17,36 +18,63 @@ from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, split_sentences
 from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
-from auto_router.collect.matching.quantities import Quantity, find_quantities
-from auto_router.collect.matching.restated import content_stems
-from auto_router.collect.matching.stated_number import has_circumstances_only, names_value, read_sentence
+from auto_router.collect.matching.quantities import Quantity, find_quantities, same_quantity
+from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
+from auto_router.collect.matching.stems import content_stems
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
+MAX_SENTENCES = 80  # of a response in which what the question gives is looked for
 MAX_ASKED = 400  # characters of the sentence that asks
 _CONCLUDES = re.compile(
     r"\W*(?:so|therefore|thus|hence|altogether|overall|in (?:total|all|conclusion|the end)|(?:that|this) means)\b",
     re.IGNORECASE,
 )
-_CONCLUDING = content_stems("therefore means")
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
 _COULD = re.compile(r"\b(?:could|might|may) (?:also )?[a-z]+ (?:only |exactly |about )?[$€£]?\d", re.IGNORECASE)
 _POSSIBLE = re.compile(r"\b(?:can|could|may|might|would|able|possible|max\w*|most)\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional|different) )?([\w-]+)", re.IGNORECASE)
+_OTHER_BASE = re.compile(
+    r"\b0[xbo][0-9a-f]+\b|\b(?:binary|hexadecimal|hex|octal|base[- ]?\d+)\b|\d(?:_\{?\d|[₀-₉])", re.IGNORECASE
+)
+_PACKS = {"pair": 2, "couple": 2, "dozen": 12}
+_PACKED = re.compile(rf"\bhow many ({'|'.join(_PACKS)})", re.IGNORECASE)
 _JOINED = re.compile(r",?\s+(?:and|or)\b", re.IGNORECASE)
 _NOUN = re.compile(r"[$€£]?[\d.,]*\d\s+([A-Za-z-]+)")
 _EACH = re.compile(r"\b(?:each|every|per|another|first|if)\b", re.IGNORECASE)
-_TWO_ASKED = re.compile(r"\bor\b|\bhow (?:many|much)\b.*\bhow\b", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:s?he|it|they|we|I|you)\b", re.IGNORECASE)
 _SHARED = re.compile(
     r"\b(?:each|every|per|apiece|a(?=\s(?:day|week|month|year|hour|minute|person|piece))|total|altogether)\b", re.I
+)
+_ASKS = re.compile(r"\b(?:how|what)\b", re.IGNORECASE)
+# What asks for a number, and the rest of it.
+_FOR_NUMBER = re.compile(
+    r"\b(?:how (?:many|much|(?P<size>old|long|far|deep|tall|wide|high|fast|big|heavy))(?: (?:money|time))?"
+    r"|what (?:is|was|are|were|would be|will be)(?: the)?(?: (?:total|minimum|maximum|average))?(?: (?:number|amount|cost))?"
+    r"|what (?:percentage|percent|fraction))\b(?P<rest>[^?]*?)(?:\b(?:if|when|given|assuming)\b[^?]*)?\?",
+    re.IGNORECASE,
+)
+_TOTAL = {"total", "altogether"}
+_NEUTRAL = content_stems("total altogether overall all in conclude information means calculate find therefore each")
+_WHO = re.compile(r"\b(?:is|are|was|were|do|does|did|will|would|can|could|has|have|had|must|should) (?:the |a |each )?(\w+)")
+_IF_FIRST = re.compile(
+    r"^\W*(?:(?:so|therefore|thus|and|then),? )?(?:if|since|because|when|as|given)\b[^,]{1,150},\s+(?:then |so )?(?=.*\d)", re.I
+)
+_SO = re.compile(r",?\s+(?:so|therefore|thus|hence|(?:which|this|that) (?:would )?means?(?: that)?)\s+(?=.*\d)", re.IGNORECASE)
+_COMPARED = re.compile(r"how (?:many|much) (?:more|fewer|less)\b", re.IGNORECASE)
+_COMPARED_BY = re.compile(r"\s*(?:[a-z]+\s+)?(?:more|fewer|less)\b", re.IGNORECASE)
+_PREPOSITION = re.compile(r"\b(?:of|in|on|at|for|to|with|from|by|than)\b", re.IGNORECASE)
+_UNSURE = re.compile(
+    rf"(?<!\w)(?!not\b)(?:{BOUND}|{ABOUT})(?!\w)\s*(?:\w+\s+)?[$€£]?\d|[~≈<>≤≥±:?]|\d\s*(?:or|to|-|–)\s*\d(?!.*=)",
+    re.IGNORECASE,
 )
 _RECKON = one_of("""
     find|calculate|compute|determine|figure|work out|solve|subtract|multiply|divide|add up|set up|consider|count|convert|check
 """)
 # What announces a step and gives no result: "First, we need to find …", "To do this, we multiply …", "Now, let's solve for x."
 _STEP = re.compile(
-    r"\W*(?:(?:first(?:ly)?|second(?:ly)?|next|now|then|finally|lastly|to [a-z]+ (?:this|that|it)),?\s+){0,3}"
+    r"\W*(?:(?:first(?:ly)?|second(?:ly)?|next|now|then|finally|lastly|so|therefore|thus|to [a-z]+ (?:this|that|it)),?\s+){0,3}"
+    r"(?:(?:if|since|because|after|once|given|knowing) [^,.]{1,120},\s+)?"
     r"(?:(?:we|you|i)(?:['’]ll)?|let(?:['’]s| us| me))"
     rf"(?:\s+(?:first|then|now|also|still|just|simply|try|start|need|have|to|can|must|will|should|do|this|that|by)){{0,8}}\s+{_RECKON}"
     r"(?:e?s|ing)?\b",
@@ -75,7 +103,42 @@ _OF_LOSS = re.compile(
 )
 
 
-def misses_number(text: str, sentences: Sequence[str], expected: Quantity) -> bool:
+def drop_given(text: str, question: str) -> str:
+    """Return a text without the sentences before its last one that only repeat what the question gives, and no answer to it."""
+    sentences = split_sentences(text)
+    if not question or len(sentences) > MAX_SENTENCES:
+        return text
+    words, values, asked = content_stems(question), _numbers(question), _find_asked(question)
+    wanted = _wanted_words(asked, content_stems(text)) if asked else frozenset()
+
+    def is_given(one: str) -> bool:
+        said = content_stems(one)
+        who = _who(asked) if asked and _PRONOUN.search(one) else frozenset()
+        concludes = "=" in one or _CONCLUDES.match(one) or said >= wanted - who
+        return not concludes and set(_numbers(one)) <= set(values) and said - _digits(one) <= words
+
+    return "\n".join([*(one for one in sentences[:-1] if not is_given(one)), *sentences[-1:]])
+
+
+@lru_cache(maxsize=8)
+def _find_asked(question: str) -> re.Match[str] | None:
+    """Return what the end of a question asks for a number, if it does."""
+    text = digits_in_prose(plain_numbers(_ask(question)))
+    begins = [found.start() for found in _ASKS.finditer(text)]
+    return next((found for begin in reversed(begins) if (found := _FOR_NUMBER.match(text, begin))), None)
+
+
+def _wanted_words(asked: re.Match[str], said: frozenset[str]) -> frozenset[str]:
+    """Return the words that what is asked needs: those of its size where they are said, and the rest."""
+    return (content_stems(asked["rest"]) - _NEUTRAL) | (content_stems(asked["size"] or "") & said)
+
+
+def _who(asked: re.Match[str]) -> frozenset[str]:
+    """Return the words of what is asked for which a pronoun may stand."""
+    return content_stems(" ".join([*re.findall(r"\b[A-Z]\w+", asked["rest"]), *_WHO.findall(asked["rest"])]))
+
+
+def misses_number(text: str, sentences: Sequence[str], expected: Quantity, question: str = "") -> bool:
     """Whether a response that states no number is wrong.
 
     Args:
@@ -83,7 +146,7 @@ def misses_number(text: str, sentences: Sequence[str], expected: Quantity) -> bo
         sentences: its sentences from the last one back.
         expected: the number that is right.
     """
-    if not sentences or names_value(text, expected):
+    if not sentences or names_value(drop_given(text, question), expected):
         return False
     last = sentences[0]
     if _STEP.match(last) and "=" not in last:
@@ -113,6 +176,66 @@ def read_asked(sentence: str, question: str) -> Quantity | None:
     return None if doubted else found[0].quantity
 
 
+def answers_asked(sentences: Sequence[str], question: str, expected: Quantity) -> bool | None:
+    """Whether the last sentence of a response repeats what is asked with the expected number; None where it may, or does not.
+
+    Args:
+        sentences: those of the response, from the last one back.
+    """
+    said = _read_restating(sentences[0], question) if sentences and question else None
+    same = same_quantity(said, expected) if said is not None else None
+    if said is None or same is not False:
+        return same
+    named = [one.quantity for one in find_quantities(digits_in_prose(plain_numbers(sentences[0])))]
+    named += [one for sentence in sentences[1:] if (one := _read_restating(sentence, question)) is not None]
+    return None if any(abs(one.value) == abs(expected.value) or same_quantity(one, expected) for one in named) else False
+
+
+def _read_restating(sentence: str, question: str) -> Quantity | None:
+    """Return the number of a sentence that repeats what a question for a number asks: "So she had 9 pens left at the end."
+
+    It must hold each word of what is asked, but for who is meant by a pronoun, and none that the question does not have.
+    """
+    asked = _find_asked(question)
+    text = digits_in_prose(plain_numbers(sentence))
+    text = _SO.split(_IF_FIRST.sub("", text))[-1]
+    if asked is None or bool(NEGATION.search(text)) is not bool(NEGATION.search(asked.group())):
+        return None
+    if HEDGE.search(text) or _UNSURE.search(text) or not _share_words(text) | _TOTAL >= _share_words(asked.group()):
+        return None
+    said = content_stems(text)
+    wanted = _wanted_words(asked, said)
+    missing = wanted - said - _digits(question) - (_who(asked) if _PRONOUN.search(text) else frozenset())
+    if (
+        missing
+        or len(wanted) + bool(NEGATION.search(text) or _CONCLUDES.match(sentence)) < 2
+        or not said <= content_stems(question) | _NEUTRAL | _digits(text)
+    ):
+        return None
+    return _find_new(text, asked.group())
+
+
+def _find_new(text: str, asked: str) -> Quantity | None:
+    """Return the one number of a text that what is asked does not give, if it counts what is asked for."""
+    begin = text.rfind("=") + 1
+    found = list(find_quantities(text[begin:]))[: 1 if begin else None]
+    given = _numbers(asked)
+    found = [one for one in found if one.quantity.value not in given]
+    if len({one.quantity.value for one in found}) != 1 or found[-1].partial:
+        return None
+    counted, one = _COUNTED.search(asked), found[-1].quantity
+    if _COMPARED.match(asked) and not _COMPARED_BY.match(text[begin + found[-1].end :]):
+        return None  # "9 trees survived, which is more than …"
+    if counted is None:
+        return one if one.unit.dimension.startswith("currency") or "how much" not in asked.lower() else None
+    behind = _PREPOSITION.split(" ".join(text[begin + found[-1].start :].split()[1:5]))[0]
+    return one if not behind or content_stems(counted.group(1)) <= content_stems(behind) else None
+
+
+def _digits(text: str) -> frozenset[str]:
+    return frozenset(word for word in content_stems(text) if any(map(str.isdigit, word)))
+
+
 def repeats_condition(text: str, question: str) -> bool:
     """Whether every condition in a text is one that the question sets: "$7 in all if he works 5 days"."""
     if not question or _TURNED.search(text):
@@ -125,6 +248,15 @@ def is_possible_only(text: str, question: str) -> bool:
     """Whether a text says what could be and the question does not ask that: "it could hold 16" for "how many does it hold"."""
     concluded = "=" in text or _CONCLUDES.match(text)  # "So she could buy 16 apples."
     return not concluded and _COULD.search(text) is not None and not _POSSIBLE.search(question)
+
+
+def counts_the_rest(text: str, question: str) -> bool:
+    """Whether a text counts what is so where the question asks what is not: "she ate 5" for "how many did she not eat"."""
+    asked = _find_asked(question)
+    if asked is None or NEGATION.search(asked["rest"]) is None or NEGATION.search(text):
+        return False
+    said = content_stems(text) - _digits(text) - _NEUTRAL
+    return len(said) > 1 and said <= content_stems(asked.group())
 
 
 def is_loss(text: str, question: str) -> bool:
@@ -145,34 +277,6 @@ def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
     )
 
 
-def concludes_otherwise(sentence: str, question: str, expected: Quantity) -> bool:
-    """Whether a last sentence concludes, in the question's words alone, with another number of just what it asks for.
-
-    The expected one may stand further up, as a step. A number that the question gives is no conclusion, and other words may
-    tell of something else: "12 apples are left. So she gave away 8 apples."
-    """
-    said = read_sentence(sentence)
-    if not isinstance(said, Quantity) or not (_CONCLUDES.match(sentence) or "=" in sentence):
-        return False
-    words = frozenset(word for word in content_stems(sentence) - _CONCLUDING if not any(char.isdigit() for char in word))
-    asked = _ask(question)
-    known = content_stems(asked)  # "So Ann has 24" where Bob's are asked for
-    if _PRONOUN.search(asked):
-        known |= content_stems(" ".join(re.findall(r"\b[A-Z]\w+", question)))
-    if names_value(sentence, expected) or names_value(question, said) or not words <= known:
-        return False
-    if _TWO_ASKED.search(asked) or (said.unit != expected.unit and expected.unit.dimension):  # the same in another unit
-        return False
-    if "=" not in sentence and (len(list(find_quantities(sentence))) > 1 or not _share_words(sentence) >= _share_words(asked)):
-        return False  # "4 legs. So 3 rabbits have 12", "$5 a ticket. So he pays $20": of more than what is asked for
-    counted = _COUNTED.search(asked)
-    if counted is None:
-        return said.unit.dimension.startswith("currency") and re.search(r"\bhow much\b", asked, re.IGNORECASE) is not None
-    noun, text = content_stems(counted.group(1)), digits_in_prose(plain_numbers(sentence))
-    behind = [_NOUN.match(text, one.start) for one in find_quantities(text) if one.quantity.value == said.value]
-    return any(found is not None and content_stems(found.group(1)) == noun for found in behind)
-
-
 def _share_words(text: str) -> set[str]:
     """The words by which a count or an amount is of one thing, or of a part of all."""
     return {found.lower() for found in _SHARED.findall(text)}
@@ -191,7 +295,7 @@ def _gives_others(last: str, before: str, expected: Quantity) -> bool:
     return bool(found) and len(near) <= MAX_VALUES and expected.value not in _make_values(near) | {sum(found)}
 
 
-def leaves_open(stated: str | None, sentences: Sequence[str], expected: Quantity) -> bool:
+def leaves_open(stated: str | None, sentences: Sequence[str], expected: Quantity, question: str = "") -> bool:
     """Whether a text that gives another number than ``expected`` may mean it: 7 days by "a week for all 3 steps".
 
     Words such as "a week" or "half" are seen by no reader of numbers; they count where the number read is a circumstance. The
@@ -201,8 +305,11 @@ def leaves_open(stated: str | None, sentences: Sequence[str], expected: Quantity
         stated: the statement that gives the other number; None where the last sentence does.
     """
     text = sentences[0] if stated is None else stated
-    if _IN_WORDS.search(text) and has_circumstances_only(text):
+    if (_IN_WORDS.search(text) and has_circumstances_only(text)) or _OTHER_BASE.search(text):
         return True
+    packed = _PACKED.search(_ask(question))
+    if packed and expected.value * _PACKS[packed.group(1).lower()] in _numbers(text):
+        return True  # "40 shoes" for 20 pairs
     values = [] if "=" in text or stated is not None else _numbers(text)
     return len(values) > MAX_VALUES or any(
         expected.value in (one * other, one / (other or 1), other / (one or 1)) for one, other in combinations(values, 2)

@@ -261,7 +261,7 @@ _SUBJECT = one_of("""
     statement|claim|assertion|sentence|proposition|hypothesis|conclusion|premise|this|that|it|answer|equation|inequality|which
     aussage|affirmation|afirmación|afirmação|affermazione
 """)
-_PREDICATE = re.compile(
+PREDICATE = re.compile(
     rf"\b{_SUBJECT}(?: (?:above|below|given|here))?(?:\s*[\"“'«][^\"”'»]{{1,200}}[\"”'»])?\s*"
     r"(?:is|was|are|’s|'s|must be|has to be|ist|est|es|é|è)\s*"
     r"(?:therefore |thus |indeed |definitely |certainly |hence |also |clearly |actually |simply |considered )?"
@@ -271,10 +271,17 @@ _PREDICATE = re.compile(
     rf"|(?:\b{_SUBJECT}\s*(?:isn|wasn)|^isn)['’]t (?P<denied>true|false|correct|right|wrong)\b",
     re.IGNORECASE,
 )
+_OF_FALSE = re.compile(r"\b(?:false|wrong|incorrect|untrue|mistaken|a (?:lie|myth))\b", re.IGNORECASE)
+_OF_TRUE = re.compile(r"\b(?:true|correct|right)\b", re.IGNORECASE)
 _OF_SAYING = re.compile(
     r"\b(?:would be|wrong|mistake|incorrect) (?:\w+ ){0,2}to (?:say|call|claim|think)\b|\bit is (?:not )?(?:true|false) that\b",
     re.IGNORECASE,
 )
+
+
+def asks_false(question: str) -> bool:
+    """Whether a question asks if something is false, so that "it is false" says yes."""
+    return _OF_FALSE.search(question) is not None and _OF_TRUE.search(question) is None
 
 
 def truth_value(reference: str) -> bool | None:
@@ -341,7 +348,7 @@ def _read_predicate(text: str) -> bool | Unclear | None:
     if _OF_SAYING.search(text):
         return UNCLEAR
     verdicts = set()
-    for found in _PREDICATE.finditer(text):
+    for found in PREDICATE.finditer(text):
         word = (found.group("word") or found.group("denied")).lower()
         verdicts.add(_POLARITY[word] is not (bool(found.group("not")) or found.group("word") is None))
     if not verdicts:

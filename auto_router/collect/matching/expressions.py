@@ -33,6 +33,9 @@ _OF_DEGREES = re.compile(  # "sin 30°"
     r"((?<!arc)(?:sin|cos|tan|sec|csc|cot)(?:\^\{?\d\}?)?\s*[({]?\s*)(\d+(?:\.\d+)?)(?:°|\s*\^?\s*\{?\s*\\circ(?![a-z])\s*\}?)"
 )
 _OF_NUMBER = re.compile(r"(?<!arc)(?:sin|cos|tan|sec|csc|cot)(?:\^\{?\d\}?)?[\s({]{0,4}\d[\d.]*(?![\d.]|\s*\*?\s*\\?(?:pi|π))")
+_OPEN = re.compile(  # "cos 45" may be of degrees; a function of which nothing is known; "1/2x"
+    rf"{_OF_NUMBER.pattern}|(?<![A-Za-z\\])[fghFGH](?:\^\{{?\d\}}?)?\([a-z]\)"
+)
 TEST_POINTS = (0.7390851, 1.6180340, 2.2360680)  # where formulas are compared: the first variable takes these values
 
 
@@ -55,8 +58,8 @@ def same_expression(answer: str, reference: str) -> bool | None:
         if re.search("[<>≤≥]", one + other):
             return True if _squeeze(one) == _squeeze(other) else None
     verdict = _same(one, other, 0)
-    if verdict is False and _OF_NUMBER.search(f"{one} {other}"):
-        return None  # "cos 45" may be of degrees
+    if verdict is False and (_OPEN.search(f"{one} {other}") or re.search(r"/\s?\d+\s?[a-z(]", f"{answer} {reference}")):
+        return None
     if verdict is None:
         one, unit = _drop_unit(one)
         other, wanted = _drop_unit(other)

@@ -96,7 +96,7 @@ _HEADING = re.compile(r"^[\W_]*(?:(?:my |the )?(?:final |correct )?answer)[\W_]*
 _NO_CLAIM = re.compile(
     r"\b(?:if|suppose|supposing|assum\w+|whether|unless|says?|thinks?|thought|claims?|believes?|expects?|incorrectly"
     r"|unlikely that)\b"
-    r"[^.!?\n]{0,60}$",
+    r"(?:(?!, but )[^.!?\n]){0,60}$",
     re.IGNORECASE,
 )
 _I_SAY = re.compile(
@@ -112,7 +112,7 @@ _CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?
 _WORDED = re.compile(r"^\\text(?:bf)?\s*\{\s*([^{}]*?)\s*\}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
-    r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
+    r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bv\.)(?<!\b(?:Inc|Ltd)\.)(?<!\bCorp\.)(?<!\b(?:St|Jr|Sr)\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
 )
 _CLOSING = re.compile(
     r"\b(?:hope (?:this|that|it)|let me know|feel free|good luck|is there anything|happy to help|"

@@ -1,8 +1,12 @@
-"""Names in fuller form: a place with its country, a person with a title, a work with who made it, a country's two names."""
+"""Names in fuller form: a place with its country, a person with a title, a work with who made it, a country's two names.
+
+And names that are set apart from others of the same sound: "Georgia (US state)", "The Kiss by Munch".
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from auto_router.collect.matching.phrases import one_of
 
@@ -37,6 +41,15 @@ _TITLE = re.compile(
 )
 _OF_PERSONS = re.compile(r"\b(?:who(?:m|se)?|kings?|queens?|monarchs?|emperors?|rulers?|leaders?|commanders?)\b", re.IGNORECASE)
 _MAKER = re.compile(r"\s+by(?:\s+(?:[A-Z][\w'’-]+|[A-Z]\.|van|von|de|da|la)){2,4}$")
+_SENSE = re.compile(r"(?P<name>[^()]{2,80}?)\s*(?:\((?P<sense>[^()]{2,60})\)|\s+by\s+(?P<maker>[A-Z][^()]{1,60}))\W*")
+_SET_APART = r"[\s*_\"”]{0,4}(?:\((?P<sense>[^()\n]{2,60})\)|by (?P<maker>[A-Z][\w. ]{1,60}))"
+_SORTS = re.compile(
+    one_of(r"""
+    \b(?:country|state|city|town|river|lake|island|planet|element|metal|god|goddess|language|film|movie|novel|book|song|album|band
+    play|painting|opera|game|series|company|animal|bird|county|region|continent|king|queen|car|unit)\b
+"""),
+    re.IGNORECASE,
+)
 _SAME = (
     frozenset(("usa", "united states", "united states of america")),
     frozenset(("uk", "united kingdom")),
@@ -66,3 +79,23 @@ def shorten_name(text: str, question: str = "") -> list[str]:
 def same_country(one: str, other: str) -> bool:
     """Whether two folded wordings name one country."""
     return any(one in names and other in names for names in _SAME)
+
+
+def names_another(text: str, references: Iterable[str], question: str) -> bool:
+    """Whether a text sets another one of a reference's name apart: "Georgia (US state)" for "Georgia (country)".
+
+    A reference tells which one is meant, or the question asks for another sort of thing: "Which country borders Armenia?".
+    """
+    known = [found for reference in references if (found := _SENSE.fullmatch(reference.strip()))]
+    for found in known:
+        meant, name = _words(found["sense"] or found["maker"]), re.escape(found["name"])
+        for said in re.finditer(rf"\b{name}{_SET_APART}", text, re.IGNORECASE):
+            if meant.isdisjoint(_words(said["sense"] or said["maker"])):
+                return True
+    asked, end = {sort.lower() for sort in _SORTS.findall(question[-400:])}, re.search(rf"\w{_SET_APART}\W*$", text[-200:])
+    told = {sort.lower() for sort in _SORTS.findall(end["sense"] or "")} if end else set()
+    return bool(asked and told) and told.isdisjoint(asked)
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in re.findall(r"\w+", text.lower()) if word not in ("the", "a", "an", "of", "in")}

@@ -200,6 +200,9 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
             else False
         )
     same = _same_value(found, expected)
+    coins = other.dimension.startswith("currency") and (other.size < 1 or expected.value.denominator > 1)
+    if coins and not one.dimension and _in_other_unit(expected, found.value):
+        return None  # "0.50" for 50 cents, "50" for $0.50
     if same or not (one.dimension or other.dimension):
         return same
     if other.converts and not one.dimension:

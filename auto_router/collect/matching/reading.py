@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from auto_router.collect.matching.final_answer import Statement, clip, find_statements, last_sentences, well_formed
+from auto_router.collect.matching.final_answer import (
+    Statement,
+    clip,
+    find_statements,
+    last_sentences,
+    split_sentences,
+    well_formed,
+)
 from auto_router.collect.matching.restated import Claim
 
 MAX_BARE = 60  # characters of a first line that is an answer without a marker
@@ -39,6 +46,39 @@ _IS_NOT = re.compile(
 _EMOJI_END = re.compile(
     r"(?<=[\w.!)*])\s{0,3}(?:(?![👍👎🚫])[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff][\ufe0f\u200d]?){1,8}$"
 )
+
+# What somebody else wants to hear, or what a model was told to say, is no answer of its own.
+_WANT = r"(?:wants?|asks?|asked|told|tells|instructs?|instructed|expects?|orders?|ordered|(?:is|are) asking|would like|says?)"
+_SAY = r"(?:say|answer|output|reply|respond|agree|claim|state|write|pick|choose|select|print|return)"
+_ASKER = r"(?:the )?(?:user|prompt|question|instructions?|system(?: prompt| message)?|task)"
+_REPORT = re.compile(
+    rf"\W*(?:{_ASKER}\s+(?:{_WANT}\s+)?(?:me\s+)?to\s+{_SAY}\b|(?:you|they|someone|people)\s+{_WANT}\s+me\s+to\s+{_SAY}\b"
+    r"|(?:the )?user\s+(?:expects?|wants?(?! to know)|thinks?|believes?|claims?|insists?|says?)\b"
+    r"|I(?:['’]m| am| was|['’]ve been| have been)\s+(?:just |only )?(?:told|asked|instructed|supposed|expected|ordered|forced)"
+    rf"\s+to\s+{_SAY}\b)",
+    re.IGNORECASE,
+)
+# "My answer: 9. Correct answer: 8.": who marks their own answer as wrong has given two.
+_OWN = re.compile(
+    r"\b(?:(?:my|our) (?:own |first )?(?:answer|guess|choice|prediction|response)(?: is| was)?|I (?:answered|guessed|said))"
+    r"\W{1,6}(?P<said>[^\n.;,]{1,60})",
+    re.IGNORECASE,
+)
+_RIGHT = re.compile(
+    r"\b(?:correct|actual|right|true|expected|real) (?:answer|choice|option|value)(?: is| was)?\W{1,6}(?P<said>[^\n.;,]{1,60})",
+    re.IGNORECASE,
+)
+MAX_BETWEEN = 300  # characters from one's own answer to the right one
+_CALLS = re.compile(
+    r"(?:option |choice |answer )?\(?[A-Z]\)? is (?:the )?(?:correct|right|best)(?: (?:answer|option|choice))?\W*", re.I
+)
+# The time that a sentence is about.
+_TIME = (
+    r"(?:yesterday|today|tomorrow|(?:last|next|this|the (?:previous|following|coming)) (?:year|month|week|day)"
+    r"|the day (?:before|after)(?: yesterday| tomorrow)?)"
+)
+_TIMES = re.compile(_TIME, re.IGNORECASE)
+_OF_TIME = re.compile(rf"\W*(?:(?:so|then|and|therefore|thus|but),? )?{_TIME}\s+(?:was|is|will be|would be)\s", re.IGNORECASE)
 
 _CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|gather(?:ed)?|equation|split)\*?\}")
@@ -75,17 +115,53 @@ def read_response(text: str, markup: bool = True) -> Reading:
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
     text = fenced.group(1).strip() if fenced else text
     statements = find_statements(text)
+    own = _OWN.search(text)
+    right = _RIGHT.search(text, own.end(), own.end() + MAX_BETWEEN) if own else None
+    values = [found["said"].strip(" *`").lower() for found in (own, right) if own and right and found]
+    if values and values[0] not in values[1] and values[1] not in values[0]:
+        return Reading(text, [], [])
     if _UNFINISHED.search(text):
         whole = [
             one for one in statements if one.formal or one.source in ("final", "answer", "first") or _YES_NO.match(one.text)
         ]
         return Reading(text, whole, [])
-    return Reading(text, statements, last_sentences(text))
+    stated = [one for one in statements if one.formal or not _reports(one.text)]
+    return Reading(text, stated, [one for one in last_sentences(text) if not _reports(one)])
+
+
+def _reports(text: str) -> bool:
+    """Whether a text only tells what somebody else wants or thinks."""
+    return _REPORT.match(text) is not None and " but " not in text
+
+
+def keep_asked_time(response: Reading) -> Reading:
+    """Return a response without what it says of another time than the question asks of: not "yesterday was Monday" of today."""
+    asked = next((part.lower() for part in reversed(split_sentences(response.question)) if "?" in part), "")
+
+    times = {found.group().lower() for found in _TIMES.finditer(asked)}
+
+    def is_other(text: str) -> bool:
+        found = _OF_TIME.match(text) if len(split_sentences(text)) == 1 else None
+        told = {one.group().lower() for one in _TIMES.finditer(text)} if found else set()
+        return bool(told) and told.isdisjoint(times) and (told != {"today"} or bool(times))
+
+    statements = [one for one in response.statements if one.formal or not is_other(one.text)]
+    return replace(response, statements=statements, sentences=[one for one in response.sentences if not is_other(one)])
 
 
 def is_other_object(response: Reading) -> bool:
     """Whether a reply is a JSON object, or the beginning of one, that has no field for an answer: {"confidence": 5}."""
     return re.match(r"\{\s*\"[^\"\n]{1,60}\"\s*:", response.text) is not None and not any(s.formal for s in response.statements)
+
+
+def closes_with(response: Reading) -> bool:
+    """Whether the strongest statement is no more than the last sentence."""
+    return bool(response.statements) and response.sentences[:1] == [response.statements[0].text]
+
+
+def list_closing(response: Reading, count: int = 1) -> list[str]:
+    """Return the last sentences of a response, and the first one where that calls an option right."""
+    return [*response.sentences[:count], *(one for one in response.sentences[count:][-1:] if _CALLS.fullmatch(one))]
 
 
 def _drop_markup(text: str) -> str:

@@ -7,14 +7,29 @@ restates a claim only where it holds each of the claim's words, in their order, 
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auto_router.collect.matching.choices import UNCLEAR, Unclear, read_truth
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, is_corrected, split_sentences
 from auto_router.collect.matching.phrases import list_words, one_of
+from auto_router.collect.matching.stems import (
+    DENIALS,
+    ESSENTIAL,
+    FILLERS,
+    MODALS,
+    NEGATIONS,
+    OPPOSITES,
+    POSSIBLY,
+    PRONOUNS,
+    SURELY,
+    content_stems,
+    split_words,
+    stem,
+)
 
 MAX_QUESTION = 4_000  # characters; the question stands at the end of a long prompt
 MAX_CLAUSE = 400  # characters
@@ -22,53 +37,12 @@ MAX_CLAUSES = 4  # of a sentence, from its last one back
 MAX_CLAIM_WORDS = 40  # of a claim
 
 
-def _lines(text: str) -> Iterator[list[str]]:
-    return (line.split() for line in text.replace("\n", ",").split(",") if line.strip())
-
-
-_POSSIBLY = frozenset(list_words("can could may might"))
-_SURELY = frozenset(list_words("will would should shall must"))
-_MODALS = _POSSIBLY | _SURELY
-_PRONOUNS = frozenset(list_words("it they he she this that these those we you i one"))
-# What changes nothing of a claim: articles, particles, and words such as "still", of what one sees when one looks.
-_FILLERS = _PRONOUNS | frozenset(
-    list_words("""
-    is are was were am be been being do does did done has have had having who what which
-    a an the to of in on at by for with from into onto during within as there its their his her our your my
-    any ever still now again then also too indeed actually really definitely certainly clearly obviously so anymore considered
-    able hypothetically theoretically technically likely probably remain remains final current currently number
-    """)
-)
-_NEGATIONS = frozenset(list_words("not never no cannot nobody none unable impossible unlikely doubtful false untrue incorrect"))
-# Those that a question may hold. Of "Can you not swim?" nobody knows what a yes means.
-_DENIALS = frozenset(list_words("impossible unable unlikely never nobody untrue incorrect"))
-_OPPOSITES = {
-    frozenset(pair)
-    for pair in _lines("""
-    heads tails, head tail, more less, more fewer, bigger smaller, larger smaller, greater smaller, higher lower, better worse
-    older younger, longer shorter, taller shorter, heavier lighter, faster slower, warmer colder, hotter colder, earlier later
-    before after, even odd, alive dead, open closed, inside outside, legal illegal, necessary unnecessary, safe unsafe
-    same different
-    """)
-}
-_UNCHANGED = frozenset().union(*_OPPOSITES)  # words that have no ending to drop
-_IRREGULAR = {
-    form: base
-    for base, *forms in _lines("""
-    go went gone, win won, write wrote written, eat ate eaten, see saw seen, take took taken, give gave given, know knew known
-    make made, find found, fight fought, buy bought, think thought, bring brought, teach taught, catch caught, sell sold
-    tell told, hold held, lead led, lose lost, leave left, meet met, run ran, sing sang sung, swim swam swum, drink drank drunk
-    speak spoke spoken, break broke broken, wear wore worn, bear bore born, grow grew grown, fly flew flown, drive drove driven
-    ride rode ridden, fall fell fallen, feel felt, keep kept, build built, send sent, spend spent, sit sat, stand stood
-    understand understood, die died dead death, begin began begun, become became, come came, get got gotten
-    """)
-    for form in forms
-}
 _QUESTION = re.compile(
     r"\W*(?:(?:q(?:uestion)?|claim)\s*:\s*)?(?P<lead>[^?]{1,120}?,\s+)?"
     r"(?P<verb>is|are|was|were|do|does|did|can|could|will|would|has|have|had|should|may|might|must)\s+(?P<claim>[^?]{2,400})\?\W*",
     re.IGNORECASE,
 )
+_PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _FORMULA = re.compile(r"[<>=+*/^\\|≤≥≠]|(?<!\w)[-−]\d")  # signs that no word of a claim holds
 _OPEN_CLAIM = re.compile(r"\b(?:or|nor|only)\b", re.IGNORECASE)
 _LEADS = one_of(r"""
@@ -103,7 +77,12 @@ _LIKELY = re.compile(
     r"(?:(?P<yes>likely|probable)|unlikely|doubtful|improbable|not likely|false|not true|not the case)\s+that\s+",
     re.IGNORECASE,
 )
-_POSSIBLE = re.compile(r"^it(?:['’]s| is| would be)\s+(?P<not>not |im)?possible\s+(?:for|to|that)\s+", re.IGNORECASE)
+_NO_SIGN = re.compile(
+    r"\bthere(?:['’]s| is| was) (?:absolutely )?no (?:\w+ )?(?:evidence|indication|proof|record|mention|sign)\b[^,;]{0,30}?"
+    r" (?:that|to suggest that|of|(?P<yes>(?!)))\s+",
+    re.IGNORECASE,
+)
+_POSSIBLE = re.compile(r"^it(?:['’]s| is| would be)\s+(?:not |im|(?P<yes>))possible\s+(?:for|to|that)\s+", re.IGNORECASE)
 _CLAUSE_END = re.compile(
     r"(?:[,;]\s*|\.\s+|\s+)(?:(?:but|although|though)\s+|(?:so|therefore|thus|hence|meaning|which means)(?: that)?,?\s+)"
     r"|[,;]\s*and\s+(?:so\s+)?",
@@ -126,12 +105,29 @@ _TURNS = re.compile(
 """),
     re.IGNORECASE,
 )
+# Behind these words stands where, when or how something is so.
+_PLACE = frozenset(list_words("in on at for during from since to into inside near within among"))
+_HOLDS = re.compile(
+    r"[^\W_]+'s\s+(?:[^\W_]+\s+)?[^\W_]+|[^\W_]+(?=\s+(?:of|that|who|which|whose)\b)|\b(?:un|dis)[a-z]{4,}", re.IGNORECASE
+)
+# What may be added to a claim that is affirmed: "he swam the Channel in 1934".
+_ADDED = re.compile(r"[,;]?\s+(?:in|on|at|for|during|from|since|into|within|among|through|after|before|until)\s+(?=\S)")
+_DATED = re.compile(r"[,;]?\s+in\s+(?=\d{4}\b)")
+# Where something is so only in part, or not in the real world.
+_IN_PART = re.compile(
+    r"\b(?:theory|principle|part|some|certain|few|most|many|way|sense|cases?|dreams?|best|paper|first|least|example|exceptions?"
+    r"|moderation|except|only|order|not|no|never|help|luck|fiction|novel|book|story|movie|film|series|show|game|legend|myth|bible)\b"
+)
+_GIVEN = re.compile(r"\W*(?:since|because|given)\b", re.IGNORECASE)
+_IS_NAME = re.compile(
+    r"(?P<what>(?i:the|a|an|his|her|their)\s[^,;]{2,120}?)\s(?:is|was|are|were)\s"
+    r"(?P<name>[A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,4})$"
+)
+_WORD = re.compile(r"[^\W_]+")
 _LIKELIHOOD = re.compile(r"\b(?:un)?likely\b|\bprobabl[ey]\b", re.IGNORECASE)  # takes a side
 _CONCLUDES = re.compile(
     r"\W*(?:therefore|thus|hence|so|in (?:conclusion|short|summary)|overall|to answer|yes|no)\b", re.IGNORECASE
 )
-_IS = re.compile(r"\b(it|that|there|he|she|what|who)'s\b")
-_WORD = re.compile(r"[^\W_]+(?:'s\b)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +142,10 @@ class Claim:
     modals: frozenset[str]
     turns: tuple[str, ...] = ()
     denied: bool = False  # the question asks whether something is not so: "Is he unable to swim?"
+    cuts: frozenset[int] = frozenset()  # before which words it says where, when or how: "in water" of "sink in water"
+    held: frozenset[str] = frozenset()  # without which it is another claim
+    of_pronoun: bool = False  # "Did he win?"
+    added: re.Pattern[str] | None = None  # before what more of a time or place may be told
 
 
 def read_claim(question: str) -> Claim | None:
@@ -154,19 +154,27 @@ def read_claim(question: str) -> Claim | None:
     found = [match for sentence in asked if (match := _QUESTION.fullmatch(sentence))]
     if len(found) != 1 or len(asked) > 3:
         return None
-    claim = (found[0].group("lead") or "") + found[0].group("claim")
-    raw = _split(claim)
+    claim = _PARENTHESES.sub("", (found[0].group("lead") or "") + found[0].group("claim"))
+    raw = split_words(claim)
     if _OPEN_CLAIM.search(claim) or _FORMULA.search(claim):
         return None
-    denials = [word for word in raw if word in _NEGATIONS]
-    if len(denials) > 1 or not _DENIALS.issuperset(denials):
+    denials = [word for word in raw if word in NEGATIONS]
+    if len(denials) > 1 or not DENIALS.issuperset(denials):
         return None
-    words = [_stem(word) for word in raw if word not in _FILLERS | _MODALS | _DENIALS]
-    names = {_stem(word.lower()) for word in re.findall(r"\b[A-Z][\w'’]+", claim)}
-    asks = _MODALS.intersection([found[0].group("verb").lower(), *raw])
-    modals = _MODALS if asks & _POSSIBLY else _SURELY if asks else frozenset()
-    turns = _find_turns(claim)
-    return Claim(tuple(words), frozenset(names), modals, turns, bool(denials)) if 1 < len(words) <= MAX_CLAIM_WORDS else None
+    kept = [word not in FILLERS | MODALS | DENIALS for word in raw]
+    words = [stem(word) for word, is_kept in zip(raw, kept, strict=True) if is_kept]
+    names = {stem(word.lower()) for word in re.findall(r"\b[A-Z][\w'’]+", claim)}
+    asks = MODALS.intersection([found[0].group("verb").lower(), *raw])
+    verb = found[0].group("verb").lower()
+    is_now = verb in ("is", "are")  # "Is it safe?": "it would be safe"
+    modals = MODALS if asks & POSSIBLY else SURELY if asks else frozenset(("would",) if is_now else ())
+    added = {"did": _ADDED, "has": _ADDED, "have": _ADDED, "had": _ADDED, "was": _DATED, "were": _DATED}.get(verb)
+    if not 1 < len(words) <= MAX_CLAIM_WORDS:
+        return None
+    cuts = frozenset(sum(kept[:place]) for place, word in enumerate(raw) if word in _PLACE)
+    held = frozenset(stem(word) for part in _HOLDS.findall(claim.replace("’", "'")) for word in split_words(part))
+    turns, of_pronoun = _find_turns(claim), raw[0] in PRONOUNS
+    return Claim(tuple(words), frozenset(names), modals, turns, bool(denials), cuts, held, of_pronoun, added)
 
 
 def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | None:
@@ -174,15 +182,45 @@ def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | 
 
     The last sentence that restates the claim counts, if it closes the response or is marked as a conclusion.
     """
+    claims = [claim, *_rename(claim, sentences)]
     for place, sentence in enumerate(sentences):
-        verdict = read_restated(sentence, claim)
+        verdict = next((said for one in claims if (said := read_restated(sentence, one)) is not None), None)
         if verdict is not None and (place == 0 or _CONCLUDES.match(sentence)):
             after = sentences[:place]
-            said = Statement(_LIKELIHOOD.sub("", sentence), "answer", 0)
             rest = " ".join(after[::-1])
-            doubted = is_corrected(rest, said) or is_doubted(rest, said, conditions=not claim.turns)
+            doubted = all(
+                is_corrected(rest, said) or is_doubted(rest, said, conditions=not claim.turns)
+                for said in (
+                    Statement(text, "answer", 0) for text in (_LIKELIHOOD.sub("", sentence), _drop_words(sentence, claim))
+                )
+            )
             return UNCLEAR if doubted or (not verdict) in [read_truth(other) for other in after] else verdict
     return None
+
+
+def _drop_words(sentence: str, claim: Claim) -> str:
+    """Return a sentence without the words of its claim, and those that take a side: neither doubts what it says."""
+    return _WORD.sub(
+        lambda found: "" if stem(found.group().lower()) in claim.words else found.group(), _LIKELIHOOD.sub("", sentence)
+    )
+
+
+def _rename(claim: Claim, sentences: Sequence[str]) -> Iterator[Claim]:
+    """Yield a claim with a name in place of what a sentence says it is the name of: "The first president was Washington."."""
+    for sentence in sentences[1:]:
+        found = _IS_NAME.match(_LEAD.sub("", sentence))
+        described = content_stems(found.group("what")) if found else frozenset()
+        runs = [
+            (begin, end)
+            for begin in range(len(claim.words))
+            for end in range(begin + 2, len(claim.words))
+            if described.issuperset(claim.words[begin:end])
+        ]
+        if found and runs:
+            begin, end = max(runs, key=lambda run: run[1] - run[0])
+            name = [stem(word) for word in split_words(found.group("name")) if word not in FILLERS]
+            words = (*claim.words[:begin], *name, *claim.words[end:])
+            yield replace(claim, words=words, names=claim.names.union(name), cuts=frozenset())
 
 
 def read_restated(sentence: str, claim: Claim) -> bool | None:
@@ -198,28 +236,52 @@ def read_restated(sentence: str, claim: Claim) -> bool | None:
     for begin, end in zip(reversed(begins), reversed(ends), strict=True):
         verdict = _read_clause(text[begin:end], claim, text[:begin])
         if verdict is not None:
-            return None if verdict and _LIMIT.match(text[end:]) else verdict is not claim.denied
+            limited = _LIMIT.match(text[end:]) and (verdict or _NO_SIGN.search(text[begin:end]))
+            return None if limited else verdict is not claim.denied
     return None
 
 
 def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
     """Return what a clause says of a claim; ``before``: what stands before it in its sentence, and tells who "it" is there."""
-    text, affirmed = _strip_leads(clause[:MAX_CLAUSE], claim)
-    words = _split(text)
-    turns = tuple(turn for turn in _find_turns(text) if not (turn[:4] == "not " and _stem(turn[4:]) in claim.words))
+    said, affirmed = _strip_leads(clause[:MAX_CLAUSE], claim)
+    text = _TAIL.sub("", said)
+    whole = not (content_stems(said) - content_stems(text)).isdisjoint(claim.words)
+    denies = affirmed is any(word in NEGATIONS for word in split_words(text))
+    concludes = bool(before) or _CONCLUDES.match(clause) is not None or _GIVEN.match(clause) is not None
+    lack = _Lack.NOTHING if whole else _Lack.PARTS if denies else _Lack.PLACE if concludes else _Lack.NOTHING
+    verdict = _read_words(text, affirmed, claim, before, lack)
+    more = claim.added is not None and verdict is None and affirmed and not claim.denied
+    added = list(claim.added.finditer(text))[:MAX_CLAUSES] if more and claim.added else []
+    for found in added:  # what is so at one time or place is so
+        shorter = text[: found.start()]
+        if not _IN_PART.search(text[found.start() :]) and _read_words(shorter, affirmed, claim, before, _Lack.NOTHING):
+            return True
+    return verdict
+
+
+class _Lack(enum.Enum):
+    """Which words of a claim a clause may lack and still answer to it, beside its subject."""
+
+    NOTHING = enum.auto()
+    PLACE = enum.auto()  # the last ones, of where or when: "a pear would sink" of "Would a pear sink in water?"
+    PARTS = enum.auto()  # who denies less of a claim denies it, too: "a pear is no fish" of "Is a pear a sea fish?"
+
+
+def _read_words(text: str, affirmed: bool, claim: Claim, before: str, lack: _Lack) -> bool | None:
+    """Return what the words of a clause say of a claim."""
+    words = split_words(text)
+    turns = tuple(turn for turn in _find_turns(text) if not (turn[:4] == "not " and stem(turn[4:]) in claim.words))
     if not words or turns != claim.turns or _FORMULA.search(text):
         return None
-    earlier = _split(_LEAD.sub("", before))
-    same_subject = not earlier or earlier[0] in _PRONOUNS or not {*map(_stem, earlier)}.isdisjoint(claim.words)
-    turned = _count_opposites(words, claim, words[0] in _PRONOUNS and same_subject)
-    if turned is None:
+    earlier = split_words(_LEAD.sub("", before))
+    same_subject = not earlier or earlier[0] in PRONOUNS or not {*map(stem, earlier)}.isdisjoint(claim.words)
+    negations = sum(word in NEGATIONS for word in words)
+    turned = _count_opposites(words, claim, words[0] in PRONOUNS and same_subject, lack)
+    if turned is None or turned + negations > 1 or (negations and not affirmed):
         return None
-    turned += sum(word in _NEGATIONS for word in words)
-    if turned > 1:
-        return None
-    verdict = affirmed is not bool(turned)
+    verdict = affirmed is not bool(turned + negations)
     # What cannot be is not so; what can be need not be so.
-    return None if verdict and not _MODALS.intersection(words) <= claim.modals else verdict
+    return None if verdict and not MODALS.intersection(words) <= claim.modals else verdict
 
 
 def _strip_leads(text: str, claim: Claim) -> tuple[str, bool]:
@@ -228,23 +290,44 @@ def _strip_leads(text: str, claim: Claim) -> tuple[str, bool]:
     for _ in range(4):
         before = text
         text = _THAT.sub("", _LEAD.sub("", text))
-        found = _LIKELY.match(text) or (_POSSIBLE.match(text) if claim.modals >= _POSSIBLY else None)
+        patterns = [_LIKELY]
+        patterns += [] if "evidence" in claim.turns else [_NO_SIGN]
+        patterns += [_POSSIBLE] if claim.modals >= POSSIBLY else []
+        found = next((match for pattern in patterns if (match := pattern.match(text))), None)
         if found:
-            says_so = found.group("yes") is not None if found.re is _LIKELY else found.group("not") is None
-            affirmed, text = says_so is affirmed, text[found.end() :]
+            affirmed, text = (found.group("yes") is not None) is affirmed, text[found.end() :]
         if text == before:
             break
-    return _TAIL.sub("", text), affirmed
+    return text, affirmed
 
 
-def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool) -> int | None:
+def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool, lack: _Lack) -> int | None:
     """Return how many times a clause turns the claim round; None where its words are not the claim's."""
     content = list(_content(words, claim))
     for wanted, swapped in _forms(claim.words):
-        turned = _count_turned(content, wanted, claim.names, with_pronoun)
-        if turned is not None:
+        turned, missing = _align(content, wanted)
+        if turned is None:
+            continue
+        subject = 0
+        stands = with_pronoun and lack is not _Lack.NOTHING and not claim.of_pronoun
+        while missing[subject : subject + 1] == [subject] and (stands or wanted[subject] in claim.names):
+            subject += 1
+        rest = missing[subject:]
+        if ESSENTIAL.isdisjoint(wanted[:subject]) and (
+            not rest or (wanted is claim.words and not turned and _may_lack(rest, subject + len(content), claim, lack))
+        ):
             return turned + swapped
     return None
+
+
+def _may_lack(missing: Sequence[int], count: int, claim: Claim, lack: _Lack) -> bool:
+    """Whether a clause still answers to a claim, of which it has ``count`` words, or a pronoun for them."""
+    first, words = missing[0], claim.words
+    of_place = len(missing) == len(words) - first and first in claim.cuts and first > 1
+    if lack is not _Lack.NOTHING and of_place and not claim.names.issuperset(words[:first]):
+        return True
+    lacks = {words[place] for place in missing}
+    return lack is _Lack.PARTS and 5 * count >= 3 * len(words) and lacks.isdisjoint(claim.held | ESSENTIAL)
 
 
 def _forms(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
@@ -261,22 +344,16 @@ def _forms(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
         yield (*left[:cut], *right, "than", *left[cut:]), 1
 
 
-def _count_turned(content: Sequence[str], wanted: Sequence[str], names: frozenset[str], with_pronoun: bool) -> int | None:
-    """Return how many wanted words stand as their opposites; None where others stand.
-
-    Of the subject a part of its name is enough, or a pronoun.
-    """
+def _align(content: Sequence[str], wanted: Sequence[str]) -> tuple[int | None, list[int]]:
+    """Return how many wanted words stand as their opposites, None where others stand; and the places of those that do not."""
     turned, place, missing = 0, 0, []
-    for word in wanted:
+    for index, word in enumerate(wanted):
         said = content[place] if place < len(content) else ""
-        if said == word or {said, word} in _OPPOSITES:
+        if said == word or {said, word} in OPPOSITES:
             place, turned = place + 1, turned + (said != word)
         else:
-            missing.append(word)
-    if place < len(content) or not content:
-        return None
-    is_subject = missing == list(wanted[: len(missing)]) and (with_pronoun or names.issuperset(missing))
-    return turned if not missing or is_subject else None
+            missing.append(index)
+    return None if place < len(content) or not content else turned, missing
 
 
 def _find_turns(text: str) -> tuple[str, ...]:
@@ -285,28 +362,6 @@ def _find_turns(text: str) -> tuple[str, ...]:
 
 def _content(words: Iterable[str], claim: Claim) -> Iterator[str]:
     for word in words:
-        stem = _stem(word)
-        if stem in claim.words or word not in _FILLERS | _MODALS | _NEGATIONS:
-            yield stem
-
-
-def content_stems(text: str) -> frozenset[str]:
-    """Return the stems of the words of a text that carry its meaning."""
-    return frozenset(_stem(word) for word in _split(text) if word not in _FILLERS | _MODALS | _NEGATIONS)
-
-
-def _split(text: str) -> list[str]:
-    text = _IS.sub(r"\1 is", text.lower().replace("’", "'"))
-    text = text.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not")
-    return _WORD.findall(text.replace("no longer", "not"))
-
-
-def _stem(word: str) -> str:
-    """Return a word without its ending, so that "fights", "fighting" and "fought" are one."""
-    word = word.removesuffix("'s")
-    word = _IRREGULAR.get(word, word)
-    if word in _UNCHANGED:
-        return word
-    short = re.sub(r"(?:ing|(?<!e)ed|es|s|e|ly)$", "", word)
-    short = short[:-1] if len(short) > 3 and short[-1:] == short[-2:-1] else short
-    return short if len(short) >= 2 else word
+        short = stem(word)
+        if short in claim.words or word not in FILLERS | MODALS | NEGATIONS:
+            yield short

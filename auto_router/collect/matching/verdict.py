@@ -9,44 +9,45 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auto_router.collect.matching.asked_number import (
-    concludes_otherwise,
-    is_loss,
-    is_possible_only,
-    leaves_open,
-    may_be_coins,
-    misses_number,
-    read_asked,
-)
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
+    PREDICATE,
     UNCLEAR,
     Rejected,
     Unclear,
+    asks_false,
     read_letter,
     read_letters,
     read_truth,
     truth_value,
 )
-from auto_router.collect.matching.dates import (
-    is_moment,
-    names_year,
-    read_dates,
-    read_time,
-    same_date,
-    same_time,
-)
+from auto_router.collect.matching.dates import is_moment, read_dates, read_time, same_date, same_time
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
-from auto_router.collect.matching.final_answer import MAX_STATEMENT, Statement, read_worked_answer, strip_reasoning, well_formed
+from auto_router.collect.matching.final_answer import (
+    MAX_STATEMENT,
+    Statement,
+    read_worked_answer,
+    split_sentences,
+    strip_reasoning,
+    well_formed,
+)
 from auto_router.collect.matching.kinds import names_several, read_kind
+from auto_router.collect.matching.names import names_another
+from auto_router.collect.matching.number_match import match_number
 from auto_router.collect.matching.option_lists import drop_remarks, read_marked_options, read_nth
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
-from auto_router.collect.matching.quantities import Quantity, is_none_of, parse_quantity, same_quantity
-from auto_router.collect.matching.reading import Reading, is_other_object, read_response
+from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
+from auto_router.collect.matching.reading import (
+    Reading,
+    closes_with,
+    is_other_object,
+    keep_asked_time,
+    list_closing,
+    read_response,
+)
 from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
 from auto_router.collect.matching.stated import (
-    closes,
     compare_value,
     has_same_words,
     match_literal,
@@ -56,17 +57,14 @@ from auto_router.collect.matching.stated import (
     same_sequence,
     tells_moment,
 )
-from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.wordings import (
     OPTION,
     asks_order,
-    counts_other,
     fold,
     is_range,
     keep_same_name,
     list_alternatives,
     list_wordings,
-    read_bullets,
     read_range,
     read_ratio,
     same_ratio,
@@ -84,13 +82,7 @@ _MATHS = re.compile(
     r"|[a-z]\s*\(|\d[a-z]\b|[-+]\s*\d|^[(\[{].*[)\]}]$|^-?[\d.]+\s*,\s*-?[\d.]+|_\d"
 )
 
-_VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
-_CALLS = re.compile(
-    r"(?:option |choice |answer )?\(?[A-Z]\)? is (?:the )?(?:correct|right|best)(?: (?:answer|option|choice))?\W*", re.I
-)
-_PI = re.compile(r"π|\\?\bpi\b")
-_RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
-_SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
+
 _ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)\W*", re.I)
 _WITH_LETTER = re.compile(
     r"(?P<text>.{1,200}?)[\s,]*(?:[(\[]|→|->|=>|\bso\b|\boption\b|\bchoice\b)[\s(]*(?:option |choice )?"
@@ -113,7 +105,7 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     question = well_formed(question)[-MAX_QUESTION:]
     given = [references] if isinstance(references, str) else references
     markup = not any(sign in text for text in (*given, *choices) for sign in ("<", "~"))
-    read = replace(read_response(answer, markup), question=question, claim=read_claim(question))
+    read = keep_asked_time(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
     choices = [well_formed(choice) for choice in choices]
     wanted = [item for reference in given for item in list_alternatives(well_formed(reference))]
     if is_other_object(read) and not any(one.lstrip()[:1] in tuple("[{") for one in wanted):
@@ -124,7 +116,7 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         return False
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
     if True in verdicts:
-        return True
+        return None if names_another(read.text, wanted, question) else True
     return False if verdicts and None not in verdicts else None
 
 
@@ -163,10 +155,12 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
 
 def _read_truth_of(response: Reading) -> bool | Rejected | Unclear | None:
     """Read what a response states of a yes/no question; where it states nothing, what it says in the question's own words."""
-    stated = read_stated(response, lambda s: read_truth(s.text))
+    asked = next((part for part in reversed(split_sentences(response.question)) if "?" in part), "")
+    of_false = asks_false(asked)
+    stated = read_stated(response, lambda s: UNCLEAR if of_false and PREDICATE.search(s.text) else read_truth(s.text))
     if response.claim is not None:
         said = read_conclusion(response.sentences, response.claim)
-        if said is not None and stated is None:
+        if said is not None and (stated is None or (stated is UNCLEAR and closes_with(response))):
             return said
         if isinstance(said, bool) and said is (not stated):  # "the answer is yes: the coin is tails up"
             return UNCLEAR
@@ -181,7 +175,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
     if dates:
         verdict = match_part(response, lambda part: same_date(found, dates) if (found := read_dates(part)) else None)
         verdict = tells_moment(response, dates, None) if verdict is None else verdict
-        return verdict if verdict is not None or not reference.isdigit() else _match_number(response, reference)
+        return verdict if verdict is not None or not reference.isdigit() else match_number(response, reference)
     time = read_time(reference, reference=True)
     if time is not None:
         verdict = match_part(response, lambda part: same_time(found, time) if (found := read_time(part)) else None)
@@ -207,12 +201,12 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         return True
     if re.fullmatch(r"-?\d+,-?\d+", reference) and parse_quantity(reference) is not None:  # a decimal comma, or two numbers
         verdicts = [
-            _match_number(response, reference),
+            match_number(response, reference),
             match_part(response, lambda part: same_expression(part, reference + ",")),
         ]
         return True if True in verdicts else False if verdicts == [False, False] else None
     if parse_quantity(reference) is not None and reference.lower() not in OTHER_WORDS:
-        return _match_number(response, reference)
+        return match_number(response, reference)
     response = replace(response, statements=keep_same_name(response.statements, reference))
     if reference[0] in "[({":
         verdict = match_literal(response, reference)
@@ -236,18 +230,13 @@ def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
 
 
-def _closing(response: Reading, count: int = 1) -> list[str]:
-    """Return the last sentences of a response, and the first one where that calls an option right."""
-    return [*response.sentences[:count], *(one for one in response.sentences[count:][-1:] if _CALLS.fullmatch(one))]
-
-
 def _match_letter(response: Reading, letter: str) -> bool | None:
     letters = LETTERS if letter in LETTERS else MAX_LETTERS[: MAX_LETTERS.index(letter) + 1]
     response, marked = _read_marks(response, letters)
     prose = (
         [marked]
         if marked
-        else [read_letter(sentence, letters) for sentence in _closing(response, 1 if len(response.sentences) < 3 else 2)]
+        else [read_letter(sentence, letters) for sentence in list_closing(response, 1 if len(response.sentences) < 3 else 2)]
     )
     value = read_stated(
         response, lambda s: read_letter(s.text, letters, stands_alone=s.source in ("line", "first", "bold")), prose
@@ -258,63 +247,6 @@ def _match_letter(response: Reading, letter: str) -> bool | None:
 def _match_letters(response: Reading, letters: frozenset[str]) -> bool | None:
     value = read_stated(response, lambda s: read_letters(s.text, LETTERS))
     return compare_value(value, lambda found: found == letters)
-
-
-def _match_number(response: Reading, reference: str) -> bool | None:
-    """Match a number; "wrong" only where the reference's value occurs nowhere in the answer, or the statement is formal."""
-    expected = parse_quantity(reference)
-    items = read_bullets(response.text)
-    if expected is None or _SHORT_YEAR.fullmatch(response.text) or (items and all(parse_quantity(item) for item in items)):
-        return None
-
-    def read(statement: Statement) -> Quantity | Rejected | Unclear | None:
-        if statement.source in ("line", "first", "bold") and (statement.text != response.text or len(response.sentences) > 1):
-            return parse_quantity(statement.text)
-        return read_number(statement.text, leading=statement.source == "hash")
-
-    if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
-        return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
-    value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
-    same = compare_value(value, lambda found: same_quantity(found, expected))
-    bare = not expected.unit.dimension and isinstance(value, Quantity) and not value.unit.dimension
-    said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
-    if same and (is_possible_only(said, response.question) or is_loss(said, response.question)):
-        return None
-    if same is False and expected.value < 0 and is_loss(said, ""):
-        return None  # "20% decrease" is -20%
-    if same and bare and response.statements and counts_other(response.statements[0].text, reference):
-        return None
-    if same and "version" in response.question.lower() and "." in reference and reference not in response.text:
-        return None  # 3.1 is not 3.10
-    if same and may_be_coins(value, expected, response.question):
-        return None
-    if (
-        same
-        and expected.unit.dimension == "percent"
-        and isinstance(value, Quantity)
-        and not value.unit.dimension
-        and "%" in response.text
-        and read_equivalents(response.text) is None
-    ):
-        return None  # a bare number beside percentages may be something else
-    if same is False and not isinstance(value, Rejected):
-        formal = bool(response.statements) and response.statements[0].formal
-        text = response.statements[0].text if formal or closes(response, expected) else response.text
-        if parse_quantity(text) is not None or _VARIABLE.fullmatch(text) or not names_value(text, expected):
-            given = next((one.text for one in response.statements if read(one) is not None), None)
-            return None if not formal and leaves_open(given, response.sentences, expected) else False
-    if same or isinstance(value, Rejected):
-        return same
-    if re.fullmatch(r"[12]\d{3}", reference) and names_year(response.text, len(response.sentences), reference):
-        return True
-    marked = any(statement.source not in ("line", "first") for statement in response.statements)
-    if marked or isinstance(value, Quantity):
-        last = "" if marked else next(iter(response.sentences), "")
-        return False if same is False and concludes_otherwise(last, response.question, expected) else None
-    counted = read_asked(response.sentences[0], response.question) if response.sentences else None
-    if counted is not None and same_quantity(counted, expected):
-        return True
-    return False if misses_number(response.text, response.sentences, expected) else None
 
 
 def _option_place(reference: str, choices: Sequence[str]) -> int | None:
@@ -373,7 +305,7 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
         return place if not isinstance(text, int) or text == place else UNCLEAR
 
     last = marked if marked is None or isinstance(marked, Unclear) else letters.index(marked)
-    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in _closing(response)]
+    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in list_closing(response)]
     value = read_stated(response, read, prose)
     return value if isinstance(value, Unclear) else compare_value(value, lambda place: place == wanted)
 

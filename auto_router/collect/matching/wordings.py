@@ -302,6 +302,8 @@ def read_literal(text: str) -> Any:
         return None
     try:
         tree = ast.parse(text, mode="eval")
+        if isinstance(tree.body, ast.Tuple) and tree.body.elts and tree.body.elts[0].col_offset == 0:
+            return None  # "(1, 2), (3, 4)": points, in any order
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict) and len({ast.dump(key) for key in node.keys if key}) < len(node.keys):
                 return None  # no Python prints a key twice

@@ -1,0 +1,94 @@
+"""Match a number: right by its value, wrong only where the reference's value is not to be found in the answer."""
+
+from __future__ import annotations
+
+import re
+
+from auto_router.collect.matching.asked_number import (
+    answers_asked,
+    counts_the_rest,
+    drop_given,
+    is_loss,
+    is_possible_only,
+    leaves_open,
+    may_be_coins,
+    misses_number,
+    read_asked,
+)
+from auto_router.collect.matching.choices import Rejected, Unclear
+from auto_router.collect.matching.dates import names_year, read_dates
+from auto_router.collect.matching.expressions import same_expression
+from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
+from auto_router.collect.matching.reading import Reading
+from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
+from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
+from auto_router.collect.matching.wordings import counts_other, read_bullets
+
+_VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
+_DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01])")
+_PI = re.compile(r"π|\\?\bpi\b")
+_RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
+_SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
+
+
+def match_number(response: Reading, reference: str) -> bool | None:
+    """Match a number; "wrong" only where the reference's value occurs nowhere in the answer, or the statement is formal."""
+    expected = parse_quantity(reference)
+    items = read_bullets(response.text)
+    if _DAY_AND_MONTH.fullmatch(reference) and read_dates(response.text):
+        return None  # "12/25" may be a date
+    if expected is None or _SHORT_YEAR.fullmatch(response.text) or (items and all(parse_quantity(item) for item in items)):
+        return None
+
+    def read(statement: Statement) -> Quantity | Rejected | Unclear | None:
+        if statement.source in ("line", "first", "bold") and (statement.text != response.text or len(response.sentences) > 1):
+            return parse_quantity(statement.text)
+        return read_number(statement.text, leading=statement.source == "hash")
+
+    if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
+        return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
+    value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
+    same = compare_value(value, lambda found: same_quantity(found, expected))
+    bare = not expected.unit.dimension and isinstance(value, Quantity) and not value.unit.dimension
+    said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
+    formal = bool(response.statements) and response.statements[0].formal
+    checks = (is_possible_only, is_loss) if formal else (is_possible_only, is_loss, counts_the_rest)
+    if same and any(check(said, response.question) for check in checks):
+        return None
+    if same is False and expected.value < 0 and is_loss(said, ""):
+        return None  # "20% decrease" is -20%
+    if same and bare and response.statements and counts_other(response.statements[0].text, reference):
+        return None
+    if same and "version" in response.question.lower() and "." in reference and reference not in response.text:
+        return None  # 3.1 is not 3.10
+    if same and may_be_coins(value, expected, response.question):
+        return None
+    if same and _is_beside_percentages(value, expected, response.text):
+        return None
+    if same is False and not isinstance(value, Rejected):
+        said = response.statements[0].text if formal or closes(response, expected) else ""
+        text = said or drop_given(response.text, response.question)
+        if parse_quantity(text) is not None or _VARIABLE.fullmatch(text) or not names_value(text, expected):
+            given = next((one.text for one in response.statements if read(one) is not None), None)
+            return None if not formal and leaves_open(given, response.sentences, expected, response.question) else False
+    if same or isinstance(value, Rejected):
+        return same
+    if re.fullmatch(r"[12]\d{3}", reference) and names_year(response.text, len(response.sentences), reference):
+        return True
+    marked = any(statement.source not in ("line", "first") for statement in response.statements)
+    repeats = answers_asked(response.sentences, response.question, expected) if not marked else None
+    if repeats is not None:
+        return repeats
+    if marked or isinstance(value, Quantity):
+        return None
+    counted = read_asked(response.sentences[0], response.question) if response.sentences else None
+    if counted is not None and same_quantity(counted, expected):
+        return True
+    return False if misses_number(response.text, response.sentences, expected, response.question) else None
+
+
+def _is_beside_percentages(value: object, expected: Quantity, text: str) -> bool:
+    """Whether a bare number for a percentage stands beside percentages, and may be something else."""
+    bare = isinstance(value, Quantity) and not value.unit.dimension
+    return expected.unit.dimension == "percent" and bare and "%" in text and read_equivalents(text) is None

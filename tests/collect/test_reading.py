@@ -1,0 +1,88 @@
+"""Which sentences of a response are its own answer, and of which thing: not what others want, nor of another time or name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from auto_router.collect.matching.verdict import match
+
+TODAY = "Which day is today?"
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "right"),
+    [
+        # What somebody else wants to hear is no answer.
+        ("8", "The user wants me to say 8.", None),
+        ("8", "You want me to say 8", None),
+        ("8", "I was told to answer 8.", None),
+        ("8", "The prompt says to answer 8.", None),
+        ("B", "I'm supposed to say B.", None),
+        ("Paris", "The user wants me to say Paris.", None),
+        ("yes", "The user claims yes.", None),
+        ("9", "You told me to say 8, but the answer is 9.", True),
+        ("8", "You told me to say 8, but the answer is 9.", False),
+        ("8", "The user asked for the sum. The answer is 8.", True),
+        ("8", "The user wants to know the sum, which is 8.", True),
+        ("8", "They want 8 apples.", True),
+        # Nor is one that its writer marks as wrong, beside the right one.
+        ("8", "My answer: 9\nCorrect answer: 8", None),
+        ("9", "My answer: 9\nCorrect answer: 8", None),
+        ("B", "My guess: A. Actual answer: B.", None),
+        ("8", "I answered 9, but the correct answer is 8.", None),
+        ("9", "My answer is 9. The correct answer is 9.", True),
+        ("8", "Student's answer: 9\nCorrect answer: 8", True),
+        # Coins, and bare numbers that may be of them.
+        ("50 cents", "$0.50", True),
+        ("50 cents", "The answer is $0.50.", True),
+        ("50 cents", "0.50", None),
+        ("5 cents", "0.05", None),
+        ("$0.50", "50", None),
+        ("$2.50", "250", None),
+        ("$250", "2.50", False),
+        ("50 cents", "$50", False),
+    ],
+)
+def test_what_is_stated(reference: str, answer: str, right: bool | None) -> None:
+    assert match(answer, reference) is right
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "right"),
+    [
+        (TODAY, "Tuesday", "Yesterday was Monday.", None),
+        (TODAY, "Monday", "Yesterday was Monday.", None),
+        (TODAY, "Monday", "Yesterday was Sunday, so today is Monday.", True),
+        ("Which day was yesterday?", "Monday", "Yesterday was Monday.", True),
+        ("Which day was yesterday?", "Monday", "Today is Tuesday, so yesterday was Monday.", True),
+        ("What is the date today?", "2020-03-04", "Tomorrow is March 4, 2020.", None),
+        ("Which year is it?", "2020", "Last year was 2020.", None),
+        ("", "Monday", "Yesterday was Monday.", None),
+        ("", "Monday", "Today is Monday.", True),
+    ],
+)
+def test_another_time_than_the_question_asks_of(question: str, reference: str, answer: str, right: bool | None) -> None:
+    assert match(answer, reference, (), question) is right
+
+
+@pytest.mark.parametrize(
+    ("question", "references", "answer", "right"),
+    [
+        ("", ["Georgia (country)", "Georgia"], "Georgia (US state)", None),
+        ("", ["Georgia (country)", "Georgia"], "The answer is Georgia (the country).", True),
+        ("", ["The Kiss", "The Kiss (Klimt)"], "The Kiss by Edvard Munch", None),
+        ("", ["The Kiss", "The Kiss (Klimt)"], "**The Kiss** by Munch", None),
+        ("", ["The Kiss", "The Kiss (Klimt)"], "The Kiss by Gustav Klimt", True),
+        ("", ["The Kiss", "The Kiss by Gustav Klimt"], "The Kiss (Munch)", None),
+        ("", "The Kiss (Klimt)", "The Kiss by Munch", None),
+        ("Which country has Tbilisi?", "Georgia", "Georgia (US state)", None),
+        ("Which state has Atlanta?", "Georgia", "Georgia (US state)", True),
+        ("Which planet is hot?", "Mercury", "Mercury (the element)", None),
+        ("Which planet is hot?", "Mercury", "Mercury (planet)", True),
+        ("Who painted it?", "Leonardo da Vinci", "Leonardo da Vinci (Italian painter)", True),
+    ],
+)
+def test_another_one_of_the_same_name(question: str, references: Sequence[str], answer: str, right: bool | None) -> None:
+    assert match(answer, references, (), question) is right
