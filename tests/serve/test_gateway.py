@@ -275,6 +275,32 @@ def test_only_what_another_model_may_answer_is_sent_to_another(
         assert fault[1]["message"] in said
 
 
+def test_what_no_model_can_answer_is_refused_and_nobody_is_asked(gateway: Running, vendors: dict[str, Vendor]) -> None:
+    """LiteLLM takes these for a broken connection: 500, after every model had its turn."""
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("chat/completions", {"messages": [{"role": "user", "content": 5}]}),
+        ("chat/completions", {"messages": "hi"}),
+        ("chat/completions", chat(MATH, response_format=5)),
+        ("chat/completions", chat(MATH, api_key="sk-of-the-client")),
+        ("messages", {"messages": ["hi"], "max_tokens": 9}),
+        ("messages", {"messages": 5, "max_tokens": 9}),
+        ("responses", {"input": 5}),
+        ("responses", {"input": [{"role": "user", "content": {"text": "hi"}}]}),
+    ]
+    for route, body in wrong:
+        status, said, _ = post(gateway, f"/v1/{route}", {"model": "auto"} | body)
+        assert status == 400, (body, said)
+        assert "Traceback" not in said
+    assert not any(vendor.bodies for vendor in vendors.values())
+
+
+def test_an_outcome_sent_as_a_form_is_told_what_to_send(gateway: Running) -> None:
+    """As ``curl -d`` does by itself."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, said, _ = post(gateway, "/v1/feedback", {"id": "dec_", "outcome": 1}, **form)
+    assert (status, "Content-Type application/json" in said) == (400, True), said
+
+
 def test_a_key_gets_no_model_that_is_not_in_its_list(proxy: Running, vendors: dict[str, Vendor]) -> None:
     for route in ("chat/completions", "messages", "responses"):
         status, said, headers = post(proxy, f"/v1/{route}", in_api(route, MATH), "sk-eyes")
