@@ -19,9 +19,9 @@ below itself, in the mean of the seeds.
 
     python benchmarks/feedback.py --refusals 4 [--seeds …]
 
-puts routers of wrong labels (``WRONG``) up against one of the truth, ``--refusals`` times for each seed, where the world is what
-training saw, and where every model lost a quarter of its right answers since: then levels that are learned late look like merit.
-How many are taken, and how many of those are worse by half a point? With ``--check``, at most 5 % may be.
+puts routers of wrong labels (``WRONG``) up against one of the truth, ``--refusals`` times for each seed, where the world is
+what training saw, and where every model lost a quarter of its right answers since: then levels that are learned late look like
+merit. How many are taken, and how many of those are worse by half a point? With ``--check``, at most 5 % may be.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -419,13 +420,20 @@ def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[st
     assert "LITELLM_MASTER_KEY" in done.stderr
     (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": [{"name": "stranger"}]}))
     keyless = {name: value for name, value in environment.items() if not name.endswith("_KEY")}
+    taken = socket.create_server(("127.0.0.1", 0))
     for arguments, values, said in (
         (given, keyless, "math is left out: the environment has no MATH_KEY"),
         (["--pool", str(tmp_path / "pool.yaml")], environment, "no usable model in common"),
         ([*given, "--operating-point", "quality"], environment, "it has accuracy, economy"),
+        ([*given, "--fallback-model", "extra"], environment, "fallback_model names unknown model 'extra'"),
+        ([*given, "--port", "70000"], environment, "--port must be from 0"),
+        ([*given, "--port", "-1"], environment, "--port must be from 0"),
+        ([*given, "--port", str(taken.getsockname()[1])], environment, "nobody can listen on 127.0.0.1"),
+        ([*given, "--feedback-file", str(tmp_path / "pool.yaml" / "f.jsonl")], environment, "cannot be written"),
     ):
         with environment_of(values), pytest.raises(ConfigError, match=said):
             main(arguments)
+    taken.close()
     with environment_of(environment), pytest.MonkeyPatch.context() as patch:
         patch.setattr(gateway_module, "version", lambda name: "1.107.0")
         with pytest.raises(ConfigError, match="compromised"):
