@@ -178,7 +178,7 @@ WRONG = {"of another model": turn, "half of the best model's right ones lost": t
 
 
 def count_refusals(data: DataSet, draws: int, seed: int) -> list[tuple[str, str, float, bool, float]]:
-    """Return for each pair what was wrong, the world, the share explored, whether it was taken, and by how much it is better."""
+    """Return for each pair what was wrong, the world, the share explored, whether it was taken, and how much better it is."""
     rng, found = np.random.default_rng(seed), []
     rest, test = split_by_group(data.groups, 0.2, seed)
     base, traffic = (rest[part] for part in split_by_group(data.groups[rest], 1 / 3, seed))

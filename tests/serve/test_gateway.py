@@ -127,7 +127,7 @@ def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gatewa
 
 
 def test_the_shadow_mode_compares_what_was_served(gateway: Running, vendors: dict[str, Vendor]) -> None:
-    """Over three vendors' protocols: a stream, a plain answer, one that was fallen back to, and tools."""
+    """Over three vendors' protocols and APIs: a stream, a plain answer, one that was fallen back to, and tools."""
     kept = gateway.log_file.with_name("kept.jsonl")
 
     def counts() -> Counter[str]:
@@ -141,14 +141,16 @@ def test_the_shadow_mode_compares_what_was_served(gateway: Running, vendors: dic
         tool = {"type": "function", "function": {"name": "greet", "parameters": {"type": "object", "properties": {}}}}
         for body in (chat(MATH, stream=True), chat(POEM, temperature=0.5), chat(MATH, tools=[tool]), chat(MATH, "poet")):
             assert post(gateway, "/v1/chat/completions", body)[0] == 200
+        for route in ("messages", "responses"):
+            assert post(gateway, f"/v1/{route}", in_api(route, f"{MATH} By {route}."))[0] == 200
         vendors["math"].refuse = (500, {"message": "away", "type": "made"})
         assert post(gateway, "/v1/chat/completions", chat(f"{MATH} Again."))[2]["x-litellm-model-group"] != "math"
         until = time.monotonic() + 30
-        while (found := counts() - before)["judged"] + found["unknown"] < 3 and time.monotonic() < until:
+        while (found := counts() - before)["judged"] + found["unknown"] < 5 and time.monotonic() < until:
             time.sleep(0.05)
     finally:
         spend(kept, 1.0)
-    assert (found["asked"], found["skipped"]) == (3, 1), gateway.log[-3000:]
+    assert (found["asked"], found["skipped"]) == (5, 1), gateway.log[-3000:]
     rows: dict[str, dict[str, float]] = {}
     for row in map(json.loads, kept.read_text().splitlines()):
         rows.setdefault(row["id"].split("/")[0], {})[row["model"]] = row["outcome"]
