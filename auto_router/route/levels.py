@@ -18,8 +18,8 @@ from auto_router.arrays import Floats
 from auto_router.learn.calibration import Calibration
 from auto_router.route.feedback import Feedback
 
-CHANGES = 0.1  # share of models that changed on their own, before any outcome says so
-FORMS = (0.25, 0.5, 0.25)  # of a change: of the odds, of right answers, of wrong ones
+MODEL_CHANGES = 0.1  # share of models that changed on their own, before any outcome says so
+CHANGE_FORMS = (0.25, 0.5, 0.25)  # of a change: of the odds, of right answers, of wrong ones
 COMMON_CHANGE = 0.02  # how likely all moved together, before any outcome says so
 STEADY_SPREAD, CHANGED_SPREAD = 0.05, 1.5  # standard deviations of a shift, in logarithms
 HIGHEST = 0.95  # no share of right answers is multiplied above it: one wrong answer would weigh too much
@@ -49,7 +49,7 @@ def _normal(spread: float, around: Floats, at: Floats) -> Floats:
 _MAPS = np.stack([form(_GRID.clip(_EDGE, 1 - _EDGE), _SHIFTS[:, None]) for form in (_odds, _right, _wrong)])
 """``[3, S, G]``: what each form makes of the probabilities of the grid, by shift."""
 _STEADY = _normal(STEADY_SPREAD, _COMMON[:, None], _SHIFTS)  # [C, S]
-_CHANGED = np.outer(FORMS, _normal(CHANGED_SPREAD, np.zeros(1), _SHIFTS))  # [3, S]
+_CHANGED = np.outer(CHANGE_FORMS, _normal(CHANGED_SPREAD, np.zeros(1), _SHIFTS))  # [3, S]
 _TOGETHER = COMMON_CHANGE * _normal(CHANGED_SPREAD, np.zeros(1), _COMMON)
 _TOGETHER[len(_COMMON) // 2] += 1.0 - COMMON_CHANGE  # [C]; the middle is no shift
 
@@ -65,7 +65,7 @@ def fit_levels(probabilities: Floats, feedback: Feedback) -> Calibration:
     seen = [_likelihood(probabilities, feedback, model) for model in range(count)]
     changed = [float((likelihood * _CHANGED).sum()) for likelihood in seen]
     steady = np.stack([likelihood @ _STEADY.T for likelihood in seen])  # [M, 3, C]
-    evidence = (1 - CHANGES) * steady + CHANGES * np.array(changed)[:, None, None]
+    evidence = (1 - MODEL_CHANGES) * steady + MODEL_CHANGES * np.array(changed)[:, None, None]
     weight = np.log(evidence).sum(axis=0) + np.log(_TOGETHER)
     weight = np.exp(weight - weight.max())
     weight /= weight.sum()
@@ -73,7 +73,7 @@ def fit_levels(probabilities: Floats, feedback: Feedback) -> Calibration:
     for model, likelihood in enumerate(seen):
         if model in asked:
             share = weight / evidence[model]
-            found = likelihood * ((1 - CHANGES) * share @ _STEADY + CHANGES * share.sum() * _CHANGED)
+            found = likelihood * ((1 - MODEL_CHANGES) * share @ _STEADY + MODEL_CHANGES * share.sum() * _CHANGED)
         else:  # it moves with all, or stays
             found = weight @ _STEADY
         curve = np.einsum("fs,fsg->g", found, _MAPS)

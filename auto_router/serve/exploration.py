@@ -53,7 +53,7 @@ class Explorer:
             router: that router; where it is another one, outcomes are looked at again.
         """
         try:
-            self._look(names, encoder, predict, router)
+            self._refresh(names, encoder, predict, router)
         except sqlite3.Error as error:
             log.warning("outcomes cannot be read to choose a model to explore: %s", error)
         shuffled = self.rng.sample(list(others), len(others))  # of equal ones, any
@@ -67,7 +67,7 @@ class Explorer:
         waited_for = max(count, self._asked[name])
         return surplus / (count + PRIOR_OUTCOMES) + HEAD_START / math.sqrt(waited_for + 1)
 
-    def _look(self, names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], router: object) -> None:
+    def _refresh(self, names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], router: object) -> None:
         told = self.feedback.count_outcomes()
         if self._told[0] is router and abs(told - self._told[1]) <= FEW_NEW * self._told[1]:
             return

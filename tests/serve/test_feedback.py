@@ -304,6 +304,8 @@ def test_drift_is_told_as_json_and_as_measures(service: DecisionService) -> None
 def test_settings_refuse_what_is_no_time() -> None:
     with pytest.raises(ConfigError, match="feedback_seconds"):
         replace(RouterSettings(), feedback_seconds=0)
+    with pytest.raises(ConfigError, match="router_path must be the path of an artifact, got None"):
+        replace(RouterSettings(), router_path=None)  # type: ignore[arg-type]
 
 
 def test_a_share_of_the_decisions_asks_another_model(tmp_path: Path, file: Path) -> None:
