@@ -119,7 +119,7 @@ class Traffic:
             model = decision.model
             if self._rng.random() < self._explore:
                 model = self._explorer.choose(
-                    decision.ranking[1:], artifact.model_names, encoder_digest(ENCODER), look, artifact
+                    decision.ranking[1:], artifact.model_names, encoder_digest(ENCODER), look, part.start
                 )
             outcome, id = float(self._truth[place, artifact.model_names.index(model)]), make_id()
             self._loop.add(id, decision, encoder_digest(ENCODER))

@@ -41,7 +41,7 @@ class Explorer:
     _asked: Counter[str] = field(default_factory=Counter)
 
     def choose(
-        self, others: Sequence[str], names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], router: object
+        self, others: Sequence[str], names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], version: object
     ) -> str:
         """Return one of ``others``.
 
@@ -50,10 +50,10 @@ class Explorer:
             names: of the columns of what ``predict`` returns.
             encoder: whose rows it takes, see :func:`auto_router.route.feedback.encoder_digest`.
             predict: probabilities ``[N, M]`` of input rows ``[N, D]``, by the router in service.
-            router: that router; where it is another one, outcomes are looked at again.
+            version: of that router; where it is another one, outcomes are looked at again.
         """
         try:
-            self._refresh(names, encoder, predict, router)
+            self._refresh(names, encoder, predict, version)
         except sqlite3.Error as error:
             log.warning("outcomes cannot be read to choose a model to explore: %s", error)
         shuffled = self.rng.sample(list(others), len(others))  # of equal ones, any
@@ -67,9 +67,9 @@ class Explorer:
         waited_for = max(count, self._asked[name])
         return surplus / (count + PRIOR_OUTCOMES) + HEAD_START / math.sqrt(waited_for + 1)
 
-    def _refresh(self, names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], router: object) -> None:
+    def _refresh(self, names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], version: object) -> None:
         told = self.feedback.count_outcomes()
-        if self._told[0] is router and abs(told - self._told[1]) <= FEW_NEW * self._told[1]:
+        if self._told[0] == version and abs(told - self._told[1]) <= FEW_NEW * self._told[1]:
             return
         outcomes = [one for one in self.feedback.last_outcomes(encoder, MAX_OUTCOMES) if one[0] in names]
         found: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
@@ -78,4 +78,4 @@ class Explorer:
             for (name, _, outcome), p in zip(outcomes, predict(rows), strict=True):
                 count, surplus = found[name]
                 found[name] = count + 1, surplus + outcome - float(p[names.index(name)])
-        self._told, self._surplus = (router, told), dict(found)
+        self._told, self._surplus = (version, told), dict(found)

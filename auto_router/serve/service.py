@@ -279,7 +279,7 @@ class DecisionService:
             return served
         model = await asyncio.to_thread(
             self._explorer.choose, made.ranking[1:], router.model_names, served.encoder,
-            lambda rows: router.predict(rows).probabilities, router,
+            lambda rows: router.predict(rows).probabilities, self.live.loaded_at,
         )  # fmt: skip
         ranking = (model, *(name for name in made.ranking if name != model))
         if made.session == NEW:
