@@ -1,6 +1,6 @@
 """Do 500 outcomes lead a router whose labels were wrong to where one stands that was trained on the truth?
 
-    python benchmarks/feedback.py [--sets combined5] [--outcomes 500] [--rounds 4] [--seeds 20 21 …] [--json FILE] [--check]
+    python benchmarks/feedback.py [--sets combined5] [--outcomes 500] [--rounds 4] [--draws 1] [--seeds 20 …] [--check]
 
 Of each set, 20 % of the groups are for testing, a third of the rest is traffic, the others are trained on. The world of a
 ``scenario`` is what answers are worth; the router learned of another one:
@@ -61,7 +61,7 @@ from auto_router.serve.decision_log import make_id
 from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import FeedbackLoop
 from auto_router.serve.metrics import Metrics
-from auto_router.train import FitSettings, calibrate, fit
+from auto_router.train import FitSettings, Fitted, calibrate, fit
 
 SCENARIOS = {"broke": 0.0, "misjudged": 0.3, "right": 0.0}
 """With the share of the decisions that ask another model."""
@@ -130,33 +130,53 @@ class Traffic:
         self._loop.close()
 
 
-def simulate(data: DataSet, scenario: str, outcomes: int, rounds: int, seed: int) -> dict[str, float]:
-    """Return what the routers are worth on the test rows, in points."""
+def simulate(data: DataSet, scenario: str, outcomes: int, rounds: int, seed: int, draws: int) -> dict[str, float]:
+    """Return what the routers are worth on the test rows, in points; the mean of ``draws`` of the traffic."""
     true, stated = make_worlds(data.y, scenario, seed)
     rest, test = split_by_group(data.groups, 0.2, seed)
     base, traffic = (rest[part] for part in split_by_group(data.groups[rest], 1 / 3, seed))
-    traffic = np.random.default_rng(seed).permutation(traffic)[:outcomes]
-    rows, x, y = data.rows[traffic].astype(np.float32), data.rows[test].astype(np.float32), true[test]
+    x, y = data.rows[test].astype(np.float32), true[test]
     train = dataset(data, stated, base)
-    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
+    with contextlib.redirect_stdout(io.StringIO()):
         fitted = fit(train, FitSettings("stack", seed))
-        before = now = calibrate(fitted, train, seed)
-        truth = before
+        before = truth = calibrate(fitted, train, seed)
         if scenario != "right":
             right = dataset(data, true, base)
             truth = calibrate(fit(right, FitSettings("stack", seed)), right, seed)
-        simulated, replaced = Traffic(Path(folder), rows, true[traffic], SCENARIOS[scenario], seed), 0
+        ended = []
+        for draw in range(draws):
+            part = np.random.default_rng(seed + 1000 * draw).permutation(traffic)[:outcomes]
+            now, served, replaced = lead(before, train, fitted, data, part, true, scenario, rounds, seed + 1000 * draw)
+            ended.append((worth(now, x, y), served, float(replaced)))
+    after, served, replaced = np.mean(ended, axis=0).tolist()
+    return {
+        "trained on the truth": worth(truth, x, y), "wrong labels": worth(before, x, y), "with outcomes": after,
+        "best single": 100 * float(y.mean(axis=0).max()), "served meanwhile": served, "replaced": replaced,
+    }  # fmt: skip
+
+
+def lead(
+    now: Artifact,
+    train: Dataset,
+    fitted: Fitted,
+    data: DataSet,
+    traffic: Ints,
+    true: Floats,
+    scenario: str,
+    rounds: int,
+    seed: int,
+) -> tuple[Artifact, float, int]:
+    """Return the router to which the outcomes of ``traffic`` led, what was served meanwhile, and how often it was replaced."""
+    rows, replaced = data.rows[traffic].astype(np.float32), 0
+    with tempfile.TemporaryDirectory() as folder:
+        simulated = Traffic(Path(folder), rows, true[traffic], SCENARIOS[scenario], seed)
         for turn in range(rounds):
             simulated.serve(now, range(turn * len(rows) // rounds, (turn + 1) * len(rows) // rounds))
             feedback = load_feedback(simulated.file, train.names, ENCODER, rows.shape[1])
-            after, compared, _ = retrain(now, train, fitted, feedback, 0.2, seed)
+            after, compared, _ = retrain(now, train, fitted, feedback, 0.2, seed % 1000)
             now, replaced = (now, replaced) if compared.refusal else (after, replaced + 1)
         simulated.close()
-    return {
-        "trained on the truth": worth(truth, x, y), "wrong labels": worth(before, x, y), "with outcomes": worth(now, x, y),
-        "best single": 100 * float(y.mean(axis=0).max()), "served meanwhile": 100 * float(np.mean(simulated.served)),
-        "replaced": float(replaced),
-    }  # fmt: skip
+    return now, 100 * float(np.mean(simulated.served)), replaced
 
 
 def turn(y: Floats, rng: np.random.Generator) -> Floats:
@@ -224,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--outcomes", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=1, help="of the traffic, for each seed")
     parser.add_argument("--seeds", nargs="+", type=int, default=[20, 21, 22, 23, 24])
     parser.add_argument("--refusals", type=int, metavar="DRAWS", help="put routers of wrong labels up instead")
     parser.add_argument("--json", type=Path)
@@ -238,7 +259,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             missed += [f"{name}: {share:.1%} of the routers of wrong labels were taken and are worse"] if share > 0.05 else []
             continue
         for scenario in arguments.scenarios:
-            runs = [simulate(data, scenario, arguments.outcomes, arguments.rounds, seed) for seed in arguments.seeds]
+            runs = [
+                simulate(data, scenario, arguments.outcomes, arguments.rounds, seed, arguments.draws)
+                for seed in arguments.seeds
+            ]
             found[f"{name} {scenario}"] = runs
             means = {key: float(np.mean([one[key] for one in runs])) for key in runs[0]}
             gaps = np.array([one["trained on the truth"] - one["with outcomes"] for one in runs])
