@@ -2,12 +2,14 @@
 
     auto-router retrain --feedback router_feedback.jsonl
 
-1. *Collect*: the outcomes that ``POST /v1/feedback`` or ``ModelRouter.record`` kept, split by prompt: most to learn from, the
-   rest held out.
+1. *Collect*: the outcomes that ``POST /v1/feedback`` or ``ModelRouter.record`` kept.
 2. *Train*: the default network on the labelled rows, as ``nn_router.py`` does; then each model's level is moved to where the
-   outcomes are that were learned from, see :func:`auto_router.route.feedback.fit_levels`.
-3. *Compare* with the router in service, on the outcomes held out, which neither saw: how far each predicted outcome is from
-   what came, in pairs. Better is what is nearer with 95 % confidence.
+   outcomes are, see :mod:`auto_router.route.levels`.
+3. *Compare* with the router in service, in pairs: how likely each predicts the outcomes that came. Prompts are held out in
+   turn, so that each outcome is predicted by levels that did not learn from it. Better is what predicts better with 95 %
+   confidence; once a router has learned levels, what predicts better in the mean. Besides, the network must not lag behind
+   that of the router in service once the levels of both are moved: else one of wrong labels would pass for better, only since
+   it was told of late how often answers are right now.
 4. *Replace* the files of the router together; else leave them as they are, and end with exit code 3 and a line that says why.
 
 A router may not leave what is known: what nobody asked has no outcome, so nothing held out can speak for it. Where the new one
@@ -28,6 +30,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact
 from auto_router.data.capability import find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
@@ -36,8 +39,10 @@ from auto_router.decide.policy import resolve_policy
 from auto_router.decide.settings import DEFAULT_PATH, RouterSettings
 from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
+from auto_router.learn.calibration import Calibration
 from auto_router.learn.stack import StackNetwork
-from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, fit_levels, level_map, load_feedback
+from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, load_feedback
+from auto_router.route.levels import fit_levels, level_shifts
 from auto_router.terminal import Parser, add_flags, capture_output
 
 with needs_extra("train"):
@@ -45,11 +50,14 @@ with needs_extra("train"):
     from auto_router.learn.stack_fit import MAX_ROWS
     from auto_router.train import MAX_SEED, FitSettings, Fitted, assess_router, calibrate, fit, write_files
 
-TWO_SIDED_95 = 1.96  # standard errors
-MIN_HELD_OUT = 20  # prompts
+TWO_SIDED_95, ONE_SIDED_95 = 1.96, 1.645  # standard errors
+MIN_PROMPTS = 40  # with an outcome
+MAX_BEHIND = 0.005  # log loss by which a network may lag behind the one in service, with the levels of both moved
 MIN_OUTCOMES = 20  # of a model, below which nothing is known of it
 MAX_UNASKED = 0.05  # of the prompts that may go to such models unseen
 REFUSED_CODE = 3
+LEARNED = "levels learned from outcomes"
+EDGE = 1e-3  # no outcome is thought less likely than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +66,38 @@ class Comparison:
 
     outcomes: int
     prompts: int
-    brier_before: float
-    """Mean squared distance of the predicted from the real outcome of who was asked; smaller is better."""
-    brier_after: float
+    loss_before: float
+    """Mean log loss of the predicted outcomes of who was asked; smaller is better."""
+    loss_after: float
     gain: float
     """By how much it became smaller: mean of the pairs."""
     interval: tuple[float, float]
-    """Of the gain, with 95 % confidence, over prompts."""
+    """Of the gain: above its lower end with 95 % confidence, and below its upper one, over prompts."""
+    behind: tuple[float, float]
+    """Of the loss after, less that of the router in service with its levels moved, too; with 95 % confidence."""
     changed: float
     """Share of the prompts that go to another model."""
     unknown: float
     """Share of the prompts that go to another model of which hardly any outcomes are known."""
     unknown_gain: float
     """On these, with 95 % confidence: what both routers expect of those models is more than what came, by at least this."""
+    is_update: bool
+    """Whether outcomes moved the levels of the router in service before."""
 
     @property
     def refusal(self) -> str | None:
         """Why the new router is not to be served; None where it is better."""
-        if not self.interval[0] > 0:
+        if self.behind[1] > MAX_BEHIND:
+            return (
+                f"it {'is' if self.behind[0] > 0 else 'may be'} worse on the {self.outcomes} outcomes: with the levels of both "
+                f"routers moved to them, its log loss is {self.behind[0]:+.4f} to {self.behind[1]:+.4f} more; see to the labels"
+            )
+        # What outcomes led to once, more of them may go on with: then the likelier one is taken.
+        if not (self.gain if self.is_update else self.interval[0]) > 0:
             said = "worse" if self.interval[1] < 0 else "not clearly better"
             return (
-                f"it is {said} on the {self.outcomes} outcomes held out: predictions come nearer by {self.gain:+.4f} "
-                f"[{self.interval[0]:+.4f}, {self.interval[1]:+.4f}], and must by more than 0"
+                f"it is {said} on the {self.outcomes} outcomes: its log loss is smaller by {self.gain:+.4f} "
+                f"[{self.interval[0]:+.4f}, {self.interval[1]:+.4f}], and must be by more than 0"
             )
         if self.unknown > MAX_UNASKED and not self.unknown_gain > 0:
             return (
@@ -94,75 +112,92 @@ def learn_levels(train: Dataset, fitted: Fitted, feedback: Feedback, seed: int) 
 
     Its operating points are fitted on the same training rows, their labels moved as far as what is predicted of them.
     """
-    levels = fit_levels(fitted.network.predict(feedback.features), feedback)
-    moved = level_map(levels)
+    moved = fit_levels(fitted.network.predict(feedback.features), feedback)
     out_of_fold = moved(fitted.out_of_fold)
     targets = fitted.targets + (out_of_fold - fitted.out_of_fold)
     artifact = calibrate(replace(fitted, out_of_fold=out_of_fold, targets=targets), train, seed)
-    return replace(artifact, calibration=moved), dict(zip(train.names, levels.tolist(), strict=True))
+    shifts = level_shifts(moved, fitted.out_of_fold)
+    return replace(artifact, calibration=moved), dict(zip(train.names, shifts.tolist(), strict=True))
 
 
-def compare_routers(before: Artifact, after: Artifact, held_out: Feedback, known: Mapping[str, int]) -> Comparison:
-    """Compare two routers of the same models on outcomes that neither learned from.
+def predict_held_out(probabilities: Floats, feedback: Feedback, fold: Ints) -> Floats:
+    """Return ``[N, M]``: probabilities whose levels are moved to the outcomes of all other folds."""
+    found = np.empty(probabilities.shape)
+    for number in np.unique(fold):
+        inside, outside = np.flatnonzero(fold != number), fold == number
+        found[outside] = fit_levels(probabilities[inside], feedback.take(inside))(probabilities[outside])
+    return found
+
+
+def compare_routers(before: Artifact, after: Artifact, feedback: Feedback, fold: Ints, names: Sequence[str]) -> Comparison:
+    """Compare two routers of the same models on outcomes.
 
     Args:
         before: the router in service.
-        after: the new one.
-        held_out: the outcomes.
-        known: how many outcomes there are of each model in all; the order is that of the columns of ``held_out``.
+        after: the new one, whose levels all of the outcomes moved.
+        feedback: the outcomes.
+        fold: ``[N]``, see :func:`fold_feedback`.
+        names: of the columns of ``feedback``.
     """
-    asked, y, names = held_out.columns, held_out.outcomes, list(known)
-    groups, rows = np.unique(held_out.groups, return_inverse=True)[1], np.arange(len(y))
-    tables, chosen = [], []
+    asked, y = feedback.columns, feedback.outcomes
+    groups, rows = np.unique(feedback.groups, return_inverse=True)[1], np.arange(len(y))
+    served, chosen = [], []
     for artifact in (before, after):
-        prediction, own = artifact.predict(held_out.features), list(artifact.model_names)
-        tables.append(prediction.probabilities[:, [own.index(name) for name in names]].astype(np.float64))
+        prediction, own = artifact.predict(feedback.features), list(artifact.model_names)
+        served.append(prediction.probabilities[:, [own.index(name) for name in names]].astype(np.float64))
         policy = resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings())
         chosen.append(np.array([names.index(own[place]) for place in policy.choose(prediction).chosen.tolist()]))
-    distances = [np.square(table[rows, asked] - y) for table in tables]
-    gain, error = clustered_mean(distances[0] - distances[1], groups)
-    is_unknown = np.array([known[name] < MIN_OUTCOMES for name in names])
+    fitted = replace(after, calibration=Calibration()).predict(feedback.features).probabilities
+    fitted = fitted[:, [list(after.model_names).index(name) for name in names]].astype(np.float64)
+    tables = [served[0], *(predict_held_out(table, feedback, fold) for table in (fitted, served[0]))]
+    losses = [_log_loss(table[rows, asked], y) for table in tables]
+    gain, error = clustered_mean(losses[0] - losses[1], groups)
+    behind, doubt = clustered_mean(losses[1] - losses[2], groups)
+    is_unknown = np.bincount(asked, minlength=len(names)) < MIN_OUTCOMES
     moved = is_unknown[chosen[1]] & (chosen[1] != asked) & (chosen[1] != chosen[0])
-    expected = np.minimum(*(table[rows, chosen[1]] for table in tables))
+    expected = np.minimum(*(table[rows, chosen[1]] for table in served))
     more, spread = clustered_mean((expected - y)[moved], groups[moved])
     return Comparison(
-        len(y), len(np.unique(groups)), float(distances[0].mean()), float(distances[1].mean()), gain,
-        (gain - TWO_SIDED_95 * error, gain + TWO_SIDED_95 * error), float(np.mean(chosen[0] != chosen[1])),
+        len(y), len(np.unique(groups)), float(losses[0].mean()), float(losses[1].mean()), gain,
+        (gain - ONE_SIDED_95 * error, gain + ONE_SIDED_95 * error),
+        (behind - TWO_SIDED_95 * doubt, behind + TWO_SIDED_95 * doubt), float(np.mean(chosen[0] != chosen[1])),
         float(moved.mean()), more - TWO_SIDED_95 * spread if moved.any() else 0.0,
+        any(edit.startswith(LEARNED) for edit in before.training.edits),
     )  # fmt: skip
 
 
-def split_feedback(feedback: Feedback, fraction: float, seed: int) -> tuple[Feedback, Feedback]:
-    """Return what is learned from and what is held out, split by prompt; one that is held out stays so when outcomes are added.
+def _log_loss(p: Floats, y: Floats) -> Floats:
+    p = p.clip(EDGE, 1 - EDGE)
+    return np.asarray(-y * np.log(p) - (1 - y) * np.log(1 - p))
+
+
+def fold_feedback(feedback: Feedback, share: float, seed: int) -> Ints:
+    """Return ``[N]``: in which turn each row is held out, by prompt; about ``share`` of them at a time.
 
     Raises:
-        DataError: there are too few.
+        DataError: there are too few prompts.
     """
+    prompts, folds = len(set(feedback.groups)), max(2, round(1 / share))
+    if prompts < MIN_PROMPTS:
+        raise DataError(f"outcomes of {prompts} prompts are too few to learn from and to compare on: collect {MIN_PROMPTS}")
     digests = [hashlib.blake2b(f"{seed} {group}".encode(), digest_size=8).digest() for group in feedback.groups]
-    held = np.array([int.from_bytes(digest, "little") / 2**64 < fraction for digest in digests], dtype=bool)
-    counts = [len({group for group, mine in zip(feedback.groups, held, strict=True) if mine == side}) for side in (False, True)]
-    if min(counts) < MIN_HELD_OUT:
-        raise DataError(
-            f"outcomes of {counts[0]} prompts to learn from and {counts[1]} to compare on are too few: {MIN_HELD_OUT} each are "
-            "needed; collect more, or change --held-out"
-        )
-    return feedback.take(np.flatnonzero(~held)), feedback.take(np.flatnonzero(held))
+    return np.array([int.from_bytes(digest, "little") % folds for digest in digests], dtype=np.int64)
 
 
 def retrain(
-    before: Artifact, train: Dataset, fitted: Fitted, feedback: Feedback, fraction: float, seed: int
+    before: Artifact, train: Dataset, fitted: Fitted, feedback: Feedback, share: float, seed: int
 ) -> tuple[Artifact, Comparison, dict[str, float]]:
-    """Return a router that learned from a part of the feedback, how it compares on the rest, and its levels.
+    """Return a router that learned from the feedback, how it compares where that is held out, and how far its levels moved.
 
-    The columns of ``feedback`` are the models of ``train``, of which ``fitted`` is the fit.
+    The columns of ``feedback`` are the models of ``train``, of which ``fitted`` is the fit; ``share`` of the prompts are held
+    out at a time.
     """
-    learn, held_out = split_feedback(feedback, fraction, seed)
-    names = train.names
-    known = dict(zip(names, np.bincount(feedback.columns, minlength=len(names)).tolist(), strict=True))
-    after, levels = learn_levels(train, fitted, learn, seed)
-    counted = ", ".join(f"{name} {known[name]}" for name in names)
-    after = replace(after, training=replace(after.training, edits=[f"levels learned from outcomes: {counted}"]))
-    return after, compare_routers(before, after, held_out, known), levels
+    fold, names = fold_feedback(feedback, share, seed), list(train.names)
+    after, levels = learn_levels(train, fitted, feedback, seed)
+    known = np.bincount(feedback.columns, minlength=len(names)).tolist()
+    counted = ", ".join(f"{name} {count}" for name, count in zip(names, known, strict=True))
+    after = replace(after, training=replace(after.training, edits=[f"{LEARNED}: {counted}"]))
+    return after, compare_routers(before, after, feedback, fold, names), levels
 
 
 EXAMPLES = """examples:
@@ -189,7 +224,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test-json", type=Path, default=Path("hf_evaluations_test.json"), help="(default: %(default)s)")
     parser.add_argument("--pool", type=Path, help="prices and limits of the models (default: ./pool.yaml, if there)")
     parser.add_argument(
-        "--held-out", type=float, default=0.3, metavar="SHARE", help="of the prompts, to compare on (default 0.3)"
+        "--held-out", type=float, default=0.2, metavar="SHARE", help="of the prompts, held out at a time (default 0.2)"
     )
     parser.add_argument("--dry-run", action="store_true", help="compare and say what would be done; replace nothing")
     parser.add_argument("--seed", type=int, default=0)
@@ -213,9 +248,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _retrain_and_replace(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not 0.0 < arguments.held_out < 1.0 or not 0 <= arguments.seed <= MAX_SEED:
+    if not 0.01 <= arguments.held_out <= 0.5 or not 0 <= arguments.seed <= MAX_SEED:
         raise ConfigError(
-            f"--held-out must be between 0 and 1 and --seed from 0 to {MAX_SEED}, got {arguments.held_out} and {arguments.seed}"
+            f"--held-out must be between 0.01 and 0.5 and --seed from 0 to {MAX_SEED}, "
+            f"got {arguments.held_out} and {arguments.seed}"
         )
     path: Path = arguments.router
     before = load_artifact(path)
@@ -235,7 +271,7 @@ def _retrain_and_replace(arguments: argparse.Namespace) -> dict[str, Any]:
         with replace_together(path.parent, [XGBOOST_NAME]) as staging:
             write_files(staging, after, train.records, held_out, test)
     print(f"{path.resolve()} {'was replaced' if replaced else 'stays as it is'}")
-    summary = asdict(compared) | {"interval": list(compared.interval)}
+    summary = asdict(compared) | {"interval": list(compared.interval), "behind": list(compared.behind)}
     return {
         "compared": summary,
         "levels": levels,
@@ -280,16 +316,15 @@ def _report(before: Artifact, after: Artifact, compared: Comparison, levels: Map
         tabulate(rows, headers=["mean P(correct)", "in service", "retrained", "moved (log odds)"], disable_numparse=True),
         tabulate(
             [
-                ["mean squared distance of predictions", f"{compared.brier_before:.4f}", f"{compared.brier_after:.4f}"],
+                ["log loss of predictions", f"{compared.loss_before:.4f}", f"{compared.loss_after:.4f}"],
                 ["prompts that go to other models hardly known", "", f"{compared.unknown:.1%}"],
             ],
-            headers=[f"{compared.outcomes} outcomes held out", "in service", "retrained"], disable_numparse=True,
+            headers=[f"{compared.outcomes} outcomes", "in service", "retrained"], disable_numparse=True,
         ),
     ]  # fmt: skip
     low, high = compared.interval
-    pairs = (
-        f"nearer by {compared.gain:+.4f} [{low:+.4f}, {high:+.4f}] in pairs; {compared.changed:.1%} of the prompts change model"
-    )
+    changed = f"{compared.changed:.1%} of the prompts change model"
+    pairs = f"smaller by {compared.gain:+.4f} [{low:+.4f}, {high:+.4f}] in pairs; {changed}"
     return "\n\n".join(["", *tables, pairs])
 
 

@@ -22,15 +22,15 @@ from auto_router.data.records import Record
 from auto_router.decide.policy import resolve_policy
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
+from auto_router.learn.calibration import Calibration
 from auto_router.route.feedback import (
     Feedback,
     FeedbackRow,
     encoder_digest,
-    fit_levels,
-    level_map,
     load_feedback,
     pack_features,
 )
+from auto_router.route.levels import fit_levels, level_shifts
 from tests import stage3
 from tests.stage3 import KINDS, embed, kind_of, make_records
 
@@ -173,8 +173,8 @@ def test_a_run_that_is_killed_while_it_writes_leaves_the_old_set(folder: Path, m
 
 
 def test_too_little_or_wrong_input_is_one_line(folder: Path, tmp_path: Path) -> None:
-    serve(folder, as_labelled, count=40)
-    with pytest.raises(DataError, match="too few: 20 each"):
+    serve(folder, as_labelled, count=30)
+    with pytest.raises(DataError, match="of 30 prompts are too few"):
         retrain.main(flags(folder))
     with pytest.raises(ConfigError, match=r"nobody\.npy not there"):
         retrain.main([*flags(folder), f"--train-embeddings={tmp_path / 'nobody.npy'}"])
@@ -187,7 +187,7 @@ def test_too_little_or_wrong_input_is_one_line(folder: Path, tmp_path: Path) -> 
     assert COMMANDS["retrain"][0] == "auto_router.retrain"
 
 
-def feedback_of(count: int, p: float, names: int = 3, model: int = 0, seed: int = 0) -> Feedback:
+def feedback_of(count: int, p: float | Sequence[float], names: int = 3, model: int = 0, seed: int = 0) -> Feedback:
     """``count`` outcomes of one model that is right with probability ``p``."""
     rng = np.random.default_rng(seed)
     labels = np.full((count, names), np.nan)
@@ -195,43 +195,93 @@ def feedback_of(count: int, p: float, names: int = 3, model: int = 0, seed: int 
     return Feedback(rng.normal(size=(count, 4)), labels, [str(i) for i in range(count)])
 
 
+def joined(*parts: Feedback) -> Feedback:
+    features, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "labels"))
+    return Feedback(features, labels, [f"{place} {group}" for place, part in enumerate(parts) for group in part.groups])
+
+
 def test_a_router_does_not_leave_what_is_known(folder: Path) -> None:
     artifact = load_artifact(folder / "out" / "nn_router.pth")
-    moved = replace(artifact, calibration=level_map(np.array([0.0, 6.0, -6.0])))
+    names = list(artifact.model_names)
+    grid = [0.0, 1.0]
+    moved = replace(artifact, calibration=Calibration("sigmoid", [(grid, grid), (grid, [1.0, 1.0]), (grid, [0.0, 0.0])]))
     for outcome, said in ((c_broke, "fewer than 20 outcomes"), (lambda record, model: 0.0, None)):
-        file = serve(folder, outcome)
-        held_out = load_feedback(file, artifact.model_names, artifact.encoder, artifact.layout.dim)
-        compared = retrain.compare_routers(artifact, moved, held_out, {"a": 100, "b": 3, "c": 100})
+        feedback = load_feedback(serve(folder, outcome), artifact.model_names, artifact.encoder, artifact.layout.dim)
+        few = np.flatnonzero(feedback.columns == 1)[:3]
+        feedback = feedback.take(np.concatenate([np.flatnonzero(feedback.columns != 1), few]))
+        compared = retrain.compare_routers(artifact, moved, feedback, retrain.fold_feedback(feedback, 0.2, 0), names)
+        assert compared.behind == (0.0, 0.0)
         compared = replace(compared, interval=(0.1, 0.2))
         assert compared.unknown > 0.3
         assert said is None or said in str(compared.refusal)
-        known = retrain.compare_routers(artifact, moved, held_out, {"a": 100, "b": 100, "c": 100})
-        assert (known.unknown, replace(known, interval=(0.1, 0.2)).refusal) == (0.0, None)
+        more = feedback_of(20, 0.5, model=1)
+        known = joined(feedback, Feedback(feedback.features[:20], more.labels, more.groups))
+        found = retrain.compare_routers(artifact, moved, known, retrain.fold_feedback(known, 0.2, 0), names)
+        assert (found.unknown, replace(found, interval=(0.1, 0.2)).refusal) == (0.0, None)
+        (folder / "feedback.jsonl").unlink()
 
 
 def test_levels_move_where_outcomes_say_so_and_nowhere_else() -> None:
     p = np.full((100, 3), 0.7)
     for seed in range(5):
-        right, broke = fit_levels(p, feedback_of(100, 0.7, seed=seed)), fit_levels(p, feedback_of(100, 0.2, seed=seed))
+        right, broke = (level_shifts(fit_levels(p, feedback_of(100, share, seed=seed)), p) for share in (0.7, 0.2))
         assert abs(right[0]) < 0.3
         assert broke[0] < -1.5
-        assert right[1:].tolist() == broke[1:].tolist() == [0.0, 0.0], "nobody asked them"
-    assert level_map(np.array([-2.0, 0.0, 0.0]))(p[:1])[0] == pytest.approx([0.24, 0.7, 0.7], abs=0.01)
+        assert np.abs(right[1:]).max() < 0.05, "nobody asked them"
+        assert np.abs(broke[1:]).max() < 0.8, "one that broke says little of the others"
+
+
+def test_what_all_models_lost_the_one_that_was_seldom_asked_lost_too() -> None:
+    """Else a router would go where nobody looked yet."""
+    p = np.full((400, 3), 0.7)
+    often, seldom = [feedback_of(150, 0.4, model=model, seed=model) for model in (0, 1)], feedback_of(8, 0.5, model=2)
+    shifts = level_shifts(fit_levels(p[:308], joined(*often, seldom)), p)
+    assert shifts == pytest.approx([-1.25] * 3, abs=0.35)
+
+
+@pytest.mark.parametrize("lost", ["right answers", "wrong answers"])
+def test_a_change_is_found_in_its_form(lost: str) -> None:
+    """Of a model, half of the right, or of the wrong, answers are not what the labels said."""
+    stated = np.linspace(0.05, 0.45, 400)[:, None]
+    p = stated if lost == "right answers" else 1 - stated
+    true = 2 * stated if lost == "right answers" else 1 - 2 * stated
+    found = fit_levels(p, feedback_of(400, true[:, 0].tolist(), names=1))(p)
+    assert np.abs(found - true).max() < 0.12
+    assert (np.diff(found[:, 0]) * np.diff(p[:, 0]) >= 0).all(), "the order of the prompts stays"
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
-def test_any_outcomes_give_a_level(pairs: list[tuple[float, float]]) -> None:
+def test_any_outcomes_give_levels(pairs: list[tuple[float, float]]) -> None:
     p, y = np.array(pairs).T
     given = Feedback(np.zeros((len(y), 2)), y[:, None], ["x"] * len(y))
-    (level,) = fit_levels(p[:, None], given)
-    assert -6 <= level <= 6
+    levels = fit_levels(p[:, None], given)
+    Calibration.from_plain(levels.to_plain(), 1)
+    assert np.isfinite(level_shifts(levels, p[:, None])).all()
 
 
-def test_what_is_held_out_stays_so_when_outcomes_are_added() -> None:
+def test_a_network_of_wrong_labels_is_refused_though_its_levels_are_right(folder: Path, tmp_path: Path) -> None:
+    """All models are right less often than they were: whoever is told of that predicts better than the one in service."""
+    rng = np.random.default_rng(0)
+
+    def half(record: Record, model: str) -> float:
+        return float(rng.random() < 0.6) * as_labelled(record, model)
+
+    serve(folder, half, count=900)
+    turned = {"a": "b", "b": "c", "c": "a"}
+    files = []
+    for start, count in ((0, 240), (1000, 90)):
+        records = make_records(count, start) if start else make_records(count)
+        files.append([replace(r, model_scores={turned[n]: v for n, v in r.model_scores.items()}) for r in records])
+    stage3.write_inputs(tmp_path / "wrong", *files)
+    with pytest.raises(SystemExit) as refused:
+        retrain.main(flags(folder, tmp_path / "wrong"))
+    assert refused.value.code == 3
+
+
+def test_every_prompt_is_held_out_in_one_turn_and_stays_there() -> None:
     many = feedback_of(400, 0.5)
     few = many.take(np.arange(200))
-    held = [set(retrain.split_feedback(part, 0.3, 0)[1].groups) for part in (few, many)]
-    assert held[0] == held[1] & set(few.groups)
-    learned = set(retrain.split_feedback(many, 0.3, 0)[0].groups)
-    assert not learned & held[1]
-    assert 0.2 < len(held[1]) / 400 < 0.4
+    turns = [dict(zip(part.groups, retrain.fold_feedback(part, 0.2, 0).tolist(), strict=True)) for part in (few, many)]
+    assert all(turns[1][group] == turn for group, turn in turns[0].items())
+    assert (np.bincount(list(turns[1].values())) > 50).all()
+    assert len(set(turns[1].values())) == 5

@@ -99,6 +99,8 @@ class RouterSettings:
     """Servers: how long a decision waits for its outcome."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.router_path, str | os.PathLike):
+            raise ConfigError(f"router_path must be the path of an artifact, got {self.router_path!r}")
         object.__setattr__(self, "router_path", os.fspath(self.router_path))
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise ConfigError(f"device {self.device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'")

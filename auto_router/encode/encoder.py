@@ -350,7 +350,8 @@ def distinct_items(texts: Iterable[str], images: Iterable[Sequence[object]]) -> 
 def check_prompt(row: int, text: object, images: object) -> None:
     """Raise DataError, naming the row, unless ``text`` is a string, and ``images`` a list of whatever or None."""
     if not isinstance(text, str):
-        raise DataError(f"row {row}: a prompt must be a string, got {type(text).__name__}")
+        hint = "; give a conversation as messages=" if isinstance(text, list) else ""
+        raise DataError(f"row {row}: a prompt must be a string, got {type(text).__name__}{hint}")
     if images is not None and (isinstance(images, str | bytes) or not isinstance(images, Collection)):
         raise DataError(f"row {row}: pictures must be a list, got {type(images).__name__}; put it into a list")
 

@@ -25,7 +25,6 @@ from auto_router.data.records import Record
 from auto_router.decide.rule import Decision
 from auto_router.encode.specs import without_address
 from auto_router.errors import ConfigError, DataError
-from auto_router.learn.calibration import Calibration
 
 FEEDBACK_FILE = "router_feedback.jsonl"
 _APPENDING = threading.Lock()
@@ -194,49 +193,6 @@ def _read_line(line: str) -> tuple[dict[str, Any], npt.NDArray[np.float32], floa
     if not isinstance(row["model"], str) or not np.isfinite(values).all():
         raise ValueError("model must be a name, and features finite numbers")
     return row, values, read_outcome(row["outcome"])
-
-
-LEVEL_CHANGES = 0.1  # share of models whose level is off, before any outcome says so
-STEADY_SPREAD, CHANGED_SPREAD = 0.05, 1.5  # standard deviations of a level, in log odds, of the others and of these
-_SHIFTS = np.linspace(-6.0, 6.0, 481)
-_GRID = np.linspace(0.0, 1.0, 101)
-_EDGE = 1e-3
-
-
-def fit_levels(probabilities: Floats, feedback: Feedback) -> Floats:
-    """Return ``[M]``: how far off each model's level is, in log odds, as outcomes of its answers say.
-
-    The posterior mean under a prior of two normal distributions: most models are as training has it, a share of
-    ``LEVEL_CHANGES`` may be anywhere. So a few outcomes, which are as much luck as truth, move nothing, and a model that became
-    another is found after some tens. A model that was never asked stays.
-
-    Args:
-        probabilities: ``[N, M]``, of a network that did not learn from these rows.
-        feedback: the outcomes.
-    """
-    prior = (1 - LEVEL_CHANGES) * _normal(STEADY_SPREAD) + LEVEL_CHANGES * _normal(CHANGED_SPREAD)
-    found, asked, outcomes = np.zeros(probabilities.shape[1]), feedback.columns, feedback.outcomes
-    for model in np.unique(asked).tolist():
-        rows = asked == model
-        y, p = outcomes[rows], _shift_odds(probabilities[rows, model].astype(np.float64), _SHIFTS[:, None])
-        likelihood = (y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1)
-        weight = prior * np.exp(likelihood - likelihood.max())
-        found[model] = (weight * _SHIFTS).sum() / weight.sum()
-    return found
-
-
-def level_map(levels: Floats) -> Calibration:
-    """Return the calibration that moves each model's level by ``levels`` ``[M]``, in log odds."""
-    return Calibration("sigmoid", [(_GRID.tolist(), _shift_odds(_GRID, level).tolist()) for level in levels.tolist()])
-
-
-def _normal(spread: float) -> Floats:
-    return np.asarray(np.exp(-0.5 * (_SHIFTS / spread) ** 2) / spread)
-
-
-def _shift_odds(p: Floats, shift: Floats | float) -> Floats:
-    p = p.clip(_EDGE, 1 - _EDGE)
-    return np.asarray(1.0 / (1.0 + (1.0 - p) / p * np.exp(-np.asarray(shift))))
 
 
 def feedback_rows(path: Path, data: Dataset, seed: int) -> tuple[list[Record], Array, Array]:

@@ -6,15 +6,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from auto_router.artifacts import load_artifact
 from auto_router.data.pool import load_pool
 from auto_router.data.request import AUTO, POINTS
-from auto_router.decide.policy import check_point
+from auto_router.decide.policy import resolve_policy
 from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, run
+from auto_router.serve.decision_log import DecisionLog
 from auto_router.serve.gateway import (
     MASTER_KEY,
+    check_address,
     check_proxy,
     compare_models,
     litellm_config,
@@ -85,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ConfigError(f"--workers must be 1 or more, got {given.workers}")
     if not given.print_config:
         check_proxy(given.host, os.environ)
+        check_address(given.host, given.port)
     settings = RouterSettings.from_environment(
         {
             "router_path": given.router, "operating_point": given.operating_point, "fallback_model": given.fallback_model,
@@ -98,8 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     notes += compare_models(models, artifact.model_names)
     if settings.shadow_share and not given.print_config:
         usable_judge(pool, os.environ)
-    if settings.operating_point is not None:
-        check_point(settings.operating_point, artifact.operating_points)
+    resolve_policy(artifact.model_names, artifact.operating_points, settings)  # it names what the artifact does not know
+    if settings.feedback_file is not None and not given.print_config:
+        DecisionLog(Path(settings.feedback_file), settings.feedback_seconds).close()
     locked = given.print_config or bool(os.environ.get(MASTER_KEY))
     config = litellm_config(models, artifact.model_names, list(artifact.operating_points), locked=locked)
     for line in notes:

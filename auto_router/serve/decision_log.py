@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS decisions (
     place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at REAL NOT NULL, answered TEXT NOT NULL,
     decision TEXT NOT NULL, encoder TEXT NOT NULL, features BLOB, outcome REAL, changes INTEGER NOT NULL DEFAULT 0
 )"""
+_TOLD = "CREATE INDEX IF NOT EXISTS told ON decisions (answered, place) WHERE outcome IS NOT NULL"
+_LAST_OUTCOMES = """
+SELECT answered, features, outcome FROM (
+    SELECT place, ROW_NUMBER() OVER (PARTITION BY answered ORDER BY place DESC) AS turn FROM decisions WHERE outcome IS NOT NULL
+) JOIN decisions USING (place) WHERE turn <= ? AND features IS NOT NULL AND encoder = ?"""
 _SPENDING = "CREATE TABLE IF NOT EXISTS shadow_spending (day TEXT PRIMARY KEY, usd REAL NOT NULL)"
 
 
@@ -90,6 +95,7 @@ class DecisionLog:
             with feedback_file.open("ab"):
                 pass  # it can be written
             self._run(_SCHEMA)
+            self._run(_TOLD)
             self._run(_SPENDING)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
@@ -142,6 +148,17 @@ class DecisionLog:
             return None
         found, answered, said, *rest = rows[0]
         return LoggedDecision(found, answered, json.loads(said), *rest)
+
+    def count_outcomes(self) -> int:
+        """Return of how many decisions an outcome is known. Raises sqlite3.Error where they cannot be read."""
+        return int(self._run("SELECT COUNT(*) FROM decisions WHERE outcome IS NOT NULL")[0][0])
+
+    def last_outcomes(self, encoder: str, count: int) -> list[tuple[str, bytes, float]]:
+        """Return who answered, the input row and the outcome of the latest ``count`` of each model.
+
+        Only of decisions that were made on rows of ``encoder``. Raises sqlite3.Error where they cannot be read.
+        """
+        return self._run(_LAST_OUTCOMES, (count, encoder))
 
     def hold_usd(self, day: str, amount: float, limit: float) -> bool:
         """Count ``amount`` as spent on a day and return True, where no more than ``limit`` is then spent by all workers.

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 
+from auto_router.serve.request_form import MAX_READ, is_malformed
+
 TRANSIENT = (408, 409, 429)
 OWN_FAULTS = (401, 402, 403, 404)
 TOO_LARGE = 413
 REFUSED = (400, TOO_LARGE, 422)
-MAX_READ = 4000  # characters of an error that are looked at
 _CODES = ("context_length_exceeded", "unsupported_parameter", "unsupported_value", "model_not_supported")
 _CANNOT = re.compile(
     r"context[ _-](?:length|window|size)|maximum (?:context|prompt|input) length|too many (?:input )?tokens"
@@ -23,14 +24,6 @@ _CANNOT = re.compile(
     r"|(?:text|image|audio|file)s? input (?:is|are) not (?:enabled|available)|at most 0 (?:image|audio|video)",
     re.IGNORECASE,
 )
-
-# What is said of a message of no known form and of NaN as a number: LiteLLM gives it the status of a broken connection.
-_MALFORMED = re.compile(r"Invalid \w+ message at index \d+|float values are not JSON compliant", re.IGNORECASE)
-
-
-def is_malformed(error: BaseException) -> bool:
-    """Tell whether the request has a form that nobody takes."""
-    return bool(_MALFORMED.search(str(error)[:MAX_READ]))
 
 
 def another_may_answer(error: BaseException) -> bool:

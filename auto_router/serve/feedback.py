@@ -113,6 +113,14 @@ class FeedbackLoop:
             raise RefusedError(UNKNOWN, f"no decision {str(id)[:60]!r} is known: it was not made here, or too long ago")
         return found
 
+    def count_outcomes(self) -> int:
+        """See :meth:`DecisionLog.count_outcomes`; 0 where no feedback is kept."""
+        return 0 if self._log is None else self._log.count_outcomes()
+
+    def last_outcomes(self, encoder: str, count: int) -> list[tuple[str, bytes, float]]:
+        """See :meth:`DecisionLog.last_outcomes`; none where no feedback is kept."""
+        return [] if self._log is None else self._log.last_outcomes(encoder, count)
+
     def hold_usd(self, day: str, amount: float, limit: float) -> bool:
         """See :meth:`DecisionLog.hold_usd`; False where no feedback is kept."""
         return self._log is not None and self._log.hold_usd(day, amount, limit)
@@ -177,7 +185,9 @@ async def answer(work: Callable[[Any], dict[str, Any]], given: Any) -> tuple[int
 def _read(body: Any) -> float:
     """Return the outcome that a body tells. Raises RefusedError where the body is not of the right form."""
     if not isinstance(body, Mapping):
-        raise RefusedError(INVALID, 'the body must be a JSON object: {"id": "dec_…", "outcome": 0 … 1}')
+        raise RefusedError(
+            INVALID, 'the body must be a JSON object, of Content-Type application/json: {"id": "dec_…", "outcome": 0 … 1}'
+        )
     unknown = sorted(set(body) - set(FIELDS))
     if unknown:
         raise RefusedError(INVALID, f"{', '.join(unknown)[:200]} is unknown; allowed are {', '.join(FIELDS)}")

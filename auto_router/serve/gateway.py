@@ -10,6 +10,7 @@ environment; the configuration names their variables.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from auto_router.serve.loopback import is_loopback
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 COMPROMISED = "1.107.0"
+MAX_PORT = 65_535
 CALLBACK = "auto_router.serve.gateway.router"
 AUTO_COMMENT = "# auto and auto-…: whatever model stands here, the router's hook puts the one that it chooses in its place"
 ANSWER_LIMITS = ("max_tokens", "max_completion_tokens")  # of Stage 1's answers; a client sets its own
@@ -181,6 +183,20 @@ def check_proxy(host: str, environment: Mapping[str, str]) -> None:
             f"without a key, everybody who reaches {host} could ask: set {MASTER_KEY} to one that begins with sk-, "
             "or serve on 127.0.0.1"
         )
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise ConfigError where nobody can listen: the proxy would say so by a traceback, or choose another port by itself."""
+    if not 0 <= port <= MAX_PORT:
+        raise ConfigError(f"--port must be from 0 (any that is free) to {MAX_PORT}, got {port}")
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as tried:
+                if os.name == "posix":  # as the server does it: a port that was left a moment ago is free
+                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+    except OSError as error:
+        raise ConfigError(f"nobody can listen on {host}:{port} ({error}); give another --port or --host") from error
 
 
 def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping[str, str], workers: int = 1) -> None:

@@ -33,11 +33,12 @@ from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.route.sessions import session_keys
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
-from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status, is_malformed
+from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status
 from auto_router.serve.logs import keep_prompts_out, set_up_log
 from auto_router.serve.loopback import LoopbackOnly
 from auto_router.serve.proxy_models import affordable_models, offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.proxy_routes import add_routes
+from auto_router.serve.request_form import form_error, is_malformed
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class RouterHook(CustomLogger):
         if not isinstance(asked, str) or not any(name.strip() in self.aliases for name in asked.split(",")):
             return data
         self._check_routed(asked, call_type)
+        if (wrong := form_error(data)) is not None:
+            raise HTTPException(400, {"error": wrong})
         offered = offered_models(self.service.known_models)
         permitted = await permitted_models(offered, user_api_key_dict)
         if offered and not permitted:
@@ -168,7 +171,7 @@ class RouterHook(CustomLogger):
         """
         told, status = _find_told(request_data), error_status(original_exception)
         if told is not None and is_malformed(original_exception):
-            return HTTPException(400, {"error": str(original_exception)[:MAX_SAID]})
+            return HTTPException(400, {"error": str(original_exception).partition("\n")[0][:MAX_SAID]})
         is_ours = told is not None and told["session"] != PINNED and hasattr(original_exception, "llm_provider")
         if not is_ours or status not in OWN_FAULTS:
             return None
@@ -220,7 +223,8 @@ class RouterHook(CustomLogger):
             routes = "/v1/chat/completions, /v1/messages or /v1/responses"
             said = f"{asked!r} does not answer this call ({call_type}): send it to {routes}, or name a model here"
         else:
-            said = f"the model {asked!r} is a list: give one of {', '.join(self.aliases)} alone, whose ranking holds the others"
+            names = ", ".join(self.aliases)
+            said = f"the model {asked!r} is a list, or has spaces: give one of {names} alone, whose ranking holds the others"
         raise HTTPException(400, {"error": said})
 
     async def _decide(self, data: dict[str, Any], name: str, allowed: frozenset[str], token: Any) -> tuple[ServedDecision, str]:

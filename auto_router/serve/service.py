@@ -11,7 +11,8 @@ single model of training, else the first that the artifact knows; and the first 
 * ``no_prompt``: the request holds nothing that a user said (for servers that must forward it all the same);
 * ``internal_error``: a bug, with its traceback in the log.
 
-With ``explore_share``, some decisions have the reason ``explore``: another model of the ranking, drawn at random.
+With ``explore_share``, some decisions have the reason ``explore``: another model of the ranking, see
+:mod:`auto_router.serve.exploration`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from auto_router.route.feedback import encoder_digest
 from auto_router.route.router import ENCODER_FAILED, STUCK, TIMEOUT
 from auto_router.route.sessions import open_sessions, replace_model, save_response, session_keys
 from auto_router.serve.decision_log import make_id
+from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import CONFLICT, FeedbackLoop, RefusedError, answer
 from auto_router.serve.live import LiveRouter
 from auto_router.serve.logs import FIELDS_OF
@@ -81,6 +83,7 @@ class DecisionService:
         self.sessions = open_sessions(settings)
         self.live = LiveRouter(settings, lambda outcome: self.metrics.loads.labels(outcome).inc(), self.sessions)
         self.feedback = FeedbackLoop(settings.feedback_file, settings.feedback_seconds, self.metrics)
+        self._explorer = Explorer(self.feedback)
 
     def open(self) -> None:
         """Open the router; blocks for as long as that takes."""
@@ -271,9 +274,13 @@ class DecisionService:
         """Return, for a share of the decisions, one for another model of the ranking: its outcome tells what it can."""
         made, share = served.decision, self.settings.explore_share
         is_free = made.features is not None and made.session in (None, NEW) and len(made.ranking) > 1
-        if not share or not is_free or random.random() >= share:
+        router = self.live.router
+        if not share or not is_free or router is None or random.random() >= share:
             return served
-        model = random.choice(made.ranking[1:])
+        model = await asyncio.to_thread(
+            self._explorer.choose, made.ranking[1:], router.model_names, served.encoder,
+            lambda rows: router.predict(rows).probabilities, self.live.loaded_at,
+        )  # fmt: skip
         ranking = (model, *(name for name in made.ranking if name != model))
         if made.session == NEW:
             await asyncio.to_thread(replace_model, self.sessions, session_keys(request)[0], model)

@@ -5,7 +5,8 @@ answers in both orders. Each model gets an outcome: 1 where its answer wins or t
 ``pairwise``. The rows stand in the feedback file beside those of ``POST /v1/feedback``, with the reason ``shadow``. Where an
 answer or a verdict is missing, or the orders disagree, nothing is written: unknown is no 0.
 
-Only chat completions of text alone whose answer is text are compared, streams included. Users never wait for any of it, and
+Compared are answers of text to requests of text, streams included: chat completions, and messages and responses that say
+nothing which chat completions have no word for. No pictures: the judge is shown words. Users never wait for any of it, and
 nothing goes through the proxy's own router: a second model that fails is not paused for users, and no request is logged.
 
 Before a pair is asked, the most that it may cost is held of ``shadow_usd_per_day``, in a file that all workers share; then what
@@ -55,6 +56,14 @@ SAME_REQUEST = (
     "response_format", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls",
 )  # fmt: skip
 """What of a client's request the second model gets, beside the messages."""
+_PASSED_OVER = (
+    "model", "messages", "input", "system", "instructions", "stream", "metadata", "user", "store", "fallbacks", "session_id",
+)  # fmt: skip
+OTHER_APIS = {
+    "anthropic_messages": {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens"},
+    "aresponses": {"temperature": "temperature", "top_p": "top_p", "max_output_tokens": "max_tokens"},
+}
+"""What messages and responses call the same. A request that says more is not compared: the second model would get another."""
 _OUTCOMES = {1.0: (1.0, 0.0), 0.5: (1.0, 1.0), 0.0: (0.0, 1.0)}
 
 
@@ -277,9 +286,14 @@ def read_event(told: Mapping[str, Any], event: Mapping[str, Any], reply: Any) ->
         event: what LiteLLM tells its callbacks.
         reply: the completion, put together where it was a stream.
     """
-    request, messages = event.get("litellm_params") or {}, event.get("messages")
-    if event.get("call_type") != "acompletion" or len(getattr(reply, "choices", ())) != 1:
+    request = event.get("litellm_params") or {}
+    body = (request.get("proxy_server_request") or {}).get("body") or {}
+    if len(getattr(reply, "choices", ())) != 1:
         return None
+    found = read_same_request(event, body)
+    if found is None:
+        return None
+    messages, parameters = found
     # A judge is shown what leads to the last words of a user: results of tools behind them would be hidden from it.
     if not isinstance(messages, list) or not messages or messages[-1].get("role") != "user":
         return None
@@ -289,10 +303,24 @@ def read_event(told: Mapping[str, Any], event: Mapping[str, Any], reply: Any) ->
     length = count_characters(messages)
     if length is None or length + len(answer.text) > MAX_PAIR_CHARACTERS:
         return None
-    body = (request.get("proxy_server_request") or {}).get("body") or {}
-    parameters = {name: body[name] for name in SAME_REQUEST if body.get(name) is not None}
     answered = (request.get("metadata") or {}).get("model_group") or ""
     return ServedAnswer(told["id"], answered, tuple(told["eligible"]), messages, parameters, answer.text)
+
+
+def read_same_request(event: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+    """Return messages and parameters for the second model as chat completions have them; None where they cannot be the same."""
+    of_client = {name: value for name, value in body.items() if not name.lstrip("_").startswith("litellm_")}
+    api, given = event.get("call_type"), {name: value for name, value in of_client.items() if value is not None}
+    if api == "acompletion":
+        return event.get("messages"), {name: given[name] for name in SAME_REQUEST if name in given}
+    names = OTHER_APIS.get(str(api), {})
+    if not names or not set(given) <= {*names, *_PASSED_OVER}:
+        return None
+    messages = event.get("input")  # what the proxy translated the request to
+    if not messages and api == "anthropic_messages":  # asked in that protocol: words are in the same place there
+        begin = [{"role": "system", "content": given["system"]}] if "system" in given else []
+        messages = [*begin, *event["messages"]] if isinstance(event.get("messages"), list) else None
+    return messages, {same: given[name] for name, same in names.items() if name in given}
 
 
 def count_characters(messages: Sequence[Any]) -> int | None:

@@ -99,6 +99,7 @@ def test_subset_modality_and_context_limit_the_choice(path: Path) -> None:
     [
         (None, None, "row 1: a prompt must be a string, got NoneType"),
         (b"x", None, "row 1: a prompt must be a string, got bytes"),
+        ([{"role": "user", "content": "x"}], None, "got list; give a conversation as messages="),
         ("x", Image.new("RGB", (2, 2)), "row 1: pictures must be a list, got Image; put it into a list"),
         ("x", Path("p.png"), "row 1: pictures must be a list, got PosixPath; put it into a list"),
         ("x", b"\x89PNG", "row 1: pictures must be a list, got bytes; put it into a list"),

@@ -130,3 +130,26 @@ CASES = [
         "type": "image", "source": {"type": "base64", "data": PIXEL.replace("+", "-").replace("/", "_")},
     })]}, IMAGE, "?", images=1),
 ]  # fmt: skip
+
+WRONG_FORMS: list[tuple[dict[str, Any], str]] = [
+    ({"messages": "hi"}, "messages must be a list, got a string"),
+    ({"messages": {"role": "user", "content": "hi"}}, "messages must be a list, got an object"),
+    ({"messages": 5}, "messages must be a list, got a number"),
+    ({"messages": ["hi"]}, "messages[0] must be an object, got a string"),
+    ({"messages": [{"role": "user", "content": "hi"}, None]}, "messages[1] must be an object, got NoneType"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content must be a string or a list, got a number"),
+    ({"messages": [{"role": "user", "content": True}]}, "messages[0].content must be a string or a list, got a boolean"),
+    ({"messages": [{"role": "user", "content": [None]}]}, "messages[0].content must be a list of objects"),
+    ({"messages": [{"role": "assistant", "tool_calls": 5}]}, "messages[0].tool_calls must be a list of objects"),
+    ({"messages": [{"role": "assistant", "tool_calls": [5]}]}, "messages[0].tool_calls must be a list of objects"),
+    ({"tools": "x"}, "tools must be a list of objects, got a string"),
+    ({"tools": [5]}, "tools must be a list of objects"),
+    ({"response_format": 5}, "response_format must be an object, got a number"),
+    ({"extra_headers": 5}, "extra_headers must be an object, got a number"),
+    ({"timeout": "x"}, "timeout must be a number of seconds above 0"),
+    ({"timeout": 0}, "timeout must be a number of seconds above 0"),
+    ({"api_key": "sk-of-the-client"}, "api_key cannot be given"),
+    ({"aws_secret_access_key": "x", "vertex_project": "y"}, "aws_secret_access_key, vertex_project cannot be given"),
+    ({"extra_headers": {"Authorization": "Bearer x"}}, "extra_headers.Authorization cannot be given"),
+]
+"""Requests, over a good one, that no model can answer; and what is said of them."""

@@ -7,6 +7,7 @@ import base64
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,10 @@ from auto_router.decide.rule import Decision
 from auto_router.decide.settings import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError, EncoderError
-from auto_router.route.feedback import load_feedback
+from auto_router.route.feedback import encoder_digest, load_feedback
 from auto_router.serve import decision_log, live
 from auto_router.serve.decision_log import DecisionLog, make_id
+from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import MAX_CHANGES, FeedbackLoop, RefusedError
 from auto_router.serve.metrics import Metrics
 from auto_router.serve.service import DecisionService, ServedDecision
@@ -302,6 +304,8 @@ def test_drift_is_told_as_json_and_as_measures(service: DecisionService) -> None
 def test_settings_refuse_what_is_no_time() -> None:
     with pytest.raises(ConfigError, match="feedback_seconds"):
         replace(RouterSettings(), feedback_seconds=0)
+    with pytest.raises(ConfigError, match="router_path must be the path of an artifact, got None"):
+        replace(RouterSettings(), router_path=None)  # type: ignore[arg-type]
 
 
 def test_a_share_of_the_decisions_asks_another_model(tmp_path: Path, file: Path) -> None:
@@ -318,3 +322,41 @@ def test_a_share_of_the_decisions_asks_another_model(tmp_path: Path, file: Path)
     service.close()
     with pytest.raises(ConfigError, match="set feedback_file"):
         RouterSettings(explore_share=0.1)
+
+
+def test_exploring_asks_the_model_that_turns_out_better_than_predicted(tmp_path: Path, file: Path) -> None:
+    """And the others too, now and then."""
+    service = open_service(tmp_path, feedback_file=str(file), explore_share=0.5, session_policy="none")
+    asked: Counter[str] = Counter()
+    while asked.total() < 60:
+        served = decide(service)
+        if served.decision.reason != "explore":
+            continue
+        asked[served.decision.model] += 1
+        assert tell(service, {"id": served.id, "outcome": float(served.decision.model == "small")})[0] == 200
+    assert asked["small"] > 2 * asked["mid"] > 0
+    other = DecisionLog(file, 60)
+    assert other.count_outcomes() == 60
+    encoder = encoder_digest(EmbeddingGenerator(LetterEncoder()).spec)
+    last = other.last_outcomes(encoder, 5)
+    assert Counter(name for name, _, _ in last) == {"small": 5, "mid": min(5, asked["mid"])}
+    assert other.last_outcomes("another encoder", 5) == []
+    other.close()
+    service.close()
+
+
+def test_a_model_of_which_nobody_tells_outcomes_is_not_explored_for_ever(service: DecisionService) -> None:
+    explorer = Explorer(service.feedback)
+    asked = Counter(explorer.choose(["mid", "small"], NAMES, "", lambda rows: rows, None) for _ in range(40))
+    assert asked == {"mid": 20, "small": 20}
+
+
+def test_a_log_that_cannot_be_read_does_not_keep_from_exploring(
+    service: DecisionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> Any:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(service.feedback, "count_outcomes", fail)
+    explorer = Explorer(service.feedback)
+    assert {explorer.choose(["mid", "small"], NAMES, "", lambda rows: rows, None) for _ in range(40)} == {"mid", "small"}

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_auto_is_answered_by_the_chosen_model_and_every_model_by_its_name(gatewa
 
 
 def test_the_shadow_mode_compares_what_was_served(gateway: Running, vendors: dict[str, Vendor]) -> None:
-    """Over three vendors' protocols: a stream, a plain answer, one that was fallen back to, and tools."""
+    """Over three vendors' protocols and APIs: a stream, a plain answer, one that was fallen back to, and tools."""
     kept = gateway.log_file.with_name("kept.jsonl")
 
     def counts() -> Counter[str]:
@@ -140,14 +141,16 @@ def test_the_shadow_mode_compares_what_was_served(gateway: Running, vendors: dic
         tool = {"type": "function", "function": {"name": "greet", "parameters": {"type": "object", "properties": {}}}}
         for body in (chat(MATH, stream=True), chat(POEM, temperature=0.5), chat(MATH, tools=[tool]), chat(MATH, "poet")):
             assert post(gateway, "/v1/chat/completions", body)[0] == 200
+        for route in ("messages", "responses"):
+            assert post(gateway, f"/v1/{route}", in_api(route, f"{MATH} By {route}."))[0] == 200
         vendors["math"].refuse = (500, {"message": "away", "type": "made"})
         assert post(gateway, "/v1/chat/completions", chat(f"{MATH} Again."))[2]["x-litellm-model-group"] != "math"
         until = time.monotonic() + 30
-        while (found := counts() - before)["judged"] + found["unknown"] < 3 and time.monotonic() < until:
+        while (found := counts() - before)["judged"] + found["unknown"] < 5 and time.monotonic() < until:
             time.sleep(0.05)
     finally:
         spend(kept, 1.0)
-    assert (found["asked"], found["skipped"]) == (3, 1), gateway.log[-3000:]
+    assert (found["asked"], found["skipped"]) == (5, 1), gateway.log[-3000:]
     rows: dict[str, dict[str, float]] = {}
     for row in map(json.loads, kept.read_text().splitlines()):
         rows.setdefault(row["id"].split("/")[0], {})[row["model"]] = row["outcome"]
@@ -275,6 +278,32 @@ def test_only_what_another_model_may_answer_is_sent_to_another(
         assert fault[1]["message"] in said
 
 
+def test_what_no_model_can_answer_is_refused_and_nobody_is_asked(gateway: Running, vendors: dict[str, Vendor]) -> None:
+    """LiteLLM takes these for a broken connection: 500, after every model had its turn."""
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("chat/completions", {"messages": [{"role": "user", "content": 5}]}),
+        ("chat/completions", {"messages": "hi"}),
+        ("chat/completions", chat(MATH, response_format=5)),
+        ("chat/completions", chat(MATH, api_key="sk-of-the-client")),
+        ("messages", {"messages": ["hi"], "max_tokens": 9}),
+        ("messages", {"messages": 5, "max_tokens": 9}),
+        ("responses", {"input": 5}),
+        ("responses", {"input": [{"role": "user", "content": {"text": "hi"}}]}),
+    ]
+    for route, body in wrong:
+        status, said, _ = post(gateway, f"/v1/{route}", {"model": "auto"} | body)
+        assert status == 400, (body, said)
+        assert "Traceback" not in said
+    assert not any(vendor.bodies for vendor in vendors.values())
+
+
+def test_an_outcome_sent_as_a_form_is_told_what_to_send(gateway: Running) -> None:
+    """As ``curl -d`` does by itself."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, said, _ = post(gateway, "/v1/feedback", {"id": "dec_", "outcome": 1}, **form)
+    assert (status, "Content-Type application/json" in said) == (400, True), said
+
+
 def test_a_key_gets_no_model_that_is_not_in_its_list(proxy: Running, vendors: dict[str, Vendor]) -> None:
     for route in ("chat/completions", "messages", "responses"):
         status, said, headers = post(proxy, f"/v1/{route}", in_api(route, MATH), "sk-eyes")
@@ -393,13 +422,20 @@ def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[st
     assert "LITELLM_MASTER_KEY" in done.stderr
     (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": [{"name": "stranger"}]}))
     keyless = {name: value for name, value in environment.items() if not name.endswith("_KEY")}
+    taken = socket.create_server(("127.0.0.1", 0))
     for arguments, values, said in (
         (given, keyless, "math is left out: the environment has no MATH_KEY"),
         (["--pool", str(tmp_path / "pool.yaml")], environment, "no usable model in common"),
         ([*given, "--operating-point", "quality"], environment, "it has accuracy, economy"),
+        ([*given, "--fallback-model", "extra"], environment, "fallback_model names unknown model 'extra'"),
+        ([*given, "--port", "70000"], environment, "--port must be from 0"),
+        ([*given, "--port", "-1"], environment, "--port must be from 0"),
+        ([*given, "--port", str(taken.getsockname()[1])], environment, "nobody can listen on 127.0.0.1"),
+        ([*given, "--feedback-file", str(tmp_path / "pool.yaml" / "f.jsonl")], environment, "cannot be written"),
     ):
         with environment_of(values), pytest.raises(ConfigError, match=said):
             main(arguments)
+    taken.close()
     with environment_of(environment), pytest.MonkeyPatch.context() as patch:
         patch.setattr(gateway_module, "version", lambda name: "1.107.0")
         with pytest.raises(ConfigError, match="compromised"):

@@ -186,6 +186,40 @@ def test_the_same_words_are_a_tie_without_a_judge(bench: Bench) -> None:
     assert [row["outcome"] for row in bench.rows()] == [1, 1]
 
 
+SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": SECRET}]
+OTHER_APIS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("aresponses", {"input": SAID}, {"input": SECRET, "instructions": "Be brief.", "max_output_tokens": 7, "temperature": 0.3}),
+    ("anthropic_messages", {"input": SAID}, {"messages": SAID[1:], "system": "Be brief.", "max_tokens": 7, "temperature": 0.3}),
+    ("anthropic_messages", {"input": []}, {"messages": SAID[1:], "system": "Be brief.", "max_tokens": 7, "temperature": 0.3}),
+]
+
+
+@pytest.mark.parametrize(("api", "event", "body"), OTHER_APIS)
+def test_other_apis_are_compared_in_the_words_of_chat_completions(
+    bench: Bench, api: str, event: dict[str, Any], body: dict[str, Any]
+) -> None:
+    more = {"litellm_metadata": {"user_api_key": "x"}, "litellm_call_id": "x", "stream": True, "tools": None}
+    bench.serve(messages=SAID[1:], body=body | more, call_type=api, **event)
+    assert bench.counts() == {"asked": 1, "judged": 1}
+    second = bench.models.asked[0]
+    assert second["messages"] == SAID
+    assert {name: second[name] for name in ("temperature", "max_tokens")} == {"temperature": 0.3, "max_tokens": 7}
+    assert not {"max_output_tokens", "system", "instructions", "litellm_metadata"} & set(second)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"tools": [{"name": "f"}]}, {"thinking": {"type": "enabled"}}, {"text": {"format": {}}}, {"stop_sequences": ["x"]},
+     {"previous_response_id": "resp_1"}, {"unheard_of": 1}],
+)  # fmt: skip
+@pytest.mark.parametrize(("api", "event", "body"), OTHER_APIS[:2])
+def test_what_chat_completions_have_no_word_for_is_not_compared(
+    bench: Bench, api: str, event: dict[str, Any], body: dict[str, Any], more: dict[str, Any]
+) -> None:
+    bench.serve(messages=SAID[1:], body=body | more, call_type=api, **event)
+    assert (bench.counts(), bench.models.asked) == ({"skipped": 1}, [])
+
+
 CALL = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 
 

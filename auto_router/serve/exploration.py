@@ -1,0 +1,81 @@
+"""Whom ``explore_share`` asks: rather the models that turn out better than the router in service predicts.
+
+Told outcomes are held against what the router says now of the same prompts. Asked is the model whose mean surplus may be the
+highest: its estimate, and a head start that shrinks as outcomes come, or are waited for. So a model of which nothing is known
+has its turns, one whose labels are too low gets most of them until the router has learned it, and one that is as good as it is
+predicted costs few.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from auto_router.arrays import Array, Floats
+from auto_router.serve.feedback import FeedbackLoop
+
+log = logging.getLogger(__name__)
+
+HEAD_START = 1.0  # of a model that nobody asked; after n outcomes, it is this / sqrt(n + 1)
+PRIOR_OUTCOMES = 5  # as many, with no surplus, every model is taken to have
+MAX_OUTCOMES = 200  # of each model, the latest, that are looked at
+FEW_NEW = 0.02  # share of outcomes that may come before they are looked at again
+
+
+@dataclass
+class Explorer:
+    """Chooses a model to learn of. Blocks; belongs to one service."""
+
+    feedback: FeedbackLoop
+    rng: random.Random = field(default_factory=random.Random)
+    _told: tuple[object, int] = (None, 0)
+    _surplus: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Of each model, how many outcomes were looked at, and the sum of what they were more than predicted."""
+    _asked: Counter[str] = field(default_factory=Counter)
+
+    def choose(
+        self, others: Sequence[str], names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], version: object
+    ) -> str:
+        """Return one of ``others``.
+
+        Args:
+            others: the models that may be asked.
+            names: of the columns of what ``predict`` returns.
+            encoder: whose rows it takes, see :func:`auto_router.route.feedback.encoder_digest`.
+            predict: probabilities ``[N, M]`` of input rows ``[N, D]``, by the router in service.
+            version: of that router; where it is another one, outcomes are looked at again.
+        """
+        try:
+            self._refresh(names, encoder, predict, version)
+        except sqlite3.Error as error:
+            log.warning("outcomes cannot be read to choose a model to explore: %s", error)
+        shuffled = self.rng.sample(list(others), len(others))  # of equal ones, any
+        model = max(shuffled, key=self._highest_surplus)
+        self._asked[model] += 1
+        return model
+
+    def _highest_surplus(self, name: str) -> float:
+        count, surplus = self._surplus.get(name, (0, 0.0))
+        # One whose outcomes nobody tells must not be asked for ever.
+        waited_for = max(count, self._asked[name])
+        return surplus / (count + PRIOR_OUTCOMES) + HEAD_START / math.sqrt(waited_for + 1)
+
+    def _refresh(self, names: Sequence[str], encoder: str, predict: Callable[[Array], Floats], version: object) -> None:
+        told = self.feedback.count_outcomes()
+        if self._told[0] == version and abs(told - self._told[1]) <= FEW_NEW * self._told[1]:
+            return
+        outcomes = [one for one in self.feedback.last_outcomes(encoder, MAX_OUTCOMES) if one[0] in names]
+        found: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+        if outcomes:
+            rows = np.stack([np.frombuffer(features, dtype="<f4") for _, features, _ in outcomes]).astype(np.float32)
+            for (name, _, outcome), p in zip(outcomes, predict(rows), strict=True):
+                count, surplus = found[name]
+                found[name] = count + 1, surplus + outcome - float(p[names.index(name)])
+        self._told, self._surplus = (version, told), dict(found)
