@@ -45,7 +45,7 @@ class LocalEncoder(OnnxTextEncoder):
     text_dim = 384
     image_dim = 1280
     window, overlap = WINDOW_TOKENS, OVERLAP_TOKENS
-    served_windows = 2  # of 256 tokens: decisions on a data set of long prompts are the same as with sixteen
+    served_windows = 1  # with the beginning and the end: as many right answers as with all, in half the time of two
 
     @property
     def spec(self) -> Spec:

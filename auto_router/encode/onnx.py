@@ -90,6 +90,18 @@ class OnnxTextEncoder(Encoder):
             starts = _spread(len(offsets) - room)
         return [text[offsets[start][0] : offsets[min(start + room, len(offsets)) - 1][1]] for start in starts.tolist()]
 
+    def some_windows(self, text: str, most: int) -> list[str]:
+        """As :meth:`Encoder.some_windows`; one window has the first and the last tokens, where requests stand."""
+        if most > 1:
+            return super().some_windows(text, most)
+        text = text if len(text) <= 2 * self.stretch else f"{text[: self.stretch]}\n{text[-self.stretch :]}"
+        room = self.window - self.specials - self._prefix_tokens
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= room:
+            return [text]
+        half = (room - 1) // 2  # some tokenizers make a token of the line end
+        return [f"{text[: offsets[half - 1][1]]}\n{text[offsets[-half][0] :]}"]
+
     def embed_texts(self, texts: list[str]) -> Array:
         tokens = [self._ids(self.prefix + text) for text in texts]
         by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
