@@ -145,7 +145,7 @@ def test_what_is_not_better_is_refused_too(folder: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         retrain.main([*flags(folder), "--json"])
     captured = capsys.readouterr()
-    assert "not clearly better" in captured.err
+    assert "must be by more than 0" in captured.err
     assert json.loads(captured.out)["replaced"] is False
     assert content(folder) == before
 

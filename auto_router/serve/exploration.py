@@ -15,6 +15,7 @@ import math
 import random
 import sqlite3
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,20 +39,25 @@ class Explorer:
 
     feedback: FeedbackLoop
     rng: random.Random = field(default_factory=random.Random)
+    refresh_seconds: float = 1.0
+    """So long, no outcomes are counted again."""
     _told: tuple[object, int] = (None, 0)
     _surplus: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Of each model, how many outcomes were looked at, and the sum of what they were more than predicted."""
     _asked: Counter[str] = field(default_factory=Counter)
-    _looking: threading.Lock = field(default_factory=threading.Lock)
+    _refreshed_at: float = -math.inf
+    _refreshing: threading.Lock = field(default_factory=threading.Lock)
 
     def choose(self, others: Sequence[str]) -> str:
-        """Return one of ``others``, the models that may be asked, by what :meth:`look` found last. Reads no file."""
+        """Return one of ``others``, the models that may be asked, by what :meth:`refresh` found last. Reads no file."""
         shuffled = self.rng.sample(list(others), len(others))  # of equal ones, any
         model = max(shuffled, key=self._highest_surplus)
         self._asked[model] += 1
         return model
 
-    def look(self, names: Sequence[str], encoder: str, width: int, predict: Callable[[Array], Floats], version: object) -> None:
+    def refresh(
+        self, names: Sequence[str], encoder: str, width: int, predict: Callable[[Array], Floats], version: object
+    ) -> None:
         """Look at the outcomes again, where enough of them are new and no other thread does. Blocks.
 
         Args:
@@ -61,8 +67,9 @@ class Explorer:
             predict: probabilities ``[N, M]`` of input rows ``[N, D]``, by the router in service.
             version: of that router; where it is another one, outcomes are looked at again.
         """
-        if not self._looking.acquire(blocking=False):
+        if time.monotonic() - self._refreshed_at < self.refresh_seconds or not self._refreshing.acquire(blocking=False):
             return
+        self._refreshed_at = time.monotonic()
         try:
             told = self.feedback.count_outcomes()
             if self._told[0] != version or abs(told - self._told[1]) > FEW_NEW * self._told[1]:
@@ -71,7 +78,7 @@ class Explorer:
         except sqlite3.Error as error:
             log.warning("outcomes cannot be read to choose a model to explore: %s", error)
         finally:
-            self._looking.release()
+            self._refreshing.release()
 
     def _highest_surplus(self, name: str) -> float:
         count, surplus = self._surplus.get(name, (0, 0.0))

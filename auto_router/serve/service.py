@@ -278,7 +278,7 @@ class DecisionService:
         if not share or not is_free or made.features is None or router is None or random.random() >= share:
             return served
         asyncio.get_running_loop().run_in_executor(  # what it finds is for later decisions
-            None, self._explorer.look, router.model_names, served.encoder, made.features.size,
+            None, self._explorer.refresh, router.model_names, served.encoder, made.features.size,
             lambda rows: router.predict(rows).probabilities, self.live.loaded_at,
         )  # fmt: skip
         model = self._explorer.choose(made.ranking[1:])

@@ -328,6 +328,7 @@ def test_a_share_of_the_decisions_asks_another_model(tmp_path: Path, file: Path)
 def test_exploring_asks_the_model_that_turns_out_better_than_predicted(tmp_path: Path, file: Path) -> None:
     """And the others too, now and then."""
     service = open_service(tmp_path, feedback_file=str(file), explore_share=0.5, session_policy="none")
+    service._explorer.refresh_seconds = 0.0
     asked: Counter[str] = Counter()
     while asked.total() < 60:
         served = decide(service)
@@ -360,13 +361,13 @@ def test_a_log_that_cannot_be_read_does_not_keep_from_exploring(
 
     monkeypatch.setattr(service.feedback, "count_outcomes", fail)
     explorer = Explorer(service.feedback)
-    explorer.look(NAMES, "", 3, lambda rows: rows, None)
+    explorer.refresh(NAMES, "", 3, lambda rows: rows, None)
     assert {explorer.choose(["mid", "small"]) for _ in range(40)} == {"mid", "small"}
 
 
 def test_exploring_reads_no_file_and_passes_over_rows_of_another_head(service: DecisionService, file: Path) -> None:
     encoder = encoder_digest(EmbeddingGenerator(LetterEncoder()).spec)
-    explorer = Explorer(service.feedback)
+    explorer = Explorer(service.feedback, refresh_seconds=0.0)
     for turn, width in enumerate([3, 5, 3]):
         row = np.ones(width, dtype=np.float32)
         made = Decision("mid", dict.fromkeys(NAMES, 0.5), (), "explore", tuple(NAMES), features=row)
@@ -379,7 +380,7 @@ def test_exploring_reads_no_file_and_passes_over_rows_of_another_head(service: D
             looked.append(len(rows))
             return np.full((len(rows), len(NAMES)), 0.5)
 
-        explorer.look(NAMES, encoder, 3, predict, None)
+        explorer.refresh(NAMES, encoder, 3, predict, None)
         assert looked == [1 if turn < 2 else 2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service.feedback, "_log", None)  # whoever asks it fails
