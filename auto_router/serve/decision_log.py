@@ -132,7 +132,8 @@ class DecisionLog:
     def note_answer(self, id: str, model: str) -> None:
         """Note that another model answered than the chosen one: an outcome is of its answer."""
         try:
-            self._run("UPDATE decisions SET answered = ? WHERE id = ?", (model, id))
+            # Even if it waits: an outcome of another model's answer would be worse than none.
+            self._run("UPDATE decisions SET answered = ? WHERE id = ?", (model, id), always=True)
         except sqlite3.Error as error:
             log.error("who answered decision %s is not kept: %s", id, error)
 
@@ -192,14 +193,14 @@ class DecisionLog:
         with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS)) as connection:
             return connection.execute(statement, values).fetchall()
 
-    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    def _run(self, statement: str, values: tuple[Any, ...] = (), always: bool = False) -> list[Any]:
         with self._lock:
-            if time.monotonic() < self._busy_until:
+            if time.monotonic() < self._busy_until and not always:
                 raise sqlite3.OperationalError(f"{self.path.name} was locked by another program a moment ago")
             try:
                 return self._connect().execute(statement, values).fetchall()
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # in all of its variants
                     self._busy_until = time.monotonic() + PAUSE_SECONDS
                 raise
 

@@ -394,10 +394,16 @@ def test_a_log_that_another_program_locks_costs_one_wait_and_decisions_go_on(
     monkeypatch.setattr(decision_log, "BUSY_SECONDS", 0.05)
     monkeypatch.setattr(decision_log, "PAUSE_SECONDS", 3600.0)
     kept, made = DecisionLog(file, 60), Decision("mid", {"mid": 0.5}, (), "x", ("mid",))
+    earlier = make_id()
+    kept.add(earlier, made, "")
     with closing(sqlite3.connect(kept.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert not kept.add(make_id(), made, "")
     assert not kept.add(make_id(), made, ""), "nobody waits again so soon"
+    kept.note_answer(earlier, "small")
     monkeypatch.setattr(kept, "_busy_until", 0.0)
     assert kept.add(make_id(), made, "")
+    found = kept.find(earlier)
+    assert found is not None
+    assert found.answered == "small", "who answered is noted all the same"
     kept.close()
