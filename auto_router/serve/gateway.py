@@ -194,10 +194,9 @@ def check_address(host: str, port: int) -> None:
     """
     if not 0 <= port <= MAX_PORT:
         raise ConfigError(f"--port must be from 0 (any that is free) to {MAX_PORT}, got {port}")
-    found: list[OSError | None] = []
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        found += [_try_to_listen(*address) for address in addresses]
+        found = [_try_to_listen(*address) for address in addresses]
     except (OSError, UnicodeError) as error:  # a name that cannot be one, too
         raise ConfigError(f"nobody can listen on {host}:{port} ({error}); give another --port or --host") from error
     if None not in found:
