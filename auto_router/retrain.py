@@ -74,7 +74,7 @@ class Comparison:
     interval: tuple[float, float]
     """Of the gain: above its lower end with 95 % confidence, and below its upper one, over prompts."""
     behind: tuple[float, float]
-    """Of the loss after, less that of the router in service with its levels moved, too; with 95 % confidence."""
+    """Of the loss after, less that of the network in service with its levels moved anew, too; with 95 % confidence."""
     changed: float
     """Share of the prompts that go to another model."""
     unknown: float
@@ -141,15 +141,17 @@ def compare_routers(before: Artifact, after: Artifact, feedback: Feedback, fold:
     """
     asked, y = feedback.columns, feedback.outcomes
     groups, rows = np.unique(feedback.groups, return_inverse=True)[1], np.arange(len(y))
-    served, chosen = [], []
+    served, fitted, chosen = [], [], []
     for artifact in (before, after):
         prediction, own = artifact.predict(feedback.features), list(artifact.model_names)
-        served.append(prediction.probabilities[:, [own.index(name) for name in names]].astype(np.float64))
+        unmoved = replace(artifact, calibration=Calibration()).predict(feedback.features)
+        columns = [own.index(name) for name in names]
+        served.append(prediction.probabilities[:, columns].astype(np.float64))
+        fitted.append(unmoved.probabilities[:, columns].astype(np.float64))
         policy = resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings())
         chosen.append(np.array([names.index(own[place]) for place in policy.choose(prediction).chosen.tolist()]))
-    fitted = replace(after, calibration=Calibration()).predict(feedback.features).probabilities
-    fitted = fitted[:, [list(after.model_names).index(name) for name in names]].astype(np.float64)
-    tables = [served[0], *(predict_held_out(table, feedback, fold) for table in (fitted, served[0]))]
+    # Of the one in service, too, what the network said: its levels may have been learned from these very outcomes.
+    tables = [served[0], predict_held_out(fitted[1], feedback, fold), predict_held_out(fitted[0], feedback, fold)]
     losses = [_log_loss(table[rows, asked], y) for table in tables]
     gain, error = clustered_mean(losses[0] - losses[1], groups)
     behind, doubt = clustered_mean(losses[1] - losses[2], groups)

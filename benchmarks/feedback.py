@@ -101,7 +101,7 @@ class Traffic:
         self.file = folder / "feedback.jsonl"
         self._loop = FeedbackLoop(str(self.file), 86_400.0, Metrics(CollectorRegistry()))
         self._rows, self._truth, self._explore, self._rng = rows, truth, explore, np.random.default_rng(seed)
-        self._explorer = Explorer(self._loop, random.Random(seed))
+        self._explorer = Explorer(self._loop, random.Random(seed), refresh_seconds=0.0)
         self.served: list[float] = []
 
     def serve(self, artifact: Artifact, part: range) -> None:
@@ -110,16 +110,16 @@ class Traffic:
         prediction = artifact.predict(rows)
         policy = resolve_policy(artifact.model_names, artifact.operating_points, RouterSettings())
 
-        def look(rows: Floats) -> Floats:
+        def predict(rows: Floats) -> Floats:
             return artifact.predict(rows).probabilities
 
         made = decisions(policy.choose(prediction), prediction, artifact.model_names, features=rows)
         for place, decision in zip(part, made, strict=True):
             model = decision.model
             if self._rng.random() < self._explore:
-                model = self._explorer.choose(
-                    decision.ranking[1:], artifact.model_names, encoder_digest(ENCODER), look, part.start
-                )
+                digest, width = encoder_digest(ENCODER), rows.shape[1]
+                self._explorer.refresh(artifact.model_names, digest, width, predict, part.start)
+                model = self._explorer.choose(decision.ranking[1:])
             outcome, id = float(self._truth[place, artifact.model_names.index(model)]), make_id()
             self._loop.add(id, decision, encoder_digest(ENCODER))
             self._loop.take({"id": id, "outcome": outcome, "model": model})

@@ -114,10 +114,12 @@ def test_a_model_that_broke_is_left_and_the_set_is_replaced(folder: Path, capsys
     records = make_records(90, 9000)
     assert KINDS.index("c") not in choices(folder, [record for record in records if kind_of(record) != "c"])
     assert load_artifact(folder / "out" / "nn_router.pth").training.edits[0].startswith("levels learned from outcomes")
-    # Again on the same outcomes: the router has learned what they say.
+    # Again on the same outcomes: the router has learned what they say, and its network is the same.
     with pytest.raises(SystemExit) as refused:
-        retrain.main(flags(folder))
-    assert refused.value.code == 3
+        retrain.main([*flags(folder), "--json"])
+    captured = capsys.readouterr()
+    assert (refused.value.code, json.loads(captured.out)["compared"]["behind"]) == (3, [0.0, 0.0])
+    assert "must be by more than 0" in captured.err
 
 
 def test_a_worse_router_is_refused_and_says_why(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +147,7 @@ def test_what_is_not_better_is_refused_too(folder: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         retrain.main([*flags(folder), "--json"])
     captured = capsys.readouterr()
-    assert "not clearly better" in captured.err
+    assert "must be by more than 0" in captured.err
     assert json.loads(captured.out)["replaced"] is False
     assert content(folder) == before
 

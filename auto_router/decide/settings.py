@@ -102,8 +102,8 @@ class RouterSettings:
         if not isinstance(self.router_path, str | os.PathLike):
             raise ConfigError(f"router_path must be the path of an artifact, got {self.router_path!r}")
         object.__setattr__(self, "router_path", os.fspath(self.router_path))
-        if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
-            raise ConfigError(f"device {self.device!r} is unknown; use 'cuda', 'cuda:0' or 'cpu'")
+        if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", str(self.device)):
+            raise ConfigError(f"device {self.device!r} is unknown; use 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'")
         for name in ("timeout_s", "encoder_timeout_s", "session_seconds", "feedback_seconds"):
             seconds = getattr(self, name)
             if not (seconds is None and name == "encoder_timeout_s") and not seconds > 0:

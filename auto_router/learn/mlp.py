@@ -41,10 +41,10 @@ from auto_router.learn.memmap import CHUNK, Subset, Table, chunks, first_not_fin
 def usable_device(name: str | None) -> torch.device:
     """Return the device ``name`` (``cuda``, ``cuda:1``, ``cpu``); None: CUDA where there is a GPU.
 
-    A GPU that is not there falls back to the CPU with one warning.
+    A GPU of CUDA's that is not there falls back to the CPU with one warning.
 
     Raises:
-        ConfigError: torch knows no such device.
+        ConfigError: torch knows no such device, or has no support for it here.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -55,6 +55,11 @@ def usable_device(name: str | None) -> torch.device:
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         warnings.warn(f"device {name!r} is not available here; using the CPU", stacklevel=3)
         return torch.device("cpu")
+    try:
+        torch.zeros(1, device=wanted).cpu()
+    # Each backend says in its own way that it is not there.
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError(f"device {name!r} cannot be used by this PyTorch on this machine; use 'cpu' or 'cuda'") from error
     return wanted
 
 

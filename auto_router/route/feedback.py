@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,18 +157,14 @@ def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], 
     Raises:
         DataError: the file is missing, a line is damaged, or was made by another encoder or head.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"feedback file {path} cannot be read ({error}); ModelRouter.record writes one") from error
     expected = encoder_digest(encoder)
     found: dict[str | int, tuple[npt.NDArray[np.float32], list[float], str]] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path), start=1):
         try:
             row, values, outcome = _read_line(line)
         except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-            if number == len(lines) and isinstance(error, json.JSONDecodeError):
-                break  # the empty text behind the last newline, or a line that a killed process began
+            if not line.endswith(b"\n") and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+                break  # a line that a killed process began
             raise DataError(f"feedback file {path}, line {number} is damaged ({error!r}); drop the line") from error
         if row.get("encoder") != expected or len(values) != dim:
             raise DataError(
@@ -179,14 +175,23 @@ def load_feedback(path: Path, names: Sequence[str], encoder: Mapping[str, Any], 
         found.pop(name, None)
         if row["model"] in names:
             label = [outcome if known == row["model"] else np.nan for known in names]
-            found[name] = values, label, row["features"]
+            found[name] = values, label, hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
     rows = list(found.values())
     matrix = np.array([row[0] for row in rows], dtype=np.float32).reshape(len(rows), dim)
     labels = np.array([row[1] for row in rows], dtype=np.float32).reshape(len(rows), len(names))
     return Feedback(matrix, labels, [row[2] for row in rows])
 
 
-def _read_line(line: str) -> tuple[dict[str, Any], npt.NDArray[np.float32], float]:
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines one by one: the whole text is larger than what is kept of it."""
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise DataError(f"feedback file {path} cannot be read ({error}); ModelRouter.record writes one") from error
+
+
+def _read_line(line: bytes) -> tuple[dict[str, Any], npt.NDArray[np.float32], float]:
     """Return a line, its features and its outcome. Raises where it is no such line."""
     row = json.loads(line)
     values = np.frombuffer(base64.b64decode(row["features"], validate=True), dtype="<f4").astype(np.float32)

@@ -106,10 +106,12 @@ class ModelRouter:
             raise ConfigError(f"timeout must be a number of seconds above 0, or None, got {timeout!r}")
         if on_encoder_error not in (None, *ON_ENCODER_ERROR):
             raise ConfigError(f"on_encoder_error must be {CHOOSE_FALLBACK!r} or {RAISE!r}, got {on_encoder_error!r}")
-        own = None if isinstance(encoder, EmbeddingGenerator) else encoder
+        if on_decision is not None and not callable(on_decision):
+            raise ConfigError(f"on_decision must be a function of one decision, or None, got {on_decision!r}")
+        generator = encoder if isinstance(encoder, EmbeddingGenerator) else None
         given = {
             "router_path": router_path, "model_thresholds": model_thresholds, "model_costs": model_costs,
-            "device": device, "verbose": verbose, "encoder": own, **settings,
+            "device": device, "verbose": verbose, "encoder": None if generator else encoder, **settings,
         }  # fmt: skip
         self.settings = RouterSettings.of(given)
         self.timeout = timeout
@@ -122,9 +124,8 @@ class ModelRouter:
         self.policy = self.policies.at(None)
         self._on_decision = on_decision
         self._drift = DriftMonitor(self.model_names, artifact.training.reference, self.settings.drift_window)
-        self._own_encoder = not isinstance(encoder, EmbeddingGenerator)
-        own_generator = encoder if isinstance(encoder, EmbeddingGenerator) else None
-        self.encoder = own_generator or open_router_encoder(artifact.encoder, self.settings, timeout)
+        self._own_encoder = generator is None
+        self.encoder = generator or open_router_encoder(artifact.encoder, self.settings, timeout)
         self.encoder.check(artifact.encoder)
         self.cache = RowCache(self.encoder, self.settings.cache_bytes, bool(artifact.prompt_features))
         self._own_sessions = sessions is None

@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 SUFFIX = ".decisions"
 MAX_DECISIONS = 50_000  # about 4 kB each
 DROP_EVERY = 200  # decisions of a process between two looks for old rows
-BUSY_SECONDS = 2.0
+BUSY_SECONDS = 1.0
+PAUSE_SECONDS = 5.0  # after the file was busy for so long: what comes meanwhile does not wait again
 _ID = re.compile(r"dec_[0-9A-Za-z_-]{24}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -42,6 +44,7 @@ _LAST_OUTCOMES = """
 SELECT answered, features, outcome FROM (
     SELECT place, ROW_NUMBER() OVER (PARTITION BY answered ORDER BY place DESC) AS turn FROM decisions WHERE outcome IS NOT NULL
 ) JOIN decisions USING (place) WHERE turn <= ? AND features IS NOT NULL AND encoder = ?"""
+_MADE = "CREATE INDEX IF NOT EXISTS made ON decisions (at)"  # to drop old ones without reading all
 _SPENDING = "CREATE TABLE IF NOT EXISTS shadow_spending (day TEXT PRIMARY KEY, usd REAL NOT NULL)"
 
 
@@ -88,6 +91,7 @@ class DecisionLog:
     def __init__(self, feedback_file: Path, seconds: float, max_decisions: int = MAX_DECISIONS) -> None:
         self.path = feedback_file.with_name(feedback_file.name + SUFFIX)
         self._seconds, self._most, self._added = seconds, max_decisions, 0
+        self._busy_until = 0.0
         self._begin()
         after_fork(self, DecisionLog._begin)
         try:
@@ -95,8 +99,8 @@ class DecisionLog:
             with feedback_file.open("ab"):
                 pass  # it can be written
             self._run(_SCHEMA)
-            self._run(_TOLD)
-            self._run(_SPENDING)
+            for statement in (_TOLD, _MADE, _SPENDING):
+                self._run(statement)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
                 f"feedback_file {feedback_file} or {self.path.name} beside it cannot be written ({error}); choose another place"
@@ -128,7 +132,8 @@ class DecisionLog:
     def note_answer(self, id: str, model: str) -> None:
         """Note that another model answered than the chosen one: an outcome is of its answer."""
         try:
-            self._run("UPDATE decisions SET answered = ? WHERE id = ?", (model, id))
+            # Even if it waits: an outcome of another model's answer would be worse than none.
+            self._run("UPDATE decisions SET answered = ? WHERE id = ?", (model, id), always=True)
         except sqlite3.Error as error:
             log.error("who answered decision %s is not kept: %s", id, error)
 
@@ -151,14 +156,14 @@ class DecisionLog:
 
     def count_outcomes(self) -> int:
         """Return of how many decisions an outcome is known. Raises sqlite3.Error where they cannot be read."""
-        return int(self._run("SELECT COUNT(*) FROM decisions WHERE outcome IS NOT NULL")[0][0])
+        return int(self._read("SELECT COUNT(*) FROM decisions WHERE outcome IS NOT NULL")[0][0])
 
     def last_outcomes(self, encoder: str, count: int) -> list[tuple[str, bytes, float]]:
         """Return who answered, the input row and the outcome of the latest ``count`` of each model.
 
         Only of decisions that were made on rows of ``encoder``. Raises sqlite3.Error where they cannot be read.
         """
-        return self._run(_LAST_OUTCOMES, (count, encoder))
+        return self._read(_LAST_OUTCOMES, (count, encoder))
 
     def hold_usd(self, day: str, amount: float, limit: float) -> bool:
         """Count ``amount`` as spent on a day and return True, where no more than ``limit`` is then spent by all workers.
@@ -183,12 +188,25 @@ class DecisionLog:
         self._run("DELETE FROM decisions WHERE at < ?", (time.time() - self._seconds,))
         self._run("DELETE FROM decisions WHERE place <= (SELECT max(place) FROM decisions) - ?", (self._most,))
 
-    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Run a long query beside what is written meanwhile: over a connection of its own."""
+        with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS)) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def _run(self, statement: str, values: tuple[Any, ...] = (), always: bool = False) -> list[Any]:
         with self._lock:
-            if self._connection is None:
-                self._connection = sqlite3.connect(
-                    self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-                )
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")
-            return self._connection.execute(statement, values).fetchall()
+            if time.monotonic() < self._busy_until and not always:
+                raise sqlite3.OperationalError(f"{self.path.name} was locked by another program a moment ago")
+            try:
+                return self._connect().execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:  # in all of its variants
+                    self._busy_until = time.monotonic() + PAUSE_SECONDS
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+        return self._connection

@@ -9,6 +9,7 @@ environment; the configuration names their variables.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -28,6 +29,7 @@ from auto_router.serve.loopback import is_loopback
 MASTER_KEY = "LITELLM_MASTER_KEY"
 COMPROMISED = "1.107.0"
 MAX_PORT = 65_535
+PROXY_PORT = 4000  # the proxy takes another one by itself where somebody on this machine listens on it, at whatever address
 CALLBACK = "auto_router.serve.gateway.router"
 AUTO_COMMENT = "# auto and auto-…: whatever model stands here, the router's hook puts the one that it chooses in its place"
 ANSWER_LIMITS = ("max_tokens", "max_completion_tokens")  # of Stage 1's answers; a client sets its own
@@ -186,17 +188,36 @@ def check_proxy(host: str, environment: Mapping[str, str]) -> None:
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise ConfigError where nobody can listen: the proxy would say so by a traceback, or choose another port by itself."""
+    """Raise ConfigError where nobody can listen: the proxy would say so by a traceback, or choose another port by itself.
+
+    An address that this machine does not have is passed over where the name has another: ``localhost`` without IPv6.
+    """
     if not 0 <= port <= MAX_PORT:
         raise ConfigError(f"--port must be from 0 (any that is free) to {MAX_PORT}, got {port}")
     try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind, protocol) as tried:
-                if os.name == "posix":  # as the server does it: a port that was left a moment ago is free
-                    tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                tried.bind(address)
-    except OSError as error:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = [_try_to_listen(*address) for address in addresses]
+    except (OSError, UnicodeError) as error:  # a name that cannot be one, too
         raise ConfigError(f"nobody can listen on {host}:{port} ({error}); give another --port or --host") from error
+    if None not in found:
+        raise ConfigError(f"nobody can listen on {host}:{port} ({found[0]}); give another --port or --host") from found[0]
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+        if port == PROXY_PORT and tried.connect_ex(("localhost", port)) == 0:
+            raise ConfigError(f"another program listens on localhost:{port}; give another --port")
+
+
+def _try_to_listen(family: int, kind: int, protocol: int, _: str, address: Any) -> OSError | None:
+    """Return why this machine has no such address; None where it can be listened on. Raises OSError where it is taken."""
+    try:
+        with socket.socket(family, kind, protocol) as tried:
+            if os.name == "posix":  # as the server does it: a port that was left a moment ago is free
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise
+        return error
+    return None
 
 
 def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping[str, str], workers: int = 1) -> None:

@@ -38,7 +38,7 @@ from auto_router.serve.logs import keep_prompts_out, set_up_log
 from auto_router.serve.loopback import LoopbackOnly
 from auto_router.serve.proxy_models import affordable_models, offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.proxy_routes import add_routes
-from auto_router.serve.request_form import form_error, is_malformed
+from auto_router.serve.request_form import form_error, is_malformed, shape_error
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 if TYPE_CHECKING:
@@ -167,9 +167,11 @@ class RouterHook(CustomLogger):
     ) -> HTTPException | None:
         """Answer 502 where every model refused this server's own key, permission or model: the client's key is not at fault.
 
-        And 400, not 500, where a message of the request has a form that nobody takes.
+        And 400, not 500, where the request has a form that nobody takes: at some, the proxy fails before it asks this callback.
         """
         told, status = _find_told(request_data), error_status(original_exception)
+        if (status is None or status >= 500) and (wrong := shape_error(request_data)) is not None:
+            return HTTPException(400, {"error": wrong})
         if told is not None and is_malformed(original_exception):
             return HTTPException(400, {"error": str(original_exception).partition("\n")[0][:MAX_SAID]})
         is_ours = told is not None and told["session"] != PINNED and hasattr(original_exception, "llm_provider")

@@ -5,6 +5,7 @@ LiteLLM takes such forms for a broken connection, which is a 500 and sends the r
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,17 +22,25 @@ MAX_READ = 4000  # characters of an error that are looked at
 
 
 def form_error(body: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the form of a request for a model that is to be chosen; None where nothing is seen."""
+    """Return what is wrong with a request for a model that is to be chosen; None where nothing is seen."""
+    return _provider_error(body) or shape_error(body)
+
+
+def _provider_error(body: Mapping[str, Any]) -> str | None:
     named = sorted(name for name, value in body.items() if value is not None and _PROVIDER.fullmatch(name))
     for place in ("extra_headers", "headers"):
         given = body.get(place)
         named += [f"{place}.{name}" for name in given if str(name).lower() in _KEYS] if isinstance(given, Mapping) else []
-    if named:
-        return (
-            f"{', '.join(named)} cannot be given: which provider is asked is chosen here, and the key for it is this server's"
-        )
+    if not named:
+        return None
+    return f"{', '.join(named)} cannot be given: which provider is asked is chosen here, and the key for it is this server's"
+
+
+def shape_error(body: Mapping[str, Any]) -> str | None:
+    """Return which field of a request has a form that no model takes; None where nothing is seen."""
     timeout = body.get("timeout")
-    if timeout is not None and not (isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0):
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout < math.inf):
         return "timeout must be a number of seconds above 0"
     for name in _OBJECTS:
         if body.get(name) is not None and not isinstance(body[name], Mapping):

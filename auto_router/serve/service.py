@@ -273,14 +273,15 @@ class DecisionService:
     async def _explore(self, served: ServedDecision, request: Request) -> ServedDecision:
         """Return, for a share of the decisions, one for another model of the ranking: its outcome tells what it can."""
         made, share = served.decision, self.settings.explore_share
-        is_free = made.features is not None and made.session in (None, NEW) and len(made.ranking) > 1
+        is_free = made.session in (None, NEW) and len(made.ranking) > 1
         router = self.live.router
-        if not share or not is_free or router is None or random.random() >= share:
+        if not share or not is_free or made.features is None or router is None or random.random() >= share:
             return served
-        model = await asyncio.to_thread(
-            self._explorer.choose, made.ranking[1:], router.model_names, served.encoder,
+        asyncio.get_running_loop().run_in_executor(  # what it finds is for later decisions
+            None, self._explorer.refresh, router.model_names, served.encoder, made.features.size,
             lambda rows: router.predict(rows).probabilities, self.live.loaded_at,
         )  # fmt: skip
+        model = self._explorer.choose(made.ranking[1:])
         ranking = (model, *(name for name in made.ranking if name != model))
         if made.session == NEW:
             await asyncio.to_thread(replace_model, self.sessions, session_keys(request)[0], model)

@@ -5,9 +5,9 @@ answers in both orders. Each model gets an outcome: 1 where its answer wins or t
 ``pairwise``. The rows stand in the feedback file beside those of ``POST /v1/feedback``, with the reason ``shadow``. Where an
 answer or a verdict is missing, or the orders disagree, nothing is written: unknown is no 0.
 
-Compared are answers of text to requests of text, streams included: chat completions, and messages and responses that say
-nothing which chat completions have no word for. No pictures: the judge is shown words. Users never wait for any of it, and
-nothing goes through the proxy's own router: a second model that fails is not paused for users, and no request is logged.
+Compared are answers of text to requests of text, streams included: chat completions of the usual parameters, and messages and
+responses that say nothing which these have no word for. No pictures: the judge is shown words. Users never wait for any of it,
+and nothing goes through the proxy's own router: a second model that fails is not paused for users, and no request is logged.
 
 Before a pair is asked, the most that it may cost is held of ``shadow_usd_per_day``, in a file that all workers share; then what
 it did cost is counted. What nobody can tell counts as the most. A model or a judge without a price is not asked.
@@ -51,19 +51,22 @@ WORKERS = 4  # pairs under way at a time
 _ASKED, _JUDGED, _UNKNOWN, _DROPPED, _SKIPPED, _OVER_BUDGET = "asked", "judged", "unknown", "dropped", "skipped", "over_budget"
 UNBILLED = (400, 401, 402, 403, 404, 413, 422, 429)  # refusals, for which nobody pays
 REDACTED = "redacted-by-litellm"  # what the proxy shows callbacks in place of words, where its operator says so
-SAME_REQUEST = (
+_CHAT = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty", "frequency_penalty",
-    "response_format", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls",
+    "response_format", "reasoning_effort", "tools", "tool_choice", "functions", "function_call", "parallel_tool_calls",
 )  # fmt: skip
-"""What of a client's request the second model gets, beside the messages."""
-_PASSED_OVER = (
-    "model", "messages", "input", "system", "instructions", "stream", "metadata", "user", "store", "fallbacks", "session_id",
-)  # fmt: skip
-OTHER_APIS = {
+SAME_REQUEST = {
+    "acompletion": {name: name for name in _CHAT},
     "anthropic_messages": {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens"},
     "aresponses": {"temperature": "temperature", "top_p": "top_p", "max_output_tokens": "max_tokens"},
 }
-"""What messages and responses call the same. A request that says more is not compared: the second model would get another."""
+"""What of a client's request, by API, the second model gets beside the messages, and what chat completions call it."""
+_PASSED_OVER = (
+    "model", "messages", "input", "system", "instructions", "stream", "stream_options", "metadata", "user", "safety_identifier",
+    "store", "n", "logprobs", "top_logprobs", "prediction", "service_tier", "prompt_cache_key", "prompt_cache_retention",
+    "fallbacks", "session_id", "timeout", "num_retries", "max_retries", "tags", "guardrails", "cache", "ttl", "api_version",
+)  # fmt: skip
+"""What does not change an answer's words. A request that says more is not compared: the second model would get another."""
 _OUTCOMES = {1.0: (1.0, 0.0), 0.5: (1.0, 1.0), 0.0: (0.0, 1.0)}
 
 
@@ -295,7 +298,9 @@ def read_event(told: Mapping[str, Any], event: Mapping[str, Any], reply: Any) ->
         return None
     messages, parameters = found
     # A judge is shown what leads to the last words of a user: results of tools behind them would be hidden from it.
-    if not isinstance(messages, list) or not messages or messages[-1].get("role") != "user":
+    if not isinstance(messages, list) or not all(isinstance(one, Mapping) and one.get("role") for one in messages):
+        return None
+    if not messages or messages[-1]["role"] != "user":
         return None
     answer = read_answer(reply)
     if answer.text is None or answer.finish_reason != "stop":
@@ -311,12 +316,10 @@ def read_same_request(event: Mapping[str, Any], body: Mapping[str, Any]) -> tupl
     """Return messages and parameters for the second model as chat completions have them; None where they cannot be the same."""
     of_client = {name: value for name, value in body.items() if not name.lstrip("_").startswith("litellm_")}
     api, given = event.get("call_type"), {name: value for name, value in of_client.items() if value is not None}
-    if api == "acompletion":
-        return event.get("messages"), {name: given[name] for name in SAME_REQUEST if name in given}
-    names = OTHER_APIS.get(str(api), {})
+    names = SAME_REQUEST.get(str(api), {})
     if not names or not set(given) <= {*names, *_PASSED_OVER}:
         return None
-    messages = event.get("input")  # what the proxy translated the request to
+    messages = event.get("messages") if api == "acompletion" else event.get("input")  # what the proxy translated others to
     if not messages and api == "anthropic_messages":  # asked in that protocol: words are in the same place there
         begin = [{"role": "system", "content": given["system"]}] if "system" in given else []
         messages = [*begin, *event["messages"]] if isinstance(event.get("messages"), list) else None

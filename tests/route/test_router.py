@@ -141,6 +141,16 @@ def test_a_missing_gpu_falls_back_with_one_warning(path: Path) -> None:
     assert router.route("x") == "big"
     with pytest.raises(ConfigError, match="device 'gpu' is unknown"):
         ModelRouter(path, device="gpu")
+    for name in ("xpu", "mps"):
+        if not getattr(torch, name).is_available():
+            with pytest.raises(ConfigError, match=f"device '{name}' cannot be used"):
+                ModelRouter(path, encoder=EmbeddingGenerator(LetterEncoder()), device=name)
+
+
+@pytest.mark.parametrize("given", [5, "print"])
+def test_what_is_to_be_told_of_decisions_must_be_a_function(path: Path, given: Any) -> None:
+    with pytest.raises(ConfigError, match="on_decision must be a function"):
+        opened(path, on_decision=given)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,7 @@ def test_a_share_of_the_decisions_asks_another_model(tmp_path: Path, file: Path)
 def test_exploring_asks_the_model_that_turns_out_better_than_predicted(tmp_path: Path, file: Path) -> None:
     """And the others too, now and then."""
     service = open_service(tmp_path, feedback_file=str(file), explore_share=0.5, session_policy="none")
+    service._explorer.refresh_seconds = 0.0
     asked: Counter[str] = Counter()
     while asked.total() < 60:
         served = decide(service)
@@ -347,7 +349,7 @@ def test_exploring_asks_the_model_that_turns_out_better_than_predicted(tmp_path:
 
 def test_a_model_of_which_nobody_tells_outcomes_is_not_explored_for_ever(service: DecisionService) -> None:
     explorer = Explorer(service.feedback)
-    asked = Counter(explorer.choose(["mid", "small"], NAMES, "", lambda rows: rows, None) for _ in range(40))
+    asked = Counter(explorer.choose(["mid", "small"]) for _ in range(40))
     assert asked == {"mid": 20, "small": 20}
 
 
@@ -359,4 +361,49 @@ def test_a_log_that_cannot_be_read_does_not_keep_from_exploring(
 
     monkeypatch.setattr(service.feedback, "count_outcomes", fail)
     explorer = Explorer(service.feedback)
-    assert {explorer.choose(["mid", "small"], NAMES, "", lambda rows: rows, None) for _ in range(40)} == {"mid", "small"}
+    explorer.refresh(NAMES, "", 3, lambda rows: rows, None)
+    assert {explorer.choose(["mid", "small"]) for _ in range(40)} == {"mid", "small"}
+
+
+def test_exploring_reads_no_file_and_passes_over_rows_of_another_head(service: DecisionService, file: Path) -> None:
+    encoder = encoder_digest(EmbeddingGenerator(LetterEncoder()).spec)
+    explorer = Explorer(service.feedback, refresh_seconds=0.0)
+    for turn, width in enumerate([3, 5, 3]):
+        row = np.ones(width, dtype=np.float32)
+        made = Decision("mid", dict.fromkeys(NAMES, 0.5), (), "explore", tuple(NAMES), features=row)
+        id = make_id()
+        service.feedback.add(id, made, encoder)
+        service.feedback.take({"id": id, "outcome": 1})
+        looked: list[int] = []
+
+        def predict(rows: Any, looked: list[int] = looked) -> Any:
+            looked.append(len(rows))
+            return np.full((len(rows), len(NAMES)), 0.5)
+
+        explorer.refresh(NAMES, encoder, 3, predict, None)
+        assert looked == [1 if turn < 2 else 2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service.feedback, "_log", None)  # whoever asks it fails
+        asked = Counter(explorer.choose(["mid", "small"]) for _ in range(40))
+    assert asked["mid"] > asked["small"] > 0, "twice, its answers were better than predicted"
+
+
+def test_a_log_that_another_program_locks_costs_one_wait_and_decisions_go_on(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_log, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(decision_log, "PAUSE_SECONDS", 3600.0)
+    kept, made = DecisionLog(file, 60), Decision("mid", {"mid": 0.5}, (), "x", ("mid",))
+    earlier = make_id()
+    kept.add(earlier, made, "")
+    with closing(sqlite3.connect(kept.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert not kept.add(make_id(), made, "")
+    assert not kept.add(make_id(), made, ""), "nobody waits again so soon"
+    kept.note_answer(earlier, "small")
+    monkeypatch.setattr(kept, "_busy_until", 0.0)
+    assert kept.add(make_id(), made, "")
+    found = kept.find(earlier)
+    assert found is not None
+    assert found.answered == "small", "who answered is noted all the same"
+    kept.close()

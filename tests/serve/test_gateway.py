@@ -430,6 +430,7 @@ def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[st
         ([*given, "--fallback-model", "extra"], environment, "fallback_model names unknown model 'extra'"),
         ([*given, "--port", "70000"], environment, "--port must be from 0"),
         ([*given, "--port", "-1"], environment, "--port must be from 0"),
+        ([*given, "--host", "a" * 70 + ".example"], environment | {"LITELLM_MASTER_KEY": KEY}, "nobody can listen on aaa"),
         ([*given, "--port", str(taken.getsockname()[1])], environment, "nobody can listen on 127.0.0.1"),
         ([*given, "--feedback-file", str(tmp_path / "pool.yaml" / "f.jsonl")], environment, "cannot be written"),
     ):
@@ -440,6 +441,33 @@ def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[st
         patch.setattr(gateway_module, "version", lambda name: "1.107.0")
         with pytest.raises(ConfigError, match="compromised"):
             main(given)
+
+
+@pytest.mark.parametrize("wrong", [{"tools": 5}, {"web_search_options": 5}, {"response_format": 5}, {"timeout": "x"}])
+@pytest.mark.parametrize("name", ["auto", "math"])
+def test_a_wrong_form_is_400_where_the_proxy_itself_fails_too(
+    gateway: Running, vendors: dict[str, Vendor], name: str, wrong: dict[str, Any]
+) -> None:
+    status, said, _ = post(gateway, "/v1/chat/completions", chat(MATH, name) | wrong)
+    assert (status, f"{next(iter(wrong))} must be" in json.loads(said)["error"]["message"]) == (400, True), said
+    assert not any(vendor.paths for vendor in vendors.values())
+
+
+def test_an_address_that_this_machine_lacks_is_passed_over_and_a_port_that_the_proxy_would_leave_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, lacking = ("127.0.0.1", 0), ("192.0.2.1", 0)  # of no machine: RFC 5737
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in (lacking, own)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **more: found)
+    gateway_module.check_address("localhost", 0)
+    found.pop()
+    with pytest.raises(ConfigError, match="nobody can listen on localhost"):
+        gateway_module.check_address("localhost", 0)
+    monkeypatch.undo()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(gateway_module, "PROXY_PORT", taken.getsockname()[1])
+        with pytest.raises(ConfigError, match="another program listens on localhost"):
+            gateway_module.check_address("127.0.0.2" if sys.platform == "linux" else "::1", taken.getsockname()[1])
 
 
 def test_a_wrong_key_of_a_vendor_is_counted_logged_and_no_fault_of_the_client(

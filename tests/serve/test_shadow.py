@@ -220,6 +220,17 @@ def test_what_chat_completions_have_no_word_for_is_not_compared(
     assert (bench.counts(), bench.models.asked) == ({"skipped": 1}, [])
 
 
+@pytest.mark.parametrize("more", [{"top_k": 5}, {"logit_bias": {"1": 5}}, {"web_search_options": {}}])
+def test_a_completion_of_unusual_parameters_is_not_compared(bench: Bench, more: dict[str, Any]) -> None:
+    usual = {"n": 1, "stream_options": {"include_usage": True}, "user": "me", "functions": [{"name": "f"}], "top_k": None}
+    bench.serve(body=usual | more)
+    assert (bench.counts(), bench.models.asked) == ({"skipped": 1}, [])
+    bench.offered = 2
+    bench.serve(body=usual)
+    assert bench.counts() == {"skipped": 1, "asked": 1, "judged": 1}
+    assert bench.models.asked[0]["functions"] == [{"name": "f"}]
+
+
 CALL = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 
 
@@ -250,9 +261,12 @@ PICTURE = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url":
         (completion("y" * 150_000), [say("user", PICTURE)], {}),  # type: ignore[arg-type]
         (completion("y" * 150_000), None, {}),
         (None, None, {"call_type": "aresponses"}),
+        (None, [{"type": "reasoning", "summary": []}, say("user", SECRET)], {}),
+        (None, ["hi"], {}),
     ],
-    ids=["tool calls", "cut off", "picture", "tool's result", "redacted", "huge", "long and a picture", "long", "another API"],
-)
+    ids=["tool calls", "cut off", "picture", "tool's result", "redacted", "huge", "long and a picture", "long", "another API",
+         "no message", "no object"],
+)  # fmt: skip
 def test_what_cannot_be_compared_is_not_asked(bench: Bench, reply: Any, messages: Any, event: dict[str, Any]) -> None:
     bench.serve(reply, messages, **event)
     assert (bench.counts(), bench.models.asked, bench.rows()) == ({"skipped": 1}, [], [])
