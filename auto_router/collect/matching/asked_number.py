@@ -289,9 +289,14 @@ def is_in_other_unit(value: object, expected: Quantity, question: str) -> bool:
     if not isinstance(value, Quantity) or not value.unit.dimension or expected.unit.dimension:
         return False
     asked = _ask(question)
-    units = [read_unit(asked[found.end() :])[0] for found in _IN_UNIT.finditer(asked)]
-    same_kind = [one for one in units if _kind(one) == _kind(value.unit)]
-    return bool(same_kind) and all(same_quantity(value, replace(value, unit=one)) is not True for one in same_kind)
+    named = [(found.group(), read_unit(asked[found.end() :])[0]) for found in _IN_UNIT.finditer(asked)]
+    # "How many pounds?" asks for no weeks; "in 5 seconds" may tell of something else.
+    units = [unit for word, unit in named if unit.dimension and (word.lower() != "in" or _kind(unit) == _kind(value.unit))]
+    return bool(units) and all(same_quantity(value, replace(value, unit=unit)) is not True for unit in units)
+
+
+def _first_stem(text: str) -> frozenset[str]:
+    return next((stems for word in text.split() if (stems := content_stems(word))), frozenset())
 
 
 def _kind(unit: Unit) -> str:
@@ -304,7 +309,7 @@ def compares_otherwise(text: str, question: str) -> bool:
     if " than " not in text:
         return False
     asked = _ask(question)
-    sides = [content_stems(one.partition(" than ")[2]) - _digits(one) for one in (text, asked)]
+    sides = [_first_stem(one.partition(" than ")[2]) - _digits(one) for one in (text, asked)]
     if not all(sides) or not sides[0] <= content_stems(asked):
         return False
     said, wanted = ({stem(word) for word in split_words(one)} for one in (text, asked))
