@@ -148,6 +148,7 @@ def misses_number(text: str, sentences: Sequence[str], expected: Quantity, quest
         text: the whole response.
         sentences: its sentences from the last one back.
         expected: the number that is right.
+        question: what it asks; sentences that only repeat what it gives do not count.
     """
     if not sentences or names_value(drop_given(text, question), expected):
         return False

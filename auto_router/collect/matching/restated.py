@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from auto_router.collect.matching.choices import UNCLEAR, Unclear, read_truth
 from auto_router.collect.matching.doubts import is_doubted
@@ -287,13 +288,13 @@ def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
     concludes = bool(before) or _CONCLUDES.match(clause) is not None or _GIVEN.match(clause) is not None
     stands, lacks = not is_cut and (denies or concludes), not is_cut and denies and not claim.whole
     verdict = _read_words(text, affirmed, claim, before if stands else None, lacks)
-    more = claim.added is not None and verdict is None and affirmed and not claim.denied
-    added = list(claim.added.finditer(text))[:MAX_CLAUSES] if more and claim.added else []
-    for found in added:  # what is so at one time or place is so
+    if verdict is not None or claim.added is None or claim.denied or not affirmed:
+        return verdict
+    for found in islice(claim.added.finditer(text), MAX_CLAUSES):  # what is so at one time or place is so
         shorter = text[: found.start()]
         if not _IN_PART.search(text[found.start() :]) and _read_words(shorter, affirmed, claim):
             return True
-    return verdict
+    return None
 
 
 def _read_words(text: str, affirmed: bool, claim: Claim, before: str | None = None, lacks: bool = False) -> bool | None:
@@ -301,7 +302,7 @@ def _read_words(text: str, affirmed: bool, claim: Claim, before: str | None = No
 
     Args:
         before: what stands before it in its sentence; None where a pronoun may not stand for who the claim is about.
-        lacks: whether it may lack words of the claim: who denies less denies it, too ("no fish" of "Is a pear a sea fish?").
+        lacks: whether it may lack words of the claim: "a pear would not sink" of "Would a pear sink in water?".
     """
     words = split_words(text)
     turns = tuple(turn for turn in _find_turns(text) if not (turn[:4] == "not " and stem(turn[4:]) in claim.words))
