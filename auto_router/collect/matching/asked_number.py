@@ -296,10 +296,6 @@ def is_in_other_unit(value: object, expected: Quantity, question: str) -> bool:
     return bool(units) and all(same_quantity(value, replace(value, unit=unit)) is not True for unit in units)
 
 
-def _first_stem(text: str) -> frozenset[str]:
-    return next((stems for word in text.split() if (stems := content_stems(word))), frozenset())
-
-
 def _kind(unit: Unit) -> str:
     kind = unit.dimension.split()[0].rstrip("23") if unit.dimension else ""
     return {"year": "time", "pounds": "mass"}.get(kind, kind)
@@ -310,7 +306,7 @@ def compares_otherwise(text: str, question: str) -> bool:
     if " than " not in text:
         return False
     asked = _ask(question)
-    sides = [_first_stem(one.partition(" than ")[2]) - _digits(one) for one in (text, asked)]
+    sides = [content_stems(one.partition(" than ")[2]) - _digits(one) for one in (text, asked)]
     if not all(sides) or not sides[0] <= content_stems(asked):
         return False
     said, wanted = ({stem(word) for word in split_words(one)} for one in (text, asked))
