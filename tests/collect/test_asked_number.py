@@ -80,6 +80,18 @@ ANN = "Ann has 12 apples. Therefore Bob has 24 apples."
         ("Ann ate 5 of 8 nuts. How many nuts are left?", "5", "Ann ate 5 of 8 nuts. So 3 nuts are left over.", False),
         ("Ann has 12 pens. Bob has 4 pens. How many pens does Bob have?", "4", "Bob has 4 pens. Ann has 12 pens.", None),
         (EGGS, "12", "She has 5 eggs. So if she has 7 bowls, we can multiply 5 by the bowls.", False),
+        # The other way round, or in another unit than is asked for.
+        (MORE, "8", "Bob has 8 more pens than Ann.", None),
+        (MORE, "8", "Ann has 8 fewer pens than Bob.", None),
+        ("How much older is Ann than Bob?", "4", "Bob is 4 years older than Ann.", None),
+        ("How many pounds did she lose?", "7", "7 weeks", None),
+        ("How many pounds did he pay?", "7", "£7", True),
+        ("How many pounds did he pay?", "7", "$7", None),
+        ("How far is it in kilometers?", "5", "5 miles", None),
+        ("How far is it in kilometers?", "5", "It is 5 km.", True),
+        ("How many hours did it take?", "2", "It took 2 days.", None),
+        ("How many cents is an egg?", "50", "$50", None),
+        ("How many square meters has the room?", "20", "20 m", None),
         # Numbers of other bases.
         (PENS, "10", "He has 0xA pens.", None),
     ],

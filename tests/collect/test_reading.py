@@ -34,6 +34,9 @@ TODAY = "Which day is today?"
         ("8", "I answered 9, but the correct answer is 8.", None),
         ("9", "My answer is 9. The correct answer is 9.", True),
         ("8", "Student's answer: 9\nCorrect answer: 8", True),
+        # Words that are numbers in another language.
+        ("0", '{"answer": "null"}', None),
+        ("7", "sept", None),
         # Coins, and bare numbers that may be of them.
         ("50 cents", "$0.50", True),
         ("50 cents", "The answer is $0.50.", True),
@@ -58,6 +61,8 @@ def test_what_is_stated(reference: str, answer: str, right: bool | None) -> None
         ("Which day was yesterday?", "Monday", "Yesterday was Monday.", True),
         ("Which day was yesterday?", "Monday", "Today is Tuesday, so yesterday was Monday.", True),
         ("What is the date today?", "2020-03-04", "Tomorrow is March 4, 2020.", None),
+        ("What is the date a week ago?", "2020-03-04", "Today is March 4, 2020.", None),
+        ("What is the date a week ago?", "2020-03-04", "A week ago was March 4, 2020.", True),
         ("Which year is it?", "2020", "Last year was 2020.", None),
         ("", "Monday", "Yesterday was Monday.", None),
         ("", "Monday", "Today is Monday.", True),

@@ -28,8 +28,9 @@ SAYS_YES = [
     (COIN, "Ann flips the coin, so the coin is now tails up. Bob flips it. So the coin is heads up again."),
 ]
 SAYS_YES += [
-    ("Would a stone sink in water?", "A stone is denser than water, so it will sink."),
-    ("Did Ada break the record in May?", "So she broke the record."),
+    ("Would a stone sink in water?", "A stone is denser than water, so it will sink in water."),
+    ("Was Bob unable to come to the party?", "Bob could not come to the party."),
+    ("Is Bob unlikely to win the race?", "It is unlikely that Bob would win the race."),
     ("Did Ada swim?", "Ada swam in 1934."),
     ("Did Ada win a prize?", "Ada won a prize in Rome."),
     ("Was Ada born in Rome?", "Ada was born in Rome in 1934."),
@@ -62,13 +63,14 @@ SAYS_NO = [
     (COIN, "Ann flips the coin. The coin is now tails up."),
     (COIN, "Ann flips the coin. So the coin is not heads up anymore."),
     ("Would a pear sink in water?", "Pears are light. Thus, a pear would not sink."),
-    ("Is Pluto a large planet?", "Pluto is not a planet."),
-    ("Is the golden eagle considered a scavenger bird?", "A golden eagle is not a scavenger."),
+    ("Is it still raining?", "It is no longer raining."),
+    ("Did Ann never smoke?", "Ann smoked."),
+    ("Is the museum open on Monday?", "The museum is not open."),
     ("Did Ada celebrate in Rome with Ben?", "So they did not celebrate."),
     ("Does Ann like tea with milk?", "Ann does not like tea."),
     ("Are there multiple moons of Mars?", "There is only one moon of Mars."),
     ("Is there evidence of life on Mars?", "There is no evidence of life on Mars."),
-    ("Is there life on Mars?", "There is no proof of life on Mars."),
+    ("Is there life on Mars?", "There is no sign of life on Mars."),
     ("Did the first president own slaves?", "The first president was Washington. Washington did not own slaves."),
     ("Would Ann support the Smith v. Jones decision?", "It is unlikely that Ann would support the Smith v. Jones decision."),
     ("Could someone in a coma talk?", "A person in a coma cannot talk."),
@@ -124,7 +126,36 @@ SAYS_NEITHER = [
     ("Is there life on Mars?", "There is no evidence that there is no life on Mars."),
     ("Is the claim false?", "The claim is not false."),
     ("Is the claim untrue?", "It is untrue."),
+    # A lack of proof is no denial, least of all of what could be.
+    ("Is there life on Mars?", "There is no proof of life on Mars."),
+    ("Do aliens exist?", "There is no conclusive evidence that aliens exist."),
+    ("Could Shakespeare have seen Italy?", "There is no evidence that Shakespeare saw Italy."),
+    # Who affirms less affirms nothing.
+    ("Would a stone sink in water?", "A stone is denser than water, so it will sink."),
+    ("Did Ada break the record in May?", "So she broke the record."),
+    ("Did Bob drop the vase on purpose?", "So Bob dropped the vase."),
+    # Nor does each denial of less deny the whole.
+    ("Was Obama the first African American president?", "Obama was not the first president."),
+    ("Did Steve Jobs invent the first personal computer?", "Steve Jobs did not invent the computer."),
+    ("Did Bob try to kill Ann?", "Bob did not kill Ann."),
+    ("Did Bob want to buy the old house?", "Bob did not buy the old house."),
+    ("Did Bob deny stealing the car?", "Bob did not steal the car."),
+    ("Did Ann know that Bob was married?", "Ann did not know Bob."),
+    ("Is it too cold to swim in the lake?", "You cannot swim in the lake."),
+    ("Is Bob a vice president?", "Bob is not a president."),
+    ("Is Pluto a large planet?", "Pluto is not a planet."),
+    ("Is the golden eagle considered a scavenger bird?", "A golden eagle is not a scavenger."),
+    ("Do some mammals lay eggs?", "Some mammals do not lay eggs."),
+    ("Was Bob unable to come to the party?", "Bob did not come to the party."),
+    ("Is Bob unlikely to win the race?", "Bob did not win the race."),
+    ("Did Lincoln own slaves?", "Lincoln no longer owned slaves."),
+    ("Would a vegan eat eggs?", "No one but a vegan would eat eggs."),
+    # Somebody else is meant.
+    ("Was Lincoln president before Grant?", "Washington was president. He was president before Grant."),
 ]
+# Who agrees with what a question denies says neither yes nor no.
+AGREES = [("Don't cats bark?", "Right, cats don't bark."), ("Aren't whales fish?", "Exactly, whales are not fish.")]
+SAYS_NEITHER += AGREES
 
 
 @pytest.mark.parametrize(("question", "answer"), SAYS_YES)

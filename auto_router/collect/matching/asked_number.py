@@ -1,14 +1,15 @@
 """Numbers of prose read by what the question asks for: the number that counts it, and whether a response misses the right one.
 
 "Wrong" by a number that prose gives needs more care than "right": the last sentence may be about something else. It counts
-where the reference occurs nowhere, and the response ends before it gives any answer, or the reference does not follow from the
-numbers that the end gives. English only.
+where that sentence repeats what is asked with another number, or where the reference occurs nowhere beside what the question
+gives, and the response ends before it gives any answer or with numbers from which the reference does not follow. English only.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
@@ -20,7 +21,8 @@ from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities, same_quantity
 from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
-from auto_router.collect.matching.stems import content_stems
+from auto_router.collect.matching.stems import OPPOSITES, content_stems, split_words, stem
+from auto_router.collect.matching.units import Unit, read_unit
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
 MAX_SENTENCES = 80  # of a response in which what the question gives is looked for
@@ -37,6 +39,7 @@ _COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional
 _OTHER_BASE = re.compile(
     r"\b0[xbo][0-9a-f]+\b|\b(?:binary|hexadecimal|hex|octal|base[- ]?\d+)\b|\d(?:_\{?\d|[₀-₉])", re.IGNORECASE
 )
+_IN_UNIT = re.compile(r"\b(?:how many|(?:what|the) (?:number|amount) of|in)(?= [a-z°$€£])", re.IGNORECASE)
 _PACKS = {"pair": 2, "couple": 2, "dozen": 12}
 _PACKED = re.compile(rf"\bhow many ({'|'.join(_PACKS)})", re.IGNORECASE)
 _JOINED = re.compile(r",?\s+(?:and|or)\b", re.IGNORECASE)
@@ -145,6 +148,7 @@ def misses_number(text: str, sentences: Sequence[str], expected: Quantity, quest
         text: the whole response.
         sentences: its sentences from the last one back.
         expected: the number that is right.
+        question: what it asks; sentences that only repeat what it gives do not count.
     """
     if not sentences or names_value(drop_given(text, question), expected):
         return False
@@ -160,7 +164,9 @@ def read_asked(sentence: str, question: str) -> Quantity | None:
     """Return the one number by which a sentence counts what "how many …" asks for: 7 in "of 56 roses she makes 7 bouquets"."""
     asked = _ask(question)
     counted = _COUNTED.search(asked)
-    if counted is None or _JOINED.match(asked, counted.end()) or NEGATION.search(sentence) or HEDGE.search(sentence):
+    if counted is None or _JOINED.match(asked, counted.end()) or compares_otherwise(sentence, question):
+        return None
+    if NEGATION.search(sentence) or HEDGE.search(sentence):
         return None
     noun = content_stems(counted.group(1))
     text = digits_in_prose(plain_numbers(sentence))
@@ -196,6 +202,8 @@ def _read_restating(sentence: str, question: str) -> Quantity | None:
 
     It must hold each word of what is asked, but for who is meant by a pronoun, and none that the question does not have.
     """
+    if compares_otherwise(sentence, question):
+        return None
     asked = _find_asked(question)
     text = digits_in_prose(plain_numbers(sentence))
     text = _SO.split(_IF_FIRST.sub("", text))[-1]
@@ -275,6 +283,35 @@ def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
         and not expected.unit.dimension
         and re.search(r"\bcents?\b|¢|\bpenn|\bpence", question, re.IGNORECASE) is None
     )
+
+
+def is_in_other_unit(value: object, expected: Quantity, question: str) -> bool:
+    """Whether "5 miles" stands for a bare 5 of which a question says that it counts kilometres."""
+    if not isinstance(value, Quantity) or not value.unit.dimension or expected.unit.dimension:
+        return False
+    asked = _ask(question)
+    named = [(found.group(), read_unit(asked[found.end() :])[0]) for found in _IN_UNIT.finditer(asked)]
+    # "How many pounds?" asks for no weeks; "in 5 seconds" may tell of something else.
+    units = [unit for word, unit in named if unit.dimension and (word.lower() != "in" or _kind(unit) == _kind(value.unit))]
+    return bool(units) and all(same_quantity(value, replace(value, unit=unit)) is not True for unit in units)
+
+
+def _kind(unit: Unit) -> str:
+    kind = unit.dimension.split()[0].rstrip("23") if unit.dimension else ""
+    return {"year": "time", "pounds": "mass"}.get(kind, kind)
+
+
+def compares_otherwise(text: str, question: str) -> bool:
+    """Whether a text compares the other way round than a question: "4 more pears than apples" for more apples than pears."""
+    if " than " not in text:
+        return False
+    asked = _ask(question)
+    sides = [content_stems(one.partition(" than ")[2]) - _digits(one) for one in (text, asked)]
+    if not all(sides) or not sides[0] <= content_stems(asked):
+        return False
+    said, wanted = ({stem(word) for word in split_words(one)} for one in (text, asked))
+    opposite = any({one, other} in OPPOSITES for one in said - wanted for other in wanted - said)
+    return sides[0].isdisjoint(sides[1]) is not opposite
 
 
 def _share_words(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Match a number: right by its value, wrong only where the reference's value is not to be found in the answer."""
+"""Match a number: right by its value; wrong where that is nowhere in the answer, or only in a step to another conclusion."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 
 from auto_router.collect.matching.asked_number import (
     answers_asked,
+    compares_otherwise,
     counts_the_rest,
     drop_given,
+    is_in_other_unit,
     is_loss,
     is_possible_only,
     leaves_open,
@@ -15,10 +17,11 @@ from auto_router.collect.matching.asked_number import (
     misses_number,
     read_asked,
 )
-from auto_router.collect.matching.choices import Rejected, Unclear
+from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.dates import names_year, read_dates
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.phrases import list_words
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
@@ -30,10 +33,12 @@ _DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01])"
 _PI = re.compile(r"π|\\?\bpi\b")
 _RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
 _SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
+_CHECKS = (is_possible_only, is_loss, compares_otherwise)  # of what is said, by the question, whether it is of something else
+OTHER_WORDS = frozenset(list_words("once elf dos due cent null sept mil dix uno"))  # in English no numbers
 
 
 def match_number(response: Reading, reference: str) -> bool | None:
-    """Match a number; "wrong" only where the reference's value occurs nowhere in the answer, or the statement is formal."""
+    """Match a number; "wrong" where its value is nowhere, or another is stated formally or as what is asked."""
     expected = parse_quantity(reference)
     items = read_bullets(response.text)
     if _DAY_AND_MONTH.fullmatch(reference) and read_dates(response.text):
@@ -42,6 +47,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
         return None
 
     def read(statement: Statement) -> Quantity | Rejected | Unclear | None:
+        if statement.text.strip(" .\"'`*").lower() in OTHER_WORDS:
+            return UNCLEAR
         if statement.source in ("line", "first", "bold") and (statement.text != response.text or len(response.sentences) > 1):
             return parse_quantity(statement.text)
         return read_number(statement.text, leading=statement.source == "hash")
@@ -50,22 +57,14 @@ def match_number(response: Reading, reference: str) -> bool | None:
         return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
-    bare = not expected.unit.dimension and isinstance(value, Quantity) and not value.unit.dimension
     said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
     formal = bool(response.statements) and response.statements[0].formal
-    checks = (is_possible_only, is_loss) if formal else (is_possible_only, is_loss, counts_the_rest)
-    if same and any(check(said, response.question) for check in checks):
+    if same and any(check(said, response.question) for check in (_CHECKS if formal else (*_CHECKS, counts_the_rest))):
+        return None
+    if same and isinstance(value, Quantity) and _may_be_other(value, expected, response, reference):
         return None
     if same is False and expected.value < 0 and is_loss(said, ""):
         return None  # "20% decrease" is -20%
-    if same and bare and response.statements and counts_other(response.statements[0].text, reference):
-        return None
-    if same and "version" in response.question.lower() and "." in reference and reference not in response.text:
-        return None  # 3.1 is not 3.10
-    if same and may_be_coins(value, expected, response.question):
-        return None
-    if same and _is_beside_percentages(value, expected, response.text):
-        return None
     if same is False and not isinstance(value, Rejected):
         said = response.statements[0].text if formal or closes(response, expected) else ""
         text = said or drop_given(response.text, response.question)
@@ -88,7 +87,12 @@ def match_number(response: Reading, reference: str) -> bool | None:
     return False if misses_number(response.text, response.sentences, expected, response.question) else None
 
 
-def _is_beside_percentages(value: object, expected: Quantity, text: str) -> bool:
-    """Whether a bare number for a percentage stands beside percentages, and may be something else."""
-    bare = isinstance(value, Quantity) and not value.unit.dimension
-    return expected.unit.dimension == "percent" and bare and "%" in text and read_equivalents(text) is None
+def _may_be_other(value: Quantity, expected: Quantity, response: Reading, reference: str) -> bool:
+    """Whether a number equals the reference's and may still be of another thing, unit or version."""
+    text, question = response.text, response.question
+    if not value.unit.dimension and not expected.unit.dimension:
+        other = bool(response.statements) and counts_other(response.statements[0].text, reference)
+        return other or ("version" in question.lower() and "." in reference and reference not in text)  # 3.1 is not 3.10
+    if not value.unit.dimension:  # a bare number beside percentages
+        return expected.unit.dimension == "percent" and "%" in text and read_equivalents(text) is None
+    return may_be_coins(value, expected, question) or is_in_other_unit(value, expected, question)

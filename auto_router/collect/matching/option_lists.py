@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from auto_router.collect.matching.choices import MAX_RUN, UNCLEAR, Unclear, read_letter
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.phrases import NEGATION
+from auto_router.collect.matching.reading import Reading
 
 _MARKED = re.compile(
     r"(?:^|(?<=\n)|(?<=[.;,✅❌✓✗✔✘])\s{1,3})[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:][\s*]{0,3}"
@@ -36,6 +38,26 @@ def read_marked_options(text: str, letters: str, question: str = "") -> str | Un
     if len(marked) < 2:
         return None
     return right.pop() if len(right) == 1 and not _ASKS_WRONG.search(question) else UNCLEAR
+
+
+_WHICH_IS_WRONG = re.compile(
+    r"\b(?:which|what|all|each|one|select|choose|identify|find|pick)\b[^.?!\n]{0,120}?"
+    r"\b(?:except|false|untrue|incorrect|wrong|invalid|(?:not|n['’]t) (?:\w+ ){0,2}(?:true|correct|right|accurate|valid))\b",
+    re.IGNORECASE,
+)
+_CALLED = re.compile(
+    r"^(?!.*\banswer\b).*\b(?:is|are|was|were)(?:n['’]t)?\s+(?:\w+ly\s+)?(?:not\s+)?(?:true|false|correct|incorrect|wrong|right|untrue|accurate|valid)\b"
+    r"(?!\s+(?:option|choice))",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def drop_called(response: Reading) -> Reading:
+    """Return a response to "Which is false?" without what only calls an option true or false: "B is false" is for B there."""
+    if not _WHICH_IS_WRONG.search(response.question):
+        return response
+    statements = [one for one in response.statements if one.formal or not _CALLED.search(one.text)]
+    return replace(response, statements=statements, sentences=[one for one in response.sentences if not _CALLED.search(one)])
 
 
 _REMARK = re.compile(r"[\s*#>•-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:*]", re.IGNORECASE)

@@ -78,6 +78,9 @@ _TIME = (
     r"|the day (?:before|after)(?: yesterday| tomorrow)?)"
 )
 _TIMES = re.compile(_TIME, re.IGNORECASE)
+_ASKED_TIMES = re.compile(
+    rf"\w+ (?:hour|day|week|month|year)s? (?:ago|later|earlier|from (?:now|today))(?: from today)?|{_TIME}", re.IGNORECASE
+)
 _OF_TIME = re.compile(rf"\W*(?:(?:so|then|and|therefore|thus|but),? )?{_TIME}\s+(?:was|is|will be|would be)\s", re.IGNORECASE)
 
 _CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
@@ -136,9 +139,8 @@ def _reports(text: str) -> bool:
 
 def keep_asked_time(response: Reading) -> Reading:
     """Return a response without what it says of another time than the question asks of: not "yesterday was Monday" of today."""
-    asked = next((part.lower() for part in reversed(split_sentences(response.question)) if "?" in part), "")
-
-    times = {found.group().lower() for found in _TIMES.finditer(asked)}
+    asked = next((part for part in reversed(split_sentences(response.question)) if "?" in part), "")
+    times = {found.group().lower() for found in _ASKED_TIMES.finditer(asked)}
 
     def is_other(text: str) -> bool:
         found = _OF_TIME.match(text) if len(split_sentences(text)) == 1 else None

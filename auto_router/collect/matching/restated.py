@@ -2,21 +2,23 @@
 
 Nobody needs the word "no" to answer no: who repeats the question's own words, affirmed or denied, has answered it. A clause
 restates a claim only where it holds each of the claim's words, in their order, and nothing else that could change its meaning:
-"can sometimes", "could have" for "did", or a condition make another claim, which decides nothing. English only.
+"can sometimes", "could have" for "did", or a condition make another claim, which decides nothing. A denial may hold fewer: who
+denies less denies it all, but not where what is left out makes another claim ("vice", "first", "tried to"). English only.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from auto_router.collect.matching.choices import UNCLEAR, Unclear, read_truth
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, is_corrected, split_sentences
 from auto_router.collect.matching.phrases import list_words, one_of
 from auto_router.collect.matching.stems import (
+    CHANCES,
     DENIALS,
     ESSENTIAL,
     FILLERS,
@@ -78,12 +80,14 @@ _LIKELY = re.compile(
     re.IGNORECASE,
 )
 _NO_SIGN = re.compile(
-    r"\bthere(?:['’]s| is| was) (?:absolutely )?no (?:\w+ )?(?:evidence|indication|proof|record|mention|sign)\b[^,;]{0,30}?"
+    r"\bthere(?:['’]s| is| was) (?:absolutely )?no (?:(?:credible|reliable|scientific|historical|known) )?"
+    r"(?:evidence|indication|record|mention|sign)\b[^,;]{0,30}?"
     r" (?:that|to suggest that|of|(?P<yes>(?!)))\s+",
     re.IGNORECASE,
 )
 _POSSIBLE = re.compile(r"^it(?:['’]s| is| would be)\s+(?:not |im|(?P<yes>))possible\s+(?:for|to|that)\s+", re.IGNORECASE)
 _CLAUSE_END = re.compile(
+    r"(?<!\bno one)(?<!\bnobody)(?<!\bnone)(?<!\ball)(?<!\bnothing)"
     r"(?:[,;]\s*|\.\s+|\s+)(?:(?:but|although|though)\s+|(?:so|therefore|thus|hence|meaning|which means)(?: that)?,?\s+)"
     r"|[,;]\s*and\s+(?:so\s+)?",
     re.IGNORECASE,
@@ -105,6 +109,18 @@ _TURNS = re.compile(
 """),
     re.IGNORECASE,
 )
+# What is so of some need not be so of others: "some birds do not fly".
+_SOME = re.compile(
+    r"\b(?:some|sometimes|several|certain|any|many|half)\b.*\b(?:not|never|cannot)\b|\b(?:some|any).*n['’]t\b", re.IGNORECASE
+)
+_NO_LONGER = re.compile(r"\b(?:no longer|anymore|any more)\b", re.IGNORECASE)  # of what was so once
+# A claim of which each word counts: who is not the first is not no president, who did not kill may have tried to.
+_WHOLE = re.compile(
+    r"\b(?:first|second|third|fourth|fifth|last|next|most|least|best|worst|[a-z]{2,}est|that|whether|how|why|because|if|when|while)\b"
+    r"|\b[a-z]+ to (?!(?:the|a|an|his|her|their|its|this|that|my|your|our)\b)[a-z]"
+)
+_DOING = re.compile(r"(?<!\bof)(?<!\ba)(?<!\ban)(?<!\bthe)(?<!\bin)\s[a-z]{2,}ing\b")  # "deny stealing it"
+_WHAT_IT_IS = re.compile(r".*\b(?:a|an|the)\s+(.+)", re.IGNORECASE)  # a vice president is no president
 # Behind these words stands where, when or how something is so.
 _PLACE = frozenset(list_words("in on at for during from since to into inside near within among"))
 _HOLDS = re.compile(
@@ -122,6 +138,10 @@ _GIVEN = re.compile(r"\W*(?:since|because|given)\b", re.IGNORECASE)
 _IS_NAME = re.compile(
     r"(?P<what>(?i:the|a|an|his|her|their)\s[^,;]{2,120}?)\s(?:is|was|are|were)\s"
     r"(?P<name>[A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,4})$"
+)
+_SUBJECT_NAME = re.compile(
+    r"(?P<name>(?!(?i:the|a|an|it|this|that|there|they|he|she|we|you|these|those|some|all|most|in|on|at|if|since|because|when)\b)"
+    r"[A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,4}) (?:is|was|has|had|did|does|came|left|\w+ed)\b"
 )
 _WORD = re.compile(r"[^\W_]+")
 _LIKELIHOOD = re.compile(r"\b(?:un)?likely\b|\bprobabl[ey]\b", re.IGNORECASE)  # takes a side
@@ -141,9 +161,10 @@ class Claim:
     names: frozenset[str]
     modals: frozenset[str]
     turns: tuple[str, ...] = ()
-    denied: bool = False  # the question asks whether something is not so: "Is he unable to swim?"
+    denied: str = ""  # the word by which the question asks whether something is not so: "Is he unable to swim?"
     cuts: frozenset[int] = frozenset()  # before which words it says where, when or how: "in water" of "sink in water"
-    held: frozenset[str] = frozenset()  # without which it is another claim
+    held: frozenset[str] = frozenset()  # words without which it is another claim
+    whole: bool = False  # each word counts, also where it is denied
     of_pronoun: bool = False  # "Did he win?"
     added: re.Pattern[str] | None = None  # before what more of a time or place may be told
 
@@ -172,9 +193,12 @@ def read_claim(question: str) -> Claim | None:
     if not 1 < len(words) <= MAX_CLAIM_WORDS:
         return None
     cuts = frozenset(sum(kept[:place]) for place, word in enumerate(raw) if word in _PLACE)
-    held = frozenset(stem(word) for part in _HOLDS.findall(claim.replace("’", "'")) for word in split_words(part))
+    is_thing = verb in ("is", "are", "was", "were") and raw[0] != "there"
+    parts = [*_HOLDS.findall(claim.replace("’", "'")), *(_WHAT_IT_IS.findall(claim) if is_thing else ())]
+    held = frozenset(stem(word) for part in parts for word in split_words(part))
+    whole = _WHOLE.search(claim) is not None or (not is_thing and _DOING.search(claim) is not None)
     turns, of_pronoun = _find_turns(claim), raw[0] in PRONOUNS
-    return Claim(tuple(words), frozenset(names), modals, turns, bool(denials), cuts, held, of_pronoun, added)
+    return Claim(tuple(words), frozenset(names), modals, turns, "".join(denials), cuts, held, whole, of_pronoun, added)
 
 
 def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | None:
@@ -184,7 +208,8 @@ def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | 
     """
     claims = [claim, *_rename(claim, sentences)]
     for place, sentence in enumerate(sentences):
-        verdict = next((said for one in claims if (said := read_restated(sentence, one)) is not None), None)
+        earlier = next(iter(sentences[place + 1 : place + 2]), "")
+        verdict = next((said for one in claims if (said := read_restated(sentence, one, earlier)) is not None), None)
         if verdict is not None and (place == 0 or _CONCLUDES.match(sentence)):
             after = sentences[:place]
             rest = " ".join(after[::-1])
@@ -196,6 +221,12 @@ def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | 
             )
             return UNCLEAR if doubted or (not verdict) in [read_truth(other) for other in after] else verdict
     return None
+
+
+def _names_other(sentence: str, claim: Claim) -> bool:
+    """Whether a sentence is about a name that a claim does not have: "Washington was the first"."""
+    found = _SUBJECT_NAME.match(_LEAD.sub("", sentence))
+    return found is not None and {stem(word) for word in split_words(found.group("name"))}.isdisjoint(claim.words)
 
 
 def _drop_words(sentence: str, claim: Claim) -> str:
@@ -223,21 +254,24 @@ def _rename(claim: Claim, sentences: Sequence[str]) -> Iterator[Claim]:
             yield replace(claim, words=words, names=claim.names.union(name), cuts=frozenset())
 
 
-def read_restated(sentence: str, claim: Claim) -> bool | None:
+def read_restated(sentence: str, claim: Claim, earlier: str = "") -> bool | None:
     """Return what a sentence answers to the question of a claim: yes (True), no (False); None where it says something else.
 
+    ``earlier`` is the sentence before it, of which a pronoun may take up the subject.
     Its last clause decides, or one before it; not one that is affirmed and then limited ("it could fit, but …").
     """
     if "?" in sentence:
         return None
     text = sentence.strip().rstrip(" .!*\"'”)")
+    if _names_other(earlier, claim) and next(iter(split_words(_LEAD.sub("", text))), "") in ("he", "she"):
+        return None
     cuts = [found.span() for found in _CLAUSE_END.finditer(text)][-MAX_CLAUSES:]
     ends, begins = [*(start for start, _ in cuts), len(text)], [0, *(end for _, end in cuts)]
     for begin, end in zip(reversed(begins), reversed(ends), strict=True):
         verdict = _read_clause(text[begin:end], claim, text[:begin])
         if verdict is not None:
             limited = _LIMIT.match(text[end:]) and (verdict or _NO_SIGN.search(text[begin:end]))
-            return None if limited else verdict is not claim.denied
+            return None if limited else verdict is not bool(claim.denied)
     return None
 
 
@@ -245,38 +279,40 @@ def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
     """Return what a clause says of a claim; ``before``: what stands before it in its sentence, and tells who "it" is there."""
     said, affirmed = _strip_leads(clause[:MAX_CLAUSE], claim)
     text = _TAIL.sub("", said)
-    whole = not (content_stems(said) - content_stems(text)).isdisjoint(claim.words)
+    is_cut = not (content_stems(said) - content_stems(text)).isdisjoint(claim.words)
     denies = affirmed is any(word in NEGATIONS for word in split_words(text))
+    if denies and (_SOME.search(text) or (claim.added and _NO_LONGER.search(text))):
+        return None
+    if claim.denied in CHANCES and not CHANCES.union(POSSIBLY, SURELY).intersection(split_words(clause)):
+        return None  # who did not come may have been able to
     concludes = bool(before) or _CONCLUDES.match(clause) is not None or _GIVEN.match(clause) is not None
-    lack = _Lack.NOTHING if whole else _Lack.PARTS if denies else _Lack.PLACE if concludes else _Lack.NOTHING
-    verdict = _read_words(text, affirmed, claim, before, lack)
-    more = claim.added is not None and verdict is None and affirmed and not claim.denied
-    added = list(claim.added.finditer(text))[:MAX_CLAUSES] if more and claim.added else []
-    for found in added:  # what is so at one time or place is so
+    stands, lacks = not is_cut and (denies or concludes), not is_cut and denies and not claim.whole
+    verdict = _read_words(text, affirmed, claim, before if stands else None, lacks)
+    if verdict is not None or claim.added is None or claim.denied or not affirmed:
+        return verdict
+    for found in islice(claim.added.finditer(text), MAX_CLAUSES):  # what is so at one time or place is so
         shorter = text[: found.start()]
-        if not _IN_PART.search(text[found.start() :]) and _read_words(shorter, affirmed, claim, before, _Lack.NOTHING):
+        if not _IN_PART.search(text[found.start() :]) and _read_words(shorter, affirmed, claim):
             return True
-    return verdict
+    return None
 
 
-class _Lack(enum.Enum):
-    """Which words of a claim a clause may lack and still answer to it, beside its subject."""
+def _read_words(text: str, affirmed: bool, claim: Claim, before: str | None = None, lacks: bool = False) -> bool | None:
+    """Return what the words of a clause say of a claim.
 
-    NOTHING = enum.auto()
-    PLACE = enum.auto()  # the last ones, of where or when: "a pear would sink" of "Would a pear sink in water?"
-    PARTS = enum.auto()  # who denies less of a claim denies it, too: "a pear is no fish" of "Is a pear a sea fish?"
-
-
-def _read_words(text: str, affirmed: bool, claim: Claim, before: str, lack: _Lack) -> bool | None:
-    """Return what the words of a clause say of a claim."""
+    Args:
+        before: what stands before it in its sentence; None where a pronoun may not stand for who the claim is about.
+        lacks: whether it may lack words of the claim: "a pear would not sink" of "Would a pear sink in water?".
+    """
     words = split_words(text)
     turns = tuple(turn for turn in _find_turns(text) if not (turn[:4] == "not " and stem(turn[4:]) in claim.words))
     if not words or turns != claim.turns or _FORMULA.search(text):
         return None
-    earlier = split_words(_LEAD.sub("", before))
+    earlier = split_words(_LEAD.sub("", before or ""))
     same_subject = not earlier or earlier[0] in PRONOUNS or not {*map(stem, earlier)}.isdisjoint(claim.words)
+    with_pronoun = before is not None and words[0] in PRONOUNS and same_subject and not claim.of_pronoun
     negations = sum(word in NEGATIONS for word in words)
-    turned = _count_opposites(words, claim, words[0] in PRONOUNS and same_subject, lack)
+    turned = _count_opposites(words, claim, with_pronoun, lacks)
     if turned is None or turned + negations > 1 or (negations and not affirmed):
         return None
     verdict = affirmed is not bool(turned + negations)
@@ -291,7 +327,7 @@ def _strip_leads(text: str, claim: Claim) -> tuple[str, bool]:
         before = text
         text = _THAT.sub("", _LEAD.sub("", text))
         patterns = [_LIKELY]
-        patterns += [] if "evidence" in claim.turns else [_NO_SIGN]
+        patterns += [] if "evidence" in claim.turns or claim.modals >= POSSIBLY else [_NO_SIGN]
         patterns += [_POSSIBLE] if claim.modals >= POSSIBLY else []
         found = next((match for pattern in patterns if (match := pattern.match(text))), None)
         if found:
@@ -301,7 +337,7 @@ def _strip_leads(text: str, claim: Claim) -> tuple[str, bool]:
     return text, affirmed
 
 
-def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool, lack: _Lack) -> int | None:
+def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool, lacks: bool) -> int | None:
     """Return how many times a clause turns the claim round; None where its words are not the claim's."""
     content = list(_content(words, claim))
     for wanted, swapped in _forms(claim.words):
@@ -309,25 +345,22 @@ def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool, lac
         if turned is None:
             continue
         subject = 0
-        stands = with_pronoun and lack is not _Lack.NOTHING and not claim.of_pronoun
-        while missing[subject : subject + 1] == [subject] and (stands or wanted[subject] in claim.names):
+        while missing[subject : subject + 1] == [subject] and (with_pronoun or wanted[subject] in claim.names):
             subject += 1
         rest = missing[subject:]
         if ESSENTIAL.isdisjoint(wanted[:subject]) and (
-            not rest or (wanted is claim.words and not turned and _may_lack(rest, subject + len(content), claim, lack))
+            not rest or (lacks and wanted is claim.words and not turned and _may_lack(rest, subject + len(content), claim))
         ):
             return turned + swapped
     return None
 
 
-def _may_lack(missing: Sequence[int], count: int, claim: Claim, lack: _Lack) -> bool:
-    """Whether a clause still answers to a claim, of which it has ``count`` words, or a pronoun for them."""
+def _may_lack(missing: Sequence[int], count: int, claim: Claim) -> bool:
+    """Whether a denial still answers to a claim, of which it has ``count`` words, or a pronoun for them."""
     first, words = missing[0], claim.words
-    of_place = len(missing) == len(words) - first and first in claim.cuts and first > 1
-    if lack is not _Lack.NOTHING and of_place and not claim.names.issuperset(words[:first]):
-        return True
-    lacks = {words[place] for place in missing}
-    return lack is _Lack.PARTS and 5 * count >= 3 * len(words) and lacks.isdisjoint(claim.held | ESSENTIAL)
+    if len(missing) == len(words) - first and first in claim.cuts and first > 1 and not claim.names.issuperset(words[:first]):
+        return True  # the last ones, of where or when: "a pear would not sink"
+    return 5 * count >= 3 * len(words) and (claim.held | ESSENTIAL).isdisjoint(words[place] for place in missing)
 
 
 def _forms(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:

@@ -28,6 +28,9 @@ FILLERS = PRONOUNS | frozenset(
 NEGATIONS = frozenset(list_words("not never no cannot nobody none unable impossible unlikely doubtful false untrue incorrect"))
 # Those that a question may hold. Of "Can you not swim?" nobody knows what a yes means.
 DENIALS = frozenset(list_words("impossible unable unlikely never nobody untrue incorrect"))
+CHANCES = frozenset(
+    list_words("impossible possible unable able unlikely likely cannot")
+)  # of what can be or not, not of what is
 OPPOSITES = {
     frozenset(pair)
     for pair in _lines("""
@@ -52,6 +55,7 @@ _IRREGULAR = {
     for form in forms
 }
 _IS = re.compile(r"\b(it|that|there|he|she|what|who)'s\b")
+_MAY = re.compile(r"(?<=[a-z,] )May\b")  # the month
 _WORD = re.compile(r"[^\W_]+(?:'s\b)?")
 
 
@@ -61,7 +65,7 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def split_words(text: str) -> list[str]:
-    text = _IS.sub(r"\1 is", text.lower().replace("’", "'"))
+    text = _IS.sub(r"\1 is", _MAY.sub("mai", text).lower().replace("’", "'"))
     text = text.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not").replace("only one", "single")
     return _WORD.findall(text.replace("no longer", "not"))
 

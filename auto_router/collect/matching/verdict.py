@@ -34,9 +34,9 @@ from auto_router.collect.matching.final_answer import (
 )
 from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.names import names_another
-from auto_router.collect.matching.number_match import match_number
-from auto_router.collect.matching.option_lists import drop_remarks, read_marked_options, read_nth
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL, list_words
+from auto_router.collect.matching.number_match import OTHER_WORDS, match_number
+from auto_router.collect.matching.option_lists import drop_called, drop_remarks, read_marked_options, read_nth
+from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import (
     Reading,
@@ -74,8 +74,6 @@ from auto_router.collect.matching.wordings import (
 LETTERS = "ABCDEFGH"  # options of which a reference says nothing further
 MAX_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_REFERENCE = 20_000  # characters
-
-OTHER_WORDS = frozenset(list_words("once elf dos due cent null sept mil dix uno"))  # in English no numbers
 
 _MATHS = re.compile(
     r"[\\^√∛π∞∪∈±∅<>≤≥]|\bempty set\b|\bpi\b|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
@@ -156,8 +154,15 @@ def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | 
 def _read_truth_of(response: Reading) -> bool | Rejected | Unclear | None:
     """Read what a response states of a yes/no question; where it states nothing, what it says in the question's own words."""
     asked = next((part for part in reversed(split_sentences(response.question)) if "?" in part), "")
-    of_false = asks_false(asked)
-    stated = read_stated(response, lambda s: UNCLEAR if of_false and PREDICATE.search(s.text) else read_truth(s.text))
+    of_false, of_denied = asks_false(asked), re.match(r"\W*\w+n['’]t\b", asked) is not None
+
+    def read(statement: Statement) -> bool | Rejected | Unclear | None:
+        said = read_truth(statement.text)
+        # "Right, cats don't bark" to "Don't cats bark?"
+        agrees = of_denied and said is True and NEGATION.search(statement.text)
+        return UNCLEAR if agrees or (of_false and PREDICATE.search(statement.text)) else said
+
+    stated = read_stated(response, read)
     if response.claim is not None:
         said = read_conclusion(response.sentences, response.claim)
         if said is not None and (stated is None or (stated is UNCLEAR and closes_with(response))):
@@ -225,6 +230,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
     """Return the option that a list of them marks as right, and the response without the lines of that list."""
     marked = read_marked_options(response.text, letters, response.question)
+    response = drop_called(response)
     if marked is None:
         return replace(response, statements=drop_remarks(response.text, response.statements, letters)), None
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
