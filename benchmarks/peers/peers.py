@@ -12,7 +12,7 @@ seconds a step is reported, and tried again without its dependencies but for tho
 - *Two models*: the best on the training rows and the cheapest; RouteLLM's matrix factorisation by its own code. APGR, CPT.
 - *Prompt to route*: semantic-router and tryaii beside ModelRouter, all on the same MiniLM file, with time to the first route.
 
-Every router works on one thread.
+Every router works on one thread; what encodes a prompt by itself takes the threads that it takes by itself.
 """
 
 from __future__ import annotations
