@@ -375,7 +375,7 @@ def test_a_signal_while_a_script_imports_is_a_line_and_its_code(tmp_path: Path, 
     assert started.stdout is not None
     assert started.stdout.readline() == "importing\n"
     started.send_signal(number)
-    assert started.communicate(timeout=100) == ("", ENDS[number][1])
+    assert started.communicate(timeout=30) == ("", ENDS[number][1])
     assert started.returncode == ENDS[number][0]
 
 
@@ -420,5 +420,5 @@ def test_a_signal_at_any_time_is_a_line_and_its_code(phase: str, number: signal.
     started.stdout.readline()
     time.sleep(0.1)  # into the phase; where it is not there yet, the end is the same
     started.send_signal(number)
-    assert started.communicate(timeout=100) == ("", ENDS[number][1])
+    assert started.communicate(timeout=30) == ("", ENDS[number][1])
     assert started.returncode == ENDS[number][0]

@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.request import Request
-from auto_router.decide.rule import Decision
 from auto_router.decide.settings import RouterSettings
 from auto_router.encode import retry
 from auto_router.encode.encoder import EmbeddingGenerator
@@ -64,14 +63,10 @@ def serving(path: Path, **settings: Any) -> Iterator[DecisionService]:
 
 
 class Clients:
-    """Asks all the time, a new prompt every 50 ms, as users do; keeps the reason and the times of every decision.
-
-    ``stalled`` are the seconds for which the machine did not let it: no bound on time can hold for less.
-    """
+    """Asks all the time, a new prompt every 50 ms, as users do; keeps the reason and the times of every decision."""
 
     def __init__(self, service: DecisionService) -> None:
         self.service, self.made, self._over = service, list[tuple[float, float, str]](), threading.Event()
-        self.stalled = 0.0
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
 
     async def _ask(self) -> None:
@@ -79,10 +74,7 @@ class Clients:
         while not self._over.is_set():
             number += 1
             tasks.add(asyncio.create_task(self._one(number)))
-            asleep = time.monotonic()
             await asyncio.sleep(0.05)
-            late = time.monotonic() - asleep - 0.05
-            self.stalled += late if late > 0.1 else 0.0
         await asyncio.gather(*tasks)
 
     async def _one(self, number: int) -> None:
@@ -138,12 +130,12 @@ def test_a_fault_means_the_fallback_once_and_the_router_soon_again(
             assert OWN not in clients.reasons(time.monotonic() - TIMEOUT_S), "not once while it lasts"
             well = time.monotonic()
             heal(server)
-            assert clients.wait_for(OWN, well) - well < SOON_S + 1.0 + clients.stalled, "a busy machine takes a moment longer"
-            again, stalled = time.monotonic(), clients.stalled
+            assert clients.wait_for(OWN, well) - well < SOON_S + 1.0, "a busy machine takes a moment longer"
+            again = time.monotonic()
             time.sleep(2 * TIMEOUT_S)
-            assert clients.reasons(again) == {OWN} or clients.stalled - stalled > TIMEOUT_S / 2
+            assert clients.reasons(again) == {OWN}
         assert told(caplog) == ONCE
-        assert max(end - start for start, end, _ in clients.made) < TIMEOUT_S + 1.0 + clients.stalled
+        assert max(end - start for start, end, _ in clients.made) < TIMEOUT_S + 1.0
 
 
 def hurt(server: EmbeddingsServer | NvclipServer, fault: str) -> None:
@@ -207,26 +199,15 @@ def test_one_prompt_that_the_encoder_refuses_is_nobody_elses_fault(tmp_path: Pat
         assert told(caplog) == []
 
 
-def decide_well(router: ModelRouter, text: str) -> Decision:
-    """Return a decision of the router's own: at once where the machine is idle; a busy one may take longer than its timeout."""
-    until = time.monotonic() + 60.0
-    while (made := router.decide(text)).reason != OWN and time.monotonic() < until:
-        pass
-    assert made.reason == OWN
-    return made
-
-
 def test_the_library_falls_back_or_raises_in_time(tmp_path: Path) -> None:
     with EmbeddingsServer() as server:
         path = save(tmp_path / "r.pth", open_encoder("openai", url=server.url))
         patient = ModelRouter(path, timeout=1.0, on_encoder_error="fallback")
         strict = ModelRouter(path, timeout=1.0)
         named = ModelRouter(path, timeout=1.0, fallback_model="mid")
-        expected = decide_well(patient, "well").model
+        expected = patient.decide("well").model
         server.hang.set()
-        # Who waits for the encoder gets no answer before this; far more than seven time-outs, however busy the machine is.
-        rescue = threading.Timer(120.0, server.hang.clear)
-        rescue.start()
+        start = time.monotonic()
         assert patient.decide("one").reason in ("timeout", "encoder_failed")
         assert named.route("two", models=["mid", "small"]) == "mid"
         assert named.route("two", models=["small"]) == "small", "the fallback is not among what may be chosen"
@@ -236,13 +217,13 @@ def test_the_library_falls_back_or_raises_in_time(tmp_path: Path) -> None:
             strict.route("six")
         with pytest.raises(EncoderError, match="within"):
             asyncio.run(strict.aroute("six"))
-        rescue.cancel()
-        assert server.hang.is_set(), "all were answered while the encoder hung"
+        assert time.monotonic() - start < 7 * 1.0 + 3.0
         server.hang.clear()
-        assert decide_well(patient, "well").model == expected
-        decide_well(named, "eight")
+        assert patient.decide("well").model == expected
+        assert asyncio.run(named.adecide("eight")).reason == OWN
         server.failures = [500]
-        assert patient.decide("nine").reason in ("encoder_failed", "timeout")
+        start = time.monotonic()
+        assert patient.decide("nine").reason == "encoder_failed"
         for router in (patient, strict, named):
             router.close()
     for wrong in ({"timeout": 0}, {"on_encoder_error": "ignore"}, {"on_decision": 5}):
