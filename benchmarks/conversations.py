@@ -119,7 +119,7 @@ def encode(data: Dataset, inputs: Sequence[ConversationInput]) -> Array:
     """Return the router's input rows; the image half is that of the recorded embeddings."""
     weights = [context_weight(given.prompt) for given in inputs]
     told = hashlib.sha256(repr((inputs, weights)).encode()).hexdigest()[:16]
-    path = cache_folder() / "benchmarks" / f"conversations-{told}-{LocalEncoder.served_windows}.npy"
+    path = cache_folder() / "benchmarks" / f"conversations-{told}-{LocalEncoder.served_tokens}.npy"
     if not path.exists():
         encoder = open_encoder("local", threads=1)
         prompts, contexts = [given.prompt for given in inputs], [given.context for given in inputs]

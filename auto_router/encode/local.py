@@ -45,7 +45,9 @@ class LocalEncoder(OnnxTextEncoder):
     text_dim = 384
     image_dim = 1280
     window, overlap = WINDOW_TOKENS, OVERLAP_TOKENS
-    served_windows = 1  # with the beginning and the end: as many right answers as with all, in half the time of two
+    served_windows = 1  # with the beginning and the end: as many right answers as with all
+    stretch = 1_200  # holds half of them at each end
+    served_tokens = 128  # as many right answers as with 256, in less than half the time
 
     @property
     def spec(self) -> Spec:

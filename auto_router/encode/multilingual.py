@@ -28,6 +28,7 @@ class MultilingualEncoder(LocalEncoder):
     """USE multilingual v3 and EfficientNet-lite0 in this process."""
 
     text_dim = 512
+    served_tokens = LocalEncoder.window
     languages = ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "zh")
 
     def __init__(self, threads: int | None = None) -> None:

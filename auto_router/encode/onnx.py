@@ -43,6 +43,7 @@ class OnnxTextEncoder(Encoder):
     """What text models on onnxruntime share. Sessions are opened at first use and may be shared by threads."""
 
     window = 256  # tokens, those at start and end included
+    served_tokens = 256  # of the one window that stands for a long prompt while somebody waits
     overlap = 32
     specials = 2  # tokens at start and end
     prefix = ""
@@ -95,7 +96,7 @@ class OnnxTextEncoder(Encoder):
         if most > 1:
             return super().some_windows(text, most)
         text = text if len(text) <= 2 * self.stretch else f"{text[: self.stretch]}\n{text[-self.stretch :]}"
-        room = self.window - self.specials - self._prefix_tokens
+        room = min(self.served_tokens, self.window) - self.specials - self._prefix_tokens
         offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
         if len(offsets) <= room:
             return [text]

@@ -34,14 +34,15 @@ def test_rows_are_text_then_image_with_zeros_where_there_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("middle", ["and so on ", "x1 ", "ж "])
-@pytest.mark.parametrize("times", [300, 3_000])
+@pytest.mark.parametrize("times", [130, 300, 3_000])
 def test_one_window_of_a_long_prompt_has_its_beginning_and_its_end(middle: str, times: int) -> None:
     encoder = LocalEncoder()
     text = f"Translate this into French: {middle * times}What does it say of Porto?"
     (one,) = encoder.some_windows(text, encoder.served_windows)
     assert one.startswith("Translate this into French:")
     assert one.endswith("What does it say of Porto?")
-    assert encoder.windows(one) == [one], "it holds no more tokens than a window"
+    tokens = len(encoder._tokenizer.encode(one).ids)
+    assert encoder.served_tokens - 4 <= tokens <= encoder.served_tokens, "as much as it has room for"
     assert len(one) < len(text)
     assert encoder.some_windows("short", 1) == ["short"]
 
