@@ -48,6 +48,8 @@ def encode(prompts: list[str], tokens: int) -> tuple[Array, float]:
     """Return the prompts' text halves as a decision reads them, and milliseconds a prompt."""
     generator = EmbeddingGenerator(encoder_of(tokens))
     rows = generator.embed_batch(prompts, max_windows=1)[:, : generator.text_dim]
+    if not prompts:
+        return rows, 0.0
     sample, times = prompts[:: max(len(prompts) // 40, 1)], []
     for _ in range(3):
         start = time.perf_counter()
@@ -69,27 +71,28 @@ def measure(folder: Path, every: Sequence[int], seeds: Sequence[int]) -> list[li
         rows[long, : halves.shape[1]] = halves
         plain[long, : halves.shape[1]] = halves
         served[tokens] = long, rows, plain, ms
-    found = {(tokens, point): np.zeros(2, dtype=int) for tokens in every for point in POINTS}
+    points = POINTS if data.costs is not None else POINTS[:1]
+    found = {(tokens, point): np.zeros(2, dtype=int) for tokens in every for point in points}
     tested, novel = dict.fromkeys(every, 0), {tokens: np.zeros(2, dtype=int) for tokens in every}
     for seed in seeds:
         train, test = split_by_group(data.groups, 0.2, seed)
         router = default_router(data, train, data.y[train], seed)
         expected, y = foreseen(data, train, test), np.nan_to_num(data.y[test])
         p = router.predict(data.rows[test])
-        whole = {point: router.decide(point, p, data.plain[test], expected) for point in POINTS}
+        whole = {point: router.decide(point, p, data.plain[test], expected) for point in points}
         for tokens, (long, rows, plain, _) in served.items():
             cut = np.isin(test, long)
             tested[tokens] += int(cut.sum())
             novel[tokens] += [(router.novelty.novelty(one[test][cut]) > 1).sum() for one in (data.plain, plain)]
             p = router.predict(rows[test])
-            for point in POINTS:
+            for point in points:
                 chosen = router.decide(point, p, plain[test], expected)
                 each = np.arange(len(test))
                 won = float((y[each, chosen] - y[each, whole[point]]).sum())
                 found[tokens, point] += np.array([(chosen != whole[point]).sum(), round(won)])
     table: list[list[object]] = []
     for tokens in every:
-        shown = [f"{changed}, right: {right:+d}" for changed, right in (found[tokens, point].tolist() for point in POINTS)]
+        shown = [f"{changed}, right: {right:+d}" for changed, right in (found[tokens, point].tolist() for point in points)]
         before, after = novel[tokens].tolist()
         table.append([folder.name, tokens, tested[tokens], served[tokens][3], f"{before} → {after}", *shown])
     return table
