@@ -30,8 +30,7 @@ from auto_router.artifacts import Artifact
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.edit import add_model
 from auto_router.errors import run
 from auto_router.files import write_json

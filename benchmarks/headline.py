@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from auto_router.arrays import Floats
 from auto_router.assess.cost_quality import sweep
 from auto_router.assess.metrics import take_chosen
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.errors import run
 from auto_router.files import atomic_path
 

@@ -49,12 +49,11 @@ from auto_router.assess.baselines import BASELINES, Predict
 from auto_router.assess.cost_quality import single_models, sweep
 from auto_router.assess.metrics import mean_of, model_metrics, system_metrics, take_chosen
 from auto_router.data.dataset import Prediction
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import PROMISES, OperatingPoint, default_point, fit_operating_points
-from auto_router.decide.policy import resolve_policy
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.decide.rule import choose
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.cost_model import fit_costs

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from auto_router.arrays import Floats
 from auto_router.assess.test_set import TestSet
 from auto_router.decide.operating_points import COST, OperatingPoint, default_point
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 
 Packed = dict[str, Any]
 

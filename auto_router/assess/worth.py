@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auto_router.artifacts import Artifact
-from auto_router.decide.policy import Policy, resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 
 PROMPTS = 100_000
 SAME_POINTS = 2.0

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from auto_router.arrays import Bools, Floats, Ints
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.decide.rule import choose
 from auto_router.errors import ConfigError
 

@@ -27,9 +27,9 @@ from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 
 from auto_router.data.request import ALIASES, read_request
+from auto_router.decide.policy import RouterSettings
 from auto_router.decide.rule import Decision
 from auto_router.decide.session import PINNED, SESSION
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.route.sessions import session_keys
 from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
@@ -69,7 +69,7 @@ class RouterHook(CustomLogger):
     """Routes requests for the model names in ``aliases`` (``auto``, ``auto-economy``, …; name → operating point).
 
     ``loopback_only`` is for a proxy without a key, see :mod:`auto_router.serve.loopback`. ``settings`` are those of
-    :class:`auto_router.decide.settings.RouterSettings`.
+    :class:`auto_router.decide.policy.RouterSettings`.
 
     Raises:
         ConfigError, ArtifactError, EncoderError: see :meth:`DecisionService.open`; the proxy then does not start.

@@ -18,7 +18,7 @@ from nat.plugin_api import Builder, FunctionBaseConfig, FunctionInfo, FunctionRe
 from pydantic import BaseModel, Field, create_model, model_validator
 
 from auto_router.data.request import AUTO, Request, read_request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.serve.body_limit import MAX_BODY_BYTES
 from auto_router.serve.logs import set_up_log

@@ -29,9 +29,9 @@ import numpy as np
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
 from auto_router.data.request import Request
+from auto_router.decide.policy import RouterSettings
 from auto_router.decide.rule import Decision
 from auto_router.decide.session import NEW
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, EncoderError, InputRefusedError
 from auto_router.route.drift import DriftReport
 from auto_router.route.feedback import encoder_digest

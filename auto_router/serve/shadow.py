@@ -37,7 +37,7 @@ from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from auto_router.data.conversation import conversation_input, turns_of
 from auto_router.data.pool import UNSTATED_OUTPUT_TOKENS, PoolModel, load_pool
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.serve.fallback import error_status
 from auto_router.serve.feedback import FeedbackLoop
 from auto_router.serve.gateway import litellm_entry, usable_judge, usable_models

@@ -21,9 +21,8 @@ from auto_router.decide.operating_points import (
     default_point,
     fit_operating_points,
 )
-from auto_router.decide.policy import Policy, resolve_policy
+from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 from auto_router.decide.rule import BEST_VALUE_QUALIFIED, CHEAPEST_QUALIFIED, choose
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]

@@ -116,7 +116,7 @@ def test_a_server_is_told_where_its_encoder_answers(tmp_path: Path) -> None:
     from prometheus_client import CollectorRegistry
 
     from auto_router.data.request import Request
-    from auto_router.decide.settings import RouterSettings
+    from auto_router.decide.policy import RouterSettings
 
     with EmbeddingsServer(dim=2) as first, EmbeddingsServer(dim=2) as moved:
         generator = open_encoder("openai", url=first.url)

@@ -9,8 +9,7 @@ import torch
 from auto_router.arrays import Floats
 from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint, fit_operating_points
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.errors import ConfigError
 from auto_router.learn.cost_model import CostModel, explained_variance, fit_costs
 

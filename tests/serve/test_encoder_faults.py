@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.request import Request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode import retry
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder

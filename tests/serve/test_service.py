@@ -22,7 +22,7 @@ from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.images import pixels
 from auto_router.data.pool import ModelFacts
 from auto_router.data.request import Request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ArtifactError, ConfigError, EncoderError
 from auto_router.route.router import ModelRouter
