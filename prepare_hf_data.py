@@ -32,13 +32,13 @@ import numpy as np
 from auto_router.collect.compared_labels import trust_lines
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal
+from auto_router.collect.journal_file import run_lock
 from auto_router.collect.label_sources import SILVER_SAMPLES, SOURCES, LabelSettings, read_instructions
 from auto_router.collect.label_warnings import need_judge, warnings
 from auto_router.collect.money import Budget, show_usd
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
 from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table
-from auto_router.collect.run_lock import run_lock
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.scorers import load_scorer
 from auto_router.collect.source import COLUMNS, Source

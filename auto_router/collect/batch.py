@@ -21,9 +21,8 @@ from typing import IO, TYPE_CHECKING
 from tqdm import tqdm
 
 from auto_router.collect.adaptation import STREAM
-from auto_router.collect.batch_results import BatchResults
 from auto_router.collect.batch_store import Batch, BatchRow, add_batch, batch_requests, close_batch, open_batches
-from auto_router.collect.batch_transfer import BatchRefusal, BatchTransfer
+from auto_router.collect.batch_transfer import BatchRefusal, BatchResults, BatchTransfer
 from auto_router.collect.endpoint import digest_images
 from auto_router.collect.exchange import number_sample, request_key, unlimited_key
 from auto_router.collect.money import highest_tokens

@@ -7,7 +7,7 @@ continues where it stopped, another judge re-judges without asking the candidate
 it asked again under a longer limit, unless it was cut off. A judge's verdict is its answer. An export of the answered rows is a
 *recording*, which :mod:`auto_router.collect.replay` serves. Small questions before a run (``probe``) are kept for their cost.
 
-One run at a time writes it (:mod:`auto_router.collect.run_lock`).
+One run at a time writes it (:mod:`auto_router.collect.journal_file`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from auto_router.collect.exchange import ROW_COLUMNS, Exchange, load_request, unlimited_key
@@ -148,3 +149,33 @@ def _set_aside(database: sqlite3.Connection, rows: Sequence[tuple[int]]) -> None
 
 def _is_whole(database: sqlite3.Connection) -> bool:
     return bool(database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
+
+
+@contextmanager
+def run_lock(journal: Path) -> Iterator[None]:
+    """Hold the folder of a journal for one run: two would pay for the same answers twice.
+
+    The lock is an empty database held in a transaction, so it ends with the process, however that ends.
+
+    Raises:
+        DataError: another run holds it, or the folder cannot be written.
+    """
+    path = journal.with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
+    lock = None
+    try:
+        lock = sqlite3.connect(path, timeout=0)
+        lock.execute("BEGIN EXCLUSIVE")
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if lock is not None:
+            lock.close()
+        raise DataError(
+            f"{path} cannot be taken ({error}); another run writes to this folder: wait for it, or give another"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.close()

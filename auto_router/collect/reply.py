@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from auto_router.collect.events import is_event_stream, join_events
 from auto_router.collect.money import Usage, read_usage
 from auto_router.collect.rate_limits import PassingFailure, read_delay, read_reset
-from auto_router.collect.reply_forms import as_chat
+from auto_router.collect.reply_forms import as_chat, is_event_stream, join_events
 from auto_router.data.records import MAX_SECONDS
 from auto_router.errors import printable
 

@@ -29,8 +29,7 @@ from typing import Any
 import openai
 
 from auto_router.collect.compared_labels import pairwise_task
-from auto_router.collect.judge import Verdict
-from auto_router.collect.judge_prompts import PAIRWISE_PROMPT
+from auto_router.collect.judge import PAIRWISE_PROMPT, Verdict
 from auto_router.collect.label_sources import whole_answer
 from auto_router.collect.money import answer_cost, highest_tokens, read_usage
 from auto_router.collect.question import Question
