@@ -1,4 +1,7 @@
-"""Replies in other forms than a chat completion, brought into that one: the Responses API, providers' own APIs, streams of events."""
+"""Replies in other forms, brought into that of a chat completion.
+
+These are the Responses API's, those of providers' own APIs, and streams of events that nobody asked for.
+"""
 
 from __future__ import annotations
 

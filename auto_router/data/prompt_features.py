@@ -1,4 +1,4 @@
-"""What a prompt's letters tell: features that an embedding of its meaning forgets (length, digits, code, options), its language.
+"""What a prompt's letters tell: features that an embedding of its meaning forgets, and its language.
 
 The languages are ISO 639-1 codes of py3langid's model (naive Bayes over byte n-grams), whose probabilities are spread over
 many of them where a text tells little: a name, a formula, one word. Code and numbers are in none.

@@ -19,7 +19,7 @@ from auto_router.decide.rule import Decision
 from auto_router.errors import ConfigError, RouterError
 from auto_router.route.feedback import FeedbackRow, read_outcome
 from auto_router.serve.decision_log import DecisionLog, LoggedDecision
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 
 log = logging.getLogger(__name__)
 

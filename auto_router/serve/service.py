@@ -41,10 +41,8 @@ from auto_router.serve.decision_log import make_id
 from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import CONFLICT, FeedbackLoop, RefusedError, answer
 from auto_router.serve.live import LiveRouter
-from auto_router.serve.logs import FIELDS_OF
-from auto_router.serve.metrics import Metrics, process_metrics
+from auto_router.serve.monitoring import FIELDS_OF, Metrics, decision_span, describe_span, process_metrics
 from auto_router.serve.remote_images import fetch_images
-from auto_router.serve.tracing import decision_span, describe_span
 
 log = logging.getLogger(__name__)
 

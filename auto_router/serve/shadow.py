@@ -40,7 +40,7 @@ from auto_router.decide.policy import RouterSettings
 from auto_router.serve.fallback import error_status
 from auto_router.serve.feedback import FeedbackLoop
 from auto_router.serve.gateway import litellm_entry, usable_judge, usable_models
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from auto_router.encode.factory import open_encoder
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 from auto_router.route.router import ModelRouter
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService
 from tests.embeddings_peer import EmbeddingsServer
 from tests.fakes import NAMES

@@ -31,7 +31,7 @@ from auto_router.serve import decision_log, live
 from auto_router.serve.decision_log import DecisionLog, make_id
 from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import MAX_CHANGES, FeedbackLoop, RefusedError
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService, ServedDecision
 from tests.fakes import NAMES, LetterEncoder, network
 

@@ -20,9 +20,8 @@ from auto_router.data.request import Request
 from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError
-from auto_router.serve import live, tracing
-from auto_router.serve.logs import FORMAT_VARIABLE, JsonLines, keep_prompts_out, set_up_log
-from auto_router.serve.metrics import Metrics
+from auto_router.serve import live, monitoring
+from auto_router.serve.monitoring import FORMAT_VARIABLE, JsonLines, Metrics, keep_prompts_out, set_up_log
 from auto_router.serve.service import DecisionService
 from tests.checkout import ROOT
 from tests.fakes import LetterEncoder
@@ -61,7 +60,7 @@ def test_a_decision_is_a_span_under_the_hosts(service: DecisionService, monkeypa
 
 def test_without_opentelemetry_decisions_are_the_same(service: DecisionService, monkeypatch: pytest.MonkeyPatch) -> None:
     with_it = asyncio.run(service.decide(Request(SECRET)))
-    monkeypatch.setattr(tracing, "trace", None)
+    monkeypatch.setattr(monitoring, "trace", None)
     assert asyncio.run(service.decide(Request(SECRET))) == with_it
 
 
@@ -154,7 +153,7 @@ def test_errors_in_a_proxys_log_repeat_no_prompt(caplog: pytest.LogCaptureFixtur
 
 WORKER = """
 import sys
-from auto_router.serve.metrics import process_metrics
+from auto_router.serve.monitoring import process_metrics
 
 metrics = process_metrics()
 metrics.encoder.source = lambda: True

@@ -27,7 +27,7 @@ from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ArtifactError, ConfigError, EncoderError
 from auto_router.route.router import ModelRouter
 from auto_router.serve import live
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService
 from tests.fakes import BLACK, NAMES, LetterEncoder, network
 from tests.serve.made import MATH, every_setting, save_made

@@ -27,7 +27,7 @@ from auto_router.errors import ConfigError
 from auto_router.route.feedback import load_feedback
 from auto_router.serve import live, shadow
 from auto_router.serve.decision_log import DecisionLog
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService
 from auto_router.serve.shadow import Shadow, read_event
 from tests.fakes import NAMES, LetterEncoder, network, say
