@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auto_router.data import formats
-from auto_router.data.formats import json_items
+from auto_router.data.json_files import json_items
 from auto_router.errors import RouterError, run
 from auto_router.files import atomic_path, sha256_of, write_json
 from tests.checkout import ROOT
