@@ -29,19 +29,20 @@ from typing import Any
 
 import numpy as np
 
+from auto_router.collect.column_names import COLUMNS
 from auto_router.collect.compared_labels import trust_lines
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal
 from auto_router.collect.journal_file import run_lock
+from auto_router.collect.label_checks import need_judge, warnings
 from auto_router.collect.label_sources import SILVER_SAMPLES, SOURCES, LabelSettings, read_instructions
-from auto_router.collect.label_warnings import need_judge, warnings
 from auto_router.collect.money import Budget, show_usd
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
 from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.scorers import load_scorer
-from auto_router.collect.source import COLUMNS, Source
+from auto_router.collect.source import Source
 from auto_router.data.formats import OUTPUTS, record_list
 from auto_router.data.pool import Pool, load_pool
 from auto_router.errors import ConfigError, ProviderError, needs_extra, run
@@ -58,8 +59,7 @@ with needs_extra("collect"):
         read_marks,
         write_page,
     )
-    from auto_router.collect.logged import record_logged
-    from auto_router.collect.plan import Plan, make_plan, preview
+    from auto_router.collect.plan import Plan, make_plan, preview, record_logged
     from auto_router.collect.prompt_template import read_template
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.

@@ -57,7 +57,8 @@ from auto_router.files import write_json
 from auto_router.retrain import retrain
 from auto_router.route.feedback import encoder_digest, load_feedback
 from auto_router.serve.decision_log import make_id
-from auto_router.serve.feedback import Explorer, FeedbackLoop
+from auto_router.serve.exploration import Explorer
+from auto_router.serve.feedback import FeedbackLoop
 from auto_router.serve.monitoring import Metrics
 from auto_router.train import FitSettings, Fitted, calibrate, fit
 

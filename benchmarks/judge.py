@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT))
 from auto_router.collect.endpoint import Endpoint
 from auto_router.collect.journal import Journal
 from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
+from auto_router.collect.question import Question
 from auto_router.collect.runner import EndpointClient, Run
-from auto_router.collect.source import Question
 from auto_router.data.pool import PoolModel
 from tests.collect.injections import INJECTIONS
 

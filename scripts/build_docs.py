@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from auto_router import cli
-from auto_router.cli import parsers
+from auto_router.completion import parsers
 
 TOP_PAGES = {
     "README.md": "index.md",

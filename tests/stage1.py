@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Any
 
 import prepare_hf_data
-from auto_router.collect.endpoint import Endpoint, Messages, Response, user_message
+from auto_router.collect.endpoint import Endpoint, Messages, user_message
 from auto_router.collect.journal import Journal
 from auto_router.collect.replay import is_probe, probe_answer
+from auto_router.collect.reply import Response
 from auto_router.collect.runner import EndpointClient, Run
 from auto_router.data.pool import PoolModel
 from auto_router.errors import run
@@ -29,7 +30,7 @@ from tests.servers import LoopbackServer
 Reply = tuple[int, dict[str, str], bytes]
 # Stage 1, and what a run of it imports when it needs it.
 _PRELOADED = [
-    *("prepare_hf_data", "auto_router.collect.batch_api", "datasets", "jinja2.sandbox", "sklearn.model_selection"),
+    *("prepare_hf_data", "auto_router.collect.client", "datasets", "jinja2.sandbox", "sklearn.model_selection"),
     *("openai.resources.chat", "openai.resources.files", "openai.resources.batches", "text_to_num", "yaml"),
 ]
 

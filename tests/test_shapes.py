@@ -16,8 +16,8 @@ import pytest
 from auto_router.collect import image_source as pictures
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.plan import Plan, make_plan
-from auto_router.collect.question import question_messages
-from auto_router.collect.source import Question, Source
+from auto_router.collect.question import Question, question_messages
+from auto_router.collect.source import Source
 from auto_router.data.conversation import CONTEXT_CHARACTERS, CONTEXT_TURNS, Turn, conversation_input, turns_of
 from auto_router.data.splits import normalize_prompt, split_by_group
 from auto_router.errors import DataError

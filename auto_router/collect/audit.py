@@ -28,9 +28,9 @@ from jinja2 import Environment
 from tabulate import tabulate
 
 from auto_router.collect.plan import Plan
+from auto_router.collect.question import Question
 from auto_router.collect.results import AUDIT_CHECK, JUDGES, LabelOutcome, Results
 from auto_router.collect.runner import Collector
-from auto_router.collect.source import Question
 from auto_router.data.images import pixels
 from auto_router.data.label_stats import NAN, wilson_interval
 from auto_router.data.records import iter_records

@@ -1,6 +1,6 @@
 """One model's questions through its provider's Batch API: half the price, up to a day of patience, nothing sent twice.
 
-A batch is written into the journal before it is sent, and again after each step (:mod:`auto_router.collect.batch_store`), so a
+A batch is written into the journal before it is sent, and again after each step (:mod:`auto_router.collect.journal`), so a
 run that is killed goes on with it. The two steps that may not happen twice, the upload and the beginning, are looked for in the
 provider's lists, by a name of our own, wherever their answer was lost. What comes back is read as direct answers are and
 committed under the same keys, in one transaction with the end of the batch. What expired, failed or is missing goes into
@@ -21,10 +21,10 @@ from typing import IO, TYPE_CHECKING
 from tqdm import tqdm
 
 from auto_router.collect.adaptation import STREAM
-from auto_router.collect.batch_store import Batch, BatchRow, add_batch, batch_requests, close_batch, open_batches
 from auto_router.collect.batch_transfer import BatchRefusal, BatchResults, BatchTransfer
 from auto_router.collect.endpoint import digest_images
 from auto_router.collect.exchange import number_sample, request_key, unlimited_key
+from auto_router.collect.journal import Batch, BatchRow, add_batch, batch_requests, close_batch, open_batches
 from auto_router.collect.money import highest_tokens
 from auto_router.collect.question import Question, question_messages
 from auto_router.collect.rate_limits import NotAsked

@@ -18,9 +18,9 @@ from dataclasses import replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from auto_router.collect.batch_store import Batch, BatchRow, note_progress
 from auto_router.collect.endpoint import Endpoint
 from auto_router.collect.exchange import Exchange
+from auto_router.collect.journal import Batch, BatchRow, note_progress
 from auto_router.collect.money import answer_cost, paid_cost
 from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import Response, read_reply
@@ -28,7 +28,7 @@ from auto_router.data.pool import PoolModel
 from auto_router.errors import ProviderError
 
 if TYPE_CHECKING:
-    from auto_router.collect.batch_api import BatchApi
+    from auto_router.collect.client import BatchApi
     from auto_router.collect.runner import EndpointClient, Run
 
 
@@ -180,7 +180,7 @@ class BatchTransfer:
     @property
     def api(self) -> BatchApi:
         if self._connection is None:
-            from auto_router.collect.batch_api import BatchApi
+            from auto_router.collect.client import BatchApi
 
             self._connection = BatchApi(self._caller.endpoint)
         return self._connection

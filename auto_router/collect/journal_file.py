@@ -43,7 +43,7 @@ _DIGEST = f"row_digest({' || '.join(f'typeof({c})' for c in _SUMMED)}, {', '.joi
 _SEAL = f"UPDATE exchanges SET digest = {_DIGEST}"
 _COST = "coalesce(cost_usd, 0) + coalesce(lost_usd, 0)"
 _KEPT = ("key", "address", "role", "request", "text", "error", "body")  # of a damaged row, byte for byte
-# Batches at a provider whose results are not here yet (:mod:`auto_router.collect.batch_store`), and what was put into them.
+# Batches at a provider whose results are not here yet (:mod:`auto_router.collect.journal`), and what was put into them.
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS batches (
     name TEXT PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, parameters TEXT NOT NULL, discount REAL NOT NULL,

@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image
 from tabulate import tabulate
 
-from auto_router.collect.decoys import count_decoys
-from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
+from auto_router.collect.endpoint import digest_images, user_message
 from auto_router.collect.exchange import number_sample, request_key
 from auto_router.collect.journal import Journal
+from auto_router.collect.label_checks import count_decoys
 from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
 from auto_router.collect.money import (
     SAFE_BYTES_PER_TOKEN,
@@ -24,7 +24,8 @@ from auto_router.collect.money import (
 )
 from auto_router.collect.plan import Plan
 from auto_router.collect.question import Question, question_messages
-from auto_router.collect.rate_limits import NotAsked
+from auto_router.collect.rate_limits import NotAsked, PassingFailure
+from auto_router.collect.reply import Response
 from auto_router.collect.runner import Collector, EndpointClient
 from auto_router.data.pool import UNSTATED_OUTPUT_TOKENS, PoolModel
 from auto_router.errors import ProviderError

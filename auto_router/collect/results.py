@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 
-from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.money import paid_cost, show_usd
-from auto_router.collect.source import Question
+from auto_router.collect.question import Question
+from auto_router.collect.reply import Response
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
 from auto_router.data.label_stats import UNDECIDED, marginal_gain, oracle, wilson_interval

@@ -27,12 +27,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.matching.final_answer import strip_reasoning
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_printed
-from auto_router.collect.reply import first_message, load_reply
+from auto_router.collect.reply import Response, first_message, load_reply
 from auto_router.errors import ConfigError, needs_extra
 
 Scorer = Callable[[Question, str], float | None]

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.endpoint import Endpoint, Response, user_message
+from auto_router.collect.endpoint import Endpoint, user_message
 from auto_router.collect.judge import judge_messages, verdict_id
+from auto_router.collect.question import Question
 from auto_router.collect.replay import Fault, ReplayServer, recording
-from auto_router.collect.source import Question
+from auto_router.collect.reply import Response
 from auto_router.data.pool import PoolModel
 from auto_router.data.records import load_records
 from tests.helpers import png

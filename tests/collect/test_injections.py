@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
-from auto_router.collect.source import Question
+from auto_router.collect.question import Question
+from auto_router.collect.reply import Response
 from tests.collect.injections import INJECTIONS
 from tests.stage1 import ChatServer, Reply, completion, flags, read_evaluations, stage1, write_pool, write_rows
 

@@ -21,8 +21,8 @@ from auto_router.collect.compared_labels import pairwise_task, silver_task
 from auto_router.collect.journal import JOURNAL_NAME
 from auto_router.collect.judge import PAIRWISE_PROMPT, RUBRIC_PROMPT, SILVER_PROMPT, JudgeTask, Verdict
 from auto_router.collect.label_sources import LabelSettings, join_orders, rubric_task
+from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
-from auto_router.collect.source import Question
 from auto_router.data.records import load_records
 from auto_router.errors import ConfigError
 from tests.collect.injections import INJECTIONS
