@@ -46,7 +46,7 @@ sys.path.insert(0, str(ROOT))
 
 from auto_router.arrays import Floats, Ints
 from auto_router.assess.baselines import BASELINES, Predict
-from auto_router.assess.cost_quality import single_models, sweep
+from auto_router.assess.cost_quality import curve_of, settings, single_models
 from auto_router.assess.metrics import mean_of, model_metrics, system_metrics, take_chosen
 from auto_router.data.dataset import Prediction
 from auto_router.data.label_stats import best_single_model
@@ -133,7 +133,7 @@ def measured(
     found["auc"] = float(np.mean([m.auc for m in models if m.auc is not None]))
     found["ece"] = mean_ece(p, y)
     if costs is not None and expected is not None:
-        zero, curve = single_models(y, costs), sweep(p, y, costs, expected)
+        zero, curve = single_models(y, costs), curve_of(settings(p, expected), y, costs)
         found["aiq"] = curve.aiq(float(zero.costs.min()), float(zero.costs.max()))
         least = curve.cost_of(system.best_single)
         found["qnc"] = 1.0 if least is None else least / float(zero.costs[best])

@@ -179,8 +179,8 @@ def format_signed(value: float | None) -> str:
     return DASH if value is None else f"{value:+.3f}"
 
 
-def format_percent(value: float | None, form: str = ".1%") -> str:
-    return DASH if value is None else format(value, form)
+def format_percent(value: float | None) -> str:
+    return DASH if value is None else f"{value:.1%}"
 
 
 def format_usd(value: float | None) -> str:

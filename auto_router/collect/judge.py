@@ -200,7 +200,7 @@ class JudgeTask:
 
     def read(self, reply: Response) -> Verdict:
         """Return the verdict that a reply states: of a comparison 1 for the first answer, 0.5 for a tie, 0 for the second."""
-        return _read_verdict(reply, self.id, self.prompt.form)
+        return read_verdict(reply, self.id, self.prompt.form)
 
 
 def reference_task(question: Question, answer: str, prompt: JudgePrompt = REFERENCE_PROMPT) -> JudgeTask:
@@ -213,23 +213,8 @@ def reference_task(question: Question, answer: str, prompt: JudgePrompt = REFERE
     return JudgeTask(prompt, document | {"answer": answer}, notes)
 
 
-def judge_messages(question: Question, answer: str, images: Sequence[bytes] = (), graded: bool = False) -> Messages:
-    """Return the messages to have one answer graded against its references."""
-    return reference_task(question, answer, GRADED_PROMPT if graded else REFERENCE_PROMPT).messages(images)
-
-
-def verdict_id(question: Question, answer: str) -> str:
-    """Return what a verdict on this answer must repeat."""
-    return reference_task(question, answer).id
-
-
-def parse_verdict(reply: Response, expected_id: str, graded: bool = False) -> Verdict:
-    """Return the verdict that a reply states on an answer that was graded against references."""
-    return _read_verdict(reply, expected_id, GRADE if graded else TRUTH)
-
-
-def _read_verdict(reply: Response, expected_id: str, form: str) -> Verdict:
-    """Read the judge's reply: the verdict of the objects in it that carry the right id, if they agree."""
+def read_verdict(reply: Response, expected_id: str, form: str) -> Verdict:
+    """Return the verdict of the objects in a judge's reply that carry the right id, if they agree; ``form`` is their key."""
     if reply.text is None:
         empty = (reply.error or "").startswith("empty answer") and reply.finish_reason != "length"
         return Verdict(None, f"judge: {reply.error}", "judge", unreadable=empty)

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from auto_router.arrays import Floats, Ints
 from auto_router.errors import DataError
 
 NAN = float("nan")
+Z95 = 1.959964
 UNDECIDED = "undecided by matching"
 """Begins the reason of a null label whose answer no rule could decide, where there was no judge."""
 MAX_UNDECIDED = 0.05
@@ -57,13 +57,11 @@ def oracle_gains(labels: Floats) -> Floats:
     return gains
 
 
-Z95 = 1.959964
-
-
-def wilson_interval(mean: float, count: int, z: float = Z95) -> tuple[float, float]:
+def wilson_interval(mean: float, count: int) -> tuple[float, float]:
     """Return the score interval of a proportion (E. B. Wilson, JASA 22, 1927); grades from 0 to 1: on the safe side."""
     if count == 0:
         return 0.0, 1.0
+    z = Z95
     middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count))
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -83,22 +81,15 @@ def cohens_kappa(one: Floats, other: Floats) -> float:
 
 def oracle(scores: Floats) -> float:
     """Mean of the best label of each row [N, M]; rows without any are left out. NaN where there are none."""
-    return float(_best(scores).mean()) if _has_label(scores).any() else math.nan
+    best = oracle_labels(scores)
+    known = best[~np.isnan(best)]
+    return float(known.mean()) if len(known) else NAN
 
 
 def marginal_gain(scores: Floats, column: int) -> float:
     """Return what the oracle loses without one model, on the rows where another one's label is known (:func:`oracle_gains`)."""
     gains = oracle_gains(scores)[:, column]
     return float(np.nanmean(gains)) if not np.isnan(gains).all() else math.nan
-
-
-def _has_label(scores: Floats) -> npt.NDArray[np.bool_]:
-    return np.asarray((~np.isnan(scores)).any(axis=1))
-
-
-def _best(scores: Floats) -> Floats:
-    best: Floats = np.nanmax(scores[_has_label(scores)], axis=1)
-    return best
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,11 +125,6 @@ def reopen_encoder(
     return _reopen(spec, own, given, "AUTO_ROUTER_ENCODER")
 
 
-def known_backends() -> list[str]:
-    """Return the names of the back ends that can be opened here."""
-    return sorted({*BACKENDS, *entry_points(group=GROUP).names})
-
-
 def _reopen(spec: Spec, own: str | None, given: Mapping[str, Any], prefix: str) -> EmbeddingGenerator:
     stored: dict[str, Any] = dict(spec.get("opens_with") or {})
     named = stored.pop("backend", None) or spec.get("backend") or "local"
