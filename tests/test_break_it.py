@@ -19,8 +19,8 @@ from break_it.tally import Tally
 from auto_router.assess import model_card as model_card_module
 from auto_router.collect.credentials import SecretScrubber
 from auto_router.collect.endpoint import user_message
-from auto_router.collect.exchange import Exchange
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import Exchange
 from auto_router.collect.judge import judge_by_rules
 from auto_router.collect.matching.final_answer import well_formed
 from auto_router.collect.question import Question

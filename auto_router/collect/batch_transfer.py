@@ -19,8 +19,8 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from auto_router.collect.endpoint import Endpoint
-from auto_router.collect.exchange import Exchange
-from auto_router.collect.journal import Batch, BatchRow, note_progress
+from auto_router.collect.journal import Batch, BatchRow
+from auto_router.collect.journal_file import Exchange
 from auto_router.collect.money import answer_cost, paid_cost
 from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import Response, read_reply
@@ -297,7 +297,7 @@ class BatchTransfer:
         results.note_missing(state)
 
     async def _note(self, batch: Batch, column: str, value: str) -> None:
-        await self._run.journal.run(note_progress, self._run.journal, batch.name, column, value)
+        await self._run.journal.run(self._run.journal.note_progress, batch.name, column, value)
 
     async def _call(self, send: Callable[[], Awaitable[_Value]]) -> _Value:
         """Make a call that may be made twice, until it succeeds or the endpoint is dropped."""

@@ -25,8 +25,8 @@ import numpy as np
 from auto_router.arrays import Bools, Ints
 from auto_router.collect.column_names import COLUMNS
 from auto_router.collect.endpoint import digest_images
-from auto_router.collect.exchange import Exchange, request_key
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import Exchange, request_key
 from auto_router.collect.matching.verdict import MAX_LETTERS
 from auto_router.collect.question import LoggedAnswer, Question, question_messages
 from auto_router.collect.reply import Response

@@ -12,8 +12,8 @@ from PIL import Image
 from tabulate import tabulate
 
 from auto_router.collect.endpoint import digest_images, user_message
-from auto_router.collect.exchange import number_sample, request_key
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import number_sample, request_key
 from auto_router.collect.label_checks import count_decoys
 from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
 from auto_router.collect.money import (

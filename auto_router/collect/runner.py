@@ -17,8 +17,8 @@ from tqdm import tqdm
 from auto_router.collect.batch import BatchQueue
 from auto_router.collect.compared_labels import make_label_source
 from auto_router.collect.endpoint import Endpoint, Messages, digest_images, fit_image
-from auto_router.collect.exchange import PROBE, Exchange, number_sample, request_key
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import PROBE, Exchange, number_sample, request_key
 from auto_router.collect.judge import Verdict
 from auto_router.collect.label_checks import ask_decoys
 from auto_router.collect.label_sources import LabelSettings, ReferenceLabels

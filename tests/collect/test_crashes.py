@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.exchange import request_key
 from auto_router.collect.journal import JOURNAL_NAME
+from auto_router.collect.journal_file import request_key
 from auto_router.collect.question import Question
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from tests.helpers import judge_messages, png, verdict_id

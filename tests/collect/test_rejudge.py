@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from auto_router.assess.health import find_one_sided
-from auto_router.collect.exchange import request_key
 from auto_router.collect.journal import JOURNAL_NAME
+from auto_router.collect.journal_file import request_key
 from auto_router.collect.judge import Verdict
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response

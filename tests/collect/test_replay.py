@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from auto_router.collect import replay, runner
 from auto_router.collect.endpoint import user_message
-from auto_router.collect.exchange import Exchange
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import Exchange
 from auto_router.collect.rate_limits import RetryPolicy
 from auto_router.collect.replay import FAULTS, Fault, ReplayServer, check_request, load_recording, recording
 from auto_router.collect.reply import Response
