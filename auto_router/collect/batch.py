@@ -1,10 +1,9 @@
 """One model's questions through its provider's Batch API: half the price, up to a day of patience, nothing sent twice.
 
-A batch is written into the journal before it is sent, and again after each step (:class:`auto_router.collect.journal.Batch`), so a
-run that is killed goes on with it. The two steps that may not happen twice, the upload and the beginning, are looked for in the
-provider's lists, by a name of our own, wherever their answer was lost. What comes back is read as direct answers are and
-committed under the same keys, in one transaction with the end of the batch. What expired, failed or is missing goes into
-another batch.
+A batch is written into the journal before it is sent, and again after each step, so a run that is killed goes on with it. The
+two steps that may not happen twice, the upload and the beginning, are looked for in the provider's lists, by a name of our own,
+wherever their answer was lost. What comes back is read as direct answers are and committed under the same keys, in one
+transaction with the end of the batch. What expired, failed or is missing goes into another batch.
 """
 
 from __future__ import annotations

@@ -55,9 +55,11 @@ _COLUMNS = ("name", "address", "kind", "parameters", "discount", "held_usd", "si
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch: ``kind`` is what all its requests share (model and settings), ``parameters`` what was sent beside messages.
+    """A batch that is under way at a provider: written before anything is sent, removed with its last answer.
 
-    ``held_usd``: the most that it may cost. ``size``: bytes of its file.
+    It is known by a ``name`` of our own, which goes into the file's name and the batch's metadata. ``kind`` is what all its
+    requests share (model and settings), ``parameters`` what was sent beside messages. ``held_usd``: the most that it may cost.
+    ``size``: bytes of its file. Without ``file_id`` nothing is known to be uploaded, without ``batch_id`` nothing to be begun.
     """
 
     name: str
