@@ -24,6 +24,7 @@ from auto_router.collect.journal_file import Exchange
 from auto_router.collect.money import answer_cost, paid_cost
 from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import Response, read_reply
+from auto_router.data.json_files import read_json
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ProviderError
 
@@ -134,10 +135,7 @@ def _count_completed(state: Mapping[str, Any]) -> int | None:
 
 
 def _load(line: bytes) -> BatchRow:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
+    row = read_json(line)
     return row if isinstance(row, dict) else {}
 
 

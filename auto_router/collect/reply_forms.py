@@ -5,9 +5,10 @@ These are the Responses API's, those of providers' own APIs, and streams of even
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from auto_router.data.json_files import read_json
 
 JOINED = (
     "content",
@@ -189,17 +190,10 @@ def _events(text: str) -> Iterator[dict[str, Any] | None]:
         if line.startswith("data:"):
             lines.append(line.removeprefix("data:").strip())
         elif not line.strip() and lines:
-            whole = _load_event("\n".join(lines))
+            whole = read_json("\n".join(lines))
             for data in [None] if whole is not None else lines:  # some leave the empty lines out
                 if data == "[DONE]":
                     yield None
-                elif isinstance(value := whole if data is None else _load_event(data), dict):
+                elif isinstance(value := whole if data is None else read_json(data), dict):
                     yield value
             lines = []
-
-
-def _load_event(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from auto_router.data.json_files import is_json, json_items
+from auto_router.data.json_files import is_json, json_items, read_json
 from auto_router.errors import DataError
 
 FileRow = dict[str, Any]
@@ -70,10 +70,7 @@ def read_rows(path: Path) -> Iterator[FileRow]:
 def parse_json(value: Any) -> Any:
     """Return what a JSON text says, and anything else as it is: tables and exports keep objects as text."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+        return read_json(value, otherwise=value)
     return value
 
 

@@ -32,6 +32,7 @@ from auto_router.collect.matching.final_answer import strip_reasoning
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_printed
 from auto_router.collect.reply import Response, first_message, load_reply
+from auto_router.data.json_files import read_json
 from auto_router.errors import ConfigError, needs_extra
 
 Scorer = Callable[[Question, str], float | None]
@@ -279,11 +280,7 @@ def _is_call(part: Any) -> bool:
 
 def read_tool_calls(text: str) -> list[str] | None:
     """Return one call, or a list of them, as texts that are equal where the calls are; None for any other text."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    calls = []
+    value, calls = read_json(text), []
     for call in value if isinstance(value, list) else [value]:
         inner = call.get("function", call) if isinstance(call, Mapping) else None
         if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
@@ -297,7 +294,4 @@ def _read_arguments(given: Any) -> Any:
     """Return arguments as the object that they are; models write it as a text of JSON, empty where there are none."""
     if not isinstance(given, str):
         return given
-    try:
-        return json.loads(given) if given.strip() else {}
-    except (ValueError, RecursionError):
-        return given
+    return read_json(given, otherwise=given) if given.strip() else {}

@@ -79,6 +79,14 @@ def is_json(text: str) -> bool:
     return True
 
 
+def read_json(text: str | bytes, otherwise: Any = None) -> Any:
+    """Return what a JSON text says; ``otherwise`` where it is none, or nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return otherwise
+
+
 def _json_lines(file: TextIO) -> Iterator[Any]:
     for number, line in enumerate(file):
         try:
