@@ -37,7 +37,7 @@ from auto_router.data.records import iter_records
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
-PAGE = Path(__file__).with_name("page")  # the page's template, style and script
+PAGE_FILES = Path(__file__).with_name("page")  # the page's template, style and script
 AUDIT_NAME = "hf_audit.html"
 MARKS = ("right", "wrong", "unclear")
 THUMBNAIL_SIDE_AUDIT = 1400  # pixels: a scanned page can be read
@@ -150,7 +150,7 @@ async def write_page(path: Path, results: Results, plan: Plan, collector: Collec
         for column in wanted.get(row, ())
     ]
     nonce = hashlib.sha256(json.dumps([case.id for case in cases]).encode()).hexdigest()[:24]
-    template, style, script = ((PAGE / name).read_text("utf-8") for name in ("audit.html.jinja", "audit.css", "audit.js"))
+    template, style, script = ((PAGE_FILES / name).read_text("utf-8") for name in ("audit.html.jinja", "audit.css", "audit.js"))
     page = Environment(autoescape=True).from_string(template)
     text = page.render(cases=cases, marks=MARKS, nonce=nonce, style=style, script=script)
     with atomic_path(path) as temporary:
