@@ -24,7 +24,7 @@ from auto_router.assess.metrics import mean_of, model_metrics, take_chosen
 from auto_router.assess.model_card import CARD_NAME, model_card
 from auto_router.assess.report import REPORT_NAME, report_page, write_report
 from auto_router.assess.test_set import TestSet
-from auto_router.data.dataset import Dataset, draw_rows
+from auto_router.data.dataset import Dataset, Prediction, draw_rows
 from auto_router.data.label_stats import best_single_model, check_label_counts
 from auto_router.data.label_trust import summarize_labels
 from auto_router.data.prompt_features import FEATURE_NAMES
@@ -240,8 +240,8 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     costs = None if used.costs is None else fit_costs(used.features, used.costs, used.groups)
     cost_model, expected = (None, None) if costs is None else costs
     points = fit_operating_points(
-        probabilities, outcomes_of(fitted.targets, eligible), used.costs, used.groups, names, eligible, expected,
-        distances[fitted.rows] > 1, used.latencies,
+        Prediction(probabilities, distances[fitted.rows], expected), outcomes_of(fitted.targets, eligible), used.costs,
+        used.groups, names, eligible, used.latencies,
     )  # fmt: skip
     if used.costs is not None and expected is not None:
         share = explained_variance(used.costs, expected)

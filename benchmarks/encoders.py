@@ -144,7 +144,7 @@ def fit_and_score(rows: Array, texts: Texts, seeds: Sequence[int], known: Sequen
         train, test = split_by_group(groups, 0.2, seed)
         labels, spent = y[train].astype(np.float32), None if costs is None else costs[train]
         fitted = fit_stack(x[train], labels, groups[train], layout, seed)
-        points = fit_operating_points(fitted.out_of_fold, labels, spent, groups[train], names)
+        points = fit_operating_points(Prediction(fitted.out_of_fold), labels, spent, groups[train], names)
         p, best = fitted.network.predict(x[test]), best_single_model(y[train])
         chosen = resolve_policy(names, points, RouterSettings(operating_point="accuracy")).choose(Prediction(p)).chosen
         paid = None if costs is None else (costs[test], np.nanmean(costs[train], axis=0))

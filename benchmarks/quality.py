@@ -107,7 +107,7 @@ def default_router(data: DataSet, train: Ints, labels: Floats, seed: int) -> Rou
     out_of_fold = fitted.out_of_fold
     fitted_costs = None if costs is None else fit_costs(x, costs, groups)
     expected = None if fitted_costs is None else fitted_costs[1]
-    points = fit_operating_points(out_of_fold, y, costs, groups, data.names, expected=expected, novel=novelty > 1)
+    points = fit_operating_points(Prediction(out_of_fold, novelty, expected), y, costs, groups, data.names)
 
     def predict(new: Floats) -> Floats:
         return fitted.network.predict(new.astype(np.float32))
