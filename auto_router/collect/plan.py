@@ -25,12 +25,11 @@ import numpy as np
 from auto_router.arrays import Bools, Ints
 from auto_router.collect.column_names import COLUMNS
 from auto_router.collect.endpoint import digest_images
-from auto_router.collect.journal import Journal
 from auto_router.collect.journal_file import Exchange, request_key
 from auto_router.collect.matching.verdict import MAX_LETTERS
 from auto_router.collect.question import LoggedAnswer, Question, question_messages
 from auto_router.collect.reply import Response
-from auto_router.collect.runner import EndpointClient
+from auto_router.collect.runner import Collector, EndpointClient
 from auto_router.collect.source import SKIP_ADVICE, Source
 from auto_router.data.images import pixels
 from auto_router.data.pool import PoolModel
@@ -297,7 +296,7 @@ def _repeats(question: Question) -> set[str]:
     return question_keys(question.asked_text, digests)
 
 
-def record_logged(callers: Sequence[EndpointClient], plan: Plan, journal: Journal) -> list[str]:
+def record_logged(collector: Collector, plan: Plan) -> list[str]:
     """Commit the logged answers of a plan's questions that are not there yet; return lines that say how many count.
 
     Raises:
@@ -305,6 +304,7 @@ def record_logged(callers: Sequence[EndpointClient], plan: Plan, journal: Journa
     """
     if not plan.source.recipe.has_logged:
         return []
+    callers, journal = collector.models, collector.journal
     counted, others = Counter[str](), Counter[str]()
     waiting: list[Exchange] = []
     for question in plan.questions():

@@ -289,6 +289,10 @@ class Collector:
     def is_offline(self) -> bool:
         return self._run.offline
 
+    @property
+    def journal(self) -> Journal:
+        return self._run.journal
+
     def samples_of(self, caller: EndpointClient) -> int:
         """Return how often a model is asked each question: for its own labels, and for those of others."""
         return max(self.samples, self.labels.samples_of(caller.model.name))
