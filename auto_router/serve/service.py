@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
+from auto_router.data.remote_images import fetch_images
 from auto_router.data.request import Request
 from auto_router.decide.policy import RouterSettings
 from auto_router.decide.rule import Decision
@@ -42,7 +43,6 @@ from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import CONFLICT, FeedbackLoop, RefusedError, answer
 from auto_router.serve.live import LiveRouter
 from auto_router.serve.monitoring import FIELDS_OF, Metrics, decision_span, describe_span, process_metrics
-from auto_router.serve.remote_images import fetch_images
 
 log = logging.getLogger(__name__)
 
