@@ -115,7 +115,7 @@ def test_the_board_shows_measures_that_there_are() -> None:
     known = {sample for family in metrics.registry.collect() for sample in (family.name, f"{family.name}_total")}
     known |= {f"auto_router_{name}_bucket" for name in ("decision_seconds", "novelty")}
     known |= {f"auto_router_outcome_{part}" for part in ("sum", "count")}
-    documented = (ROOT / "auto_router" / "serve" / "metrics.py").read_text(encoding="utf-8")
+    documented = (ROOT / "auto_router" / "serve" / "monitoring.py").read_text(encoding="utf-8")
     for name in {name for query in queries for name in re.findall(r"auto_router_\w+", query)}:
         assert name in known or f"``{name}``" in documented, name
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
