@@ -33,9 +33,17 @@ from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, split_labels
 from auto_router.data.records import Record, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
-from auto_router.encode.pipeline import CHUNK_RECORDS, ON_ERROR, RecordSource, begin, fill, publish, survey_records
+from auto_router.encode.pipeline import (
+    CHUNK_RECORDS,
+    ON_ERROR,
+    RecordSource,
+    ResumableFile,
+    begin,
+    fill,
+    publish,
+    survey_records,
+)
 from auto_router.encode.ray_backend import fill_on_ray
-from auto_router.encode.resumable import ResumableFile
 from auto_router.errors import ConfigError, run
 from auto_router.terminal import PARTIAL, Parser, add_flags, bar, capture_output
 

@@ -29,19 +29,20 @@ from typing import Any
 
 import numpy as np
 
+from auto_router.collect.column_names import COLUMNS
 from auto_router.collect.compared_labels import trust_lines
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.journal import JOURNAL_NAME, Journal
+from auto_router.collect.journal_file import run_lock
+from auto_router.collect.label_checks import need_judge, warnings
 from auto_router.collect.label_sources import SILVER_SAMPLES, SOURCES, LabelSettings, read_instructions
-from auto_router.collect.label_warnings import need_judge, warnings
 from auto_router.collect.money import Budget, show_usd
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
 from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table
-from auto_router.collect.run_lock import run_lock
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.scorers import load_scorer
-from auto_router.collect.source import COLUMNS, Source
+from auto_router.collect.source import Source
 from auto_router.data.formats import OUTPUTS, record_list
 from auto_router.data.pool import Pool, load_pool
 from auto_router.errors import ConfigError, ProviderError, needs_extra, run
@@ -58,8 +59,7 @@ with needs_extra("collect"):
         read_marks,
         write_page,
     )
-    from auto_router.collect.logged import record_logged
-    from auto_router.collect.plan import Plan, make_plan, preview
+    from auto_router.collect.plan import Plan, make_plan, preview, record_logged
     from auto_router.collect.prompt_template import read_template
 
 # The default pool, in the order of the router's outputs; pool.yaml says where each model answers and what it costs.
@@ -259,19 +259,19 @@ def label_settings(arguments: argparse.Namespace) -> LabelSettings:
 
 
 async def ask_models(
-    arguments: argparse.Namespace, pool: Pool, plan: Plan, settings: Run, labels: LabelSettings | None = None
+    arguments: argparse.Namespace, pool: Pool, plan: Plan, this_run: Run, labels: LabelSettings | None = None
 ) -> Results | None:
     """Ask and judge; None after a dry run. The first Ctrl-C lets what is in flight arrive, the second ends at once.
 
     ``labels``: what labels rest on; None: what the arguments say.
     """
     labels = label_settings(arguments) if labels is None else labels
-    collector = Collector(pool, settings, arguments.base_url, labels, arguments.samples)
+    collector = Collector(pool, this_run, arguments.base_url, labels, arguments.samples)
     if not arguments.export_only:
-        for line in record_logged(collector.models, plan, settings.journal):
+        for line in record_logged(collector, plan):
             print(line)
     if not arguments.export_only and (arguments.dry_run or not arguments.skip_preflight):
-        print(await preflight(collector, plan, settings.journal, arguments.dry_run))
+        print(await preflight(collector, plan, arguments.dry_run))
     if arguments.dry_run:
         return None
     judges = [judge.model.name for judge in collector.judges]
@@ -279,22 +279,22 @@ async def ask_models(
     task = asyncio.create_task(collector.collect(plan.questions, results))
 
     def end() -> None:
-        if settings.stop.reason is not None:
+        if this_run.stop.reason is not None:
             task.cancel()
-        settings.stop.set(INTERRUPTED)
+        this_run.stop.set(INTERRUPTED)
 
     with on_signals(end):
         try:
             await task
         except asyncio.CancelledError:
-            settings.stop.set(INTERRUPTED)
-    if settings.stop.reason == INTERRUPTED:
+            this_run.stop.set(INTERRUPTED)
+    if this_run.stop.reason == INTERRUPTED:
         print("\nwhat had arrived is in the journal; run the same command again to go on", file=sys.stderr)
         raise KeyboardInterrupt
-    if settings.stop.reason is not None:
-        print(f"stopped early: {settings.stop.reason}; raise the budget and run the same command again to go on")
+    if this_run.stop.reason is not None:
+        print(f"stopped early: {this_run.stop.reason}; raise the budget and run the same command again to go on")
     if arguments.audit:
-        known = Run(settings.journal, offline=True)
+        known = Run(this_run.journal, offline=True)
         offline = Collector(pool, known, arguments.base_url, labels)  # of several samples, the first
         path = arguments.output_dir / AUDIT_NAME
         print(f"wrote {await write_page(path, results, plan, offline, arguments.audit, arguments.seed)} cases to {path}")
@@ -358,9 +358,11 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
         for line in journal.warnings:
             print(f"warning: {line}")
         budget = Budget(arguments.max_cost_usd, journal.spent(), journal.count_unpriced())
-        settings = Run(journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed)
-        settings.max_wait_s = arguments.max_wait_s
-        results = asyncio.run(ask_models(arguments, pool, plan, settings, labels))
+        this_run = Run(
+            journal, budget, arguments.concurrency, arguments.export_only, arguments.retry_failed,
+            max_wait_s=arguments.max_wait_s,
+        )  # fmt: skip
+        results = asyncio.run(ask_models(arguments, pool, plan, this_run, labels))
         if results is None:
             return {"stage": 1, "dry run": True, "questions": len(plan), **left_out}
         if arguments.audit_import is not None:

@@ -116,8 +116,9 @@ def explain_and_failover(path: Path) -> None:
 
 def one_endpoint(model: str) -> ReplayServer:
     """An OpenAI-compatible endpoint on this machine that knows one model and one question."""
-    from auto_router.collect.endpoint import Response, user_message
+    from auto_router.collect.endpoint import user_message
     from auto_router.collect.replay import ReplayServer, recording
+    from auto_router.collect.reply import Response
 
     row = {"request": {"model": model, "messages": user_message(QUESTION)}, "answer": Response("56").to_plain()}
     return ReplayServer(recording([row]))

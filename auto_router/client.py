@@ -25,8 +25,8 @@ from typing import Any, Self
 
 from auto_router.data.pool import Pool, PoolModel, load_pool
 from auto_router.data.request import ALIASES, AUTO, Request, read_request
+from auto_router.decide.policy import DEFAULT_PATH
 from auto_router.decide.rule import Decision
-from auto_router.decide.settings import DEFAULT_PATH
 from auto_router.errors import ConfigError, needs_extra
 from auto_router.route.feedback import FEEDBACK_FILE
 from auto_router.route.router import ModelRouter
@@ -109,7 +109,7 @@ class _Routing:
     Args:
         pool: a :class:`Pool` or its file. Models whose keys the environment lacks are left out, with a warning.
         router: an open :class:`ModelRouter`, which stays open when the client is closed, or the path of an artifact.
-        settings: of :class:`auto_router.decide.settings.RouterSettings`, for a router that is opened here.
+        settings: of :class:`auto_router.decide.policy.RouterSettings`, for a router that is opened here.
 
     Raises:
         ConfigError: no model of the pool can be asked or is the artifact's, or a setting is wrong.

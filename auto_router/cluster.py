@@ -15,12 +15,12 @@ ENGINES = ("local", "ray")
 RETRIES = 3  # work that kills its worker every time must not do so for ever
 
 
-def add_engine_flags(parser: argparse.ArgumentParser, work: str, default: str = "one a GPU, else one a CPU") -> None:
-    """Add ``--engine``, ``--ray-address`` and ``--ray-workers`` for what ``work`` names; ``default`` is how many workers."""
+def add_engine_flags(parser: argparse.ArgumentParser, work: str) -> None:
+    """Add ``--engine``, ``--ray-address`` and ``--ray-workers`` for what ``work`` names."""
     group = parser.add_argument_group("more than one machine")
     group.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help=f"where {work}: this process (default), or Ray")
     group.add_argument("--ray-address", metavar="HOST:PORT", help="a cluster (default: RAY_ADDRESS, else one on this machine)")
-    group.add_argument("--ray-workers", type=int, metavar="N", help=f"processes on it (default: {default})")
+    group.add_argument("--ray-workers", type=int, metavar="N", help="processes on it (default: one a GPU, else one a CPU)")
 
 
 @contextmanager
@@ -55,13 +55,13 @@ def ray_cluster(address: str | None = None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def resources(ray: Any, workers: int | None, gpus: bool = True) -> tuple[int, dict[str, float]]:
-    """Return how many workers to start and what each takes: a GPU where there are any and ``gpus`` are of use, else a CPU."""
+def resources(ray: Any, workers: int | None) -> tuple[int, dict[str, float]]:
+    """Return how many workers to start and what each takes: a GPU where there are any, else a CPU."""
     if workers is not None and workers < 1:
         raise ConfigError(f"--ray-workers must be at least 1, got {workers}")
     found = ray.cluster_resources()
     devices, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
-    if devices and gpus:
+    if devices:
         return workers or devices, {"num_gpus": min(1.0, devices / (workers or devices)), "num_cpus": 0}
     # Shares of a CPU where more workers are asked for than there are CPUs: they would wait for one for ever.
     return workers or cpus, {"num_cpus": min(1.0, cpus / (workers or cpus))}

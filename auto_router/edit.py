@@ -26,7 +26,7 @@ from auto_router.arrays import Array, Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.data.capability import settle_facts
 from auto_router.data.dataset import load_dataset
-from auto_router.data.model_means import CONFIDENCE_95
+from auto_router.data.label_stats import CONFIDENCE_95
 from auto_router.data.pool import ModelFacts, Pool, load_pool
 from auto_router.data.splits import group_folds
 from auto_router.decide.operating_points import COST, OperatingPoint, clustered_mean, usual_latencies

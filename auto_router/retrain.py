@@ -35,8 +35,7 @@ from auto_router.artifacts import Artifact, load_artifact
 from auto_router.data.capability import find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.decide.operating_points import clustered_mean
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import DEFAULT_PATH, RouterSettings
+from auto_router.decide.policy import DEFAULT_PATH, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
 from auto_router.learn.calibration import Calibration

@@ -24,17 +24,16 @@ from auto_router.assess.metrics import mean_of, model_metrics, take_chosen
 from auto_router.assess.model_card import CARD_NAME, model_card
 from auto_router.assess.report import REPORT_NAME, report_page, write_report
 from auto_router.assess.test_set import TestSet
-from auto_router.data.dataset import Dataset, draw_rows
+from auto_router.data.dataset import Dataset, Prediction, draw_rows
+from auto_router.data.label_stats import best_single_model, check_label_counts
 from auto_router.data.label_trust import summarize_labels
-from auto_router.data.model_means import best_single_model, check_label_counts
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.records import Record
 from auto_router.data.splits import group_folds, split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.operating_points import MIN_LATENCIES, fit_operating_points, usual_latencies
-from auto_router.decide.policy import Policies
+from auto_router.decide.policy import Policies, RouterSettings
 from auto_router.decide.rule import choose
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import write_json
 from auto_router.learn.calibration import Calibration, fit_calibration
@@ -241,8 +240,8 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     costs = None if used.costs is None else fit_costs(used.features, used.costs, used.groups)
     cost_model, expected = (None, None) if costs is None else costs
     points = fit_operating_points(
-        probabilities, outcomes_of(fitted.targets, eligible), used.costs, used.groups, names, eligible, expected,
-        distances[fitted.rows] > 1, used.latencies,
+        Prediction(probabilities, distances[fitted.rows], expected), outcomes_of(fitted.targets, eligible), used.costs,
+        used.groups, names, eligible, used.latencies,
     )  # fmt: skip
     if used.costs is not None and expected is not None:
         share = explained_variance(used.costs, expected)

@@ -27,11 +27,11 @@ from recorded import LAYOUT, SETS, DataSet
 
 from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact
+from auto_router.data.dataset import Prediction
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.edit import add_model
 from auto_router.errors import run
 from auto_router.files import write_json
@@ -52,7 +52,7 @@ def train_router(data: DataSet, rows: Ints, columns: Sequence[int], seed: int) -
     fitted = fit_stack(data.rows[rows].astype(np.float32), y, groups, LAYOUT, seed)
     calibration = fit_calibration(fitted.out_of_fold, y, groups, seed)
     costs = None if data.costs is None else np.broadcast_to(data.costs, data.y.shape)[np.ix_(rows, np.array(columns))]
-    points = fit_operating_points(calibration(fitted.out_of_fold), y, costs, groups, names)
+    points = fit_operating_points(Prediction(calibration(fitted.out_of_fold)), y, costs, groups, names)
     encoder = {"text_dim": LAYOUT.text_dim, "image_dim": LAYOUT.image_dim}
     return Artifact(
         fitted.network, tuple(names), encoder, calibration=calibration, operating_points=points, prompt_features=FEATURE_NAMES

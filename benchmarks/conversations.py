@@ -32,13 +32,12 @@ from auto_router.assess.metrics import interval, take_chosen
 from auto_router.data.conversation import ConversationInput, context_weight, conversation_input, turns_of
 from auto_router.data.dataset import Dataset
 from auto_router.data.embeddings import save_array
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, load_records
 from auto_router.data.splits import group_folds, split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
-from auto_router.decide.policy import Policies
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import Policies, RouterSettings
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import LocalEncoder

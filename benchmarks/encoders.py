@@ -36,14 +36,13 @@ from tabulate import tabulate
 from auto_router.arrays import Array
 from auto_router.data.dataset import Prediction
 from auto_router.data.embeddings import save_array
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import FEATURE_NAMES, append_prompt_features
 from auto_router.data.records import Record, answer_costs, group_ids, label_matrix, load_records, model_names
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import fit_operating_points
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
@@ -145,7 +144,7 @@ def fit_and_score(rows: Array, texts: Texts, seeds: Sequence[int], known: Sequen
         train, test = split_by_group(groups, 0.2, seed)
         labels, spent = y[train].astype(np.float32), None if costs is None else costs[train]
         fitted = fit_stack(x[train], labels, groups[train], layout, seed)
-        points = fit_operating_points(fitted.out_of_fold, labels, spent, groups[train], names)
+        points = fit_operating_points(Prediction(fitted.out_of_fold), labels, spent, groups[train], names)
         p, best = fitted.network.predict(x[test]), best_single_model(y[train])
         chosen = resolve_policy(names, points, RouterSettings(operating_point="accuracy")).choose(Prediction(p)).chosen
         paid = None if costs is None else (costs[test], np.nanmean(costs[train], axis=0))

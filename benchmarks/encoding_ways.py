@@ -22,7 +22,7 @@ from recorded import DATA, DataSet, load_embeddings
 from tabulate import tabulate
 
 from auto_router.arrays import Array
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, group_ids, label_matrix, load_records, model_names
 from auto_router.data.splits import split_by_group

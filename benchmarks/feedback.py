@@ -50,9 +50,8 @@ from auto_router.artifacts import Artifact
 from auto_router.data.dataset import Dataset
 from auto_router.data.records import Record
 from auto_router.data.splits import split_by_group
-from auto_router.decide.policy import resolve_policy
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.decide.rule import decisions
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.retrain import retrain
@@ -60,7 +59,7 @@ from auto_router.route.feedback import encoder_digest, load_feedback
 from auto_router.serve.decision_log import make_id
 from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import FeedbackLoop
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.train import FitSettings, Fitted, calibrate, fit
 
 SCENARIOS = {"broke": 0.0, "misjudged": 0.3, "right": 0.0}

@@ -48,8 +48,8 @@ from auto_router.assess.metrics import interval
 from auto_router.data.pool import ModelFacts
 from auto_router.data.records import NOMINAL_TOKENS
 from auto_router.data.request import read_request
+from auto_router.decide.policy import ADAPTIVE, SESSION_POLICIES
 from auto_router.decide.session import SESSION
-from auto_router.decide.settings import ADAPTIVE, SESSION_POLICIES
 from auto_router.encode.factory import open_encoder
 from auto_router.errors import run
 from auto_router.files import write_json

@@ -28,9 +28,9 @@ from tabulate import tabulate
 sys.path.insert(0, str(ROOT))
 
 from auto_router.arrays import Floats
-from auto_router.assess.cost_quality import sweep
+from auto_router.assess.cost_quality import curve_of, settings
 from auto_router.assess.metrics import take_chosen
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.errors import run
 from auto_router.files import atomic_path
 
@@ -56,7 +56,7 @@ def measure(data: DataSet, seed: int) -> dict[str, Any]:
     if costs is None or expected is None:
         raise ValueError("a set without prices has no costs to draw")
     decided = {name: router.decide(name, p, plain, expected) for name in router.points}
-    curve = sweep(p, y, costs, expected)
+    curve = curve_of(settings(p, expected), y, costs)
     places = {name: (np.nanmean(take_chosen(costs, rows)), np.nanmean(take_chosen(y, rows))) for name, rows in decided.items()}
     return {
         "settings": np.stack([curve.costs, curve.qualities], axis=1) * (1000, 1),

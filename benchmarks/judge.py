@@ -24,9 +24,9 @@ sys.path.insert(0, str(ROOT))
 
 from auto_router.collect.endpoint import Endpoint
 from auto_router.collect.journal import Journal
-from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
+from auto_router.collect.judge import reference_task
+from auto_router.collect.question import Question
 from auto_router.collect.runner import EndpointClient, Run
-from auto_router.collect.source import Question
 from auto_router.data.pool import PoolModel
 from tests.collect.injections import INJECTIONS
 
@@ -46,7 +46,8 @@ async def verdicts(caller: EndpointClient, answers: Sequence[str]) -> Counter[st
     """Return how often the judge said correct, incorrect, or nothing readable."""
 
     async def one(answer: str) -> str:
-        score = parse_verdict(await caller.ask(judge_messages(QUESTION, answer)), verdict_id(QUESTION, answer)).score
+        task = reference_task(QUESTION, answer)
+        score = task.read(await caller.ask(task.messages())).score
         return "none" if score is None else "correct" if score else "incorrect"
 
     return Counter(await asyncio.gather(*(one(answer) for answer in answers)))

@@ -27,9 +27,8 @@ from auto_router.data.conversation import conversation_input, turns_of
 from auto_router.data.dataset import Dataset, Prediction
 from auto_router.data.request import Request, read_request
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
-from auto_router.decide.policy import Policies, choose_each
+from auto_router.decide.policy import ADAPTIVE, SESSION_POLICIES, Policies, RouterSettings, choose_each
 from auto_router.decide.session import Session, SessionRule, SessionTurn, pack_subject
-from auto_router.decide.settings import ADAPTIVE, SESSION_POLICIES, RouterSettings
 
 FOLDS = 5
 STRETCHES, QUESTIONS = 3, 3

@@ -34,7 +34,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(ROOT))
 
 from auto_router.arrays import Bools, Floats, Ints
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.data.records import Record, label_matrix, load_records, model_names
 from auto_router.errors import run
 from auto_router.learn.stack_fit import fit_stack

@@ -46,15 +46,14 @@ sys.path.insert(0, str(ROOT))
 
 from auto_router.arrays import Floats, Ints
 from auto_router.assess.baselines import BASELINES, Predict
-from auto_router.assess.cost_quality import single_models, sweep
+from auto_router.assess.cost_quality import curve_of, settings, single_models
 from auto_router.assess.metrics import mean_of, model_metrics, system_metrics, take_chosen
 from auto_router.data.dataset import Prediction
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import PROMISES, OperatingPoint, default_point, fit_operating_points
-from auto_router.decide.policy import resolve_policy
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.decide.rule import choose
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.cost_model import fit_costs
@@ -108,7 +107,7 @@ def default_router(data: DataSet, train: Ints, labels: Floats, seed: int) -> Rou
     out_of_fold = fitted.out_of_fold
     fitted_costs = None if costs is None else fit_costs(x, costs, groups)
     expected = None if fitted_costs is None else fitted_costs[1]
-    points = fit_operating_points(out_of_fold, y, costs, groups, data.names, expected=expected, novel=novelty > 1)
+    points = fit_operating_points(Prediction(out_of_fold, novelty, expected), y, costs, groups, data.names)
 
     def predict(new: Floats) -> Floats:
         return fitted.network.predict(new.astype(np.float32))
@@ -134,7 +133,7 @@ def measured(
     found["auc"] = float(np.mean([m.auc for m in models if m.auc is not None]))
     found["ece"] = mean_ece(p, y)
     if costs is not None and expected is not None:
-        zero, curve = single_models(y, costs), sweep(p, y, costs, expected)
+        zero, curve = single_models(y, costs), curve_of(settings(p, expected), y, costs)
         found["aiq"] = curve.aiq(float(zero.costs.min()), float(zero.costs.max()))
         least = curve.cost_of(system.best_single)
         found["qnc"] = 1.0 if least is None else least / float(zero.costs[best])

@@ -33,6 +33,7 @@ from recorded import LAYOUT, DataSet
 
 from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
+from auto_router.data.dataset import Prediction
 from auto_router.data.prompt_features import FEATURE_NAMES, append_prompt_features
 from auto_router.data.records import load_records
 from auto_router.data.request import Request
@@ -69,7 +70,7 @@ def default_artifact(folder: Path) -> Path:
         cost_model, expected = (None, None) if costs is None else costs
         prompts = [record.prompt for record in load_records(folder / "data.json.gz")]
         detector, novelty = fit_novelty(data.plain, y, data.groups, list(range(len(y))), texts=prompts)
-        points = fit_operating_points(out_of_fold, y, data.costs, data.groups, data.names, expected=expected, novel=novelty > 1)
+        points = fit_operating_points(Prediction(out_of_fold, novelty, expected), y, data.costs, data.groups, data.names)
         artifact = Artifact(
             fitted.network, tuple(data.names), open_encoder("local").spec, calibration=calibration, operating_points=points,
             prompt_features=FEATURE_NAMES, novelty=detector, cost_model=cost_model,

@@ -2,7 +2,7 @@
 
     python benchmarks/select_rows.py [--sets combined5 llmrouter14 routerbench_sub] [--counts 300 600] [--json FILE] [--check]
 
-For each seed 30 % of the groups are the test; of the rest, both ways of ``auto_router/collect/selection.py`` select the same
+For each seed 30 % of the groups are the test; of the rest, both ways of ``auto_router/select_prompts.py`` select the same
 number of rows in the embedded encoder's space, the default router is fitted on their labels, and routes the same test rows
 (by its highest P). *Diverse − random* is the paired difference in accuracy points and in mean AUC with a 95 % t-interval over
 seeds. Splits overlap, so it is somewhat narrow.
@@ -28,11 +28,11 @@ sys.path.insert(0, str(ROOT))
 
 from auto_router.arrays import Floats, Ints
 from auto_router.assess.metrics import model_metrics
-from auto_router.collect.selection import DIVERSE, RANDOM, SELECTIONS, select_rows
 from auto_router.data.splits import split_by_group
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.stack_fit import fit_stack
+from auto_router.select_prompts import DIVERSE, RANDOM, SELECTIONS, select_rows
 
 TEST_FRACTION = 0.3
 

@@ -32,7 +32,7 @@ WIDTH = "100"  # columns of what --help prints
 API = {
     "ModelRouter": ("auto_router.route.router.ModelRouter", "Decides prompts."),
     "Decision": ("auto_router.decide.rule.Decision", "What was decided, and why."),
-    "RouterSettings": ("auto_router.decide.settings.RouterSettings", "Every setting of a router."),
+    "RouterSettings": ("auto_router.decide.policy.RouterSettings", "Every setting of a router."),
     "Client": ("auto_router.client.Client", "The router as openai's client, in your process."),
     "AsyncClient": ("auto_router.client.AsyncClient", "The same as coroutines."),
     "EmbeddingGenerator": ("auto_router.encode.encoder.EmbeddingGenerator", "Turns prompts and images into rows of numbers."),

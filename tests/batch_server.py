@@ -15,19 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from auto_router.collect.replay import is_probe, probe_answer
-from tests.servers import LoopbackServer
+from tests.servers import Peer, QuietHandler
 from tests.stage1 import Reply, completion, raw
 
 Row = dict[str, Any]
 
 
 @dataclass
-class BatchServer:
+class BatchServer(Peer):
     """Answers each line with what ``script`` returns for its body; ``faults`` say what happens to a call or a line.
 
     ``calls`` counts the calls by kind, ``sent`` the requests that were taken into a batch, by ``custom_id``. ``polls``: looks
@@ -58,34 +57,15 @@ class BatchServer:
         server = self
         self._lock = threading.Lock()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 server._handle(self, self.rfile.read(int(self.headers["Content-Length"])))
 
             def do_GET(self) -> None:
                 server._handle(self, b"")
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = LoopbackServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.listen(Handler)
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def root(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.root}/v1"
 
     def _handle(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         path = urlsplit(handler.path)

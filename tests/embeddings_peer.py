@@ -12,13 +12,12 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from tests.servers import LoopbackServer
+from tests.servers import Peer, QuietHandler
 
 
 class _Refused(Exception):
@@ -28,7 +27,7 @@ class _Refused(Exception):
 
 
 @dataclass
-class EmbeddingsServer:
+class EmbeddingsServer(Peer):
     """``failures``: statuses of the next requests instead of an answer (0: the connection is closed). ``hang``: nobody is
     answered while it is set."""
 
@@ -57,10 +56,7 @@ class EmbeddingsServer:
     def __enter__(self) -> Self:
         peer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 self._send(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in peer.models]})
 
@@ -95,22 +91,13 @@ class EmbeddingsServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = LoopbackServer(("127.0.0.1", self.port), Handler)
+        self.listen(Handler, self.port)
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that gave up
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.hang.clear()
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        super().__exit__(kind, error, trace)
 
     def embeddings(self, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         """Return the answer to a request; _Refused where the service would refuse it."""

@@ -13,14 +13,12 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tests.servers import LoopbackServer
+from tests.servers import Peer, QuietHandler
 
 _PICTURE = re.compile(r"data:image/(png|jpeg|jpg);base64,(.+)", re.DOTALL)
 MODEL = "nvidia/nvclip-vit-h-14"
@@ -31,7 +29,7 @@ class Refused(Exception):
 
 
 @dataclass
-class NvclipServer:
+class NvclipServer(Peer):
     """``failures`` are statuses that the next requests get instead of an answer (0: the connection is closed)."""
 
     port: int = 0
@@ -47,10 +45,7 @@ class NvclipServer:
     def __enter__(self) -> NvclipServer:
         peer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 peer.bodies.append(body)
@@ -76,20 +71,8 @@ class NvclipServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = LoopbackServer(("127.0.0.1", self.port), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.listen(Handler, self.port)
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a request as the contract has it; Refused where the request breaks it."""

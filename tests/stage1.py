@@ -7,29 +7,27 @@ import base64
 import json
 import multiprocessing
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import prepare_hf_data
-from auto_router.collect.endpoint import Endpoint, Messages, Response, user_message
+from auto_router.collect.endpoint import Endpoint, Messages, user_message
 from auto_router.collect.journal import Journal
 from auto_router.collect.replay import is_probe, probe_answer
+from auto_router.collect.reply import Response
 from auto_router.collect.runner import EndpointClient, Run
 from auto_router.data.pool import PoolModel
 from auto_router.errors import run
-from tests.servers import LoopbackServer
+from tests.servers import Peer, QuietHandler
 
 Reply = tuple[int, dict[str, str], bytes]
 # Stage 1, and what a run of it imports when it needs it.
 _PRELOADED = [
-    *("prepare_hf_data", "auto_router.collect.batch_api", "datasets", "jinja2.sandbox", "sklearn.model_selection"),
+    *("prepare_hf_data", "auto_router.collect.client", "datasets", "jinja2.sandbox", "sklearn.model_selection"),
     *("openai.resources.chat", "openai.resources.files", "openai.resources.batches", "text_to_num", "yaml"),
 ]
 
@@ -58,7 +56,7 @@ def raw(value: Any, status: int = 200, **headers: str) -> Reply:
 
 
 @dataclass
-class ChatServer:
+class ChatServer(Peer):
     """Answers every chat request with what ``script`` returns for its body; keeps the bodies, keys and heads it was sent.
 
     The preflight's small questions are answered here, and counts nowhere, unless ``keep_probes``.
@@ -73,10 +71,7 @@ class ChatServer:
     def __enter__(self) -> ChatServer:
         chat = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if is_probe(body) and not chat.keep_probes:
@@ -93,22 +88,8 @@ class ChatServer:
                 self.end_headers()
                 self.wfile.write(reply)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = LoopbackServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        self.listen(Handler)
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def asked(self) -> Counter[str]:

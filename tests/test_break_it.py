@@ -18,14 +18,14 @@ from break_it.tally import Tally
 
 from auto_router.assess import model_card as model_card_module
 from auto_router.collect.credentials import SecretScrubber
-from auto_router.collect.endpoint import Response, user_message
-from auto_router.collect.exchange import Exchange
+from auto_router.collect.endpoint import user_message
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import Exchange
 from auto_router.collect.judge import judge_by_rules
 from auto_router.collect.matching.final_answer import well_formed
+from auto_router.collect.question import Question
 from auto_router.collect.rate_limits import PassingFailure
-from auto_router.collect.reply import read_reply
-from auto_router.collect.source import Question
+from auto_router.collect.reply import Response, read_reply
 from auto_router.data.pool import PoolModel
 from auto_router.encode.openai import read_numbers
 from auto_router.errors import ConfigError, DataError, RouterError, printable, run

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.data import formats
-from auto_router.data.formats import json_items
+from auto_router.data import json_files
+from auto_router.data.json_files import json_items
 from auto_router.errors import RouterError, run
 from auto_router.files import atomic_path, sha256_of, write_json
 from tests.checkout import ROOT
@@ -126,14 +126,14 @@ def test_run_passes_success_interrupts_and_bugs_on(capsys: pytest.CaptureFixture
 )
 @pytest.mark.parametrize("block", [1, 2, 1000])
 def test_a_json_list_is_read_as_the_standard_library_reads_it(text: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_BLOCK", block)
+    monkeypatch.setattr(json_files, "_BLOCK", block)
     assert repr(list(json_items(io.StringIO(text)))) == repr(json.loads(text))
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.lists(st.integers() | st.none()), max_size=3)), st.integers(1, 9))
 def test_any_list_of_objects_comes_back_whatever_the_block(rows: list[Any], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "_BLOCK", block)
+        patch.setattr(json_files, "_BLOCK", block)
         for indent in (None, 1):
             assert list(json_items(io.StringIO(json.dumps(rows, indent=indent)))) == rows
 

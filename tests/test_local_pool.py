@@ -20,8 +20,8 @@ from describe import Describer, Line, ink_of, main_colours, nearest_colours, row
 from PIL import Image
 from serve_vision import INSTRUCTION, Bridge, handler
 
-from auto_router.collect.endpoint import Response
 from auto_router.collect.replay import ReplayServer, recording
+from auto_router.collect.reply import Response
 from auto_router.data.images import pixels
 from tests.servers import free_port
 

@@ -20,7 +20,7 @@ from auto_router.data.capability import settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.embeddings import METADATA_NAME
 from auto_router.data.formats import parquet_shards, records_sha256
-from auto_router.data.model_means import MIN_LABELS
+from auto_router.data.label_stats import MIN_LABELS
 from auto_router.data.pool import Pool
 from auto_router.data.records import Record, group_ids, label_matrix, model_names
 from auto_router.errors import RouterError

@@ -17,8 +17,7 @@ from auto_router.cluster import map_unordered
 from auto_router.data.formats import parquet_shards
 from auto_router.data.records import Record, save_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.pipeline import RecordSource, begin, fill, survey_records
-from auto_router.encode.resumable import ResumableFile
+from auto_router.encode.pipeline import RecordSource, ResumableFile, begin, fill, survey_records
 from auto_router.errors import DataError, EncoderError
 from tests.fakes import RECORD_MODELS, make_record, same, search
 from tests.ray_encoder import Opened, dies_once

@@ -14,13 +14,14 @@ import pytest
 import torch
 import yaml
 
-from auto_router.collect.endpoint import Messages, Response, user_message
-from auto_router.collect.judge import judge_messages, verdict_id
+from auto_router.collect.endpoint import Messages, user_message
+from auto_router.collect.question import Question
 from auto_router.collect.replay import ReplayServer, recording
-from auto_router.collect.source import Question
+from auto_router.collect.reply import Response
 from auto_router.data.records import label_matrix, parse_records
 from prepare_hf_data import MODEL_IDS
 from tests.checkout import ROOT, Block, bash, blocks, copy_of_the_project
+from tests.helpers import judge_messages, verdict_id
 
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,7 @@ from auto_router.artifacts import load_artifact
 from auto_router.cli import COMMANDS
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.calibration import Calibration
 from auto_router.route.feedback import (

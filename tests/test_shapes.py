@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auto_router.collect import image_source as pictures
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.plan import Plan, make_plan
-from auto_router.collect.question import question_messages
-from auto_router.collect.source import Question, Source
+from auto_router.collect.question import Question, question_messages
+from auto_router.collect.source import Source
+from auto_router.data import remote_images
 from auto_router.data.conversation import CONTEXT_CHARACTERS, CONTEXT_TURNS, Turn, conversation_input, turns_of
 from auto_router.data.splits import normalize_prompt, split_by_group
 from auto_router.errors import DataError
@@ -176,7 +176,7 @@ def test_urls_are_fetched_once_and_from_named_hosts_only(tmp_path: Path, web: tu
                 source.read(bad)
     assert asked == []
     with pytest.raises(DataError, match="no --allow-host names"):
-        pictures.fetch("ftp://127.0.0.1/x", frozenset({"127.0.0.1"}))
+        remote_images.fetch("ftp://127.0.0.1/x", frozenset({"127.0.0.1"}))
 
 
 def test_near_duplicates_share_a_group_and_a_side(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ Baseline = Callable[[Floats, Floats, Ints, int], Predict]
 
 NEIGHBOURS = (10, 25, 50, 100, 150, 250)
 CLUSTERS = 48
+STACK_FOLDS = 4
 KNN_MIB = 64  # of distances held at once; no slower than the 1,024 of scikit-learn, which become three times as much
 
 
@@ -188,12 +189,12 @@ def average(parts: Sequence[Baseline]) -> Baseline:
     return fit
 
 
-def sketch(parts: Sequence[Baseline], folds: int = 4) -> Baseline:
+def stack(parts: Sequence[Baseline]) -> Baseline:
     """Return a stack: the parts' differences between models weighted by non-negative least squares on predictions out of
     fold, their row means averaged."""
 
     def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-        fold, labels = group_folds(groups, folds, seed), _fill(y)
+        fold, labels = group_folds(groups, STACK_FOLDS, seed), _fill(y)
         out_of_fold = [np.empty(y.shape) for _ in parts]
         for number in np.unique(fold):
             inside, outside = fold != number, fold == number
@@ -221,7 +222,7 @@ BASELINES: dict[str, Baseline] = {
     "plain MLP": plain_mlp,
     "linear SVM": svm,
     "kNN + ridge + logistic": average([knn_of(100), ridge, logistic]),
-    "stack of five": sketch([knn_of(50), knn_of(150), ridge, logistic, clusters]),
+    "stack of five": stack([knn_of(50), knn_of(150), ridge, logistic, clusters]),
     "XGBoost": xgboost,
 }
 

@@ -11,8 +11,6 @@
   cost saved at no less than its quality, both relative to it and by one setting, without mixing.
 
 All settings are judged on the rows they are chosen from, so peak, PerfGain and CostSave flatter a router a little.
-
-The cost–quality measures of one router on one test set, as plain values.
 """
 
 from __future__ import annotations
@@ -28,6 +26,7 @@ from auto_router.assess.test_set import TestSet
 
 # From "only the price counts" to "only P counts"; costs are scaled to a mean of 1, P lies in 0…1.
 LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 120)])
+MAX_POINTS = 100  # of a curve that is kept
 SAME = 1e-12  # qualities closer than this are equal: they are the same mean, summed in another order
 
 
@@ -99,7 +98,7 @@ class Curve:
         return float(enough.min()) if len(enough) else None
 
 
-def settings(probabilities: Floats, costs: Floats, eligible: Bools | None = None, lambdas: Floats = LAMBDAS) -> Ints:
+def settings(probabilities: Floats, costs: Floats, eligible: Bools | None = None) -> Ints:
     """Return ``[N, L]``: the model that argmax(λ·P − cost) chooses for every row and every λ.
 
     A model that is not eligible, or whose P or cost is unknown (NaN), is chosen only where there is no other.
@@ -115,18 +114,13 @@ def settings(probabilities: Floats, costs: Floats, eligible: Bools | None = None
     p, penalty = np.where(unknown, 0.0, probabilities), np.where(unknown, -1e300, 0.0)
     if eligible is not None:
         penalty[~eligible] = -np.inf
-    return np.stack([(weight * p - scaled + penalty).argmax(axis=1) for weight in lambdas], axis=1)
+    return np.stack([(weight * p - scaled + penalty).argmax(axis=1) for weight in LAMBDAS], axis=1)
 
 
 def curve_of(chosen: Ints, labels: Floats, costs: Floats) -> Curve:
     """Return the curve of the settings ``chosen`` [N, L]; a chosen model's unknown label or cost is left out of its mean."""
     table = np.broadcast_to(costs, labels.shape)
     return Curve(*(column_means(np.take_along_axis(values, chosen, axis=1)) for values in (table, labels)))
-
-
-def sweep(probabilities: Floats, labels: Floats, costs: Floats, expected: Floats, lambdas: Floats = LAMBDAS) -> Curve:
-    """Return the curve of argmax(λ·P − expected cost) for every λ; arguments as in :func:`settings` and :func:`curve_of`."""
-    return curve_of(settings(probabilities, expected, lambdas=lambdas), labels, costs)
 
 
 def single_models(labels: Floats, costs: Floats) -> Curve:
@@ -147,9 +141,6 @@ def _average_height(costs: Floats, qualities: Floats, low: float, high: float) -
 def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     """Does ``b`` lie on or below the line from ``a`` to ``c``?"""
     return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
-
-
-MAX_POINTS = 100
 
 
 def pool_range(zero: Curve) -> tuple[float, float] | None:

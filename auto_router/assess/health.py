@@ -31,7 +31,7 @@ def data_health(
             | {"reasons": _reasons(name, [*train, *test])}
             for j, name in enumerate(names)
         },
-        "in both": _in_both(train, test),
+        "in both": int(_repeats(train, test).sum()),
         "unfamiliar": None if novelty is None or not len(novelty) else float((novelty > 1).mean()),
         "sources apart": _apart(train, test),
     }
@@ -39,7 +39,7 @@ def data_health(
 
 def _part(records: Sequence[Record]) -> dict[str, Any]:
     """Counts, and how long prompts are; ``repeated``: records whose prompt and images another one before has."""
-    distinct = len({content_key(record.whole, record.images) for record in records})
+    distinct = len(set(_content_keys(records)))
     lengths = [len(record.prompt) for record in records]
     return {
         "records": len(records),
@@ -90,15 +90,18 @@ def find_one_sided(records: Sequence[Record], names: Sequence[str]) -> list[str]
 
 def rows_in_training(train: Sequence[Record], test: Sequence[Record]) -> Bools:
     """Return ``[N]``: the test records that have a group, or ask a question, of the training set: they flatter the router."""
-    groups, seen = group_ids([*train, *test]), {content_key(record.whole, record.images) for record in train}
-    repeats = np.array([content_key(record.whole, record.images) in seen for record in test], dtype=bool)
-    return np.asarray(np.isin(groups[len(train) :], groups[: len(train)]) | repeats)
+    groups = group_ids([*train, *test])
+    return np.asarray(np.isin(groups[len(train) :], groups[: len(train)]) | _repeats(train, test))
 
 
-def _in_both(train: Sequence[Record], test: Sequence[Record]) -> int:
-    """Test records whose prompt and images are in the training set too: they flatter the router."""
-    seen = {content_key(record.whole, record.images) for record in train}
-    return sum(content_key(record.whole, record.images) in seen for record in test)
+def _repeats(train: Sequence[Record], test: Sequence[Record]) -> Bools:
+    """``[N]``: the test records whose prompt and images are in the training set too."""
+    seen = set(_content_keys(train))
+    return np.array([key in seen for key in _content_keys(test)], dtype=bool)
+
+
+def _content_keys(records: Sequence[Record]) -> list[str]:
+    return [content_key(record.whole, record.images) for record in records]
 
 
 def _apart(train: Sequence[Record], test: Sequence[Record]) -> float | None:

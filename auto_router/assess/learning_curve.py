@@ -25,7 +25,7 @@ from auto_router.arrays import Floats, Ints
 from auto_router.assess.health import NORMAL_95
 from auto_router.assess.metrics import take_chosen
 from auto_router.data.dataset import Dataset, copy_rows, load_dataset
-from auto_router.data.model_means import best_single_model, model_means
+from auto_router.data.label_stats import best_single_model, model_means
 from auto_router.data.pool import load_pool
 from auto_router.data.splits import group_folds
 from auto_router.decide.eligibility import eligible_rows, outcomes_of

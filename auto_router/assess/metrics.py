@@ -1,23 +1,19 @@
-"""Measures of probabilities (per model) and of decisions (the system). Unknown labels (NaN) never count.
+"""Measures of probabilities (per model) and of decisions (the system), and their intervals. Unknown labels (NaN) never count.
 
 Router accuracy is the mean label of the chosen model, oracle the mean of each row's best label, best single the model
 with the highest mean label *on the training set*, random the mean over rows of the average label (RouterBench,
 arXiv 2403.12031, uses the same four). Gap closed = (router - best single) / (oracle - best single), on the rows where
 both labels are known.
 
-The functions named after a choice return one value a row, whose mean is the measure: intervals resample the same rows.
+Whether probabilities mean what they say is told by reliability curves and the expected calibration error.
 
-Do probabilities mean what they say? Reliability curves and the expected calibration error.
+For a pool of two models, one strong and one weak, there are the measures of RouteLLM (arXiv 2406.18665). Rows are sent to the
+strong model in the order of what it promises to gain, P(strong) − P(weak). At every share of calls to it, PGR, the performance
+gap recovered, is (quality − weak) / (strong − weak).
 
-Measures of RouteLLM (arXiv 2406.18665), which exist for a pool of two models: one strong, one weak.
-
-Rows are sent to the strong model in the order of what it promises to gain, P(strong) − P(weak). At every share of calls to
-it, PGR, the performance gap recovered, is (quality − weak) / (strong − weak).
-
-Bootstrap intervals that resample whole groups: rows of one group are not independent evidence.
-
-The groups are drawn once; every measure that is a mean of something per row is then one matrix product over the same
-draws, so that differences between measures are paired.
+Intervals are of a bootstrap that resamples whole groups: rows of one group are not independent evidence. The groups are drawn
+once; every measure that is a mean of something per row is then one matrix product over the same draws, so that differences
+between measures are paired. The functions named after a choice return one value a row, whose mean is the measure.
 """
 
 from __future__ import annotations
@@ -38,12 +34,14 @@ Interval = tuple[float, float]
 RESAMPLES = 1000
 LEVEL = 0.95
 MAX_UNITS = 4_000  # groups beyond this are pooled at random: as valid, and the draws stay at 32 MB
+BINS = 15  # of a reliability curve
+RANK_BETA = 0.1  # weight of the accuracy in RankScore
 
 
 class GroupBootstrap:
     """``RESAMPLES`` draws of the groups with replacement, kept as counts ``[resamples, groups]``."""
 
-    def __init__(self, groups: Ints, seed: int, resamples: int = RESAMPLES) -> None:
+    def __init__(self, groups: Ints, seed: int) -> None:
         """``groups``: ``[N]``, equal for rows that stay together."""
         rng = np.random.default_rng(seed)
         _, unit = np.unique(groups, return_inverse=True)
@@ -52,9 +50,9 @@ class GroupBootstrap:
             unit, count = (rng.permutation(count) % MAX_UNITS)[unit], MAX_UNITS
         self._order = np.argsort(unit, kind="stable")
         self._starts = np.searchsorted(unit[self._order], np.arange(count))
-        drawn = rng.integers(count, size=(resamples, count)) if count else np.zeros((resamples, 0), dtype=np.int64)
-        numbered = (drawn + count * np.arange(resamples)[:, None]).ravel()
-        self._draws = np.bincount(numbered, minlength=resamples * count).reshape(resamples, count).astype(np.float64)
+        drawn = rng.integers(count, size=(RESAMPLES, count)) if count else np.zeros((RESAMPLES, 0), dtype=np.int64)
+        numbered = (drawn + count * np.arange(RESAMPLES)[:, None]).ravel()
+        self._draws = np.bincount(numbered, minlength=RESAMPLES * count).reshape(RESAMPLES, count).astype(np.float64)
 
     def means(self, values: Floats) -> Floats:
         """Return the means ``[resamples]`` of ``values`` [N], or ``[resamples, K]`` of ``[N, K]``.
@@ -79,12 +77,12 @@ class GroupBootstrap:
         return np.asarray(np.add.reduceat(values[self._order], self._starts, axis=0))
 
 
-def percentiles(draws: Floats, level: float = LEVEL) -> Interval:
-    """Return the middle ``level`` of the known ``draws`` [resamples]; NaN where none is known."""
+def percentiles(draws: Floats) -> Interval:
+    """Return the middle ``LEVEL`` of the known ``draws`` [resamples]; NaN where none is known."""
     known = draws[~np.isnan(draws)]
     if not len(known):
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -215,8 +213,8 @@ def oracle_costs(labels: Floats, costs: Floats) -> Floats:
     return np.where(np.isinf(least), NAN, least)
 
 
-def rank_score(accuracy: float, cost: float, low: float, high: float, beta: float = 0.1) -> float | None:
-    """RankScore of RouterArena: (1+β)·A·C / (β·A + C), with C = (log2 high - log2 cost) / (log2 high - log2 low).
+def rank_score(accuracy: float, cost: float, low: float, high: float) -> float | None:
+    """RankScore of RouterArena: (1+β)·A·C / (β·A + C), with C = (log2 high - log2 cost) / (log2 high - log2 low), β = 0.1.
 
     Args:
         accuracy: A, 0…1.
@@ -229,8 +227,8 @@ def rank_score(accuracy: float, cost: float, low: float, high: float, beta: floa
     if not (cost > 0 and 0 < low < high):
         return None
     saving = min(max((log2(high) - log2(cost)) / (log2(high) - log2(low)), 0.0), 1.0)
-    below = beta * accuracy + saving
-    return (1 + beta) * accuracy * saving / below if below > 0 else None
+    below = RANK_BETA * accuracy + saving
+    return (1 + RANK_BETA) * accuracy * saving / below if below > 0 else None
 
 
 def mean_of(values: Floats) -> float:
@@ -270,9 +268,6 @@ def _one_model(probabilities: Floats, labels: Floats, threshold: float) -> Model
         positive_rate=float(y.mean()),
         known=len(y),
     )
-
-
-BINS = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from auto_router.artifacts import Artifact
 from auto_router.assess.tables import (
     LATENCY_HEADERS,
     describe_share,
+    describe_worth,
     format_interval,
     format_number,
     format_percent,
@@ -23,7 +24,6 @@ from auto_router.assess.tables import (
     with_error,
     worth_line,
 )
-from auto_router.assess.worth import describe_worth
 from auto_router.data.label_trust import ALL_MODELS, describe_sources, doubt_labels
 from auto_router.data.pool import ModelFacts
 from auto_router.errors import printable

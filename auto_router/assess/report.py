@@ -26,8 +26,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact, load_artifact
-from auto_router.assess.error_analysis import find_wrongly_routed
-from auto_router.assess.explorer import pack
+from auto_router.assess.explorer import find_wrongly_routed, pack
 from auto_router.assess.health import data_health
 from auto_router.assess.learning_curve import (
     CURVE_HEADERS,
@@ -44,9 +43,16 @@ from auto_router.assess.rewordings import (
     measure_rewordings,
     rewording_rows,
 )
-from auto_router.assess.tables import DASH, format_number, format_percent, format_signed
+from auto_router.assess.tables import (
+    DASH,
+    format_number,
+    format_percent,
+    format_signed,
+    policy_in_force,
+    suggest_next,
+    worth_sentences,
+)
 from auto_router.assess.test_set import TestSet
-from auto_router.assess.worth import policy_in_force, suggest_next, worth_sentences
 from auto_router.data.dataset import Dataset, load_dataset
 from auto_router.data.label_trust import describe_sources, doubt_labels
 from auto_router.data.records import Record, iter_records

@@ -126,5 +126,5 @@ class TestSet:
 
     @property
     def modalities(self) -> list[str] | None:
-        """``[N]``: one of ``MODALITIES``."""
+        """``[N]``: one of ``MODALITY_NAMES``."""
         return None if self.image_counts is None else [MODALITY_NAMES[int(count > 0)] for count in self.image_counts.tolist()]

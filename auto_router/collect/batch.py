@@ -1,10 +1,9 @@
 """One model's questions through its provider's Batch API: half the price, up to a day of patience, nothing sent twice.
 
-A batch is written into the journal before it is sent, and again after each step (:mod:`auto_router.collect.batch_store`), so a
-run that is killed goes on with it. The two steps that may not happen twice, the upload and the beginning, are looked for in the
-provider's lists, by a name of our own, wherever their answer was lost. What comes back is read as direct answers are and
-committed under the same keys, in one transaction with the end of the batch. What expired, failed or is missing goes into
-another batch.
+A batch is written into the journal before it is sent, and again after each step, so a run that is killed goes on with it. The
+two steps that may not happen twice, the upload and the beginning, are looked for in the provider's lists, by a name of our own,
+wherever their answer was lost. What comes back is read as direct answers are and committed under the same keys, in one
+transaction with the end of the batch. What expired, failed or is missing goes into another batch.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ from typing import IO, TYPE_CHECKING
 from tqdm import tqdm
 
 from auto_router.collect.adaptation import STREAM
-from auto_router.collect.batch_results import BatchResults
-from auto_router.collect.batch_store import Batch, BatchRow, add_batch, batch_requests, close_batch, open_batches
-from auto_router.collect.batch_transfer import BatchRefusal, BatchTransfer
+from auto_router.collect.batch_transfer import BatchRefusal, BatchResults, BatchTransfer
 from auto_router.collect.endpoint import digest_images
-from auto_router.collect.exchange import number_sample, request_key, unlimited_key
+from auto_router.collect.journal import Batch, BatchRow
+from auto_router.collect.journal_file import number_sample, request_key, unlimited_key
 from auto_router.collect.money import highest_tokens
 from auto_router.collect.question import Question, question_messages
 from auto_router.collect.rate_limits import NotAsked
@@ -77,8 +75,8 @@ class BatchQueue:
         self._caller, self._run, self._model = caller, run, caller.model
         kind = unlimited_key(caller.endpoint.request([]))
         self._kind = kind if caller.role == "candidate" else f"{caller.role} {kind}"
-        self._open = open_batches(run.journal, caller.addresses, self._kind)
-        self.pending = {key for batch in self._open for key in batch_requests(run.journal, batch.name)}
+        self._open = run.journal.open_batches(caller.addresses, self._kind)
+        self.pending = {key for batch in self._open for key in run.journal.batch_requests(batch.name)}
         for batch in self._open:
             run.budget.reserve(batch.held_usd)
         self._rounds: Counter[str] = Counter()
@@ -164,7 +162,7 @@ class BatchQueue:
             self._running.cancel()
             self._running = None
             await self._transfer.close()
-            for batch in open_batches(self._run.journal, self._caller.addresses, self._kind):
+            for batch in self._run.journal.open_batches(self._caller.addresses, self._kind):
                 if batch.batch_id is not None:
                     self._say(f"batch {batch.batch_id} goes on at the provider; the same command fetches its answers")
 
@@ -252,7 +250,7 @@ class BatchQueue:
         )  # fmt: skip
         self.pending |= {key for key, _ in part.requests}
         try:
-            await self._run.journal.run(add_batch, self._run.journal, batch, part.requests)
+            await self._run.journal.run(self._run.journal.add_batch, batch, part.requests)
             await self._carry(batch, part.file)
         finally:
             part.file.close()
@@ -274,7 +272,7 @@ class BatchQueue:
                     if refusal.is_final:
                         await self._close(batch, self._blank_results(batch))
                     raise
-                count = len(batch_requests(self._run.journal, batch.name))
+                count = len(self._run.journal.batch_requests(batch.name))
                 self._say(
                     f"batch {batch.batch_id} of {count:,} questions is under way, at {1 - batch.discount:.0%} of the price; "
                     "it may take a day, and goes on without this run"
@@ -311,7 +309,7 @@ class BatchQueue:
             raise BatchRefusal(f"batch {batch.batch_id} was cancelled at the provider")
 
     def _blank_results(self, batch: Batch) -> BatchResults:
-        return BatchResults(batch, batch_requests(self._run.journal, batch.name))
+        return BatchResults(batch, self._run.journal.batch_requests(batch.name))
 
     async def _close(self, batch: Batch, results: BatchResults) -> None:
         """Commit a batch's end with all that came of it."""
@@ -320,7 +318,7 @@ class BatchQueue:
             if self._rounds[key] >= MAX_TIMES:
                 self._failed[key] = Response(None, error=f"{reason} (after {MAX_TIMES} batches)")
         exchanges, paid = results.exchanges(self._model, self._failed, self._caller.role)
-        if await self._run.journal.run(close_batch, self._run.journal, batch.name, exchanges):
+        if await self._run.journal.run(self._run.journal.close_batch, batch.name, exchanges):
             for usd in paid:
                 self._run.budget.pay(usd)
         self._closed.add(batch.name)

@@ -12,8 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from auto_router.collect.judge import DISAGREES, JudgeTask, Verdict
-from auto_router.collect.judge_prompts import RUBRIC_CRITERIA, RUBRIC_PROMPT, JudgePrompt
+from auto_router.collect.judge import DISAGREES, RUBRIC_CRITERIA, RUBRIC_PROMPT, JudgePrompt, JudgeTask, Verdict
 from auto_router.collect.label_sources import (
     Answers,
     JudgeWork,

@@ -20,11 +20,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from auto_router.collect.adaptation import LIMITS, STREAM, Adaptation
-from auto_router.collect.credentials import GATEWAY_KEY_ENV as GATEWAY_KEY_ENV
 from auto_router.collect.credentials import Credentials, SecretScrubber
-from auto_router.collect.rate_limits import PassingFailure as PassingFailure
-from auto_router.collect.reply import Response as Response
-from auto_router.collect.reply import decode, read_reply, shorten
+from auto_router.collect.rate_limits import PassingFailure
+from auto_router.collect.reply import Response, decode, read_reply, shorten
 from auto_router.data.images import data_uri, pixels
 from auto_router.data.pool import PoolModel, show_value
 from auto_router.errors import ConfigError, advise_install

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from auto_router.collect.references import is_missing
-from auto_router.data.images import MAX_IMAGE_BYTES, image_bytes
+from auto_router.data.images import image_bytes
+from auto_router.data.remote_images import check_host, fetch
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
 
-TIMEOUT_S = 30.0
 # A file's name: with an ending, or after a root or scheme. Base64 has neither, but that of a JPEG begins with "/9j/".
 _LIKE_A_PATH = re.compile(
     r"[^\n]{1,1000}\.[A-Za-z][A-Za-z0-9]{1,4}|(?!/9j/)(?:/|\.{1,2}/|[A-Za-z]:\\)[^\n]{1,300}|(?!data:)\w{1,10}://[^\n]{1,1000}"
@@ -86,40 +83,6 @@ class ImageSource:
             with atomic_path(path) as temporary:
                 temporary.write_bytes(data)
         return path
-
-
-def fetch(url: str, hosts: frozenset[str]) -> bytes:
-    """Return what a URL holds. Raises DataError unless it, and whatever it redirects to, is at one of ``hosts``."""
-    opener = urllib.request.build_opener(_Redirects(hosts))
-    check_host(url, hosts)
-    try:
-        with opener.open(urllib.request.Request(url, headers={"User-Agent": "auto-router"}), timeout=TIMEOUT_S) as reply:
-            data: bytes = reply.read(MAX_IMAGE_BYTES + 1)
-            return data
-    except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
-        raise DataError(
-            f"image {url[:200]!r} cannot be fetched ({error}); run again, or leave such rows out with --skip-bad-rows"
-        ) from error
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def __init__(self, hosts: frozenset[str]) -> None:
-        self._hosts = hosts
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        check_host(newurl, self._hosts)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def check_host(url: str, hosts: frozenset[str]) -> None:
-    """Raise DataError unless ``url`` is at one of ``hosts``, whatever a user name before an @ pretends."""
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-    except ValueError as error:
-        raise DataError(f"image {url[:200]!r} is no URL ({error})") from error
-    if parts.scheme not in ("http", "https") or host not in hosts:
-        raise DataError(f"image {url[:200]!r} is at host {host!r}, which no --allow-host names; nothing is fetched from it")
 
 
 def _host(url: str) -> str:

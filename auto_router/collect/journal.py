@@ -7,7 +7,7 @@ continues where it stopped, another judge re-judges without asking the candidate
 it asked again under a longer limit, unless it was cut off. A judge's verdict is its answer. An export of the answered rows is a
 *recording*, which :mod:`auto_router.collect.replay` serves. Small questions before a run (``probe``) are kept for their cost.
 
-One run at a time writes it (:mod:`auto_router.collect.run_lock`).
+One run at a time writes it (:mod:`auto_router.collect.journal_file`).
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from auto_router.collect.endpoint import digest_images
-from auto_router.collect.exchange import (
+from auto_router.collect.journal_file import (
     ANSWER_COLUMNS,
     PROBE,
     Exchange,
     load_request,
     load_response,
     output_limit,
+    prepare_file,
+    put_rows,
     request_key,
     unlimited_key,
 )
-from auto_router.collect.journal_file import prepare_file, put_rows
 from auto_router.collect.reply import Response
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
@@ -46,6 +48,29 @@ JOURNAL_NAME = "hf_journal.sqlite"
 GATHER_S = 0.02  # what arrives within it shares a commit, and so a write to the disk
 PATIENCE_S = 60.0  # how long a full disk or a locked file may last before the run gives up
 _KNOWN = f"SELECT substr(key, 1, 16), substr(question, 1, 16) FROM exchanges WHERE role != '{PROBE}'"
+BatchRow = dict[str, Any]
+"""An object in JSON: a request, or what the provider says of a file or a batch."""
+_COLUMNS = ("name", "address", "kind", "parameters", "discount", "held_usd", "size", "file_id", "batch_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that is under way at a provider: written before anything is sent, removed with its last answer.
+
+    It is known by a ``name`` of our own, which goes into the file's name and the batch's metadata. ``kind`` is what all its
+    requests share (model and settings), ``parameters`` what was sent beside messages. ``held_usd``: the most that it may cost.
+    ``size``: bytes of its file. Without ``file_id`` nothing is known to be uploaded, without ``batch_id`` nothing to be begun.
+    """
+
+    name: str
+    address: str
+    kind: str
+    parameters: BatchRow
+    discount: float
+    held_usd: float
+    size: int
+    file_id: str | None = None
+    batch_id: str | None = None
 
 
 class Journal:
@@ -131,11 +156,11 @@ class Journal:
 
     def put(self, *exchanges: Exchange) -> None:
         """Commit exchanges: all of them or none. Raises DataError where the file cannot be written."""
-        with self.transaction() as database:
-            self.put_into(database, exchanges)
+        with self._transaction() as database:
+            self._put_into(database, exchanges)
 
-    def put_into(self, database: sqlite3.Connection, exchanges: Sequence[Exchange]) -> None:
-        """The same within a :meth:`transaction` of more."""
+    def _put_into(self, database: sqlite3.Connection, exchanges: Sequence[Exchange]) -> None:
+        """The same within a transaction of more."""
         rows = [exchange.row() for exchange in exchanges]
         put_rows(database, rows)
         self._known.update(
@@ -146,7 +171,7 @@ class Journal:
         )
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Write all or nothing. Raises DataError where the file cannot be written."""
         try:
             with self._database:
@@ -160,11 +185,6 @@ class Journal:
     async def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run what writes in the journal's own thread, where it is in nobody's way."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
-
-    @property
-    def reader(self) -> sqlite3.Connection:
-        """For queries."""
-        return self._reader
 
     async def commit(self, exchange: Exchange) -> None:
         """Commit one exchange; return once it is on disk. What arrives during a commit shares the next one."""
@@ -266,6 +286,40 @@ class Journal:
                 count += 1
                 packed.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
         return count
+
+    def add_batch(self, batch: Batch, requests: Sequence[tuple[str, str]]) -> None:
+        """Write down a batch that is about to be sent, with the (key, request as JSON) of all that is in it."""
+        values = [json.dumps(batch.parameters) if c == "parameters" else getattr(batch, c) for c in _COLUMNS]
+        with self._transaction() as database:
+            marks = ", ".join("?" * len(_COLUMNS))
+            database.execute(f"INSERT INTO batches ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+            database.executemany("INSERT INTO batch_items VALUES (?, ?, ?)", [(batch.name, *request) for request in requests])
+
+    def note_progress(self, name: str, column: Literal["file_id", "batch_id"], value: str) -> None:
+        """Write down the ``file_id`` or the ``batch_id`` of a batch."""
+        with self._transaction() as database:
+            database.execute(f"UPDATE batches SET {column} = ? WHERE name = ?", (value, name))
+
+    def close_batch(self, name: str, exchanges: Sequence[Exchange]) -> bool:
+        """Commit what came of a batch and forget it, all in one; False where that was done before."""
+        with self._transaction() as database:
+            if not database.execute("DELETE FROM batches WHERE name = ?", (name,)).rowcount:
+                return False
+            database.execute("DELETE FROM batch_items WHERE name = ?", (name,))
+            self._put_into(database, exchanges)
+            return True
+
+    def open_batches(self, addresses: Sequence[str], kind: str) -> list[Batch]:
+        """Return the batches of a kind that are under way at these addresses."""
+        marks = ", ".join("?" * len(addresses))
+        query = f"SELECT {', '.join(_COLUMNS)} FROM batches WHERE kind = ? AND address IN ({marks}) ORDER BY rowid"
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in self._reader.execute(query, (kind, *addresses))]
+        return [Batch(**row | {"parameters": json.loads(row["parameters"])}) for row in rows]
+
+    def batch_requests(self, name: str) -> dict[str, BatchRow]:
+        """Return ``{key: request}`` of a batch, images digested."""
+        rows = self._reader.execute("SELECT key, request FROM batch_items WHERE name = ?", (name,))
+        return {key: json.loads(request) for key, request in rows}
 
     def __enter__(self) -> Journal:
         return self

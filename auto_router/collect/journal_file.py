@@ -1,8 +1,8 @@
-"""The journal's file: its tables, how files of older formats become one, and a checksum in each row.
+"""The journal's file: a row for each request and what came of it, its tables, and how files of older formats become one.
 
-SQLite has no checksum of its own: a bit that a disk turns inside an answer would be another answer. A row whose checksum does
-not hold is moved to the table ``damaged``: it counts as not there and is asked again, what it cost stays counted. Where many do
-not hold, something else wrote the file, and it is refused.
+SQLite has no checksum of its own: a bit that a disk turns inside an answer would be another answer. So each row has one. A row
+whose checksum does not hold is moved to the table ``damaged``: it counts as not there and is asked again, what it cost stays
+counted. Where many do not hold, something else wrote the file, and it is refused.
 """
 
 from __future__ import annotations
@@ -10,13 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from auto_router.collect.exchange import ROW_COLUMNS, Exchange, load_request, unlimited_key
-from auto_router.collect.reply import Response
+from auto_router.collect.adaptation import LIMITS
+from auto_router.collect.endpoint import digest_images, fingerprint
+from auto_router.collect.reply import Response, read_again
 from auto_router.errors import DataError
 
+PROBE = "probe"
+ANSWER_COLUMNS = ["text", "prompt_tokens", "completion_tokens", "finish_reason", "latency_s", "error", "settled"]
+ANSWER_COLUMNS += ["cached_tokens", "billed_usd", "body", "discount"]
+ROW_COLUMNS = ["key", "address", "role", "request", "question", *ANSWER_COLUMNS, "cost_usd", "lost_usd", "tries"]
+_KINDS = {name: str if name in ("text", "finish_reason", "error", "body") else (int, float) for name in ANSWER_COLUMNS}
 FORMAT = 4
 MAX_DAMAGED, MAX_DAMAGED_SHARE = 20, 0.1  # rows, and of all rows: what is more than both is no accident of a disk
 _ADDED = {"cached_tokens": "INTEGER", "billed_usd": "REAL", "body": "TEXT", "question": "TEXT"}  # in format 2
@@ -42,7 +51,7 @@ _DIGEST = f"row_digest({' || '.join(f'typeof({c})' for c in _SUMMED)}, {', '.joi
 _SEAL = f"UPDATE exchanges SET digest = {_DIGEST}"
 _COST = "coalesce(cost_usd, 0) + coalesce(lost_usd, 0)"
 _KEPT = ("key", "address", "role", "request", "text", "error", "body")  # of a damaged row, byte for byte
-# Batches at a provider whose results are not here yet (:mod:`auto_router.collect.batch_store`), and what was put into them.
+# Batches at a provider whose results are not here yet (:mod:`auto_router.collect.journal`), and what was put into them.
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS batches (
     name TEXT PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, parameters TEXT NOT NULL, discount REAL NOT NULL,
@@ -52,6 +61,88 @@ _TABLES = (
     "PRIMARY KEY (name, key)) WITHOUT ROWID",
     f"CREATE TABLE IF NOT EXISTS damaged ({', '.join(f'{name} BLOB' for name in _KEPT)}, usd REAL NOT NULL)",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and what came of it; ``key`` is its own where it is known already.
+
+    ``lost_usd``: the most that tries without an answer may have cost.
+    """
+
+    request: dict[str, Any]
+    answer: Response
+    address: str = ""
+    role: str = "candidate"
+    cost_usd: float | None = None
+    lost_usd: float = 0.0
+    tries: int = 1
+    key: str = ""
+
+    def row(self) -> tuple[Any, ...]:
+        """Return the values of ``ROW_COLUMNS``."""
+        request = json.dumps(digest_images(self.request))
+        return (
+            self.key or request_key(self.request),
+            self.address,
+            self.role,
+            request,
+            None if self.role == PROBE else unlimited_key(self.request),
+            *(_to_stored(getattr(self.answer, name)) for name in ANSWER_COLUMNS),
+            self.cost_usd,
+            self.lost_usd,
+            self.tries,
+        )
+
+
+def request_key(request: dict[str, Any]) -> str:
+    """Return what a request is recognised by."""
+    return fingerprint(digest_images(request))
+
+
+def number_sample(request: dict[str, Any], sample: int) -> dict[str, Any]:
+    """Return what the sample of that number is recorded under; the first is the request itself."""
+    return request | {"sample": sample} if sample else request
+
+
+def unlimited_key(request: dict[str, Any]) -> str:
+    """Return what a request is recognised by, whatever limit its answer has."""
+    return request_key({name: value for name, value in request.items() if name not in LIMITS})
+
+
+def output_limit(request: dict[str, Any]) -> int | None:
+    """Return the most tokens that a request lets its answer have; None where it says nothing."""
+    return min((request[name] for name in LIMITS if isinstance(request.get(name), int)), default=None)
+
+
+def _to_stored(value: Any) -> Any:
+    """Lone surrogates, which model output can hold, have no UTF-8 form: such a text is kept as bytes."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return None
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def load_request(text: str) -> dict[str, Any]:
+    """Return a request as it was stored. Raises ValueError where it is none."""
+    request = json.loads(text)
+    if not isinstance(request, dict):
+        raise ValueError("a request is no object")
+    return request
+
+
+def load_response(row: Sequence[Any]) -> Response:
+    """Return what came, from the values of ``ANSWER_COLUMNS``. Raises ValueError where one is none."""
+    texts = [value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value for value in row]
+    values: dict[str, Any] = dict(zip(ANSWER_COLUMNS, texts, strict=True))
+    odd = [name for name, value in values.items() if value is not None and not isinstance(value, _KINDS[name])]
+    if odd:
+        raise ValueError(f"{odd[0]} holds {str(values[odd[0]])[:40]!r}")
+    return read_again(Response(**values | {"settled": bool(values["settled"])}))
 
 
 def prepare_file(database: sqlite3.Connection, path: Path) -> list[str]:
@@ -148,3 +239,33 @@ def _set_aside(database: sqlite3.Connection, rows: Sequence[tuple[int]]) -> None
 
 def _is_whole(database: sqlite3.Connection) -> bool:
     return bool(database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
+
+
+@contextmanager
+def run_lock(journal: Path) -> Iterator[None]:
+    """Hold the folder of a journal for one run: two would pay for the same answers twice.
+
+    The lock is an empty database held in a transaction, so it ends with the process, however that ends.
+
+    Raises:
+        DataError: another run holds it, or the folder cannot be written.
+    """
+    path = journal.with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
+    lock = None
+    try:
+        lock = sqlite3.connect(path, timeout=0)
+        lock.execute("BEGIN EXCLUSIVE")
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if lock is not None:
+            lock.close()
+        raise DataError(
+            f"{path} cannot be taken ({error}); another run writes to this folder: wait for it, or give another"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.close()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from auto_router.collect.judge import CUT_OFF, JudgeTask, Verdict, judge_by_rules, reference_task, stated_answer
-from auto_router.collect.judge_prompts import (
+from auto_router.collect.judge import (
+    CUT_OFF,
     GRADED_PROMPT,
     PAIRWISE_PROMPT,
     REFERENCE_PROMPT,
@@ -22,6 +22,11 @@ from auto_router.collect.judge_prompts import (
     RUBRIC_PROMPT,
     SILVER_PROMPT,
     JudgePrompt,
+    JudgeTask,
+    Verdict,
+    judge_by_rules,
+    reference_task,
+    stated_answer,
 )
 from auto_router.collect.money import answer_cost, paid_cost
 from auto_router.collect.question import Question

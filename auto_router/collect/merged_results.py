@@ -12,7 +12,7 @@ import numpy as np
 from tabulate import tabulate
 
 from auto_router.collect.result_formats import Score
-from auto_router.data.formats import json_list
+from auto_router.data.json_files import json_list
 from auto_router.data.label_stats import wilson_interval
 from auto_router.data.records import Record, group_ids
 from auto_router.data.splits import content_key, normalize_prompt, split_by_group

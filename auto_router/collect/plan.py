@@ -1,9 +1,13 @@
-"""One look at every row before any model is paid: is it usable, what repeats it, on which side of the split is it.
+"""One look at every row before any model is paid: is it usable, what repeats it, on which side of the split, is it answered.
 
 Rows that repeat each other share a group and never straddle the split: text prompts that are equal but for case, width and
 white space, and rows that share an image, pixel for pixel. (Equal prompts about different images are different questions.)
 Rows that lack the reference they need, and bad ones, are left out and counted here. What is kept of a row is a few numbers, so
 that memory does not grow with images.
+
+Answers that a log already holds count as their model's own, and nobody pays for them again. A logged answer is that of a model
+of the pool by the pool's name for it, by the model id that its endpoint knows, or by a name in ``same_as``; an id that several
+candidates share (one model at two efforts) says of none of them that it is theirs.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,10 +23,16 @@ from itertools import islice
 import numpy as np
 
 from auto_router.arrays import Bools, Ints
+from auto_router.collect.column_names import COLUMNS
+from auto_router.collect.endpoint import digest_images
+from auto_router.collect.journal_file import Exchange, request_key
 from auto_router.collect.matching.verdict import MAX_LETTERS
-from auto_router.collect.question import question_messages
-from auto_router.collect.source import COLUMNS, SKIP_ADVICE, Question, Source
+from auto_router.collect.question import LoggedAnswer, Question, question_messages
+from auto_router.collect.reply import Response
+from auto_router.collect.runner import Collector, EndpointClient
+from auto_router.collect.source import SKIP_ADVICE, Source
 from auto_router.data.images import pixels
+from auto_router.data.pool import PoolModel
 from auto_router.data.splits import connect, question_keys, split_by_group
 from auto_router.errors import DataError, printable
 from auto_router.terminal import watch
@@ -31,6 +42,8 @@ MAX_BAD_REASONS = 5  # that it tells
 _QUOTED = re.compile(r"'[^']{0,1000}'|\"[^\"]{0,1000}\"")
 NO_REFERENCES_ADVICE = "--labels silver --silver-model NAME takes a strong model's answers for them (see docs/labels.md)"
 MAX_LOOK = 1000  # rows looked through for one with a reference
+AT_ONCE = 500  # exchanges in one commit
+MAX_NAMES = 5  # of models outside the pool that a line tells
 
 
 @dataclass(frozen=True)
@@ -281,3 +294,60 @@ def _repeats(question: Question) -> set[str]:
         decoded = pixels(image)  # an image that no encoder can read is better found before any model is paid for it
         digests.append(f"{decoded.size} {hashlib.sha256(decoded.tobytes()).hexdigest()}")
     return question_keys(question.asked_text, digests)
+
+
+def record_logged(collector: Collector, plan: Plan) -> list[str]:
+    """Commit the logged answers of a plan's questions that are not there yet; return lines that say how many count.
+
+    Raises:
+        DataError: the data set cannot be read any more, or the journal cannot be written.
+    """
+    if not plan.source.recipe.has_logged:
+        return []
+    callers, journal = collector.models, collector.journal
+    counted, others = Counter[str](), Counter[str]()
+    waiting: list[Exchange] = []
+    for question in plan.questions():
+        if question.logged is None:
+            continue
+        caller = find_caller(callers, question.logged.model)
+        if caller is None:
+            others[question.logged.model] += 1
+            continue
+        counted[caller.model.name] += 1
+        waiting += _exchanges(caller, question, question.logged)
+        if len(waiting) >= AT_ONCE:
+            journal.put(*waiting)
+            waiting = []
+    journal.put(*waiting)
+    return [*(f"{count:,} answers of {name} are in the log and are not paid for again" for name, count in counted.items())] + (
+        [_tell_others(others, [caller.model for caller in callers])] if others else []
+    )
+
+
+def find_caller(callers: Sequence[EndpointClient], name: str) -> EndpointClient | None:
+    """Return the one model that a log's name means; None where it means none, or may mean several."""
+    by_name = [caller for caller in callers if caller.model.name == name]
+    found = by_name or [caller for caller in callers if name == caller.model.model or name in caller.model.same_as]
+    return found[0] if len(found) == 1 else None
+
+
+def _exchanges(caller: EndpointClient, question: Question, logged: LoggedAnswer) -> Iterator[Exchange]:
+    if question.images and not caller.model.facts.takes_images:
+        return
+    request = caller.endpoint.request(question_messages(question, caller.fit_images_now(question.images)))
+    digested = digest_images(request)
+    key = request_key(digested)
+    if caller.find_recorded(digested, key) is None:
+        answer = Response(logged.response, logged.prompt_tokens, logged.completion_tokens, billed_usd=logged.cost, discount=1.0)
+        yield Exchange(digested, answer, caller.endpoint.address, cost_usd=0.0, tries=0, key=key)
+
+
+def _tell_others(others: Counter[str], models: Sequence[PoolModel]) -> str:
+    named = ", ".join(f"{name} ({count:,})" for name, count in others.most_common(MAX_NAMES))
+    shared = [name for name in others if any(name == model.model for model in models)]
+    more = f"; {', '.join(shared)} is the id of several candidates: name one of them so" if shared else ""
+    return (
+        f"{others.total():,} answers in the log are of no model of this pool and do not count: {named}; where such a name "
+        f"means one of its models, list it in that model's same_as{more}"
+    )

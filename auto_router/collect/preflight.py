@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image
 from tabulate import tabulate
 
-from auto_router.collect.decoys import count_decoys
-from auto_router.collect.endpoint import PassingFailure, Response, digest_images, user_message
-from auto_router.collect.exchange import number_sample, request_key
+from auto_router.collect.endpoint import digest_images, user_message
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import number_sample, request_key
+from auto_router.collect.label_checks import count_decoys
 from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
 from auto_router.collect.money import (
     SAFE_BYTES_PER_TOKEN,
@@ -24,7 +24,8 @@ from auto_router.collect.money import (
 )
 from auto_router.collect.plan import Plan
 from auto_router.collect.question import Question, question_messages
-from auto_router.collect.rate_limits import NotAsked
+from auto_router.collect.rate_limits import NotAsked, PassingFailure
+from auto_router.collect.reply import Response
 from auto_router.collect.runner import Collector, EndpointClient
 from auto_router.data.pool import UNSTATED_OUTPUT_TOKENS, PoolModel
 from auto_router.errors import ProviderError
@@ -74,7 +75,7 @@ class Workload:
     share: float = 1.0
 
 
-async def preflight(collector: Collector, plan: Plan, journal: Journal, must_reach: bool = False) -> str:
+async def preflight(collector: Collector, plan: Plan, must_reach: bool = False) -> str:
     """Ask every endpoint that has work left one small question and return the table.
 
     Args:
@@ -85,11 +86,11 @@ async def preflight(collector: Collector, plan: Plan, journal: Journal, must_rea
             verdict that can be read, or no candidate can be reached.
     """
     models, judges = collector.models, collector.judges
-    left = await asyncio.to_thread(count_left, collector, plan, journal)
+    left = await asyncio.to_thread(count_left, collector, plan)
     nothing_new = not any(work.questions for work in left)
-    loads = left + [count_judging(collector, judge, plan, left, journal) for judge in judges]
+    loads = left + [count_judging(collector, judge, plan, left) for judge in judges]
     idle = [not work.questions for work in left]
-    idle += [nothing_new and count_verdicts(judge, collector.settings, journal) > 0 for judge in judges]
+    idle += [nothing_new and count_verdicts(judge, collector.settings, collector.journal) > 0 for judge in judges]
     callers = [*models, *judges]
     try:
         probes = await asyncio.gather(
@@ -183,9 +184,11 @@ def red_square() -> bytes:
     return buffer.getvalue()
 
 
-def count_left(collector: Collector, plan: Plan, journal: Journal) -> list[Workload]:
+def count_left(collector: Collector, plan: Plan) -> list[Workload]:
     """Return what is still to be asked of each candidate: what it can take, is not answered and in no batch."""
-    if journal.is_empty and not any(caller.batches is not None and caller.batches.pending for caller in collector.models):
+    if collector.journal.is_empty and not any(
+        caller.batches is not None and caller.batches.pending for caller in collector.models
+    ):
         loads = []
         for caller in collector.models:
             takes = slice(None) if caller.model.facts.takes_images else plan.images == 0
@@ -214,9 +217,7 @@ def _is_left(caller: EndpointClient, request: dict[str, Any]) -> bool:
     return caller.find_recorded(request, key) is None and (caller.batches is None or key not in caller.batches.pending)
 
 
-def count_judging(
-    collector: Collector, judge: EndpointClient, plan: Plan, left: Sequence[Workload], journal: Journal
-) -> Workload:
+def count_judging(collector: Collector, judge: EndpointClient, plan: Plan, left: Sequence[Workload]) -> Workload:
     """Return what a judge may still be asked: an answer is judged once, and never before it is there."""
     work, own = collector.labels.work, collector.labels.own
     judged = [caller for caller in collector.models if caller.model.name not in own]
@@ -233,7 +234,7 @@ def count_judging(
     total = sum(count for count, _ in parts)
     asked_for = [collector.settings] if collector.check is None else [collector.settings, collector.check.settings]
     under_way = 0 if judge.batches is None else len(judge.batches.pending)
-    possible = max(total - under_way - sum(count_verdicts(judge, settings, journal) for settings in asked_for), 0)
+    possible = max(total - under_way - sum(count_verdicts(judge, settings, collector.journal) for settings in asked_for), 0)
     new = [load.questions for caller, load in zip(collector.models, left, strict=True) if caller in judged]
     questions = max(possible, sum(new) * min(work.per_answer, 1))
     mean = plan.characters.sum() / max(len(plan), 1), plan.images.sum() / max(len(plan), 1)

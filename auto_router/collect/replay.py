@@ -31,6 +31,7 @@ from auto_router.collect.endpoint import digest_images, fingerprint
 from auto_router.collect.journal import Journal
 from auto_router.collect.preflight import IMAGE_PROBE, JUDGE_PROBES, TEXT_PROBE
 from auto_router.collect.reply import RECORDED_LATENCY, Response
+from auto_router.data.json_files import read_json
 from auto_router.errors import ConfigError, DataError, run
 
 
@@ -95,10 +96,7 @@ def _judge_probe(text: Any) -> dict[str, Any] | None:
     """The document of a question that a judge is tried with; None where it is another text."""
     if not isinstance(text, str) or not any(probe in text for probe in JUDGE_PROBES):
         return None
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    document = read_json(text)
     return document if isinstance(document, dict) and document.get("question") in JUDGE_PROBES else None
 
 

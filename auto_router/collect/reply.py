@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from auto_router.collect.events import is_event_stream, join_events
 from auto_router.collect.money import Usage, read_usage
 from auto_router.collect.rate_limits import PassingFailure, read_delay, read_reset
-from auto_router.collect.reply_forms import as_chat
+from auto_router.collect.reply_forms import as_chat, is_event_stream, join_events
+from auto_router.data.json_files import read_json
 from auto_router.data.records import MAX_SECONDS
 from auto_router.errors import printable
 
@@ -107,7 +107,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
     """
     if status != 200:
         refusal = read_problem(body) or Problem(shorten(decode(body)))
-        return _refuse(replace(refusal, status=status), headers, _load_or_none(body), f"HTTP {status}")
+        return _refuse(replace(refusal, status=status), headers, read_json(decode(body)), f"HTTP {status}")
     text = decode(body)
     try:
         reply, whole = load_reply(text)
@@ -168,7 +168,7 @@ def shorten(text: str) -> str:
 
 def read_problem(body: bytes) -> Problem | None:
     """Return what the body of a failed request says; None where it is no JSON."""
-    reply = _load_or_none(body)
+    reply = read_json(decode(body))
     return None if reply is None else find_problem(reply) or _problem_of(reply, reply)
 
 
@@ -328,10 +328,3 @@ def _read_content(content: Any) -> tuple[str, str, str]:
         elif isinstance(value, str) and not any(word in kind for word in ("tool", "call", "error")):
             texts.append(value)
     return "".join(texts), "".join(r for r in refusals if isinstance(r, str)), "".join(reasoning)
-
-
-def _load_or_none(body: bytes) -> Any:
-    try:
-        return json.loads(decode(body))
-    except (ValueError, RecursionError):
-        return None

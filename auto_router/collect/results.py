@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 
-from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.money import paid_cost, show_usd
-from auto_router.collect.source import Question
+from auto_router.collect.question import Question
+from auto_router.collect.reply import Response
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
 from auto_router.data.label_stats import UNDECIDED, marginal_gain, oracle, wilson_interval
@@ -27,6 +27,7 @@ from auto_router.data.label_trust import ALL_MODELS, DecoyCheck, LabelTrust, mea
 from auto_router.data.records import Record
 
 NOT_ASKED = "not asked"
+MAX_REASONS_SHOWN = 20
 REFERENCE_CHECK, SECOND_JUDGE, AUDIT_CHECK = CHECKS
 JUDGES = ("", "rule", "judge", "scorer", "itself")  # itself: the model that the others are held against
 
@@ -326,11 +327,11 @@ def count_undecided(results: Results, column: int) -> int:
     return sum(results.reason(int(row), column).startswith(UNDECIDED) for row in rows)
 
 
-def reasons(results: Results, most: int = 20) -> list[str]:
+def reasons(results: Results) -> list[str]:
     """Return "model: reason (count)" for why labels are null, the most frequent first."""
     every = [f"{name}: {reason} ({count})" for name, reason, count in results.reasons()]
-    rest = f"and {len(every) - most} reasons more, in model_errors of the records"
-    return every[:most] + ([rest] if len(every) > most else [])
+    rest = f"and {len(every) - MAX_REASONS_SHOWN} reasons more, in model_errors of the records"
+    return every[:MAX_REASONS_SHOWN] + ([rest] if len(every) > MAX_REASONS_SHOWN else [])
 
 
 def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

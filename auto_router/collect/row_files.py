@@ -11,18 +11,18 @@ import gzip
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from auto_router.data.formats import json_items
+from auto_router.data.json_files import is_json, json_items, read_json
 from auto_router.errors import DataError
 
 FileRow = dict[str, Any]
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".eval", ".json.gz", ".jsonl.gz", ".csv.gz")
 MAX_MEMBER = 2**30  # bytes of one file inside a zip: more is a damaged file, or one made to fill the memory
 MAX_FIELD = 2**27  # characters of one CSV field
-_ROWS_AT_ONCE = 64
+READ_BYTES, ROWS_AT_ONCE = 2**20, 64
 # Lists that a document may be only the wrapper of: OpenAI's and Langfuse's API answers, Langfuse's traces and sessions.
 _LISTS = ("data", "traces", "observations")
 
@@ -70,10 +70,7 @@ def read_rows(path: Path) -> Iterator[FileRow]:
 def parse_json(value: Any) -> Any:
     """Return what a JSON text says, and anything else as it is: tables and exports keep objects as text."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+        return read_json(value, otherwise=value)
     return value
 
 
@@ -84,7 +81,7 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Any]]:
             f"{path} is a pickle, which can run code when it is opened; save the table anew as parquet, CSV or JSON lines "
             "(pandas: DataFrame.to_parquet)"
         )
-    for ending, reader in ((".csv", _csv_rows), (".tsv", _csv_rows), (".parquet", _parquet_rows), (".eval", _zip_rows)):
+    for ending, reader in ((".csv", _csv_rows), (".tsv", _csv_rows), (".parquet", parquet_rows), (".eval", _zip_rows)):
         if name.endswith(ending):
             return reader
     return _json_rows
@@ -105,7 +102,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
             yield from json_items(file)
         elif not first.lstrip().startswith("{"):
             raise DataError(f"{path} is no JSON, and its name names no other format; read are {', '.join(ENDINGS)}")
-        elif rest and _is_json(first):
+        elif rest and is_json(first):
             yield from (json.loads(line) for line in file if line.strip())
         else:
             yield from _unwrap(json.load(file))
@@ -121,14 +118,6 @@ def _unwrap(document: Mapping[str, Any]) -> Iterator[Any]:
     yield document
 
 
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
-
-
 def _csv_rows(path: Path) -> Iterator[Any]:
     with _open(path) as file:
         limit = csv.field_size_limit(MAX_FIELD)
@@ -138,11 +127,17 @@ def _csv_rows(path: Path) -> Iterator[Any]:
             csv.field_size_limit(limit)
 
 
-def _parquet_rows(path: Path) -> Iterator[Any]:
+def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield the rows, with the named columns only where there are names; a few are read at a time.
+
+    By pyarrow's own reader: a scan (what ``datasets`` streams through) reads ahead by whole row groups and keeps what it has
+    read, so that its memory was seen to grow with the file.
+    """
     import pyarrow.parquet  # only parquet needs it, and it takes a while to import
 
-    with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as table:
-        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
+    with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as table:
+        kept = None if columns is None else [name for name in table.schema_arrow.names if name in columns]
+        for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=kept, use_threads=False):
             yield from batch.to_pylist()
 
 

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from auto_router.collect.batch import BatchQueue
 from auto_router.collect.compared_labels import make_label_source
-from auto_router.collect.decoys import ask_decoys
-from auto_router.collect.endpoint import Endpoint, Messages, PassingFailure, Response, digest_images, fit_image
-from auto_router.collect.exchange import PROBE, Exchange, number_sample, request_key
+from auto_router.collect.endpoint import Endpoint, Messages, digest_images, fit_image
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import PROBE, Exchange, number_sample, request_key
 from auto_router.collect.judge import Verdict
+from auto_router.collect.label_checks import ask_decoys
 from auto_router.collect.label_sources import LabelSettings, ReferenceLabels
 from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, show_usd, usual_tokens
 from auto_router.collect.question import Question, question_messages
@@ -30,9 +30,11 @@ from auto_router.collect.rate_limits import (
     Cancellation,
     CircuitBreaker,
     NotAsked,
+    PassingFailure,
     RateLimiter,
     RetryPolicy,
 )
+from auto_router.collect.reply import Response
 from auto_router.collect.results import REFERENCE_CHECK, LabelOutcome, Results, average_outcomes
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.pool import Pool, PoolModel
@@ -286,6 +288,10 @@ class Collector:
     @property
     def is_offline(self) -> bool:
         return self._run.offline
+
+    @property
+    def journal(self) -> Journal:
+        return self._run.journal
 
     def samples_of(self, caller: EndpointClient) -> int:
         """Return how often a model is asked each question: for its own labels, and for those of others."""

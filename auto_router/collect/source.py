@@ -10,11 +10,10 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from auto_router.collect.column_names import COLUMNS as COLUMNS
 from auto_router.collect.columns import find_recipe
-from auto_router.collect.image_source import ImageSource as ImageSource
+from auto_router.collect.image_source import ImageSource
 from auto_router.collect.prompt_template import PromptTemplate
-from auto_router.collect.question import Question as Question
+from auto_router.collect.question import Question
 from auto_router.collect.recipes import Recipe
 from auto_router.collect.tables import DataTable, Row, open_table
 from auto_router.errors import DataError

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from auto_router.data.formats import json_table
+from auto_router.collect.row_files import ROWS_AT_ONCE, parquet_rows
+from auto_router.data.json_files import json_table
 from auto_router.errors import DataError, needs_extra
 
 KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".arrow": "arrow"}
-READ_BYTES, ROWS_AT_ONCE = 2**20, 64
 MAX_CELL = 2**28  # characters of a CSV cell, which may hold an image
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 Row = Mapping[Any, Any]
@@ -197,17 +197,6 @@ def _stored_features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     return dict(stored.get("info", {}).get("features") or {})
 
 
-def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    """Read a few rows at a time, with pyarrow's own reader: a scan (what ``datasets`` streams through) reads ahead by whole
-    row groups and keeps what it has read: its memory was seen to grow with the file."""
-    import pyarrow.parquet
-
-    file = pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
-    kept = None if columns is None else [name for name in file.schema_arrow.names if name in columns]
-    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=kept, use_threads=False):
-        yield from batch.to_pylist()
-
-
 def _arrow_batches(path: Path) -> tuple[Any, Iterator[Any]]:
     import pyarrow
 
@@ -283,7 +272,7 @@ def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
 
 
 _READERS: Mapping[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
-    "parquet": _parquet_rows,
+    "parquet": parquet_rows,
     "arrow": _arrow_rows,
     "json": _json_rows,
     "jsonl": _json_lines,

@@ -186,11 +186,11 @@ def context_weight(request: str) -> float:
     return CONTEXT_WEIGHT + (CONTEXT_WEIGHT_ALONE - CONTEXT_WEIGHT) * missing
 
 
-def shorten_turn(text: str, characters: int = CONTEXT_CHARACTERS) -> str:
-    """Return a text with its middle left out where it is longer."""
+def shorten_turn(text: str) -> str:
+    """Return a text with its middle left out where it is longer than ``CONTEXT_CHARACTERS``."""
     text = text.strip()
-    half = characters // 2
-    return text if len(text) <= characters else f"{text[:half]} … {text[-half:]}"
+    half = CONTEXT_CHARACTERS // 2
+    return text if len(text) <= CONTEXT_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
 def plain_json(value: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_router.data.formats import json_list
+from auto_router.data.json_files import json_list
 from auto_router.data.records import Record, iter_records
 from auto_router.data.splits import connect, digest_text, question_keys, split_by_group
 from auto_router.errors import ConfigError, DataError

@@ -1,21 +1,38 @@
-"""The few statistics of Stage 1, each from its formula."""
+"""What labels say, each number from its formula: of a question (oracle, gains), of two judges, and how good each model is.
+
+:func:`model_means` compares models on common rows. A label is taken apart as mean of its model + *level* of its row (how easy
+the row was) + rest. So a model that was asked easy rows only is not taken for a good one. Levels are a random effect, worth
+``LEVEL_LABELS`` labels of noise (Henderson's mixed model equations, 1975), and a model's mean is pulled towards the pool's by
+``PRIOR_LABELS`` labels (Efron & Morris 1975). Where every label is known, a model's mean before it is pulled is the plain mean.
+"""
 
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from auto_router.arrays import Floats
+from auto_router.arrays import Floats, Ints
+from auto_router.errors import DataError
 
 NAN = float("nan")
+Z95 = 1.959964
 UNDECIDED = "undecided by matching"
 """Begins the reason of a null label whose answer no rule could decide, where there was no judge."""
 MAX_UNDECIDED = 0.05
 """Part of a model's answers that may stay undecided before the labels of the others mislead."""
 FEW_UNDECIDED = 2
 """Undecided answers that prove nothing, whatever part they are."""
+PRIOR_LABELS = 5.0  # the variance of a label over that of the models' means was 4 to 15 on sets whose models differ
+LEVEL_LABELS = 2.0
+CONFIDENCE_95 = 1.645
+MIN_LABELS = 5
+FEW_LABELS = 30
+MAX_UNKNOWN = 0.1  # of the rows, before labels that are all alike look chosen by what they are
+_ROUNDS = 50
 
 
 def oracle_labels(labels: Floats) -> Floats:
@@ -40,13 +57,11 @@ def oracle_gains(labels: Floats) -> Floats:
     return gains
 
 
-Z95 = 1.959964
-
-
-def wilson_interval(mean: float, count: int, z: float = Z95) -> tuple[float, float]:
+def wilson_interval(mean: float, count: int) -> tuple[float, float]:
     """Return the score interval of a proportion (E. B. Wilson, JASA 22, 1927); grades from 0 to 1: on the safe side."""
     if count == 0:
         return 0.0, 1.0
+    z = Z95
     middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count))
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -66,7 +81,9 @@ def cohens_kappa(one: Floats, other: Floats) -> float:
 
 def oracle(scores: Floats) -> float:
     """Mean of the best label of each row [N, M]; rows without any are left out. NaN where there are none."""
-    return float(_best(scores).mean()) if _has_label(scores).any() else math.nan
+    best = oracle_labels(scores)
+    known = best[~np.isnan(best)]
+    return float(known.mean()) if len(known) else NAN
 
 
 def marginal_gain(scores: Floats, column: int) -> float:
@@ -75,10 +92,89 @@ def marginal_gain(scores: Floats, column: int) -> float:
     return float(np.nanmean(gains)) if not np.isnan(gains).all() else math.nan
 
 
-def _has_label(scores: Floats) -> npt.NDArray[np.bool_]:
-    return np.asarray((~np.isnan(scores)).any(axis=1))
+@dataclass(frozen=True, slots=True)
+class ModelMeans:
+    """What the labels say of each model, all ``[M]``; 0…1 where labels are."""
+
+    adjusted: Floats
+    """Mean label, as it would be on all rows; the pool's mean for a model without labels."""
+    shrunk: Floats
+    """The same, pulled towards the pool's mean."""
+    error: Floats
+    """Standard error of ``shrunk``."""
+    counts: Ints
+    """Known labels."""
+
+    @property
+    def lower_bounds(self) -> Floats:
+        """``[M]``: below the model's true mean with 95 % confidence; -inf for a model without labels."""
+        return np.where(self.counts > 0, self.shrunk - CONFIDENCE_95 * self.error, -np.inf)
 
 
-def _best(scores: Floats) -> Floats:
-    best: Floats = np.nanmax(scores[_has_label(scores)], axis=1)
-    return best
+def model_means(labels: Floats) -> ModelMeans:
+    """Return the means of the models of ``labels`` [N, M] (NaN = unknown)."""
+    known = ~np.isnan(labels)
+    y, counts = np.where(known, labels, 0.0).astype(np.float64), known.sum(axis=0)
+    some, pool = counts > 0, float(y.sum() / max(known.sum(), 1))
+    mean = np.where(some, y.sum(axis=0) / np.maximum(counts, 1), pool)
+    level = np.zeros(len(y))
+    for _ in range(0 if known.all() else _ROUNDS):
+        # Alternating least squares; with all labels known the plain means are its fixed point.
+        level = np.where(known, y - mean, 0.0).sum(axis=1) / (known.sum(axis=1) + LEVEL_LABELS)
+        level -= level.mean()
+        mean = np.where(some, np.where(known, y - level[:, None], 0.0).sum(axis=0) / np.maximum(counts, 1), pool)
+    mean = np.clip(mean, 0.0, 1.0)
+    centre = float(mean[some].mean()) if some.any() else pool
+    shrunk = (counts * mean + PRIOR_LABELS * centre) / (counts + PRIOR_LABELS)
+    variance = float(np.square(np.where(known, y - mean, 0.0)).sum() / max(known.sum(), 1))
+    # Labels that are all alike do not show that the next one will be: one more of either kind is counted.
+    variance += 1.0 / (known.sum() + 2.0)
+    return ModelMeans(mean, shrunk, np.sqrt(variance / (counts + PRIOR_LABELS)), counts)
+
+
+def best_single_model(labels: Floats) -> int:
+    """Return the index of the model whose mean's lower bound is highest (call it on training labels ``[N, M]``).
+
+    With as many labels of each model that is the model of the highest mean; few labels, all right, do not make one the best.
+    """
+    found = model_means(labels)
+    return int(np.argmax(found.lower_bounds))
+
+
+def check_label_counts(labels: Floats, names: Sequence[str]) -> list[str]:
+    """Return a warning for each model with few known labels, or with labels that are all alike while many are unknown.
+
+    Raises:
+        DataError: a model has fewer than ``MIN_LABELS``: nothing can be learned of it.
+    """
+    counts = (~np.isnan(labels)).sum(axis=0).tolist()
+    too_few = [f"{name} has {count}" for name, count in zip(names, counts, strict=True) if count < MIN_LABELS]
+    if too_few:
+        enough = [name for name, count in zip(names, counts, strict=True) if count >= MIN_LABELS]
+        raise DataError(
+            f"too few known labels to learn from: {', '.join(too_few)}; at least {MIN_LABELS} of each model are needed. "
+            f"{_advise_on_few(enough, len(too_few))}"
+        )
+    warnings = []
+    for name, count, column in zip(names, counts, labels.T, strict=True):
+        if count < FEW_LABELS:
+            warnings.append(
+                f"{name} has {count} known labels; with fewer than {FEW_LABELS} its P(correct) is little more than a guess"
+            )
+        values = column[~np.isnan(column)]
+        if len(column) - count > MAX_UNKNOWN * len(column) and (values == values[0]).all():
+            warnings.append(
+                f"all {count} known labels of {name} are {values[0]:g}, and {len(column) - count} are unknown: if only "
+                "answers of one kind could be judged, its P(correct) is wrong"
+            )
+    return warnings
+
+
+def _advise_on_few(enough: Sequence[str], too_few: int) -> str:
+    """Return what can be done; Stage 1 leaves models out without asking anything."""
+    if not enough:
+        return "Label more rows, or take models that can answer these"
+    return (
+        f"Label more rows, or leave the model{'s' if too_few > 1 else ''} out: run Stage 1 again as before with these flags "
+        f"added, which asks nothing: python prepare_hf_data.py ... --models {shlex.join(enough)} --export-only; then Stage 2"
+    )

@@ -22,7 +22,8 @@ import numpy as np
 
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.data.conversation import read_prompt
-from auto_router.data.formats import CHECKS, json_list, located_rows
+from auto_router.data.formats import CHECKS, located_rows
+from auto_router.data.json_files import json_list
 from auto_router.data.pool import ModelFacts
 from auto_router.data.splits import connect, content_key, digest_text, question_keys
 from auto_router.errors import DataError

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from auto_router.arrays import Bools, Floats, Ints
-from auto_router.data.model_means import best_single_model
+from auto_router.data.dataset import Prediction
+from auto_router.data.label_stats import best_single_model
 from auto_router.decide.rule import choose
 from auto_router.errors import ConfigError
 
@@ -192,30 +193,26 @@ class _Trials:
 
 
 def fit_operating_points(
-    probabilities: Floats,
+    prediction: Prediction,
     labels: Floats,
     costs: Floats | None,
     groups: Ints,
     names: Sequence[str],
     eligible: Bools | None = None,
-    expected: Floats | None = None,
-    novel: Bools | None = None,
     latencies: Floats | None = None,
 ) -> dict[str, OperatingPoint]:
     """Fit all points; those that trade cost or latency only where ``costs`` or ``latencies`` are known for every model.
 
     Args:
-        probabilities: ``[N, M]``, each row's made without its own group.
+        prediction: of ``N`` rows, each made without its own group; novel ones go to the default model.
         labels: ``[N, M]``, NaN = unknown.
         costs: ``[N, M]`` of each answer (NaN = unknown), or ``[M]``; None: unknown.
         groups: ``[N]``.
         names: of the models.
         eligible: ``[N, M]``: may the model take the row? None: all may.
-        expected: ``[N, M]`` what each answer is expected to cost when it is decided; None: each model's mean.
-        novel: ``[N]``: rows that the other groups call novel, which go to the default model; None: none.
         latencies: ``[N, M]`` seconds of each answer (NaN = unknown); None: unknown.
     """
-    best = best_single_model(labels)
+    probabilities, best = prediction.probabilities, best_single_model(labels)
     means = _means(costs, len(names))
     table = None if means is None or costs is None else np.where(np.isnan(costs), means, costs)
     could = probabilities if eligible is None else np.where(eligible, probabilities, 0.0)
@@ -224,13 +221,13 @@ def fit_operating_points(
         def decide(margin: float, weight: float) -> Ints:
             point = OperatingPoint("", names[best], margin, weight, _by_name(names, prices))
             penalties = point.penalties(names, expected=expected)
-            return choose(probabilities, None, None, eligible, None, penalties, novel, best).chosen
+            return choose(probabilities, None, None, eligible, None, penalties, prediction.novel, best).chosen
 
         weights = (0.0,) if prices is None else COST_WEIGHTS
         settings = [*((margin, weight) for margin in MARGINS for weight in weights), (NEVER, 0.0)]
         return _measure(settings, decide, could, labels, table, groups, best)
 
-    trials, accuracy = try_all(means, table, expected), float(np.nanmean(labels[:, best]))
+    trials, accuracy = try_all(means, table, prediction.expected_costs), float(np.nanmean(labels[:, best]))
     found = {"accuracy": ("most right answers; the best single model is left only where that is expected to pay",
                           _most_accurate(trials))}  # fmt: skip
     if means is not None:

@@ -1,10 +1,14 @@
-"""The policy that a router's settings come to with an artifact's operating points."""
+"""The settings of a router, the one list of them for the library and every server; and the policy that they come to."""
 
 from __future__ import annotations
 
+import math
+import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +17,168 @@ from auto_router.data.dataset import Prediction
 from auto_router.decide.eligibility import index_of, per_model
 from auto_router.decide.operating_points import COST, LATENCY, PROMISES, OperatingPoint, default_point
 from auto_router.decide.rule import Choices, choose
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
+
+PREFIX = "AUTO_ROUTER_"
+DEFAULT_PATH = "router_artifacts/nn_router.pth"
+TEXTS = (
+    "router_path", "operating_point", "fallback_model", "session_policy", "session_store", "feedback_file", "shadow_pool",
+)  # fmt: skip
+SHARES = {"explore_share": "from 0 to 0.5", "shadow_share": "from 0 to 1", "shadow_usd_per_day": "of USD above 0"}
+"""Settings that the environment may give: text, and numbers with what they may be."""
+SESSION_POLICIES = (ADAPTIVE, STICKY, NONE) = ("adaptive", "sticky", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """The settings of a router, in the library and in every server: the one list of them.
+
+    Raises:
+        ConfigError: a value is impossible by itself. Whether models and points exist is found when the artifact is open.
+    """
+
+    router_path: str = DEFAULT_PATH
+    """The artifact that ``nn_router.py`` wrote."""
+    model_thresholds: Mapping[str, float] = field(default_factory=dict)
+    """``{model: 0…1}``; models left out always qualify."""
+    model_costs: Mapping[str, float] = field(default_factory=dict)
+    """``{model: cost}`` in any one unit. Without thresholds the artifact's ``balanced`` operating point says what a right
+    answer may cost; where it has none, costs are only reported."""
+    device: str | None = None
+    """``cuda``, ``cuda:0``, … or ``cpu``, for ``--head mlp`` (the default network always computes on the CPU); None: CUDA where
+    there is a GPU. A missing GPU falls back to CPU with a warning."""
+    verbose: bool = False
+    """Print every decision."""
+    fallback_model: str | None = None
+    """Chosen where no model qualifies and it may take the input, and by servers where nothing can be decided."""
+    operating_point: str | None = None
+    """One that the artifact holds: ``accuracy``, ``quality``, ``balanced``, ``economy`` or ``latency``. Without it, thresholds
+    and costs: ``quality`` where it saves cost, else ``accuracy``. Thresholds may be given beside it."""
+    guard_unfamiliar: bool = True
+    """False: prompts unlike everything in training are decided like any other."""
+    encoder: str | None = None
+    """The encoder's back end; None: the one that the artifact names."""
+    clip_server: str | None = None
+    """``HOST:PORT`` for a router trained on a clip-server's embeddings."""
+    encoder_model: str | None = None
+    """Its model or folder, where that is elsewhere now; None: ``AUTO_ROUTER_ENCODER_MODEL``, else the artifact's."""
+    encoder_url: str | None = None
+    """The address of an encoder over HTTP; None: ``AUTO_ROUTER_ENCODER_URL``, else the artifact's."""
+    encoder_key_env: str | None = None
+    """The variable that holds its key; None: ``AUTO_ROUTER_ENCODER_KEY_ENV``, else the artifact's."""
+    encoder_timeout_s: float | None = None
+    """How long one request to it may take; None: ``AUTO_ROUTER_ENCODER_TIMEOUT``, else four fifths of ``timeout_s``, which it
+    never exceeds. A router asks once; Stage 2 asks again."""
+    threads: int | None = None
+    """Cores that one call of the embedded encoder may use; None leaves the choice to it."""
+    cache_bytes: int = 64 * 2**20
+    """How much memory embeddings of recent prompts may take; 0 for none."""
+    drift_window: int = 1000
+    """Decisions that ``drift_report`` looks back on."""
+    session_policy: str = "adaptive"
+    """When a conversation changes its model: ``adaptive`` (where another is worth more than the price of switching), ``sticky``
+    (where its model may not take the request) or ``none`` (every turn is decided by itself)."""
+    session_seconds: float = 3600.0
+    """How long a conversation is remembered after its last turn."""
+    max_sessions: int = 20_000
+    """How many are remembered in this process, at about 1 kB each."""
+    session_store: str | None = None
+    """``redis://HOST:PORT/DATABASE`` where several workers share them (extra ``redis``); None: this process."""
+    image_hosts: Sequence[str] = ()
+    """Servers: hosts from which images given by URL are fetched; none are from anywhere else."""
+    timeout_s: float = 10.0
+    """Servers: how long one decision may take before the fallback is chosen instead."""
+    log_prompts: bool = False
+    """Servers: put the beginning of every prompt into the log."""
+    feedback_file: str | None = None
+    """Servers: where outcomes told to ``POST /v1/feedback`` are kept for ``nn_router.py --feedback``; None: nowhere. Decisions
+    wait beside it, in ``FILE.decisions``: the numbers that the network saw, no prompts."""
+    explore_share: float = 0.0
+    """Servers that keep feedback: share of the decisions, 0 to 0.5, that go to another model of the ranking, drawn at random.
+    What nobody asks has no outcome: without it, a model that training thinks too little of stays unknown."""
+    shadow_share: float = 0.0
+    """LiteLLM's proxy with feedback: share of the answers, 0 to 1, after which a second model is asked the same and
+    the judge of ``shadow_pool`` compares, for outcomes that nobody else tells. Prompts then go to both."""
+    shadow_usd_per_day: float = 1.0
+    """What that may cost, USD a day (UTC), second models and judge together."""
+    shadow_pool: str | None = None
+    """The pool file that says where the models and the judge answer, and what they cost."""
+    feedback_seconds: float = 7 * 86_400.0
+    """Servers: how long a decision waits for its outcome."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.router_path, str | os.PathLike):
+            raise ConfigError(f"router_path must be the path of an artifact, got {self.router_path!r}")
+        object.__setattr__(self, "router_path", os.fspath(self.router_path))
+        if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", str(self.device)):
+            raise ConfigError(f"device {self.device!r} is unknown; use 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'")
+        for name in ("timeout_s", "encoder_timeout_s", "session_seconds", "feedback_seconds"):
+            seconds = getattr(self, name)
+            if not (seconds is None and name == "encoder_timeout_s") and not seconds > 0:
+                raise ConfigError(f"{name} must be a number of seconds above 0, got {seconds!r}")
+        if self.session_policy not in SESSION_POLICIES:
+            raise ConfigError(f"session_policy must be one of {', '.join(SESSION_POLICIES)}, got {self.session_policy!r}")
+        if isinstance(self.image_hosts, str):
+            raise ConfigError(f"image_hosts must be a list of host names, got {self.image_hosts!r}")
+        object.__setattr__(self, "image_hosts", tuple(map(str.lower, self.image_hosts)))
+        for name in ("cache_bytes", "drift_window", "max_sessions"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}")
+        if not 0 <= self.explore_share <= 0.5:
+            raise ConfigError(f"explore_share must be a number from 0 to 0.5, got {self.explore_share!r}")
+        if self.explore_share and self.feedback_file is None:
+            raise ConfigError("explore_share asks other models for their outcomes: set feedback_file, where these are kept")
+        if not 0 <= self.shadow_share <= 1:
+            raise ConfigError(f"shadow_share must be a number from 0 to 1, got {self.shadow_share!r}")
+        if not 0 < self.shadow_usd_per_day < math.inf:
+            raise ConfigError(f"shadow_usd_per_day must be a number of USD above 0, got {self.shadow_usd_per_day!r}")
+        if self.shadow_share and None in (self.feedback_file, self.shadow_pool):
+            raise ConfigError(
+                "shadow_share compares models for their outcomes: set feedback_file, where these are kept, and "
+                "shadow_pool, the pool file that names the judge"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads must be at least 1, got {self.threads}")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RouterSettings:
+        """Return the settings that ``values`` name; None means the default. Raises ConfigError for an unknown name."""
+        known = [part.name for part in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"router settings have unknown names {unknown}; allowed are {sorted(known)}")
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+    @classmethod
+    def from_environment(cls, values: Mapping[str, Any]) -> RouterSettings:
+        """Return the settings that ``values`` name; what is left out comes from the environment, else is the default.
+
+        Environment: ``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_OPERATING_POINT``, ``AUTO_ROUTER_FALLBACK_MODEL``,
+        ``AUTO_ROUTER_THREADS``, ``AUTO_ROUTER_CACHE_BYTES``, ``AUTO_ROUTER_SESSION_POLICY``, ``AUTO_ROUTER_SESSION_STORE``,
+        ``AUTO_ROUTER_FEEDBACK_FILE``, ``AUTO_ROUTER_EXPLORE_SHARE``, ``AUTO_ROUTER_SHADOW_SHARE``,
+        ``AUTO_ROUTER_SHADOW_USD_PER_DAY``, ``AUTO_ROUTER_SHADOW_POOL``.
+        """
+        found: dict[str, Any] = {}
+        for name in TEXTS:
+            found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
+        for name in ("threads", "cache_bytes"):
+            number = os.environ.get(PREFIX + name.upper(), "")
+            if number and not number.isdecimal():
+                raise ConfigError(f"{PREFIX}{name.upper()} must be a whole number, got {number!r}")
+            found[name] = int(number) if number else None
+        for name, allowed in SHARES.items():
+            given = os.environ.get(PREFIX + name.upper()) or None
+            try:
+                found[name] = given if given is None else float(given)
+            except ValueError as error:
+                raise ConfigError(f"{PREFIX}{name.upper()} must be a number {allowed}, got {given!r}") from error
+        return cls.of(found | {name: value for name, value in values.items() if value is not None})
+
+    @property
+    def known_models(self) -> tuple[str, ...]:
+        """The models that these settings name, for the time when no artifact says more; the fallback first."""
+        fallback = [self.fallback_model] if self.fallback_model else []
+        return tuple(dict.fromkeys([*fallback, *self.model_costs, *self.model_thresholds]))
 
 
 @dataclass(frozen=True, slots=True)

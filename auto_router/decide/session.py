@@ -30,9 +30,8 @@ from auto_router.data.conversation import count_words
 from auto_router.data.dataset import Prediction
 from auto_router.data.pool import ModelFacts
 from auto_router.data.request import Request
-from auto_router.decide.policy import Policy
+from auto_router.decide.policy import ADAPTIVE, NONE, STICKY, Policy
 from auto_router.decide.rule import UNFAMILIAR, Choices
-from auto_router.decide.settings import ADAPTIVE, NONE, STICKY
 
 SESSION = "session"
 """The reason of a decision that the session made, and not the rule."""

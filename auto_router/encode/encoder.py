@@ -129,7 +129,8 @@ class Encoder(ABC):
     served_windows: int = 16  # of a long prompt, encoded while somebody waits for a decision
     stretch: int = 2_400  # characters at each end of a long prompt that are read then: more than one window holds
     languages: tuple[str, ...] = ()
-    """Languages (ISO 639-1, as in :mod:`auto_router.data.language`) in which a prompt lies near its translations; ``any``."""
+    """ISO 639-1 codes of languages in which a prompt lies near its translations, see :mod:`auto_router.data.prompt_features`;
+    ``any``."""
 
     @property
     @abstractmethod

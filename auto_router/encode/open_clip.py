@@ -6,7 +6,6 @@ may download. A folder holds ``open_clip_config.json`` and the weights, and noth
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.encoder import Encoder
+from auto_router.encode.specs import weights_digest
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
 from auto_router.errors import EncoderError, advise_install
 
@@ -59,7 +59,7 @@ class OpenClipEncoder(Encoder):
             ) from error
         self._model.eval()
         self.model = Path(given).resolve().name if folder else given
-        self._digest = _digest(self._model.state_dict())
+        self._digest = weights_digest(self._model.state_dict())
         self._window = int(self._tokenizer.context_length)
         self.text_dim, self.image_dim = self._width(["x"]), self._width(None)
         self._count = lru_cache(maxsize=65_536)(self._tokens)
@@ -120,12 +120,3 @@ def _packages() -> tuple[Any, Any]:
             f"{advise_install('open-clip')}"
         ) from error
     return torch, open_clip
-
-
-def _digest(state: dict[str, Any]) -> str:
-    """Digest of the weights as loaded: the same for the same values in any file format."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        values = np.ascontiguousarray(state[name].detach().cpu().float().numpy())
-        digest.update(f"{name}{values.shape}".encode() + values.tobytes())
-    return digest.hexdigest()

@@ -22,8 +22,7 @@ from auto_router.data.embeddings import Spec
 from auto_router.data.formats import files_of, parquet_count
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.pipeline import CHUNK_RECORDS, Encoded, RecordSource, record_chunks, store
-from auto_router.encode.resumable import ResumableFile
+from auto_router.encode.pipeline import CHUNK_RECORDS, Encoded, RecordSource, ResumableFile, record_chunks, store
 from auto_router.errors import EncoderError
 
 AHEAD = 4  # parts a worker may be ahead of the one that is written next

@@ -10,8 +10,8 @@ is as new to them as a prompt will be (split conformal prediction; Vovk, Gammerm
 looks at the first ``COARSE`` directions only: they tell the unlike as well as all of them, and are sooner read.
 
 An encoder of one language sees little of others: their vectors lie among those of training. So a prompt is novel, too, where
-it is in a language that training had not (:mod:`auto_router.data.language`). Training had those that its groups are in, without
-the rarest, which together are fewer than ``ALPHA / 2`` of them.
+it is in a language that training had not (:mod:`auto_router.data.prompt_features`). Training had those that its groups are
+in, without the rarest, which together are fewer than ``ALPHA / 2`` of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.arrays import Floats, Ints
-from auto_router.data.language import foreignness, foreignness_of, language_probabilities, main_language
+from auto_router.data.prompt_features import foreignness, foreignness_of, language_probabilities, main_language
 from auto_router.data.splits import group_folds
 from auto_router.errors import ConfigError
 from auto_router.learn.memmap import Subset

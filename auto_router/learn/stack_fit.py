@@ -36,7 +36,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.data.dataset import draw_rows
-from auto_router.data.model_means import model_means
+from auto_router.data.label_stats import model_means
 from auto_router.data.splits import group_folds
 from auto_router.errors import DataError
 from auto_router.learn.neighbourhood_fit import fit_neighbourhoods

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from auto_router.data.embeddings import Spec
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import reopen_encoder
 from auto_router.encode.retry import ATTEMPTS, opening_limits, timeout_seconds

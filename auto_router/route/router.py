@@ -23,10 +23,9 @@ from auto_router.data.dataset import Prediction
 from auto_router.data.images import blank_image
 from auto_router.data.request import Request, text_request
 from auto_router.decide.eligibility import Eligibility
-from auto_router.decide.policy import Policies, Policy, choose_each
+from auto_router.decide.policy import DEFAULT_PATH, Policies, Policy, RouterSettings, choose_each
 from auto_router.decide.rule import Decision, decisions
 from auto_router.decide.session import KEPT, SessionRule
-from auto_router.decide.settings import DEFAULT_PATH, RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
 from auto_router.encode.specs import PROBE_TEXT, probes_agree
 from auto_router.errors import ConfigError, EncoderError

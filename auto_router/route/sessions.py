@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auto_router.data.request import Request
+from auto_router.decide.policy import RouterSettings
 from auto_router.decide.session import Session
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, needs_extra
 from auto_router.forks import after_fork
 

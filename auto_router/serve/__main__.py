@@ -11,8 +11,7 @@ from pathlib import Path
 from auto_router.artifacts import load_artifact
 from auto_router.data.pool import load_pool
 from auto_router.data.request import AUTO, POINTS
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, run
 from auto_router.serve.decision_log import DecisionLog
 from auto_router.serve.gateway import (

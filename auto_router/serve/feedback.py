@@ -7,7 +7,6 @@ last one holds. Nothing of a prompt is written.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
 import threading
@@ -15,11 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from auto_router.data.json_files import read_json
 from auto_router.decide.rule import Decision
 from auto_router.errors import ConfigError, RouterError
 from auto_router.route.feedback import FeedbackRow, read_outcome
 from auto_router.serve.decision_log import DecisionLog, LoggedDecision
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +76,7 @@ class FeedbackLoop:
 
     def take_raw(self, body: bytes) -> dict[str, Any]:
         """Do what :meth:`take` does, with a body as it came."""
-        try:
-            parsed = json.loads(body)
-        except (ValueError, RecursionError):
-            parsed = None
-        return self.take(parsed)
+        return self.take(read_json(body))
 
     def take(self, body: Any) -> dict[str, Any]:
         """Keep the outcome that ``body`` tells; return the answer: ``id``, ``model``, ``outcome`` and ``learned``.

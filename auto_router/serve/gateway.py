@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.data.request import ALIASES, AUTO
 from auto_router.errors import ConfigError, advise_install, needs_extra
-from auto_router.serve.loopback import is_loopback
+from auto_router.serve.middleware import is_loopback
 
 MASTER_KEY = "LITELLM_MASTER_KEY"
 COMPROMISED = "1.107.0"
@@ -236,7 +236,7 @@ def run_proxy(config: Mapping[str, Any], host: str, port: int, settings: Mapping
             from litellm.proxy.proxy_cli import run_server
         arguments = ["--config", str(path), "--host", host, "--port", str(port), "--telemetry", "False"]
         if workers > 1:
-            from auto_router.serve.metrics import SHARED_FOLDER
+            from auto_router.serve.monitoring import SHARED_FOLDER
 
             shared = Path(os.environ.setdefault(SHARED_FOLDER, str(Path(folder) / "metrics")))
             shared.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,16 @@ headers say what was decided: ``x-auto-router-model``, ``-reason``, ``-probabili
 ``-session``; the proxy's own ``x-litellm-model-group`` and ``x-litellm-attempted-fallbacks`` say who answered.
 
 A request that continues a response (``previous_response_id``) goes to the model that made it, which the proxy's ids tell.
+
+Beside the proxy's own routes there are
+
+| route | who may ask | what |
+|---|---|---|
+| ``POST /v1/feedback`` | every key | ``{"id", "outcome"}``: how an answer turned out |
+| ``GET /auto_router/health/live`` | all | 200 while the process answers |
+| ``GET /auto_router/health/ready`` | all | 200 while a model can be named, be it the fallback |
+| ``GET /auto_router/health`` | all | 200 while decisions are the router's own |
+| ``GET /auto_router/metrics``, ``/drift``, ``/explain/ID`` | administrators | measures, drift, why a model was chosen |
 """
 
 from __future__ import annotations
@@ -23,22 +33,21 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fastapi import HTTPException
+from fastapi import Depends, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
 from litellm.integrations.custom_logger import CustomLogger
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from auto_router.data.request import ALIASES, read_request
+from auto_router.decide.policy import RouterSettings
 from auto_router.decide.rule import Decision
 from auto_router.decide.session import PINNED, SESSION
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError
 from auto_router.route.sessions import session_keys
-from auto_router.serve.body_limit import MAX_BODY_BYTES, BodyLimit
-from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status
-from auto_router.serve.logs import keep_prompts_out, set_up_log
-from auto_router.serve.loopback import LoopbackOnly
+from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status, form_error, is_malformed, shape_error
+from auto_router.serve.middleware import MAX_BODY_BYTES, BodyLimit, LoopbackOnly
+from auto_router.serve.monitoring import keep_prompts_out, set_up_log
 from auto_router.serve.proxy_models import affordable_models, offered_models, permitted_models, resolve_alias, response_maker
-from auto_router.serve.proxy_routes import add_routes
-from auto_router.serve.request_form import form_error, is_malformed, shape_error
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 if TYPE_CHECKING:
@@ -59,6 +68,7 @@ ROUTED = {
 """The calls that are routed, and where each carries what is not for the provider."""
 _ranking: ContextVar[list[str] | None] = ContextVar("auto_router_ranking", default=None)
 """The fallbacks of the request under way: the list that the proxy reads, emptied where they must not be asked."""
+FEEDBACK = "/v1/feedback"
 
 
 class _Told(dict[str, Any]):
@@ -68,8 +78,8 @@ class _Told(dict[str, Any]):
 class RouterHook(CustomLogger):
     """Routes requests for the model names in ``aliases`` (``auto``, ``auto-economy``, …; name → operating point).
 
-    ``loopback_only`` is for a proxy without a key, see :mod:`auto_router.serve.loopback`. ``settings`` are those of
-    :class:`auto_router.decide.settings.RouterSettings`.
+    ``loopback_only`` is for a proxy without a key, see :mod:`auto_router.serve.middleware`. ``settings`` are those of
+    :class:`auto_router.decide.policy.RouterSettings`.
 
     Raises:
         ConfigError, ArtifactError, EncoderError: see :meth:`DecisionService.open`; the proxy then does not start.
@@ -98,7 +108,7 @@ class RouterHook(CustomLogger):
             self.attach(proxy.app, max_body_bytes, loopback_only)
 
     def attach(self, app: Any, max_body_bytes: int, loopback_only: bool = False) -> None:
-        """Give the proxy's app a limit on bodies and the routes of :mod:`auto_router.serve.proxy_routes`."""
+        """Give the proxy's app a limit on bodies and the routes of this module."""
         # The proxy loads callbacks when its app is running already: too late for add_middleware.
         app.middleware_stack = BodyLimit(
             app.middleware_stack or app.build_middleware_stack(), max_body_bytes, objects_below=MODEL_ROUTES
@@ -270,3 +280,58 @@ def _find_told(data: Mapping[str, Any]) -> _Told | None:
 
 def _header(value: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in value)
+
+
+def add_routes(app: Any, service: DecisionService) -> None:
+    """Add them to the proxy's app."""
+    from litellm.proxy._types import LiteLLMRoutes
+    from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
+
+    # The proxy lets keys that are no administrator's ask only what it lists as a model's API.
+    listed: list[str] = LiteLLMRoutes.openai_routes.value
+    if FEEDBACK not in listed:
+        listed.append(FEEDBACK)
+    routes, with_key = ProxyRoutes(service), [Depends(user_api_key_auth)]
+    app.add_api_route(FEEDBACK, routes.feedback, methods=["POST"], dependencies=with_key)
+    for path, handler in (("health/live", routes.live), ("health/ready", routes.ready), ("health", routes.health)):
+        app.add_api_route(f"/auto_router/{path}", handler, methods=["GET"])
+    for path, asked in (("metrics", routes.metrics), ("drift", routes.drift), ("explain/{id}", routes.explain)):
+        app.add_api_route(f"/auto_router/{path}", asked, methods=["GET"], dependencies=with_key)
+
+
+class ProxyRoutes:
+    """Their handlers."""
+
+    def __init__(self, service: DecisionService) -> None:
+        self._service = service
+
+    async def feedback(self, request: Request) -> Response:
+        try:
+            body = await request.body()
+        except RuntimeError:  # the proxy has read it, as the form that its Content-Type says it is
+            body = b""
+        return _reply(*await self._service.answer_feedback(body))
+
+    async def live(self) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def ready(self) -> Response:
+        good, told = self._service.readiness()
+        return _reply(200 if good else 503, told)
+
+    async def health(self) -> Response:
+        good, told = await self._service.health()
+        return _reply(200 if good else 503, told)
+
+    async def metrics(self) -> Response:
+        return Response(self._service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    async def drift(self) -> Response:
+        return _reply(*await self._service.answer_drift())
+
+    async def explain(self, id: str) -> Response:
+        return _reply(*await self._service.answer_explanation(id))
+
+
+def _reply(status: int, said: dict[str, Any]) -> Response:
+    return JSONResponse(said, status)

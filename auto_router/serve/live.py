@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from auto_router.artifacts import load_artifact
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.retry import ATTEMPTS
 from auto_router.errors import ConfigError, EncoderError, RouterError

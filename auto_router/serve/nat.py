@@ -18,10 +18,10 @@ from nat.plugin_api import Builder, FunctionBaseConfig, FunctionInfo, FunctionRe
 from pydantic import BaseModel, Field, create_model, model_validator
 
 from auto_router.data.request import AUTO, Request, read_request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError, DataError
-from auto_router.serve.body_limit import MAX_BODY_BYTES
-from auto_router.serve.logs import set_up_log
+from auto_router.serve.middleware import MAX_BODY_BYTES
+from auto_router.serve.monitoring import set_up_log
 from auto_router.serve.service import NO_PROMPT, DecisionService
 
 READ_FIELD = "auto_router_request"

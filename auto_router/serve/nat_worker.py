@@ -30,9 +30,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from auto_router.data.request import AUTO, read_choice, read_request
 from auto_router.data.request import Request as RoutingRequest
 from auto_router.errors import DataError
-from auto_router.serve.body_limit import BodyLimit
 from auto_router.serve.feedback import UNKNOWN, RefusedError
-from auto_router.serve.metrics import process_metrics
+from auto_router.serve.middleware import BodyLimit
+from auto_router.serve.monitoring import process_metrics
 from auto_router.serve.nat import READ_FIELD, SERVICES, RouterConfig
 from auto_router.serve.service import DecisionService
 

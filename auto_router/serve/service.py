@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
+from auto_router.data.remote_images import fetch_images
 from auto_router.data.request import Request
+from auto_router.decide.policy import RouterSettings
 from auto_router.decide.rule import Decision
 from auto_router.decide.session import NEW
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError, DataError, EncoderError, InputRefusedError
 from auto_router.route.drift import DriftReport
 from auto_router.route.feedback import encoder_digest
@@ -41,10 +42,7 @@ from auto_router.serve.decision_log import make_id
 from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import CONFLICT, FeedbackLoop, RefusedError, answer
 from auto_router.serve.live import LiveRouter
-from auto_router.serve.logs import FIELDS_OF
-from auto_router.serve.metrics import Metrics, process_metrics
-from auto_router.serve.remote_images import fetch_images
-from auto_router.serve.tracing import decision_span, describe_span
+from auto_router.serve.monitoring import FIELDS_OF, Metrics, decision_span, describe_span, process_metrics
 
 log = logging.getLogger(__name__)
 

@@ -29,19 +29,18 @@ from typing import Any
 import openai
 
 from auto_router.collect.compared_labels import pairwise_task
-from auto_router.collect.judge import Verdict
-from auto_router.collect.judge_prompts import PAIRWISE_PROMPT
+from auto_router.collect.judge import PAIRWISE_PROMPT, Verdict
 from auto_router.collect.label_sources import whole_answer
 from auto_router.collect.money import answer_cost, highest_tokens, read_usage
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from auto_router.data.conversation import conversation_input, turns_of
 from auto_router.data.pool import UNSTATED_OUTPUT_TOKENS, PoolModel, load_pool
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.serve.fallback import error_status
 from auto_router.serve.feedback import FeedbackLoop
 from auto_router.serve.gateway import litellm_entry, usable_judge, usable_models
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 
 log = logging.getLogger(__name__)
 

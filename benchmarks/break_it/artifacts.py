@@ -27,8 +27,7 @@ from auto_router.artifacts import Artifact, TrainingSummary, load_artifact, save
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.errors import ArtifactError, RouterError
 from auto_router.learn.calibration import Calibration
 from auto_router.learn.cost_model import CostModel

@@ -41,7 +41,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from auto_router.assess.metrics import recover_gap
-from auto_router.data.model_means import best_single_model
+from auto_router.data.label_stats import best_single_model
 from auto_router.data.records import load_records
 from auto_router.data.splits import split_by_group
 from auto_router.decide.rule import choose

@@ -1,6 +1,6 @@
 """The router as a callback of the LiteLLM proxy; ``config.yaml`` beside this file names it.
 
-Settings are those of ``auto_router.decide.settings.RouterSettings``; what is left out comes from the environment
+Settings are those of ``auto_router.decide.policy.RouterSettings``; what is left out comes from the environment
 (``AUTO_ROUTER_PATH``, ``AUTO_ROUTER_FALLBACK_MODEL``, …), else is the default.
 """
 

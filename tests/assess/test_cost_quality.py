@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_router.assess import cost_quality as curves
-from auto_router.assess.cost_quality import Curve, single_models, sweep
+from auto_router.assess.cost_quality import Curve, curve_of, single_models
 
 NAN = float("nan")
 
@@ -95,7 +95,8 @@ def test_areas_stay_within_bounds(points: list[tuple[float, float]]) -> None:
 def test_a_sweep_goes_from_cheapest_to_most_promising() -> None:
     p = np.array([[0.9, 0.6], [0.3, 0.6]])
     labels = np.array([[1.0, 0.0], [0.0, 1.0]])
-    found = sweep(p, labels, np.array([2.0, 1.0]), np.array([2.0, 1.0]))
+    costs = np.array([2.0, 1.0])
+    found = curve_of(curves.settings(p, costs), labels, costs)
     assert (found.costs[0], found.qualities[0]) == (1.0, 0.5)
     assert (found.costs[-1], found.qualities[-1]) == (1.5, 1.0)
 
@@ -104,7 +105,7 @@ def test_settings_leave_out_what_is_not_eligible_or_unknown() -> None:
     p = np.array([[0.9, 0.6, 0.1], [0.9, NAN, 0.1], [0.9, 0.6, 0.1]])
     costs = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [NAN, NAN, 1.0]])
     eligible = np.array([[False, True, True], [False, True, True], [True, True, False]])
-    found = curves.settings(p, costs, eligible, lambdas=np.array([0.0, 1e4]))
+    found = curves.settings(p, costs, eligible)[:, [0, -1]]  # only the price counts; only P counts
     assert found.tolist() == [[2, 1], [2, 2], [0, 0]]  # row 2: the eligible ones are unknown, the known one is not eligible
 
 

@@ -18,8 +18,7 @@ from auto_router.assess.explorer import pack
 from auto_router.assess.metrics import GroupBootstrap
 from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint, clustered_mean
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from tests.checkout import ROOT
 
 # Playwright brings a Node.js of its own: this test needs no browser.

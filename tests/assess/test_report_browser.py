@@ -20,8 +20,7 @@ from auto_router.assess import test_set
 from auto_router.assess.assessment import measure_decisions
 from auto_router.assess.metrics import GroupBootstrap
 from auto_router.data.dataset import load_dataset
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from tests.assess.reports import trained
 
 pytestmark = pytest.mark.slow

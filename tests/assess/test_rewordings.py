@@ -22,7 +22,7 @@ from auto_router.assess.rewordings import (
     swap_letters,
     toggle_final_mark,
 )
-from auto_router.assess.worth import policy_in_force
+from auto_router.assess.tables import policy_in_force
 from auto_router.data.dataset import load_dataset
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder

@@ -10,7 +10,9 @@ import sys
 import pytest
 
 from auto_router.collect.client import MAX_REPLY_BYTES
-from auto_router.collect.endpoint import Endpoint, PassingFailure, Response, user_message
+from auto_router.collect.endpoint import Endpoint, user_message
+from auto_router.collect.rate_limits import PassingFailure
+from auto_router.collect.reply import Response
 from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError
 from tests.stage1 import ChatServer, completion, raw

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 import prepare_hf_data
-from auto_router.collect.exchange import request_key
 from auto_router.collect.journal import JOURNAL_NAME
-from auto_router.collect.judge import judge_messages, verdict_id
+from auto_router.collect.journal_file import request_key
+from auto_router.collect.question import Question
 from auto_router.collect.replay import Fault, ReplayServer, recording
-from auto_router.collect.source import Question
-from tests.helpers import png
+from tests.helpers import judge_messages, png, verdict_id
 from tests.stage1 import b64, child_processes, recorded, stage1, write_pool, write_rows
 
 KILLS = 20

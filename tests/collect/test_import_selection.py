@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auto_router import select_prompts
-from auto_router.collect.selection import DIVERSE, RANDOM, SELECTIONS, select_rows
 from auto_router.errors import ConfigError, DataError
+from auto_router.select_prompts import DIVERSE, RANDOM, SELECTIONS, select_rows
 
 
 def clusters(sizes: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from auto_router.collect.endpoint import Response
-from auto_router.collect.judge import judge_messages, parse_verdict, verdict_id
-from auto_router.collect.source import Question
+from auto_router.collect.question import Question
+from auto_router.collect.reply import Response
 from tests.collect.injections import INJECTIONS
+from tests.helpers import judge_messages, parse_verdict, verdict_id
 from tests.stage1 import ChatServer, Reply, completion, flags, read_evaluations, stage1, write_pool, write_rows
 
 ROWS = [{"prompt": f"{n}: name the longest river here.", "answer": f"the river Ombra {n}"} for n in range(len(INJECTIONS))]

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auto_router.collect import journal as journal_module
-from auto_router.collect.endpoint import Response, digest_images, user_message
-from auto_router.collect.exchange import Exchange, request_key
+from auto_router.collect.endpoint import digest_images, user_message
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import Exchange, request_key
 from auto_router.collect.replay import load_recording
+from auto_router.collect.reply import Response
 from auto_router.errors import DataError
 from tests.helpers import png
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.collect.endpoint import Response
-from auto_router.collect.judge import Verdict, judge_by_rules, judge_messages, parse_verdict, verdict_id
-from auto_router.collect.source import Question
-from tests.helpers import png
+from auto_router.collect.judge import Verdict, judge_by_rules
+from auto_router.collect.question import Question
+from auto_router.collect.reply import Response
+from tests.helpers import judge_messages, parse_verdict, png, verdict_id
 
 QUESTION = Question(0, "How many?", ("5",), (), None, "g")
 

@@ -19,11 +19,10 @@ import prepare_hf_data
 from auto_router.collect.audit import AUDIT_NAME, case_id
 from auto_router.collect.compared_labels import pairwise_task, silver_task
 from auto_router.collect.journal import JOURNAL_NAME
-from auto_router.collect.judge import JudgeTask, Verdict
-from auto_router.collect.judge_prompts import PAIRWISE_PROMPT, RUBRIC_PROMPT, SILVER_PROMPT
+from auto_router.collect.judge import PAIRWISE_PROMPT, RUBRIC_PROMPT, SILVER_PROMPT, JudgeTask, Verdict
 from auto_router.collect.label_sources import LabelSettings, join_orders, rubric_task
+from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
-from auto_router.collect.source import Question
 from auto_router.data.records import load_records
 from auto_router.errors import ConfigError
 from tests.collect.injections import INJECTIONS

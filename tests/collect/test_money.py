@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from auto_router.collect.endpoint import Response, user_message
+from auto_router.collect.endpoint import user_message
 from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, read_usage, show_usd, usual_tokens
 from auto_router.collect.preflight import Workload, estimate
+from auto_router.collect.reply import Response
 from auto_router.data.pool import UNSTATED_IMAGE_TOKENS, UNSTATED_OUTPUT_TOKENS, PoolModel
 from tests.helpers import png
 from tests.stage1 import ChatServer, Reply, b64, flags, raw, read_evaluations, stage1, write_pool, write_rows

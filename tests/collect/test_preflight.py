@@ -16,10 +16,10 @@ import pytest
 
 from auto_router.collect.audit import AUDIT_NAME
 from auto_router.collect.journal import JOURNAL_NAME, Journal
-from auto_router.collect.label_warnings import warnings
+from auto_router.collect.journal_file import run_lock
+from auto_router.collect.label_checks import warnings
 from auto_router.collect.replay import ReplayServer, recording
 from auto_router.collect.results import Results
-from auto_router.collect.run_lock import run_lock
 from auto_router.data.label_stats import cohens_kappa, marginal_gain, oracle, wilson_interval
 from tests.helpers import png
 from tests.stage1 import (

@@ -14,10 +14,18 @@ from typing import Any
 import pytest
 
 from auto_router.collect import runner as caller
-from auto_router.collect.endpoint import PassingFailure, user_message
+from auto_router.collect.endpoint import user_message
 from auto_router.collect.journal import JOURNAL_NAME
 from auto_router.collect.money import Budget, highest_tokens
-from auto_router.collect.rate_limits import Cancellation, CircuitBreaker, NotAsked, RateLimiter, RetryPolicy, read_delay
+from auto_router.collect.rate_limits import (
+    Cancellation,
+    CircuitBreaker,
+    NotAsked,
+    PassingFailure,
+    RateLimiter,
+    RetryPolicy,
+    read_delay,
+)
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from auto_router.data.pool import PoolModel
 from tests.stage1 import (

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from auto_router.collect.options import Options, choose_numbers, find_right, read_options
 from auto_router.collect.plan import make_plan, preview
 from auto_router.collect.prompt_template import PromptTemplate, read_template
+from auto_router.collect.question import Question
 from auto_router.collect.references import read_references
-from auto_router.collect.source import Question, Source
+from auto_router.collect.source import Source
 from auto_router.errors import ConfigError, DataError
 from tests.fakes import say
 from tests.stage1 import write_rows

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from auto_router.assess.health import find_one_sided
-from auto_router.collect.exchange import request_key
 from auto_router.collect.journal import JOURNAL_NAME
-from auto_router.collect.judge import Verdict, judge_messages, verdict_id
+from auto_router.collect.journal_file import request_key
+from auto_router.collect.judge import Verdict
+from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from auto_router.collect.results import LabelOutcome, average_outcomes
-from auto_router.collect.source import Question
 from auto_router.data.records import Record
+from tests.helpers import judge_messages, verdict_id
 from tests.stage1 import ChatServer, Reply, completion, flags, read_evaluations, stage1, write_pool, write_rows
 
 # The table of the version before.

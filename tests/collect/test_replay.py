@@ -20,11 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auto_router.collect import replay, runner
-from auto_router.collect.endpoint import Response, user_message
-from auto_router.collect.exchange import Exchange
+from auto_router.collect.endpoint import user_message
 from auto_router.collect.journal import Journal
+from auto_router.collect.journal_file import Exchange
 from auto_router.collect.rate_limits import RetryPolicy
 from auto_router.collect.replay import FAULTS, Fault, ReplayServer, check_request, load_recording, recording
+from auto_router.collect.reply import Response
 from auto_router.data.pool import PoolModel
 from auto_router.errors import DataError, run
 from tests.helpers import png

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from auto_router.collect import scorers
-from auto_router.collect.endpoint import Response
 from auto_router.collect.judge import Verdict
 from auto_router.collect.question import Question
+from auto_router.collect.reply import Response
 from auto_router.collect.scorers import load_scorer, score_response
 from auto_router.errors import ConfigError
 from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, stage1, write_pool, write_rows

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from auto_router.collect.plan import make_plan
-from auto_router.collect.source import Question, Source
+from auto_router.collect.question import Question
+from auto_router.collect.source import Source
 from auto_router.data.images import pixels
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError

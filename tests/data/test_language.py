@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.data.language import foreignness, foreignness_of, language_probabilities, main_language
+from auto_router.data.prompt_features import foreignness, foreignness_of, language_probabilities, main_language
 from tests.conftest import PROJECT
 
 TRANSLATIONS = json.loads((PROJECT / "benchmarks" / "translations.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.data.model_means import FEW_LABELS, MIN_LABELS, best_single_model, check_label_counts, model_means
+from auto_router.data.label_stats import FEW_LABELS, MIN_LABELS, best_single_model, check_label_counts, model_means
 from auto_router.errors import DataError
 
 

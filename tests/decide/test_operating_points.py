@@ -21,9 +21,8 @@ from auto_router.decide.operating_points import (
     default_point,
     fit_operating_points,
 )
-from auto_router.decide.policy import Policy, resolve_policy
+from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 from auto_router.decide.rule import BEST_VALUE_QUALIFIED, CHEAPEST_QUALIFIED, choose
-from auto_router.decide.settings import RouterSettings
 from auto_router.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +48,7 @@ def choose_at(point: OperatingPoint, p: Floats) -> npt.NDArray[np.int64]:
 
 def test_every_point_keeps_its_aim_on_new_rows() -> None:
     p, y = population(4000, 0)
-    points = fit_operating_points(p, y, COSTS, np.arange(4000), NAMES)
+    points = fit_operating_points(Prediction(p), y, COSTS, np.arange(4000), NAMES)
     assert list(points) == ["accuracy", "quality", "balanced", "economy"]
     new, truth = population(4000, 1)
     accuracy = {name: np.take_along_axis(truth, choose_at(point, new)[:, None], 1).mean() for name, point in points.items()}
@@ -64,7 +63,7 @@ def test_every_point_keeps_its_aim_on_new_rows() -> None:
 def test_where_nothing_can_be_told_the_best_single_model_is_never_left() -> None:
     p, y = population(2000, 0, skill=0.0)
     noisy = p + np.random.default_rng(5).normal(0, 0.3, p.shape)
-    points = fit_operating_points(noisy, y, COSTS, np.arange(2000), NAMES)
+    points = fit_operating_points(Prediction(noisy), y, COSTS, np.arange(2000), NAMES)
     for name in ("accuracy", "quality", "balanced"):
         assert points[name].margin == NEVER
         assert (choose_at(points[name], noisy) == 0).all()
@@ -75,13 +74,14 @@ def test_without_costs_only_accuracy_is_fitted() -> None:
     p, y = population(300, 0)
     partly = np.tile([10.0, np.nan], (300, 1))
     for costs in (None, partly):
-        assert list(fit_operating_points(p, y, costs, np.arange(300), NAMES)) == ["accuracy"]
+        assert list(fit_operating_points(Prediction(p), y, costs, np.arange(300), NAMES)) == ["accuracy"]
 
 
 def test_quality_is_more_careful_with_less_evidence() -> None:
     p, y = population(4000, 3)
     share = [
-        fit_operating_points(p[:n], y[:n], COSTS, np.arange(n), NAMES)["quality"].evidence["cost share"] for n in (150, 4000)
+        fit_operating_points(Prediction(p[:n]), y[:n], COSTS, np.arange(n), NAMES)["quality"].evidence["cost share"]
+        for n in (150, 4000)
     ]
     assert share[0] >= share[1]
 
@@ -92,7 +92,7 @@ def test_promises_are_kept_as_often_as_they_say(rows: int) -> None:
     kept = dict.fromkeys(PROMISES, 0)
     for seed in range(20):
         p, y = population(rows, seed, skill=0.5)
-        points = fit_operating_points(p, y, COSTS, np.arange(rows), NAMES)
+        points = fit_operating_points(Prediction(p), y, COSTS, np.arange(rows), NAMES)
         truth = population(5000, 1000 + seed)[0]
         seen = 0.5 * truth + 0.5 * truth.mean(axis=0)
         for name, promise in PROMISES.items():
@@ -106,7 +106,7 @@ def test_promises_are_kept_as_often_as_they_say(rows: int) -> None:
 def test_a_setting_that_changed_no_outcome_is_not_taken_for_certain() -> None:
     """Forty rows on which the cheap model did as well say little of the next thousand."""
     p, y = np.tile([0.8, 0.8], (40, 1)), np.ones((40, 2))
-    points = fit_operating_points(p, y, COSTS, np.arange(40), NAMES)
+    points = fit_operating_points(Prediction(p), y, COSTS, np.arange(40), NAMES)
     assert points["quality"].margin == NEVER
     assert points["quality"].evidence["cost share"] == 1.0
 
@@ -118,7 +118,7 @@ def test_p_is_believed_where_labels_are_few_and_labels_where_there_are_many() ->
         p = np.tile([0.6, 0.65], (rows, 1))
         y = np.zeros((rows, 2))
         y[: int(0.6 * rows), 0], y[-int(0.5 * rows) :, 1] = 1.0, 1.0
-        return fit_operating_points(p, y, None, np.arange(rows), NAMES)["accuracy"]
+        return fit_operating_points(Prediction(p), y, None, np.arange(rows), NAMES)["accuracy"]
 
     assert fitted(20).margin < NEVER
     assert fitted(5000).margin == NEVER
@@ -127,8 +127,8 @@ def test_p_is_believed_where_labels_are_few_and_labels_where_there_are_many() ->
 def test_unfamiliar_rows_go_to_the_default_model_in_the_fit_too() -> None:
     p, y = population(2000, 0)
     gains = [
-        fit_operating_points(p, y, COSTS, np.arange(2000), NAMES, novel=far)["economy"].evidence["cost share"]
-        for far in (None, np.ones(2000, dtype=bool))
+        fit_operating_points(Prediction(p, novelty), y, COSTS, np.arange(2000), NAMES)["economy"].evidence["cost share"]
+        for novelty in (None, np.full(2000, 2.0))
     ]
     assert gains[0] < 1.0
     assert gains[1] == 1.0
@@ -137,7 +137,7 @@ def test_unfamiliar_rows_go_to_the_default_model_in_the_fit_too() -> None:
 def test_every_point_has_its_errors_beside_it() -> None:
     p, y = population(2000, 0)
     groups = np.arange(2000) // 2
-    for point in fit_operating_points(p, y, np.tile(COSTS, (2000, 1)), groups, NAMES).values():
+    for point in fit_operating_points(Prediction(p), y, np.tile(COSTS, (2000, 1)), groups, NAMES).values():
         evidence = point.evidence
         assert evidence["rows"] == 2000
         if evidence["cost share"] < 1.0:
@@ -150,7 +150,7 @@ def test_every_point_has_its_errors_beside_it() -> None:
 @pytest.mark.parametrize("costs", [np.zeros(2), np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.array([1e9, 1e-9])])
 def test_free_models_and_huge_prices_are_ordinary(costs: Floats) -> None:
     p, y = population(300, 0)
-    points = fit_operating_points(p, y, costs, np.arange(300), NAMES)
+    points = fit_operating_points(Prediction(p), y, costs, np.arange(300), NAMES)
     assert list(points) == ["accuracy", *PROMISES]
     assert all(np.isfinite(value) for point in points.values() for value in point.evidence.values())
     if costs[0] == 0.0:
@@ -159,7 +159,7 @@ def test_free_models_and_huge_prices_are_ordinary(costs: Floats) -> None:
 
 def test_one_group_of_rows_is_no_evidence() -> None:
     p, y = population(50, 0)
-    points = fit_operating_points(p, y, COSTS, np.zeros(50, dtype=np.int64), NAMES)
+    points = fit_operating_points(Prediction(p), y, COSTS, np.zeros(50, dtype=np.int64), NAMES)
     assert all(points[name].margin == NEVER for name in PROMISES)
 
 
@@ -206,7 +206,7 @@ def test_latency_is_traded_as_cost_is_and_beside_it() -> None:
     p, y = population(4000, 0)
     slow = np.random.default_rng(1).lognormal(0.0, 1.0, (4000, 2)) * [8.0, 1.0]
     slow[::2, 1] = np.nan
-    points = fit_operating_points(p, y, COSTS, np.arange(4000), NAMES, latencies=slow)
+    points = fit_operating_points(Prediction(p), y, COSTS, np.arange(4000), NAMES, latencies=slow)
     assert list(points) == ["accuracy", *PROMISES, "latency"]
     fast = points["latency"]
     assert fast.costs == pytest.approx({"big": 8.0, "small": 1.0}, rel=0.1), "medians in seconds, whatever the tail"
@@ -216,11 +216,13 @@ def test_latency_is_traded_as_cost_is_and_beside_it() -> None:
     assert (chosen == 0).mean() < 0.5, "two thirds of the prompts do not need the slow model"
     assert fast.evidence["latency share"] < 0.6
     assert "cost share" not in fast.evidence
-    alone = fit_operating_points(p, y, None, np.arange(4000), NAMES, latencies=slow)
+    alone = fit_operating_points(Prediction(p), y, None, np.arange(4000), NAMES, latencies=slow)
     assert list(alone) == ["accuracy", "latency"], "no cost is needed"
     assert alone["latency"] == fast
     slow[19:, 1] = np.nan
-    assert "latency" not in fit_operating_points(p, y, COSTS, np.arange(4000), NAMES, latencies=slow), "nine are too few"
+    assert "latency" not in fit_operating_points(Prediction(p), y, COSTS, np.arange(4000), NAMES, latencies=slow), (
+        "nine are too few"
+    )
     assert OperatingPoint.from_plain(fast.to_plain()) == fast
     assert "weighs" not in points["quality"].to_plain(), "former versions read it, too"
     with pytest.raises(ConfigError, match="weighs 'beauty'"):

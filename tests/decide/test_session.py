@@ -14,7 +14,7 @@ from auto_router.data.dataset import Prediction
 from auto_router.data.pool import ModelFacts
 from auto_router.data.request import Request
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.policy import Policy
+from auto_router.decide.policy import SESSION_POLICIES, Policy
 from auto_router.decide.session import (
     NEW_SUBJECT_PRICE,
     SWITCH_PRICE,
@@ -24,7 +24,6 @@ from auto_router.decide.session import (
     compare_subjects,
     pack_subject,
 )
-from auto_router.decide.settings import SESSION_POLICIES
 
 NAMES = ("old", "new", "third")
 LONG = "Please write a function that parses dates in three formats"

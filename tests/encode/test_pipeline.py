@@ -23,9 +23,8 @@ from auto_router.data.dataset import load_dataset
 from auto_router.data.embeddings import Spec
 from auto_router.data.records import load_records, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.joined import JoinedEncoder
-from auto_router.encode.pipeline import RecordSource, begin, fill, publish, record_chunks, survey_records
-from auto_router.encode.resumable import ResumableFile
+from auto_router.encode.factory import JoinedEncoder
+from auto_router.encode.pipeline import RecordSource, ResumableFile, begin, fill, publish, record_chunks, survey_records
 from auto_router.errors import DataError, EncoderError
 from tests.checkout import ROOT
 from tests.fakes import CountingEncoder

@@ -17,10 +17,10 @@ import generate_embeddings
 from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.embeddings import Spec
-from auto_router.encode.factory import known_backends, open_encoder
+from auto_router.encode.factory import open_encoder
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.route.router import ModelRouter
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService
 from tests.embeddings_peer import EmbeddingsServer
 from tests.fakes import NAMES, CountingEncoder, LetterEncoder, network
@@ -103,7 +103,8 @@ def test_installed_packages_register_encoders(tmp_path: Path, monkeypatch: pytes
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: letters\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[auto_router.encoders]\nletters = {LETTERS}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "letters" in known_backends()
+    with pytest.raises(ConfigError, match="letters"):
+        open_encoder("nobody")
     path = save(tmp_path / "r.pth", "letters")
     assert ModelRouter(path).route("a") == "mid", "what is installed may be named by an artifact"
     (tmp_path / "a.json").write_text(json.dumps([{"idx": i, "prompt": "abx"[i], "model_scores": {"a": 1}} for i in range(3)]))
@@ -116,7 +117,7 @@ def test_a_server_is_told_where_its_encoder_answers(tmp_path: Path) -> None:
     from prometheus_client import CollectorRegistry
 
     from auto_router.data.request import Request
-    from auto_router.decide.settings import RouterSettings
+    from auto_router.decide.policy import RouterSettings
 
     with EmbeddingsServer(dim=2) as first, EmbeddingsServer(dim=2) as moved:
         generator = open_encoder("openai", url=first.url)

@@ -9,8 +9,7 @@ import torch
 from auto_router.arrays import Floats
 from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint, fit_operating_points
-from auto_router.decide.policy import resolve_policy
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.errors import ConfigError
 from auto_router.learn.cost_model import CostModel, explained_variance, fit_costs
 
@@ -106,8 +105,8 @@ def test_expected_costs_save_money_at_the_same_accuracy() -> None:
     y = (rng.random((2000, 2)) < right).astype(np.float64)
     length = rng.lognormal(0.0, 1.0, 2000)
     costs = np.stack([3.0 * length, np.full(2000, 1.0)], axis=1)
-    flat = fit_operating_points(right, y, costs, np.arange(2000), ["big", "small"])
-    by_prompt = fit_operating_points(right, y, costs, np.arange(2000), ["big", "small"], expected=costs)
+    flat = fit_operating_points(Prediction(right), y, costs, np.arange(2000), ["big", "small"])
+    by_prompt = fit_operating_points(Prediction(right, None, costs), y, costs, np.arange(2000), ["big", "small"])
     for name in ("economy", "balanced"):
         assert by_prompt[name].evidence["cost share"] <= flat[name].evidence["cost share"]
     assert by_prompt["economy"].evidence["cost share"] < 0.8 * flat["economy"].evidence["cost share"]

@@ -20,7 +20,7 @@ from PIL import Image
 import model_router
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.pool import ModelFacts
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator, Encoder
 from auto_router.errors import ArtifactError, ConfigError, DataError, EncoderError, run
 from model_router import Decision, ModelRouter, decision_table

@@ -22,9 +22,8 @@ from auto_router.arrays import Array
 from auto_router.artifacts import Artifact, load_artifact, save_artifact
 from auto_router.data.dataset import Prediction
 from auto_router.decide.operating_points import OperatingPoint
-from auto_router.decide.policy import resolve_policy
+from auto_router.decide.policy import RouterSettings, resolve_policy
 from auto_router.decide.rule import Decision, decisions
-from auto_router.decide.settings import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.novelty import fit_novelty

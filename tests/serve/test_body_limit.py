@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from auto_router.serve.body_limit import BodyLimit
+from auto_router.serve.middleware import BodyLimit
 from tests.servers import free_port
 
 MOST = 1000

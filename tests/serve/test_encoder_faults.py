@@ -18,14 +18,14 @@ from prometheus_client import CollectorRegistry
 
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.request import Request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode import retry
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 from auto_router.route.router import ModelRouter
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService
 from tests.embeddings_peer import EmbeddingsServer
 from tests.fakes import NAMES

@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry
 
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.request import Request
+from auto_router.decide.policy import RouterSettings
 from auto_router.decide.rule import Decision
-from auto_router.decide.settings import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError, EncoderError
 from auto_router.route.feedback import encoder_digest, load_feedback
@@ -31,7 +31,7 @@ from auto_router.serve import decision_log, live
 from auto_router.serve.decision_log import DecisionLog, make_id
 from auto_router.serve.exploration import Explorer
 from auto_router.serve.feedback import MAX_CHANGES, FeedbackLoop, RefusedError
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService, ServedDecision
 from tests.fakes import NAMES, LetterEncoder, network
 

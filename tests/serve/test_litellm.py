@@ -25,7 +25,7 @@ import yaml
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError, InternalServerError, OpenAI
 
 from auto_router.data.request import Request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.errors import ConfigError
 from auto_router.route.feedback import load_feedback
 from auto_router.route.router import ModelRouter

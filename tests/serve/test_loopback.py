@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.serve.loopback import LoopbackOnly, is_loopback
+from auto_router.serve.middleware import LoopbackOnly, is_loopback
 
 
 def send_request(kind: str, *headers: tuple[str, str]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from openai import BadRequestError, OpenAI
 from PIL import Image
 
 from auto_router.data.request import read_request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.route.feedback import load_feedback
 from auto_router.route.router import ModelRouter
 from auto_router.serve.nat import SERVICES

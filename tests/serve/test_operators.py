@@ -17,12 +17,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from auto_router.data.request import Request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError
-from auto_router.serve import live, tracing
-from auto_router.serve.logs import FORMAT_VARIABLE, JsonLines, keep_prompts_out, set_up_log
-from auto_router.serve.metrics import Metrics
+from auto_router.serve import live, monitoring
+from auto_router.serve.monitoring import FORMAT_VARIABLE, JsonLines, Metrics, keep_prompts_out, set_up_log
 from auto_router.serve.service import DecisionService
 from tests.checkout import ROOT
 from tests.fakes import LetterEncoder
@@ -61,7 +60,7 @@ def test_a_decision_is_a_span_under_the_hosts(service: DecisionService, monkeypa
 
 def test_without_opentelemetry_decisions_are_the_same(service: DecisionService, monkeypatch: pytest.MonkeyPatch) -> None:
     with_it = asyncio.run(service.decide(Request(SECRET)))
-    monkeypatch.setattr(tracing, "trace", None)
+    monkeypatch.setattr(monitoring, "trace", None)
     assert asyncio.run(service.decide(Request(SECRET))) == with_it
 
 
@@ -116,7 +115,7 @@ def test_the_board_shows_measures_that_there_are() -> None:
     known = {sample for family in metrics.registry.collect() for sample in (family.name, f"{family.name}_total")}
     known |= {f"auto_router_{name}_bucket" for name in ("decision_seconds", "novelty")}
     known |= {f"auto_router_outcome_{part}" for part in ("sum", "count")}
-    documented = (ROOT / "auto_router" / "serve" / "metrics.py").read_text(encoding="utf-8")
+    documented = (ROOT / "auto_router" / "serve" / "monitoring.py").read_text(encoding="utf-8")
     for name in {name for query in queries for name in re.findall(r"auto_router_\w+", query)}:
         assert name in known or f"``{name}``" in documented, name
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
@@ -154,7 +153,7 @@ def test_errors_in_a_proxys_log_repeat_no_prompt(caplog: pytest.LogCaptureFixtur
 
 WORKER = """
 import sys
-from auto_router.serve.metrics import process_metrics
+from auto_router.serve.monitoring import process_metrics
 
 metrics = process_metrics()
 metrics.encoder.source = lambda: True

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auto_router.serve.request_form import form_error, is_malformed
+from auto_router.serve.fallback import form_error, is_malformed
 from tests.serve.request_cases import WRONG_FORMS
 
 TOLD = [{"role": "user", "content": "hi"}]

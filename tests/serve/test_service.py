@@ -22,12 +22,12 @@ from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.images import pixels
 from auto_router.data.pool import ModelFacts
 from auto_router.data.request import Request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ArtifactError, ConfigError, EncoderError
 from auto_router.route.router import ModelRouter
 from auto_router.serve import live
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService
 from tests.fakes import BLACK, NAMES, LetterEncoder, network
 from tests.serve.made import MATH, every_setting, save_made

@@ -21,13 +21,13 @@ from prometheus_client import CollectorRegistry
 
 from auto_router.artifacts import Artifact, save_artifact
 from auto_router.data.request import Request
-from auto_router.decide.settings import RouterSettings
+from auto_router.decide.policy import RouterSettings
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError
 from auto_router.route.feedback import load_feedback
 from auto_router.serve import live, shadow
 from auto_router.serve.decision_log import DecisionLog
-from auto_router.serve.metrics import Metrics
+from auto_router.serve.monitoring import Metrics
 from auto_router.serve.service import DecisionService
 from auto_router.serve.shadow import Shadow, read_event
 from tests.fakes import NAMES, LetterEncoder, network, say

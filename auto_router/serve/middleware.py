@@ -1,13 +1,21 @@
-"""A limit on request bodies, for any ASGI server: what is larger is answered with 413 and not kept.
+"""What stands before the routes of an ASGI server: a limit on request bodies, and, without a key, a bar to web pages.
 
-Where a server fails on JSON that is no object (a list, ``null``, another encoding than UTF-8), that is answered with 400.
+A body that is too large is answered with 413 and not kept. Where a server fails on JSON that is no object (a list, ``null``,
+another encoding than UTF-8), that is answered with 400.
+
+A server without a key on loopback is for programs of this machine, and for no web page in its user's browser. A page may make
+the browser send a request to 127.0.0.1 and so spend the keys, even where it cannot read the answer; and a name of its own that
+is resolved to 127.0.0.1 (DNS rebinding) lets it read that, too. So a request is refused with 403 whose ``Host`` is not of
+loopback, or that has an ``Origin`` that is not; programs send none.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -16,6 +24,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 32 * 2**20
 READ = 4
+ADVICE = "set LITELLM_MASTER_KEY and send it, where others than programs of this machine are to ask"
 
 
 class _TooLarge(Exception):
@@ -105,3 +114,52 @@ async def send_error(send: Send, status: int, error: dict[str, Any]) -> None:
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def is_loopback(host: str) -> bool:
+    """Is a host name, or an address without its port, of this machine alone?"""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):  # which resolvers and browsers keep for loopback
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class LoopbackOnly:
+    """ASGI middleware: refuses what a web page of elsewhere had a browser send."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        refused = _find_foreign(scope["headers"])
+        if refused is None:
+            return await self.app(scope, receive, send)
+        if scope["type"] == "websocket":
+            await receive()
+            return await send({"type": "websocket.close", "code": 1008})
+        said = f"this server has no key: {refused} may not ask. {ADVICE}"
+        await send_error(send, 403, {"message": said, "type": "permission_error", "param": None, "code": "foreign_origin"})
+        return None
+
+
+def _find_foreign(headers: list[tuple[bytes, bytes]]) -> str | None:
+    """Return what is not of loopback in a request's headers, in words; None where all is."""
+    for name, value in headers:
+        text = value.decode("latin-1").strip()
+        if name == b"host" and not is_loopback(_host_of(f"//{text}")):
+            return f"a request for the host {text[:100]!r}"
+        if name == b"origin" and not is_loopback(_host_of(text)):
+            return f"a page of {text[:100]!r}"
+    return None
+
+
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""

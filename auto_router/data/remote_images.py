@@ -1,4 +1,8 @@
-"""Images that a request gives by URL: fetched where the operator named their hosts (``image_hosts``), else not looked at."""
+"""Images by URL: fetched from hosts that somebody named, and from nowhere else.
+
+For the rows of a data set (:func:`fetch`) whoever labels names them, with ``--allow-host``. For requests
+(:func:`fetch_images`) the operator does, with ``image_hosts``; nobody waits long, and no redirect is followed.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,46 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from auto_router.collect.image_source import check_host
 from auto_router.data.images import MAX_IMAGE_BYTES
 from auto_router.data.request import Request
 from auto_router.errors import DataError
 
-FETCH_SECONDS = 3.0
+DATA_SET_SECONDS, FETCH_SECONDS = 30.0, 3.0
 _CHUNK = 64 * 1024
+
+
+def check_host(url: str, hosts: frozenset[str]) -> None:
+    """Raise DataError unless ``url`` is at one of ``hosts``, whatever a user name before an @ pretends."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError as error:
+        raise DataError(f"image {url[:200]!r} is no URL ({error})") from error
+    if parts.scheme not in ("http", "https") or host not in hosts:
+        raise DataError(f"image {url[:200]!r} is at host {host!r}, which no --allow-host names; nothing is fetched from it")
+
+
+def fetch(url: str, hosts: frozenset[str]) -> bytes:
+    """Return what a URL holds. Raises DataError unless it, and whatever it redirects to, is at one of ``hosts``."""
+    opener = urllib.request.build_opener(_NamedRedirects(hosts))
+    check_host(url, hosts)
+    try:
+        with opener.open(urllib.request.Request(url, headers={"User-Agent": "auto-router"}), timeout=DATA_SET_SECONDS) as reply:
+            data: bytes = reply.read(MAX_IMAGE_BYTES + 1)
+            return data
+    except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
+        raise DataError(
+            f"image {url[:200]!r} cannot be fetched ({error}); run again, or leave such rows out with --skip-bad-rows"
+        ) from error
+
+
+class _NamedRedirects(urllib.request.HTTPRedirectHandler):
+    def __init__(self, hosts: frozenset[str]) -> None:
+        self._hosts = hosts
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        check_host(newurl, self._hosts)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def fetch_images(request: Request, hosts: Collection[str]) -> Request:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from auto_router.data import remote_images
 from auto_router.data.images import blank_image
+from auto_router.data.remote_images import check_public, fetch_images
 from auto_router.data.request import Request
 from auto_router.errors import DataError
-from auto_router.serve import remote_images
-from auto_router.serve.remote_images import check_public, fetch_images
 
 PNG = base64.b64decode(str(blank_image()).rpartition(",")[2])
 
