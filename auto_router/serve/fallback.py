@@ -93,6 +93,13 @@ def shape_error(body: Mapping[str, Any]) -> str | None:
         given = body.get(name)
         if given is not None and not (isinstance(given, list) and all(isinstance(one, Mapping) for one in given)):
             return f"{name} must be a list of objects, got {_kind(given)}"
+    for place, tool in enumerate(body.get("tools") or ()):
+        told = isinstance(tool.get("function"), Mapping) or isinstance(tool.get("name"), str)
+        if tool.get("type") == "function" and not told:
+            return f"tools[{place}].function must be an object"
+    allowed = body.get("allowed_openai_params")
+    if allowed is not None and not (isinstance(allowed, list) and all(isinstance(name, str) for name in allowed)):
+        return f"allowed_openai_params must be a list of names, got {_kind(allowed)}"
     return _messages_error(body)
 
 

@@ -443,7 +443,9 @@ def test_a_gateway_that_must_not_start_says_why(pool: Path, environment: dict[st
             main(given)
 
 
-@pytest.mark.parametrize("wrong", [{"tools": 5}, {"web_search_options": 5}, {"response_format": 5}, {"timeout": "x"}])
+@pytest.mark.parametrize(
+    "wrong", [{"tools": 5}, {"web_search_options": 5}, {"allowed_openai_params": 5}, {"response_format": 5}, {"timeout": "x"}]
+)
 @pytest.mark.parametrize("name", ["auto", "math"])
 def test_a_wrong_form_is_400_where_the_proxy_itself_fails_too(
     gateway: Running, vendors: dict[str, Vendor], name: str, wrong: dict[str, Any]

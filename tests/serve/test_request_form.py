@@ -29,7 +29,9 @@ def test_items_of_responses_have_a_narrower_form(given: Any) -> None:
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}, "bare"]}]},
         {"messages": [{"role": "assistant", "tool_calls": []}, {"role": "assistant", "content": None, "tool_calls": [{}]}]},
         {"input": "hi"}, {"input": [{"type": "function_call_output", "call_id": "c", "output": "42"}]}, {"input": None}, {},
-        {"messages": TOLD, "api_key": None, "metadata": "odd", "tools": [{"type": "function"}], "api_version": "2024-10-21"},
+        {"messages": TOLD, "api_key": None, "metadata": "odd", "tools": [{"type": "web_search"}], "api_version": "2024-10-21"},
+        {"messages": TOLD, "tools": [{"type": "function", "function": {"name": "f"}}], "allowed_openai_params": ["tools"]},
+        {"input": "hi", "tools": [{"type": "function", "name": "f"}]},
         {"messages": [], "user": 5},
     ],
 )  # fmt: skip
