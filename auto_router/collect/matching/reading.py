@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from auto_router.collect.matching.claims import Claim
 from auto_router.collect.matching.final_answer import (
     Statement,
     clip,
@@ -14,7 +15,6 @@ from auto_router.collect.matching.final_answer import (
     split_sentences,
     well_formed,
 )
-from auto_router.collect.matching.restated import Claim
 
 MAX_BARE = 60  # characters of a first line that is an answer without a marker
 

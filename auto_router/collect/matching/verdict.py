@@ -21,6 +21,7 @@ from auto_router.collect.matching.choices import (
     read_truth,
     truth_value,
 )
+from auto_router.collect.matching.claims import MAX_QUESTION, read_claim
 from auto_router.collect.matching.dates import is_moment, read_dates, read_time, same_date, same_time
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
@@ -46,7 +47,7 @@ from auto_router.collect.matching.reading import (
     list_closing,
     read_response,
 )
-from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
+from auto_router.collect.matching.restated import read_conclusion
 from auto_router.collect.matching.stated import (
     compare_value,
     has_same_words,
