@@ -37,11 +37,13 @@ from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.names import names_another
 from auto_router.collect.matching.number_match import OTHER_WORDS, match_number
 from auto_router.collect.matching.option_lists import drop_called, drop_remarks, read_marked_options, read_nth
+from auto_router.collect.matching.other_matters import is_of_another, pick_clause
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import (
     Reading,
     closes_with,
+    drop_assent,
     is_other_object,
     keep_asked_time,
     list_closing,
@@ -66,6 +68,7 @@ from auto_router.collect.matching.wordings import (
     keep_same_name,
     list_alternatives,
     list_wordings,
+    read_bullets,
     read_range,
     read_ratio,
     same_ratio,
@@ -73,11 +76,20 @@ from auto_router.collect.matching.wordings import (
 )
 
 LETTERS = "ABCDEFGH"  # options of which a reference says nothing further
+_NUMBERED_LETTER = re.compile(r"^\d{1,2}[.):]\s*\(?[A-Z]\)?(?:\W*$|\s+[-–—:]\s)", re.MULTILINE)
+# "42. Wait, 43.", "Yes... actually, no.": what comes last counts.
+_RETRACTED = re.compile(
+    r"[^\n]{1,120}?(?:[.!…—–?,-]+|\n)\s*(?:(?:hmm|oh|oops|ah|no)[,.!—–-]*\s+)*"
+    r"(?:wait|actually|sorry|scratch that|correction|on second thought|I meant?|no)\b[,:.!…—–-]*\s*"
+    r"(?:(?:no|sorry)[,:.—–-]*\s*)?(?:(?:it|that)(?:['’]s| is) |the answer is )?(?P<last>\w[^\n]{0,60})",
+    re.IGNORECASE,
+)
 MAX_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_REFERENCE = 20_000  # characters
 
 _MATHS = re.compile(
-    r"[\\^√∛π∞∪∈±∅<>≤≥]|\bempty set\b|\bpi\b|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
+    r"[\\^√∛π∞∪∈±∅ℝ<>≤≥]|\b(?:empty set|infinity|no (?:real )?solutions?|all real(?:s| numbers)|pi)\b"
+    r"|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
     r"|[a-z]\s*\(|\d[a-z]\b|[-+]\s*\d|^[(\[{].*[)\]}]$|^-?[\d.]+\s*,\s*-?[\d.]+|_\d"
 )
 
@@ -103,6 +115,7 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         return None
     question = well_formed(question)[-MAX_QUESTION:]
     given = [references] if isinstance(references, str) else references
+    answer = answer if any(truth_value(one) is not None for one in (*given, *choices)) else drop_assent(answer)
     markup = not any(sign in text for text in (*given, *choices) for sign in ("<", "~"))
     read = keep_asked_time(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
     choices = [well_formed(choice) for choice in choices]
@@ -110,13 +123,29 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     if is_other_object(read) and not any(one.lstrip()[:1] in tuple("[{") for one in wanted):
         return None
     if REFUSAL.fullmatch(answer) and not any(
-        NOT_KNOWN.search(text) or fold(text) in fold(answer) for text in (*wanted, *choices)
+        NOT_KNOWN.search(text) or re.search(rf"(?<!\w){re.escape(fold(text[:MAX_STATEMENT]))}(?!\w)", fold(answer))
+        for text in (*wanted, *choices)
     ):
         return False
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
-    if True in verdicts:
-        return None if names_another(read.text, wanted, question) else True
-    return False if verdicts and None not in verdicts else None
+    if not verdicts or (True not in verdicts and None in verdicts) or _tells_of_another(read):
+        clause = pick_clause(read.text, question) if len(read.sentences) == 1 and read.claim is None else ""
+        if clause:
+            doubted = HEDGE.search(read.text) or is_doubted("", Statement(read.text, "line", 0))
+            return None if doubted else match(clause, references, choices, question) or None
+        last = _RETRACTED.fullmatch(read.text) if len(read.text) <= MAX_STATEMENT else None
+        turned = last is None or NEGATION.search(last["last"]) or HEDGE.search(last["last"])
+        return None if last is None or turned else match(last["last"], references, choices, question) or None
+    return None if True in verdicts and names_another(read.text, wanted, question) else True in verdicts
+
+
+def _tells_of_another(response: Reading) -> bool:
+    """Whether the sentence that answers tells of something else than is asked; of yes and no the question's words decide."""
+    if response.claim is not None:
+        return False
+    stated = next(iter(response.statements), None)
+    said = stated.before + stated.text if stated is not None else next(iter(response.sentences), "")
+    return (stated is None or not stated.formal) and is_of_another(said, response.question)
 
 
 def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | None:
@@ -238,6 +267,8 @@ def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear
 
 
 def _match_letter(response: Reading, letter: str) -> bool | None:
+    if len(_NUMBERED_LETTER.findall(response.text)) > 1:
+        return None  # "1. B", "2. C": answers to several questions
     letters = LETTERS if letter in LETTERS else MAX_LETTERS[: MAX_LETTERS.index(letter) + 1]
     response, marked = _read_marks(response, letters)
     prose = (
@@ -252,7 +283,8 @@ def _match_letter(response: Reading, letter: str) -> bool | None:
 
 
 def _match_letters(response: Reading, letters: frozenset[str]) -> bool | None:
-    value = read_stated(response, lambda s: read_letters(s.text, LETTERS))
+    bullets = read_letters(", ".join(read_bullets(response.text)), LETTERS)
+    value = bullets or read_stated(response, lambda s: read_letters(re.sub(r"[\"'`]", "", s.text), LETTERS))
     return compare_value(value, lambda found: found == letters)
 
 
