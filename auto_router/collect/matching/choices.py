@@ -99,7 +99,7 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         letters: the letters that can be options, as "ABCD".
         stands_alone: take a letter only where it is all, or leads its option's text ("B) Paris"); a line of prose is none.
     """
-    text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#•✅☑✓✔→➡\ufe0f ")).strip()
+    text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#•👉✅☑✓✔→➡\ufe0f ")).strip()
     text = re.sub(r"[\s✅☑✓✔\ufe0f]+$", "", text)
     if re.fullmatch(rf"\(?[{letters}]\)?\s*[✗✘❌]\ufe0f?", text):
         return Rejected((text.strip("( ")[0],))

@@ -103,9 +103,11 @@ def read_time(text: str, reference: bool = False) -> Time | None:
     part = _PART_OF_DAY.search(text)
     if part:
         text = re.sub(r"\s*o['’]clock", "", text[: part.start()]) + (" am" if part.group(1) else " pm")
-    text = _write_hours(text) if len(text) <= 40 else text
+    in_digits, text = text[:1].isdigit(), _write_hours(text) if len(text) <= MAX_DATE else text
     spoken = _SPOKEN.fullmatch(text)
-    if spoken and not (reference and spoken["way"] == "to" and spoken["much"].isdigit()):  # "5 to 10" may be a range
+    if spoken and spoken["way"] in ("to", "till") and spoken["much"].isdigit() and (reference or in_digits):
+        spoken = None  # "5 to 10" is a range, or a ratio
+    if spoken:
         minutes = {"half": 30, "quarter": 15}.get(spoken["much"] or "") or int(spoken["much"] or 0)
         minutes = 60 - minutes if spoken["way"] in ("to", "till", "before") else minutes
         hour = int(spoken["hour"]) - (spoken["way"] in ("to", "till", "before"))

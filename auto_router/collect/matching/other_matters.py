@@ -56,7 +56,8 @@ _SIDES = tuple(
 )
 _LEFT = re.compile(r"\b(?:left|remain\w*)\b", re.IGNORECASE)
 _GONE = re.compile(
-    r"\b(?:gave|given|ate|eaten|sold|spent|used|lost|removed|took|taken|broke|broken|away|threw)\b", re.IGNORECASE
+    r"\b(?:g[ai]ven?|eat|ate|eaten|sell|sold|spen[dt]|used?|los[et]|removed?|took|taken?|broken?|break|away|threw)\b",
+    re.IGNORECASE,
 )
 _STAYS = re.compile(r"\b(?:left|remain\w*|ha[sd]|have|still|leav\w+|rest|now|so)\b|=", re.IGNORECASE)
 _SHARE = re.compile(r"\b(?:percent(?:age)?|fraction|proportion)\b|%", re.IGNORECASE)

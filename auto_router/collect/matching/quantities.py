@@ -317,7 +317,7 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
         if letter in ("m", "b") and (found.group("money") or _COINED.match(text, scale.end())):
             letter, exponent = "", {"m": 6, "b": 9}[letter]  # "£2.5m", "3b USD"
         if exponent:
-            other = value if letter else None
+            other = value if letter and value >= 1 else None  # "5K"; "0.5M" is never 0.5
             value, step, end = value * 10**exponent, (step or Fraction(1)) * 10**exponent, scale.end()
     money = (found.group("money") or "").lstrip("\\")
     unit, length = read_unit(text[end : end + 60])

@@ -47,7 +47,8 @@ _IS_NOT = re.compile(
 
 # "At first glance A seems right, but …", "While you say it is A, …"
 _SEEMS = re.compile(
-    r"\b(?:at first(?: glance| sight)?,?|initially,?|it (?:may|might) seem(?: that| like)?)\s[^.;!?\n]{1,80}?,? but "
+    r"\b(?:at first(?: glance| sight)?,?|initially,?|it (?:may|might) seem(?: that| like)?"
+    r"|my (?:initial|first) (?:guess|thought|answer) was)\s[^.;!?\n]{1,80}?,? but "
     r"(?:in fact,? |actually,? |really,? )?(?=\S)"
     r"|\b(?:while|although|though) (?:you|some|many|most|people|others) [^.;,!?\n]{1,60}, (?=\S)",
     re.IGNORECASE,
@@ -59,7 +60,9 @@ _HELP = one_of(r"""
     (?:that['’]s |what |this is )?(?:a |an )?(?:great|good|excellent|interesting) question|thanks? (?:you )?for asking
 """)
 _SURE = r"(?:(?:yes|sure(?: thing)?|certainly|of course|absolutely|definitely|no problem|okay|ok|alright|hi|hello)[!,.]+\s*)"
-_OPENING = re.compile(rf"\W{{0,3}}{_SURE}?{_HELP}[.!:]+\s*|{_SURE}(?=(?:yes|no)\b)", re.IGNORECASE)
+_OPENING = re.compile(
+    rf"\W{{0,3}}{_SURE}?{_HELP}[.!:]+\s*|(?:sure|okay|ok|alright|of course|certainly)!\s+(?=(?:yes|no)\b)", re.I
+)
 _ASSENT = re.compile(rf"^{_SURE}(?=[A-Z0-9])")
 _OFFER = re.compile(
     r"(?<=[\w.!)*`$}])\s+"
@@ -84,7 +87,7 @@ _CALLED_WRONG = re.compile(
     r"(?:wrong|incorrect|false|not (?:correct|right|true)|an? (?:mistake|error)|mistaken)\W*$",
     re.IGNORECASE,
 )
-_LEADING_SIGN = re.compile(r"(?:=>|→|⇒|∴|-->)\s*(?=\S)|(?:question|problem|q)\s?\d{1,3}\s*[:.)]\s*(?=\S[^\n]*$)", re.IGNORECASE)
+_LEADING_SIGN = re.compile(r"(?:→|⇒|∴|-->)\s*(?=\S)|(?:question|problem|q)\s?\d{1,3}\s*[:.)]\s*(?=\S[^\n]*$)", re.IGNORECASE)
 
 # Signs of joy behind an answer, and flags; a thumb may be the answer.
 _EMOJI_END = re.compile(

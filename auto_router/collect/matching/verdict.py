@@ -80,7 +80,7 @@ _NUMBERED_LETTER = re.compile(r"^\d{1,2}[.):]\s*\(?[A-Z]\)?(?:\W*$|\s+[-–—:]
 # "42. Wait, 43.", "Yes... actually, no.": what comes last counts.
 _RETRACTED = re.compile(
     r"[^\n]{1,120}?(?:[.!…—–?,-]+|\n)\s*(?:(?:hmm|oh|oops|ah|no)[,.!—–-]*\s+)*"
-    r"(?:wait|actually|sorry|scratch that|correction|on second thought|I meant?|no)\b[,:.!…—–-]*\s*"
+    r"(?:(?P<no>no)|wait|actually|sorry|scratch that|correction|on second thought|I meant?)\b[,:.!…—–-]*\s*"
     r"(?:(?:no|sorry)[,:.—–-]*\s*)?(?:(?:it|that)(?:['’]s| is) |the answer is )?(?P<last>\w[^\n]{0,60})",
     re.IGNORECASE,
 )
@@ -129,14 +129,23 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         return False
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
     if not verdicts or (True not in verdicts and None in verdicts) or _tells_of_another(read):
-        clause = pick_clause(read.text, question) if len(read.sentences) == 1 and read.claim is None else ""
-        if clause:
-            doubted = HEDGE.search(read.text) or is_doubted("", Statement(read.text, "line", 0))
-            return None if doubted else match(clause, references, choices, question) or None
-        last = _RETRACTED.fullmatch(read.text) if len(read.text) <= MAX_STATEMENT else None
-        turned = last is None or NEGATION.search(last["last"]) or HEDGE.search(last["last"])
-        return None if last is None or turned else match(last["last"], references, choices, question) or None
+        part = _find_last_word(read, any(truth_value(one) is not None for one in wanted))
+        return (match(part, references, choices, question) or None) if part else None
     return None if True in verdicts and names_another(read.text, wanted, question) else True in verdicts
+
+
+def _find_last_word(response: Reading, of_truth: bool) -> str:
+    """Return the part that counts of an undecided reply: its clause on the asked side, or what takes back the rest; else ""."""
+    text = response.text
+    if len(text) > MAX_STATEMENT:
+        return ""
+    clause = pick_clause(text, response.question) if len(response.sentences) == 1 and response.claim is None else ""
+    if clause:
+        return "" if HEDGE.search(text) or is_doubted("", Statement(text, "line", 0)) else clause
+    found = _RETRACTED.fullmatch(text)
+    if found is None or (of_truth and found["no"]):  # "Yes, no" says neither
+        return ""
+    return "" if NEGATION.search(found["last"]) or HEDGE.search(found["last"]) else found["last"]
 
 
 def _tells_of_another(response: Reading) -> bool:

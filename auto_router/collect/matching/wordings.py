@@ -48,6 +48,14 @@ _BEHIND = re.compile(
     r"\s*\([^()]{1,80}\)$|,?\s+(?:(?:in|around|circa|since|c\.)\s+(?:[A-Z][a-z]+ )?\d{3,4}|between \d{3,4} and \d{3,4})$"
     r"|,\s+(?:which|who|covering|located|an?|the)\s[^,;.]{1,80}$"
 )
+# What an answer in a sentence stands behind.
+_MARKS = (
+    *(
+        f" {word} "
+        for word in list_words("is be are was ist est es é è shows reads says been called raises throws returns prints")
+    ),
+    *(" outputs ", " evaluates to ", " known as ", ": ", " = ", " == ", "=> ", "是"),
+)
 _WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became)\s[^.;\n]{1,120}[.!]?$")
 _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
 _TURNS = re.compile(r"\b(?:but|formerly|until|replaced by|or|then|later|although|however|while)\b", re.IGNORECASE)
@@ -118,33 +126,7 @@ def list_wordings(statement: Statement) -> list[str]:
     named = _NAMED.match(text)  # "It's a cat", "Lyon, not Paris"
     parts += [named.group(1)] if named else []
     if len(text.split()) <= SHORT_WORDS and statement.source != "first" and not _TWO_SENTENCES.search(text):
-        for mark in (
-            " is ",
-            " be ",
-            ": ",
-            " = ",
-            " are ",
-            " was ",
-            " ist ",
-            " est ",
-            " es ",
-            " é ",
-            " è ",
-            "是",
-            " shows ",
-            " reads ",
-            " says ",
-            " been ",
-            " called ",
-            " raises ",
-            " throws ",
-            " returns ",
-            " prints ",
-            " outputs ",
-            " evaluates to ",
-            " == ",
-            "=> ",
-        ):
+        for mark in _MARKS:
             before, found, after = text.rpartition(mark)
             if (mark == " be " and not _IS_SURELY.search(before)) or (mark == " = " and _OPEN_FORM.search(before)):
                 continue
