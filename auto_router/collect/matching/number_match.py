@@ -88,8 +88,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
 def _may_be_other(value: Quantity, expected: Quantity, response: Reading, reference: str) -> bool:
     """Whether a number equals the reference's and may still be of another thing, unit or version."""
     text, question = response.text, response.question
-    if f"{expected.value} dozen" in text and "dozen" not in f"{reference} {question}":
-        return True
+    if re.search(rf"\b{expected.value} dozen [a-z]", text) and "dozen" not in f"{reference} {question}":
+        return True  # "3 dozen eggs" are 36
     if not value.unit.dimension and not expected.unit.dimension:
         other = bool(response.statements) and counts_other(response.statements[0].text, reference)
         return other or ("version" in question.lower() and "." in reference and reference not in text)  # 3.1 is not 3.10

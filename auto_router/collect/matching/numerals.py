@@ -149,7 +149,9 @@ def digits_in_prose(text: str) -> str:
 def join_amounts(text: str) -> str:
     """Write amounts in two units in the smaller one: "2 hours and 30 minutes" is "150 minutes"."""
     for form, size, unit in _TWO_UNITS:
-        text = form.sub(lambda found, s=size, u=unit: f"{int(found.group(1)) * s + int(found.group(2))} {u}", text)
+        for found in reversed(list(form.finditer(text))):
+            amount = int(found.group(1)) * size + int(found.group(2))
+            text = f"{text[: found.start()]}{amount} {unit}{text[found.end() :]}"
     return text
 
 

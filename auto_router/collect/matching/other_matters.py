@@ -110,7 +110,7 @@ def is_of_another(text: str, question: str) -> bool:
         return True
     if _SHARE.search(asked):  # "80 % were present" of the share that was absent
         said, wanted = content_stems(text) - digit_words(text), content_stems(asked) - _SHARE_WORDS
-        if not said - _SHARE_WORDS <= wanted and not wanted <= said and not CONCLUDES.match(text):
+        if said & wanted and wanted - said and said - _SHARE_WORDS - wanted and not CONCLUDES.match(text):
             return True
     if (_ON.search(asked) and _OFF.search(text) and not _OFF.search(asked)) or (
         _IN_TIME.search(text) and not _LATER.search(asked)
@@ -123,7 +123,9 @@ def is_of_another(text: str, question: str) -> bool:
     if ratios[0] and ratios[0] == ratios[1][::-1]:
         return True
     subject, names = _SUBJECT_NAME.match(text), set(_NAME.findall(asked))
-    return bool(subject and names) and names.isdisjoint(re.findall(r"\w+", text)) and subject["name"] not in asked
+    if subject is None or not names:
+        return False
+    return names.isdisjoint(re.findall(r"\w+", text)) and subject["name"] not in asked
 
 
 def is_possible_only(text: str, question: str) -> bool:
