@@ -60,7 +60,7 @@ _GONE = re.compile(
     re.IGNORECASE,
 )
 _STAYS = re.compile(r"\b(?:left|remain\w*|ha[sd]|have|still|leav\w+|rest|now|so)\b|=", re.IGNORECASE)
-_SHARE = re.compile(r"\b(?:percent(?:age)?|fraction|proportion)\b|%", re.IGNORECASE)
+_SHARE = re.compile(r"\b(?:percent(?:age)?|fraction|proportion)\b", re.IGNORECASE)
 _SHARE_WORDS = content_stems("what percent percentage fraction proportion per cent share make up")
 _CLAUSES = re.compile(r",?\s+(?:and|but|while|whereas)\s+|[,;]\s+")
 _ON, _OFF = re.compile(r"\bon\s*\?"), re.compile(r"\boff\b")
@@ -78,6 +78,7 @@ _SUBJECT_NAME = re.compile(
 )
 _NAME = re.compile(r"(?<=\w )(?!How|What|When|Where|Which|Who|Why|The|If)[A-Z][a-z]{1,20}\b")
 _WH = re.compile(r"\b(?:how|what|when|which|who|where)\b", re.IGNORECASE)
+_IF = re.compile(r",?\s(?:if|assuming|given that)\s", re.IGNORECASE)
 _VERB_BEHIND = re.compile(r"\b(?:do|does|did|is|are|was|were|has|have|had|will|would|can|could)\b")
 
 
@@ -159,9 +160,9 @@ def compares_otherwise(text: str, question: str) -> bool:
 
 
 def _find_core(question: str) -> str:
-    """Return what a question asks without the conditions before it: from its last word that asks on."""
+    """Return what a question asks without its conditions: from its last word that asks on, up to an "if"."""
     asked = find_ask(question)
-    return asked[max((found.start() for found in _WH.finditer(asked)), default=0) :]
+    return _IF.split(asked[max((found.start() for found in _WH.finditer(asked)), default=0) :])[0]
 
 
 def find_ask(question: str) -> str:

@@ -82,6 +82,7 @@ _NOTE = re.compile(
     re.IGNORECASE,
 )
 _CALLED_WRONG = re.compile(
+    r"(?<!previously )(?<!I )"
     r"\b(?:said|says?|wrote|writes|answered|chose|picked|gave|claim(?:s|ed)|put|guess(?:ed)?|entered)\b[^.;!?\n]{1,80}"
     r"(?:[,;—–-]\s*|\s)(?:which|(?:and|but) (?:that|this|it)|that|this|it)(?:['’]s| is| was| would be) (?:\w+ly )?"
     r"(?:wrong|incorrect|false|not (?:correct|right|true)|an? (?:mistake|error)|mistaken)\W*$",

@@ -46,10 +46,13 @@ _LEADS = one_of(r"""
     (?:now )?(?:given|considering|putting) (?:all|both|the|this|that|these|those)\b[^,]{1,120}(?=,)
     from (?:this|that|these|those)(?: \w+){0,3}(?=,)|from what (?:we|i|you) (?:can )?(?:tell|know|see)
     (?:based|going) (?:up)?on [^,]{1,120}(?=,)|(?:since|because|after) [^,]{1,150}(?=,)
-    (?:yes|no)(?=\s*[,:;—–-])
+    (?:yes|no)(?=\s*[,:;—–-])|(?:although|though|even though) [^,]{1,150}(?=,)|while [^,]{0,80}\b(?:may|might)\b[^,]{1,80}(?=,)
 """)
 _LEAD = re.compile(rf"^\W*(?:{_LEADS}(?:\s*[,:.;)—–-]\s*|\s+))+(?=\S)", re.IGNORECASE)
 _KNOW = r"(?:conclude|say|see|assume|infer|know|believe|think)"
+_PAIR = re.compile(
+    r"\bthe (?:two|pair|duo)(?: of them)?(?= (?:would|will|could|can|are|were|have|had|has|did|do)\b)", re.IGNORECASE
+)
 _THAT = re.compile(
     "^"
     + one_of(rf"""
@@ -57,7 +60,7 @@ _THAT = re.compile(
     (?:you|one) can (?:(?:also|safely|reasonably|then) )?(?:conclude|say|see|infer)
     (?:it is|it['’]s) (?:safe|fair|reasonable) to {_KNOW}|(?:it is|it['’]s) (?:clear|true|certain)
     it (?:can|could|may) (?:therefore |safely )?be (?:concluded|said|seen|assumed|inferred)|it (?:seems|appears)
-    (?:this|that|which) (?:means|implies|shows|tells us|indicates|suggests)
+    (?:this|that|which|(?:a|the) (?:quick )?(?:google )?search) (?:means|implies|shows|tells us|indicates|suggests|reveals)
     the (?:(?:final|correct|short) )?(?:answer|conclusion)(?: to (?:the|your|this) question)? is|the final state of
 """)
     + r"(?:,? then)?,?\s+(?:that\s+)?",
@@ -175,7 +178,7 @@ def read_restated(sentence: str, claim: Claim, earlier: str = "") -> bool | None
     """
     if "?" in sentence:
         return None
-    text = sentence.strip().rstrip(" .!*\"'”)")
+    text = _PAIR.sub("they", sentence.strip().rstrip(" .!*\"'”)"))
     if _names_other(earlier, claim) and next(iter(split_words(_LEAD.sub("", text))), "") in ("he", "she"):
         return None
     cuts = [found.span() for found in _CLAUSE_END.finditer(text)][-MAX_CLAUSES:]

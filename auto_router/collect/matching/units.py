@@ -207,6 +207,8 @@ def _one(text: str, position: int) -> tuple[Unit | None, int]:
     if found is None:
         return None, position
     word = found.group()
+    if len(word) <= 2 and re.match(r"-[A-Za-z]", text[found.end() : found.end() + 2]):
+        return None, position  # "5 t-shirts" are no tonnes
     lower = word.lower()
     names = (
         [word] if len(word) <= 2 else [word, lower, lower.removesuffix("s"), lower.removesuffix("n"), lower.removesuffix("en")]

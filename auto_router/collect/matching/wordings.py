@@ -56,7 +56,7 @@ _MARKS = (
     ),
     *(" outputs ", " evaluates to ", " known as ", ": ", " = ", " == ", "=> ", "是"),
 )
-_WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became)\s[^.;\n]{1,120}[.!]?$")
+_WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became) (?=[a-z])[^.;\n]{1,120}[.!]?$")
 _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
 _TURNS = re.compile(r"\b(?:but|formerly|until|replaced by|or|then|later|although|however|while)\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"^([^,;.\n]{1,60}?)\s+(?:is|was|are|were)\s+((?:the|[A-Z]\w+['’]s|his|her|their|its)\s[^,;.\n]{1,80})$")
