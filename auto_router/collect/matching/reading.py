@@ -18,6 +18,7 @@ from auto_router.collect.matching.final_answer import (
 )
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, one_of
 
+MAX_NOTES = 3
 MAX_OFFER = 200  # characters of an offer to say more
 MAX_BARE = 60  # characters of a first line that is an answer without a marker
 
@@ -166,26 +167,37 @@ def read_response(text: str, markup: bool = True) -> Reading:
     text = _ALIGNED.sub("", text).replace("&=", "=").strip() if "\\begin{" in text and "&=" in text else text
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
     text = fenced.group(1).strip() if fenced else text
-    statements = find_statements(text)
-    own = _OWN.search(text)
-    right = _RIGHT.search(text, own.end(), own.end() + MAX_BETWEEN) if own else None
+    body, doubted = _set_notes_aside(text)
+    statements = find_statements(body)
+    own = _OWN.search(body)
+    right = _RIGHT.search(body, own.end(), own.end() + MAX_BETWEEN) if own else None
     values = [found["said"].strip(" *`").lower() for found in (own, right) if own and right and found]
     if values and values[0] not in values[1] and values[1] not in values[0]:
         return Reading(text, [], [])
-    if _UNFINISHED.search(text):
+    if _UNFINISHED.search(body):
         whole = [
             one for one in statements if one.formal or one.source in ("final", "answer", "first") or _YES_NO.match(one.text)
         ]
         return Reading(text, whole, [])
-    note = _NOTE.search(text, max(0, len(text) - 3 * MAX_OFFER))
-    if note is not None and not any(one.source != "line" for one in find_statements(note.group().strip())):
-        told = read_response(text[: note.start()], markup)
-        turns = is_corrected(text, Statement("", "answer", note.start())) or NEGATION.search(note.group())
-        doubts = turns or HEDGE.search(note.group()) is not None  # what it says is no answer, but may take one back
-        kept = [one for one in told.statements if not doubts or one.source not in ("line", "bold")]
-        return Reading(text, kept, [] if doubts else told.sentences)
     stated = [one for one in statements if one.formal or not _reports(one.text)]
-    return Reading(text, stated, [one for one in last_sentences(text) if not _reports(one)])
+    if doubted:
+        return Reading(text, [one for one in stated if one.source not in ("line", "bold")], [])
+    return Reading(text, stated, [one for one in last_sentences(body) if not _reports(one)])
+
+
+def _set_notes_aside(text: str) -> tuple[str, bool]:
+    """Return a text without the notes below it, and whether one of these may take the answer back; in itself none is one."""
+    body = text
+    for _ in range(MAX_NOTES):
+        note = _NOTE.search(body, max(0, len(body) - 3 * MAX_OFFER))
+        if note is None or not re.search(r"\w", body[: note.start()][-MAX_OFFER:]):
+            break
+        if any(one.source != "line" for one in find_statements(note.group())):
+            return text, False
+        body = body[: note.start()].rstrip()
+    rest = text[len(body) :]
+    turned = NEGATION.search(rest) or HEDGE.search(rest) or is_corrected(text, Statement("", "answer", len(body)))
+    return body, bool(rest.strip() and turned)
 
 
 def _reports(text: str) -> bool:
