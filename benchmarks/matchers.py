@@ -120,8 +120,9 @@ def read_cases(path: Path, name: str) -> Iterator[Labelled]:
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["right"] is not None:
-            choices = tuple(row.get("choices", ()))
-            yield Labelled((name,), f"{name} {row['kind']}", row["reference"], row["answer"], row["right"], choices)
+            choices, question = tuple(row.get("choices", ())), row.get("question", "")
+            source = f"{name} {row['kind']}"
+            yield Labelled((name,), source, row["reference"], row["answer"], row["right"], choices, question=question)
 
 
 def _load(path: Path) -> list[dict[str, Any]]:

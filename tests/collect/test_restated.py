@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_router.collect.matching.restated import read_claim
+from auto_router.collect.matching.claims import read_claim
 from auto_router.collect.matching.verdict import match
 
 BOX = "Would a swan fit in a shoebox?"

@@ -18,23 +18,17 @@ from auto_router.collect.matching.bounds import read_bound
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, split_sentences
 from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
+from auto_router.collect.matching.other_matters import CONCLUDES, compares_otherwise, find_ask
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities, same_quantity
 from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
-from auto_router.collect.matching.stems import OPPOSITES, content_stems, split_words, stem
+from auto_router.collect.matching.stems import content_stems, digit_words
 from auto_router.collect.matching.units import Unit, read_unit
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
 MAX_SENTENCES = 80  # of a response in which what the question gives is looked for
-MAX_ASKED = 400  # characters of the sentence that asks
-_CONCLUDES = re.compile(
-    r"\W*(?:so|therefore|thus|hence|altogether|overall|in (?:total|all|conclusion|the end)|(?:that|this) means)\b",
-    re.IGNORECASE,
-)
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
-_COULD = re.compile(r"\b(?:could|might|may) (?:also )?[a-z]+ (?:only |exactly |about )?[$€£]?\d", re.IGNORECASE)
-_POSSIBLE = re.compile(r"\b(?:can|could|may|might|would|able|possible|max\w*|most)\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional|different) )?([\w-]+)", re.IGNORECASE)
 _OTHER_BASE = re.compile(
     r"\b0[xbo][0-9a-f]+\b|\b(?:binary|hexadecimal|hex|octal|base[- ]?\d+)\b|\d(?:_\{?\d|[₀-₉])", re.IGNORECASE
@@ -96,16 +90,6 @@ _LOOSE = re.compile(
 )
 
 
-_LOSSES, _GAINS = "loss|decrease|decline|drop|reduction|deficit|shortfall|debt", "gain|profit|increase|rise|growth"
-_LOSS = re.compile(rf"\b(?:{_LOSSES}|losses) of\W{{0,4}}\d|\d%? (?:{_LOSSES})\b", re.IGNORECASE)
-_GAIN = re.compile(rf"\b(?:{_GAINS}) of\W{{0,4}}\d|\d%? (?:{_GAINS})\b", re.IGNORECASE)
-_OF_GAIN = re.compile(r"\b(?:gain|profit|increas|ris|rose|grow|grew|more|higher|chang)", re.IGNORECASE)
-_OF_LOSS = re.compile(
-    r"\b(?:los[est]|decreas|declin|drop|reduc|deficit|shortfall|fall|fell|debt|ow(?:e|ing)|less|lower|cheap|discount|sav)",
-    re.IGNORECASE,
-)
-
-
 def drop_given(text: str, question: str) -> str:
     """Return a text without the sentences before its last one that only repeat what the question gives, and no answer to it."""
     sentences = split_sentences(text)
@@ -117,8 +101,8 @@ def drop_given(text: str, question: str) -> str:
     def is_given(one: str) -> bool:
         said = content_stems(one)
         who = _who(asked) if asked and _PRONOUN.search(one) else frozenset()
-        concludes = "=" in one or _CONCLUDES.match(one) or said >= wanted - who
-        return not concludes and set(_numbers(one)) <= set(values) and said - _digits(one) <= words
+        concludes = "=" in one or CONCLUDES.match(one) or said >= wanted - who
+        return not concludes and set(_numbers(one)) <= set(values) and said - digit_words(one) <= words
 
     return "\n".join([*(one for one in sentences[:-1] if not is_given(one)), *sentences[-1:]])
 
@@ -126,7 +110,7 @@ def drop_given(text: str, question: str) -> str:
 @lru_cache(maxsize=8)
 def _find_asked(question: str) -> re.Match[str] | None:
     """Return what the end of a question asks for a number, if it does."""
-    text = digits_in_prose(plain_numbers(_ask(question)))
+    text = digits_in_prose(plain_numbers(find_ask(question)))
     begins = [found.start() for found in _ASKS.finditer(text)]
     return next((found for begin in reversed(begins) if (found := _FOR_NUMBER.match(text, begin))), None)
 
@@ -154,7 +138,7 @@ def misses_number(text: str, sentences: Sequence[str], expected: Quantity, quest
         return False
     last = sentences[0]
     if _STEP.match(last) and "=" not in last:
-        return not any(_CONCLUDES.match(sentence) for sentence in sentences[1:])
+        return not any(CONCLUDES.match(sentence) for sentence in sentences[1:])
     if is_doubted("", Statement(" ".join(sentences[1::-1]), "answer", 0), conditions=False):
         return False
     return len(sentences) > 1 and _gives_others(last, sentences[1], expected)
@@ -162,7 +146,7 @@ def misses_number(text: str, sentences: Sequence[str], expected: Quantity, quest
 
 def read_asked(sentence: str, question: str) -> Quantity | None:
     """Return the one number by which a sentence counts what "how many …" asks for: 7 in "of 56 roses she makes 7 bouquets"."""
-    asked = _ask(question)
+    asked = find_ask(question)
     counted = _COUNTED.search(asked)
     if counted is None or _JOINED.match(asked, counted.end()) or compares_otherwise(sentence, question):
         return None
@@ -213,11 +197,11 @@ def _read_restating(sentence: str, question: str) -> Quantity | None:
         return None
     said = content_stems(text)
     wanted = _wanted_words(asked, said)
-    missing = wanted - said - _digits(question) - (_who(asked) if _PRONOUN.search(text) else frozenset())
+    missing = wanted - said - digit_words(question) - (_who(asked) if _PRONOUN.search(text) else frozenset())
     if (
         missing
-        or len(wanted) + bool(NEGATION.search(text) or _CONCLUDES.match(sentence)) < 2
-        or not said <= content_stems(question) | _NEUTRAL | _digits(text)
+        or len(wanted) + bool(NEGATION.search(text) or CONCLUDES.match(sentence)) < 2
+        or not said <= content_stems(question) | _NEUTRAL | digit_words(text)
     ):
         return None
     return _find_new(text, asked.group())
@@ -240,10 +224,6 @@ def _find_new(text: str, asked: str) -> Quantity | None:
     return one if not behind or content_stems(counted.group(1)) <= content_stems(behind) else None
 
 
-def _digits(text: str) -> frozenset[str]:
-    return frozenset(word for word in content_stems(text) if any(map(str.isdigit, word)))
-
-
 def repeats_condition(text: str, question: str) -> bool:
     """Whether every condition in a text is one that the question sets: "$7 in all if he works 5 days"."""
     if not question or _TURNED.search(text):
@@ -252,26 +232,13 @@ def repeats_condition(text: str, question: str) -> bool:
     return bool(clauses) and all(clauses) and frozenset().union(*clauses) <= content_stems(question)
 
 
-def is_possible_only(text: str, question: str) -> bool:
-    """Whether a text says what could be and the question does not ask that: "it could hold 16" for "how many does it hold"."""
-    concluded = "=" in text or _CONCLUDES.match(text)  # "So she could buy 16 apples."
-    return not concluded and _COULD.search(text) is not None and not _POSSIBLE.search(question)
-
-
 def counts_the_rest(text: str, question: str) -> bool:
     """Whether a text counts what is so where the question asks what is not: "she ate 5" for "how many did she not eat"."""
     asked = _find_asked(question)
     if asked is None or NEGATION.search(asked["rest"]) is None or NEGATION.search(text):
         return False
-    said = content_stems(text) - _digits(text) - _NEUTRAL
+    said = content_stems(text) - digit_words(text) - _NEUTRAL
     return len(said) > 1 and said <= content_stems(asked.group())
-
-
-def is_loss(text: str, question: str) -> bool:
-    """Whether a text gives a number as a loss ("a decrease of 25%") that is not asked for, or the other way round."""
-    if _OF_LOSS.search(question):
-        return _GAIN.search(text) is not None and not _OF_GAIN.search(question)
-    return _LOSS.search(text) is not None
 
 
 def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
@@ -289,7 +256,7 @@ def is_in_other_unit(value: object, expected: Quantity, question: str) -> bool:
     """Whether "5 miles" stands for a bare 5 of which a question says that it counts kilometres."""
     if not isinstance(value, Quantity) or not value.unit.dimension or expected.unit.dimension:
         return False
-    asked = _ask(question)
+    asked = find_ask(question)
     named = [(found.group(), read_unit(asked[found.end() :])[0]) for found in _IN_UNIT.finditer(asked)]
     # "How many pounds?" asks for no weeks; "in 5 seconds" may tell of something else.
     units = [unit for word, unit in named if unit.dimension and (word.lower() != "in" or _kind(unit) == _kind(value.unit))]
@@ -301,27 +268,9 @@ def _kind(unit: Unit) -> str:
     return {"year": "time", "pounds": "mass"}.get(kind, kind)
 
 
-def compares_otherwise(text: str, question: str) -> bool:
-    """Whether a text compares the other way round than a question: "4 more pears than apples" for more apples than pears."""
-    if " than " not in text:
-        return False
-    asked = _ask(question)
-    sides = [content_stems(one.partition(" than ")[2]) - _digits(one) for one in (text, asked)]
-    if not all(sides) or not sides[0] <= content_stems(asked):
-        return False
-    said, wanted = ({stem(word) for word in split_words(one)} for one in (text, asked))
-    opposite = any({one, other} in OPPOSITES for one in said - wanted for other in wanted - said)
-    return sides[0].isdisjoint(sides[1]) is not opposite
-
-
 def _share_words(text: str) -> set[str]:
     """The words by which a count or an amount is of one thing, or of a part of all."""
     return {found.lower() for found in _SHARED.findall(text)}
-
-
-def _ask(question: str) -> str:
-    """Return the end of the last sentence that asks."""
-    return next((part[-MAX_ASKED:] for part in reversed(split_sentences(question)) if "?" in part), "")
 
 
 def _gives_others(last: str, before: str, expected: Quantity) -> bool:
@@ -344,7 +293,7 @@ def leaves_open(stated: str | None, sentences: Sequence[str], expected: Quantity
     text = sentences[0] if stated is None else stated
     if (_IN_WORDS.search(text) and has_circumstances_only(text)) or _OTHER_BASE.search(text):
         return True
-    packed = _PACKED.search(_ask(question))
+    packed = _PACKED.search(find_ask(question))
     if packed and expected.value * _PACKS[packed.group(1).lower()] in _numbers(text):
         return True  # "40 shoes" for 20 pairs
     values = [] if "=" in text or stated is not None else _numbers(text)

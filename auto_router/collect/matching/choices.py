@@ -71,6 +71,18 @@ _IS_SOMETHING = re.compile(
     r"is\b(?!\s+(?:(?:the|a|an|clearly|definitely|therefore|thus|obviously|indeed|also|most|only) )*"
     r"(?:correct|right|true|best|better|answer|option|choice|one|only|most|likely|it\b|my\b|what\b))"
 )
+# "Plan B is the best plan": a letter that is part of a name.
+_OF_THING = re.compile(
+    r"\b(?:plan|vitamin|hepatitis|type|group|class|grade|point|section|part|team|schedule|factor|protein|site|event|set|line|train"
+    r"|car|box|city|town|person|student|company|substance|chemical|compound|gas|solution|sample|block|bag|node|vertex|angle|side"
+    r"|phase|step|level|drug|product|machine|country|firm|island|star|planet|room|route|method|model)s?\s+$",
+    re.IGNORECASE,
+)
+# "All options except C are wrong."
+_SPARED = re.compile(
+    r"(?i:(?:all|every) (?:(?:other )?(?:options?|choices?|answers?) )?(?:except(?: for)?|but)) "
+    r"(?:[Oo]ption )?\(?(?P<letter>[A-Z])\)? (?:is|are) (?:wrong|incorrect|false|not correct)\W*"
+)
 _ALL_BUT = re.compile(
     r"\b(?:everything|anything|nothing|all|none|every (?:option|choice)|any) (?:but|except(?: for)?|other than)\s+$",
     re.IGNORECASE,
@@ -87,11 +99,15 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         letters: the letters that can be options, as "ABCD".
         stands_alone: take a letter only where it is all, or leads its option's text ("B) Paris"); a line of prose is none.
     """
-    text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#•✅☑✓✔→➡\ufe0f ")).strip()
+    text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#•👉✅☑✓✔→➡\ufe0f ")).strip()
     text = re.sub(r"[\s✅☑✓✔\ufe0f]+$", "", text)
     if re.fullmatch(rf"\(?[{letters}]\)?\s*[✗✘❌]\ufe0f?", text):
         return Rejected((text.strip("( ")[0],))
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text).replace("$", "").strip()
+    text = re.sub(r"^\\\(\s*(.{1,9}?)\s*\\\)", r"\1", text)  # "\(C\)"
+    spared = _SPARED.fullmatch(text)
+    if spared and spared["letter"] in letters:
+        return spared["letter"]
     rejected = _find_rejected_letters(text, letters)
     if rejected:
         return Rejected(tuple(rejected))
@@ -183,6 +199,8 @@ def _read_prose(text: str, letters: str) -> str | Unclear | None:
     )
     for found in re.finditer(called, text, re.IGNORECASE):
         letter = _named_letter(found)
+        if _OF_THING.search(text[: found.start()]):
+            continue
         turned = found.group("not") or _ALL_BUT.search(text[: found.start()])
         denied = denied or bool(turned)
         if letter is None or turned or not (found.group("call") or "fits" in found.group()):
@@ -206,6 +224,7 @@ def _read_prose(text: str, letters: str) -> str | Unclear | None:
         right.add(letter)
         also = re.match(rf"\s*[)\]]?\s*{_AND_OR}\s*(?:option |choice )?[(\[]?([{letters}]){_BREAK}", after)
         right.update(also.groups() if also else ())
+    right.update(re.findall(rf"{_START}([{letters}])\s?(?:项|选项)?\s?是?\s?正确", text))
     if len(right) == 1 and not re.search(r"\b(?:either|both|probably|maybe)\b", text, re.IGNORECASE):
         return right.pop()
     mentioned = re.search(rf"{_START}(?:[(\[][{letters}][)\]]|[B-H]){_BREAK}", text)
@@ -220,12 +239,15 @@ def _named_letter(found: re.Match[str]) -> str | None:
 
 def read_letters(text: str, letters: str) -> frozenset[str] | None:
     """Return the letters of a text that is a list of them ("b,c,d", "(A) and (C)", "ACD"); None for any other."""
-    text = text[:MAX_RUN].strip().strip("*`\"'.[]{} ")
+    text = text[:MAX_RUN].strip()
+    text = re.sub(r"(?:^|\n)[-*•]\s+", ", ", text).strip(", ") if text[:2] in ("- ", "* ", "• ") else text
+    text = text.strip("*`\"'.[]{} ")
+    text = re.sub(r"^all of ", "", re.sub(r",? (?:are|is) (?:all |both )?(?:correct|right|true)$", "", text))
     if re.fullmatch(rf"[{letters}]{{2,8}}", text):
         return frozenset(text) if len(set(text)) == len(text) and (sorted(text) == list(text)) else None
     one = rf"(?:option |choice )?[(\[]?[{letters}{letters.lower()}][)\]]?"
     joint = r"(?:\s*(?:,|;|&|and|und|et|y)\s*)+"
-    if not re.fullmatch(rf"(?:both |options? |choices? )?{one}(?:{joint}{one})*", text, re.IGNORECASE):
+    if not re.fullmatch(rf"(?:both |options? |choices? |statements? |answers? )?{one}(?:{joint}{one})*", text, re.IGNORECASE):
         return None
     return frozenset(re.findall(rf"(?<![A-Za-z])([{letters}])(?![A-Za-z])", text.upper()))
 
@@ -257,6 +279,14 @@ _WITH_WEIGHT = re.compile(
     r"(?=(?:yes|no)\W*$)"
 )
 _WORD_AT_START = re.compile(r"\W*(yes|no|true|false)\b")
+# "Das ist falsch.", "这是错误的。"
+_CALLED = re.compile(
+    r"(?:(?:das|dies|es|die aussage) ist|(?:c['’]|cela |l['’]affirmation )est|(?:(?:eso|esto|la afirmación) )?es"
+    r"|(?:isso )?é|(?:questo )?è"
+    r"|这(?:个|一)?(?:说法|陈述|句子)?是|该说法是)\s*"
+    r"(?P<word>wahr|richtig|korrekt|falsch|vrai|correct|exact|faux|verdad|verdadero|cierto|correcto|falso|incorrecto|verdade"
+    r"|verdadeiro|vero|corretto|正确|错误|对|错|真|假)的?\W*"
+)
 _SUBJECT = one_of("""
     statement|claim|assertion|sentence|proposition|hypothesis|conclusion|premise|this|that|it|answer|equation|inequality|which
     aussage|affirmation|afirmación|afirmação|affermazione
@@ -271,6 +301,9 @@ PREDICATE = re.compile(
     rf"|(?:\b{_SUBJECT}\s*(?:isn|wasn)|^isn)['’]t (?P<denied>true|false|correct|right|wrong)\b",
     re.IGNORECASE,
 )
+_WOULD_BE_WRONG = re.compile(
+    r"(?:is|was|would be|seems) (?:\w+ly )?(?:wrong|incorrect|a mistake|not (?:the )?(?:right|correct|answer))\b"
+)  # "'Yes' would be wrong here"
 _OF_FALSE = re.compile(r"\b(?:false|wrong|incorrect|untrue|mistaken|a (?:lie|myth))\b", re.IGNORECASE)
 _OF_TRUE = re.compile(r"\b(?:true|correct|right)\b", re.IGNORECASE)
 _OF_SAYING = re.compile(
@@ -292,7 +325,7 @@ def truth_value(reference: str) -> bool | None:
 
 def read_truth(text: str) -> bool | Rejected | Unclear | None:
     """Return whether a statement says yes or no; None where it says neither, both rejected where it says that it does not."""
-    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•✔✅☑✓❌✗✘🚫👍👎\ufe0f ").rstrip("✔✅☑✓👍\ufe0f ")
+    text = text[:MAX_RUN].strip().lstrip("*`\"'>#-“•¡¿✔✅☑✓❌✗✘🚫👍👎\ufe0f ").rstrip("✔✅☑✓👍\ufe0f ")
     text = text.rstrip("❌✗✘🚫👎\ufe0f ") if text[:2].lower() == "no" else text
     text = _SAID_BY_CODE.sub("", text)
     lowered = _WITH_WEIGHT.sub("", text.lower())
@@ -304,6 +337,9 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
         said = _POLARITY[concluded.group(1)]
         return said if opened is None or _POLARITY[opened.group(1)] is said else UNCLEAR
     lowered = re.sub(r"^(yes|no|true|false)(?:\W{1,3}\1\b)+(?=\W*$)", r"\1", lowered)
+    abroad = _CALLED.fullmatch(lowered)
+    if abroad:
+        return _POLARITY[abroad.group("word")]
     if NO_ANSWER.fullmatch(lowered):
         return Rejected((True, False))
     short, thought = _ELLIPSIS.fullmatch(lowered), _THINK_SO.search(text)
@@ -337,7 +373,7 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
 def _unless_turned(text: str, end: int, polarity: bool) -> bool | Unclear:
     """Return a polarity unless what follows turns it round ("Yes, but actually no") or denies it ("Yes, that is wrong")."""
     after = re.sub(r"^[\s.,;:!*`\"'”)。，！、،؛।—–-]+", "", text[end:])
-    if (DENIES_THAT if polarity else AFFIRMS_THAT).match(after):
+    if (DENIES_THAT if polarity else AFFIRMS_THAT).match(after) or _WOULD_BE_WRONG.match(after):
         return UNCLEAR
     turned = re.search(r"\b(?:but|however|actually|although)\b[^.!?]{0,30}\b(yes|no|true|false)\b(?=\s*(?:[.,;!]|$))", text)
     return UNCLEAR if turned and _POLARITY[turned.group(1)] is not polarity else polarity

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 
 from auto_router.collect.matching.final_answer import MAX_SENTENCE
-from auto_router.collect.matching.phrases import HEDGE, MONTHS, NEGATION
+from auto_router.collect.matching.phrases import HEDGE, MONTHS, NEGATION, list_words
 from auto_router.errors import ConfigError, advise_install
 
 MAX_DATE = 40  # characters
@@ -34,6 +34,11 @@ _TIME_IN_SENTENCE = re.compile(r"\b\d{1,2}[:.]\d\d(?:\s?[ap]\.?m\b\.?)?(?![\d%])
 _RELATIVE = re.compile(
     r"\b(?:before|after|until|till|since|by|from|between|later|earlier|ago|around|about|almost|nearly)\b", re.IGNORECASE
 )
+_SPOKEN = re.compile(
+    r"(?:(?:a )?(?P<much>half|quarter|[1-9]|[1-5]\d)(?: minutes?)? (?P<way>past|after|to|till|before) )?(?P<hour>1[0-2]|[1-9])"
+    r"(?(much)|(?= o))(?: o['’]clock)?"
+)
+_HOURS = list_words("one two three four five six seven eight nine ten eleven twelve")
 _NAMED_TIMES = {"noon": (12, 0), "midday": (12, 0), "midnight": (0, 0)}
 _YEAR = re.compile(r"(?:in|In)(?: the year| [A-Z][a-z]+)? ([12]\d{3})\b")
 _LOCK = threading.Lock()
@@ -98,6 +103,15 @@ def read_time(text: str, reference: bool = False) -> Time | None:
     part = _PART_OF_DAY.search(text)
     if part:
         text = re.sub(r"\s*o['’]clock", "", text[: part.start()]) + (" am" if part.group(1) else " pm")
+    in_digits, text = text[:1].isdigit(), _write_hours(text) if len(text) <= MAX_DATE else text
+    spoken = _SPOKEN.fullmatch(text)
+    if spoken and spoken["way"] in ("to", "till") and spoken["much"].isdigit() and (reference or in_digits):
+        spoken = None  # "5 to 10" is a range, or a ratio
+    if spoken:
+        minutes = {"half": 30, "quarter": 15}.get(spoken["much"] or "") or int(spoken["much"] or 0)
+        minutes = 60 - minutes if spoken["way"] in ("to", "till", "before") else minutes
+        hour = int(spoken["hour"]) - (spoken["way"] in ("to", "till", "before"))
+        return Time(hour or 12, minutes, 0, "") if minutes < 60 and 1 <= int(spoken["hour"]) <= 12 else None
     if text in _NAMED_TIMES:
         return Time(*_NAMED_TIMES[text], 0, "24")
     found = _TIME.fullmatch(text) if len(text) <= 20 else None
@@ -111,6 +125,12 @@ def read_time(text: str, reference: bool = False) -> Time | None:
         return Time(hour % 12 + (12 if half == "pm" else 0), minute, second, half)
     certain = hour > 12 or hour == 0 or text.startswith("0")
     return Time(hour, minute, second, "24" if certain else "")
+
+
+def _write_hours(text: str) -> str:
+    """Write the words of an hour or of minutes in digits: "ten past two" is "10 past 2"."""
+    text = re.sub(r"\btwenty(?:[ -]five)?\b", lambda found: "25" if "five" in found.group() else "20", text)
+    return re.sub(rf"\b(?:{'|'.join(_HOURS)})\b", lambda found: str(_HOURS.index(found.group()) + 1), text)
 
 
 def same_time(found: Time, expected: Time) -> bool | None:

@@ -27,6 +27,7 @@ _BEYOND = re.compile(
     + r"(?P<before>[<>≤≥])\s*(?P<named>[a-zA-Z])"
 )
 _SUBSCRIPTS = {ord(char): f"_{digit}" for char, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)}
+_ABSOLUTE = re.compile(r"^\s*\|\s*([a-z])\s*\|\s*([<≤])\s*(\d[\d.]*)\s*$")
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _ASSIGNED = re.compile(r"\s*([A-Za-zα-ω](?:_\{?\w{1,3}\}?)?)\s*=\s*([^=]+)")
 _OF_DEGREES = re.compile(  # "sin 30°"
@@ -105,6 +106,7 @@ def _drop_unit(text: str) -> tuple[str, Unit | None]:
 def write_intervals(text: str) -> str:
     """Write inequalities of one variable as intervals: "x < 2 or x > 3" is "(-∞,2)∪(3,∞)"; another text stays as it is."""
     intervals, names = [], set()
+    text = _ABSOLUTE.sub(r"-\3\2\1\2\3", text)
     for part in re.split(r",?\s+or\s+|∪", text):
         between, beyond = _BETWEEN.fullmatch(part.strip()), _BEYOND.fullmatch(part.strip())
         if between and (between["one"] in "<≤") is (between["other"] in "<≤"):
@@ -248,8 +250,10 @@ def _prepare(text: str) -> str:
     text = plain_numbers(text[: 2 * MAX_LENGTH]).translate(_SUBSCRIPTS)
     built = re.fullmatch(r"\s*\\?\{\s*[a-z]\s*(?:\||:|\\mid)\s*([^{}]{1,80})\\?\}\s*", text)
     text = built.group(1) if built else text  # "{x | 0 ≤ x < 5}"
-    if re.fullmatch(r"\s*(?:\{\s*\}|(?:the )?empty set)\W*", text, re.IGNORECASE):
+    if re.fullmatch(r"\s*(?:\{\s*\}|(?:the )?empty set|no (?:real )?solutions?)\W*", text, re.IGNORECASE):
         return "∅"
+    if re.fullmatch(r"\W*(?:\\mathbb\s*\{?\s*R\s*\}?|ℝ|R|all real(?:s| numbers))\W*", text):
+        return "(-∞,∞)"
     text = re.sub(r"^\s*\(\s*[a-z](?:\s*,\s*[a-z]){1,4}\s*\)\s*=\s*(?=\()", "", text)  # "(x, y) = (4, 7)"
     for sign, names in (("≤", r"\\leq?(?:slant)?|<="), ("≥", r"\\geq?(?:slant)?|>="), ("<", r"\\lt"), (">", r"\\gt")):
         text = re.sub(rf"(?:{names})(?![A-Za-z])", sign, text)

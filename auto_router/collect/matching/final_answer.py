@@ -80,10 +80,11 @@ _BEFORE_NOT = (
     r"(?<!incorrect )(?<!wrong )(?<!common )(?<!possible )(?<!false )(?<!other )(?<!another )(?<!an )(?<!any )(?<!no )"
 )
 _LINK = r"(?:['’]s|\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:|→|⇒|->))\s*:?\s*"
-_FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answer{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
+_FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answers?{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
 _ANSWER = re.compile(
-    rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement|response)"
-    rf"|solution)(?: (?:to|for|of|in) [^.\n:]{{0,80}}?)?[*_]{{0,2}}{_LINK}"
+    rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement"
+    rf"|response)|solution|only (?:option|choice|answer) (?:that|which) [a-z ]{{1,40}}?(?= is))"
+    rf"(?: (?:to|for|of|in) [^.\n:]{{0,80}}?)?[*_]{{0,2}}{_LINK}"
     r"|\bantwort\s*(?:ist|lautet|:)\s*:?\s*|r[ée]ponse(?: correcte| finale)?\s*(?:est|:)\s*:?\s*"
     r"|(?:respuesta|resposta)(?: correcta| correta| final)?\s*(?:es|é|:)\s*:?\s*"
     r"|risposta(?: corretta| finale)?\s*(?:è|:)\s*:?\s*"
@@ -93,6 +94,11 @@ _ANSWER = re.compile(
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"^[\W_]*(?:(?:my |the )?(?:final |correct )?answer)[\W_]*$", re.IGNORECASE)
+# A program's output below its announcement: "The output will be:", a fence.
+_SHOWN = re.compile(
+    r"\b(?:output|result|answer|prints?|returns?|displayed)\b[^\n`]{0,40}:[*_]{0,2}\s*\n+```\w*\n(?P<block>[^`]{1,400})\n```\s*$",
+    re.I,
+)
 _NO_CLAIM = re.compile(
     r"\b(?:if|suppose|supposing|assum\w+|whether|unless|says?|thinks?|thought|claims?|believes?|expects?|incorrectly"
     r"|unlikely that)\b"
@@ -112,7 +118,7 @@ _CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?
 _WORDED = re.compile(r"^\\text(?:bf)?\s*\{\s*([^{}]*?)\s*\}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
-    r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bv\.)(?<!\b(?:Inc|Ltd)\.)(?<!\bCorp\.)(?<!\b(?:St|Jr|Sr)\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
+    r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<![ap]\.m\.(?=\s+[a-z]))(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bv\.)(?<!\b(?:Inc|Ltd)\.)(?<!\bCorp\.)(?<!\b(?:St|Jr|Sr)\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
 )
 _CLOSING = re.compile(
     r"\b(?:hope (?:this|that|it)|let me know|feel free|good luck|is there anything|happy to help|"
@@ -302,6 +308,8 @@ def _read_field(value: Any) -> str | None:
     fields = {str(key).lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
     alone = next(iter(fields), "")
     named = [fields[key] for key in _KEYS if key in fields]
+    if alone == "name" and isinstance(fields.get("arguments"), dict) and str(fields["name"]).lower() in _KEYS:
+        return _read_field(fields["arguments"])  # a call of a tool that takes the answer
     for said in named or ([fields[alone]] if len(fields) == 1 and not _NO_ANSWER_KEY.search(alone) else []):
         said = said[0] if isinstance(said, list) and len(said) == 1 else said
         if isinstance(said, dict):
@@ -309,6 +317,8 @@ def _read_field(value: Any) -> str | None:
             return f"{said['value']}{unit}" if isinstance(said.get("value"), str | int | float) else _read_field(said)
         if isinstance(said, list) and said and all(isinstance(item, int | float) for item in said):
             return json.dumps(said)
+        if isinstance(said, list) and said and all(isinstance(item, str) for item in said):
+            return ", ".join(said)
         if said is not None and not isinstance(said, list):
             return str(said).strip()
     return None
@@ -374,6 +384,9 @@ def _lines(plain: str, text: str) -> Iterator[Statement]:
         return
     below_headings = [below for above, below in pairwise(lines) if _HEADING.match(above) and len(below) <= MAX_STATEMENT]
     yield from (Statement(below, "answer", len(plain)) for below in below_headings[-MAX_MARKERS:])
+    shown = _SHOWN.search(text)
+    if shown is not None:
+        yield Statement(shown.group("block").strip(), "answer", len(plain))
     if len(lines[-1]) <= MAX_STATEMENT:
         yield Statement(lines[-1], "line", len(plain))
     alone = re.match(r"[^\n]*\n\s*\n", plain) is not None or len(lines[0].split()) <= 5

@@ -6,6 +6,7 @@ import builtins
 import re
 from collections.abc import Callable
 
+from auto_router.collect.matching.dates import read_dates
 from auto_router.collect.matching.phrases import list_words
 
 _ROMAN = re.compile(r"(?=[MDCLXVI]{1,15}$)M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
@@ -22,6 +23,8 @@ def _read_roman(text: str) -> str | None:
 
 
 def _read_day(text: str) -> str | None:
+    dated = re.fullmatch(r"([A-Z][a-z]+day),? (.{4,30})", text)
+    text = dated.group(1) if dated and read_dates(dated.group(2)) else text  # "Monday, April 13, 2020"
     return _SHORT_DAYS.get(text.lower()) if len(text) > 5 or text[:1].isupper() else None  # "wed" is a word
 
 

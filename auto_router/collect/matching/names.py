@@ -94,6 +94,9 @@ def names_another(text: str, references: Iterable[str], question: str) -> bool:
                 return True
     asked, end = {sort.lower() for sort in _SORTS.findall(question[-400:])}, re.search(rf"\w{_SET_APART}\W*$", text[-200:])
     told = {sort.lower() for sort in _SORTS.findall(end["sense"] or "")} if end else set()
+    given = end["sense"] if asked and end and re.fullmatch(r"[A-Z][a-z]{2,}", end["sense"] or "") else None
+    if given and _COUNTRY.fullmatch(given) is None and given not in question:
+        return True  # "Mercury (Freddie)" is no planet
     return bool(asked and told) and told.isdisjoint(asked)
 
 

@@ -6,12 +6,9 @@ import re
 
 from auto_router.collect.matching.asked_number import (
     answers_asked,
-    compares_otherwise,
     counts_the_rest,
     drop_given,
     is_in_other_unit,
-    is_loss,
-    is_possible_only,
     leaves_open,
     may_be_coins,
     misses_number,
@@ -21,6 +18,7 @@ from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.dates import names_year, read_dates
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.other_matters import compares_otherwise, is_loss, is_possible_only
 from auto_router.collect.matching.phrases import list_words
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import Reading
@@ -90,9 +88,14 @@ def match_number(response: Reading, reference: str) -> bool | None:
 def _may_be_other(value: Quantity, expected: Quantity, response: Reading, reference: str) -> bool:
     """Whether a number equals the reference's and may still be of another thing, unit or version."""
     text, question = response.text, response.question
+    if re.search(rf"\b{expected.value} dozen [a-z]", text) and "dozen" not in f"{reference} {question}":
+        return True  # "3 dozen eggs" are 36
     if not value.unit.dimension and not expected.unit.dimension:
         other = bool(response.statements) and counts_other(response.statements[0].text, reference)
         return other or ("version" in question.lower() and "." in reference and reference not in text)  # 3.1 is not 3.10
     if not value.unit.dimension:  # a bare number beside percentages
-        return expected.unit.dimension == "percent" and "%" in text and read_equivalents(text) is None
+        other = bool(response.statements) and counts_other(response.statements[0].text, reference)  # "2 oxen" for 2 kg
+        return other or (expected.unit.dimension == "percent" and "%" in text and read_equivalents(text) is None)
+    if not expected.unit.dimension and response.statements and counts_other(response.statements[0].text, reference):
+        return True  # "30 degrees" for 30 radians
     return may_be_coins(value, expected, question) or is_in_other_unit(value, expected, question)

@@ -6,6 +6,7 @@ Number words are read by text2num; what it does not know (a dozen, halves, "poin
 from __future__ import annotations
 
 import functools
+import math
 import re
 import unicodedata
 from types import ModuleType
@@ -50,6 +51,18 @@ _PERIODS = (
     (re.compile(rf"three[ -]quarters of an? ({_PERIOD})"), r"0.75 \1"),
     (re.compile(rf"an? ({_PERIOD})"), r"1 \1"),
     (re.compile(r"a fortnight"), "14 days"),
+)
+_CHOOSE = re.compile(r"\\[dt]?binom\s*\{\s*(\d{1,3})\s*\}\s*\{\s*(\d{1,3})\s*\}")
+_TWO_UNITS = tuple(
+    (re.compile(rf"(?<![\d.,])(\d{{1,6}}) {one}s?,?(?: and)? (\d{{1,3}}) {other}s?\b", re.IGNORECASE), size, f"{name}s")
+    for one, other, size, name in (
+        ("(?:hour|hr)", "min(?:ute)?", 60, "minute"),
+        ("min(?:ute)?", "sec(?:ond)?", 60, "second"),
+        ("(?:feet|foot|ft)", "inche?", 12, "inche"),
+        ("dollar", "cent", 100, "cent"),
+        ("year", "month", 12, "month"),
+        ("week", "day", 7, "day"),
+    )
 )
 _REPEATING = re.compile(r"(?<![\d.,])(\d{1,9})\.(\d{0,20}?)(?:\\(?:overline|bar|dot)\s*\{(\d{1,20})\}|(\d)\4{2,20}(?:\.{3}|…))")
 # Dollar signs around LaTeX, which are none of money.
@@ -112,6 +125,7 @@ def _without_latex(text: str) -> str:
     text = re.sub(r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2", text)
     text = re.sub(r"\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)", r"\1/\2", text)
     text = re.sub(r"\^?\s{0,9}\{?\\(?:circ|degree)\b\}?", "°", text)
+    text = _CHOOSE.sub(lambda found: f"({math.comb(int(found.group(1)), int(found.group(2)))})", text)
     text = text.replace("\\times", "×").replace("\\cdot", "·").replace("\\approx", "≈").replace("\\infty", "∞")
     return text.replace("\\$", "$").replace("\\%", "%").replace("\\pm", "±").replace("\\{", "{").replace("\\}", "}")
 
@@ -130,6 +144,15 @@ def digits_in_prose(text: str) -> str:
         str(alpha2digit(part, "en", threshold=2.0)) if _SPELLED.search(part) and not _SCALED.fullmatch(part) else part
         for part in parts
     )
+
+
+def join_amounts(text: str) -> str:
+    """Write amounts in two units in the smaller one: "2 hours and 30 minutes" is "150 minutes"."""
+    for form, size, unit in _TWO_UNITS:
+        for found in reversed(list(form.finditer(text))):
+            amount = int(found.group(1)) * size + int(found.group(2))
+            text = f"{text[: found.start()]}{amount} {unit}{text[found.end() :]}"
+    return text
 
 
 def words_to_digits(text: str) -> str | None:

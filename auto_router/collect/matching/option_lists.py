@@ -12,7 +12,8 @@ from auto_router.collect.matching.phrases import NEGATION
 from auto_router.collect.matching.reading import Reading
 
 _MARKED = re.compile(
-    r"(?:^|(?<=\n)|(?<=[.;,✅❌✓✗✔✘])\s{1,3})[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:][\s*]{0,3}"
+    r"(?:^|(?<=\n)|(?<=[.;,✅❌✓✗✔✘])\s{1,3})[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])"
+    r"(?:[).:][\s*]{0,3}|\s(?:→|->|=>|=|[–—-])\s|(?<![✅✓✔❌✗✘]\s[A-Z])[ \t]?(?=[✅✓✔❌✗✘]))"
     r"(?:(?P<right>yes|true|correct|right|[✅✓✔])|no|false|incorrect|wrong|[❌✗✘])\ufe0f?(?![^\W_])",
     re.IGNORECASE,
 )

@@ -27,7 +27,7 @@ YES = list_words("""
     yes yeah yep yup ya true correct right absolutely certainly definitely indeed sure affirmative exactly oui vrai
     exact ja jawohl
     wahr richtig stimmt korrekt sí si verdadero cierto correcto claro sim verdadeiro certo correto vero sì corretto
-    esatto да верно
+    esatto verdad verdade да верно
     правда правильно истина так 是 是的 对 对的 對 正确 正確 真 没错 はい ええ 正しい そうです 그렇습니다 نعم أجل صحيح हाँ हां सही
     सत्य 네 예 맞습니다 참
     evet doğru tak prawda juist waar
@@ -79,7 +79,11 @@ NO_ANSWER = re.compile(
     (?:i (?:have|'ve) )?no (?:idea|clue|comment|opinion)
     (?:i )?(?:do not|don['’]t|cannot|can['’]t) (?:know|tell|say|answer|decide|determine)(?: (?:that|this|it))?
     (?:it )?(?:all )?depends|maybe|perhaps|(?:i['’]m |i am )?(?:not sure|unsure|uncertain)
-    nobody knows|no one (?:knows|can (?:say|tell))
+    (?:(?:the |this |that )?(?:statement|claim|answer)|it) is neither true nor false
+    nobody knows|no one (?:knows|can (?:say|tell))|there(?: is|['’]s) no way (?:to|of) (?:know|tell)(?:ing)?
+    (?:it |this |that |the answer )?can(?:not|['’]t| not) be (?:determined|known
+    answered)(?: (?:from|by|with|based on) [^.,;]{1,60})?
+    (?:there is |there['’]s )?(?:not enough|insufficient|no) (?:information|data|context)
 """)
     + r"\W*"
 )
@@ -93,7 +97,11 @@ _REST = r"\b(?![^.!?\n]{0,130}\b(?:but|however|though|although|so|any|both|apart
 REFUSAL = re.compile(
     r"(?:(?:i['’]m|i am) (?:so |very )?(?:sorry|afraid)[,.]? (?:but |that )?|(?:sorry|unfortunately)[,.]? (?:but )?)?"
     r"(?:as an? (?:ai|language model)[^,.]{0,60}, )?i(?: can(?:not|['’]t)|(?: am|['’]m) (?:not able|unable) to) "
-    rf"(?:help|assist|answer|determine|provide|comply|fulfill|do|tell|identify|(?:read|see|view|access) {_MEDIUM}){_REST}"
+    rf"(?:help|assist|answer|determine|provide|comply|fulfill|do|tell|identify|(?:read|see|view|access|browse)"
+    rf" {_MEDIUM}){_REST}"
+    rf"|(?:there is |there['’]s )?(?:not enough|insufficient) {_TOLD}{_REST}"
+    r"|(?:please |(?:could|can) you (?:please )?)(?:provide|share|upload|attach) (?:me with )?(?:the|more|some|your|an?)"
+    r" [^.!?\n]{1,80}[.?!]?"
     r"|(?:(?:i['’]m |i am )?sorry,? (?:but )?)?"
     rf"i (?:(?:do not|don['’]t) (?:know|have (?:(?:enough|sufficient) {_TOLD}|access to {_MEDIUM}))|have no idea){_REST}",
     re.IGNORECASE,
@@ -102,7 +110,7 @@ REFUSAL = re.compile(
 NOT_KNOWN = re.compile(
     r"\b(?:unanswer\w*|unknown\w*|un(?:der)?determin\w*|indetermin\w*|insufficient\w*|inadequate\w*|inconclusive|undefined"
     r"|undecid\w*|uncertain\w*|unsure|unclear|unspecified|unavailable|ambigu\w*|neutral|depends|impossible|abstain\w*"
-    r"|no_?answer|nei|nan|null|refus\w*|reject\w*|declin\w*|unsafe|harm\w*|illegal|unethical|sorry|apolog\w*|I|idk|cannot"
+    r"|no_?answer|ask\w*|request\w*|clarif\w*|missing|provide\w*|nei|nan|null|refus\w*|reject\w*|declin\w*|unsafe|harm\w*|illegal|unethical|sorry|apolog\w*|I|idk|cannot"
     r"|unable|n/a|none|nothing|neither|not|no,? \w+)\b|n['’]t\b|^\W*$",
     re.IGNORECASE,
 )

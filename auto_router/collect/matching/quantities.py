@@ -49,7 +49,7 @@ _SCALE = re.compile(
     rf"[ \u00a0-]?(?P<word>{'|'.join(sorted(_SCALES, key=len, reverse=True))})(?![A-Za-zà-ÿ])|(?P<letter>[kKMBT])(?![\w/^²³])",
     re.I,
 )
-_PACKS = {"dozen": 12, "dozens": 12, "pair": 2, "pairs": 2}  # "2 dozen" may be 2 (dozens) or 24
+_PACKS = {"dozen": 12, "dozens": 12, "pair": 2, "pairs": 2}  # "2 dozen" may be 2 (dozens) or 24; so may "2 pairs"
 _PACKED = re.compile(r"\s+(dozens?|pairs?)\b", re.IGNORECASE)
 _SHARE = re.compile(r"\s+(?:out of|in)\s+([1-9]\d{0,8})(?![\d.,]*\d)")  # "1 in 5" may be 1 or 20 %
 _BEFORE_CHRIST = re.compile(r"\s?(?:BCE?\b|B\.C\.)")  # "500 BC" is -500, or 500 where the question says "BC"
@@ -193,12 +193,9 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
             return None  # a thousand, or 1024
         if one.dimension == other.dimension:
             return _same_value(_scale(found, one.size), _scale(expected, other.size))
-        loose = {one.dimension, other.dimension} & {"angle"} or {one.dimension, other.dimension} == {"time", "year"}
-        return (
-            None
-            if loose or ({"length", "time"} == {one.dimension, other.dimension} and found.value != expected.value)
-            else False
-        )
+        dimensions = {one.dimension, other.dimension}
+        loose = "angle" in dimensions or dimensions in ({"time", "year"}, {"mass", "tons"})
+        return None if loose or (dimensions == {"length", "time"} and found.value != expected.value) else False
     same = _same_value(found, expected)
     coins = other.dimension.startswith("currency") and (other.size < 1 or expected.value.denominator > 1)
     if coins and not one.dimension and _in_other_unit(expected, found.value):
@@ -320,7 +317,7 @@ def _read(pattern: re.Pattern[str], text: str, position: int) -> Occurrence | No
         if letter in ("m", "b") and (found.group("money") or _COINED.match(text, scale.end())):
             letter, exponent = "", {"m": 6, "b": 9}[letter]  # "£2.5m", "3b USD"
         if exponent:
-            other = value if letter else None
+            other = value if letter and value >= 1 else None  # "5K"; "0.5M" is never 0.5
             value, step, end = value * 10**exponent, (step or Fraction(1)) * 10**exponent, scale.end()
     money = (found.group("money") or "").lstrip("\\")
     unit, length = read_unit(text[end : end + 60])

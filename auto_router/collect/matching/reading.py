@@ -6,16 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from auto_router.collect.matching.claims import Claim
 from auto_router.collect.matching.final_answer import (
     Statement,
     clip,
     find_statements,
+    is_corrected,
     last_sentences,
     split_sentences,
     well_formed,
 )
-from auto_router.collect.matching.restated import Claim
+from auto_router.collect.matching.phrases import HEDGE, NEGATION, one_of
 
+MAX_NOTES = 3
+MAX_OFFER = 200  # characters of an offer to say more
 MAX_BARE = 60  # characters of a first line that is an answer without a marker
 
 # What ends a turn: special tokens that a server left in the text, and the turn of somebody else that a model goes on to write.
@@ -41,6 +45,51 @@ _IS_NOT = re.compile(
     rf"(?:(?<=[.!?]\s)|(?<=\n)|^)[^.;,\n]{{0,50}}?\b(?i:not|no longer|isn['’]t|wasn['’]t) {_VALUE}\s*[;,.—–-]\s*(?:but )?"
     rf"(?=(?i:it|that)(?:['’]s| is) (?:actually |really |now )?{_VALUE})"
 )
+
+# "At first glance A seems right, but …", "While you say it is A, …"
+_SEEMS = re.compile(
+    r"\b(?:at first(?: glance| sight)?,?|initially,?|it (?:may|might) seem(?: that| like)?"
+    r"|my (?:initial|first) (?:guess|thought|answer) was)\s[^.;!?\n]{1,80}?,? but "
+    r"(?:in fact,? |actually,? |really,? )?(?=\S)"
+    r"|\b(?:while|although|though) (?:you|some|many|most|people|others) [^.;,!?\n]{1,60}, (?=\S)",
+    re.IGNORECASE,
+)
+# What leads to an answer, or offers more behind it, and is none: "Sure! I can help with that.", "Would you like to see why?"
+_HELP = one_of(r"""
+    I can (?:certainly |definitely |gladly )?help[^.!?:\n]{0,60}|I(?:['’]d| would) be (?:happy|glad) to help[^.!?:\n]{0,60}
+    I(?:['’]m| am) happy to help[^.!?:\n]{0,60}|happy to help[^.!?:\n]{0,40}|let me help[^.!?:\n]{0,40}
+    (?:that['’]s |what |this is )?(?:a |an )?(?:great|good|excellent|interesting) question|thanks? (?:you )?for asking
+""")
+_SURE = r"(?:(?:yes|sure(?: thing)?|certainly|of course|absolutely|definitely|no problem|okay|ok|alright|hi|hello)[!,.]+\s*)"
+_OPENING = re.compile(
+    rf"\W{{0,3}}{_SURE}?{_HELP}[.!:]+\s*|(?:sure|okay|ok|alright|of course|certainly)!\s+(?=(?:yes|no)\b)", re.I
+)
+_ASSENT = re.compile(rf"^{_SURE}(?=[A-Z0-9])")
+_OFFER = re.compile(
+    r"(?<=[\w.!)*`$}])\s+"
+    + one_of(r"""
+    (?:would you like|do you want|shall I|should I|want me to|can I help|do you need|is there anything
+    does (?:this|that) (?:help|make)|any (?:other |more )?questions|what else|how else)\b[^.!?\n]{0,150}\?
+    (?:please )?let me know\b[^.!?\n]{0,150}[.!]
+    feel free to [^.!?\n]{0,150}[.!]|I hope (?:this|that|it) helps?[^.!?\n]{0,60}[.!]
+""")
+    + r"\W*$",
+    re.IGNORECASE,
+)
+# A remark below an answer.
+_NOTE = re.compile(
+    r"\n[\s(*_>]*(?:(?:please )?(?:note|disclaimer|remark|sources?|references?)\b[*_]{0,2}(?::| that\b)|(?:n\.?b\.|p\.?s\.))"
+    r"[^\n]{0,600}$",
+    re.IGNORECASE,
+)
+_CALLED_WRONG = re.compile(
+    r"(?<!previously )(?<!I )"
+    r"\b(?:said|says?|wrote|writes|answered|chose|picked|gave|claim(?:s|ed)|put|guess(?:ed)?|entered)\b[^.;!?\n]{1,80}"
+    r"(?:[,;—–-]\s*|\s)(?:which|(?:and|but) (?:that|this|it)|that|this|it)(?:['’]s| is| was| would be) (?:\w+ly )?"
+    r"(?:wrong|incorrect|false|not (?:correct|right|true)|an? (?:mistake|error)|mistaken)\W*$",
+    re.IGNORECASE,
+)
+_LEADING_SIGN = re.compile(r"(?:→|⇒|∴|-->)\s*(?=\S)|(?:question|problem|q)\s?\d{1,3}\s*[:.)]\s*(?=\S[^\n]*$)", re.IGNORECASE)
 
 # Signs of joy behind an answer, and flags; a thumb may be the answer.
 _EMOJI_END = re.compile(
@@ -111,30 +160,49 @@ def read_response(text: str, markup: bool = True) -> Reading:
     text = well_formed(clip(text))
     text = _drop_run_on(_drop_markup(text)).strip() if markup else text.strip()
     text = _NOT_BUT.sub("", _OTHERS_SAY.sub("", text)) if " but " in text else text
+    text = _drop_courtesy(_SEEMS.sub("", text))
     text = _IS_NOT.sub("", text)
     text = _EMOJI_END.sub("", text) if not text.isascii() else text
     text = _CITED.sub("", text) if text.endswith("]") else text
     text = _ALIGNED.sub("", text).replace("&=", "=").strip() if "\\begin{" in text and "&=" in text else text
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
     text = fenced.group(1).strip() if fenced else text
-    statements = find_statements(text)
-    own = _OWN.search(text)
-    right = _RIGHT.search(text, own.end(), own.end() + MAX_BETWEEN) if own else None
+    body, doubted = _set_notes_aside(text)
+    statements = find_statements(body)
+    own = _OWN.search(body)
+    right = _RIGHT.search(body, own.end(), own.end() + MAX_BETWEEN) if own else None
     values = [found["said"].strip(" *`").lower() for found in (own, right) if own and right and found]
     if values and values[0] not in values[1] and values[1] not in values[0]:
         return Reading(text, [], [])
-    if _UNFINISHED.search(text):
+    if _UNFINISHED.search(body):
         whole = [
             one for one in statements if one.formal or one.source in ("final", "answer", "first") or _YES_NO.match(one.text)
         ]
         return Reading(text, whole, [])
     stated = [one for one in statements if one.formal or not _reports(one.text)]
-    return Reading(text, stated, [one for one in last_sentences(text) if not _reports(one)])
+    if doubted:
+        return Reading(text, [one for one in stated if one.source not in ("line", "bold")], [])
+    return Reading(text, stated, [one for one in last_sentences(body) if not _reports(one)])
+
+
+def _set_notes_aside(text: str) -> tuple[str, bool]:
+    """Return a text without the notes below it, and whether one of these may take the answer back; in itself none is one."""
+    body = text
+    for _ in range(MAX_NOTES):
+        note = _NOTE.search(body, max(0, len(body) - 3 * MAX_OFFER))
+        if note is None or not re.search(r"\w", body[: note.start()][-MAX_OFFER:]):
+            break
+        if any(one.source != "line" for one in find_statements(note.group())):
+            return text, False
+        body = body[: note.start()].rstrip()
+    rest = text[len(body) :]
+    turned = NEGATION.search(rest) or HEDGE.search(rest) or is_corrected(text, Statement("", "answer", len(body)))
+    return body, bool(rest.strip() and turned)
 
 
 def _reports(text: str) -> bool:
-    """Whether a text only tells what somebody else wants or thinks."""
-    return _REPORT.match(text) is not None and " but " not in text
+    """Whether a text only tells what somebody else wants or thinks, or calls what it tells wrong."""
+    return (_REPORT.match(text) is not None and " but " not in text) or _CALLED_WRONG.search(text[-MAX_OFFER:]) is not None
 
 
 def keep_asked_time(response: Reading) -> Reading:
@@ -164,6 +232,19 @@ def closes_with(response: Reading) -> bool:
 def list_closing(response: Reading, count: int = 1) -> list[str]:
     """Return the last sentences of a response, and the first one where that calls an option right."""
     return [*response.sentences[:count], *(one for one in response.sentences[count:][-1:] if _CALLS.fullmatch(one))]
+
+
+def _drop_courtesy(text: str) -> str:
+    """Take what leads to an answer, and offers behind it, from a text; a text that is no more than that says nothing."""
+    opening = _OPENING.match(text)
+    text = text[opening.end() :] if opening else _LEADING_SIGN.sub("", text, count=1) if _LEADING_SIGN.match(text) else text
+    offer = _OFFER.search(text, max(0, len(text) - MAX_OFFER))
+    return text[: offer.start()] if offer else text
+
+
+def drop_assent(text: str) -> str:
+    """Take a "Sure!" that agrees to answer from a text; to a yes/no question it may be the answer."""
+    return _ASSENT.sub("", text, count=1)
 
 
 def _drop_markup(text: str) -> str:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from auto_router.collect.matching.choices import UNCLEAR, Unclear, read_truth
+from auto_router.collect.matching.claims import FORMULA, Claim, find_turns
 from auto_router.collect.matching.doubts import is_doubted
-from auto_router.collect.matching.final_answer import Statement, is_corrected, split_sentences
-from auto_router.collect.matching.phrases import list_words, one_of
+from auto_router.collect.matching.final_answer import Statement, is_corrected
+from auto_router.collect.matching.phrases import one_of
 from auto_router.collect.matching.stems import (
     CHANCES,
-    DENIALS,
     ESSENTIAL,
     FILLERS,
     MODALS,
@@ -33,20 +33,9 @@ from auto_router.collect.matching.stems import (
     stem,
 )
 
-MAX_QUESTION = 4_000  # characters; the question stands at the end of a long prompt
 MAX_CLAUSE = 400  # characters
 MAX_CLAUSES = 4  # of a sentence, from its last one back
-MAX_CLAIM_WORDS = 40  # of a claim
 
-
-_QUESTION = re.compile(
-    r"\W*(?:(?:q(?:uestion)?|claim)\s*:\s*)?(?P<lead>[^?]{1,120}?,\s+)?"
-    r"(?P<verb>is|are|was|were|do|does|did|can|could|will|would|has|have|had|should|may|might|must)\s+(?P<claim>[^?]{2,400})\?\W*",
-    re.IGNORECASE,
-)
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
-_FORMULA = re.compile(r"[<>=+*/^\\|≤≥≠]|(?<!\w)[-−]\d")  # signs that no word of a claim holds
-_OPEN_CLAIM = re.compile(r"\b(?:or|nor|only)\b", re.IGNORECASE)
 _LEADS = one_of(r"""
     therefore|thus|hence|so|then|overall|finally|ultimately|consequently|accordingly|however|additionally|clearly|obviously
     technically|hypothetically|theoretically|similarly|likewise|essentially|basically|and|but|\d{1,2}[.):]
@@ -57,10 +46,13 @@ _LEADS = one_of(r"""
     (?:now )?(?:given|considering|putting) (?:all|both|the|this|that|these|those)\b[^,]{1,120}(?=,)
     from (?:this|that|these|those)(?: \w+){0,3}(?=,)|from what (?:we|i|you) (?:can )?(?:tell|know|see)
     (?:based|going) (?:up)?on [^,]{1,120}(?=,)|(?:since|because|after) [^,]{1,150}(?=,)
-    (?:yes|no)(?=\s*[,:;—–-])
+    (?:yes|no)(?=\s*[,:;—–-])|(?:although|though|even though) [^,]{1,150}(?=,)|while [^,]{0,80}\b(?:may|might)\b[^,]{1,80}(?=,)
 """)
 _LEAD = re.compile(rf"^\W*(?:{_LEADS}(?:\s*[,:.;)—–-]\s*|\s+))+(?=\S)", re.IGNORECASE)
 _KNOW = r"(?:conclude|say|see|assume|infer|know|believe|think)"
+_PAIR = re.compile(
+    r"\bthe (?:two|pair|duo)(?: of them)?(?= (?:would|will|could|can|are|were|have|had|has|did|do)\b)", re.IGNORECASE
+)
 _THAT = re.compile(
     "^"
     + one_of(rf"""
@@ -68,7 +60,7 @@ _THAT = re.compile(
     (?:you|one) can (?:(?:also|safely|reasonably|then) )?(?:conclude|say|see|infer)
     (?:it is|it['’]s) (?:safe|fair|reasonable) to {_KNOW}|(?:it is|it['’]s) (?:clear|true|certain)
     it (?:can|could|may) (?:therefore |safely )?be (?:concluded|said|seen|assumed|inferred)|it (?:seems|appears)
-    (?:this|that|which) (?:means|implies|shows|tells us|indicates|suggests)
+    (?:this|that|which|(?:a|the) (?:quick )?(?:google )?search) (?:means|implies|shows|tells us|indicates|suggests|reveals)
     the (?:(?:final|correct|short) )?(?:answer|conclusion)(?: to (?:the|your|this) question)? is|the final state of
 """)
     + r"(?:,? then)?,?\s+(?:that\s+)?",
@@ -99,36 +91,11 @@ _TAIL = re.compile(
     r"|[,;]\s*(?:it|they|he|she)\s.*$|\s+as (?:it|they|he|she|there|we|you|this|these|that|those|the)\b.*$|\s*\([^()]*\)",
     re.IGNORECASE,
 )
-# What makes another claim of the restated one, unless the question has it too.
-_TURNS = re.compile(
-    one_of(r"""
-    \b(?:if|unless|except|until|neither|nor|without|whereas|hard to say|not sure|rather than|instead|evidence)\b|^while\b
-    \bnot (?:only|all|always|every\w*|necessarily|entirely|just|both|directly|exactly|quite|really|many|much|often|usually)\b
-    \bnot (?:yet|as|so|very|too|that)\b
-    \b(?:it|that|this) depends\b
-"""),
-    re.IGNORECASE,
-)
 # What is so of some need not be so of others: "some birds do not fly".
 _SOME = re.compile(
     r"\b(?:some|sometimes|several|certain|any|many|half)\b.*\b(?:not|never|cannot)\b|\b(?:some|any).*n['’]t\b", re.IGNORECASE
 )
 _NO_LONGER = re.compile(r"\b(?:no longer|anymore|any more)\b", re.IGNORECASE)  # of what was so once
-# A claim of which each word counts: who is not the first is not no president, who did not kill may have tried to.
-_WHOLE = re.compile(
-    r"\b(?:first|second|third|fourth|fifth|last|next|most|least|best|worst|[a-z]{2,}est|that|whether|how|why|because|if|when|while)\b"
-    r"|\b[a-z]+ to (?!(?:the|a|an|his|her|their|its|this|that|my|your|our)\b)[a-z]"
-)
-_DOING = re.compile(r"(?<!\bof)(?<!\ba)(?<!\ban)(?<!\bthe)(?<!\bin)\s[a-z]{2,}ing\b")  # "deny stealing it"
-_WHAT_IT_IS = re.compile(r".*\b(?:a|an|the)\s+(.+)", re.IGNORECASE)  # a vice president is no president
-# Behind these words stands where, when or how something is so.
-_PLACE = frozenset(list_words("in on at for during from since to into inside near within among"))
-_HOLDS = re.compile(
-    r"[^\W_]+'s\s+(?:[^\W_]+\s+)?[^\W_]+|[^\W_]+(?=\s+(?:of|that|who|which|whose)\b)|\b(?:un|dis)[a-z]{4,}", re.IGNORECASE
-)
-# What may be added to a claim that is affirmed: "he swam the Channel in 1934".
-_ADDED = re.compile(r"[,;]?\s+(?:in|on|at|for|during|from|since|into|within|among|through|after|before|until)\s+(?=\S)")
-_DATED = re.compile(r"[,;]?\s+in\s+(?=\d{4}\b)")
 # Where something is so only in part, or not in the real world.
 _IN_PART = re.compile(
     r"\b(?:theory|principle|part|some|certain|few|most|many|way|sense|cases?|dreams?|best|paper|first|least|example|exceptions?"
@@ -148,57 +115,6 @@ _LIKELIHOOD = re.compile(r"\b(?:un)?likely\b|\bprobabl[ey]\b", re.IGNORECASE)  #
 _CONCLUDES = re.compile(
     r"\W*(?:therefore|thus|hence|so|in (?:conclusion|short|summary)|overall|to answer|yes|no)\b", re.IGNORECASE
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a yes/no question asks about: its words in their order, and those of names.
-
-    ``modals`` are the words for what can or would be that affirm it: none where it asks what is. ``turns`` are its conditions.
-    """
-
-    words: tuple[str, ...]
-    names: frozenset[str]
-    modals: frozenset[str]
-    turns: tuple[str, ...] = ()
-    denied: str = ""  # the word by which the question asks whether something is not so: "Is he unable to swim?"
-    cuts: frozenset[int] = frozenset()  # before which words it says where, when or how: "in water" of "sink in water"
-    held: frozenset[str] = frozenset()  # words without which it is another claim
-    whole: bool = False  # each word counts, also where it is denied
-    of_pronoun: bool = False  # "Did he win?"
-    added: re.Pattern[str] | None = None  # before what more of a time or place may be told
-
-
-def read_claim(question: str) -> Claim | None:
-    """Return the claim of the one yes/no question in a prompt; None where there is none, or several, or it asks "A or B?"."""
-    asked = [sentence for sentence in split_sentences(question[-MAX_QUESTION:]) if "?" in sentence]
-    found = [match for sentence in asked if (match := _QUESTION.fullmatch(sentence))]
-    if len(found) != 1 or len(asked) > 3:
-        return None
-    claim = _PARENTHESES.sub("", (found[0].group("lead") or "") + found[0].group("claim"))
-    raw = split_words(claim)
-    if _OPEN_CLAIM.search(claim) or _FORMULA.search(claim):
-        return None
-    denials = [word for word in raw if word in NEGATIONS]
-    if len(denials) > 1 or not DENIALS.issuperset(denials):
-        return None
-    kept = [word not in FILLERS | MODALS | DENIALS for word in raw]
-    words = [stem(word) for word, is_kept in zip(raw, kept, strict=True) if is_kept]
-    names = {stem(word.lower()) for word in re.findall(r"\b[A-Z][\w'’]+", claim)}
-    asks = MODALS.intersection([found[0].group("verb").lower(), *raw])
-    verb = found[0].group("verb").lower()
-    is_now = verb in ("is", "are")  # "Is it safe?": "it would be safe"
-    modals = MODALS if asks & POSSIBLY else SURELY if asks else frozenset(("would",) if is_now else ())
-    added = {"did": _ADDED, "has": _ADDED, "have": _ADDED, "had": _ADDED, "was": _DATED, "were": _DATED}.get(verb)
-    if not 1 < len(words) <= MAX_CLAIM_WORDS:
-        return None
-    cuts = frozenset(sum(kept[:place]) for place, word in enumerate(raw) if word in _PLACE)
-    is_thing = verb in ("is", "are", "was", "were") and raw[0] != "there"
-    parts = [*_HOLDS.findall(claim.replace("’", "'")), *(_WHAT_IT_IS.findall(claim) if is_thing else ())]
-    held = frozenset(stem(word) for part in parts for word in split_words(part))
-    whole = _WHOLE.search(claim) is not None or (not is_thing and _DOING.search(claim) is not None)
-    turns, of_pronoun = _find_turns(claim), raw[0] in PRONOUNS
-    return Claim(tuple(words), frozenset(names), modals, turns, "".join(denials), cuts, held, whole, of_pronoun, added)
 
 
 def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | None:
@@ -262,7 +178,7 @@ def read_restated(sentence: str, claim: Claim, earlier: str = "") -> bool | None
     """
     if "?" in sentence:
         return None
-    text = sentence.strip().rstrip(" .!*\"'”)")
+    text = _PAIR.sub("they", sentence.strip().rstrip(" .!*\"'”)"))
     if _names_other(earlier, claim) and next(iter(split_words(_LEAD.sub("", text))), "") in ("he", "she"):
         return None
     cuts = [found.span() for found in _CLAUSE_END.finditer(text)][-MAX_CLAUSES:]
@@ -305,8 +221,8 @@ def _read_words(text: str, affirmed: bool, claim: Claim, before: str | None = No
         lacks: whether it may lack words of the claim: "a pear would not sink" of "Would a pear sink in water?".
     """
     words = split_words(text)
-    turns = tuple(turn for turn in _find_turns(text) if not (turn[:4] == "not " and stem(turn[4:]) in claim.words))
-    if not words or turns != claim.turns or _FORMULA.search(text):
+    turns = tuple(turn for turn in find_turns(text) if not (turn[:4] == "not " and stem(turn[4:]) in claim.words))
+    if not words or turns != claim.turns or FORMULA.search(text):
         return None
     earlier = split_words(_LEAD.sub("", before or ""))
     same_subject = not earlier or earlier[0] in PRONOUNS or not {*map(stem, earlier)}.isdisjoint(claim.words)
@@ -387,10 +303,6 @@ def _align(content: Sequence[str], wanted: Sequence[str]) -> tuple[int | None, l
         else:
             missing.append(index)
     return None if place < len(content) or not content else turned, missing
-
-
-def _find_turns(text: str) -> tuple[str, ...]:
-    return tuple(found.group().lower() for found in _TURNS.finditer(text))
 
 
 def _content(words: Iterable[str], claim: Claim) -> Iterator[str]:

@@ -155,9 +155,10 @@ def has_same_words(response: Reading, reference: str) -> bool:
     texts = [response.text, first]
     if quoted is not None:
         return response.text[:1] != "[" and any(quoted in (text, unquote(text.strip("`. "))) for text in texts)
-    wanted = fold(reference)
+    wanted, number, said = fold(reference), parse_quantity(reference), parse_quantity(response.text)
     if (
         not wanted
+        or (number and said and not same_quantity(said, number))  # "2 M" is not 2 m
         or (reference.isdigit() and (first or response.text).startswith("$"))  # of money it is a matter of the question
         or differs_in_case(first or response.text, reference)
         or (response.text.endswith(("?", "？")) and not reference.endswith(("?", "？")))

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from auto_router.collect.matching.bounds import read_bound
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
-from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
+from auto_router.collect.matching.numerals import digits_in_prose, join_amounts, plain_numbers
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import (
     MAX_NUMBERS,
@@ -58,7 +58,8 @@ _RANGE_AFTER = re.compile(
     \w+ power)\b
     (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
-    (?:mod(?:ulo)?|choose)\b|(?:times|minus|plus|over|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
+    (?:mod(?:ulo)?|choose|(?:with )?(?:a )?remainder)\b
+    (?:times|minus|plus|over|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
     upwards?\b|-(?:something|odd)\b
 """),
     re.IGNORECASE,
@@ -108,7 +109,7 @@ _AT_PLACE = re.compile(
     r"(?:,|,?\s+(?:and )?(?:is |it is )?(?:attained|reached|achieved|obtained|taken|occurring|occurs))\s+"
     rf"{_AT}=\s*[-+]?[\d./]+\$?(?=[\s.,;)]|$)"
 )
-_COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s")
+_COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s", re.I)
 _COMPARES = re.compile(r"\b(?:is|are|was|were) (?:less|fewer|greater|more|larger|smaller|higher|lower|older|younger) than\b")
 _PLAN = re.compile(r"\b(?:multiply|divide|subtract|add|solve|calculate|figure out|set up|suppose|let)\b", re.IGNORECASE)
 _DENIED = re.compile(
@@ -129,7 +130,7 @@ _REASON = re.compile(
     r"(?:,|;|\s[-–—]|\s)\s*"
     + one_of(r"""
     because|since|as\b(?! (?:well|many|much))|whereas|although|though|where|given that|due to|compared|rather than|instead of
-    not|including|excluding|than|out of
+    not|including|excluding|than|out of|which is (?:less|more|greater|smaller|larger|fewer)
 """)
     + r"\b.*$",
     re.IGNORECASE | re.DOTALL,
@@ -240,7 +241,7 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
 
 def read_sentence(sentence: str) -> Quantity | Unclear | None:
     """Return the one number that a sentence is about; UNCLEAR where it has several, or denies or bounds it."""
-    text = digits_in_prose(_DATE.sub("dated ", _CLOCK.sub("", _ASIDE.sub(" ", plain_numbers(sentence)))))
+    text = join_amounts(digits_in_prose(_DATE.sub("dated ", _CLOCK.sub("", _ASIDE.sub(" ", plain_numbers(sentence))))))
     counted = _COUNT.match(text)
     text = counted.group(1) if counted else text
     bare = _AT_PLACE.sub("", text)

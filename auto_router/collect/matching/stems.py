@@ -64,6 +64,11 @@ def content_stems(text: str) -> frozenset[str]:
     return frozenset(stem(word) for word in split_words(text) if word not in FILLERS | MODALS | NEGATIONS)
 
 
+def digit_words(text: str) -> frozenset[str]:
+    """Return the words of a text that hold a digit."""
+    return frozenset(word for word in content_stems(text) if any(map(str.isdigit, word)))
+
+
 def split_words(text: str) -> list[str]:
     text = _IS.sub(r"\1 is", _MAY.sub("mai", text).lower().replace("’", "'"))
     text = text.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not").replace("only one", "single")

@@ -38,11 +38,15 @@ _TABLE: dict[str, dict[str, str]] = {
     "currency ¥": {"1": "¥"}, "currency ¥ JPY": {"1": "yen jpy 円"},
     "currency ¥ CNY": {"1": "yuan cny rmb renminbi 元 人民币 人民幣"},
     "currency ₹": {"1": "₹ rupee inr Rs"},
+    "tons": {"1": "ton"},  # of 907, 1000 or 1016 kg
+    "radians": {"1": "rad radian"},
     "percent": {"1": "% percent pct prozent", "1/10": "‰"},
     "percentage points": {"1": "percentage-point percentage-points", "1/100": "basis-point basis-points"},
     "angle": {"1": "° deg degree grad grados"},
     "temperature C": {"1": "°C ℃ celsius"}, "temperature F": {"1": "°F ℉ fahrenheit"}, "temperature K": {"1": "K kelvin"},
-    "force": {"1": "N newton", "1000": "kN"}, "energy": {"1": "J joule", "1000": "kJ kilojoule", "4184": "kcal"},
+    "force": {"1": "N newton", "1000": "kN"}, "energy": {
+        "1": "J joule", "1000": "kJ kilojoule", "3600": "Wh", "3600000": "kWh", "4184": "kcal",
+    },
     "power": {"1": "W watt", "1000": "kW kilowatt"}, "voltage": {"1": "V volt"}, "current": {"1": "A amp ampere"},
     "resistance": {"1": "Ω ohm"}, "frequency": {"1": "Hz hertz", "1000": "kHz", "1000000": "MHz", "1000000000": "GHz"},
     "pressure": {"1": "Pa pascal", "1000": "kPa", "101325": "atm"}, "amount": {"1": "mol mole"},
@@ -92,6 +96,7 @@ _NAMES = {
     for name in names.split()
 }
 _NAMES |= {"mph": ("length/time", Fraction("0.44704")), "kmh": ("length/time", Fraction(1000, 3600))}
+_NAMES |= {"knot": ("length/time", Fraction(1852, 3600))}
 _NAMES |= {"km/hr": ("length/time", Fraction(1000, 3600)), "kph": ("length/time", Fraction(1000, 3600))}
 _NATIONS = {
     "CAD": "canadian dollar", "AUD": "australian dollar", "NZD": "new zealand dollar", "HKD": "hong kong dollar",
@@ -202,6 +207,8 @@ def _one(text: str, position: int) -> tuple[Unit | None, int]:
     if found is None:
         return None, position
     word = found.group()
+    if len(word) <= 2 and re.match(r"-[A-Za-z]", text[found.end() : found.end() + 2]):
+        return None, position  # "5 t-shirts" are no tonnes
     lower = word.lower()
     names = (
         [word] if len(word) <= 2 else [word, lower, lower.removesuffix("s"), lower.removesuffix("n"), lower.removesuffix("en")]

@@ -21,6 +21,7 @@ from auto_router.collect.matching.choices import (
     read_truth,
     truth_value,
 )
+from auto_router.collect.matching.claims import MAX_QUESTION, read_claim
 from auto_router.collect.matching.dates import is_moment, read_dates, read_time, same_date, same_time
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.expressions import same_expression
@@ -36,17 +37,19 @@ from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.names import names_another
 from auto_router.collect.matching.number_match import OTHER_WORDS, match_number
 from auto_router.collect.matching.option_lists import drop_called, drop_remarks, read_marked_options, read_nth
+from auto_router.collect.matching.other_matters import is_of_another, pick_clause
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import (
     Reading,
     closes_with,
+    drop_assent,
     is_other_object,
     keep_asked_time,
     list_closing,
     read_response,
 )
-from auto_router.collect.matching.restated import MAX_QUESTION, read_claim, read_conclusion
+from auto_router.collect.matching.restated import read_conclusion
 from auto_router.collect.matching.stated import (
     compare_value,
     has_same_words,
@@ -65,6 +68,7 @@ from auto_router.collect.matching.wordings import (
     keep_same_name,
     list_alternatives,
     list_wordings,
+    read_bullets,
     read_range,
     read_ratio,
     same_ratio,
@@ -72,11 +76,20 @@ from auto_router.collect.matching.wordings import (
 )
 
 LETTERS = "ABCDEFGH"  # options of which a reference says nothing further
+_NUMBERED_LETTER = re.compile(r"^\d{1,2}[.):]\s*\(?[A-Z]\)?(?:\W*$|\s+[-–—:]\s)", re.MULTILINE)
+# "42. Wait, 43.", "Yes... actually, no.": what comes last counts.
+_RETRACTED = re.compile(
+    r"[^\n]{1,120}?(?:[.!…—–?,-]+|\n)\s*(?:(?:hmm|oh|oops|ah|no)[,.!—–-]*\s+)*"
+    r"(?:(?P<no>no)|wait|actually|sorry|scratch that|correction|on second thought|I meant?)\b[,:.!…—–-]*\s*"
+    r"(?:(?:no|sorry)[,:.—–-]*\s*)?(?:(?:it|that)(?:['’]s| is) |the answer is )?(?P<last>\w[^\n]{0,60})",
+    re.IGNORECASE,
+)
 MAX_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_REFERENCE = 20_000  # characters
 
 _MATHS = re.compile(
-    r"[\\^√∛π∞∪∈±∅<>≤≥]|\bempty set\b|\bpi\b|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
+    r"[\\^√∛π∞∪∈±∅ℝ<>≤≥]|\b(?:empty set|infinity|no (?:real )?solutions?|all real(?:s| numbers)|pi)\b"
+    r"|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
     r"|[a-z]\s*\(|\d[a-z]\b|[-+]\s*\d|^[(\[{].*[)\]}]$|^-?[\d.]+\s*,\s*-?[\d.]+|_\d"
 )
 
@@ -102,6 +115,7 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         return None
     question = well_formed(question)[-MAX_QUESTION:]
     given = [references] if isinstance(references, str) else references
+    answer = answer if any(truth_value(one) is not None for one in (*given, *choices)) else drop_assent(answer)
     markup = not any(sign in text for text in (*given, *choices) for sign in ("<", "~"))
     read = keep_asked_time(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
     choices = [well_formed(choice) for choice in choices]
@@ -109,13 +123,38 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     if is_other_object(read) and not any(one.lstrip()[:1] in tuple("[{") for one in wanted):
         return None
     if REFUSAL.fullmatch(answer) and not any(
-        NOT_KNOWN.search(text) or fold(text) in fold(answer) for text in (*wanted, *choices)
+        NOT_KNOWN.search(text) or re.search(rf"(?<!\w){re.escape(fold(text[:MAX_STATEMENT]))}(?!\w)", fold(answer))
+        for text in (*wanted, *choices)
     ):
         return False
     verdicts = [_match(read, reference[:MAX_REFERENCE], choices) for reference in wanted if reference.strip()]
-    if True in verdicts:
-        return None if names_another(read.text, wanted, question) else True
-    return False if verdicts and None not in verdicts else None
+    if not verdicts or (True not in verdicts and None in verdicts) or _tells_of_another(read):
+        part = _find_last_word(read, any(truth_value(one) is not None for one in wanted))
+        return (match(part, references, choices, question) or None) if part else None
+    return None if True in verdicts and names_another(read.text, wanted, question) else True in verdicts
+
+
+def _find_last_word(response: Reading, of_truth: bool) -> str:
+    """Return the part that counts of an undecided reply: its clause on the asked side, or what takes back the rest; else ""."""
+    text = response.text
+    if len(text) > MAX_STATEMENT:
+        return ""
+    clause = pick_clause(text, response.question) if len(response.sentences) == 1 and response.claim is None else ""
+    if clause:
+        return "" if HEDGE.search(text) or is_doubted("", Statement(text, "line", 0)) else clause
+    found = _RETRACTED.fullmatch(text)
+    if found is None or (of_truth and found["no"]):  # "Yes, no" says neither
+        return ""
+    return "" if NEGATION.search(found["last"]) or HEDGE.search(found["last"]) else found["last"]
+
+
+def _tells_of_another(response: Reading) -> bool:
+    """Whether the sentence that answers tells of something else than is asked; of yes and no the question's words decide."""
+    if response.claim is not None:
+        return False
+    stated = next(iter(response.statements), None)
+    said = stated.before + stated.text if stated is not None else next(iter(response.sentences), "")
+    return (stated is None or not stated.formal) and is_of_another(said, response.question)
 
 
 def _match(response: Reading, reference: str, choices: Sequence[str]) -> bool | None:
@@ -237,6 +276,8 @@ def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear
 
 
 def _match_letter(response: Reading, letter: str) -> bool | None:
+    if len(_NUMBERED_LETTER.findall(response.text)) > 1:
+        return None  # "1. B", "2. C": answers to several questions
     letters = LETTERS if letter in LETTERS else MAX_LETTERS[: MAX_LETTERS.index(letter) + 1]
     response, marked = _read_marks(response, letters)
     prose = (
@@ -251,7 +292,8 @@ def _match_letter(response: Reading, letter: str) -> bool | None:
 
 
 def _match_letters(response: Reading, letters: frozenset[str]) -> bool | None:
-    value = read_stated(response, lambda s: read_letters(s.text, LETTERS))
+    bullets = read_letters(", ".join(read_bullets(response.text)), LETTERS)
+    value = bullets or read_stated(response, lambda s: read_letters(re.sub(r"[\"'`]", "", s.text), LETTERS))
     return compare_value(value, lambda found: found == letters)
 
 

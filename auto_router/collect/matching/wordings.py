@@ -6,6 +6,7 @@ import ast
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -47,11 +48,22 @@ _BEHIND = re.compile(
     r"\s*\([^()]{1,80}\)$|,?\s+(?:(?:in|around|circa|since|c\.)\s+(?:[A-Z][a-z]+ )?\d{3,4}|between \d{3,4} and \d{3,4})$"
     r"|,\s+(?:which|who|covering|located|an?|the)\s[^,;.]{1,80}$"
 )
+# What an answer in a sentence stands behind.
+_MARKS = (
+    *(
+        f" {word} "
+        for word in list_words("is be are was ist est es é è shows reads says been called raises throws returns prints")
+    ),
+    *(" outputs ", " evaluates to ", " known as ", ": ", " = ", " == ", "=> ", "是"),
+)
+_WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became) (?=[a-z])[^.;\n]{1,120}[.!]?$")
 _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
 _TURNS = re.compile(r"\b(?:but|formerly|until|replaced by|or|then|later|although|however|while)\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"^([^,;.\n]{1,60}?)\s+(?:is|was|are|were)\s+((?:the|[A-Z]\w+['’]s|his|her|their|its)\s[^,;.\n]{1,80})$")
 _BY = re.compile(r"^[^,;.\n]{1,80}\b\w+(?:ed|en|wn|lt|nt|ght|ung|ade|ded|out) by\s+")
 _LOCATED = re.compile(r"^(?:on|to|in|at)\s+(?=\w)", re.IGNORECASE)
+_INITIALS = re.compile(r"\b(?:[^\W\d_]\.\s?){2,4}(?=[^\W\d_]{2})|(?<=\w )[^\W\d_]\. (?=[^\W\d_]{2})")  # "J. K. Rowling"
+_REMAINDER = re.compile(r"(?<=\d),?\s+(?:(?:with )?(?:a )?remainder(?: of)?|rem\.?|r)\s?(?=\d)")
 _FORMULA = re.compile(r"\$?(?:[A-Z][a-z]?|[()_{}\d])+\$?")
 _TWO_SENTENCES = re.compile(r"[^\W\d]{2}[.!?]\s+\S")
 _ORDINALS = {word: place for place, word in enumerate(list_words("""
@@ -108,36 +120,13 @@ def list_wordings(statement: Statement) -> list[str]:
     exact = re.split(r"\\approx|≈", text)[0].strip(" $") if "≈" in text or "\\approx" in text else ""  # "2√5 ≈ 4.47"
     parts = [exact] if exact else []
     parts += [text, option.group("text")] if option and option.group("text") else [text]
+    clause = _WHICH.search(text)
+    if clause and not NEGATION.search(clause.group()) and not HEDGE.search(clause.group()):
+        return [*list_wordings(replace(statement, text=text[: clause.start()])), text]
     named = _NAMED.match(text)  # "It's a cat", "Lyon, not Paris"
     parts += [named.group(1)] if named else []
     if len(text.split()) <= SHORT_WORDS and statement.source != "first" and not _TWO_SENTENCES.search(text):
-        for mark in (
-            " is ",
-            " be ",
-            ": ",
-            " = ",
-            " are ",
-            " was ",
-            " ist ",
-            " est ",
-            " es ",
-            " é ",
-            " è ",
-            "是",
-            " shows ",
-            " reads ",
-            " says ",
-            " been ",
-            " called ",
-            " raises ",
-            " throws ",
-            " returns ",
-            " prints ",
-            " outputs ",
-            " evaluates to ",
-            " == ",
-            "=> ",
-        ):
+        for mark in _MARKS:
             before, found, after = text.rpartition(mark)
             if (mark == " be " and not _IS_SURELY.search(before)) or (mark == " = " and _OPEN_FORM.search(before)):
                 continue
@@ -187,7 +176,8 @@ def is_range(text: str) -> bool:
 
 def read_range(text: str) -> tuple[str, ...]:
     found = re.fullmatch(
-        r"(?:between |from )?([$€£]?\d(?:[\d.,]*\d)?)\s*(?:-|–|—|to|and)\s*([$€£]?\d[\d.,]*\s*\S*?)",
+        r"(?:(?:pages?|pp\.|years?|ages?|chapters?) )?(?:between |from )?([$€£]?\d(?:[\d.,]*\d)?)\s*"
+        r"(?:-|–|—|~|～|to|and|until|till|bis|à|至|到)\s*([$€£]?\d[\d.,]*\s*\S*?)",
         text.strip().rstrip(".").lower(),
     )
     if not found or (" and " in text and not text.lower().startswith("between")):
@@ -246,9 +236,11 @@ def differs_in_case(text: str, reference: str) -> bool:
 
 def counts_other(text: str, reference: str) -> bool:
     """Whether two texts count different things: "3 oranges" and "3 apples"."""
-    found = [re.fullmatch(r"\D{0,3}[\d.,]+ ([a-z]{3,20})", part.strip().rstrip(".").lower()) for part in (text, reference)]
+    found = [
+        re.fullmatch(r"\D{0,3}[\d.,]+ ([a-z][a-z/^\d]{0,19})", part.strip().rstrip(".").lower()) for part in (text, reference)
+    ]
     nouns = [one.group(1).removesuffix("s") for one in found if one is not None]
-    return len(nouns) == 2 and nouns[0][:4] != nouns[1][:4]
+    return len(nouns) == 2 and not nouns[0].startswith(nouns[1][:4]) and not nouns[1].startswith(nouns[0][:4])
 
 
 def unquote(text: str) -> str | None:
@@ -269,11 +261,14 @@ def fold(text: str) -> str:
         text = re.sub(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}", r"\1", text)
         text = re.sub(r"\s*(\\\\|[{}()^_+*/=&-])\s*", r"\1", text)
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
+    text = re.sub(r"^([\s$*`\"'-]*)\.(?=\d)", r"\g<1>0.", text)  # ".5" is not 5
+    text = _INITIALS.sub(lambda found: found.group().replace(".", "").replace(" ", "") + " ", text)
+    text = _REMAINDER.sub(" r", text)
     text = re.sub(r"_(?=\d)", "", text) if formula else text
     text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", re.sub(r"\b([^\W\d_])\.(?=[^\W\d_]\b)", r"\1", text))
     text = re.sub(r"\b(dr|mr|mrs|ms|st|jr|sr|prof)\.(?=\s|$)", r"\1", text)
     text = re.sub(r"[’‘]", "'", text).replace("&", " and ")
-    text = re.sub(r"\s+", " ", text).strip(" .,:;?\"'`*“”$。！，")
+    text = re.sub(r"\s+", " ", text).strip(" .,:;?\"'`*“”„«»$。！，")
     text = re.sub(r"(?<![\d)])[!. ]+$", "", text).lstrip("!")
     text = re.sub(r"\s*,\s*", ", ", text)
     text = _ORDINAL.sub(_write_ordinal, text) if _ORDINAL.search(text) else text
