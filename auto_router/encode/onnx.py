@@ -95,6 +95,7 @@ class OnnxTextEncoder(Encoder):
         """As :meth:`Encoder.some_windows`; one window has the first and the last tokens, where requests stand."""
         if most > 1:
             return super().some_windows(text, most)
+        text = text.strip()
         text = text if len(text) <= 2 * self.stretch else f"{text[: self.stretch]}\n{text[-self.stretch :]}"
         room = min(self.served_tokens, self.window) - self.specials - self._prefix_tokens
         offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets

@@ -45,6 +45,7 @@ def test_one_window_of_a_long_prompt_has_its_beginning_and_its_end(middle: str, 
     assert encoder.served_tokens - 4 <= tokens <= encoder.served_tokens, "as much as it has room for"
     assert len(one) < len(text)
     assert encoder.some_windows("short", 1) == ["short"]
+    assert "hello there" in encoder.some_windows(f"{' ' * 2_000}hello there{' ' * 2_000}", 1)[0]
 
 
 def test_windows_are_pooled_and_scaled_to_unit_length() -> None:
