@@ -87,8 +87,9 @@ def test_the_wheel_claims_one_name_and_holds_the_stages_and_the_licence(installe
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "auto_router").rglob("*.py")}
     assert modules <= set(names), "every folder of the package is in pyproject.toml"
     page = [f"auto_router/assess/page/{name}" for name in ("report.html.jinja", "page.css", "page.js", "explorer.js")]
+    audit = [f"auto_router/collect/page/{name}" for name in ("audit.html.jinja", "audit.css", "audit.js")]
     vocabulary = [f"auto_router/encode/vocabulary/{name}" for name in ("tokenizer.json", "NOTICE.md")]
-    for name in ("auto_router/py.typed", *page, *vocabulary):
+    for name in ("auto_router/py.typed", *page, *audit, *vocabulary):
         assert name in names
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]

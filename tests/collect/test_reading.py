@@ -91,3 +91,31 @@ def test_another_time_than_the_question_asks_of(question: str, reference: str, a
 )
 def test_another_one_of_the_same_name(question: str, references: Sequence[str], answer: str, right: bool | None) -> None:
     assert match(answer, references, (), question) is right
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "answer", "right"),
+    [
+        ("What is the radius?", "10", "The diameter is 10, while the radius is 5.", None),
+        ("What is the radius?", "5", "The diameter is 10, while the radius is 5.", True),
+        ("What is the median?", "5", "The mean is 5; the median is 4.", None),
+        ("What is the median?", "4", "The mean is 5; the median is 4.", True),
+        ("What is the median?", "5", "The mean is 5; the median is 5.", True),
+        ("When did she die?", "1850", "She was born in 1850 but did not die until 1901.", None),
+        ("How old was he when he died?", "51", "He was born in 1850 and died in 1901, so he was 51.", True),
+        ("When did it close?", "1988", "The last shop opened in 1901 and closed in 1988.", True),
+    ],
+)
+def test_the_side_of_a_sentence_that_is_asked_for(question: str, reference: str, answer: str, right: bool | None) -> None:
+    assert match(answer, reference, (), question) is right
+
+
+@pytest.mark.parametrize("told", ["You said 5, which is wrong.", "The student wrote 5, and that is incorrect."])
+def test_what_is_called_wrong_is_no_answer_beside_the_right_one(told: str) -> None:
+    assert match(f"{told} It is 4.", "4") is True
+    assert match(f"{told} It is 4.", "5") is not True
+
+
+def test_energy_in_two_units() -> None:
+    assert match("1 kWh", "3.6 MJ") is True
+    assert match("1 kWh", "36 MJ") is False

@@ -87,14 +87,18 @@ def _sides_of(text: str) -> list[list[bool]]:
     return [[not side.isdisjoint(words) for side in sides] for sides in _SIDES]
 
 
-def pick_clause(text: str, question: str) -> str:
-    """Return the clause of the asked side where a sentence tells of both: "opened in 1901 and closed in 1988"; else ""."""
+def pick_clauses(text: str, question: str) -> tuple[str, list[str]]:
+    """Return the clause of the asked side where a sentence tells of both, and those of the other; else "" and none.
+
+    Of "It opened in 1901 and closed in 1988." it is "closed in 1988." where the question is when it closed.
+    """
     asked = _sides_of(_find_core(question))
-    for told, wanted in zip(_sides_of(text), asked, strict=True):
+    for place, (told, wanted) in enumerate(zip(_sides_of(text), asked, strict=True)):
         if sum(told) == 2 and sum(wanted) == 1:
-            kept = [part for part in _CLAUSES.split(text) if wanted in _sides_of(part)]
-            return kept[0] if len(kept) == 1 else ""
-    return ""
+            parts = [(part, _sides_of(part)[place]) for part in _CLAUSES.split(text)]
+            kept = [part for part, sides in parts if sides == wanted]
+            return (kept[0], [part for part, sides in parts if sides == wanted[::-1]]) if len(kept) == 1 else ("", [])
+    return "", []
 
 
 def is_of_another(text: str, question: str) -> bool:

@@ -179,7 +179,7 @@ def read_response(text: str, markup: bool = True) -> Reading:
             one for one in statements if one.formal or one.source in ("final", "answer", "first") or _YES_NO.match(one.text)
         ]
         return Reading(text, whole, [])
-    stated = [one for one in statements if one.formal or not _reports(one.text)]
+    stated = [one for one in statements if one.formal or not _reports_in(one)]
     if doubted:
         return Reading(text, [one for one in stated if one.source not in ("line", "bold")], [])
     return Reading(text, stated, [one for one in last_sentences(body) if not _reports(one)])
@@ -203,6 +203,12 @@ def _set_notes_aside(text: str) -> tuple[str, bool]:
 def _reports(text: str) -> bool:
     """Whether a text only tells what somebody else wants or thinks, or calls what it tells wrong."""
     return (_REPORT.match(text) is not None and " but " not in text) or _CALLED_WRONG.search(text[-MAX_OFFER:]) is not None
+
+
+def _reports_in(statement: Statement) -> bool:
+    """Whether a statement only reports; of a line, also where one of its sentences does: that one is none of the answer."""
+    parts = split_sentences(statement.text) if statement.source == "line" else []
+    return any(map(_reports, [statement.text, *parts]))
 
 
 def keep_asked_time(response: Reading) -> Reading:

@@ -45,7 +45,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "angle": {"1": "° deg degree grad grados"},
     "temperature C": {"1": "°C ℃ celsius"}, "temperature F": {"1": "°F ℉ fahrenheit"}, "temperature K": {"1": "K kelvin"},
     "force": {"1": "N newton", "1000": "kN"}, "energy": {
-        "1": "J joule", "1000": "kJ kilojoule", "3600": "Wh", "3600000": "kWh", "4184": "kcal",
+        "1": "J joule", "1000": "kJ kilojoule", "1000000": "MJ megajoule", "3600": "Wh", "3600000": "kWh", "4184": "kcal",
     },
     "power": {"1": "W watt", "1000": "kW kilowatt"}, "voltage": {"1": "V volt"}, "current": {"1": "A amp ampere"},
     "resistance": {"1": "Ω ohm"}, "frequency": {"1": "Hz hertz", "1000": "kHz", "1000000": "MHz", "1000000000": "GHz"},

@@ -37,7 +37,7 @@ from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.names import names_another
 from auto_router.collect.matching.number_match import OTHER_WORDS, match_number
 from auto_router.collect.matching.option_lists import drop_called, drop_remarks, read_marked_options, read_nth
-from auto_router.collect.matching.other_matters import is_of_another, pick_clause
+from auto_router.collect.matching.other_matters import is_of_another, pick_clauses
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import (
@@ -131,7 +131,9 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     if not verdicts or (True not in verdicts and None in verdicts) or _tells_of_another(read):
         part = _find_last_word(read, any(truth_value(one) is not None for one in wanted))
         return (match(part, references, choices, question) or None) if part else None
-    return None if True in verdicts and names_another(read.text, wanted, question) else True in verdicts
+    if True in verdicts and (names_another(read.text, wanted, question) or _stands_on_other_side(read, references, choices)):
+        return None
+    return True in verdicts
 
 
 def _find_last_word(response: Reading, of_truth: bool) -> str:
@@ -139,13 +141,21 @@ def _find_last_word(response: Reading, of_truth: bool) -> str:
     text = response.text
     if len(text) > MAX_STATEMENT:
         return ""
-    clause = pick_clause(text, response.question) if len(response.sentences) == 1 and response.claim is None else ""
+    clause = pick_clauses(text, response.question)[0] if len(response.sentences) == 1 and response.claim is None else ""
     if clause:
         return "" if HEDGE.search(text) or is_doubted("", Statement(text, "line", 0)) else clause
     found = _RETRACTED.fullmatch(text)
     if found is None or (of_truth and found["no"]):  # "Yes, no" says neither
         return ""
     return "" if NEGATION.search(found["last"]) or HEDGE.search(found["last"]) else found["last"]
+
+
+def _stands_on_other_side(response: Reading, references: str | Sequence[str], choices: Sequence[str]) -> bool:
+    """Whether a sentence that tells of both sides gives the reference only on the one that is not asked for."""
+    if response.claim is not None or any(one.formal for one in response.statements[:1]):
+        return False
+    clause, others = pick_clauses(next(iter(response.sentences), ""), response.question)
+    return any(match(one, references, choices) for one in others) and not match(clause, references, choices, response.question)
 
 
 def _tells_of_another(response: Reading) -> bool:
