@@ -116,6 +116,13 @@ def test_what_is_called_wrong_is_no_answer_beside_the_right_one(told: str) -> No
     assert match(f"{told} It is 4.", "5") is not True
 
 
-def test_energy_in_two_units() -> None:
-    assert match("1 kWh", "3.6 MJ") is True
-    assert match("1 kWh", "36 MJ") is False
+@pytest.mark.parametrize(
+    ("reference", "answer", "right"),
+    [
+        ("3.6 MJ", "1 kWh", True), ("36 MJ", "1 kWh", False), ("5 mW", "5 MW", False), ("5 mW", "0.005 W", True),
+        ("2 MV", "2 mV", False), ("3 MPa", "3 mPa", False), ("7 MHz", "7 mHz", False), ("2 m", "2 M", None),
+        ("3 km", "3 KM", True), ("pi/6", "30 degrees", True), ("pi/6 radians", "30 degrees", None), ("90°", "π/2 rad", None),
+    ],
+)  # fmt: skip
+def test_units_of_another_size_or_kind(reference: str, answer: str, right: bool | None) -> None:
+    assert match(answer, reference) is right

@@ -49,7 +49,8 @@ def same_expression(answer: str, reference: str) -> bool | None:
     if not one or not other or max(len(one), len(other)) > MAX_LENGTH:
         return None
     degrees = [bool(re.search(r"°|\\circ|\bdegrees?\b", _OF_DEGREES.sub("", text))) for text in (answer, reference)]
-    if degrees[0] is not degrees[1] and re.search(r"π|\bpi\b|\\pi", one + other):
+    if degrees[0] is not degrees[1] and re.search(r"π|\bpi\b|\\pi", f"{one} {other}"):
+        one, other = (re.sub(r"\s*\bdegrees?\b", "", text) for text in (one, other))
         one, other = (f"({text})*pi/180" if turned else text for text, turned in zip((one, other), degrees, strict=True))
         return _same(one, other, 0) or None
     if re.search("[<>≤≥]", one) and re.search("[<>≤≥]", other) and _letters(one) != _letters(other):

@@ -24,7 +24,7 @@ from auto_router.collect.matching.quantities import Quantity, parse_quantity, sa
 from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
-from auto_router.collect.matching.wordings import counts_other, read_bullets
+from auto_router.collect.matching.wordings import counts_other, differs_in_case, read_bullets
 
 _VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
 _DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01])")
@@ -88,6 +88,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
 def _may_be_other(value: Quantity, expected: Quantity, response: Reading, reference: str) -> bool:
     """Whether a number equals the reference's and may still be of another thing, unit or version."""
     text, question = response.text, response.question
+    if any(differs_in_case(one.text, reference) for one in response.statements[:1]):
+        return True  # "2 M" for 2 m
     if re.search(rf"\b{expected.value} dozen [a-z]", text) and "dozen" not in f"{reference} {question}":
         return True  # "3 dozen eggs" are 36
     if not value.unit.dimension and not expected.unit.dimension:

@@ -45,11 +45,20 @@ _TABLE: dict[str, dict[str, str]] = {
     "angle": {"1": "° deg degree grad grados"},
     "temperature C": {"1": "°C ℃ celsius"}, "temperature F": {"1": "°F ℉ fahrenheit"}, "temperature K": {"1": "K kelvin"},
     "force": {"1": "N newton", "1000": "kN"}, "energy": {
-        "1": "J joule", "1000": "kJ kilojoule", "1000000": "MJ megajoule", "3600": "Wh", "3600000": "kWh", "4184": "kcal",
+        "1/1000": "mJ millijoule", "1": "J joule", "1000": "kJ kilojoule", "1000000": "MJ megajoule",
+        "3600": "Wh", "3600000": "kWh", "4184": "kcal",
     },
-    "power": {"1": "W watt", "1000": "kW kilowatt"}, "voltage": {"1": "V volt"}, "current": {"1": "A amp ampere"},
-    "resistance": {"1": "Ω ohm"}, "frequency": {"1": "Hz hertz", "1000": "kHz", "1000000": "MHz", "1000000000": "GHz"},
-    "pressure": {"1": "Pa pascal", "1000": "kPa", "101325": "atm"}, "amount": {"1": "mol mole"},
+    "power": {
+        "1/1000": "mW milliwatt", "1": "W watt", "1000": "kW kilowatt", "1000000": "MW megawatt", "1000000000": "GW gigawatt",
+    },
+    "voltage": {"1/1000": "mV millivolt", "1": "V volt", "1000": "kV kilovolt", "1000000": "MV megavolt"},
+    "current": {"1/1000": "mA milliamp milliampere", "1": "A amp ampere", "1000": "kA"},
+    "resistance": {"1/1000": "mΩ", "1": "Ω ohm", "1000": "kΩ kiloohm", "1000000": "MΩ megaohm"},
+    "frequency": {"1/1000": "mHz millihertz", "1": "Hz hertz", "1000": "kHz", "1000000": "MHz", "1000000000": "GHz"},
+    "pressure": {
+        "1/1000": "mPa millipascal", "1": "Pa pascal", "1000": "kPa kilopascal", "1000000": "MPa megapascal", "101325": "atm",
+    },
+    "amount": {"1": "mol mole"},
     "pounds": {"1": "pound"},  # of money or of weight
 }  # fmt: skip
 # Other money: its sign, where others share it, and code -> names. Coins are not converted.

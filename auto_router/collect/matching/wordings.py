@@ -229,8 +229,13 @@ def same_ratio(one: tuple[Fraction, ...], other: tuple[Fraction, ...]) -> bool |
 
 
 def differs_in_case(text: str, reference: str) -> bool:
-    """Whether two signs of two letters differ beyond a capital at their beginning: Co and CO, mg and Mg are not the same."""
+    """Whether two signs of two letters differ beyond a capital at their beginning, or m and M do behind a number.
+
+    Co and CO, mg and Mg, 2 m and 2 M are not the same.
+    """
     text, reference = text.strip(" .*`"), reference.strip(" .*`")
+    if text != reference and re.fullmatch(r"\S*\d ?[mM]", reference) and text.lower() == reference.lower():
+        return True
     return len(reference) == 2 == len(text) and text[1] != reference[1] and text.lower() == reference.lower() != "no"
 
 
