@@ -1,7 +1,7 @@
 "use strict";
 /* The decision and its measures on the test rows, for the page's explorer; no document is touched here.
 
-   `choose` and `serve` are auto_router/decide/policy.py and served.py once more, in the one language a page can run.
+   `choose` and `serve` are auto_router/decide/rule.py and policy.py once more, in the one language a page can run.
    tests/assess/test_explorer.py holds them to the Python ones. Unknown is NaN in arrays and null in JSON. */
 const explorer = (() => {
   const GUARDED = 0, QUALIFIED = 1, FALLBACK = 2, ALLOWED = 3, FORBIDDEN = 4;
