@@ -127,7 +127,7 @@ class Artifact:
         """
         novelty = None
         if self.novelty is not None:
-            novelty = self.novelty.novelty(features[:, : self.layout.blocks["prompt"].start], prompts)
+            novelty = self.novelty.novelty(features, prompts)
             if histories is not None and any(histories) and not self.training.conversations:
                 novelty *= history_novelty(histories)
         costs = None if self.cost_model is None else self.cost_model(features)
@@ -235,7 +235,7 @@ def _build(content: Mapping[str, Any]) -> Artifact:
         {str(name): OperatingPoint.from_plain(values) for name, values in content["operating_points"].items()},
         TrainingSummary.from_plain(content["training"]),
         tuple(content["surface"]),
-        NoveltyDetector.from_plain(content["familiar"], embedded, len(names)),
+        NoveltyDetector.from_plain(content["familiar"], embedded, len(names), len(content["surface"])),
         CostModel.from_plain(content["cost_model"], config.input_dim, len(names)),
     )
     if artifact.layout.dim != config.input_dim:

@@ -235,7 +235,15 @@ def calibrate(fitted: Fitted, data: Dataset, seed: int, store_prompts: bool = Fa
     probabilities, eligible = calibration(fitted.out_of_fold), eligible_rows(used)
     idx, prompts = [record.idx for record in data.records], data.prompts if store_prompts else []
     novelty, distances = fit_novelty(
-        data.embeddings, data.labels, data.groups, idx, prompts, seed, data.prompts, data.encoder.get("languages", ())
+        data.features,
+        data.labels,
+        data.groups,
+        idx,
+        prompts,
+        seed,
+        data.prompts,
+        data.encoder.get("languages", ()),
+        data.prompt_dim,
     )
     costs = None if used.costs is None else fit_costs(used.features, used.costs, used.groups)
     cost_model, expected = (None, None) if costs is None else costs

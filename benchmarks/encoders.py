@@ -148,8 +148,10 @@ def fit_and_score(rows: Array, texts: Texts, seeds: Sequence[int], known: Sequen
         p, best = fitted.network.predict(x[test]), best_single_model(y[train])
         chosen = resolve_policy(names, points, RouterSettings(operating_point="accuracy")).choose(Prediction(p)).chosen
         paid = None if costs is None else (costs[test], np.nanmean(costs[train], axis=0))
-        detector, _ = fit_novelty(rows[train], labels, groups[train], train.tolist(), (), seed, list(prompts[train]), known)
-        unfamiliar = float((detector.novelty(rows[test], list(prompts[test])) > 1).mean())
+        detector, _ = fit_novelty(
+            x[train], labels, groups[train], train.tolist(), (), seed, list(prompts[train]), known, layout.prompt_dim
+        )
+        unfamiliar = float((detector.novelty(x[test], list(prompts[test])) > 1).mean())
         found.append(measured(p, chosen, y[test], best, names, *(paid or (None, None))) | {"unfamiliar": unfamiliar})
     return found
 
@@ -163,19 +165,21 @@ def ask_translations(candidate: Candidate, rows: Array, texts: Texts) -> dict[st
     records = [record for record in texts.records if record.idx not in numbers]
     names, groups, prompts = model_names(records), group_ids(records), [record.prompt for record in records]
     y, x = label_matrix(records, names).astype(np.float32), append_prompt_features(rows[kept], prompts).astype(np.float32)
-    network = fit_stack(x, y, groups, FeatureLayout(rows.shape[1], 0, len(FEATURE_NAMES)), 0).network
-    detector, _ = fit_novelty(rows[kept], y, groups, [record.idx for record in records], (), 0, prompts, candidate.languages)
+    layout = FeatureLayout(rows.shape[1], 0, len(FEATURE_NAMES))
+    network, idx = fit_stack(x, y, groups, layout, 0).network, [record.idx for record in records]
+    detector, _ = fit_novelty(x, y, groups, idx, (), 0, prompts, candidate.languages, layout.prompt_dim)
+
+    def encode(some: list[str]) -> Array:
+        return append_prompt_features(candidate.encode(some), some).astype(np.float32)
 
     def choose(some: list[str]) -> Array:
-        return np.asarray(
-            network.predict(append_prompt_features(candidate.encode(some), some).astype(np.float32)).argmax(axis=1)
-        )
+        return np.asarray(network.predict(encode(some)).argmax(axis=1))
 
     expected = choose([english[question["idx"]] for question in asked["questions"]])
     flagged, same = [], np.zeros((len(expected), len(expected)))
     for language in asked["languages"]:
         some = [question[language] for question in asked["questions"]]
-        flagged.append(detector.novelty(candidate.encode(some), some) > 1)
+        flagged.append(detector.novelty(encode(some), some) > 1)
         same += (choose(some)[:, None] == expected) / len(asked["languages"])
     others = (same.sum() - np.trace(same)) / (same.size - len(same))
     return {"flagged": float(np.mean(flagged)), "same": float(np.mean(np.diag(same))), "chance": float(others)}

@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train, test = split_by_group(groups, 0.2, seed)
             router, best = default_router(data, train, y[train], seed), best_single_model(y[train])
             p = router.predict(data.rows[test])
-            chosen = router.decide("accuracy", p, data.plain[test], None)
+            chosen = router.decide("accuracy", p, data.rows[test], None)
             found.setdefault(name, []).append(measured(p, chosen, y[test], best, names, None, None))
     table = []
     for name, results in found.items():

@@ -51,11 +51,11 @@ def measure(data: DataSet, seed: int) -> dict[str, Any]:
     train, test = draw(data, seed, 0)
     labels, y = data.y[train], data.y[test]
     best, router = best_single_model(labels), default_router(data, train, labels, seed)
-    p, plain, expected = router.predict(data.rows[test]), data.plain[test], foreseen(data, train, test)
+    p, expected = router.predict(data.rows[test]), foreseen(data, train, test)
     costs = None if data.costs is None else data.costs[test]
     if costs is None or expected is None:
         raise ValueError("a set without prices has no costs to draw")
-    decided = {name: router.decide(name, p, plain, expected) for name in router.points}
+    decided = {name: router.decide(name, p, data.rows[test], expected) for name in router.points}
     curve = curve_of(settings(p, expected), y, costs)
     places = {name: (np.nanmean(take_chosen(costs, rows)), np.nanmean(take_chosen(y, rows))) for name, rows in decided.items()}
     return {

@@ -108,12 +108,12 @@ def agreement(labels: Floats, y: Floats) -> float:
 def route(data: DataSet, train: Ints, test: Ints, labels: Floats, seed: int) -> dict[str, float]:
     """Fit the default router to labels of the training rows; return what it is worth by the true ones of the test rows."""
     router, y = default_router(data, train, labels, seed), data.y[test]
-    p, plain, expected = router.predict(data.rows[test]), data.plain[test], foreseen(data, train, test)
+    p, expected = router.predict(data.rows[test]), foreseen(data, train, test)
     best = int(np.nanmean(data.y[train], axis=0).argmax())
     others = [metrics.auc for j, metrics in enumerate(model_metrics(p, y)) if j != best and metrics.auc is not None]
     found = {"auc": float(np.mean(others)), "best single": 100 * mean_of(y[:, best])}
     for point in ("accuracy", "balanced", "economy"):
-        chosen = router.decide(point, p, plain, expected)
+        chosen = router.decide(point, p, data.rows[test], expected)
         found[point] = 100 * mean_of(take_chosen(y, chosen))
         if data.costs is not None:
             costs = data.costs[test]

@@ -31,12 +31,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     data, table = DataSet.load(DATA / arguments.set), []
     pictured = data.plain[:, LAYOUT.blocks["image"]].any(axis=1)
+    inputs = data.rows.astype(np.float32)
     texts, pictures = np.flatnonzero(~pictured), np.flatnonzero(pictured)
     for seed in arguments.seeds:
         groups = np.unique(data.groups[texts], return_inverse=True)[1]
         train, held_out = (texts[part] for part in split_by_group(groups, 0.2, seed))
-        detector, _ = fit_novelty(data.plain[train], data.y[train], data.groups[train], train.tolist())
-        flagged = [float((detector.novelty(data.plain[rows]) > 1).mean()) for rows in (pictures, held_out)]
+        detector, _ = fit_novelty(
+            inputs[train], data.y[train], data.groups[train], train.tolist(), prompt_dim=LAYOUT.prompt_dim
+        )
+        flagged = [float((detector.novelty(inputs[rows]) > 1).mean()) for rows in (pictures, held_out)]
         table.append([seed, len(train), *flagged])
     headers = ["seed", "texts learned", f"of {len(pictures)} pictures flagged", "of held-out texts flagged"]
     print(tabulate(table, headers=headers, floatfmt=("", "", ".1%", ".1%")))

@@ -193,7 +193,7 @@ def score_choices(data: DataSet, trained: int, seed: int) -> Floats:
     """Fit a router to the first rows; return the scores of what it chooses for the others."""
     learned, later = np.arange(trained), slice(trained, None)
     router = default_router(data, learned, data.y[learned], seed)
-    chosen = router.decide("accuracy", router.predict(data.rows[later]), data.plain[later], None)
+    chosen = router.decide("accuracy", router.predict(data.rows[later]), data.rows[later], None)
     scores: Floats = data.y[later][np.arange(len(chosen)), chosen]
     return scores
 

@@ -92,17 +92,17 @@ class Router:
     novelty: NoveltyDetector
     figures: dict[str, float]
 
-    def decide(self, point: str, p: Floats, plain: Floats, expected: Floats | None) -> Ints:
-        """Return the decisions ``[N]`` under a point, as ``ModelRouter`` takes them; ``plain`` [N, D] embeddings."""
+    def decide(self, point: str, p: Floats, rows: Floats, expected: Floats | None) -> Ints:
+        """Return the decisions ``[N]`` under a point, as ``ModelRouter`` takes them; ``rows`` [N, D] are the input rows."""
         policy = resolve_policy(self.names, self.points, RouterSettings(operating_point=point))
-        return policy.choose(Prediction(p, self.novelty.novelty(plain), expected)).chosen
+        return policy.choose(Prediction(p, self.novelty.novelty(rows), expected)).chosen
 
 
 def default_router(data: DataSet, train: Ints, labels: Floats, seed: int) -> Router:
     """Fit the stack, novelty and operating points to the rows ``train``."""
     x, y, groups = data.rows[train].astype(np.float32), labels.astype(np.float32), data.groups[train]
     fitted = fit_stack(x, y, groups, data.layout, seed)
-    detector, novelty = fit_novelty(data.plain[train], y, groups, train.tolist(), seed=seed)
+    detector, novelty = fit_novelty(x, y, groups, train.tolist(), seed=seed, prompt_dim=data.layout.prompt_dim)
     costs = None if data.costs is None else data.costs[train]
     out_of_fold = fitted.out_of_fold
     fitted_costs = None if costs is None else fit_costs(x, costs, groups)
@@ -190,12 +190,13 @@ class Split:
         figures: dict[str, Any] = {}
         if method == DEFAULT:
             router = default_router(data, self.train, self.labels, self.seed)
-            p, plain = router.predict(data.rows[test]), data.plain[test]
-            decided = {name: router.decide(name, p, plain, expected) for name in router.points}
+            rows = data.rows[test].astype(np.float32)
+            p = router.predict(rows)
+            decided = {name: router.decide(name, p, rows, expected) for name in router.points}
             chosen = decided["accuracy"]
             figures |= router.figures
             figures["floor"] = ece_floor(p, self.seed)
-            figures["unfamiliar"] = float((router.novelty.novelty(plain) > 1).mean())
+            figures["unfamiliar"] = float((router.novelty.novelty(rows) > 1).mean())
             figures["highest P"] = mean_of(take_chosen(y, p.argmax(axis=1)))
             figures["points"] = {name: promised(name, rows, y, costs, best) for name, rows in decided.items()}
             figures["served"] = default_point(router.points)

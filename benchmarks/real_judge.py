@@ -191,7 +191,7 @@ def decide(data: DataSet, labels: Floats, labelled: Ints) -> dict[str, tuple[Flo
             router = default_router(data, train, labels[train], seed)
             p, expected = router.predict(data.rows[test]), foreseen(data, train, test)
             for place, point in enumerate(POINTS):
-                chosen = router.decide(point, p, data.plain[test], expected)
+                chosen = router.decide(point, p, data.rows[test], expected)
                 scores[place, number, test] = take_chosen(data.y[test].astype(np.float64), chosen)
                 costs[place, number, test] = take_chosen(data.costs[test], chosen)
     return {point: (np.nanmean(scores[i], axis=0), np.nanmean(costs[i], axis=0)) for i, point in enumerate(POINTS)}

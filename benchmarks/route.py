@@ -59,7 +59,7 @@ CUT = 100  # characters of a prompt that is encoded
 
 def default_artifact(folder: Path) -> Path:
     """Return the default router of combined5, trained where it is not in the cache."""
-    path = cache_folder() / "benchmarks" / "combined5-router-v10.pth"
+    path = cache_folder() / "benchmarks" / "combined5-router-v11.pth"
     if not path.exists():
         data = DataSet.load(folder)
         x, y = data.rows.astype(np.float32), data.y.astype(np.float32)
@@ -69,7 +69,7 @@ def default_artifact(folder: Path) -> Path:
         costs = None if data.costs is None else fit_costs(x, data.costs, data.groups)
         cost_model, expected = (None, None) if costs is None else costs
         prompts = [record.prompt for record in load_records(folder / "data.json.gz")]
-        detector, novelty = fit_novelty(data.plain, y, data.groups, list(range(len(y))), texts=prompts)
+        detector, novelty = fit_novelty(x, y, data.groups, list(range(len(y))), texts=prompts, prompt_dim=LAYOUT.prompt_dim)
         points = fit_operating_points(Prediction(out_of_fold, novelty, expected), y, data.costs, data.groups, data.names)
         artifact = Artifact(
             fitted.network, tuple(data.names), open_encoder("local").spec, calibration=calibration, operating_points=points,

@@ -63,14 +63,13 @@ def measure(folder: Path, every: Sequence[int], seeds: Sequence[int]) -> list[li
     """Return the table's rows of one set."""
     data, prompts = DataSet.load(folder), [record.prompt for record in load_records(folder / "data.json.gz")]
     prompts = prompts[: len(data.rows)]
-    served: dict[int, tuple[list[int], Floats, Floats, float]] = {}
+    served: dict[int, tuple[list[int], Floats, float]] = {}
     for tokens in every:
         long = long_prompts(prompts, tokens)
         halves, ms = encode([prompts[row] for row in long], tokens)
-        rows, plain = data.rows.copy(), data.plain.copy()
+        rows = data.rows.copy()
         rows[long, : halves.shape[1]] = halves
-        plain[long, : halves.shape[1]] = halves
-        served[tokens] = long, rows, plain, ms
+        served[tokens] = long, rows, ms
     points = POINTS if data.costs is not None else POINTS[:1]
     found = {(tokens, point): np.zeros(2, dtype=int) for tokens in every for point in points}
     tested, novel = dict.fromkeys(every, 0), {tokens: np.zeros(2, dtype=int) for tokens in every}
@@ -79,14 +78,14 @@ def measure(folder: Path, every: Sequence[int], seeds: Sequence[int]) -> list[li
         router = default_router(data, train, data.y[train], seed)
         expected, y = foreseen(data, train, test), np.nan_to_num(data.y[test])
         p = router.predict(data.rows[test])
-        whole = {point: router.decide(point, p, data.plain[test], expected) for point in points}
-        for tokens, (long, rows, plain, _) in served.items():
+        whole = {point: router.decide(point, p, data.rows[test], expected) for point in points}
+        for tokens, (long, rows, _) in served.items():
             cut = np.isin(test, long)
             tested[tokens] += int(cut.sum())
-            novel[tokens] += [(router.novelty.novelty(one[test][cut]) > 1).sum() for one in (data.plain, plain)]
+            novel[tokens] += [(router.novelty.novelty(one[test][cut]) > 1).sum() for one in (data.rows, rows)]
             p = router.predict(rows[test])
             for point in points:
-                chosen = router.decide(point, p, plain[test], expected)
+                chosen = router.decide(point, p, rows[test], expected)
                 each = np.arange(len(test))
                 won = float((y[each, chosen] - y[each, whole[point]]).sum())
                 found[tokens, point] += np.array([(chosen != whole[point]).sum(), round(won)])
@@ -94,7 +93,7 @@ def measure(folder: Path, every: Sequence[int], seeds: Sequence[int]) -> list[li
     for tokens in every:
         shown = [f"{changed}, right: {right:+d}" for changed, right in (found[tokens, point].tolist() for point in points)]
         before, after = novel[tokens].tolist()
-        table.append([folder.name, tokens, tested[tokens], served[tokens][3], f"{before} → {after}", *shown])
+        table.append([folder.name, tokens, tested[tokens], served[tokens][2], f"{before} → {after}", *shown])
     return table
 
 

@@ -3,6 +3,8 @@
 Up to ``MAX_ANCHORS`` training rows (*anchors*) stand for all. A row is described by its ``COMPONENTS`` main directions and by
 the length of the rest; the squared distance of two rows is taken to be that of their components plus that of their rests, which
 is what it is on average where the rests point anywhere. A prompt with an image, for a router that never saw one, is all rest.
+The prompt features behind an embedding count as they are, standardised and clipped, ``FORM`` as much as the embedding: what
+an embedding takes for much the same, a list of words to join or code to run, often looks unlike all of training.
 
 *Novelty* is the distance to the nearest anchor over the limit, which about ``ALPHA`` of new rows like those of training are
 beyond. The limit is an order statistic of distances by group folds: directions and anchors of the other folds, so that a row
@@ -33,6 +35,8 @@ from auto_router.learn.memmap import Subset
 MAX_ANCHORS = 1024
 COMPONENTS = 64
 COARSE = 16
+FORM = 0.5  # of the mean squared distance of two random embeddings: that of their prompt features
+MIN_SPREAD = 0.15  # of a prompt feature, in its own unit: of one that hardly varied in training, little would be much
 ALPHA = 0.0125
 FOLDS = 10
 ANY_LANGUAGE = "any"
@@ -68,6 +72,12 @@ class NoveltyDetector:
     """``[A]``: ``idx`` of the training records."""
     outcomes: Floats
     """``[A, M]``: their labels, NaN = unknown."""
+    form: Floats
+    """``[2, F]``: centre and scale of the prompt features; F is 0 where they do not count."""
+    forms: Floats
+    """``[A, F]``: the anchors' features, so scaled and clipped."""
+    reach: float
+    """How far from 0 a scaled feature is clipped."""
     prompts: list[str] = field(default_factory=list)
     """Their prompts; empty where they are not kept."""
 
@@ -81,7 +91,7 @@ class NoveltyDetector:
     """Those of training; empty where language tells nothing, such as with a multilingual encoder."""
 
     def novelty(self, rows: Floats, prompts: Sequence[str] | None = None) -> Floats:
-        """Return ``[N]`` for embeddings ``[N, D]`` and their prompts: above 1 is unlike everything seen.
+        """Return ``[N]`` for input rows ``[N, D + F]`` and their prompts: above 1 is unlike everything seen.
 
         Without ``prompts`` their language is not looked at.
         """
@@ -95,26 +105,37 @@ class NoveltyDetector:
     def _squared_distances(self, rows: Floats) -> Floats:
         """Return the squared distances ``[N, A]`` to the anchors; rounding may leave them below zero."""
         directions, origin, doubled, squares = self._terms
-        along = rows @ directions
-        squared: Floats = (along[:, 1:] - origin) @ doubled
-        squared += (np.vecdot(rows, rows) - 2.0 * along[:, 0])[:, None]
+        embedded, form = rows[:, : len(self.mean)], self._form(rows)
+        along = embedded @ directions
+        squared: Floats = np.concatenate([along[:, 1:] - origin, form], axis=1) @ doubled
+        squared += (np.vecdot(embedded, embedded) - 2.0 * along[:, 0] + np.vecdot(form, form))[:, None]
         squared += squares
         return squared
+
+    def _form(self, rows: Floats) -> Floats:
+        """Return the prompt features ``[N, F]`` of input rows as they count."""
+        start = len(self.mean)
+        return _scaled_form(rows[:, start : start + self.form.shape[1]], self.form, self.reach)
 
     @cached_property
     def _terms(self) -> tuple[Floats, Floats, Floats, Floats]:
         """What |x - m - a|² = |x|² - 2x·m + |m|² - 2(x - m)·a + |a|² takes that no row changes: the mean m and the first
-        directions, where m lies along these, -2aᵀ along them, and |m|² + |a|².
+        directions, where m lies along these, -2aᵀ along them and in form, and |m|² + |a|².
         """
         basis, anchors = self.basis[:, : self.coarse], self.points[:, :-1][:, : self.coarse]
-        squares = np.vecdot(self.points, self.points) + np.vecdot(self.mean, self.mean)
-        return np.column_stack([self.mean, basis]), self.mean @ basis, -2.0 * anchors.T, squares
+        squares = self._lengths + np.vecdot(self.mean, self.mean)
+        return np.column_stack([self.mean, basis]), self.mean @ basis, -2.0 * np.hstack([anchors, self.forms]).T, squares
+
+    @property
+    def _lengths(self) -> Floats:
+        """``[A]``: the anchors' squared distances to the middle of training."""
+        return np.asarray(np.vecdot(self.points, self.points) + np.vecdot(self.forms, self.forms))
 
     def nearest(self, row: Floats, count: int) -> list[tuple[int, float]]:
-        """Return the positions and distances of the nearest anchors of one embedding ``[D]``, the nearest first."""
-        centred = row - self.mean
+        """Return the positions and distances of the nearest anchors of one input row ``[D + F]``, the nearest first."""
+        centred = row[: len(self.mean)] - self.mean
         point = centred @ self.basis
-        rest = max(float(centred @ centred - point @ point), 0.0)
+        rest = max(float(centred @ centred - point @ point), 0.0) + np.square(self.forms - self._form(row[None])).sum(axis=1)
         distances = np.sqrt(np.square(self.points[:, :-1] - point).sum(axis=1) + np.square(self.points[:, -1]) + rest)
         order = np.argsort(distances, kind="stable")[:count]
         return [(int(place), float(distances[place])) for place in order]
@@ -129,22 +150,31 @@ class NoveltyDetector:
 
     def to_plain(self) -> dict[str, Any]:
         """Return arrays and plain values; the points as float16, which is finer than they are meaningful."""
-        plain = {name: getattr(self, name) for name in ("limit", "prompts", "coarse", "rate")}
-        for name in ("mean", "basis", "points", "outcomes"):
+        plain = {name: getattr(self, name) for name in ("limit", "prompts", "coarse", "rate", "reach")}
+        for name in ("mean", "basis", "points", "outcomes", "form", "forms"):
             plain[name] = np.asarray(getattr(self, name), dtype=np.float16)
         return plain | {"idx": self.idx, "languages": list(self.languages)}
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any], dim: int, n_models: int) -> NoveltyDetector | None:
-        """Build from :meth:`to_plain`; None from an empty mapping. Raises ConfigError where the values do not fit."""
+    def from_plain(cls, values: Mapping[str, Any], dim: int, n_models: int, prompt_dim: int = 0) -> NoveltyDetector | None:
+        """Build from :meth:`to_plain`; None from an empty mapping. Raises ConfigError where the values do not fit.
+
+        Args:
+            values: arrays and plain values.
+            dim: of an embedding.
+            n_models: of the router.
+            prompt_dim: how many prompt features stand behind an embedding.
+        """
         if not values:
             return None
-        names = ("mean", "basis", "points", "outcomes", "idx")
+        if "form" not in values and isinstance(values.get("points"), np.ndarray):  # of a version that did not look at it
+            values = {**values, "form": np.zeros((2, 0)), "forms": np.zeros((len(values["points"]), 0)), "reach": 0.0}
+        names = ("mean", "basis", "points", "outcomes", "idx", "form", "forms")
         bad = [name for name in names if not isinstance(values.get(name), np.ndarray)]
         if bad or not isinstance(values.get("prompts"), list):
             raise ConfigError(f"anchors are damaged ({', '.join(bad)})")
         try:
-            arrays = {name: values[name].astype(np.float32) for name in ("mean", "basis", "points", "outcomes")}
+            arrays = {name: values[name].astype(np.float32) for name in names if name != "idx"}
             found = cls(
                 limit=float(values["limit"]),
                 idx=values["idx"],
@@ -152,19 +182,24 @@ class NoveltyDetector:
                 # An artifact that does not say was made when novelty looked at all of them.
                 coarse=int(values.get("coarse", arrays["basis"].shape[-1])),
                 rate=float(values.get("rate", ALPHA)),
+                reach=float(values["reach"]),
                 languages=tuple(values.get("languages", ())),
                 **arrays,
             )
         except (TypeError, KeyError, AttributeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"anchors are not valid ({error})") from error
         count, components = len(found.points), found.basis.shape[-1]
-        shapes = {"mean": (dim,), "basis": (dim, components), "points": (count, components + 1), "outcomes": (count, n_models)}
+        features = prompt_dim if found.form.size else 0  # an older one has none, and the network of it has
+        shapes = {
+            "mean": (dim,), "basis": (dim, components), "points": (count, components + 1), "outcomes": (count, n_models),
+            "form": (2, features), "forms": (count, features),
+        }  # fmt: skip
         wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
         if found.idx.dtype != np.int64 or found.idx.shape != (count,):
             wrong.append("idx")
         if found.prompts and (len(found.prompts) != count or not all(isinstance(p, str) for p in found.prompts)):
             wrong.append("prompts")
-        finite = all(np.isfinite(arrays[name]).all() for name in ("mean", "basis", "points"))
+        finite = all(np.isfinite(arrays[name]).all() for name in arrays if name != "outcomes") and np.isfinite(found.reach)
         if not all(isinstance(language, str) for language in found.languages):
             wrong.append("languages")
         if wrong or not count or not finite or not 0 < found.limit < np.inf or found.coarse < 0 or not 0 <= found.rate <= 1:
@@ -181,8 +216,9 @@ def fit_novelty(
     seed: int = 0,
     texts: Sequence[str] = (),
     languages: Sequence[str] = (),
+    prompt_dim: int = 0,
 ) -> tuple[NoveltyDetector, Floats]:
-    """Fit to embeddings ``[N, D]`` of the training records, their ``labels`` [N, M], groups and ``idx``.
+    """Fit to input rows ``[N, D + prompt_dim]`` of the training records, their ``labels`` [N, M], groups and ``idx``.
 
     ``prompts`` are stored in clear where they are given. The languages of ``texts``, the same prompts, count where these are
     given; ``languages`` are those that the encoder knows, ``any`` for more than can be named. The second value is the novelty
@@ -190,12 +226,12 @@ def fit_novelty(
     """
     part = np.random.default_rng(seed).permutation(len(rows))[: 4 * MAX_ANCHORS]
     numbers = np.asarray(idx, dtype=np.int64)
-    detector = _anchors(rows, part, labels, numbers, COMPONENTS, seed)
+    detector = _anchors(rows, part, labels, numbers, COMPONENTS, seed, prompt_dim)
     fold, distances = group_folds(groups, FOLDS, seed), np.full(len(rows), np.nan)
     for number in np.unique(fold):
         inside, outside = part[fold[part] != number], np.flatnonzero(fold == number)
         if len(inside):
-            distances[outside] = _distances(_anchors(rows, inside, labels, numbers, COARSE, seed), rows, outside)
+            distances[outside] = _distances(_anchors(rows, inside, labels, numbers, COARSE, seed, prompt_dim), rows, outside)
     known: tuple[str, ...] = ()
     foreign: Floats = np.zeros(len(rows))
     if texts and ANY_LANGUAGE not in languages:
@@ -204,7 +240,7 @@ def fit_novelty(
     odd = 1.0 - len(rest) / len(part)
     limit, rate = _limit(distances[rest], 1.0, max(ALPHA - odd, ALPHA / 2))
     # Training rows that all have a twin say nothing of how far training reaches, and distances are not exact.
-    least = max(NEAR * float(2.0 * np.square(detector.points).sum(axis=1).mean()) ** 0.5, NEAR)
+    least = max(NEAR * float(2.0 * detector._lengths.mean()) ** 0.5, NEAR)
     if limit < least:
         limit = least
         rate = min(rate, float((1 + (distances[rest] > least).sum()) / (len(rest) + 1)))
@@ -238,20 +274,40 @@ def _known_languages(spoken: npt.NDArray[np.str_], groups: Ints, more: Sequence[
     return tuple(sorted(known))
 
 
-def _anchors(rows: Floats, part: Ints, labels: Floats, idx: Ints, components: int, seed: int) -> NoveltyDetector:
+def _anchors(
+    rows: Floats, part: Ints, labels: Floats, idx: Ints, components: int, seed: int, prompt_dim: int
+) -> NoveltyDetector:
     """Return main directions of the rows ``part``, and the first of these rows as anchors."""
     from sklearn.utils.extmath import randomized_svd  # for training only; routing must not import it
 
-    chosen = np.sort(part[:MAX_ANCHORS])
+    chosen, dim = np.sort(part[:MAX_ANCHORS]), rows.shape[1] - prompt_dim
     sample = Subset(rows, part)[:]
-    mean = sample.mean(axis=0)
-    _, _, directions = randomized_svd(sample - mean, min(components, *sample.shape), random_state=seed)
+    embedded = sample[:, :dim]
+    mean = embedded.mean(axis=0)
+    centred = embedded - mean
+    _, _, directions = randomized_svd(centred, min(components, *centred.shape), random_state=seed)
     basis = np.ascontiguousarray(directions.T, dtype=np.float32)
-    centred = Subset(rows, chosen)[:] - mean
+    form, reach = _fit_form(sample[:, dim:], float(np.vecdot(centred, centred).mean()))
+    kept = Subset(rows, chosen)[:]
+    centred = kept[:, :dim] - mean
     along, lengths = centred @ basis, np.vecdot(centred, centred)
     rest = np.sqrt(np.maximum(lengths - np.vecdot(along, along), 0.0))
-    points = np.concatenate([along, rest[:, None]], axis=1, dtype=np.float32)
-    return NoveltyDetector(mean.astype(np.float32), basis, points, 1.0, idx[chosen], labels[chosen])
+    points, forms = np.concatenate([along, rest[:, None]], axis=1, dtype=np.float32), _scaled_form(kept[:, dim:], form, reach)
+    return NoveltyDetector(mean.astype(np.float32), basis, points, 1.0, idx[chosen], labels[chosen], form, forms, reach)
+
+
+def _fit_form(features: Floats, variance: float) -> tuple[Floats, float]:
+    """Return centre and scale ``[2, F]`` of features beside embeddings of a ``variance``, and where they are clipped."""
+    from auto_router.learn.stack_fit import CLIP  # for training only, as scikit-learn is
+
+    unit = (FORM * variance / max(features.shape[1], 1)) ** 0.5
+    scale = unit / np.maximum(features.std(axis=0), MIN_SPREAD)
+    return np.stack([features.mean(axis=0), scale]).astype(np.float32), CLIP * unit
+
+
+def _scaled_form(features: Floats, form: Floats, reach: float) -> Floats:
+    """Return prompt features ``[N, F]`` as they count: centred, scaled and clipped."""
+    return np.asarray(np.clip((features - form[0]) * form[1], -reach, reach))
 
 
 def _distances(detector: NoveltyDetector, rows: Floats, part: Ints) -> Floats:

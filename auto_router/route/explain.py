@@ -58,7 +58,7 @@ class Explanation:
 
 
 def neighbours(detector: NoveltyDetector | None, row: Floats, names: Sequence[str], count: int) -> list[Neighbour]:
-    """Return the training records nearest to an embedding ``[D]``."""
+    """Return the training records nearest to an input row ``[D]``."""
     if detector is None:
         return []
     found = []

@@ -279,7 +279,7 @@ class ModelRouter:
     def explain(self, decision: Decision, count: int = 5) -> Explanation:
         """Return the ``count`` training prompts nearest to a decision of this router, and what would have changed it."""
         row = decision.features
-        near = [] if row is None else neighbours(self._artifact.novelty, row[: self.encoder.dim], self.model_names, count)
+        near = [] if row is None else neighbours(self._artifact.novelty, row, self.model_names, count)
         cost_model = self._artifact.cost_model
         policy = self.policy.with_costs(None if row is None or cost_model is None else cost_model(row))
         return Explanation(near, flips(decision, policy, self.model_names))

@@ -80,7 +80,7 @@ def whole_router() -> Artifact:
         calibration=Calibration("sigmoid", [([0.0, 1.0], [0.1, 0.9])] * 3),
         operating_points={"accuracy": OperatingPoint("", "a", 0.1, 0.2, {"a": 1.0, "b": 2.0, "c": 3.0})},
         training=TrainingSummary(), prompt_features=FEATURE_NAMES,
-        novelty=fit_novelty(x[:, :10], y, np.arange(60), list(range(60)))[0],
+        novelty=fit_novelty(x, y, np.arange(60), list(range(60)), prompt_dim=len(FEATURE_NAMES))[0],
         cost_model=CostModel(np.ones((LAYOUT.dim, 3), dtype=np.float32), *np.ones((3, 3), dtype=np.float32)),
     )  # fmt: skip
 

@@ -44,6 +44,77 @@ def test_new_rows_like_those_of_training_are_called_unfamiliar_as_often_as_said(
     assert 0.005 <= np.mean(found) <= 0.025
 
 
+FORM = 6  # prompt features behind an embedding
+
+
+def with_form(rows: Floats, seed: int, shift: float = 0.0) -> Floats:
+    """The rows with prompt features behind them; ``shift`` moves two of these."""
+    form = np.random.default_rng(seed).normal(3.0, 0.5, size=(len(rows), FORM))
+    form[:, :2] += shift
+    return np.concatenate([rows, form], axis=1, dtype=np.float32)
+
+
+def fitted_with_form(count: int, seed: int) -> NoveltyDetector:
+    rows = with_form(embeddings(count, seed), seed)
+    return fit_novelty(rows, np.zeros((count, 2)), np.arange(count), list(range(count)), seed=seed, prompt_dim=FORM)[0]
+
+
+@pytest.mark.parametrize("count", [100, 300, 1500])
+def test_prompts_of_a_form_that_training_had_not_are_unfamiliar(count: int) -> None:
+    """Their embeddings are like those of training, and without features nothing would be seen."""
+    rates, flagged, unseen = [], [], []
+    for seed in range(12):
+        detector, new = fitted_with_form(count, seed), embeddings(1000, 100 + seed)
+        rates.append(float((detector.novelty(with_form(new, 200 + seed)) > 1).mean()))
+        flagged.append(float((detector.novelty(with_form(new, 200 + seed, shift=3.0)) > 1).mean()))
+        unseen.append(float((fitted(count, seed)[0].novelty(new) > 1).mean()))
+    assert 0.005 <= np.mean(rates) <= 0.025
+    assert min(flagged) > 0.5
+    assert np.mean(unseen) < 0.025
+
+
+def test_one_wild_feature_counts_no_more_than_one_that_is_clearly_unlike() -> None:
+    detector, new = fitted_with_form(300, 0), with_form(embeddings(200, 100), 200)
+    unlike, wild = new.copy(), new.copy()
+    unlike[:, -1], wild[:, -1] = 6.0, 1e6
+    assert detector.novelty(wild) == pytest.approx(detector.novelty(unlike), rel=1e-4)
+    assert np.mean(detector.novelty(unlike) > detector.novelty(new)) > 0.99
+
+
+def test_a_feature_that_training_never_varied_is_not_magnified() -> None:
+    rows = with_form(embeddings(300, 0), 0)
+    rows[:, -1] = 2.0
+    detector, _ = fit_novelty(rows, np.zeros((300, 2)), np.arange(300), list(range(300)), prompt_dim=FORM)
+    new = rows[:50].copy()
+    new[:, -1] += 0.1
+    assert not (detector.novelty(new) > 1).any()
+
+
+def test_the_nearest_are_alike_in_form_too() -> None:
+    rows = with_form(np.repeat(embeddings(20, 0), 2, axis=0), 0)
+    rows[::2, -FORM:], rows[1::2, -FORM:] = 1.0, 5.0
+    detector, _ = fit_novelty(rows, np.zeros((40, 2)), np.arange(40), list(range(40)), prompt_dim=FORM)
+    for row in range(40):
+        assert detector.nearest(rows[row], 1)[0][0] == row
+
+
+def test_features_are_stored_and_a_detector_without_them_leaves_them_alone() -> None:
+    detector, new = fitted_with_form(300, 0), with_form(embeddings(200, 100), 200, shift=1.0)
+    plain = detector.to_plain()
+    again = NoveltyDetector.from_plain(plain, 48, 2, FORM)
+    assert again is not None
+    assert again.novelty(new) == pytest.approx(detector.novelty(new), rel=2e-3)
+    older = NoveltyDetector.from_plain({k: v for k, v in plain.items() if k not in ("form", "forms", "reach")}, 48, 2, FORM)
+    assert older is not None
+    assert (older.novelty(new) == older.novelty(new[:, :48])).all()
+    with pytest.raises(ConfigError, match="form"):
+        NoveltyDetector.from_plain(plain, 48, 2, FORM + 1)
+    with pytest.raises(ConfigError, match="form"):
+        NoveltyDetector.from_plain(plain | {"forms": plain["forms"][:, 1:]}, 48, 2, FORM)
+    with pytest.raises(ConfigError, match="damaged"):
+        NoveltyDetector.from_plain(plain | {"reach": float("nan")}, 48, 2, FORM)
+
+
 def test_few_rows_say_how_little_they_can_tell() -> None:
     """Of n distances the highest is the most that a limit can be: 1 in n + 1 new rows is beyond it."""
     assert fitted(20, 0)[0].rate == pytest.approx(1 / 21)
