@@ -42,7 +42,7 @@ EXAMPLES = """examples:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        prog="auto-router serve", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="auto-router serve", epilog=EXAMPLES,
         description="Serve an OpenAI-compatible endpoint whose model 'auto' is the one that the router chooses, "
         "beside every model of the pool by its name.",
     )  # fmt: skip
