@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.arrays import Floats, Ints
+from auto_router.arrays import Floats, Ints, finite
 from auto_router.assess.cost_quality import cost_quality, pool_aiq
 from auto_router.assess.metrics import (
     LEVEL,
@@ -337,4 +337,4 @@ def _plain(value: Any) -> Any:
         return None if isinstance(value, tuple) and None in items else items
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return finite(value)
