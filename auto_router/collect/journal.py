@@ -30,6 +30,7 @@ from auto_router.collect.journal_file import (
     Exchange,
     load_request,
     load_response,
+    make_folder,
     output_limit,
     prepare_file,
     put_rows,
@@ -83,10 +84,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
+        make_folder(path.parent)
         try:
             self._database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")

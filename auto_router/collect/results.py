@@ -103,11 +103,10 @@ class Results:
         self.shape = shape = size, len(names)
         self.samples, self.label_source = samples, label_source
         self.names, self.judges = list(names), list(judges)
-        self.verdicts, self.judge_usd, self.judge_unpriced = [0] * len(judges), [0.0] * len(judges), [0] * len(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.checks: dict[str, npt.NDArray[np.float32]] = {}
         self.decoys: DecoyCheck | None = None
-        self.more_costs: list[list[float | None]] = [[] for _ in names]
+        self.forget_costs()
         self.costs = np.full(shape, np.nan)
         self.paid = np.full(shape, np.nan)
         self.latencies = np.full(shape, np.nan, dtype=np.float32)
@@ -151,9 +150,9 @@ class Results:
 
     def forget_costs(self) -> None:
         """Count verdicts and further answers anew: all outcomes are about to be put again."""
-        self.verdicts, self.judge_usd, self.judge_unpriced = ([0] * len(self.judges), [0.0] * len(self.judges),
-                                                              [0] * len(self.judges))  # fmt: skip
-        self.more_costs = [[] for _ in self.names]
+        count = len(self.judges)
+        self.verdicts, self.judge_usd, self.judge_unpriced = [0] * count, [0.0] * count, [0] * count
+        self.more_costs: list[list[float | None]] = [[] for _ in self.names]
 
     def check(self, name: str) -> npt.NDArray[np.float32]:
         """Return what a check says of all answers ``[N, M]``, to read and to write."""
