@@ -207,18 +207,8 @@ def _or_none(value: float) -> float | None:
 
 
 SUMMARY_HEADERS = [
-    "model",
-    "asked",
-    "answered",
-    "failed",
-    "unscored",
-    "success rate",
-    "95 %",
-    "marginal",
-    "median s",
-    "tokens",
-    "USD",
-]
+    "model", "asked", "answered", "failed", "unscored", "success rate", "95 %", "marginal", "median s", "tokens", "USD",
+]  # fmt: skip
 OF_DECIDED = " of those decided"
 
 
