@@ -25,7 +25,6 @@ from auto_router.assess.metrics import (
     ModelMetrics,
     cuts,
     gap_parts,
-    mean_of,
     model_metrics,
     oracle_costs,
     percentiles,
@@ -37,7 +36,7 @@ from auto_router.assess.metrics import (
     system_metrics,
 )
 from auto_router.assess.test_set import TestSet
-from auto_router.data.label_stats import NAN, oracle_gains, oracle_labels
+from auto_router.data.label_stats import NAN, mean_of, oracle_gains, oracle_labels
 from auto_router.decide.rule import choose
 from auto_router.errors import DataError
 

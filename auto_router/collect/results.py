@@ -22,7 +22,7 @@ from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
-from auto_router.data.label_stats import UNDECIDED, marginal_gain, oracle, wilson_interval
+from auto_router.data.label_stats import UNDECIDED, marginal_gain, mean_of, oracle, wilson_interval
 from auto_router.data.label_trust import ALL_MODELS, DecoyCheck, LabelTrust, measure_trust
 from auto_router.data.records import Record
 
@@ -237,7 +237,7 @@ def summary(results: Results) -> dict[str, Any]:
     """Return the labels of every model as plain values, for machines; unknown is None."""
     found = {}
     for column, name in enumerate(results.names):
-        mean, costs = _mean(results.scores[:, column]), results.paid[:, column]
+        mean, costs = mean_of(results.scores[:, column]), results.paid[:, column]
         found[name] = {
             "asked": int(results.asked[:, column].sum()),
             "answered": int(results.answered[:, column].sum()),
@@ -290,7 +290,7 @@ def _or_unknown(usd: float, unpriced: int) -> float | None:
 def pool_lines(results: Results) -> list[str]:
     """Return the lines about the pool as a whole: oracle, best single model, who decided, how far two judges agree."""
     scores = capable_scores(results)
-    means = [_mean(scores[:, column]) for column in range(len(results.names))]
+    means = [mean_of(scores[:, column]) for column in range(len(results.names))]
     lines = []
     if not np.isnan(means).all():
         best = int(np.nanargmax(means))
@@ -333,15 +333,10 @@ def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.
     return scores
 
 
-def _mean(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
 def _row(results: Results, column: int, gain: float) -> list[str]:
     asked, answered = int(results.asked[:, column].sum()), int(results.answered[:, column].sum())
     known = int((~np.isnan(results.scores[:, column])).sum())
-    mean = _mean(results.scores[:, column])
+    mean = mean_of(results.scores[:, column])
     low, high = wilson_interval(mean, known)
     latencies = results.latencies[:, column][results.answered[:, column]]
     latencies = latencies[~np.isnan(latencies)]
