@@ -10,7 +10,6 @@ openai package; without ``OPENAI_BASE_URL`` it starts one on this machine, where
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import contextlib
@@ -151,7 +150,7 @@ EXAMPLES: tuple[Callable[[Path], None], ...] = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     names = [example.__name__ for example in EXAMPLES]
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--router", type=Path, default=Path("router_artifacts/nn_router.pth"), help="the artifact")
     parser.add_argument("--only", choices=names, action="append", help="run this example; repeat for several (default: all)")
     arguments = parser.parse_args(argv)

@@ -20,7 +20,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from auto_router.data.pool import Pool, PoolModel, load_pool
@@ -54,18 +53,6 @@ class _PlainHeaders:
         return {name: value for name, value in whole.items() if name.lower() in _HEADERS} | self.auth_headers  # type: ignore
 
 
-class _OpenAI(_PlainHeaders, openai.OpenAI): ...
-
-
-class _AzureOpenAI(_PlainHeaders, openai.AzureOpenAI): ...
-
-
-class _AsyncOpenAI(_PlainHeaders, openai.AsyncOpenAI): ...
-
-
-class _AsyncAzureOpenAI(_PlainHeaders, openai.AsyncAzureOpenAI): ...
-
-
 class RoutedStream:
     """The chunks of a streamed answer, the ``decision`` behind it and the pool's name of the model that answers."""
 
@@ -91,15 +78,13 @@ class RoutedStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
@@ -115,6 +100,9 @@ class _Routing:
         ConfigError: no model of the pool can be asked or is the artifact's, or a setting is wrong.
         ArtifactError, EncoderError: see :class:`ModelRouter`.
     """
+
+    _kinds: tuple[type[Any], type[Any]]
+    """openai's client of an address, and that of an Azure resource."""
 
     def __init__(
         self, pool: str | Path | Pool = "pool.yaml", router: str | Path | ModelRouter = DEFAULT_PATH, **settings: Any
@@ -133,7 +121,10 @@ class _Routing:
         self._clients = {model.name: self._open(model) for model in models}
 
     def _open(self, model: PoolModel) -> Any:
-        raise NotImplementedError
+        azure = {"azure_endpoint": model.address, "api_version": model.api_version}
+        kind, where = (self._kinds[1], azure) if model.api_version else (self._kinds[0], {"base_url": model.address})
+        key = os.environ[model.api_key_env] if model.api_key_env else "none"
+        return type(kind.__name__, (_PlainHeaders, kind), {})(**where, api_key=key, timeout=model.timeout_s, max_retries=0)
 
     def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
         raise NotImplementedError
@@ -187,9 +178,7 @@ class _Routing:
 class Client(_Routing):
     """Asks the model that the router chooses; see the module. Its methods may be called from several threads at once."""
 
-    def _open(self, model: PoolModel) -> openai.OpenAI:
-        azure = _azure_arguments(model)
-        return _AzureOpenAI(**azure, **_arguments(model)) if azure else _OpenAI(base_url=model.address, **_arguments(model))
+    _kinds = (openai.OpenAI, openai.AzureOpenAI)
 
     def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
         request = self._read(model, messages, parameters)
@@ -221,18 +210,14 @@ class Client(_Routing):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class AsyncClient(_Routing):
     """As :class:`Client`, for an event loop: ``create`` and ``close`` are coroutines."""
 
-    def _open(self, model: PoolModel) -> openai.AsyncOpenAI:
-        azure = _azure_arguments(model)
-        if azure:
-            return _AsyncAzureOpenAI(**azure, **_arguments(model))
-        return _AsyncOpenAI(base_url=model.address, **_arguments(model))
+    _kinds = (openai.AsyncOpenAI, openai.AsyncAzureOpenAI)
 
     async def _create(self, *, model: str, messages: Any, **parameters: Any) -> Any:
         request = self._read(model, messages, parameters)
@@ -264,9 +249,7 @@ class AsyncClient(_Routing):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
@@ -293,15 +276,6 @@ class _Completions:
 class _Chat:
     def __init__(self, create: Callable[..., Any]) -> None:
         self.completions = _Completions(create)
-
-
-def _arguments(model: PoolModel) -> dict[str, Any]:
-    key = os.environ[model.api_key_env] if model.api_key_env else "none"
-    return {"api_key": key, "timeout": model.timeout_s, "max_retries": 0}
-
-
-def _azure_arguments(model: PoolModel) -> dict[str, Any]:
-    return {"azure_endpoint": model.address, "api_version": model.api_version} if model.api_version else {}
 
 
 def _attach(answer: ChatCompletion, decision: Decision | None, name: str) -> ChatCompletion:

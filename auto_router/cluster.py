@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from auto_router.errors import ConfigError, RouterError, advise_install
+from auto_router.errors import ConfigError, RouterError, needs_extra
 
 ENGINES = ("local", "ray")
 RETRIES = 3  # work that kills its worker every time must not do so for ever
@@ -36,10 +36,8 @@ def ray_cluster(address: str | None = None) -> Iterator[Any]:
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # of a cluster that only this process uses
-    try:
+    with needs_extra("ray"):
         import ray
-    except ImportError as error:
-        raise ConfigError(f"--engine ray needs Ray ({error}): {advise_install('ray')}") from error
     if ray.is_initialized():
         yield ray
         return

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from auto_router import cli
 from auto_router.errors import needs_extra, run
+from auto_router.terminal import Parser
 
 SHELLS = ("bash", "zsh", "fish")
 EXAMPLES = """examples:
@@ -61,11 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Print what a shell needs to complete auto-router.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(description="Print what a shell needs to complete auto-router.", epilog=EXAMPLES)
     parser.add_argument("shell", choices=SHELLS)
     arguments = parser.parse_args(argv)
     with needs_extra("completion"):

@@ -6,7 +6,6 @@ sends nothing, neither key nor question (``prepare_hf_data.py --dry-run`` asks a
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import shutil
@@ -145,9 +144,8 @@ def check_router(path: Path) -> Iterator[Check]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table of checks; exit code 1 where something is wrong."""
     parser = Parser(
-        description="Look at environment, keys, artifact and encoder, and say what to do. Asks no model.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        description="Look at environment, keys, artifact and encoder, and say what to do. Asks no model.", epilog=EXAMPLES
+    )
     parser.add_argument("--pool", type=Path, default=Path("pool.yaml"), help="the pool to look at (pool.yaml)")
     parser.add_argument("--router", type=Path, default=Path(DEFAULT_PATH), help=f"the artifact to open ({DEFAULT_PATH})")
     parser.add_argument("--endpoints", action="store_true", help="connect to each host of the pool, and send nothing")

@@ -80,18 +80,21 @@ def advise_install(extra: str) -> str:
 
 
 @contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """Let an import inside the block that finds no package say how to get it.
+def needs_extra(extra: str, kind: type[RouterError] | None = None) -> Iterator[None]:
+    """Let an import inside the block that finds no package, or one that does not work, say how to get it.
 
     Raises:
-        MissingExtraError: with that advice.
+        MissingExtraError: with that advice; ``kind`` in place of it, where that is given.
     """
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or "").split(".")[0] == "auto_router":
             raise
-        advice = f"this needs the package {error.name}, which is missing: {advise_install(extra)}"
+        why = "which is missing" if isinstance(error, ModuleNotFoundError) else f"which does not work ({error})"
+        advice = f"this needs the package {error.name}, {why}: {advise_install(extra)}"
+        if kind is not None:
+            raise kind(advice) from error
         missing = MissingExtraError(advice)
         missing.name = error.name
         raise missing from error

@@ -177,11 +177,7 @@ def write_pool(answers: PoolAnswers, path: Path, overwrite: bool) -> None:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        description="Write a pool file from five answers.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(description="Write a pool file from five answers.", epilog=EXAMPLES)
     parser.add_argument("--model", action="append", metavar="NAME", help="a model, as its endpoint knows it; again for each")
     parser.add_argument("--base-url", help=f"where they answer (asked for; {_OPENAI})")
     parser.add_argument("--key-env", metavar="VARIABLE", help='the variable that holds the key, never the key; "" for none')

@@ -38,7 +38,7 @@ from auto_router.decide.operating_points import clustered_mean
 from auto_router.decide.policy import DEFAULT_PATH, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
-from auto_router.learn.calibration import Calibration
+from auto_router.learn.calibration import Calibration, log_losses
 from auto_router.learn.stack import StackNetwork
 from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, load_feedback
 from auto_router.route.levels import fit_levels, level_shifts
@@ -56,7 +56,6 @@ MIN_OUTCOMES = 20  # of a model, below which nothing is known of it
 MAX_UNASKED = 0.05  # of the prompts that may go to such models unseen
 REFUSED_CODE = 3
 LEARNED = "levels learned from outcomes"
-EDGE = 1e-3  # no outcome is thought less likely than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def compare_routers(before: Artifact, after: Artifact, feedback: Feedback, fold:
         chosen.append(np.array([names.index(own[place]) for place in policy.choose(prediction).chosen.tolist()]))
     # Of the one in service, too, what the network said: its levels may have been learned from these very outcomes.
     tables = [served[0], predict_held_out(fitted[1], feedback, fold), predict_held_out(fitted[0], feedback, fold)]
-    losses = [_log_loss(table[rows, asked], y) for table in tables]
+    losses = [log_losses(table[rows, asked], y) for table in tables]
     gain, error = clustered_mean(losses[0] - losses[1], groups)
     behind, doubt = clustered_mean(losses[1] - losses[2], groups)
     is_unknown = np.bincount(asked, minlength=len(names)) < MIN_OUTCOMES
@@ -165,11 +164,6 @@ def compare_routers(before: Artifact, after: Artifact, feedback: Feedback, fold:
         float(moved.mean()), more - TWO_SIDED_95 * spread if moved.any() else 0.0,
         any(edit.startswith(LEARNED) for edit in before.training.edits),
     )  # fmt: skip
-
-
-def _log_loss(p: Floats, y: Floats) -> Floats:
-    p = p.clip(EDGE, 1 - EDGE)
-    return np.asarray(-y * np.log(p) - (1 - y) * np.log(1 - p))
 
 
 def fold_feedback(feedback: Feedback, share: float, seed: int) -> Ints:

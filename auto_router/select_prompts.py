@@ -125,11 +125,7 @@ next: python prepare_hf_data.py --dataset chosen.jsonl --dry-run"""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        prog="auto-router select",
-        description="Take some of a file's prompts, to ask only those.",
-        epilog=EXAMPLES,
-    )
+    parser = Parser(prog="auto-router select", description="Take some of a file's prompts, to ask only those.", epilog=EXAMPLES)
     add_flags(parser)
     parser.add_argument("file", type=Path, help="prompts: .jsonl, .json, .csv or .parquet with 'prompt' or 'messages'")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="FILE.jsonl")

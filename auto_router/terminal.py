@@ -27,7 +27,10 @@ Thing = TypeVar("Thing")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all others: the usage of a stage fills a screen."""
+    """A parser whose errors are one line, as all others: the usage of a stage fills a screen. Its words stay as written."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | given)
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
@@ -37,8 +40,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_flags(parser: argparse.ArgumentParser, quiet: str = QUIET) -> None:
-    """Add ``--quiet``, with its help, and ``--json``, and let the parser print its epilog as it is written."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Add ``--quiet``, with its help, and ``--json``."""
     group = parser.add_argument_group("what is printed")
     group.add_argument("--quiet", action="store_true", help=quiet)
     group.add_argument("--json", action="store_true", help="print one JSON document on stdout; words go to stderr")

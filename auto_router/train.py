@@ -20,12 +20,12 @@ from auto_router.artifacts import Artifact, Network, TrainingSummary, save_artif
 from auto_router.assess.assessment import assess
 from auto_router.assess.baselines import XGBOOST_NAME, predict_baselines, write_xgboost
 from auto_router.assess.health import rows_in_training
-from auto_router.assess.metrics import mean_of, model_metrics, take_chosen
+from auto_router.assess.metrics import model_metrics, take_chosen
 from auto_router.assess.model_card import CARD_NAME, model_card
 from auto_router.assess.report import REPORT_NAME, report_page, write_report
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, Prediction, draw_rows
-from auto_router.data.label_stats import best_single_model, check_label_counts
+from auto_router.data.label_stats import best_single_model, check_label_counts, mean_of
 from auto_router.data.label_trust import summarize_labels
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.records import Record

@@ -100,7 +100,7 @@ class Traffic:
         self.file = folder / "feedback.jsonl"
         self._loop = FeedbackLoop(str(self.file), 86_400.0, Metrics(CollectorRegistry()))
         self._rows, self._truth, self._explore, self._rng = rows, truth, explore, np.random.default_rng(seed)
-        self._explorer = Explorer(self._loop, random.Random(seed), refresh_seconds=0.0)
+        self._explorer = Explorer(self._loop.decisions, random.Random(seed), refresh_seconds=0.0)
         self.served: list[float] = []
 
     def serve(self, artifact: Artifact, part: range) -> None:

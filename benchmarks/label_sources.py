@@ -41,7 +41,8 @@ from scipy.stats import t as student
 from tabulate import tabulate
 
 from auto_router.arrays import Floats, Ints
-from auto_router.assess.metrics import mean_of, model_metrics, take_chosen
+from auto_router.assess.metrics import model_metrics, take_chosen
+from auto_router.data.label_stats import mean_of
 from auto_router.errors import run
 from auto_router.files import write_json
 

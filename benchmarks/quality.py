@@ -47,9 +47,9 @@ sys.path.insert(0, str(ROOT))
 from auto_router.arrays import Floats, Ints
 from auto_router.assess.baselines import BASELINES, Predict
 from auto_router.assess.cost_quality import curve_of, settings, single_models
-from auto_router.assess.metrics import mean_of, model_metrics, system_metrics, take_chosen
+from auto_router.assess.metrics import model_metrics, system_metrics, take_chosen
 from auto_router.data.dataset import Prediction
-from auto_router.data.label_stats import best_single_model
+from auto_router.data.label_stats import best_single_model, mean_of
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import PROMISES, OperatingPoint, default_point, fit_operating_points
 from auto_router.decide.policy import RouterSettings, resolve_policy

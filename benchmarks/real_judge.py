@@ -35,13 +35,13 @@ from recorded import ROOT, DataSet, load_embeddings
 from tabulate import tabulate
 
 from auto_router.arrays import Floats, Ints
-from auto_router.assess.metrics import GroupBootstrap, mean_of, take_chosen
+from auto_router.assess.metrics import GroupBootstrap, take_chosen
 from auto_router.collect.compared_labels import is_same_result
 from auto_router.collect.journal import JOURNAL_NAME, Journal
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_references
 from auto_router.collect.replay import ReplayServer, load_recording, question_key
-from auto_router.data.label_stats import wilson_interval
+from auto_router.data.label_stats import mean_of, wilson_interval
 from auto_router.data.label_trust import measure_trust
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, cost_matrix, group_ids, label_matrix, load_records, save_records

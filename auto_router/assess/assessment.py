@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.arrays import Floats, Ints
+from auto_router.arrays import Floats, Ints, finite
 from auto_router.assess.cost_quality import cost_quality, pool_aiq
 from auto_router.assess.metrics import (
     LEVEL,
@@ -25,7 +25,6 @@ from auto_router.assess.metrics import (
     ModelMetrics,
     cuts,
     gap_parts,
-    mean_of,
     model_metrics,
     oracle_costs,
     percentiles,
@@ -37,7 +36,7 @@ from auto_router.assess.metrics import (
     system_metrics,
 )
 from auto_router.assess.test_set import TestSet
-from auto_router.data.label_stats import NAN, oracle_gains, oracle_labels
+from auto_router.data.label_stats import NAN, mean_of, oracle_gains, oracle_labels
 from auto_router.decide.rule import choose
 from auto_router.errors import DataError
 
@@ -337,4 +336,4 @@ def _plain(value: Any) -> Any:
         return None if isinstance(value, tuple) and None in items else items
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return finite(value)

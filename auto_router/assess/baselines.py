@@ -29,7 +29,7 @@ from sklearn.svm import LinearSVC
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.data.dataset import Dataset, draw_rows
 from auto_router.data.splits import group_folds, split_by_group
-from auto_router.errors import ConfigError, DataError, advise_install
+from auto_router.errors import DataError, needs_extra
 from auto_router.files import atomic_path
 from auto_router.learn.mlp import TrainConfig, train_network
 from auto_router.learn.stack_fit import MAX_ROWS, non_negative
@@ -49,10 +49,8 @@ def fit_boosted(x: Floats, y: Floats, seed: int) -> list[Any]:
         ConfigError: xgboost is missing.
         DataError: a model has no known label.
     """
-    try:
+    with needs_extra("xgboost"):
         from xgboost import XGBClassifier
-    except ImportError as error:
-        raise ConfigError(f"XGBoost needs its package ({error}): {advise_install('xgboost')}") from error
     empty = np.flatnonzero(np.isnan(y).all(axis=0)).tolist()
     if empty:
         raise DataError(f"models at positions {empty} have no known label; collect some or leave them out")

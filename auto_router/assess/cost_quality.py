@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Bools, Floats, Ints
-from auto_router.assess.metrics import GroupBootstrap, column_means, mean_of, percentiles
+from auto_router.assess.metrics import GroupBootstrap, percentiles
 from auto_router.assess.test_set import TestSet
+from auto_router.data.label_stats import column_means, mean_of
 
 # From "only the price counts" to "only P counts"; costs are scaled to a mean of 1, P lies in 0…1.
 LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 120)])

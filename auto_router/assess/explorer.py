@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from auto_router.arrays import Floats
+from auto_router.arrays import Floats, finite
 from auto_router.assess.test_set import TestSet
 from auto_router.data.images import image_bytes, pixels
 from auto_router.data.records import Record
@@ -64,7 +64,7 @@ def pack(test: TestSet, best_single: int, points: Mapping[str, OperatingPoint], 
         else _text(test.prediction.expected_costs[kept].astype("<f4")),
         "groups": _text(test.groups[kept].astype("<u4")),
         "row_costs": _text(costs[kept].astype("<f4")) if by_row and costs is not None else None,
-        "prices": [_or_none(price) for price in test.mean_costs.tolist()],
+        "prices": [finite(price) for price in test.mean_costs.tolist()],
         "points": {name: _point(point, test.names) for name, point in points.items()},
         "default_point": default_point(points),
     }
@@ -84,10 +84,6 @@ def _differ_by_row(costs: Floats | None) -> bool:
 
 def _text(values: npt.NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def find_wrongly_routed(
@@ -118,7 +114,7 @@ def _row(test: TestSet, i: int, record: Record) -> dict[str, Any]:
     chosen, best = int(test.chosen[i]), np.nanmax(test.outcomes[i])
     right = [name for name, value in zip(test.names, test.outcomes[i].tolist(), strict=True) if value == best]
     facts = {"idx": record.idx, "source": record.source or "", "images": len(record.images)}
-    return facts | {"chosen": test.names[chosen], "p": _plain(test.probabilities[i, chosen]), "right": right}
+    return facts | {"chosen": test.names[chosen], "p": finite(float(test.probabilities[i, chosen])), "right": right}
 
 
 def thumbnail(image: str) -> str | None:
@@ -135,7 +131,3 @@ def thumbnail(image: str) -> str | None:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -34,7 +34,7 @@ from auto_router.decide.rule import choose
 from auto_router.errors import DataError, run
 from auto_router.learn.stack import FeatureLayout
 from auto_router.learn.stack_fit import fit_stack
-from auto_router.terminal import bar
+from auto_router.terminal import Parser, bar
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 CURVE_FOLDS = 3
@@ -159,11 +159,7 @@ def _rising_sources(curve: LearningCurve) -> list[str]:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m auto_router.assess.learning_curve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m auto_router.assess.learning_curve", description=__doc__)
     parser.add_argument("--train-json", type=Path, default=Path("hf_evaluations_train.json"))
     parser.add_argument("--train-embeddings", type=Path, default=Path("hf_train_embeddings.npy"))
     parser.add_argument("--pool", type=Path, help="says who takes images (default: what the labels show)")

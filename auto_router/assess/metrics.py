@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats, Ints
-from auto_router.data.label_stats import NAN, oracle_labels
+from auto_router.data.label_stats import NAN, column_means, mean_of, oracle_labels
 from auto_router.errors import DataError
 
 Interval = tuple[float, float]
@@ -229,20 +229,6 @@ def rank_score(accuracy: float, cost: float, low: float, high: float) -> float |
     saving = min(max((log2(high) - log2(cost)) / (log2(high) - log2(low)), 0.0), 1.0)
     below = RANK_BETA * accuracy + saving
     return (1 + RANK_BETA) * accuracy * saving / below if below > 0 else None
-
-
-def mean_of(values: Floats) -> float:
-    """Mean of the known values; NaN where none is known."""
-    known = values[~np.isnan(values)]
-    return float(known.mean(dtype=np.float64)) if len(known) else NAN
-
-
-def column_means(table: Floats) -> Floats:
-    """Return ``[M]`` means of the known values of each column; NaN where none is known."""
-    known = ~np.isnan(table)
-    sums, counts = np.where(known, table, 0.0).sum(axis=0, dtype=np.float64), known.sum(axis=0)
-    means: Floats = np.divide(sums, counts, out=np.full(sums.shape, NAN), where=counts > 0)
-    return means
 
 
 def _share_below(others: Floats, values: Floats) -> Floats:

@@ -203,11 +203,7 @@ def _csp_hash(script: str) -> str:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        prog="auto-router report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="auto-router report", description=__doc__)
     parser.add_argument("--artifacts", type=Path, default=Path("router_artifacts"), help="folder of nn_router.pth")
     parser.add_argument("--train-json", type=Path, default=Path("hf_evaluations_train.json"))
     parser.add_argument("--test-json", type=Path, default=Path("hf_evaluations_test.json"))

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from auto_router.arrays import Bools, Floats, Ints
-from auto_router.assess.metrics import column_means, take_chosen
+from auto_router.assess.metrics import take_chosen
 from auto_router.data.dataset import Dataset, Prediction
+from auto_router.data.label_stats import column_means
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.policy import Policy
 from auto_router.errors import DataError

@@ -31,16 +31,8 @@ LATER: dict[str, tuple[str, ...]] = {
         *("correct_option_index", "correct_choice_index", "correct_option_id", "correct_option_idx", "correct_choice_idx"),
         *("correct_choice_id", "correct_answer_num", "correct_answer_number", "correct_option_number", "cop"),
         *("gold_answer", "gold_answers", "gold_label"),
-        *(
-            "numerical_answer",
-            "gold_index",
-            "ground_truth",
-            "ground_truths",
-            "reference",
-            "references",
-            "reference_answer",
-            "expected",
-        ),
+        *("numerical_answer", "gold_index", "ground_truth", "ground_truths", "reference", "references", "reference_answer"),
+        "expected",
         *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
         *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
         *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
@@ -51,46 +43,23 @@ LATER: dict[str, tuple[str, ...]] = {
         *("image_file", "image_url", "image_urls", "img_path", "img_url", "page_image", "page_images", "screenshot"),
     ),
     "choices": (
-        "choice",
-        "option",
-        "mc1_targets",
-        "target_scores",
-        "multiple_choice_options",
-        "choices_text",
-        "mcq_options",
+        *("choice", "option", "mc1_targets", "target_scores", "multiple_choice_options", "choices_text", "mcq_options"),
         "option_list",
     ),
 }
 # Beside these, an "answer" is a model's, as in the logs of RAG evaluations, or the way to the final one.
 TRUTHS = (
-    "ground_truth",
-    "ground_truths",
-    "reference_answer",
-    "gold_answer",
-    "gold_answers",
-    "expected_output",
-    "expected_answer",
-    "final_answer",
-    "answer_number",
-    "numerical_answer",
-)
+    "ground_truth", "ground_truths", "reference_answer", "gold_answer", "gold_answers", "expected_output",
+    "expected_answer", "final_answer", "answer_number", "numerical_answer",
+)  # fmt: skip
 # Further right answers beside the "answer", as TriviaQA's relatives have them.
 MORE_ANSWERS = ("answer_aliases", "aliases", "answers_aliases", "alternative_answers", "acceptable_answers")
 VERDICTS = ("label", "iscorrect", "correct")  # beside an "answer", of which they say whether it is right
 # In these, a text that prints a list holds several right answers.
 PLURAL = (
-    "answers",
-    "references",
-    "targets",
-    "labels",
-    "aliases",
-    "spans",
-    "ground_truths",
-    "outputs",
-    "solutions",
-    "responses",
-    "possible_answers",
-)
+    "answers", "references", "targets", "labels", "aliases", "spans", "ground_truths", "outputs", "solutions",
+    "responses", "possible_answers",
+)  # fmt: skip
 # Data sets that people know, by the columns that tell them: what a row is read as is said by such a name.
 RECIPES: dict[str, tuple[str, ...]] = {
     "ScienceQA": ("question", "choices", "answer", "hint", "image"),

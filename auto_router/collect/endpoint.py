@@ -25,7 +25,7 @@ from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import Response, decode, read_reply, shorten
 from auto_router.data.images import data_uri, pixels
 from auto_router.data.pool import PoolModel, show_value
-from auto_router.errors import ConfigError, advise_install
+from auto_router.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
     from auto_router.collect.client import Client, Reply
@@ -130,10 +130,8 @@ class Endpoint:
         return self.adaptation.apply(request) != sent
 
     def _connect(self) -> Client:
-        try:
+        with needs_extra("collect"):
             from auto_router.collect.client import Client
-        except ImportError as error:
-            raise ConfigError(f"asking models needs openai ({error}): {advise_install('collect')}") from error
         return Client(self._url, self.model.timeout_s, self.model.concurrency)
 
     def without_secrets(self, body: bytes) -> bytes:

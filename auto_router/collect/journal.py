@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from auto_router.collect.endpoint import digest_images
@@ -31,6 +30,7 @@ from auto_router.collect.journal_file import (
     Exchange,
     load_request,
     load_response,
+    make_folder,
     output_limit,
     prepare_file,
     put_rows,
@@ -84,10 +84,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
+        make_folder(path.parent)
         try:
             self._database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -324,7 +321,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
         self._reader.close()
         self._database.close()

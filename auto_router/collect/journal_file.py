@@ -241,6 +241,14 @@ def _is_whole(database: sqlite3.Connection) -> bool:
     return bool(database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is not there. Raises DataError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be made ({error.strerror}); give another") from error
+
+
 @contextmanager
 def run_lock(journal: Path) -> Iterator[None]:
     """Hold the folder of a journal for one run: two would pay for the same answers twice.
@@ -251,10 +259,7 @@ def run_lock(journal: Path) -> Iterator[None]:
         DataError: another run holds it, or the folder cannot be written.
     """
     path = journal.with_suffix(".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"folder {path.parent} cannot be made ({error.strerror}); give another") from error
+    make_folder(path.parent)
     lock = None
     try:
         lock = sqlite3.connect(path, timeout=0)

@@ -61,9 +61,7 @@ class Budget:
         try:
             yield
         finally:
-            async with self._settled:
-                self._held -= amount
-                self._settled.notify_all()
+            await self.release(amount)
 
     @property
     def room(self) -> float:

@@ -17,7 +17,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -75,7 +75,7 @@ class Plan:
         """Yield the questions of the plan, read anew from the data set."""
         places = {row: place for place, row in enumerate(self.rows.tolist())}
         for question in self.source.questions(places):
-            yield question.in_group(self.groups[places[question.idx]])
+            yield replace(question, group=self.groups[places[question.idx]])
             if places[question.idx] == len(places) - 1:
                 return
 

@@ -16,12 +16,7 @@ from auto_router.collect.journal import Journal
 from auto_router.collect.journal_file import number_sample, request_key
 from auto_router.collect.label_checks import count_decoys
 from auto_router.collect.label_sources import REFERENCE_WORK, LabelSettings, LabelSource
-from auto_router.collect.money import (
-    SAFE_BYTES_PER_TOKEN,
-    USUAL_IMAGE_TOKENS,
-    answer_cost,
-    image_ceiling,
-)
+from auto_router.collect.money import SAFE_BYTES_PER_TOKEN, USUAL_IMAGE_TOKENS, answer_cost, image_ceiling
 from auto_router.collect.plan import Plan
 from auto_router.collect.question import Question, question_messages
 from auto_router.collect.rate_limits import NotAsked, PassingFailure
@@ -226,11 +221,7 @@ def count_judging(collector: Collector, judge: EndpointClient, plan: Plan, left:
     checks = 0 if collector.check is None else plan.referenced * len(collector.models) * collector.samples
     # By source, of all rows, of those that have references: (verdicts at most, share that is asked for as a rule of thumb).
     decoys = count_decoys(len(plan), collector.settings.name) * work.per_answer if judge is collector.judges[0] else 0
-    parts = [
-        (answers * work.per_answer, work.share),
-        (len(plan) * work.per_row + decoys, 1.0),
-        (checks, REFERENCE_WORK.share),
-    ]
+    parts = [(answers * work.per_answer, work.share), (len(plan) * work.per_row + decoys, 1.0), (checks, REFERENCE_WORK.share)]
     total = sum(count for count, _ in parts)
     asked_for = [collector.settings] if collector.check is None else [collector.settings, collector.check.settings]
     under_way = 0 if judge.batches is None else len(judge.batches.pending)

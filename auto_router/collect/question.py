@@ -69,15 +69,6 @@ class Question:
             return conversation_text(self.turns)
         return self.turns[-1].text if self.turns else self.prompt
 
-    def on_side(self, is_test: bool) -> Question:
-        return replace(self, is_test=is_test)
-
-    def with_row(self, row: Mapping[str, Any]) -> Question:
-        return replace(self, row=row)
-
-    def in_group(self, group: str) -> Question:
-        return replace(self, group=group)
-
 
 def question_messages(question: Question, images: Sequence[bytes] | None = None) -> Messages:
     """Return what a model is asked: the conversation where there is one, with the images in its last turn.

@@ -236,6 +236,7 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _DEPTH = 6
+_DELAYS = ("retrydelay", "retryafter", "retryafterseconds", "retryafterms", "retryaftermilliseconds", "estimatedtime")
 
 
 def read_delay(headers: Mapping[str, str], body: Any, message: str) -> float | None:
@@ -297,14 +298,7 @@ def _in_body(value: Any) -> float | None:
     """The first field that says when to try again, however deep."""
     for name, item in _fields(value, _DEPTH):
         plain = re.sub(r"[^a-z]", "", name.lower())
-        if plain in (
-            "retrydelay",
-            "retryafter",
-            "retryafterseconds",
-            "retryafterms",
-            "retryaftermilliseconds",
-            "estimatedtime",
-        ):
+        if plain in _DELAYS:
             number = _seconds(item)
             found = number if number is not None else _duration(item) if isinstance(item, str) else None
             if found is not None:

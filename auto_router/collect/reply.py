@@ -25,17 +25,8 @@ SETTLED = {400, 413, 415, 422}  # about the question itself: asking the same aga
 MAX_REASON = 300  # characters
 
 _FILTERS = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
-_WITHHELD = {
-    "content_filter",
-    "content_filtered",
-    "safety",
-    "sensitive",
-    "recitation",
-    "prohibited_content",
-    "blocklist",
-    "spii",
-}
-_WITHHELD |= {"image_safety", "guardrail_intervened"}
+_WITHHELD = {"content_filter", "content_filtered", "safety", "sensitive", "recitation", "prohibited_content", "blocklist"}
+_WITHHELD |= {"spii", "image_safety", "guardrail_intervened"}
 _CUT = {"length", "max_tokens", "model_length", "max_output_tokens"}
 _BROKEN = {"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "server_error", "network_error"}
 _BROKEN |= {"insufficient_system_resource", "malformed_function_call", "in_progress", "queued"}

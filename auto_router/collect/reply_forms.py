@@ -10,13 +10,8 @@ from typing import Any
 
 from auto_router.data.json_files import read_json
 
-JOINED = (
-    "content",
-    "reasoning_content",
-    "reasoning",
-    "reasoning_text",
-    "refusal",
-)  # fields of a delta that arrive piece by piece
+# Fields of a delta that arrive piece by piece.
+JOINED = ("content", "reasoning_content", "reasoning", "reasoning_text", "refusal")
 _WHOLE = ("response.completed", "response.incomplete", "response.failed")  # events that hold a reply of the Responses API
 
 

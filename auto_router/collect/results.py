@@ -22,7 +22,7 @@ from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
-from auto_router.data.label_stats import UNDECIDED, marginal_gain, oracle, wilson_interval
+from auto_router.data.label_stats import UNDECIDED, marginal_gain, mean_of, oracle, wilson_interval
 from auto_router.data.label_trust import ALL_MODELS, DecoyCheck, LabelTrust, measure_trust
 from auto_router.data.records import Record
 
@@ -103,11 +103,10 @@ class Results:
         self.shape = shape = size, len(names)
         self.samples, self.label_source = samples, label_source
         self.names, self.judges = list(names), list(judges)
-        self.verdicts, self.judge_usd, self.judge_unpriced = [0] * len(judges), [0.0] * len(judges), [0] * len(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.checks: dict[str, npt.NDArray[np.float32]] = {}
         self.decoys: DecoyCheck | None = None
-        self.more_costs: list[list[float | None]] = [[] for _ in names]
+        self.forget_costs()
         self.costs = np.full(shape, np.nan)
         self.paid = np.full(shape, np.nan)
         self.latencies = np.full(shape, np.nan, dtype=np.float32)
@@ -151,9 +150,9 @@ class Results:
 
     def forget_costs(self) -> None:
         """Count verdicts and further answers anew: all outcomes are about to be put again."""
-        self.verdicts, self.judge_usd, self.judge_unpriced = ([0] * len(self.judges), [0.0] * len(self.judges),
-                                                              [0] * len(self.judges))  # fmt: skip
-        self.more_costs = [[] for _ in self.names]
+        count = len(self.judges)
+        self.verdicts, self.judge_usd, self.judge_unpriced = [0] * count, [0.0] * count, [0] * count
+        self.more_costs: list[list[float | None]] = [[] for _ in self.names]
 
     def check(self, name: str) -> npt.NDArray[np.float32]:
         """Return what a check says of all answers ``[N, M]``, to read and to write."""
@@ -208,18 +207,8 @@ def _or_none(value: float) -> float | None:
 
 
 SUMMARY_HEADERS = [
-    "model",
-    "asked",
-    "answered",
-    "failed",
-    "unscored",
-    "success rate",
-    "95 %",
-    "marginal",
-    "median s",
-    "tokens",
-    "USD",
-]
+    "model", "asked", "answered", "failed", "unscored", "success rate", "95 %", "marginal", "median s", "tokens", "USD",
+]  # fmt: skip
 OF_DECIDED = " of those decided"
 
 
@@ -248,7 +237,7 @@ def summary(results: Results) -> dict[str, Any]:
     """Return the labels of every model as plain values, for machines; unknown is None."""
     found = {}
     for column, name in enumerate(results.names):
-        mean, costs = _mean(results.scores[:, column]), results.paid[:, column]
+        mean, costs = mean_of(results.scores[:, column]), results.paid[:, column]
         found[name] = {
             "asked": int(results.asked[:, column].sum()),
             "answered": int(results.answered[:, column].sum()),
@@ -301,7 +290,7 @@ def _or_unknown(usd: float, unpriced: int) -> float | None:
 def pool_lines(results: Results) -> list[str]:
     """Return the lines about the pool as a whole: oracle, best single model, who decided, how far two judges agree."""
     scores = capable_scores(results)
-    means = [_mean(scores[:, column]) for column in range(len(results.names))]
+    means = [mean_of(scores[:, column]) for column in range(len(results.names))]
     lines = []
     if not np.isnan(means).all():
         best = int(np.nanargmax(means))
@@ -344,15 +333,10 @@ def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.
     return scores
 
 
-def _mean(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
 def _row(results: Results, column: int, gain: float) -> list[str]:
     asked, answered = int(results.asked[:, column].sum()), int(results.answered[:, column].sum())
     known = int((~np.isnan(results.scores[:, column])).sum())
-    mean = _mean(results.scores[:, column])
+    mean = mean_of(results.scores[:, column])
     low, high = wilson_interval(mean, known)
     latencies = results.latencies[:, column][results.answered[:, column]]
     latencies = latencies[~np.isnan(latencies)]

@@ -7,7 +7,7 @@ becomes a question, :mod:`auto_router.collect.recipes`.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from auto_router.collect.columns import find_recipe
@@ -108,8 +108,8 @@ class Source:
             raise DataError(f": it has more cells than the header has columns ({row[None]!r:.60})")
         question = recipe.question(number, row, self.images)
         if self.with_rows:
-            question = question.with_row({name: row.get(name) for name in recipe.present if name not in recipe.images})
+            question = replace(question, row={name: row.get(name) for name in recipe.present if name not in recipe.images})
         if self.split_column is not None:
             is_test = str(row.get(self.split_column)).lower() in TEST_NAMES
         fixed = self.split_column is not None or self.test_split is not None
-        return question.on_side(is_test) if fixed else question
+        return replace(question, is_test=is_test) if fixed else question

@@ -35,6 +35,20 @@ MAX_UNKNOWN = 0.1  # of the rows, before labels that are all alike look chosen b
 _ROUNDS = 50
 
 
+def mean_of(values: Floats) -> float:
+    """Mean of the known values; NaN where none is known."""
+    known = values[~np.isnan(values)]
+    return float(known.mean(dtype=np.float64)) if len(known) else NAN
+
+
+def column_means(table: Floats) -> Floats:
+    """Return ``[M]`` means of the known values of each column; NaN where none is known."""
+    known = ~np.isnan(table)
+    sums, counts = np.where(known, table, 0.0).sum(axis=0, dtype=np.float64), known.sum(axis=0)
+    means: Floats = np.divide(sums, counts, out=np.full(sums.shape, NAN), where=counts > 0)
+    return means
+
+
 def oracle_labels(labels: Floats) -> Floats:
     """Return ``[N]``: each row's best known label; NaN where none is known."""
     best = np.where(np.isnan(labels), -np.inf, labels).max(axis=1)
@@ -81,15 +95,12 @@ def cohens_kappa(one: Floats, other: Floats) -> float:
 
 def oracle(scores: Floats) -> float:
     """Mean of the best label of each row [N, M]; rows without any are left out. NaN where there are none."""
-    best = oracle_labels(scores)
-    known = best[~np.isnan(best)]
-    return float(known.mean()) if len(known) else NAN
+    return mean_of(oracle_labels(scores))
 
 
 def marginal_gain(scores: Floats, column: int) -> float:
     """Return what the oracle loses without one model, on the rows where another one's label is known (:func:`oracle_gains`)."""
-    gains = oracle_gains(scores)[:, column]
-    return float(np.nanmean(gains)) if not np.isnan(gains).all() else math.nan
+    return mean_of(oracle_gains(scores)[:, column])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from auto_router.arrays import Floats
 from auto_router.data.formats import CHECKS
-from auto_router.data.label_stats import NAN, cohens_kappa, wilson_interval
+from auto_router.data.label_stats import cohens_kappa, wilson_interval
 from auto_router.data.records import Record, label_matrix
 
 ALL_MODELS = "all models"
@@ -189,9 +189,5 @@ def doubt_labels(sources: Iterable[str], trust: Sequence[Mapping[str, Any]]) -> 
 def _check_matrix(records: Sequence[Record], names: Sequence[str], check: str) -> Floats:
     empty: Mapping[str, float | None] = {}
     found = [record.label_checks.get(check, empty) for record in records]
-    values: Floats = np.array([[_or_nan(row.get(name)) for name in names] for row in found], dtype=np.float64)
+    values: Floats = np.array([[row.get(name) for name in names] for row in found], dtype=np.float64)  # NaN for None
     return values.reshape(len(records), len(names))
-
-
-def _or_nan(value: float | None) -> float:
-    return NAN if value is None else value

@@ -150,13 +150,8 @@ def group_ids(records: Sequence[Record]) -> Ints:
 
 
 def _matrix(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Array:
-    matrix = np.full((len(rows), len(names)), np.nan, dtype=np.float32)
-    for i, row in enumerate(rows):
-        for j, name in enumerate(names):
-            value = row.get(name)
-            if value is not None:
-                matrix[i, j] = value
-    return matrix
+    """Return ``[N, M]``, NaN for None and for what is left out."""
+    return np.array([[row.get(name) for name in names] for row in rows], dtype=np.float32).reshape(len(rows), len(names))
 
 
 def _plain(score: float | None) -> float | None:

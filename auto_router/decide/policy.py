@@ -160,25 +160,33 @@ class RouterSettings:
         """
         found: dict[str, Any] = {}
         for name in TEXTS:
-            found[name] = os.environ.get(PREFIX + name.upper().removeprefix("ROUTER_")) or None
+            found[name] = os.environ.get(_variable(name)) or None
         for name in ("threads", "cache_bytes"):
-            number = os.environ.get(PREFIX + name.upper(), "")
+            number = os.environ.get(_variable(name), "")
             if number and not number.isdecimal():
-                raise ConfigError(f"{PREFIX}{name.upper()} must be a whole number, got {number!r}")
+                raise ConfigError(f"{_variable(name)} must be a whole number, got {number!r}")
             found[name] = int(number) if number else None
         for name, allowed in SHARES.items():
-            given = os.environ.get(PREFIX + name.upper()) or None
+            given = os.environ.get(_variable(name)) or None
             try:
                 found[name] = given if given is None else float(given)
             except ValueError as error:
-                raise ConfigError(f"{PREFIX}{name.upper()} must be a number {allowed}, got {given!r}") from error
+                raise ConfigError(f"{_variable(name)} must be a number {allowed}, got {given!r}") from error
         return cls.of(found | {name: value for name, value in values.items() if value is not None})
+
+    def to_environment(self) -> dict[str, str]:
+        """Return the variables from which :meth:`from_environment` reads the same texts and shares, in another process."""
+        return {_variable(name): str(value) for name in (*TEXTS, *SHARES) if (value := getattr(self, name))}
 
     @property
     def known_models(self) -> tuple[str, ...]:
         """The models that these settings name, for the time when no artifact says more; the fallback first."""
         fallback = [self.fallback_model] if self.fallback_model else []
         return tuple(dict.fromkeys([*fallback, *self.model_costs, *self.model_thresholds]))
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper().removeprefix("ROUTER_")
 
 
 @dataclass(frozen=True, slots=True)

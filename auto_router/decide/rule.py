@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from math import isfinite, isnan, nan
+from math import isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from auto_router.arrays import Bools, Floats, Ints
+from auto_router.arrays import Bools, Floats, Ints, finite
 from auto_router.data.dataset import Prediction
 from auto_router.errors import ConfigError
 
@@ -84,17 +84,13 @@ class Decision:
         return {
             "model": self.model,
             "reason": self.reason,
-            "probabilities": {name: _finite(p) for name, p in self.probabilities.items()},
+            "probabilities": {name: finite(p) for name, p in self.probabilities.items()},
             "qualified": list(self.qualified),
             "ranking": list(self.ranking),
-            "cost": _finite(self.cost),
-            "novelty": _finite(self.novelty),
+            "cost": finite(self.cost),
+            "novelty": finite(self.novelty),
             "session": self.session,
         }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and isfinite(value) else None
 
 
 def choose(

@@ -19,7 +19,7 @@ from auto_router.data.images import pixels
 from auto_router.encode.retry import Passing, RemoteEncoder
 from auto_router.encode.specs import probe
 from auto_router.encode.windows import clip_window_spec, clip_windows
-from auto_router.errors import EncoderError, advise_install
+from auto_router.errors import EncoderError, needs_extra
 
 DEFAULT_SERVER = "0.0.0.0:51000"
 
@@ -66,14 +66,9 @@ class ClipServerEncoder(RemoteEncoder):
         os.environ.setdefault("NO_VERSION_CHECK", "1")
         os.environ.setdefault("JINA_OPTOUT_TELEMETRY", "1")
         os.environ.setdefault("JINA_LOG_LEVEL", "CRITICAL")  # what fails is raised below, once
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # its dependencies warn about each other
-                from clip_client import Client
-        except ImportError as error:
-            raise EncoderError(
-                f"the clip-server encoder needs clip-client ({error}): {advise_install('clip-server')}"
-            ) from error
+        with needs_extra("clip-server", EncoderError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its dependencies warn about each other
+            from clip_client import Client
         client = Client(self.server)
         post = client._client.post
 

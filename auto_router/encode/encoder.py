@@ -123,7 +123,7 @@ class Encoder(ABC):
     """A back end: texts and images to vectors of fixed width. Nothing it gives need be normalised."""
 
     text_dim: int
-    image_dim: int
+    image_dim: int = 0
     batch_size: int = 32
     parallel: int = 1  # batches in flight; more than one only where the back end may be called from several threads
     served_windows: int = 16  # of a long prompt, encoded while somebody waits for a decision
@@ -141,9 +141,9 @@ class Encoder(ABC):
     def embed_texts(self, texts: list[str]) -> Array:
         """Return ``[N, text_dim]`` for non-empty texts. A text is text whatever it looks like."""
 
-    @abstractmethod
     def embed_images(self, images: list[bytes]) -> Array:
         """Return ``[N, image_dim]`` for the bytes of image files. Raises DataError where one cannot be decoded."""
+        return np.zeros((len(images), 0), dtype=np.float32)  # of a back end that sees none
 
     @property
     def resolved(self) -> Spec:

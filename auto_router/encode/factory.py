@@ -38,17 +38,8 @@ BUILT_IN = {
     "open_clip": "auto_router.encode.open_clip:OpenClipEncoder",
 }
 BACKENDS = tuple(BUILT_IN)
-_STORED = (
-    "model",
-    "url",
-    "dimensions",
-    "prefix",
-    "window",
-    "pooling",
-    "images",
-    "languages",
-    "layers",
-)  # open it again, beside its name
+_STORED = ("model", "url", "dimensions", "prefix", "window", "pooling", "images", "languages", "layers")
+"""Options that open a back end again, beside its name."""
 
 
 def open_encoder(

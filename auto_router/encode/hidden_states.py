@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from auto_router.encode.encoder import Encoder
 from auto_router.encode.onnx import LONGEST_WINDOW
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, unit, weights_digest
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
-from auto_router.errors import ConfigError, EncoderError, advise_install
+from auto_router.errors import ConfigError, EncoderError, needs_extra
 
 STATES = "mean of all tokens but the first, and last token, of each layer, unit length"
 
@@ -29,7 +28,6 @@ STATES = "mean of all tokens but the first, and last token, of each layer, unit 
 class HiddenStatesEncoder(Encoder):
     """A causal model of transformers with its own tokenizer. Its weights' digest stands in the spec. Images are not seen."""
 
-    image_dim = 0
     batch_size = 8  # states are held for every layer
     served_windows = 2
 
@@ -54,12 +52,15 @@ class HiddenStatesEncoder(Encoder):
             ConfigError: a layer or the window is impossible for this model.
             EncoderError: torch or transformers is not installed, or the model cannot be loaded.
         """
-        self._torch, package = _packages()
-        self._device = device or ("cuda" if self._torch.cuda.is_available() else "cpu")
+        with needs_extra("hidden-states", EncoderError):
+            import torch
+            import transformers
+        self._torch = torch
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         options = {"trust_remote_code": False, "local_files_only": Path(model).is_dir()}
         try:
-            self._tokenizer = package.AutoTokenizer.from_pretrained(model, **options)
-            self._model = package.AutoModel.from_pretrained(
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
+            self._model = transformers.AutoModel.from_pretrained(
                 model, dtype=self._torch.float32 if self._device == "cpu" else "auto", **options
             )
             self._model.to(self._device).eval()
@@ -116,9 +117,6 @@ class HiddenStatesEncoder(Encoder):
         found = [states[layer].float().cpu().numpy() for layer in self._layers]
         return np.stack([np.concatenate([pool_states(one[row, : lengths[row]]) for one in found]) for row in range(len(ids))])
 
-    def embed_images(self, images: list[bytes]) -> Array:
-        return np.zeros((len(images), 0), dtype=np.float32)
-
     def _tokens(self, word: str) -> int:
         return len(self._tokenizer(word, add_special_tokens=False)["input_ids"])
 
@@ -126,14 +124,3 @@ class HiddenStatesEncoder(Encoder):
 def pool_states(states: Array) -> Array:
     """Return ``[2 D]`` of states ``[T, D]``: the mean of all but the first, and the last one, each of unit length."""
     return unit(np.stack([states[min(1, len(states) - 1) :].mean(axis=0), states[-1]])).reshape(-1)
-
-
-def _packages() -> tuple[Any, Any]:
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise EncoderError(
-            f"the hidden-states encoder needs torch and transformers ({error}): {advise_install('hidden-states')}"
-        ) from error
-    return torch, transformers

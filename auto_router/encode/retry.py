@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.specs import PROBE_TEXT, probe, probes_agree
-from auto_router.errors import ConfigError, EncoderError, advise_install
+from auto_router.errors import ConfigError, EncoderError, needs_extra
 
 Answer = TypeVar("Answer")
 
@@ -114,10 +114,8 @@ def call_with_retries(call: Callable[[], Answer], attempts: int) -> Answer:
     Raises:
         EncoderError: the last attempt failed too.
     """
-    try:
+    with needs_extra("openai", EncoderError):
         import tenacity  # only remote back ends need it
-    except ImportError as error:
-        raise EncoderError(f"remote encoders need tenacity ({error}): {advise_install('openai')}") from error
     growing = tenacity.wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT)
 
     def wait(state: Any) -> float:

@@ -17,7 +17,7 @@ from auto_router.data.images import blank_image, pixels
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, weights_digest
 from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
-from auto_router.errors import ConfigError, EncoderError, advise_install
+from auto_router.errors import ConfigError, EncoderError, needs_extra
 
 LONGEST = 512  # tokens of a window where the model itself would see more: time grows with the square
 
@@ -48,10 +48,11 @@ class SentenceTransformersEncoder(Encoder):
             ConfigError: an option is impossible for this model.
             EncoderError: the package is not installed, or the model cannot be loaded.
         """
-        package = _package()
+        with needs_extra("sentence-transformers", EncoderError):
+            import sentence_transformers
         folder = Path(model).is_dir()
         try:
-            self._model = package.SentenceTransformer(
+            self._model = sentence_transformers.SentenceTransformer(
                 model, device=device, truncate_dim=dimensions, trust_remote_code=False, local_files_only=folder
             )
         except Exception as error:
@@ -91,7 +92,7 @@ class SentenceTransformersEncoder(Encoder):
 
     def embed_images(self, images: list[bytes]) -> Array:
         if not self._images:
-            return np.zeros((len(images), 0), dtype=np.float32)
+            return super().embed_images(images)
         return self._encode([pixels(image) for image in images])
 
     def _encode(self, items: list[Any]) -> Array:
@@ -110,13 +111,3 @@ class SentenceTransformersEncoder(Encoder):
     @cached_property
     def _digest(self) -> str:
         return weights_digest(self._model.state_dict())
-
-
-def _package() -> Any:
-    try:
-        import sentence_transformers
-    except ImportError as error:
-        raise EncoderError(
-            f"the sentence-transformers encoder needs that package ({error}): {advise_install('sentence-transformers')}"
-        ) from error
-    return sentence_transformers

@@ -96,7 +96,12 @@ def _out_of_fold_loss(method: str, probabilities: Floats, labels: Floats, fold: 
     for number in np.unique(fold):
         inside, outside = fold != number, fold == number
         found[outside] = Calibration(method, _fit(method, probabilities[inside], labels[inside]))(probabilities[outside])
-    p = found.clip(_EDGE, 1 - _EDGE)
+    return log_losses(found, labels)
+
+
+def log_losses(probabilities: Floats, labels: Floats) -> Floats:
+    """Return the log loss of each; no label is thought less likely than ``_EDGE``."""
+    p = probabilities.clip(_EDGE, 1 - _EDGE)
     return np.asarray(-(labels * np.log(p) + (1 - labels) * np.log(1 - p)))
 
 

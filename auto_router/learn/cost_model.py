@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats, Ints
+from auto_router.data.label_stats import column_means
 from auto_router.data.splits import group_folds
 from auto_router.errors import ConfigError
 
@@ -82,7 +83,7 @@ def fit_costs(rows: Floats, costs: Floats, groups: Ints) -> tuple[CostModel, Flo
         groups: ``[N]``.
     """
     known = ~np.isnan(costs)
-    means = _means(costs)
+    means = column_means(costs)
     expected = np.broadcast_to(means, costs.shape).copy()
     weights, offset = np.zeros((rows.shape[1], len(means))), means.copy()
     low, high = means.copy(), means.copy()
@@ -116,15 +117,9 @@ def fit_costs(rows: Floats, costs: Floats, groups: Ints) -> tuple[CostModel, Flo
 
 def explained_variance(costs: Floats, expected: Floats) -> float:
     """Return R²: how much of the variance of ``costs`` [N, M] ``expected`` tells, within models and scaled to their means."""
-    means = _means(costs)
+    means = column_means(costs)
     scale = np.where(means > 0, means, np.nan)  # a model that is free tells nothing
     return float(1.0 - np.nanmean(np.square((costs - expected) / scale)) / np.nanmean(np.square(costs / scale - 1.0)))
-
-
-def _means(costs: Floats) -> Floats:
-    """Return the mean known cost ``[M]``; NaN where there is none."""
-    known = ~np.isnan(costs)
-    return np.where(known.any(axis=0), np.where(known, costs, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def _fit(rows: Floats, ratios: Floats) -> tuple[Floats, Floats]:

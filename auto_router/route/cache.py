@@ -48,10 +48,7 @@ class RowCache:
         return len(self._rows) * self._size
 
     def rows(
-        self,
-        texts: Sequence[str],
-        images: Sequence[Sequence[ImageLike] | None] | None,
-        contexts: Sequence[str] | None = None,
+        self, texts: Sequence[str], images: Sequence[Sequence[ImageLike] | None] | None, contexts: Sequence[str] | None = None
     ) -> Array:
         """Return rows ``[N, D]``; arguments and errors are those of :meth:`EmbeddingGenerator.embed_batch`."""
         if self.max_bytes < self._size or (images is not None and len(images) != len(texts)):

@@ -6,13 +6,13 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import isfinite
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from auto_router.arrays import finite
 from auto_router.data.dataset import Prediction
 from auto_router.decide.rule import Choices
 
@@ -97,11 +97,6 @@ class DriftMonitor:
             count, _shares([self._names[row[0]] for row in last]), _shares([row[1] for row in last]),
             dict(zip(self._names, mean.tolist(), strict=True)), expected, unfamiliar, usual, alarms,
         )  # fmt: skip
-
-
-def finite(value: Any) -> Any:
-    """Return a value as JSON takes it: None for a number that is not finite."""
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _shares(values: Sequence[str]) -> dict[str, float]:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.arrays import Floats
+from auto_router.arrays import Floats, finite
 from auto_router.data.dataset import Prediction
 from auto_router.decide.policy import Policy
 from auto_router.decide.rule import UNFAMILIAR, Decision
 from auto_router.learn.novelty import NoveltyDetector
-from auto_router.route.drift import finite
 
 _STEP = 1e-6  # a setting is moved this little beyond the point where it makes no difference
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from auto_router.artifacts import load_artifact
 from auto_router.data.pool import load_pool
 from auto_router.data.request import AUTO, POINTS
-from auto_router.decide.policy import RouterSettings, resolve_policy
+from auto_router.decide.policy import SHARES, TEXTS, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, run
 from auto_router.serve.decision_log import DecisionLog
 from auto_router.serve.gateway import (
@@ -42,12 +42,15 @@ EXAMPLES = """examples:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        prog="auto-router serve", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="auto-router serve", epilog=EXAMPLES,
         description="Serve an OpenAI-compatible endpoint whose model 'auto' is the one that the router chooses, "
         "beside every model of the pool by its name.",
     )  # fmt: skip
     parser.add_argument("--pool", default="pool.yaml", help="the pool file: where each model answers (default: %(default)s)")
-    parser.add_argument("--router", help="the artifact (default: AUTO_ROUTER_PATH, else router_artifacts/nn_router.pth)")
+    parser.add_argument(
+        "--router", dest="router_path", metavar="FILE",
+        help="the artifact (default: AUTO_ROUTER_PATH, else router_artifacts/nn_router.pth)",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help=f"others than loopback need {MASTER_KEY} (default: %(default)s)")
     parser.add_argument("--port", type=int, default=4000, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that answer on the port (default: %(default)s)")
@@ -89,12 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_proxy(given.host, os.environ)
         check_address(given.host, given.port)
     settings = RouterSettings.from_environment(
-        {
-            "router_path": given.router, "operating_point": given.operating_point, "fallback_model": given.fallback_model,
-            "feedback_file": given.feedback_file, "explore_share": given.explore_share, "shadow_share": given.shadow_share,
-            "shadow_usd_per_day": given.shadow_usd_per_day, "shadow_pool": given.pool,
-        }
-    )  # fmt: skip
+        {name: getattr(given, name, None) for name in (*TEXTS, *SHARES)} | {"shadow_pool": given.pool}
+    )
     artifact, pool = load_artifact(settings.router_path), load_pool(given.pool)
     # A configuration may be for another machine, with other keys.
     models, notes = (list(pool.models), []) if given.print_config else usable_models(pool, os.environ)
@@ -115,14 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell("note: each worker keeps its own conversations; AUTO_ROUTER_SESSION_STORE names a Redis that they share")
     if not locked:
         tell(f"note: {MASTER_KEY} is not set: every program on this machine may ask")
-    chosen = {
-        "AUTO_ROUTER_PATH": settings.router_path, "AUTO_ROUTER_OPERATING_POINT": settings.operating_point,
-        "AUTO_ROUTER_FALLBACK_MODEL": settings.fallback_model, "AUTO_ROUTER_FEEDBACK_FILE": settings.feedback_file,
-        "AUTO_ROUTER_EXPLORE_SHARE": str(settings.explore_share) if settings.explore_share else None,
-        "AUTO_ROUTER_SHADOW_SHARE": str(settings.shadow_share) if settings.shadow_share else None,
-        "AUTO_ROUTER_SHADOW_USD_PER_DAY": str(settings.shadow_usd_per_day), "AUTO_ROUTER_SHADOW_POOL": settings.shadow_pool,
-    }  # fmt: skip
-    run_proxy(config, given.host, given.port, {name: value for name, value in chosen.items() if value}, given.workers)
+    run_proxy(config, given.host, given.port, settings.to_environment(), given.workers)
 
 
 if __name__ == "__main__":

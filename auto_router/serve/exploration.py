@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from auto_router.arrays import Array, Floats
-from auto_router.serve.feedback import FeedbackLoop
+from auto_router.serve.decision_log import DecisionLog
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ FEW_NEW = 0.02  # share of outcomes that may come before they are looked at agai
 class Explorer:
     """Chooses a model to learn of. Belongs to one service."""
 
-    feedback: FeedbackLoop
+    decisions: DecisionLog | None
+    """Where outcomes are; None where none are kept."""
     rng: random.Random = field(default_factory=random.Random)
     refresh_seconds: float = 1.0
     """So long, no outcomes are counted again."""
@@ -67,13 +68,15 @@ class Explorer:
             predict: probabilities ``[N, M]`` of input rows ``[N, D]``, by the router in service.
             version: of that router; where it is another one, outcomes are looked at again.
         """
-        if time.monotonic() - self._refreshed_at < self.refresh_seconds or not self._refreshing.acquire(blocking=False):
+        if time.monotonic() - self._refreshed_at < self.refresh_seconds or self.decisions is None:
+            return
+        if not self._refreshing.acquire(blocking=False):
             return
         self._refreshed_at = time.monotonic()
         try:
-            told = self.feedback.count_outcomes()
+            told = self.decisions.count_outcomes()
             if self._told[0] != version or abs(told - self._told[1]) > FEW_NEW * self._told[1]:
-                self._surplus = self._sum_surplus(names, encoder, width, predict)
+                self._surplus = self._sum_surplus(self.decisions.last_outcomes(encoder, MAX_OUTCOMES), names, width, predict)
                 self._told = version, told
         except sqlite3.Error as error:
             log.warning("outcomes cannot be read to choose a model to explore: %s", error)
@@ -87,10 +90,9 @@ class Explorer:
         return surplus / (count + PRIOR_OUTCOMES) + HEAD_START / math.sqrt(waited_for + 1)
 
     def _sum_surplus(
-        self, names: Sequence[str], encoder: str, width: int, predict: Callable[[Array], Floats]
+        self, told: Sequence[tuple[str, bytes, float]], names: Sequence[str], width: int, predict: Callable[[Array], Floats]
     ) -> dict[str, tuple[int, float]]:
-        last = [(name, np.frombuffer(row, dtype="<f4"), outcome) for name, row, outcome in
-                self.feedback.last_outcomes(encoder, MAX_OUTCOMES) if name in names]  # fmt: skip
+        last = [(name, np.frombuffer(row, dtype="<f4"), outcome) for name, row, outcome in told if name in names]
         last = [one for one in last if len(one[1]) == width]
         found: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
         if last:

@@ -48,7 +48,7 @@ class RefusedError(RouterError):
 class FeedbackLoop:
     """Keeps decisions until their outcome is told, and outcomes for ``nn_router.py --feedback``. Its methods block.
 
-    Without a file nothing is kept, and every outcome is refused.
+    Without a file nothing is kept, ``decisions`` is None, and every outcome is refused.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -56,23 +56,14 @@ class FeedbackLoop:
 
     def __init__(self, file: str | None, seconds: float, metrics: Metrics) -> None:
         self._file = None if file is None else Path(file)
-        self._log = None if self._file is None else DecisionLog(self._file, seconds)
+        self.decisions = None if self._file is None else DecisionLog(self._file, seconds)
         self._metrics = metrics
         self._lock = threading.Lock()
 
-    @property
-    def is_on(self) -> bool:
-        return self._log is not None
-
     def add(self, id: str, decision: Decision, encoder: str) -> None:
         """Keep a decision for its outcome, where feedback is kept."""
-        if self._log is not None and not self._log.add(id, decision, encoder):
+        if self.decisions is not None and not self.decisions.add(id, decision, encoder):
             self._metrics.feedback.labels("not_kept").inc()
-
-    def note_answer(self, id: str, model: str) -> None:
-        """Note that another model answered than the chosen one."""
-        if self._log is not None:
-            self._log.note_answer(id, model)
 
     def take_raw(self, body: bytes) -> dict[str, Any]:
         """Do what :meth:`take` does, with a body as it came."""
@@ -99,32 +90,15 @@ class FeedbackLoop:
 
     def find(self, id: Any) -> LoggedDecision:
         """Return a decision by its id. Raises RefusedError where it is not known."""
-        if self._log is None:
+        if self.decisions is None:
             raise RefusedError(IS_OFF, OFF)
         try:
-            found = self._log.find(id)
+            found = self.decisions.find(id)
         except sqlite3.Error as error:
             raise RefusedError(FAILED, "decisions cannot be read now; try again later") from error
         if found is None:
             raise RefusedError(UNKNOWN, f"no decision {str(id)[:60]!r} is known: it was not made here, or too long ago")
         return found
-
-    def count_outcomes(self) -> int:
-        """See :meth:`DecisionLog.count_outcomes`; 0 where no feedback is kept."""
-        return 0 if self._log is None else self._log.count_outcomes()
-
-    def last_outcomes(self, encoder: str, count: int) -> list[tuple[str, bytes, float]]:
-        """See :meth:`DecisionLog.last_outcomes`; none where no feedback is kept."""
-        return [] if self._log is None else self._log.last_outcomes(encoder, count)
-
-    def hold_usd(self, day: str, amount: float, limit: float) -> bool:
-        """See :meth:`DecisionLog.hold_usd`; False where no feedback is kept."""
-        return self._log is not None and self._log.hold_usd(day, amount, limit)
-
-    def settle_usd(self, day: str, difference: float) -> None:
-        """See :meth:`DecisionLog.settle_usd`."""
-        if self._log is not None:
-            self._log.settle_usd(day, difference)
 
     def add_shadow(self, found: LoggedDecision, outcomes: Mapping[str, float]) -> None:
         """Append a row for each of the compared models. Raises OSError where that cannot be written.
@@ -138,11 +112,11 @@ class FeedbackLoop:
             FeedbackRow(model, outcome, found.decision["model"], SHADOW, found.encoder, found.features, id).append(self._file)
 
     def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
+        if self.decisions is not None:
+            self.decisions.close()
 
     def _take(self, body: Any) -> dict[str, Any]:
-        if self._log is None or self._file is None:
+        if self.decisions is None or self._file is None:
             raise RefusedError(IS_OFF, OFF)
         outcome = _read(body)
         # Two outcomes of one id at a time: what the file and the log say last must be the same.
@@ -162,7 +136,7 @@ class FeedbackLoop:
                 chosen, reason = found.decision["model"], found.decision["reason"]
                 row = FeedbackRow(model, outcome, chosen, reason, found.encoder, found.features, found.id)
                 row.append(self._file)
-            self._log.note_outcome(found.id, model, outcome)
+            self.decisions.note_outcome(found.id, model, outcome)
         result = "unlearnable" if found.features is None else "corrected" if found.changes else "kept"
         self._metrics.feedback.labels(result).inc()
         if not found.changes:

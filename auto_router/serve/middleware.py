@@ -107,11 +107,7 @@ class BodyLimit:
 async def send_error(send: Send, status: int, error: dict[str, Any]) -> None:
     """Send a whole answer in the form that OpenAI's client reads, and ask for the connection's end."""
     body = json.dumps({"error": error}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

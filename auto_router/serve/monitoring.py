@@ -50,9 +50,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from auto_router.arrays import finite
 from auto_router.decide.rule import Decision
 from auto_router.errors import ConfigError
-from auto_router.route.drift import DriftReport, finite
+from auto_router.route.drift import DriftReport
 
 try:
     from opentelemetry import trace

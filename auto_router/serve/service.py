@@ -81,7 +81,7 @@ class DecisionService:
         self.sessions = open_sessions(settings)
         self.live = LiveRouter(settings, lambda outcome: self.metrics.loads.labels(outcome).inc(), self.sessions)
         self.feedback = FeedbackLoop(settings.feedback_file, settings.feedback_seconds, self.metrics)
-        self._explorer = Explorer(self.feedback)
+        self._explorer = Explorer(self.feedback.decisions)
 
     def open(self) -> None:
         """Open the router; blocks for as long as that takes."""
@@ -147,8 +147,8 @@ class DecisionService:
         """
         if key:
             await asyncio.to_thread(replace_model, self.sessions, key, model)
-        if self.feedback.is_on:
-            await asyncio.to_thread(self.feedback.note_answer, id, model)
+        if self.feedback.decisions is not None:
+            await asyncio.to_thread(self.feedback.decisions.note_answer, id, model)
 
     async def note_response(self, response_id: str, model: str) -> None:
         """Note which model made a response: a request that continues it goes to that model."""
@@ -265,7 +265,7 @@ class DecisionService:
             if self.live.router is router:
                 raise
             return await self._decide(request, models)  # replaced, and so closed, between two lines above
-        encoder = encoder_digest(router.encoder.spec) if self.feedback.is_on else ""
+        encoder = encoder_digest(router.encoder.spec) if self.feedback.decisions is not None else ""
         return ServedDecision(made, request.unseen_images, encoder=encoder)
 
     async def _explore(self, served: ServedDecision, request: Request) -> ServedDecision:
@@ -299,7 +299,7 @@ class DecisionService:
         if made.novelty is not None:
             metrics.novelty.observe(made.novelty)
         self._log(served, seconds, request)
-        if self.feedback.is_on:
+        if self.feedback.decisions is not None:
             await asyncio.to_thread(self.feedback.add, served.id, made, served.encoder)
 
     def _log(self, served: ServedDecision, seconds: float, request: Request) -> None:

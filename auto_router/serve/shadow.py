@@ -37,6 +37,7 @@ from auto_router.collect.reply import Response
 from auto_router.data.conversation import conversation_input, turns_of
 from auto_router.data.pool import UNSTATED_OUTPUT_TOKENS, PoolModel, load_pool
 from auto_router.decide.policy import RouterSettings
+from auto_router.errors import ConfigError
 from auto_router.serve.fallback import error_status
 from auto_router.serve.feedback import FeedbackLoop
 from auto_router.serve.gateway import litellm_entry, usable_judge, usable_models
@@ -120,6 +121,9 @@ class Shadow:
     _workers: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.feedback.decisions is None:
+            raise ConfigError("shadow_share compares models for their outcomes: set feedback_file, where these are kept")
+        self._decisions = self.feedback.decisions
         pool = load_pool(self.settings.shadow_pool or "")
         self._judge = usable_judge(pool, os.environ)
         for line in pool.judges_inside():
@@ -175,14 +179,14 @@ class Shadow:
         prompt, _, context = conversation_input(turns := turns_of(served.messages))
         question = Question(0, prompt, (), (), None, "", tuple(turns), context=context)
         bill, day = _Bill(self._ceilings(served, question, second)), datetime.now(UTC).date().isoformat()
-        if not await asyncio.to_thread(self.feedback.hold_usd, day, bill.most, self.settings.shadow_usd_per_day):
+        if not await asyncio.to_thread(self._decisions.hold_usd, day, bill.most, self.settings.shadow_usd_per_day):
             if bill.most > self.settings.shadow_usd_per_day:
                 self._say(f"a pair with {second.name} may cost {bill.most:.4f} USD, more than shadow_usd_per_day: not asked")
             return _OVER_BUDGET
         self._count(_ASKED)
         outcomes = await self._judge_pair(served, question, second, bill)
         # Not in a "finally": what a stop or a bug leaves in the dark stays counted as the most.
-        await asyncio.to_thread(self.feedback.settle_usd, day, bill.spent - bill.most)
+        await asyncio.to_thread(self._decisions.settle_usd, day, bill.spent - bill.most)
         self.metrics.shadow_usd.inc(bill.spent)
         if outcomes is None:
             return _UNKNOWN

@@ -9,7 +9,6 @@ collect, encode, train, route. The pictures that are routed are held out: no sta
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -93,9 +92,8 @@ def decision_row(prompt: str, decision: Decision) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        description="Collect (recorded answers), encode, train and route: the whole path in one command.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        description="Collect (recorded answers), encode, train and route: the whole path in one command.", epilog=EXAMPLES
+    )
     parser.add_argument("--output-dir", type=Path, default=Path("demo"), help="evaluation JSONs and embeddings (demo)")
     parser.add_argument("--artifacts", type=Path, default=Path("router_artifacts"))
     arguments = parser.parse_args(argv)

@@ -348,7 +348,7 @@ def test_exploring_asks_the_model_that_turns_out_better_than_predicted(tmp_path:
 
 
 def test_a_model_of_which_nobody_tells_outcomes_is_not_explored_for_ever(service: DecisionService) -> None:
-    explorer = Explorer(service.feedback)
+    explorer = Explorer(service.feedback.decisions)
     asked = Counter(explorer.choose(["mid", "small"]) for _ in range(40))
     assert asked == {"mid": 20, "small": 20}
 
@@ -359,15 +359,15 @@ def test_a_log_that_cannot_be_read_does_not_keep_from_exploring(
     def fail(*given: Any) -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(service.feedback, "count_outcomes", fail)
-    explorer = Explorer(service.feedback)
+    monkeypatch.setattr(service.feedback.decisions, "count_outcomes", fail)
+    explorer = Explorer(service.feedback.decisions)
     explorer.refresh(NAMES, "", 3, lambda rows: rows, None)
     assert {explorer.choose(["mid", "small"]) for _ in range(40)} == {"mid", "small"}
 
 
 def test_exploring_reads_no_file_and_passes_over_rows_of_another_head(service: DecisionService, file: Path) -> None:
     encoder = encoder_digest(EmbeddingGenerator(LetterEncoder()).spec)
-    explorer = Explorer(service.feedback, refresh_seconds=0.0)
+    explorer = Explorer(service.feedback.decisions, refresh_seconds=0.0)
     for turn, width in enumerate([3, 5, 3]):
         row = np.ones(width, dtype=np.float32)
         made = Decision("mid", dict.fromkeys(NAMES, 0.5), (), "explore", tuple(NAMES), features=row)
@@ -383,7 +383,7 @@ def test_exploring_reads_no_file_and_passes_over_rows_of_another_head(service: D
         explorer.refresh(NAMES, encoder, 3, predict, None)
         assert looked == [1 if turn < 2 else 2]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.feedback, "_log", None)  # whoever asks it fails
+        patch.setattr(explorer, "decisions", object())  # whoever asks it fails
         asked = Counter(explorer.choose(["mid", "small"]) for _ in range(40))
     assert asked["mid"] > asked["small"] > 0, "twice, its answers were better than predicted"
 
