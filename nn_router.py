@@ -43,6 +43,7 @@ from auto_router.learn.mlp import TrainConfig
 from auto_router.route.feedback import feedback_rows
 
 with needs_extra("train"):
+    from auto_router import edit
     from auto_router.assess.baselines import BASELINES, XGBOOST_NAME
     from auto_router.assess.report import REPORT_NAME, check_packages
     from auto_router.assess.tables import describe_worth
@@ -138,6 +139,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--store-prompts", action="store_true", help="keep some training prompts in the artifact, in clear, for explain()"
     )
+    edit.add_old_flags(parser)
     terminal.add_flags(parser)
     add_engine_flags(parser, "--tune tries its settings")
     return parser.parse_args(argv)
@@ -146,7 +148,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     with terminal.capture_output(arguments) as result:
-        result |= train_and_assess(arguments)
+        result |= edit.edit_by_old_flags(arguments) if edit.is_edit(arguments) else train_and_assess(arguments)
 
 
 def train_and_assess(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -281,17 +281,54 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             artifact = rename_model(artifact, arguments.name, arguments.new_name)
             done = f"renamed {arguments.name} to {arguments.new_name}"
-        result |= _save(arguments.output_dir, artifact, done)
+        result |= _save(arguments.output_dir, artifact, [done])
 
 
-def _save(folder: Path, artifact: Artifact, done: str) -> dict[str, Any]:
+def add_old_flags(parser: argparse.ArgumentParser) -> None:
+    """Let ``nn_router.py`` take the flags that it had for this; they go with the next version."""
+    group = parser.add_argument_group("until the next version; now: python -m auto_router.edit")
+    group.add_argument("--add-model", metavar="NAME", help="python -m auto_router.edit add NAME")
+    group.add_argument("--remove-model", action="append", default=[], metavar="NAME", help="... edit remove NAME")
+    group.add_argument("--rename-model", action="append", default=[], metavar="OLD=NEW", help="... edit rename OLD NEW")
+
+
+def is_edit(arguments: argparse.Namespace) -> bool:
+    """Is a router to be changed, rather than trained?"""
+    return bool(arguments.add_model or arguments.remove_model or arguments.rename_model)
+
+
+def edit_by_old_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Remove, rename, then add, as the old flags say; return what was done. Raises ConfigError where something is missing."""
+    print("note: --add-model, --remove-model and --rename-model become: python -m auto_router.edit add|remove|rename")
+    missing = [name for name in ("train_embeddings", "train_json") if arguments.add_model and getattr(arguments, name) is None]
+    if missing:
+        raise ConfigError(f"{', '.join('--' + name.replace('_', '-') for name in missing)} must be given; see --help")
+    if arguments.feedback:
+        raise ConfigError("--feedback is for training; leave out --add-model and the like")
+    artifact, edits = load_artifact(arguments.output_dir / "nn_router.pth"), []
+    for name in arguments.remove_model:
+        artifact = remove_model(artifact, name)
+        edits.append(f"removed {name}")
+    for pair in arguments.rename_model:
+        old, equals, new = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--rename-model takes OLD=NEW, got {pair!r}")
+        artifact = rename_model(artifact, old, new)
+        edits.append(f"renamed {old} to {new}")
+    if arguments.add_model:
+        artifact = _add(artifact, arguments.add_model, arguments.train_embeddings, arguments.train_json, arguments.pool)
+        edits.append(f"added {arguments.add_model}")
+    return _save(arguments.output_dir, artifact, edits)
+
+
+def _save(folder: Path, artifact: Artifact, edits: Sequence[str]) -> dict[str, Any]:
     path, training = folder / "nn_router.pth", artifact.training
     with replace_together(folder) as staging:
-        save_artifact(staging / path.name, replace(artifact, training=replace(training, edits=[*training.edits, done])))
+        save_artifact(staging / path.name, replace(artifact, training=replace(training, edits=[*training.edits, *edits])))
         joblib.dump(list(artifact.model_names), staging / "model_names.joblib")
-    print(f"{done}. {path.resolve()} now routes to {', '.join(artifact.model_names)}")
+    print(f"{'; '.join(edits)}. {path.resolve()} now routes to {', '.join(artifact.model_names)}")
     print("metrics.json is still that of the router as it was trained")
-    return {"stage": 3, "edits": [done], "models": list(artifact.model_names)}
+    return {"stage": 3, "edits": list(edits), "models": list(artifact.model_names)}
 
 
 def _add(artifact: Artifact, name: str, npy: Path, json_path: Path, pool: Path | None) -> Artifact:

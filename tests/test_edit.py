@@ -174,10 +174,6 @@ def training(folder: Path) -> list[str]:
 
 def test_the_commands_change_the_router_that_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, late = f"--output-dir={folder}/out", folder / "late"
-    before = load_artifact(folder / "out" / "nn_router.pth")
-    assert before.novelty is not None
-    assert before.novelty.prompts == []
-    assert set(before.training.reference["probability"]) == set(NAMES)
     edit.main([out, "add", "late", f"--train-embeddings={late}/train.npy", f"--train-json={late}/train.json"])
     assert load_artifact(folder / "out" / "nn_router.pth").model_names == (*NAMES, "late")
     edit.main([out, "remove", "words"])
@@ -190,11 +186,38 @@ def test_the_commands_change_the_router_that_is_there(folder: Path, capsys: pyte
     assert capsys.readouterr().err == "error: unknown model 'nobody'; this router has sums, new=er\n"
 
 
-def test_stage_3_says_what_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_flags_change_the_router_that_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that Stage 3 had before there was a command of its own."""
+    out, late = f"--output-dir={folder}/out", folder / "late"
+    before = load_artifact(folder / "out" / "nn_router.pth")
+    assert before.novelty is not None
+    assert before.novelty.prompts == []
+    assert set(before.training.reference["probability"]) == set(NAMES)
+    nn_router.main([out, "--add-model=late", f"--train-embeddings={late}/train.npy", f"--train-json={late}/train.json"])
+    added = load_artifact(folder / "out" / "nn_router.pth")
+    assert added.model_names == (*NAMES, "late")
+    nn_router.main([out, "--remove-model=words", "--rename-model=late=new=er"])
+    found = load_artifact(folder / "out" / "nn_router.pth")
+    assert found.model_names == ("sums", "new=er")
+    assert found.training.edits == ["added late", "removed words", "renamed late to new=er"]
+    assert "now routes to sums, new=er" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--add-model=late"], "--train-embeddings, --train-json must be given"),
+        ([], "--train-embeddings, --test-embeddings, --train-json, --test-json must be given"),
+        (["--remove-model=nobody"], "unknown model 'nobody'"),
+        (["--rename-model=sums"], "takes OLD=NEW"),
+        (["--remove-model=sums", "--feedback=f.jsonl"], "--feedback is for training"),
+    ],
+)
+def test_wrong_flags_are_one_line(flags: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert run(lambda: nn_router.main([f"--output-dir={folder}/out"])) == 2
+    assert run(lambda: nn_router.main([f"--output-dir={folder}/out", *flags])) == 2
     error = capsys.readouterr().err
-    assert "--train-embeddings, --test-embeddings, --train-json, --test-json must be given" in error
+    assert message in error
     assert error.count("\n") == 1
 
 
