@@ -20,12 +20,13 @@ from auto_router.collect.matching.final_answer import Statement, split_sentences
 from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
 from auto_router.collect.matching.other_matters import CONCLUDES, compares_otherwise, find_ask
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
-from auto_router.collect.matching.quantities import Quantity, find_quantities, same_quantity
+from auto_router.collect.matching.quantities import Quantity, find_quantities, parse_quantity, same_quantity
 from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
-from auto_router.collect.matching.stems import content_stems, digit_words
+from auto_router.collect.matching.stems import content_stems, digit_words, split_words
 from auto_router.collect.matching.units import Unit, read_unit
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
+MAX_NAMED = 300  # characters of a sentence that gives numbers to names
 MAX_SENTENCES = 80  # of a response in which what the question gives is looked for
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
@@ -60,6 +61,16 @@ _IF_FIRST = re.compile(
 _SO = re.compile(r",?\s+(?:so|therefore|thus|hence|(?:which|this|that) (?:would )?means?(?: that)?)\s+(?=.*\d)", re.IGNORECASE)
 _COMPARED = re.compile(r"how (?:many|much) (?:more|fewer|less)\b", re.IGNORECASE)
 _COMPARED_BY = re.compile(r"\s*(?:[a-z]+\s+)?(?:more|fewer|less)\b", re.IGNORECASE)
+_VERB = re.compile(r"\b(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must)\b", re.IGNORECASE)
+_DOER = re.compile(r"\b(?:(?:do|does|did) (?:the |a |each )?\w+|[A-Z]\w+)")
+_BEHIND = re.compile(r"\d\s*(?:(?P<of>(?:is|are|was|were|have|had|of)\b)|(?P<word>[A-Za-z]+)|\W*$)")
+_PARTS = re.compile(r"[,;:]\s+|\s+(?:and|but|while|whereas|of which|of whom)\s+", re.IGNORECASE)
+# "hens = 12, goats = 23"
+_NAMED = re.compile(
+    r"(?:^|[,;.]\s*|\b(?:and|so|thus|therefore|have|get)\b:?\s+)(?P<name>(?!but\b|or\b)[A-Za-z]+(?: [A-Za-z]+)?)\s*[=:]\s*(?P<value>[-+]?[$€£]?\d[\d.,/]*?%?)"
+    r"(?=\s*(?:[,;.]?\s|\band\b|[.]?$))",
+    re.IGNORECASE,
+)
 _PREPOSITION = re.compile(r"\b(?:of|in|on|at|for|to|with|from|by|than)\b", re.IGNORECASE)
 _UNSURE = re.compile(
     rf"(?<!\w)(?!not\b)(?:{BOUND}|{ABOUT})(?!\w)\s*(?:\w+\s+)?[$€£]?\d|[~≈<>≤≥±:?]|\d\s*(?:or|to|-|–)\s*\d(?!.*=)",
@@ -241,6 +252,33 @@ def counts_the_rest(text: str, question: str) -> bool:
     return len(said) > 1 and said <= content_stems(asked.group())
 
 
+def read_named(sentence: str, question: str) -> tuple[int, Quantity | None]:
+    """Return how many names a sentence gives numbers to, and the number of the one that is asked for: "hens = 12, goats = 23"."""
+    found = {one["name"].strip().lower(): one["value"] for one in _NAMED.finditer(sentence[:MAX_NAMED])}
+    asked = set(split_words(find_ask(question)))
+    named = [value for name, value in found.items() if set(split_words(name)) <= asked]
+    return len(found), parse_quantity(named[0]) if len(named) == 1 else None
+
+
+def is_of_the_whole(text: str, question: str, value: Fraction) -> bool:
+    """Whether a number counts all, and a later one the asked part: 12 in "she had 12 eggs, and 3 are broken"."""
+    asked = _find_asked(question)
+    if asked is None or "=" in text:
+        return False
+    nouns = _VERB.split(asked["rest"])[0].split()
+    head = content_stems(" ".join(nouns[-1:] if 0 < len(nouns) <= 4 and _VERB.search(asked["rest"]) else nouns[:1]))
+    wanted = content_stems(_DOER.sub("", asked["rest"])) - head - _NEUTRAL
+    given = _numbers(question)
+    parts = _PARTS.split(digits_in_prose(plain_numbers(text)))
+    here = next((place for place, part in enumerate(parts) if value in _numbers(part)), len(parts))
+    told = wanted & content_stems("".join(parts[here : here + 1]))
+    return any(
+        wanted & content_stems(part) > told and any(one != value and one not in given for one in _numbers(part))
+        for part in parts[here + 1 :]
+        if (behind := _BEHIND.search(part)) and (behind["of"] or content_stems(behind["word"] or "") <= wanted)
+    )
+
+
 def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
     """Whether "18 cents" stands for a bare 18 that a question does not ask for in coins."""
     return (
@@ -265,7 +303,7 @@ def is_in_other_unit(value: object, expected: Quantity, question: str) -> bool:
 
 def _kind(unit: Unit) -> str:
     kind = unit.dimension.split()[0].rstrip("23") if unit.dimension else ""
-    return {"year": "time", "pounds": "mass"}.get(kind, kind)
+    return {"year": "time", "pounds": "mass", "radians": "angle"}.get(kind, kind)
 
 
 def _share_words(text: str) -> set[str]:

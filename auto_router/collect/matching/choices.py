@@ -302,8 +302,9 @@ PREDICATE = re.compile(
     re.IGNORECASE,
 )
 _WOULD_BE_WRONG = re.compile(
-    r"(?:is|was|would be|seems) (?:\w+ly )?(?:wrong|incorrect|a mistake|not (?:the )?(?:right|correct|answer))\b"
-)  # "'Yes' would be wrong here"
+    r"(?:is|was|would be|seems) (?:\w+ly )?(?:(?:the |a )?(?:wrong|incorrect|false)|a mistake|not (?:the )?(?:right|correct|answer))\b"
+)
+_QUOTED = re.compile(r"(yes|no|true|false)[\"'”’*`]+,?\s+")  # "'Yes' would be the wrong answer."
 _OF_FALSE = re.compile(r"\b(?:false|wrong|incorrect|untrue|mistaken|a (?:lie|myth))\b", re.IGNORECASE)
 _OF_TRUE = re.compile(r"\b(?:true|correct|right)\b", re.IGNORECASE)
 _OF_SAYING = re.compile(
@@ -342,6 +343,9 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
         return _POLARITY[abroad.group("word")]
     if NO_ANSWER.fullmatch(lowered):
         return Rejected((True, False))
+    quoted = _QUOTED.match(lowered)
+    if quoted and _WOULD_BE_WRONG.match(lowered, quoted.end()):
+        return Rejected((_POLARITY[quoted.group(1)],))
     short, thought = _ELLIPSIS.fullmatch(lowered), _THINK_SO.search(text)
     if thought and thought.group("not") and re.match(r"(?:yes|yeah|yep|true|correct)\b", lowered):
         return UNCLEAR

@@ -320,7 +320,8 @@ def _read_field(value: Any) -> str | None:
         if isinstance(said, list) and said and all(isinstance(item, str) for item in said):
             return ", ".join(said)
         if said is not None and not isinstance(said, list):
-            return str(said).strip()
+            unit = fields.get("unit") if isinstance(said, int | float) and not isinstance(said, bool) else None
+            return f"{said} {unit}" if isinstance(unit, str) and unit else str(said).strip()
     return None
 
 

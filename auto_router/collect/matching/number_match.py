@@ -9,10 +9,12 @@ from auto_router.collect.matching.asked_number import (
     counts_the_rest,
     drop_given,
     is_in_other_unit,
+    is_of_the_whole,
     leaves_open,
     may_be_coins,
     misses_number,
     read_asked,
+    read_named,
 )
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.dates import names_year, read_dates
@@ -24,7 +26,7 @@ from auto_router.collect.matching.quantities import Quantity, parse_quantity, sa
 from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
-from auto_router.collect.matching.wordings import counts_other, differs_in_case, read_bullets
+from auto_router.collect.matching.wordings import counts_other, counts_thing, differs_in_case, read_bullets
 
 _VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
 _DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01])")
@@ -53,6 +55,9 @@ def match_number(response: Reading, reference: str) -> bool | None:
 
     if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
         return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
+    count, named = read_named(next(iter(response.sentences), ""), response.question)
+    if count > 1 and len(response.sentences) == 1:
+        return True if named is not None and same_quantity(named, expected) else None
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
     said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
@@ -60,6 +65,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
     if same and any(check(said, response.question) for check in (_CHECKS if formal else (*_CHECKS, counts_the_rest))):
         return None
     if same and isinstance(value, Quantity) and _may_be_other(value, expected, response, reference):
+        return None
+    if same and not formal and is_of_the_whole(said, response.question, expected.value):
         return None
     if same is False and expected.value < 0 and is_loss(said, ""):
         return None  # "20% decrease" is -20%
@@ -81,7 +88,7 @@ def match_number(response: Reading, reference: str) -> bool | None:
         return None
     counted = read_asked(response.sentences[0], response.question) if response.sentences else None
     if counted is not None and same_quantity(counted, expected):
-        return True
+        return None if is_of_the_whole(response.sentences[0], response.question, expected.value) else True
     return False if misses_number(response.text, response.sentences, expected, response.question) else None
 
 
@@ -97,6 +104,7 @@ def _may_be_other(value: Quantity, expected: Quantity, response: Reading, refere
         return other or ("version" in question.lower() and "." in reference and reference not in text)  # 3.1 is not 3.10
     if not value.unit.dimension:  # a bare number beside percentages
         other = bool(response.statements) and counts_other(response.statements[0].text, reference)  # "2 oxen" for 2 kg
+        other = other or (expected.unit.converts and counts_thing(text, expected.value))  # "It weighs 3 stone." for 3 kg
         return other or (expected.unit.dimension == "percent" and "%" in text and read_equivalents(text) is None)
     if not expected.unit.dimension and response.statements and counts_other(response.statements[0].text, reference):
         return True  # "30 degrees" for 30 radians

@@ -87,6 +87,20 @@ def _sides_of(text: str) -> list[list[bool]]:
     return [[not side.isdisjoint(words) for side in sides] for sides in _SIDES]
 
 
+def _compare_sides(text: str, question: str) -> list[tuple[list[bool], list[bool]]]:
+    return list(zip(_sides_of(text), _sides_of(_find_core(question)), strict=True))
+
+
+def tells_asked_side(text: str, question: str) -> bool:
+    """Whether a text tells of the one side of two that a question asks for."""
+    return any(sum(told) == 1 and told == wanted for told, wanted in _compare_sides(text, question))
+
+
+def tells_other_side(text: str, question: str) -> bool:
+    """Whether a text tells only of the side of two that a question does not ask for."""
+    return any(sum(told) == sum(wanted) == 1 and told != wanted for told, wanted in _compare_sides(text, question))
+
+
 def pick_clauses(text: str, question: str) -> tuple[str, list[str]]:
     """Return the clause of the asked side where a sentence tells of both, and those of the other; else "" and none.
 
@@ -106,8 +120,7 @@ def is_of_another(text: str, question: str) -> bool:
     asked = _find_core(question)
     if not asked or len(text.split()) < 2:
         return False
-    pairs = zip(_sides_of(text), _sides_of(asked), strict=True)
-    if any(sum(here) == sum(there) == 1 and here != there for here, there in pairs):
+    if tells_other_side(text, question):
         return True
     if _LEFT.search(asked) and not _GONE.search(asked) and _GONE.search(text) and not _STAYS.search(text):
         return True

@@ -16,6 +16,7 @@ from auto_router.collect.matching.final_answer import (
     split_sentences,
     well_formed,
 )
+from auto_router.collect.matching.other_matters import tells_asked_side, tells_other_side
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, one_of
 
 MAX_NOTES = 3
@@ -74,6 +75,12 @@ _OFFER = re.compile(
     feel free to [^.!?\n]{0,150}[.!]|I hope (?:this|that|it) helps?[^.!?\n]{0,60}[.!]
 """)
     + r"\W*$",
+    re.IGNORECASE,
+)
+# "Abuja, no doubt."
+_ASSURED = re.compile(
+    r"(?<=[\w)\"'*`]),\s+(?:(?:there(?:['’]s| is) )?no doubt(?: about (?:it|that))?|without (?:a |any )?doubt|(?:but )?of course"
+    r"|for sure|obviously|certainly|definitely|undoubtedly|clearly|naturally|indeed|hands down)[.!]*\Z",
     re.IGNORECASE,
 )
 # A remark below an answer.
@@ -135,7 +142,7 @@ _OF_TIME = re.compile(rf"\W*(?:(?:so|then|and|therefore|thus|but),? )?{_TIME}\s+
 _CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|gather(?:ed)?|equation|split)\*?\}")
 # A sentence that was cut off says nothing yet: "Since there are 15 students and". A "No, because the" has said it.
-_UNFINISHED = re.compile(r"\w,? (?:and|or|but|the|an|we|our|their|because|which|of|than|if|and (?:each|then \w+ \w+))$")
+_UNFINISHED = re.compile(r"\w,? (?:and|or|but|the|an|we|our|their|because|which|of|than|if|then|so|thus|therefore|and (?:each|then \w+ \w+))$")
 _YES_NO = re.compile(r"(?:yes|no)[,.!]", re.IGNORECASE)
 
 
@@ -225,6 +232,15 @@ def keep_asked_time(response: Reading) -> Reading:
     return replace(response, statements=statements, sentences=[one for one in response.sentences if not is_other(one)])
 
 
+def keep_asked_side(response: Reading) -> Reading:
+    """Return a response without closing sentences on the other side of what is asked: no perimeter below an area."""
+    sentences, kept = response.sentences, 0
+    while kept < len(sentences) - 1 and tells_other_side(sentences[kept], response.question):
+        kept += 1
+    before = response.claim is None and any(tells_asked_side(one, response.question) for one in sentences[kept:])
+    return replace(response, sentences=sentences[kept:]) if before else response
+
+
 def is_other_object(response: Reading) -> bool:
     """Whether a reply is a JSON object, or the beginning of one, that has no field for an answer: {"confidence": 5}."""
     return re.match(r"\{\s*\"[^\"\n]{1,60}\"\s*:", response.text) is not None and not any(s.formal for s in response.statements)
@@ -245,7 +261,8 @@ def _drop_courtesy(text: str) -> str:
     opening = _OPENING.match(text)
     text = text[opening.end() :] if opening else _LEADING_SIGN.sub("", text, count=1) if _LEADING_SIGN.match(text) else text
     offer = _OFFER.search(text, max(0, len(text) - MAX_OFFER))
-    return text[: offer.start()] if offer else text
+    text = text[: offer.start()] if offer else text
+    return _ASSURED.sub("", text, count=1) if "," in text[-MAX_BARE:] else text
 
 
 def drop_assent(text: str) -> str:

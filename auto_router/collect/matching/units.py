@@ -24,6 +24,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "60": "min minute minuto", "3600": "h hr hour stunde hora heure", "86400": "day tag día jour",
         "604800": "wk week woche semana semaine",
     },
+    "length2": {"10000": "ha hectare", "4046.8564224": "acre"},
     "length3": {
         "1/1000000": "ml mL milliliter millilitre cc", "1/1000": "l L liter litre litro", "0.003785411784": "gallon gal",
     },

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from auto_router.collect.matching.asked_name import names_asked
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     PREDICATE,
@@ -37,7 +38,7 @@ from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.names import names_another
 from auto_router.collect.matching.number_match import OTHER_WORDS, match_number
 from auto_router.collect.matching.option_lists import drop_called, drop_remarks, read_marked_options, read_nth
-from auto_router.collect.matching.other_matters import is_of_another, pick_clauses
+from auto_router.collect.matching.other_matters import find_ask, is_of_another, pick_clauses
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import (
@@ -45,6 +46,7 @@ from auto_router.collect.matching.reading import (
     closes_with,
     drop_assent,
     is_other_object,
+    keep_asked_side,
     keep_asked_time,
     list_closing,
     read_response,
@@ -84,6 +86,12 @@ _RETRACTED = re.compile(
     r"(?:(?:no|sorry)[,:.—–-]*\s*)?(?:(?:it|that)(?:['’]s| is) |the answer is )?(?P<last>\w[^\n]{0,60})",
     re.IGNORECASE,
 )
+# "2 M" for 2 m is a slip that people make, where a length is asked for.
+_ASKS_LENGTH = re.compile(
+    r"\bhow (?:long|tall|high|far|wide|deep|thick)\b|\b(?:length|height|width|depth|distance|thickness|radius|diameter|perimeter)\b",
+    re.IGNORECASE,
+)
+_IN_METRES, _MEGA = re.compile(r"-?\d[\d.,]* ?m"), re.compile(r"(?<=\d)( ?)M\b")
 MAX_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_REFERENCE = 20_000  # characters
 
@@ -116,8 +124,12 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     question = well_formed(question)[-MAX_QUESTION:]
     given = [references] if isinstance(references, str) else references
     answer = answer if any(truth_value(one) is not None for one in (*given, *choices)) else drop_assent(answer)
+    if _ASKS_LENGTH.search(find_ask(question)) and any(_IN_METRES.fullmatch(one.strip()) for one in given):
+        answer = _MEGA.sub(r"\1m", answer)
     markup = not any(sign in text for text in (*given, *choices) for sign in ("<", "~"))
-    read = keep_asked_time(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
+    read = keep_asked_side(
+        keep_asked_time(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
+    )
     choices = [well_formed(choice) for choice in choices]
     wanted = [item for reference in given for item in list_alternatives(well_formed(reference))]
     if is_other_object(read) and not any(one.lstrip()[:1] in tuple("[{") for one in wanted):
@@ -273,7 +285,9 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         )
         if verdict is not None:
             return verdict
-    return match_words(response, reference)
+    said = match_words(response, reference)
+    marked = any(one.source not in ("line", "first", "bold") for one in response.statements)
+    return said if said is not None or marked else names_asked(response.text, response.sentences, reference, response.question)
 
 
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:

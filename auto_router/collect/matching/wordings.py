@@ -72,6 +72,10 @@ _ORDINALS = {word: place for place, word in enumerate(list_words("""
 """), start=1)}  # fmt: skip
 _TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _ORDINAL = re.compile(rf"\b(?:({'|'.join(_TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
+_NO_THING = (
+    r"(?:long|wide|tall|high|deep|thick|old|heavy|away|each|per|and|for|but|which|that|more|less|when|with|after|before|because"
+    r"|since|at|from|hundred|thousand|million|billion|trillion)\b"
+)
 _SUPERSCRIPTS = {ord(char): f"^{digit}" for char, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
 
 
@@ -246,6 +250,11 @@ def counts_other(text: str, reference: str) -> bool:
     ]
     nouns = [one.group(1).removesuffix("s") for one in found if one is not None]
     return len(nouns) == 2 and not nouns[0].startswith(nouns[1][:4]) and not nouns[1].startswith(nouns[0][:4])
+
+
+def counts_thing(text: str, value: Fraction) -> bool:
+    """Whether a text counts something of which a value is the number, where a unit was expected: "3 stone", "5 cubits"."""
+    return re.search(rf"(?<![\d.,]){float(value):.12g} (?!{_NO_THING})[a-z]{{3,}}", text) is not None
 
 
 def unquote(text: str) -> str | None:
