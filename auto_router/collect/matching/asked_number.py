@@ -67,7 +67,8 @@ _BEHIND = re.compile(r"\d\s*(?:(?P<of>(?:is|are|was|were|have|had|of)\b)|(?P<wor
 _PARTS = re.compile(r"[,;:]\s+|\s+(?:and|but|while|whereas|of which|of whom)\s+", re.IGNORECASE)
 # "hens = 12, goats = 23"
 _NAMED = re.compile(
-    r"(?:^|[,;.]\s*|\b(?:and|so|thus|therefore|have|get)\b:?\s+)(?P<name>(?!but\b|or\b)[A-Za-z]+(?: [A-Za-z]+)?)\s*[=:]\s*(?P<value>[-+]?[$€£]?\d[\d.,/]*?%?)"
+    r"(?:^|[,;.]\s*|\b(?:and|so|thus|therefore|have|get|while|but)\b:?\s+)(?:the )?(?P<name>(?!(?:but|or|so|and|thus|then|therefore|it|the)\b)[A-Za-z]+(?: [A-Za-z]+)?)"
+    r"(?:\s*(?P<sign>[=:])|\s+(?:is|was|are|were))\s*(?P<value>[-+]?[$€£]?\d[\d.,/]*?(?:%| (?!and\b|or\b)[a-z°/²³^]+(?: units?)?)?)"
     r"(?=\s*(?:[,;.]?\s|\band\b|[.]?$))",
     re.IGNORECASE,
 )
@@ -253,11 +254,13 @@ def counts_the_rest(text: str, question: str) -> bool:
 
 
 def read_named(sentence: str, question: str) -> tuple[int, Quantity | None]:
-    """Return how many names a sentence gives numbers to, and the number of the one that is asked for: "hens = 12, goats = 23"."""
-    found = {one["name"].strip().lower(): one["value"] for one in _NAMED.finditer(sentence[:MAX_NAMED])}
+    """Return how many names a sentence sets equal to numbers, and the number of the asked one of several: "hens = 12, goats = 23"."""
+    pairs = list(_NAMED.finditer(sentence[:MAX_NAMED]))
+    found = {one["name"].lower(): one["value"] for one in pairs}
     asked = set(split_words(find_ask(question)))
     named = [value for name, value in found.items() if set(split_words(name)) <= asked]
-    return len(found), parse_quantity(named[0]) if len(named) == 1 else None
+    equal = {one["name"].lower() for one in pairs if one["sign"]}
+    return len(equal), parse_quantity(named[0]) if len(named) == 1 and len(found) > 1 else None
 
 
 def is_of_the_whole(text: str, question: str, value: Fraction) -> bool:

@@ -36,7 +36,7 @@ _SHARED = re.compile(
 _TITLE = re.compile(
     r"(?:the )?(?:former )?"
     r"(?:(?:president|prime minister|chancellor|pope|sir|professor|prof\.|dr\.?|mr\.?|(?P<thing>king|queen|emperor|general))"
-    r"\s+)(?=[^\W\d_]\S*\s+\S)",
+    r"\s+){1,2}(?=[^\W\d_]\S*\s+\S)",
     re.IGNORECASE,
 )
 _OF_PERSONS = re.compile(r"\b(?:who(?:m|se)?|kings?|queens?|monarchs?|emperors?|rulers?|leaders?|commanders?)\b", re.IGNORECASE)

@@ -26,7 +26,7 @@ from auto_router.collect.matching.quantities import Quantity, parse_quantity, sa
 from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
-from auto_router.collect.matching.wordings import counts_other, counts_thing, differs_in_case, read_bullets
+from auto_router.collect.matching.wordings import counts_other, counts_thing, differs_in_case, list_wordings, read_bullets
 
 _VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
 _DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01])")
@@ -56,8 +56,9 @@ def match_number(response: Reading, reference: str) -> bool | None:
     if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
         return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
     count, named = read_named(next(iter(response.sentences), ""), response.question)
-    if count > 1 and len(response.sentences) == 1:
-        return True if named is not None and same_quantity(named, expected) else None
+    if len(response.sentences) == 1 and (named is not None or count > 1):
+        same = named is not None and same_quantity(named, expected)
+        return True if same else False if named is not None and not names_value(response.text, expected) else None
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
     said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
@@ -103,9 +104,10 @@ def _may_be_other(value: Quantity, expected: Quantity, response: Reading, refere
         other = bool(response.statements) and counts_other(response.statements[0].text, reference)
         return other or ("version" in question.lower() and "." in reference and reference not in text)  # 3.1 is not 3.10
     if not value.unit.dimension:  # a bare number beside percentages
+        parts = [text, *(part for one in response.statements[:1] for part in list_wordings(one))]
         other = bool(response.statements) and counts_other(response.statements[0].text, reference)  # "2 oxen" for 2 kg
         other = other or (expected.unit.converts and counts_thing(text, expected.value))  # "It weighs 3 stone." for 3 kg
-        return other or (expected.unit.dimension == "percent" and "%" in text and read_equivalents(text) is None)
+        return other or (expected.unit.dimension == "percent" and "%" in text and not any(map(read_equivalents, parts)))
     if not expected.unit.dimension and response.statements and counts_other(response.statements[0].text, reference):
         return True  # "30 degrees" for 30 radians
     return may_be_coins(value, expected, question) or is_in_other_unit(value, expected, question)

@@ -103,6 +103,7 @@ _MATHS = re.compile(
 
 
 _ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)\W*", re.I)
+_BESIDE = re.compile(r"\s*\([^()]{1,60}\)$")  # "16:9 (widescreen)"
 _WITH_LETTER = re.compile(
     r"(?P<text>.{1,200}?)[\s,]*(?:[(\[]|→|->|=>|\bso\b|\boption\b|\bchoice\b)[\s(]*(?:option |choice )?"
     r"(?P<letter>[A-Z])[)\]]?[\s.]*"
@@ -248,14 +249,15 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         return verdict if verdict is not None else tells_moment(response, (), time)
     ratio = read_ratio(reference) if ":" in reference else ()
     if ratio:
-        return match_part(response, lambda part: same_ratio(read_ratio(part), ratio))
+        return match_part(response, lambda part: same_ratio(read_ratio(_BESIDE.sub("", part)), ratio))
     if is_range(reference):
         parts = [part for statement in response.statements for part in list_wordings(statement)]
         if any(read_range(part) == read_range(reference) for part in parts):
             return True
         ends = [[parse_quantity(end) for end in read_range(text)] for text in (response.text, reference)]
         pairs = list(zip(*ends, strict=False))  # another range is wrong
-        return False if any(a and b and same_quantity(a, b) is False for a, b in pairs) else None
+        verdicts = [same_quantity(a, b) if a and b else None for a, b in pairs]
+        return False if False in verdicts else True if len(verdicts) == 2 and all(verdicts) else None
     if (compare_kind := read_kind(reference)) is not None:
         if names_several(response.text):
             return None

@@ -54,7 +54,12 @@ _MARKS = (
         f" {word} "
         for word in list_words("is be are was ist est es é è shows reads says been called raises throws returns prints")
     ),
-    *(" outputs ", " evaluates to ", " known as ", ": ", " = ", " == ", "=> ", "是"),
+    *(" outputs ", " evaluates to ", " simplifies to ", " reduces to ", " converges to ", " equals ", " becomes ", " stands for "),
+    *(" intersect at ", " meet at ", " the point ", " known as ", ": ", " = ", " == ", "=> ", "是"),
+)
+_ROUNDED = re.compile(r"\\approx|≈|,?\s\(?(?:or |which is )?(?:approximately|approx\.|about|roughly) [$\\(]{0,3}[-$€£]?\d[\d.,]*\W*$")
+_AGAIN = re.compile(
+    r",?\s+\(?(?:i\.e\.,?|that is,|or equivalently,?|in other words,)\s+(?:the (?:interval|set|point) )?|,\s+(?:since|because)\s[^\n]*$"
 )
 _WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became) (?=[a-z])[^.;\n]{1,120}[.!]?$")
 _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
@@ -121,9 +126,14 @@ def list_wordings(statement: Statement) -> list[str]:
     """Return what a statement may state in words: itself, without an option's letter, what follows its last "is" or colon."""
     text = _SET_ASIDE.sub("", statement.text.strip())
     option = OPTION.match(text)
-    exact = re.split(r"\\approx|≈", text)[0].strip(" $") if "≈" in text or "\\approx" in text else ""  # "2√5 ≈ 4.47"
+    rounded = _ROUNDED.search(text)
+    exact = text[: rounded.start()].strip(" $,(") if rounded else ""  # "2√5 ≈ 4.47"
     parts = [exact] if exact else []
     parts += [text, option.group("text")] if option and option.group("text") else [text]
+    again = _AGAIN.search(text)
+    if again and not any(sign.search(text) for sign in (NEGATION, HEDGE)):
+        ends = (text[: again.start()], text[again.end() :])
+        return [*(part for end in ends if end for part in list_wordings(replace(statement, text=end))), text]
     clause = _WHICH.search(text)
     if clause and not NEGATION.search(clause.group()) and not HEDGE.search(clause.group()):
         return [*list_wordings(replace(statement, text=text[: clause.start()])), text]
