@@ -54,6 +54,7 @@ _HOLDS = re.compile(
 )
 # What may be added to a claim that is affirmed: "he swam the Channel in 1934".
 _ADDED = re.compile(r"[,;]?\s+(?:in|on|at|for|during|from|since|into|within|among|through|after|before|until)\s+(?=\S)")
+_CIRCUMSTANCE = re.compile(r"\W*(?:in|at|on|during|within|among|for|by|since)\b", re.IGNORECASE)
 _DATED = re.compile(r"[,;]?\s+in\s+(?=\d{4}\b)")
 
 
@@ -74,6 +75,7 @@ class Claim:
     whole: bool = False  # each word counts, also where it is denied
     of_pronoun: bool = False  # "Did he win?"
     added: re.Pattern[str] | None = None  # before what more of a time or place may be told
+    lead: int = 0  # how many words tell of a place or time before the question: "In Rome, did people eat rice?"
 
 
 def read_claim(question: str) -> Claim | None:
@@ -105,7 +107,8 @@ def read_claim(question: str) -> Claim | None:
     held = frozenset(stem(word) for part in parts for word in split_words(part))
     whole = _WHOLE.search(claim) is not None or (not is_thing and _DOING.search(claim) is not None)
     turns, of_pronoun = find_turns(claim), raw[0] in PRONOUNS
-    return Claim(tuple(words), frozenset(names), modals, turns, "".join(denials), cuts, held, whole, of_pronoun, added)
+    lead = sum(kept[: len(split_words(found[0].group("lead") or ""))]) if _CIRCUMSTANCE.match(found[0].group("lead") or "") else 0
+    return Claim(tuple(words), frozenset(names), modals, turns, "".join(denials), cuts, held, whole, of_pronoun, added, lead)
 
 
 def find_turns(text: str) -> tuple[str, ...]:

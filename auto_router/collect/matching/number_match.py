@@ -28,13 +28,36 @@ from auto_router.collect.matching.stated import closes, compare_value, match_par
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.wordings import counts_other, counts_thing, differs_in_case, list_wordings, read_bullets
 
+_UNANSWERABLE = re.compile(
+    r"none|unanswerable|unknown|undefined|n/a|no (?:solution|answer)|(?:not enough|insufficient) information"
+    r"|(?:it )?can(?:not|['’]t| not) be (?:determined|known|answered)",
+    re.IGNORECASE,
+)
 _VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
 _DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01])")
+# "There are none left.", "So she has no apples left."
+_NONE_LEFT = re.compile(
+    r"(?:(?:so|therefore|thus|hence),? )?[^.;,\d]{0,60}\b(?:has|have|had|with|there (?:are|is|were|was|will be|would be))"
+    r" (?:none|nothing|no (?:more )?[a-z]{2,20}(?: [a-z]{2,20})?) (?:left|remaining|over)(?: over)?[.!]?",
+    re.IGNORECASE,
+)
 _PI = re.compile(r"π|\\?\bpi\b")
 _RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
 _SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
 _CHECKS = (is_possible_only, is_loss, compares_otherwise)  # of what is said, by the question, whether it is of something else
 OTHER_WORDS = frozenset(list_words("once elf dos due cent null sept mil dix uno"))  # in English no numbers
+
+
+def is_unanswerable(reference: str) -> bool:
+    """Whether a reference says that a question for a number has no answer."""
+    return _UNANSWERABLE.fullmatch(reference.strip(" .'\"")) is not None
+
+
+def gives_number(response: Reading) -> bool:
+    """Whether a response gives a number, and not zero, in a form for a reader that takes exactly this: ``#### 460``."""
+    first = next(iter(response.statements), None)
+    said = parse_quantity(first.text) if first is not None and first.formal else None
+    return said is not None and said.value != 0
 
 
 def match_number(response: Reading, reference: str) -> bool | None:
@@ -57,8 +80,10 @@ def match_number(response: Reading, reference: str) -> bool | None:
         return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
     count, named = read_named(next(iter(response.sentences), ""), response.question)
     if len(response.sentences) == 1 and (named is not None or count > 1):
-        same = named is not None and same_quantity(named, expected)
-        return True if same else False if named is not None and not names_value(response.text, expected) else None
+        if named is not None and same_quantity(named, expected):
+            return True
+        if named is None or names_value(response.text, expected):
+            return None
     value = read_stated(response, read, [read_sentence(sentence) for sentence in response.sentences[:1]])
     same = compare_value(value, lambda found: same_quantity(found, expected))
     said = next((one.text for one in response.statements), next(iter(response.sentences), ""))
@@ -79,6 +104,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
             return None if not formal and leaves_open(given, response.sentences, expected, response.question) else False
     if same or isinstance(value, Rejected):
         return same
+    if not expected.value and response.sentences and _NONE_LEFT.fullmatch(response.sentences[0]):
+        return True if not any(check(said, response.question) for check in _CHECKS) else None
     if re.fullmatch(r"[12]\d{3}", reference) and names_year(response.text, len(response.sentences), reference):
         return True
     marked = any(statement.source not in ("line", "first") for statement in response.statements)

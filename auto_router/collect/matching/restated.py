@@ -53,6 +53,11 @@ _KNOW = r"(?:conclude|say|see|assume|infer|know|believe|think)"
 _PAIR = re.compile(
     r"\bthe (?:two|pair|duo)(?: of them)?(?= (?:would|will|could|can|are|were|have|had|has|did|do)\b)", re.IGNORECASE
 )
+_MUCH = re.compile(
+    r"(?<!\bnot )(?<!n['’]t )\b(?:(?:very )?much|far|significantly|considerably|substantially|slightly|a (?:lot|little|bit)) "
+    r"(?=(?:more|less|fewer|better|worse|(?:long|old|young|small|larg|bigg|tall|short|high|low|heavi|light|fast|slow|earli|lat|great|deep|hott|cold|warm)er)\b)",
+    re.IGNORECASE,
+)
 _THAT = re.compile(
     "^"
     + one_of(rf"""
@@ -88,7 +93,7 @@ _LIMIT = re.compile(r"\W*(?:but|although|though)\b", re.IGNORECASE)
 # Reasons and remarks behind a claim.
 _TAIL = re.compile(
     r"[,;]?\s+(?:because|since|due to|given (?:that|the|how)|considering)\b.*$|[,;]\s*(?:with|such as|as|who|which|where)\b.*$"
-    r"|[,;]\s*(?:it|they|he|she)\s.*$|\s+as (?:it|they|he|she|there|we|you|this|these|that|those|the)\b.*$|\s*\([^()]*\)",
+    r"|[,;]\s*(?:it|they|he|she)\s.*$|\s+as (?:it|they|he|she|there|we|you|this|these|that|those|the)\b.*$|\s*\([^()]*\)|\s+(?:at|in) the end$",
     re.IGNORECASE,
 )
 # What is so of some need not be so of others: "some birds do not fly".
@@ -178,7 +183,7 @@ def read_restated(sentence: str, claim: Claim, earlier: str = "") -> bool | None
     """
     if "?" in sentence:
         return None
-    text = _PAIR.sub("they", sentence.strip().rstrip(" .!*\"'”)"))
+    text = _MUCH.sub("", _PAIR.sub("they", sentence.strip().rstrip(" .!*\"'”)")))
     if _names_other(earlier, claim) and next(iter(split_words(_LEAD.sub("", text))), "") in ("he", "she"):
         return None
     cuts = [found.span() for found in _CLAUSE_END.finditer(text)][-MAX_CLAUSES:]
@@ -256,7 +261,7 @@ def _strip_leads(text: str, claim: Claim) -> tuple[str, bool]:
 def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool, lacks: bool) -> int | None:
     """Return how many times a clause turns the claim round; None where its words are not the claim's."""
     content = list(_content(words, claim))
-    for wanted, swapped in _forms(claim.words):
+    for wanted, swapped in _forms(claim):
         turned, missing = _align(content, wanted)
         if turned is None:
             continue
@@ -267,7 +272,7 @@ def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool, lac
         if ESSENTIAL.isdisjoint(wanted[:subject]) and (
             not rest or (lacks and wanted is claim.words and not turned and _may_lack(rest, subject + len(content), claim))
         ):
-            return turned + swapped
+            return 0 if turned == swapped == 1 else turned + swapped  # "A is less than B" is "B is more than A"
     return None
 
 
@@ -279,9 +284,13 @@ def _may_lack(missing: Sequence[int], count: int, claim: Claim) -> bool:
     return 5 * count >= 3 * len(words) and (claim.held | ESSENTIAL).isdisjoint(words[place] for place in missing)
 
 
-def _forms(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+def _forms(claim: Claim) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield the words of a claim, and those of a comparison without its "than …" or with its sides swapped, which denies it."""
+    words = claim.words
     yield words, 0
+    if len(words) > claim.lead + 1 and claim.lead:
+        yield words[claim.lead :], 0
+    yield from ((words[: place + 1], 0) for place, word in enumerate(words[:-1]) if place > 1 and word in ("before", "after"))
     if "than" not in words[1:-1]:
         return
     than = words.index("than")

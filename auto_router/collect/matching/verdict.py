@@ -36,7 +36,7 @@ from auto_router.collect.matching.final_answer import (
 )
 from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.names import names_another
-from auto_router.collect.matching.number_match import OTHER_WORDS, match_number
+from auto_router.collect.matching.number_match import OTHER_WORDS, gives_number, is_unanswerable, match_number
 from auto_router.collect.matching.option_lists import drop_called, drop_remarks, read_marked_options, read_nth
 from auto_router.collect.matching.other_matters import find_ask, is_of_another, pick_clauses
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
@@ -102,7 +102,10 @@ _MATHS = re.compile(
 )
 
 
-_ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)\W*", re.I)
+_ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)(?P<told> (?:is|are) [^.,;]{1,60})?\W*", re.I)
+# "Hence, both statements I and II are true." of the option "Both I and II"
+_STATEMENTS = re.compile(r"^(?:(?:so|hence|thus|therefore),? )|\b(?:statements?|assertions?|options?) (?=[IVX\d]+\b)", re.I)
+_CALLED_TRUE = re.compile(r"\s+(?:(?:is|are) (?:both )?(?:true|correct|right)|holds?(?: true)?)\W*$", re.IGNORECASE)
 _BESIDE = re.compile(r"\s*\([^()]{1,60}\)$")  # "16:9 (widescreen)"
 _WITH_LETTER = re.compile(
     r"(?P<text>.{1,200}?)[\s,]*(?:[(\[]|→|->|=>|\bso\b|\boption\b|\bchoice\b)[\s(]*(?:option |choice )?"
@@ -273,6 +276,8 @@ def _match_value(response: Reading, reference: str) -> bool | None:
             match_part(response, lambda part: same_expression(part, reference + ",")),
         ]
         return True if True in verdicts else False if verdicts == [False, False] else None
+    if is_unanswerable(reference) and gives_number(response):
+        return False
     if parse_quantity(reference) is not None and reference.lower() not in OTHER_WORDS:
         return match_number(response, reference)
     response = replace(response, statements=keep_same_name(response.statements, reference))
@@ -337,12 +342,13 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
     response, marked = _read_marks(response, letters)
     said = [response.text, *(one.text for one in response.statements[:1])]
     said += [option.group("text") for text in said if (option := OPTION.match(text)) and option.group("text")]
+    said += [_CALLED_TRUE.sub("", _STATEMENTS.sub("", text)) for text in response.sentences[:1]]
     worded = [place for place, choice in enumerate(choices) if fold(choice) in map(fold, said)]
     if len(worded) == 1 and any(is_doubted("", Statement(choice, "line", 0)) for choice in choices):
         return worded[0] == wanted  # "maybe", where it is one of the options
 
     whole = _ALL.fullmatch(response.text)
-    if whole:
+    if whole and not (whole["told"] and NEGATION.search(find_ask(response.question) + whole["told"])):
         kinds = [found and found.group(1).lower() for found in (_ALL.fullmatch(choice) for choice in choices)]
         return kinds[wanted] == whole.group(1).lower()
     nth = read_nth(response.text, len(choices))
