@@ -12,9 +12,14 @@ from matchers import count, missed_targets, read_cases, read_prose, read_replay
 
 from auto_router.collect.matching.verdict import match
 
-CASES = [
-    json.loads(line) for line in (Path(__file__).parent / "cases" / "verdicts.jsonl").read_text(encoding="utf-8").splitlines()
-]
+
+def read(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(__file__).parent / "cases" / name).read_text(encoding="utf-8").splitlines()]
+
+
+CASES = read("verdicts.jsonl")
+# Answers that give something else than the reference, in words that may well be the same thing said otherwise.
+OTHER_ANSWERS = read("other_answers.jsonl")
 
 
 def judge(case: dict[str, Any]) -> bool | None:
@@ -47,6 +52,11 @@ def test_no_pair_gets_the_opposite_verdict(kind: str) -> None:
         if case["right"] is not None
     ]
     assert not wrong
+
+
+def test_another_answer_is_never_right() -> None:
+    assert len(OTHER_ANSWERS) > 200
+    assert [(case["reference"], case["answer"]) for case in OTHER_ANSWERS if judge(case)] == []
 
 
 def test_most_pairs_are_decided() -> None:

@@ -13,16 +13,21 @@ from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.other_matters import find_ask
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, list_words
+from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.stems import FILLERS, MODALS, OPPOSITES, PRONOUNS, split_words, stem
 from auto_router.collect.matching.wordings import fold
 
 MAX_NAMED = 300  # characters of a sentence, and of a question, that are read
 MAX_SENTENCES = 3
+_NOT_THAT = re.compile(r",\s+(?:and )?not\s[^,;.]{1,60}$", re.IGNORECASE)  # "Ann won, not Bo"
 _NAME = "zzname"  # stands for the reference in a sentence
 _ASK = re.compile(r"\b(?P<wh>who|whom|what|which|where)\b\s+(?P<rest>[^?]{2,300})\?", re.IGNORECASE)
 _WH = re.compile(r"\b(?:who|whom|whose|what|which|where|when|why|how)\b", re.IGNORECASE)
 _AUXILIARY = re.compile(r"\b(?:did|does|do|can|could|will|would|should)\b", re.IGNORECASE)
-_WHEN = re.compile(r",?\s+(?:in|on|since|around|circa|during)\s(?:[A-Za-z]+\s)?(?:\d{1,2},?\s)?[1-9]\d{2,3}$|^in [12]\d{3},?\s", re.I)
+_WAS = re.compile(rf"{_AUXILIARY.pattern}|\b(?:is|are|was|were)\b", re.IGNORECASE)
+_WHEN = re.compile(
+    r",?\s+(?:in|on|since|around|circa|during)\s(?:[A-Za-z]+\s)?(?:\d{1,2},?\s)?[1-9]\d{2,3}$|^in [12]\d{3},?\s", re.I
+)
 # What leads to a name and belongs to it: "the Spanish artist", "Sir"; no part of another's name.
 _BEFORE = re.compile(
     r"(?:(?:\b(?:the|a|an)\s+(?:[A-Z]?[a-z-]+\s+){0,3}[a-z-]+\s+)|(?:\b(?:Sir|Dr\.?|Prof\.?|Professor|President|Captain|Mr\.?"
@@ -35,27 +40,29 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _ADVERB = r"(?:(?:the|much|far|slightly|a bit|a little|clearly|also|still|thus|therefore|indeed) ){0,2}"
+_CLAUSES = re.compile(r",?\s+(?:but|and|while|whereas)\s+|;\s+", re.IGNORECASE)
 _LEAD = re.compile(r"^(?:(?:so|therefore|thus|hence|then)\b,? |(?:since|because|as) [^.;]{1,120}, )", re.IGNORECASE)
 
 
-def names_asked(text: str, sentences: Sequence[str], reference: str, question: str) -> bool | None:
-    """Whether a short reply names what a question asks for, and it is the reference; None where it may name another.
-
-    Args:
-        text: the whole reply.
-        sentences: its sentences from the last one back.
-    """
-    asked = find_ask(question)
+def names_asked(response: Reading, reference: str) -> bool | None:
+    """Whether a short reply names what its question asks for, and it is the reference; None where it may name another."""
+    asked, sentences, text = find_ask(response.question), response.sentences, response.text
+    if any(one.source not in ("line", "first", "bold") for one in response.statements):
+        return None
     if not sentences or len(sentences) > MAX_SENTENCES or len(asked) > MAX_NAMED or not fold(reference):
         return None
-    first = sentences[-1].strip(" .!*\"'")
+    text = _NOT_THAT.sub("", text.strip(" .!*"))
+    first = _NOT_THAT.sub("", sentences[-1].strip(" .!*\"'"))
     if len(first) > MAX_NAMED or any(sign.search(text) for sign in (NEGATION, HEDGE)) or "?" in text:
         return None
     if is_doubted(text, Statement(first, "line", len(first))):
         return None
     pair = _PAIR.search(asked)
     if pair:
-        return _picks_of_pair(first if len(sentences) == 1 else sentences[0], pair, reference)
+        said = {
+            _picks_of_pair(part, pair, reference) for part in _CLAUSES.split(first if len(sentences) == 1 else sentences[0])
+        }
+        return said.pop() if len(said := said - {None}) == 1 else None
     found = _ASK.search(asked)
     if found is None or len(_WH.findall(asked)) != 1:
         return None
@@ -71,14 +78,19 @@ def _picks_of_pair(sentence: str, pair: re.Match[str], reference: str) -> bool |
     for place, name in enumerate(names):
         other = names[1 - place]
         found = re.fullmatch(
-            rf"{re.escape(name)} (?:is|was|are|were) {_ADVERB}(?P<what>[a-z]+(?: [a-z]+)??)"
+            rf"{re.escape(name)} (?:is|was|are|were) {_ADVERB}(?:\d[\d.,]* [a-z]+ )?(?P<what>[a-z]+(?: [a-z]+)??)"
             rf"(?: (?:one|of the two)| than (?:the |a |an )?{re.escape(other)}(?: (?:is|was|are|were))?)?",
             said,
         )
-        turned = found is not None and frozenset((found["what"], what)) in OPPOSITES
+        turned = found is not None and _is_opposite(found["what"].split(), what.split())
         if found is not None and (found["what"] == what or turned):
             return names.index(fold(reference)) == (1 - place if turned else place)
     return None
+
+
+def _is_opposite(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two comparatives are opposites: "older" and "younger", "more dense" and "less dense"."""
+    return frozenset((one[0], other[0])) in OPPOSITES and one[1:] == other[1:]
 
 
 def _stands_in_place(sentence: str, asked: re.Match[str], reference: str) -> bool:
@@ -88,22 +100,23 @@ def _stands_in_place(sentence: str, asked: re.Match[str], reference: str) -> boo
     if place is None or reference.lower() in asked.group().lower():
         return False
     lead = _BEFORE.search(sentence[: place.start()])
-    if lead and _PARTS.isdisjoint(split_words(lead.group())):
-        begin = lead.start()
-    else:
-        begin = place.start()
-    masked = f"{sentence[:begin]} {_NAME} {sentence[place.end() :]}"
-    by = re.search(rf"\bby {_NAME}$", " ".join(masked.split())) is not None
+    begin = lead.start() if lead and _PARTS.isdisjoint(split_words(lead.group())) else place.start()
+    masked = " ".join(f"{sentence[:begin]} {_NAME} {sentence[place.end() :]}".split())
+    by = masked.endswith(f" by {_NAME}")
     words = split_words(masked)
     said = [word if word == _NAME else stem(word) for word in words if word == _NAME or word not in FILLERS | MODALS]
     pronoun = [word for word in words if word in PRONOUNS]
+    if re.fullmatch(rf"\W*{_NAME} (?:did|does|do|is|was|are|were|has|have|will|can)\W*", masked):
+        return True  # "Bell did."
+    if not MODALS.intersection(words) <= set(split_words(asked.group())):
+        return False  # who should have won did not
     return len(pronoun) < 2 and any(said == wanted for wanted in _list_forms(asked, by, bool(pronoun)))
 
 
 def _list_forms(asked: re.Match[str], by: bool, pronoun: bool) -> Iterator[list[str]]:
     """Yield the words that a sentence may hold, in their order, with the name in its place."""
     rest = asked["rest"]
-    auxiliary = _AUXILIARY.search(rest)
+    auxiliary = (_WAS if asked["wh"].lower() == "where" else _AUXILIARY).search(rest)
     content = [stem(word) for word in split_words(rest) if word not in FILLERS | MODALS]
     if auxiliary:  # "What did Ann buy?", "Which book does Ann like?"
         noun = [stem(word) for word in split_words(rest[: auxiliary.start()]) if word not in FILLERS]
@@ -114,6 +127,8 @@ def _list_forms(asked: re.Match[str], by: bool, pronoun: bool) -> Iterator[list[
             yield from ([*told[:place], _NAME, *told[place:]] for place in range(first, len(told) + 1))
             if pronoun and len(told) > 1:
                 yield from ([*told[cut:], _NAME] for cut in range(1, len(told)))
+        if MODALS.issuperset(split_words(rest)[:1]):  # "Who can swim?"
+            yield [_NAME, *content]
         return
     nouns = range(1, min(3, len(content))) if asked["wh"].lower() in ("what", "which") else range(1)
     for cut in nouns:

@@ -18,7 +18,7 @@ from auto_router.collect.matching.bounds import read_bound
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, split_sentences
 from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
-from auto_router.collect.matching.other_matters import CONCLUDES, compares_otherwise, find_ask
+from auto_router.collect.matching.other_matters import CONCLUDES, asks_derived, compares_otherwise, find_ask
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities, parse_quantity, same_quantity
 from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
@@ -64,11 +64,14 @@ _COMPARED_BY = re.compile(r"\s*(?:[a-z]+\s+)?(?:more|fewer|less)\b", re.IGNORECA
 _VERB = re.compile(r"\b(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must)\b", re.IGNORECASE)
 _DOER = re.compile(r"\b(?:(?:do|does|did) (?:the |a |each )?\w+|[A-Z]\w+)")
 _BEHIND = re.compile(r"\d\s*(?:(?P<of>(?:is|are|was|were|have|had|of)\b)|(?P<word>[A-Za-z]+)|\W*$)")
+_RESULT = re.compile(r"^which\b|\btotal\b|^(?:leaving|giving|making)\b|[=*×+]", re.IGNORECASE)
 _PARTS = re.compile(r"[,;:]\s+|\s+(?:and|but|while|whereas|of which|of whom)\s+", re.IGNORECASE)
 # "hens = 12, goats = 23"
 _NAMED = re.compile(
-    r"(?:^|[,;.]\s*|\b(?:and|so|thus|therefore|have|get|while|but)\b:?\s+)(?:the )?(?P<name>(?!(?:but|or|so|and|thus|then|therefore|it|the)\b)[A-Za-z]+(?: [A-Za-z]+)?)"
-    r"(?:\s*(?P<sign>[=:])|\s+(?:is|was|are|were))\s*(?P<value>[-+]?[$€£]?\d[\d.,/]*?(?:%| (?!and\b|or\b)[a-z°/²³^]+(?: units?)?)?)"
+    r"(?:^|[,;.]\s*|\b(?:and|so|thus|therefore|have|get|while|but)\b:?\s+)(?:the )?"
+    r"(?P<name>(?!(?:but|or|so|and|thus|then|therefore|it|the)\b)[A-Za-z]+(?: [A-Za-z]+)?)"
+    r"(?:\s*(?P<sign>[=:])|\s+(?:is|was|are|were))\s*"
+    r"(?P<value>[-+]?[$€£]?\d[\d.,/]*?(?:%| (?!and\b|or\b)[a-z°/²³^]+(?: units?)?)?)"
     r"(?=\s*(?:[,;.]?\s|\band\b|[.]?$))",
     re.IGNORECASE,
 )
@@ -254,10 +257,10 @@ def counts_the_rest(text: str, question: str) -> bool:
 
 
 def read_named(sentence: str, question: str) -> tuple[int, Quantity | None]:
-    """Return how many names a sentence sets equal to numbers, and the number of the asked one of several: "hens = 12, goats = 23"."""
+    """Return how many names a sentence sets equal to numbers, and the number of the asked one: "hens = 12, goats = 23"."""
     pairs = list(_NAMED.finditer(sentence[:MAX_NAMED]))
     found = {one["name"].lower(): one["value"] for one in pairs}
-    asked = set(split_words(find_ask(question)))
+    asked = set(split_words("" if asks_derived(question) else find_ask(question)))
     named = [value for name, value in found.items() if set(split_words(name)) <= asked]
     equal = {one["name"].lower() for one in pairs if one["sign"]}
     return len(equal), parse_quantity(named[0]) if len(named) == 1 and len(found) > 1 else None
@@ -266,18 +269,25 @@ def read_named(sentence: str, question: str) -> tuple[int, Quantity | None]:
 def is_of_the_whole(text: str, question: str, value: Fraction) -> bool:
     """Whether a number counts all, and a later one the asked part: 12 in "she had 12 eggs, and 3 are broken"."""
     asked = _find_asked(question)
-    if asked is None or "=" in text:
+    text = next((one for one in reversed(split_sentences(text)) if value in _numbers(one)), "")
+    if asked is None or not text or "=" in text:
         return False
     nouns = _VERB.split(asked["rest"])[0].split()
     head = content_stems(" ".join(nouns[-1:] if 0 < len(nouns) <= 4 and _VERB.search(asked["rest"]) else nouns[:1]))
     wanted = content_stems(_DOER.sub("", asked["rest"])) - head - _NEUTRAL
     given = _numbers(question)
     parts = _PARTS.split(digits_in_prose(plain_numbers(text)))
-    here = next((place for place, part in enumerate(parts) if value in _numbers(part)), len(parts))
-    told = wanted & content_stems("".join(parts[here : here + 1]))
+    here = next((place for place, part in enumerate(parts) if value in _numbers(part)), 0)
+    told = wanted & content_stems(parts[here])
+    whole, of, part = text.partition(" of whom ") if " of whom " in text else text.partition(" of which ")
+    if of and value not in _numbers(part) and head <= content_stems(part) - content_stems(whole):
+        return True  # "30 children, of whom 14 are boys"
+    if CONCLUDES.match(parts[here]):
+        return False
     return any(
         wanted & content_stems(part) > told and any(one != value and one not in given for one in _numbers(part))
-        for part in parts[here + 1 :]
+        for place, part in enumerate(parts)
+        if place > here or (place < here and not _RESULT.search(parts[here]))
         if (behind := _BEHIND.search(part)) and (behind["of"] or content_stems(behind["word"] or "") <= wanted)
     )
 

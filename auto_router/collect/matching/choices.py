@@ -302,7 +302,8 @@ PREDICATE = re.compile(
     re.IGNORECASE,
 )
 _WOULD_BE_WRONG = re.compile(
-    r"(?:is|was|would be|seems) (?:\w+ly )?(?:(?:the |a )?(?:wrong|incorrect|false)|a mistake|not (?:the )?(?:right|correct|answer))\b"
+    r"(?:is|was|would be|seems) (?:\w+ly )?"
+    r"(?:(?:the |a )?(?:wrong|incorrect|false)|a mistake|not (?:the )?(?:right|correct|answer))\b"
 )
 _QUOTED = re.compile(r"(yes|no|true|false)[\"'”’*`]+,?\s+")  # "'Yes' would be the wrong answer."
 _OF_FALSE = re.compile(r"\b(?:false|wrong|incorrect|untrue|mistaken|a (?:lie|myth))\b", re.IGNORECASE)

@@ -107,7 +107,9 @@ def read_claim(question: str) -> Claim | None:
     held = frozenset(stem(word) for part in parts for word in split_words(part))
     whole = _WHOLE.search(claim) is not None or (not is_thing and _DOING.search(claim) is not None)
     turns, of_pronoun = find_turns(claim), raw[0] in PRONOUNS
-    lead = sum(kept[: len(split_words(found[0].group("lead") or ""))]) if _CIRCUMSTANCE.match(found[0].group("lead") or "") else 0
+    lead = (
+        sum(kept[: len(split_words(found[0].group("lead") or ""))]) if _CIRCUMSTANCE.match(found[0].group("lead") or "") else 0
+    )
     return Claim(tuple(words), frozenset(names), modals, turns, "".join(denials), cuts, held, whole, of_pronoun, added, lead)
 
 

@@ -320,8 +320,7 @@ def _read_field(value: Any) -> str | None:
         if isinstance(said, list) and said and all(isinstance(item, str) for item in said):
             return ", ".join(said)
         if said is not None and not isinstance(said, list):
-            unit = fields.get("unit") if isinstance(said, int | float) and not isinstance(said, bool) else None
-            return f"{said} {unit}" if isinstance(unit, str) and unit else str(said).strip()
+            return f"{said} {(fields.get('unit') or '') if type(said) in (int, float) else ''}".strip()
     return None
 
 

@@ -23,9 +23,10 @@ from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.other_matters import compares_otherwise, is_loss, is_possible_only
 from auto_router.collect.matching.phrases import list_words
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
-from auto_router.collect.matching.reading import Reading
+from auto_router.collect.matching.reading import MEGA, Reading
 from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
+from auto_router.collect.matching.units import Unit
 from auto_router.collect.matching.wordings import counts_other, counts_thing, differs_in_case, list_wordings, read_bullets
 
 _UNANSWERABLE = re.compile(
@@ -48,15 +49,12 @@ _CHECKS = (is_possible_only, is_loss, compares_otherwise)  # of what is said, by
 OTHER_WORDS = frozenset(list_words("once elf dos due cent null sept mil dix uno"))  # in English no numbers
 
 
-def is_unanswerable(reference: str) -> bool:
-    """Whether a reference says that a question for a number has no answer."""
-    return _UNANSWERABLE.fullmatch(reference.strip(" .'\"")) is not None
-
-
-def gives_number(response: Reading) -> bool:
-    """Whether a response gives a number, and not zero, in a form for a reader that takes exactly this: ``#### 460``."""
+def misses_that_none_is(response: Reading, reference: str) -> bool:
+    """Whether a field or box gives a number, and not zero, where the reference says that a question has no answer."""
     first = next(iter(response.statements), None)
-    said = parse_quantity(first.text) if first is not None and first.formal else None
+    if first is None or not first.formal or _UNANSWERABLE.fullmatch(reference.strip(" .'\"")) is None:
+        return False
+    said = parse_quantity(first.text)
     return said is not None and said.value != 0
 
 
@@ -125,6 +123,8 @@ def _may_be_other(value: Quantity, expected: Quantity, response: Reading, refere
     text, question = response.text, response.question
     if any(differs_in_case(one.text, reference) for one in response.statements[:1]):
         return True  # "2 M" for 2 m
+    if expected.unit == Unit("length") and MEGA.search(text):
+        return True
     if re.search(rf"\b{expected.value} dozen [a-z]", text) and "dozen" not in f"{reference} {question}":
         return True  # "3 dozen eggs" are 36
     if not value.unit.dimension and not expected.unit.dimension:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from auto_router.collect.matching.choices import MAX_RUN, UNCLEAR, Unclear, read_letter
 from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.other_matters import find_ask
 from auto_router.collect.matching.phrases import NEGATION
 from auto_router.collect.matching.reading import Reading
 
@@ -29,6 +30,15 @@ _MARKED_LINE = re.compile(
 
 # Asked for what is wrong, one marks the option that is asked for, and another those that are true.
 _ASKS_WRONG = re.compile(r"\b(?i:not|except|false|untrue|incorrect|wrong|least)\b|n['’]t\b")
+_ALL = re.compile(
+    r"(?:the answer is )?(?P<which>all|none) of (?:the above|the options|these|them)(?P<told> (?:is|are) [^.,;]{1,60})?\W*",
+    re.IGNORECASE,
+)
+# "Hence, both statements I and II are true." of the option "Both I and II"
+_STATEMENTS = re.compile(
+    r"^(?:(?:so|hence|thus|therefore),? )|\b(?:statements?|assertions?|options?) (?=[IVX\d]+\b)", re.IGNORECASE
+)
+_CALLED_TRUE = re.compile(r"\s+(?:(?:is|are) (?:both )?(?:true|correct|right)|holds?(?: true)?)\W*$", re.IGNORECASE)
 
 
 def read_marked_options(text: str, letters: str, question: str = "") -> str | Unclear | None:
@@ -95,3 +105,16 @@ def read_nth(text: str, count: int) -> int | None:
         _NTH.index(found.group(1).lower()) if found.group(1) else (counted.index(sign) if sign in counted else int(sign)) - 1
     )
     return count - 1 if found.group(1) and place == len(_NTH) - 1 else place
+
+
+def read_all_or_none(text: str, question: str = "") -> str:
+    """Return "all" or "none" of a text that says so of the options: "None of these is a gas."; else ""."""
+    found = _ALL.fullmatch(text)
+    if found is None or (found["told"] and NEGATION.search(find_ask(question) + found["told"])):
+        return ""  # "All of these are gases" to "Which is not a gas?"
+    return found["which"].lower()
+
+
+def shorten_statements(text: str) -> str:
+    """Return "Both I and II" of "Hence, both statements I and II are true."."""
+    return _CALLED_TRUE.sub("", _STATEMENTS.sub("", text))

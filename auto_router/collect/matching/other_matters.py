@@ -54,6 +54,10 @@ _SIDES = tuple(
     present / absent
 """.strip().splitlines()
 )
+_DERIVED = re.compile(
+    r"\b(?:twice|thrice|half|double|triple|quarter|difference|sum|product|ratio|squared?|cubed?|root|reciprocal|inverse)\b",
+    re.I,
+)
 _LEFT = re.compile(r"\b(?:left|remain\w*)\b", re.IGNORECASE)
 _GONE = re.compile(
     r"\b(?:g[ai]ven?|eat|ate|eaten|sell|sold|spen[dt]|used?|los[et]|removed?|took|taken?|broken?|break|away|threw)\b",
@@ -101,12 +105,17 @@ def tells_other_side(text: str, question: str) -> bool:
     return any(sum(told) == sum(wanted) == 1 and told != wanted for told, wanted in _compare_sides(text, question))
 
 
+def asks_derived(question: str) -> bool:
+    """Whether a question asks for what is reckoned from a value, which is then not the answer: "twice the width"."""
+    return _DERIVED.search(_find_core(question)) is not None
+
+
 def pick_clauses(text: str, question: str) -> tuple[str, list[str]]:
     """Return the clause of the asked side where a sentence tells of both, and those of the other; else "" and none.
 
     Of "It opened in 1901 and closed in 1988." it is "closed in 1988." where the question is when it closed.
     """
-    asked = _sides_of(_find_core(question))
+    asked = _sides_of("" if asks_derived(question) else _find_core(question))
     for place, (told, wanted) in enumerate(zip(_sides_of(text), asked, strict=True)):
         if sum(told) == 2 and sum(wanted) == 1:
             parts = [(part, _sides_of(part)[place]) for part in _CLAUSES.split(text)]

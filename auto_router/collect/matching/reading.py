@@ -16,7 +16,7 @@ from auto_router.collect.matching.final_answer import (
     split_sentences,
     well_formed,
 )
-from auto_router.collect.matching.other_matters import tells_asked_side, tells_other_side
+from auto_router.collect.matching.other_matters import find_ask, tells_asked_side, tells_other_side
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, one_of
 
 MAX_NOTES = 3
@@ -79,10 +79,17 @@ _OFFER = re.compile(
 )
 # "Abuja, no doubt."
 _ASSURED = re.compile(
-    r"(?<=[\w)\"'*`]),\s+(?:(?:there(?:['’]s| is) )?no doubt(?: about (?:it|that))?|without (?:a |any )?doubt|(?:but )?of course"
-    r"|for sure|obviously|certainly|definitely|undoubtedly|clearly|naturally|indeed|hands down)[.!]*\Z",
+    r"(?<=[\w)\"'*`]),\s+(?:(?:there(?:['’]s| is) )?no doubt(?: about (?:it|that))?|without (?:a |any )?doubt"
+    r"|(?:but )?of course|for sure|obviously|certainly|definitely|undoubtedly|clearly|naturally|indeed|hands down)[.!]*\Z",
     re.IGNORECASE,
 )
+_LENGTH = re.compile(
+    r"\bhow (?:long|tall|high|far|wide|deep|thick|many met(?:er|re)s)\b"
+    r"|\b(?:length|height|width|depth|distance|thickness|radius|diameter|perimeter)\b",
+    re.IGNORECASE,
+)
+_LONG = re.compile(r"\d ?M (?:long|tall|high|wide|deep|thick)\b")
+_METRES, MEGA = re.compile(r"-?\d[\d.,]* ?m"), re.compile(r"(?<=\d)( ?)M\b")
 # A remark below an answer.
 _NOTE = re.compile(
     r"\n[\s(*_>]*(?:(?:please )?(?:note|disclaimer|remark|sources?|references?)\b[*_]{0,2}(?::| that\b)|(?:n\.?b\.|p\.?s\.))"
@@ -142,7 +149,9 @@ _OF_TIME = re.compile(rf"\W*(?:(?:so|then|and|therefore|thus|but),? )?{_TIME}\s+
 _CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|gather(?:ed)?|equation|split)\*?\}")
 # A sentence that was cut off says nothing yet: "Since there are 15 students and". A "No, because the" has said it.
-_UNFINISHED = re.compile(r"\w,? (?:and|or|but|the|an|we|our|their|because|which|of|than|if|then|so|thus|therefore|and (?:each|then \w+ \w+))$")
+_UNFINISHED = re.compile(
+    r"\w,? (?:and|or|but|the|an|we|our|their|because|which|of|than|if|then|so|thus|therefore|and (?:each|then \w+ \w+))$"
+)
 _YES_NO = re.compile(r"(?:yes|no)[,.!]", re.IGNORECASE)
 
 
@@ -218,7 +227,12 @@ def _reports_in(statement: Statement) -> bool:
     return any(map(_reports, [statement.text, *parts]))
 
 
-def keep_asked_time(response: Reading) -> Reading:
+def keep_asked(response: Reading) -> Reading:
+    """Return a response without what it says of another time, or another side, than the question asks for."""
+    return _keep_asked_side(_keep_asked_time(response))
+
+
+def _keep_asked_time(response: Reading) -> Reading:
     """Return a response without what it says of another time than the question asks of: not "yesterday was Monday" of today."""
     asked = next((part for part in reversed(split_sentences(response.question)) if "?" in part), "")
     times = {found.group().lower() for found in _ASKED_TIMES.finditer(asked)}
@@ -232,7 +246,14 @@ def keep_asked_time(response: Reading) -> Reading:
     return replace(response, statements=statements, sentences=[one for one in response.sentences if not is_other(one)])
 
 
-def keep_asked_side(response: Reading) -> Reading:
+def keep_metres(text: str, references: Sequence[str], question: str) -> str:
+    """Return a text with "2 m" for "2 M", a slip of many, where a length is asked for or told and a reference is one."""
+    asked = find_ask(question)
+    of_length = (_LENGTH.search(asked) and "how much" not in asked.lower()) or _LONG.search(text[:MAX_OFFER])
+    return MEGA.sub(r"\1m", text) if of_length and any(_METRES.fullmatch(one.strip()) for one in references) else text
+
+
+def _keep_asked_side(response: Reading) -> Reading:
     """Return a response without closing sentences on the other side of what is asked: no perimeter below an area."""
     sentences, kept = response.sentences, 0
     while kept < len(sentences) - 1 and tells_other_side(sentences[kept], response.question):

@@ -93,7 +93,8 @@ _LIMIT = re.compile(r"\W*(?:but|although|though)\b", re.IGNORECASE)
 # Reasons and remarks behind a claim.
 _TAIL = re.compile(
     r"[,;]?\s+(?:because|since|due to|given (?:that|the|how)|considering)\b.*$|[,;]\s*(?:with|such as|as|who|which|where)\b.*$"
-    r"|[,;]\s*(?:it|they|he|she)\s.*$|\s+as (?:it|they|he|she|there|we|you|this|these|that|those|the)\b.*$|\s*\([^()]*\)|\s+(?:at|in) the end$",
+    r"|[,;]\s*(?:it|they|he|she)\s.*$|\s+as (?:it|they|he|she|there|we|you|this|these|that|those|the)\b.*$"
+    r"|\s*\([^()]*\)|\s+(?:at|in) the end$",
     re.IGNORECASE,
 )
 # What is so of some need not be so of others: "some birds do not fly".
@@ -115,6 +116,7 @@ _SUBJECT_NAME = re.compile(
     r"(?P<name>(?!(?i:the|a|an|it|this|that|there|they|he|she|we|you|these|those|some|all|most|in|on|at|if|since|because|when)\b)"
     r"[A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,4}) (?:is|was|has|had|did|does|came|left|\w+ed)\b"
 )
+_NAME = re.compile(r"(?<=[a-z,] )(?<!\bin )(?<!\bat )(?<!\bof )(?<!\bthe )[A-Z][a-z]+\b")
 _WORD = re.compile(r"[^\W_]+")
 _LIKELIHOOD = re.compile(r"\b(?:un)?likely\b|\bprobabl[ey]\b", re.IGNORECASE)  # takes a side
 _CONCLUDES = re.compile(
@@ -199,6 +201,8 @@ def read_restated(sentence: str, claim: Claim, earlier: str = "") -> bool | None
 def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
     """Return what a clause says of a claim; ``before``: what stands before it in its sentence, and tells who "it" is there."""
     said, affirmed = _strip_leads(clause[:MAX_CLAUSE], claim)
+    if next(iter(split_words(said)), "") in ("he", "she") and _tells_of_others(before, claim):
+        return None
     text = _TAIL.sub("", said)
     is_cut = not (content_stems(said) - content_stems(text)).isdisjoint(claim.words)
     denies = affirmed is any(word in NEGATIONS for word in split_words(text))
@@ -216,6 +220,14 @@ def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
         if not _IN_PART.search(text[found.start() :]) and _read_words(shorter, affirmed, claim):
             return True
     return None
+
+
+def _tells_of_others(before: str, claim: Claim) -> bool:
+    """Whether "she" behind a clause may be somebody else than a claim is about: "Ann met Mia, and she won"."""
+    words = split_words(_LEAD.sub("", before))
+    first = next((word for word in words if word not in FILLERS | MODALS), "")
+    named = {stem(name.lower()) for name in _NAME.findall(before)}
+    return bool(words) and words[0] not in PRONOUNS and (stem(first) not in claim.words or not named <= claim.names)
 
 
 def _read_words(text: str, affirmed: bool, claim: Claim, before: str | None = None, lacks: bool = False) -> bool | None:
@@ -290,16 +302,20 @@ def _forms(claim: Claim) -> Iterator[tuple[tuple[str, ...], int]]:
     yield words, 0
     if len(words) > claim.lead + 1 and claim.lead:
         yield words[claim.lead :], 0
-    yield from ((words[: place + 1], 0) for place, word in enumerate(words[:-1]) if place > 1 and word in ("before", "after"))
-    if "than" not in words[1:-1]:
+    sign = next((word for word in ("than", "before", "after") if word in words[1:-1]), "")
+    if not sign:
         return
-    than = words.index("than")
-    left, right = words[:than], words[than + 1 :]
-    yield left, 0
-    for cut in range(1, than):
-        yield (*right, *left[cut:], "than", *left[:cut]), 1
-        yield (*right, *left[cut:]), 1
-        yield (*left[:cut], *right, "than", *left[cut:]), 1
+    place = words.index(sign)
+    left, right, alone = (
+        words[:place],
+        words[place + 1 :],
+        () if sign == "than" else (sign,),
+    )  # "Ann was older", "Ann came before"
+    yield (*left, *alone), 0
+    for cut in range(1, place):
+        yield (*right, *left[cut:], sign, *left[:cut]), 1
+        yield (*right, *left[cut:], *alone), 1
+        yield (*left[:cut], *right, sign, *left[cut:]), 1
 
 
 def _align(content: Sequence[str], wanted: Sequence[str]) -> tuple[int | None, list[int]]:

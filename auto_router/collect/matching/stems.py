@@ -72,6 +72,7 @@ def digit_words(text: str) -> frozenset[str]:
 
 def split_words(text: str) -> list[str]:
     text = _IS.sub(r"\1 is", _MAY.sub("mai", text).lower().replace("’", "'"))
+    text = text.replace("earlier than", "before").replace("later than", "after")
     text = text.replace("can't", "cannot").replace("won't", "will not").replace("n't", " not").replace("only one", "single")
     return _WORD.findall(text.replace("no longer", "not"))
 

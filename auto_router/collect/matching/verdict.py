@@ -36,9 +36,16 @@ from auto_router.collect.matching.final_answer import (
 )
 from auto_router.collect.matching.kinds import names_several, read_kind
 from auto_router.collect.matching.names import names_another
-from auto_router.collect.matching.number_match import OTHER_WORDS, gives_number, is_unanswerable, match_number
-from auto_router.collect.matching.option_lists import drop_called, drop_remarks, read_marked_options, read_nth
-from auto_router.collect.matching.other_matters import find_ask, is_of_another, pick_clauses
+from auto_router.collect.matching.number_match import OTHER_WORDS, match_number, misses_that_none_is
+from auto_router.collect.matching.option_lists import (
+    drop_called,
+    drop_remarks,
+    read_all_or_none,
+    read_marked_options,
+    read_nth,
+    shorten_statements,
+)
+from auto_router.collect.matching.other_matters import is_of_another, pick_clauses
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import (
@@ -46,8 +53,8 @@ from auto_router.collect.matching.reading import (
     closes_with,
     drop_assent,
     is_other_object,
-    keep_asked_side,
-    keep_asked_time,
+    keep_asked,
+    keep_metres,
     list_closing,
     read_response,
 )
@@ -86,12 +93,6 @@ _RETRACTED = re.compile(
     r"(?:(?:no|sorry)[,:.—–-]*\s*)?(?:(?:it|that)(?:['’]s| is) |the answer is )?(?P<last>\w[^\n]{0,60})",
     re.IGNORECASE,
 )
-# "2 M" for 2 m is a slip that people make, where a length is asked for.
-_ASKS_LENGTH = re.compile(
-    r"\bhow (?:long|tall|high|far|wide|deep|thick)\b|\b(?:length|height|width|depth|distance|thickness|radius|diameter|perimeter)\b",
-    re.IGNORECASE,
-)
-_IN_METRES, _MEGA = re.compile(r"-?\d[\d.,]* ?m"), re.compile(r"(?<=\d)( ?)M\b")
 MAX_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_REFERENCE = 20_000  # characters
 
@@ -100,13 +101,6 @@ _MATHS = re.compile(
     r"|^\s*\{\s*\}\s*$|\d\s*[-+*/]\s*[\w(]|[a-z]\s*[-+=*/^]"
     r"|[a-z]\s*\(|\d[a-z]\b|[-+]\s*\d|^[(\[{].*[)\]}]$|^-?[\d.]+\s*,\s*-?[\d.]+|_\d"
 )
-
-
-_ALL = re.compile(r"(?:the answer is )?(all|none) of (?:the above|the options|these|them)(?P<told> (?:is|are) [^.,;]{1,60})?\W*", re.I)
-# "Hence, both statements I and II are true." of the option "Both I and II"
-_STATEMENTS = re.compile(r"^(?:(?:so|hence|thus|therefore),? )|\b(?:statements?|assertions?|options?) (?=[IVX\d]+\b)", re.I)
-_CALLED_TRUE = re.compile(r"\s+(?:(?:is|are) (?:both )?(?:true|correct|right)|holds?(?: true)?)\W*$", re.IGNORECASE)
-_BESIDE = re.compile(r"\s*\([^()]{1,60}\)$")  # "16:9 (widescreen)"
 _WITH_LETTER = re.compile(
     r"(?P<text>.{1,200}?)[\s,]*(?:[(\[]|→|->|=>|\bso\b|\boption\b|\bchoice\b)[\s(]*(?:option |choice )?"
     r"(?P<letter>[A-Z])[)\]]?[\s.]*"
@@ -128,12 +122,9 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
     question = well_formed(question)[-MAX_QUESTION:]
     given = [references] if isinstance(references, str) else references
     answer = answer if any(truth_value(one) is not None for one in (*given, *choices)) else drop_assent(answer)
-    if _ASKS_LENGTH.search(find_ask(question)) and any(_IN_METRES.fullmatch(one.strip()) for one in given):
-        answer = _MEGA.sub(r"\1m", answer)
+    answer = keep_metres(answer, given, question)
     markup = not any(sign in text for text in (*given, *choices) for sign in ("<", "~"))
-    read = keep_asked_side(
-        keep_asked_time(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
-    )
+    read = keep_asked(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
     choices = [well_formed(choice) for choice in choices]
     wanted = [item for reference in given for item in list_alternatives(well_formed(reference))]
     if is_other_object(read) and not any(one.lstrip()[:1] in tuple("[{") for one in wanted):
@@ -252,7 +243,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         return verdict if verdict is not None else tells_moment(response, (), time)
     ratio = read_ratio(reference) if ":" in reference else ()
     if ratio:
-        return match_part(response, lambda part: same_ratio(read_ratio(_BESIDE.sub("", part)), ratio))
+        return match_part(response, lambda part: same_ratio(read_ratio(part), ratio))
     if is_range(reference):
         parts = [part for statement in response.statements for part in list_wordings(statement)]
         if any(read_range(part) == read_range(reference) for part in parts):
@@ -276,7 +267,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
             match_part(response, lambda part: same_expression(part, reference + ",")),
         ]
         return True if True in verdicts else False if verdicts == [False, False] else None
-    if is_unanswerable(reference) and gives_number(response):
+    if misses_that_none_is(response, reference):
         return False
     if parse_quantity(reference) is not None and reference.lower() not in OTHER_WORDS:
         return match_number(response, reference)
@@ -292,9 +283,7 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         )
         if verdict is not None:
             return verdict
-    said = match_words(response, reference)
-    marked = any(one.source not in ("line", "first", "bold") for one in response.statements)
-    return said if said is not None or marked else names_asked(response.text, response.sentences, reference, response.question)
+    return said if (said := match_words(response, reference)) is not None else names_asked(response, reference)
 
 
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
@@ -342,15 +331,14 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
     response, marked = _read_marks(response, letters)
     said = [response.text, *(one.text for one in response.statements[:1])]
     said += [option.group("text") for text in said if (option := OPTION.match(text)) and option.group("text")]
-    said += [_CALLED_TRUE.sub("", _STATEMENTS.sub("", text)) for text in response.sentences[:1]]
+    said += [shorten_statements(text) for text in response.sentences[:1]]
     worded = [place for place, choice in enumerate(choices) if fold(choice) in map(fold, said)]
     if len(worded) == 1 and any(is_doubted("", Statement(choice, "line", 0)) for choice in choices):
         return worded[0] == wanted  # "maybe", where it is one of the options
 
-    whole = _ALL.fullmatch(response.text)
-    if whole and not (whole["told"] and NEGATION.search(find_ask(response.question) + whole["told"])):
-        kinds = [found and found.group(1).lower() for found in (_ALL.fullmatch(choice) for choice in choices)]
-        return kinds[wanted] == whole.group(1).lower()
+    whole = read_all_or_none(response.text, response.question)
+    if whole:
+        return read_all_or_none(choices[wanted]) == whole
     nth = read_nth(response.text, len(choices))
     if nth is not None:  # "Option 2" may be the one that says 2
         others = {place for place, choice in enumerate(choices) if fold(choice) in fold(response.text).split()} - {nth}

@@ -54,12 +54,24 @@ _MARKS = (
         f" {word} "
         for word in list_words("is be are was ist est es é è shows reads says been called raises throws returns prints")
     ),
-    *(" outputs ", " evaluates to ", " simplifies to ", " reduces to ", " converges to ", " equals ", " becomes ", " stands for "),
+    *(
+        " outputs ",
+        " evaluates to ",
+        " simplifies to ",
+        " reduces to ",
+        " converges to ",
+        " equals ",
+        " becomes ",
+        " stands for ",
+    ),
     *(" intersect at ", " meet at ", " the point ", " known as ", ": ", " = ", " == ", "=> ", "是"),
 )
-_ROUNDED = re.compile(r"\\approx|≈|,?\s\(?(?:or |which is )?(?:approximately|approx\.|about|roughly) [$\\(]{0,3}[-$€£]?\d[\d.,]*\W*$")
+_ROUNDED = re.compile(
+    r"\\approx|≈|,?\s\(?(?:or |which is )?(?:approximately|approx\.|about|roughly) [$\\(]{0,3}[-$€£]?\d[\d.,]*\W*$"
+)
 _AGAIN = re.compile(
-    r",?\s+\(?(?:i\.e\.,?|that is,|or equivalently,?|in other words,)\s+(?:the (?:interval|set|point) )?|,\s+(?:since|because)\s[^\n]*$"
+    r",?\s+\(?(?:i\.e\.,?|that is,|or equivalently,?|in other words,)\s+(?:the (?:interval|set|point) )?"
+    r"|,\s+(?:since|because)\s[^\n]*$"
 )
 _WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became) (?=[a-z])[^.;\n]{1,120}[.!]?$")
 _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
@@ -77,6 +89,7 @@ _ORDINALS = {word: place for place, word in enumerate(list_words("""
 """), start=1)}  # fmt: skip
 _TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _ORDINAL = re.compile(rf"\b(?:({'|'.join(_TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
+_BESIDE = re.compile(r"\s*\([^()]{1,60}\)$")  # "16:9 (widescreen)"
 _NO_THING = (
     r"(?:long|wide|tall|high|deep|thick|old|heavy|away|each|per|and|for|but|which|that|more|less|when|with|after|before|because"
     r"|since|at|from|hundred|thousand|million|billion|trillion)\b"
@@ -131,7 +144,7 @@ def list_wordings(statement: Statement) -> list[str]:
     parts = [exact] if exact else []
     parts += [text, option.group("text")] if option and option.group("text") else [text]
     again = _AGAIN.search(text)
-    if again and not any(sign.search(text) for sign in (NEGATION, HEDGE)):
+    if again and not any(sign.search(text) for sign in (NEGATION, HEDGE)) and not _AGAIN.search(text, again.end()):
         ends = (text[: again.start()], text[again.end() :])
         return [*(part for end in ends if end for part in list_wordings(replace(statement, text=end))), text]
     clause = _WHICH.search(text)
@@ -230,7 +243,7 @@ def asks_order(question: str) -> bool:
 
 def read_ratio(text: str) -> tuple[Fraction, ...]:
     """Return the terms of a ratio ("3:4", "3 to 4", "2 : 3 : 5"); empty for any other text."""
-    text = text.strip().strip("$*`. ")
+    text = _BESIDE.sub("", text.strip().strip("$*`. "))
     found = re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?(?:\s*(?::|\\colon|\bto\b)\s*\d{1,9}(?:\.\d{1,9})?){1,5}", text)
     return tuple(Fraction(term) for term in re.findall(r"[\d.]+", text)) if found else ()
 

@@ -1,0 +1,99 @@
+"""Names read by the place that a question asks for, and numbers by the name that it asks of."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from auto_router.collect.matching.verdict import match
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "right", "not_right"),
+    [
+        ("Who beat the Reds?", "The Blues beat the Reds.", "the Blues", "the Reds"),
+        ("Who did the Reds beat?", "The Reds beat the Blues.", "the Blues", "the Reds"),
+        ("Who did the Reds beat?", "The Greens beat the Reds.", None, "the Greens"),
+        ("Who built the mill?", "The mill was built by the Dutch engineer Jan Smit in 1802.", "Jan Smit", "the mill"),
+        ("Who built the mill?", "The mill was built by the son of Jan Smit.", None, "Jan Smit"),
+        ("Who built the mill?", "Jan Smit should have built the mill.", None, "Jan Smit"),
+        ("Who built the mill?", "Jan Smit nearly built the mill.", None, "Jan Smit"),
+        ("Who built the mill?", "Jan Smit built it.", "Jan Smit", "it"),
+        ("What did Ida sell?", "Ida sold a boat.", "a boat", "Ida"),
+        ("Where does he live?", "He lives in Turin.", "Turin", "Milan"),
+        ("Who won the cup?", "Oslo won and Bergen lost.", "Oslo", "Bergen"),
+        ("Who won the cup?", "Oslo won, not Bergen.", "Oslo", "Bergen"),
+    ],
+)
+def test_a_name_stands_in_the_place_that_is_asked_for(question: str, answer: str, right: str | None, not_right: str) -> None:
+    assert right is None or match(answer, right, (), question) is True
+    assert match(answer, not_right, (), question) is not True
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Lead is heavier than tin.",
+        "Tin is lighter than lead.",
+        "Tin is lighter.",
+        "Lead is the heavier one.",
+        "Lead is heavier, but tin is dearer.",
+    ],
+)
+def test_one_of_a_pair_is_picked_by_a_comparison_or_its_opposite(answer: str) -> None:
+    question = "Which is heavier, lead or tin?"
+    assert match(answer, "lead", (), question) is True
+    assert match(answer, "tin", (), question) is False
+
+
+@pytest.mark.parametrize(
+    "answer", ["Lead is not heavier than tin.", "Lead is about as heavy as tin.", "Zinc is heavier than tin."]
+)
+def test_a_comparison_that_picks_neither_is_undecided(answer: str) -> None:
+    assert [match(answer, metal, (), "Which is heavier, lead or tin?") for metal in ("lead", "tin")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "right", "not_right"),
+    [
+        ("How many hens are there?", "hens = 12, goats = 23", "12", "23"),
+        ("How many goats are there?", "Hens: 12, goats: 23", "23", "12"),
+        ("How old is Kim?", "Kim is 12 and Lou is 15.", "12", "15"),
+        ("What is the area?", "The area is 40. The perimeter is 26.", "40", "26"),
+        ("What is twice the width?", "The length is 9 and the width is 4.", None, "4"),
+        ("How many eggs are broken?", "She bought 12 eggs, and 3 are broken.", None, "12"),
+        ("How many boys are there?", "There are 30 children, of whom 14 are boys.", None, "30"),
+        ("How heavy is the rock?", "It weighs 3 stone, that is 19 kg.", None, "3 kg"),
+        ("How deep is the well?", "It is 7 M deep.", "7 m", "8 m"),
+        ("How much did the film make?", "It made 7 M.", None, "7 m"),
+        ("What is the angle in degrees?", "30 radians", None, "30"),
+    ],
+)
+def test_of_several_numbers_the_asked_one_counts(question: str, answer: str, right: str | None, not_right: str) -> None:
+    assert right is None or match(answer, right, (), question) is True
+    assert match(answer, not_right, (), question) is not True
+
+
+def test_who_says_that_a_word_would_be_wrong_denies_it() -> None:
+    assert match("'Yes' would be the wrong answer.", "yes") is False
+    assert match("'Yes' would be the wrong answer.", "no") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "x, i.e. " * 3000,
+        "Ann, of course, " * 3000,
+        "ann = 1, " * 3000,
+        "Ann is 3 and " * 3000,
+        "Sir the Ann " * 3000,
+        ", since" * 3000 + "\n.",
+    ],
+)
+def test_hostile_answers_take_no_longer_than_others(answer: str) -> None:
+    begin = time.perf_counter()
+    for question in ("Who is older, Ann or Bo?", "How many does Ann have?", "Who saw Ann?"):
+        for reference in ("Ann", "3", "3 m"):
+            match(answer, reference, (), question)
+    assert time.perf_counter() - begin < 9
