@@ -65,6 +65,8 @@ _VERB = re.compile(r"\b(?:is|are|was|were|do|does|did|has|have|had|can|could|wil
 _DOER = re.compile(r"\b(?:(?:do|does|did) (?:the |a |each )?\w+|[A-Z]\w+)")
 _BEHIND = re.compile(r"\d\s*(?:(?P<of>(?:is|are|was|were|have|had|of)\b)|(?P<word>[A-Za-z]+)|\W*$)")
 _RESULT = re.compile(r"^which\b|\btotal\b|^(?:leaving|giving|making)\b|[=*×+]", re.IGNORECASE)
+_COUNTS = re.compile(r"\d (?!(?:is|are|was|were|have|has|had|will|would|can|could|did|do|does|of)\b)([A-Za-z]+)")
+_CAPITAL = re.compile(r"\b[A-Z][a-z]+\b")
 _PARTS = re.compile(r"[,;:]\s+|\s+(?:and|but|while|whereas|of which|of whom)\s+", re.IGNORECASE)
 # "hens = 12, goats = 23"
 _NAMED = re.compile(
@@ -256,19 +258,23 @@ def counts_the_rest(text: str, question: str) -> bool:
     return len(said) > 1 and said <= content_stems(asked.group())
 
 
-def read_named(sentence: str, question: str) -> tuple[int, Quantity | None]:
+def read_named(sentences: Sequence[str], question: str) -> tuple[int, Quantity | None]:
     """Return how many names a sentence sets equal to numbers, and the number of the asked one: "hens = 12, goats = 23"."""
-    pairs = list(_NAMED.finditer(sentence[:MAX_NAMED]))
+    if len(sentences) != 1 and not all(":" in one and _NAMED.match(one) for one in sentences):
+        return 0, None
+    pairs = list(_NAMED.finditer("; ".join(sentences)[:MAX_NAMED]))
     found = {one["name"].lower(): one["value"] for one in pairs}
     asked = set(split_words("" if asks_derived(question) else find_ask(question)))
-    named = [value for name, value in found.items() if set(split_words(name)) <= asked]
+    named = [value for name, value in found.items() if set(split_words(name)) <= asked] or [
+        value for name, value in found.items() if name in _TOTAL and len(sentences) > 1
+    ]
     equal = {one["name"].lower() for one in pairs if one["sign"]}
     return len(equal), parse_quantity(named[0]) if len(named) == 1 and len(found) > 1 else None
 
 
-def is_of_the_whole(text: str, question: str, value: Fraction) -> bool:
-    """Whether a number counts all, and a later one the asked part: 12 in "she had 12 eggs, and 3 are broken"."""
-    asked = _find_asked(question)
+def is_of_the_whole(text: str, question: str, expected: Quantity) -> bool:
+    """Whether a number counts all, or another's, and one beside it what is asked: 12 in "she had 12 eggs, and 3 are broken"."""
+    asked, value = _find_asked(question), expected.value
     text = next((one for one in reversed(split_sentences(text)) if value in _numbers(one)), "")
     if asked is None or not text or "=" in text:
         return False
@@ -278,7 +284,14 @@ def is_of_the_whole(text: str, question: str, value: Fraction) -> bool:
     given = _numbers(question)
     parts = _PARTS.split(digits_in_prose(plain_numbers(text)))
     here = next((place for place, part in enumerate(parts) if value in _numbers(part)), 0)
-    told = wanted & content_stems(parts[here])
+    rest = [part for part in parts[here + 1 :] if (numbers := _numbers(part)) and value not in numbers]
+    own = frozenset().union(*(content_stems(found.group(1)) for found in _COUNTS.finditer(parts[here])))
+    if _COUNTED.search(asked.group()) and own and own.isdisjoint(head) and any(head <= content_stems(part) for part in rest):
+        return True  # "in 5 days; she has 3 chapters left" of chapters
+    told, names = wanted & content_stems(parts[here]), set(_CAPITAL.findall(asked["rest"]))
+    other = set(_CAPITAL.findall(parts[here]))
+    if other and names and other.isdisjoint(names) and any(names <= set(_CAPITAL.findall(part)) for part in rest):
+        return True  # "Ann scored 3 goals and Bo scored 2" of Bo
     whole, of, part = text.partition(" of whom ") if " of whom " in text else text.partition(" of which ")
     if of and value not in _numbers(part) and head <= content_stems(part) - content_stems(whole):
         return True  # "30 children, of whom 14 are boys"

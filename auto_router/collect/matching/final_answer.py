@@ -320,7 +320,7 @@ def _read_field(value: Any) -> str | None:
         if isinstance(said, list) and said and all(isinstance(item, str) for item in said):
             return ", ".join(said)
         if said is not None and not isinstance(said, list):
-            return f"{said} {(fields.get('unit') or '') if type(said) in (int, float) else ''}".strip()
+            return f"{said} {(fields.get('unit') or '') if re.fullmatch(r'-?[0-9][0-9.,]*', str(said)) else ''}".strip()
     return None
 
 

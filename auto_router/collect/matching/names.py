@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from auto_router.collect.matching.phrases import one_of
 
+MAX_NAMED = 200  # characters at the end of a text that may name who did it
 _COUNTRIES = one_of("""
     Afghanistan|Albania|Algeria|Angola|Argentina|Armenia|Australia|Austria|Azerbaijan|Bahrain|Bangladesh|Belarus|Belgium|Benin
     Bhutan|Bolivia|Botswana|Brazil|Bulgaria|Burkina Faso|Burundi|Cambodia|Cameroon|Canada|Chad|Chile|China|Colombia|Costa Rica
@@ -81,6 +82,20 @@ def same_country(one: str, other: str) -> bool:
     return any(one in names and other in names for names in _SAME)
 
 
+def repeats_asked(text: str, references: Iterable[str], question: str) -> bool:
+    """Whether a reference is who does what is asked: Ann of "Whom did Ann hire?", also in "Max was hired by Ann"."""
+    asked = question[-400:]
+    if re.search(r"\bwho(?:m|se)?\b", asked, re.IGNORECASE) is None or " or " in asked or len(text.split()) < 3:
+        return False
+    done_by = r"\bby {}\W*$" if re.search(r"\bwhom? (?:did|does|do)\b", asked, re.IGNORECASE) else "(?!)"
+    return all(
+        one[:1].isupper()
+        and (re.search(rf"\b{name}\b", asked) or re.search(done_by.format(name), text[-MAX_NAMED:], re.IGNORECASE))
+        for one in references
+        for name in [re.escape(one.strip())]
+    )
+
+
 def names_another(text: str, references: Iterable[str], question: str) -> bool:
     """Whether a text sets another one of a reference's name apart: "Georgia (US state)" for "Georgia (country)".
 
@@ -92,6 +107,8 @@ def names_another(text: str, references: Iterable[str], question: str) -> bool:
         for said in re.finditer(rf"\b{name}{_SET_APART}", text, re.IGNORECASE):
             if meant.isdisjoint(_words(said["sense"] or said["maker"])):
                 return True
+    if repeats_asked(text, references, question):
+        return True
     asked, end = {sort.lower() for sort in _SORTS.findall(question[-400:])}, re.search(rf"\w{_SET_APART}\W*$", text[-200:])
     told = {sort.lower() for sort in _SORTS.findall(end["sense"] or "")} if end else set()
     given = end["sense"] if asked and end and re.fullmatch(r"[A-Z][a-z]{2,}", end["sense"] or "") else None

@@ -20,7 +20,7 @@ from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.dates import names_year, read_dates
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import Statement
-from auto_router.collect.matching.other_matters import compares_otherwise, is_loss, is_possible_only
+from auto_router.collect.matching.other_matters import compares_otherwise, is_before_last_step, is_loss, is_possible_only
 from auto_router.collect.matching.phrases import list_words
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import MEGA, Reading
@@ -45,7 +45,12 @@ _NONE_LEFT = re.compile(
 _PI = re.compile(r"π|\\?\bpi\b")
 _RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
 _SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
-_CHECKS = (is_possible_only, is_loss, compares_otherwise)  # of what is said, by the question, whether it is of something else
+_CHECKS = (
+    is_possible_only,
+    is_loss,
+    compares_otherwise,
+    is_before_last_step,
+)  # of what is said, by the question, whether it is of something else
 OTHER_WORDS = frozenset(list_words("once elf dos due cent null sept mil dix uno"))  # in English no numbers
 
 
@@ -76,8 +81,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
 
     if expected.unit.dimension == "angle" and _RADIANS.search(response.text):
         return match_part(response, lambda part: (_PI.search(part) and same_expression(part, reference)) or None)
-    count, named = read_named(next(iter(response.sentences), ""), response.question)
-    if len(response.sentences) == 1 and (named is not None or count > 1):
+    count, named = read_named(response.sentences, response.question)
+    if named is not None or count > 1:
         if named is not None and same_quantity(named, expected):
             return True
         if named is None or names_value(response.text, expected):
@@ -90,7 +95,7 @@ def match_number(response: Reading, reference: str) -> bool | None:
         return None
     if same and isinstance(value, Quantity) and _may_be_other(value, expected, response, reference):
         return None
-    if same and not formal and is_of_the_whole(said, response.question, expected.value):
+    if same and not formal and is_of_the_whole(said, response.question, expected):
         return None
     if same is False and expected.value < 0 and is_loss(said, ""):
         return None  # "20% decrease" is -20%
@@ -114,7 +119,7 @@ def match_number(response: Reading, reference: str) -> bool | None:
         return None
     counted = read_asked(response.sentences[0], response.question) if response.sentences else None
     if counted is not None and same_quantity(counted, expected):
-        return None if is_of_the_whole(response.sentences[0], response.question, expected.value) else True
+        return None if is_of_the_whole(response.sentences[0], response.question, expected) else True
     return False if misses_number(response.text, response.sentences, expected, response.question) else None
 
 

@@ -58,6 +58,9 @@ _DERIVED = re.compile(
     r"\b(?:twice|thrice|half|double|triple|quarter|difference|sum|product|ratio|squared?|cubed?|root|reciprocal|inverse)\b",
     re.I,
 )
+_STEP_FROM = re.compile(
+    r"what(?:['’]s| is| was)? (?:the )?(twice|thrice|half|double|triple|quarter|square|cube|square root|reciprocal)\b", re.I
+)
 _LEFT = re.compile(r"\b(?:left|remain\w*)\b", re.IGNORECASE)
 _GONE = re.compile(
     r"\b(?:g[ai]ven?|eat|ate|eaten|sell|sold|spen[dt]|used?|los[et]|removed?|took|taken?|broken?|break|away|threw)\b",
@@ -103,6 +106,14 @@ def tells_asked_side(text: str, question: str) -> bool:
 def tells_other_side(text: str, question: str) -> bool:
     """Whether a text tells only of the side of two that a question does not ask for."""
     return any(sum(told) == sum(wanted) == 1 and told != wanted for told, wanted in _compare_sides(text, question))
+
+
+def is_before_last_step(text: str, question: str) -> bool:
+    """Whether a text gives the value of which the question asks for the half, the double, … and not that."""
+    found = _STEP_FROM.search(_find_core(question))
+    if found is None or "=" in text or CONCLUDES.match(text) or found.group(1).lower() in text.lower():
+        return False
+    return not content_stems(_find_core(question)).isdisjoint(content_stems(text) - digit_words(text))
 
 
 def asks_derived(question: str) -> bool:

@@ -201,7 +201,8 @@ def read_restated(sentence: str, claim: Claim, earlier: str = "") -> bool | None
 def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
     """Return what a clause says of a claim; ``before``: what stands before it in its sentence, and tells who "it" is there."""
     said, affirmed = _strip_leads(clause[:MAX_CLAUSE], claim)
-    if next(iter(split_words(said)), "") in ("he", "she") and _tells_of_others(before, claim):
+    subject = next(iter(split_words(said)), "")
+    if subject in ("he", "she", "it") and _tells_of_others(before, claim, of_thing=subject == "it"):
         return None
     text = _TAIL.sub("", said)
     is_cut = not (content_stems(said) - content_stems(text)).isdisjoint(claim.words)
@@ -222,12 +223,14 @@ def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
     return None
 
 
-def _tells_of_others(before: str, claim: Claim) -> bool:
+def _tells_of_others(before: str, claim: Claim, of_thing: bool) -> bool:
     """Whether "she" behind a clause may be somebody else than a claim is about: "Ann met Mia, and she won"."""
     words = split_words(_LEAD.sub("", before))
     first = next((word for word in words if word not in FILLERS | MODALS), "")
     named = {stem(name.lower()) for name in _NAME.findall(before)}
-    return bool(words) and words[0] not in PRONOUNS and (stem(first) not in claim.words or not named <= claim.names)
+    if not words or words[0] in PRONOUNS or (of_thing and words[0] not in ("the", "a", "an")):
+        return False  # who flips a coin is not "it"
+    return stem(first) not in claim.words or (not of_thing and not named <= claim.names)
 
 
 def _read_words(text: str, affirmed: bool, claim: Claim, before: str | None = None, lacks: bool = False) -> bool | None:
