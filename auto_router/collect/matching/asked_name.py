@@ -17,8 +17,8 @@ from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.stems import FILLERS, MODALS, OPPOSITES, PRONOUNS, split_words, stem
 from auto_router.collect.matching.wordings import fold
 
-MAX_NAMED = 300  # characters of a sentence, and of a question, that are read
-MAX_SENTENCES = 3
+MAX_ASKED_NAME = 300  # characters of a sentence, and of a question, that are read
+MAX_SHORT_REPLY = 3  # sentences
 _NOT_THAT = re.compile(r",\s+(?:and )?not\s[^,;.]{1,60}$", re.IGNORECASE)  # "Ann won, not Bo"
 _NAME = "zzname"  # stands for the reference in a sentence
 _ASK = re.compile(r"\b(?P<wh>who|whom|what|which|where)\b\s+(?P<rest>[^?]{2,300})\?", re.IGNORECASE)
@@ -49,11 +49,11 @@ def names_asked(response: Reading, reference: str) -> bool | None:
     asked, sentences, text = find_ask(response.question), response.sentences, response.text
     if any(one.source not in ("line", "first", "bold") for one in response.statements):
         return None
-    if not sentences or len(sentences) > MAX_SENTENCES or len(asked) > MAX_NAMED or not fold(reference):
+    if not sentences or len(sentences) > MAX_SHORT_REPLY or len(asked) > MAX_ASKED_NAME or not fold(reference):
         return None
     text = _NOT_THAT.sub("", text.strip(" .!*"))
     first = _NOT_THAT.sub("", sentences[-1].strip(" .!*\"'"))
-    if len(first) > MAX_NAMED or any(sign.search(text) for sign in (NEGATION, HEDGE)) or "?" in text:
+    if len(first) > MAX_ASKED_NAME or any(sign.search(text) for sign in (NEGATION, HEDGE)) or "?" in text:
         return None
     if is_doubted(text, Statement(first, "line", len(first))):
         return None

@@ -26,7 +26,7 @@ from auto_router.collect.matching.stems import content_stems, digit_words, split
 from auto_router.collect.matching.units import Unit, read_unit
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
-MAX_NAMED = 300  # characters of a sentence that gives numbers to names
+MAX_PAIRS = 300  # characters of a sentence that gives numbers to names
 MAX_SENTENCES = 80  # of a response in which what the question gives is looked for
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
@@ -262,7 +262,7 @@ def read_named(sentences: Sequence[str], question: str) -> tuple[int, Quantity |
     """Return how many names a sentence sets equal to numbers, and the number of the asked one: "hens = 12, goats = 23"."""
     if len(sentences) != 1 and not all(":" in one and _NAMED.match(one) for one in sentences):
         return 0, None
-    pairs = list(_NAMED.finditer("; ".join(sentences)[:MAX_NAMED]))
+    pairs = list(_NAMED.finditer("; ".join(sentences)[:MAX_PAIRS]))
     found = {one["name"].lower(): one["value"] for one in pairs}
     asked = set(split_words("" if asks_derived(question) else find_ask(question)))
     named = [value for name, value in found.items() if set(split_words(name)) <= asked] or [

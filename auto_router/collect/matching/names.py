@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from auto_router.collect.matching.phrases import one_of
 
-MAX_NAMED = 200  # characters at the end of a text that may name who did it
+MAX_AGENT = 200  # characters at the end of a text that may name who did it
 _COUNTRIES = one_of("""
     Afghanistan|Albania|Algeria|Angola|Argentina|Armenia|Australia|Austria|Azerbaijan|Bahrain|Bangladesh|Belarus|Belgium|Benin
     Bhutan|Bolivia|Botswana|Brazil|Bulgaria|Burkina Faso|Burundi|Cambodia|Cameroon|Canada|Chad|Chile|China|Colombia|Costa Rica
@@ -90,7 +90,7 @@ def repeats_asked(text: str, references: Iterable[str], question: str) -> bool:
     done_by = r"\bby {}\W*$" if re.search(r"\bwhom? (?:did|does|do)\b", asked, re.IGNORECASE) else "(?!)"
     return all(
         one[:1].isupper()
-        and (re.search(rf"\b{name}\b", asked) or re.search(done_by.format(name), text[-MAX_NAMED:], re.IGNORECASE))
+        and (re.search(rf"\b{name}\b", asked) or re.search(done_by.format(name), text[-MAX_AGENT:], re.IGNORECASE))
         for one in references
         for name in [re.escape(one.strip())]
     )
