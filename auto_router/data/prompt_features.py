@@ -32,6 +32,8 @@ FEATURE_NAMES = (
     "options", "questions", "latex", "arithmetic", "code", "numbers", "longest_number", "quotes", "underscores",
     "ends_with_question", "parentheses", "sentences",
 )  # fmt: skip
+LANGUAGE_FEATURES = frozenset(["words", "word_length", "distinct_words", "non_ascii"])
+"""Those that the language of a prompt, and how it is written, decides more than what is asked."""
 NO_LANGUAGE = "zxx"
 """What the model calls code, numbers and the like (ISO 639-3)."""
 

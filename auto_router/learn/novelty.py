@@ -4,7 +4,8 @@ Up to ``MAX_ANCHORS`` training rows (*anchors*) stand for all. A row is describe
 the length of the rest; the squared distance of two rows is taken to be that of their components plus that of their rests, which
 is what it is on average where the rests point anywhere. A prompt with an image, for a router that never saw one, is all rest.
 The prompt features behind an embedding count as they are, standardised and clipped, ``FORM`` as much as the embedding: what
-an embedding takes for much the same, a list of words to join or code to run, often looks unlike all of training.
+an embedding takes for much the same, a list of words to join or code to run, often looks unlike all of training. Those that a
+language decides count nothing: it is told apart below.
 
 *Novelty* is the distance to the nearest anchor over the limit, which about ``ALPHA`` of new rows like those of training are
 beyond. The limit is an order statistic of distances by group folds: directions and anchors of the other folds, so that a row
@@ -27,7 +28,14 @@ import numpy as np
 import numpy.typing as npt
 
 from auto_router.arrays import Floats, Ints
-from auto_router.data.prompt_features import foreignness, foreignness_of, language_probabilities, main_language
+from auto_router.data.prompt_features import (
+    FEATURE_NAMES,
+    LANGUAGE_FEATURES,
+    foreignness,
+    foreignness_of,
+    language_probabilities,
+    main_language,
+)
 from auto_router.data.splits import group_folds
 from auto_router.errors import ConfigError
 from auto_router.learn.memmap import Subset
@@ -220,6 +228,8 @@ def fit_novelty(
 ) -> tuple[NoveltyDetector, Floats]:
     """Fit to input rows ``[N, D + prompt_dim]`` of the training records, their ``labels`` [N, M], groups and ``idx``.
 
+    ``prompt_dim``: how many of ``FEATURE_NAMES`` the rows end in, all or 0.
+
     ``prompts`` are stored in clear where they are given. The languages of ``texts``, the same prompts, count where these are
     given; ``languages`` are those that the encoder knows, ``any`` for more than can be named. The second value is the novelty
     ``[N]`` of the rows themselves, each told by the other folds; NaN where there is one group only.
@@ -300,8 +310,9 @@ def _fit_form(features: Floats, variance: float) -> tuple[Floats, float]:
     """Return centre and scale ``[2, F]`` of features beside embeddings of a ``variance``, and where they are clipped."""
     from auto_router.learn.stack_fit import CLIP  # for training only, as scikit-learn is
 
-    unit = (FORM * variance / max(features.shape[1], 1)) ** 0.5
-    scale = unit / np.maximum(features.std(axis=0), MIN_SPREAD)
+    counted = np.array([name not in LANGUAGE_FEATURES for name in FEATURE_NAMES[: features.shape[1]]], dtype=np.float32)
+    unit = (FORM * variance / max(float(counted.sum()), 1.0)) ** 0.5
+    scale = unit * counted / np.maximum(features.std(axis=0), MIN_SPREAD)
     return np.stack([features.mean(axis=0), scale]).astype(np.float32), CLIP * unit
 
 
