@@ -87,7 +87,7 @@ def hold_out_fold(folder: Path, fold: int, folds: int, seed: int) -> Held:
 
 def train_once(train: Dataset, questions: Dataset, name: str, seed: int) -> Held:
     """Return the questions and the router of the training rows, from the cache where it is."""
-    path = cache_folder() / "benchmarks" / f"conversations-{name}-v2.pth"
+    path = cache_folder() / "benchmarks" / f"conversations-{name}-v3.pth"
     if not path.exists():
         save_artifact(path, calibrate(fit(train, FitSettings(seed=seed)), train, seed))
     return Held(questions, path, load_artifact(path), best_single_model(outcomes_of(train.labels, eligible_rows(train))))
