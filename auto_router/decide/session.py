@@ -8,7 +8,9 @@ model of the last turn stays unless another is worth more than the price of swit
   ``cached_input_usd_per_mtok``, where that is stated. That the new model reads it in full once is in the price of switching;
 * under thresholds and costs of the caller's, the old model must cost more than ``DEARER`` times the new one;
 * under thresholds alone, ``P(new) - P(old)`` must exceed the price;
-* a model that no longer reaches its threshold goes, where another does.
+* a model that no longer reaches its threshold goes, where another does;
+* a request unlike all of training keeps the model, and so do those that go on with its subject: they may look familiar, as
+  "ok, push it" does, but what they are about is not.
 
 A step of a tool loop is the same request again, and is not decided anew. ``sticky`` keeps the first model while it may take the
 request; ``none`` decides every turn by itself. Under each of them, what only its maker can read stays with its maker.
@@ -31,7 +33,7 @@ from auto_router.data.dataset import Prediction
 from auto_router.data.pool import ModelFacts
 from auto_router.data.request import Request
 from auto_router.decide.policy import ADAPTIVE, NONE, STICKY, Policy
-from auto_router.decide.rule import UNFAMILIAR, Choices
+from auto_router.decide.rule import Choices
 
 SESSION = "session"
 """The reason of a decision that the session made, and not the rule."""
@@ -64,21 +66,25 @@ class Session:
     """About how many tokens the model was sent: what every later turn reads again."""
     subject: bytes = b""
     """Embedding of the request, int8."""
+    is_unfamiliar: bool = False
+    """The request was unlike all of training, or goes on with the subject of one that was."""
 
     def to_json(self) -> str:
-        return json.dumps([self.model, self.request, round(self.tokens), self.subject.hex()])
+        return json.dumps([self.model, self.request, round(self.tokens), self.subject.hex(), self.is_unfamiliar])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Session | None:
         """Build from :meth:`to_json`; None from anything else."""
         try:
-            model, request, tokens, subject = json.loads(text)
+            model, request, tokens, subject, *more = json.loads(text)
             found = bytes.fromhex(subject)
         except (ValueError, TypeError):
             return None
         number = isinstance(tokens, int | float) and not isinstance(tokens, bool) and math.isfinite(tokens)
         strings = isinstance(model, str) and isinstance(request, str)
-        return cls(model, request, tokens, found) if number and strings else None
+        last = more or [False]  # of a version that did not write it
+        flag = len(last) == 1 and isinstance(last[0], bool)
+        return cls(model, request, tokens, found, last[0]) if number and strings and flag else None
 
 
 class SessionTurn(NamedTuple):
@@ -104,6 +110,11 @@ def compare_subjects(first: bytes, second: bytes) -> float:
     return float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)
 
 
+def keeps_subject(request: Request, before: bytes, now: bytes) -> bool:
+    """Is a request about what its conversation was about? ``before`` and ``now`` are the packed subjects."""
+    return count_words(request.text) < LEANING_WORDS or compare_subjects(before, now) > SAME_SUBJECT
+
+
 def switch_price(turn: SessionTurn, is_cheaper: bool = False) -> float:
     """Return the probability of a right answer that a change of model must be worth at this turn.
 
@@ -112,9 +123,9 @@ def switch_price(turn: SessionTurn, is_cheaper: bool = False) -> float:
     than under ``none`` (labelled chats of combined5, economy). At none of it more than 8 % of follow-ups changed the model.
     """
     assert turn.before is not None
-    leans = count_words(turn.request.text) < LEANING_WORDS
-    same = leans or compare_subjects(turn.before.subject, turn.now.subject) > SAME_SUBJECT
-    return SWITCH_PRICE if same else NEW_SUBJECT_PRICE / 2 if is_cheaper else NEW_SUBJECT_PRICE
+    if keeps_subject(turn.request, turn.before.subject, turn.now.subject):
+        return SWITCH_PRICE
+    return NEW_SUBJECT_PRICE / 2 if is_cheaper else NEW_SUBJECT_PRICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +178,7 @@ class SessionRule:
             return KEPT
         if self.policy == NONE:
             return SWITCHED
-        if turn.before.request == turn.now.request or choices.reasons[row] == UNFAMILIAR:
+        if turn.before.request == turn.now.request or turn.now.is_unfamiliar:
             return KEPT  # the same request again; or one that says too little to leave a model for
         return SWITCHED if self._is_worth_more(row, turn, old, choices, prediction, policy) else KEPT
 

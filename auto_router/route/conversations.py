@@ -9,8 +9,18 @@ from auto_router.arrays import Array
 from auto_router.data.dataset import Prediction
 from auto_router.data.request import Request
 from auto_router.decide.policy import Policy
-from auto_router.decide.rule import Choices, Decision
-from auto_router.decide.session import NEW, PINNED, STORE_DOWN, UNKNOWN_MAKER, Session, SessionRule, SessionTurn, pack_subject
+from auto_router.decide.rule import UNFAMILIAR, Choices, Decision
+from auto_router.decide.session import (
+    NEW,
+    PINNED,
+    STORE_DOWN,
+    UNKNOWN_MAKER,
+    Session,
+    SessionRule,
+    SessionTurn,
+    keeps_subject,
+    pack_subject,
+)
 from auto_router.route.sessions import SessionStore, session_keys
 
 
@@ -36,18 +46,25 @@ class Conversations:
             return choices, None
         return self.rule.keep_models(choices, prediction, policies, turns)
 
-    def find_turns(self, requests: Sequence[Request], features: Array) -> tuple[list[str], list[SessionTurn | None]]:
-        """Return each request's key, under which its session is saved, and its place in that; ``""`` and None for none."""
+    def find_turns(
+        self, requests: Sequence[Request], features: Array, reasons: Sequence[str]
+    ) -> tuple[list[str], list[SessionTurn | None]]:
+        """Return each request's key, under which its session is saved, and its place in that; ``""`` and None for none.
+
+        ``reasons`` are the rule's for each.
+        """
         both = [session_keys(request) for request in requests]
         wanted = {key for _, known in both for key in known}
         found = self.store.find(wanted) if wanted else {}
         turns: list[SessionTurn | None] = []
-        for request, (key, known), row in zip(requests, both, features, strict=True):
+        for request, (key, known), row, reason in zip(requests, both, features, reasons, strict=True):
             if not key and not known:
                 turns.append(None)
                 continue
             before = next((found[name] for name in known if name in found), None)
-            now = Session("", request.digest, request.tokens, pack_subject(row[: self.text_dim]))
+            subject = pack_subject(row[: self.text_dim])
+            goes_on = before is not None and before.is_unfamiliar and keeps_subject(request, before.subject, subject)
+            now = Session("", request.digest, request.tokens, subject, goes_on or reason == UNFAMILIAR)
             turns.append(SessionTurn(request, before, now))
         return [key for key, _ in both], turns
 

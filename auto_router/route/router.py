@@ -375,7 +375,7 @@ class ModelRouter:
         predicted = time.perf_counter()
         choices = choose_each(policies, prediction, eligible.models)
         choices = choices._replace(reasons=[a or b for a, b in zip(eligible.reasons, choices.reasons, strict=True)])
-        keys, turns = self._conversations.find_turns(requests, features)
+        keys, turns = self._conversations.find_turns(requests, features, choices.reasons)
         choices, outcomes = self._conversations.keep_models(choices, prediction, policies, turns)
         timings = {"encoder": encoded - start, "heads": predicted - encoded, "decision": 0.0}
         made = decisions(choices, prediction, self.model_names, queries[0].policy.costs, features, timings, outcomes)

@@ -119,15 +119,30 @@ def test_reading_the_conversation_is_part_of_what_a_model_costs(expected: list[f
     assert judge(better, turn(tokens=long), free, facts=cached, costs=expected)[0] == "new", "where costs do not count"
 
 
-@given(st.text(max_size=20), st.text(max_size=20), st.floats(0, 1e9), st.binary(max_size=400))
-def test_a_session_comes_back_as_it_was(model: str, request: str, tokens: float, subject: bytes) -> None:
-    found = Session.from_json(Session(model, request, tokens, subject).to_json().encode())
+def test_what_goes_on_with_something_unfamiliar_keeps_the_model() -> None:
+    far = [0.2, 0.9, 0.1]
+    given = turn(is_unfamiliar=True)
+    assert judge(far, given._replace(now=replace(given.now, is_unfamiliar=True))) == ("old", "kept", "session")
+    assert judge(far, given)[:2] == ("new", "switched"), "another subject, and a familiar one"
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.floats(0, 1e9), st.binary(max_size=400), st.booleans())
+def test_a_session_comes_back_as_it_was(model: str, request: str, tokens: float, subject: bytes, unfamiliar: bool) -> None:
+    found = Session.from_json(Session(model, request, tokens, subject, unfamiliar).to_json().encode())
     assert found is not None
-    assert (found.model, found.request, found.subject) == (model, request, subject)
+    assert (found.model, found.request, found.subject, found.is_unfamiliar) == (model, request, subject, unfamiliar)
     assert found.tokens == pytest.approx(tokens, abs=1)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[1, 2, 3, 4]", '["m", "r", NaN, ""]', '["m", "r", 1, "zz"]', "[[]]"])
+def test_a_session_of_a_version_that_told_less_is_read() -> None:
+    assert Session.from_json('["m", "r", 7, "01"]') == Session("m", "r", 7, b"\x01")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "[1, 2, 3, 4]", '["m", "r", NaN, ""]', '["m", "r", 1, "zz"]', "[[]]", '["m", "r", 1, "", 2]',
+     '["m", "r", 1, "", true, 1]'],
+)  # fmt: skip
 def test_what_is_no_session_is_none(text: str) -> None:
     assert Session.from_json(text) is None
 

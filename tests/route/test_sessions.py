@@ -16,11 +16,13 @@ import pytest
 from auto_router.artifacts import Artifact, TrainingSummary, save_artifact
 from auto_router.data.pool import ModelFacts
 from auto_router.data.records import load_records, parse_records
-from auto_router.data.request import read_request
-from auto_router.decide.session import Session
+from auto_router.data.request import Request, read_request
+from auto_router.decide.rule import UNFAMILIAR
+from auto_router.decide.session import Session, SessionRule
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.novelty import fit_novelty
+from auto_router.route.conversations import Conversations
 from auto_router.route.router import ModelRouter
 from auto_router.route.sessions import PASSWORD, MemorySessions, RedisSessions
 from generate_embeddings import generate_embeddings_for_dataset
@@ -102,6 +104,24 @@ def test_pasted_data_that_is_all_there_is_is_the_prompt(tmp_path: Path) -> None:
         assert parse_records([{"prompt": text, "model_scores": {"a": 1}}])[0].prompt == text
     long = "<documents>\n" + "pears " * 3000 + "</documents>\n\napples?"
     assert "small" not in opened(tmp_path).decide(long).ranking, "documents take room, wherever they are put"
+
+
+def test_what_goes_on_with_an_unfamiliar_subject_is_as_unfamiliar() -> None:
+    found = Conversations(MemorySessions(10, 60.0), SessionRule(NAMES, FACTS), 2)
+    subject, other = np.array([1.0, 0.0], dtype=np.float32), np.array([0.0, 1.0], dtype=np.float32)
+    long = "Please write a function that parses dates in three formats"
+
+    def ask(text: str, row: Any, reason: str) -> bool:
+        (key,), (turn,) = found.find_turns([Request(text, session="s")], row[None], [reason])
+        assert turn is not None
+        found.store.save({key: replace(turn.now, model="mid")})
+        return turn.now.is_unfamiliar
+
+    assert ask(long, subject, UNFAMILIAR)
+    assert ask(f"{long}, too", subject, "best_value"), "the subject is the same"
+    assert ask("ok, push it", subject + other, "best_value"), "it leans on what was said"
+    assert not ask(f"{long}, too", other, "best_value"), "another one, and familiar"
+    assert not ask("thanks!", other, "best_value")
 
 
 def test_what_a_provider_keeps_stays_with_it(tmp_path: Path) -> None:
