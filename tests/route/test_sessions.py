@@ -120,8 +120,8 @@ def test_what_goes_on_with_an_unfamiliar_subject_is_as_unfamiliar() -> None:
     assert ask(long, subject, UNFAMILIAR)
     assert ask(f"{long}, too", subject, "best_value"), "the subject is the same"
     assert ask("ok, push it", subject + other, "best_value"), "it leans on what was said"
-    assert not ask(f"{long}, too", other, "best_value"), "another one, and familiar"
-    assert not ask("thanks!", other, "best_value")
+    assert not ask(f"{long}, too", subject - other, "best_value"), "another one, and familiar"
+    assert not ask("thanks!", subject - other, "best_value")
 
 
 def test_what_a_provider_keeps_stays_with_it(tmp_path: Path) -> None:
