@@ -138,6 +138,7 @@ def test_a_comparison_that_picks_neither_is_undecided(answer: str) -> None:
         ("How heavy is the rock?", "It weighs 3 stone, that is 19 kg.", None, "3 kg"),
         ("How deep is the well?", "It is 7 M deep.", "7 m", "8 m"),
         ("How much did the film make?", "It made 7 M.", None, "7 m"),
+        ("How many wheels does a car have?", "A tricycle has 3 wheels, a car has 4.", None, "3"),
         ("What is the angle in degrees?", "30 radians", None, "30"),
     ],
 )
