@@ -70,7 +70,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 class MissingExtraError(ConfigError, ModuleNotFoundError):
-    """A package that an extra brings is not installed."""
+    """A package that an extra brings is not installed, or does not work."""
 
 
 def advise_install(extra: str) -> str:
@@ -91,8 +91,9 @@ def needs_extra(extra: str, kind: type[RouterError] | None = None) -> Iterator[N
     except ImportError as error:
         if (error.name or "").split(".")[0] == "auto_router":
             raise
+        what = f"the package {error.name}" if error.name else "a package"  # a library that cannot be loaded has no name
         why = "which is missing" if isinstance(error, ModuleNotFoundError) else f"which does not work ({error})"
-        advice = f"this needs the package {error.name}, {why}: {advise_install(extra)}"
+        advice = f"this needs {what}, {why}: {advise_install(extra)}"
         if kind is not None:
             raise kind(advice) from error
         missing = MissingExtraError(advice)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from auto_router.errors import advise_install, needs_extra
+from auto_router.errors import ConfigError, advise_install, needs_extra
 from auto_router.files import reserve_space
 from auto_router.terminal import on_signals
 from tests.checkout import ROOT
@@ -132,6 +132,12 @@ def test_a_missing_extra_is_named(face: str, package: str, extra: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; import {face}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert f"needs the package {package}, which is missing: {advise_install(extra)}" in done.stderr.splitlines()[-1]
+
+
+def test_a_library_of_an_extra_that_cannot_be_loaded_is_told() -> None:
+    expected = r"needs a package, which does not work \(libgomp.so.1: not found\): pip install"
+    with pytest.raises(ConfigError, match=expected), needs_extra("train"):
+        raise ImportError("libgomp.so.1: not found")
 
 
 def test_a_module_of_our_own_that_is_missing_is_a_bug() -> None:

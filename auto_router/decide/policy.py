@@ -175,8 +175,12 @@ class RouterSettings:
         return cls.of(found | {name: value for name, value in values.items() if value is not None})
 
     def to_environment(self) -> dict[str, str]:
-        """Return the variables from which :meth:`from_environment` reads the same texts and shares, in another process."""
-        return {_variable(name): str(value) for name in (*TEXTS, *SHARES) if (value := getattr(self, name))}
+        """Return the variables from which :meth:`from_environment` reads the same texts and shares, in another process.
+
+        None and 0, too: such a process inherits what was set before.
+        """
+        given = {name: getattr(self, name) for name in (*TEXTS, *SHARES)}
+        return {_variable(name): "" if value is None else str(value) for name, value in given.items()}
 
     @property
     def known_models(self) -> tuple[str, ...]:

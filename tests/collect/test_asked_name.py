@@ -32,6 +32,77 @@ def test_a_name_stands_in_the_place_that_is_asked_for(question: str, answer: str
 
 
 @pytest.mark.parametrize(
+    ("question", "answer", "reference"),
+    [
+        ("Who hired Max?", "Ida was hired by Max.", "Ida"),
+        ("Who hired Max?", "Ida was hired.", "Ida"),
+        ("Who was hired by Max?", "Ida hired Max.", "Ida"),
+        ("Who was hired by Max?", "Max was hired by Ida.", "Ida"),
+        ("Whom did Ida hire?", "She was hired by Max.", "Max"),
+        ("What does rust cause?", "Rust is caused by water.", "water"),
+        ("Who was taught music?", "Ida taught music.", "Ida"),
+        ("Who called Ida?", "Ida called Max.", "Max"),
+        ("Who did Ida call?", "Max did.", "Max"),
+        ("Who never called?", "Ida did.", "Ida"),
+        ("Who should have won?", "Ida won.", "Ida"),
+        ("Who won in 1991?", "Ida won in 1990.", "Ida"),
+        ("Who won the race?", "The race was won by the man who beat Ida.", "Ida"),
+        ("Who won the race?", "The race was won by the team facing Ida.", "Ida"),
+        ("Where does Ida come from?", "Ida came to Turin.", "Turin"),
+        ("What did Ida turn lead into?", "Ida turned gold into lead.", "gold"),
+        ("Whom did Ida introduce to Max?", "Ida introduced Max to Lou.", "Lou"),
+        ("Who is older, Ida or Max?", "Ida was older, but Max is older now.", "Ida"),
+    ],
+)
+def test_a_name_in_another_place_than_the_asked_is_not_right(question: str, answer: str, reference: str) -> None:
+    assert match(answer, reference, (), question) is not True
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reference"),
+    [
+        ("Who hired Max?", "Max was hired by Ida.", "Ida"),
+        ("Who was hired by Max?", "Ida was hired by Max.", "Ida"),
+        ("Who called?", "Ida did.", "Ida"),
+        ("Which firm did Oslo Steel buy in 1912?", "Oslo Steel bought Vik Iron in 1912.", "Vik Iron"),
+        ("Where does Ida come from?", "Ida comes from Turin.", "Turin"),
+        ("Who beat Max?", "Max was beaten by Ida.", "Ida"),
+    ],
+)
+def test_a_name_in_the_asked_place_is_right(question: str, answer: str, reference: str) -> None:
+    assert match(answer, reference, (), question) is True
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reference"),
+    [
+        ("Who was the first mayor?", "Ida Vik was the second mayor.", "Ida Vik"),
+        ("Which is the second largest town of Norland?", "Vik is the largest town of Norland.", "Vik"),
+        ("Who is the head of Vik Iron?", "Ida Vik is the head of Oslo Steel.", "Ida Vik"),
+        ("Who is the head of Vik Iron?", "Ida Vik is the deputy head of Vik Iron.", "Ida Vik"),
+        ("Who is the father of Ida?", "Max is the son of Ida.", "Max"),
+        ("Who painted the mill?", "The mill was owned by Max.", "Max"),
+        ("How old is Ida's brother?", "Ida is 14.", "14"),
+    ],
+)
+def test_what_is_said_of_something_else_is_undecided(question: str, answer: str, reference: str) -> None:
+    assert match(answer, reference, (), question) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "verdict"),
+    [
+        ("Did Ida hire Max?", "Ida was hired by Max.", None),
+        ("Was Ida hired by Max?", "Ida hired Max.", None),
+        ("Was Ida hired by Max?", "Ida was hired by Max.", True),
+        ("Was Ida hired by Max?", "She was not hired by Max.", False),
+    ],
+)
+def test_a_claim_is_not_restated_in_the_other_voice(question: str, answer: str, verdict: bool | None) -> None:
+    assert match(answer, "yes", (), question) is verdict
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         "Lead is heavier than tin.",
@@ -67,6 +138,7 @@ def test_a_comparison_that_picks_neither_is_undecided(answer: str) -> None:
         ("How heavy is the rock?", "It weighs 3 stone, that is 19 kg.", None, "3 kg"),
         ("How deep is the well?", "It is 7 M deep.", "7 m", "8 m"),
         ("How much did the film make?", "It made 7 M.", None, "7 m"),
+        ("How many wheels does a car have?", "A tricycle has 3 wheels, a car has 4.", None, "3"),
         ("What is the angle in degrees?", "30 radians", None, "30"),
     ],
 )

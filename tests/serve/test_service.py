@@ -320,6 +320,16 @@ def test_options_come_from_the_environment_where_they_are_left_out(monkeypatch: 
         RouterSettings.from_environment({})
 
 
+def test_settings_handed_to_another_process_are_those_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    inherited = {"EXPLORE_SHARE": "0.1", "SHADOW_SHARE": "0.2", "SHADOW_USD_PER_DAY": "9", "FALLBACK_MODEL": "small"}
+    for name, value in inherited.items():
+        monkeypatch.setenv(f"AUTO_ROUTER_{name}", value)
+    settings = RouterSettings("r.pth", feedback_file="f", shadow_pool="p", session_policy="sticky", shadow_usd_per_day=1e-7)
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    assert RouterSettings.from_environment({}) == settings
+
+
 def test_closing_ends_the_watch(path: Path, encoder: SwitchedEncoder) -> None:
     before = threading.active_count()
     with opened(path) as service:

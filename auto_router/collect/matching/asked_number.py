@@ -22,7 +22,7 @@ from auto_router.collect.matching.other_matters import CONCLUDES, asks_derived, 
 from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities, parse_quantity, same_quantity
 from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
-from auto_router.collect.matching.stems import content_stems, digit_words, split_words
+from auto_router.collect.matching.stems import content_stems, digit_words, split_words, stem
 from auto_router.collect.matching.units import Unit, read_unit
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
@@ -63,6 +63,7 @@ _COMPARED = re.compile(r"how (?:many|much) (?:more|fewer|less)\b", re.IGNORECASE
 _COMPARED_BY = re.compile(r"\s*(?:[a-z]+\s+)?(?:more|fewer|less)\b", re.IGNORECASE)
 _VERB = re.compile(r"\b(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|must)\b", re.IGNORECASE)
 _DOER = re.compile(r"\b(?:(?:do|does|did) (?:the |a |each )?\w+|[A-Z]\w+)")
+_THING_THAT_DOES = re.compile(r"\b(?:do|does|did) (?:the |an? |each )?([a-z]+)\b")
 _BEHIND = re.compile(r"\d\s*(?:(?P<of>(?:is|are|was|were|have|had|of)\b)|(?P<word>[A-Za-z]+)|\W*$)")
 _RESULT = re.compile(r"^which\b|\btotal\b|^(?:leaving|giving|making)\b|[=*×+]", re.IGNORECASE)
 _COUNTS = re.compile(r"\d (?!(?:is|are|was|were|have|has|had|will|would|can|could|did|do|does|of)\b)([A-Za-z]+)")
@@ -292,6 +293,9 @@ def is_of_the_whole(text: str, question: str, expected: Quantity) -> bool:
     other = set(_CAPITAL.findall(parts[here]))
     if other and names and other.isdisjoint(names) and any(names <= set(_CAPITAL.findall(part)) for part in rest):
         return True  # "Ann scored 3 goals and Bo scored 2" of Bo
+    doer, subject = _THING_THAT_DOES.search(asked["rest"]), content_stems(parts[here]) - head - digit_words(parts[here])
+    if doer and subject and stem(doer[1]) not in subject and any(stem(doer[1]) in content_stems(part) for part in rest):
+        return True  # "A tricycle has 3 wheels, a car has 4" of a car
     whole, of, part = text.partition(" of whom ") if " of whom " in text else text.partition(" of which ")
     if of and value not in _numbers(part) and head <= content_stems(part) - content_stems(whole):
         return True  # "30 children, of whom 14 are boys"

@@ -75,6 +75,7 @@ class Claim:
     whole: bool = False  # each word counts, also where it is denied
     of_pronoun: bool = False  # "Did he win?"
     added: re.Pattern[str] | None = None  # before what more of a time or place may be told
+    by: bool = False  # "Was he hired by Ann?"
     lead: int = 0  # how many words tell of a place or time before the question: "In Rome, did people eat rice?"
 
 
@@ -110,7 +111,8 @@ def read_claim(question: str) -> Claim | None:
     lead = (
         sum(kept[: len(split_words(found[0].group("lead") or ""))]) if _CIRCUMSTANCE.match(found[0].group("lead") or "") else 0
     )
-    return Claim(tuple(words), frozenset(names), modals, turns, "".join(denials), cuts, held, whole, of_pronoun, added, lead)
+    denied, by = "".join(denials), "by" in raw
+    return Claim(tuple(words), frozenset(names), modals, turns, denied, cuts, held, whole, of_pronoun, added, by, lead)
 
 
 def find_turns(text: str) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 
 from auto_router.collect.matching.phrases import one_of
+from auto_router.collect.matching.stems import ESSENTIAL, content_stems
 
-MAX_AGENT = 200  # characters at the end of a text that may name who did it
 _COUNTRIES = one_of("""
     Afghanistan|Albania|Algeria|Angola|Argentina|Armenia|Australia|Austria|Azerbaijan|Bahrain|Bangladesh|Belarus|Belgium|Benin
     Bhutan|Bolivia|Botswana|Brazil|Bulgaria|Burkina Faso|Burundi|Cambodia|Cameroon|Canada|Chad|Chile|China|Colombia|Costa Rica
@@ -40,6 +40,10 @@ _TITLE = re.compile(
     r"\s+){1,2}(?=[^\W\d_]\S*\s+\S)",
     re.IGNORECASE,
 )
+MAX_IDENTITY = 200  # characters of a sentence that says what something is
+_ASKS_THE = re.compile(r"\b(?:who|what|which)(?: \w+)? (?:is|was|are|were) the (?P<what>[^?]{3,200})\?", re.IGNORECASE)
+_IS_THE = re.compile(r"[^,;.\n]{1,60}? (?:is|was|are|were) the (?P<what>[^,;.\n]{1,80})[.!]?$")
+_LESSER = content_stems("vice deputy assistant acting second third fourth fifth last next previous only")
 _OF_PERSONS = re.compile(r"\b(?:who(?:m|se)?|kings?|queens?|monarchs?|emperors?|rulers?|leaders?|commanders?)\b", re.IGNORECASE)
 _MAKER = re.compile(r"\s+by(?:\s+(?:[A-Z][\w'’-]+|[A-Z]\.|van|von|de|da|la)){2,4}$")
 _SENSE = re.compile(r"(?P<name>[^()]{2,80}?)\s*(?:\((?P<sense>[^()]{2,60})\)|\s+by\s+(?P<maker>[A-Z][^()]{1,60}))\W*")
@@ -83,17 +87,20 @@ def same_country(one: str, other: str) -> bool:
 
 
 def repeats_asked(text: str, references: Iterable[str], question: str) -> bool:
-    """Whether a reference is who does what is asked: Ann of "Whom did Ann hire?", also in "Max was hired by Ann"."""
+    """Whether a reference is who does what is asked: Ann of "Whom did Ann hire?"."""
     asked = question[-400:]
     if re.search(r"\bwho(?:m|se)?\b", asked, re.IGNORECASE) is None or " or " in asked or len(text.split()) < 3:
         return False
-    done_by = r"\bby {}\W*$" if re.search(r"\bwhom? (?:did|does|do)\b", asked, re.IGNORECASE) else "(?!)"
-    return all(
-        one[:1].isupper()
-        and (re.search(rf"\b{name}\b", asked) or re.search(done_by.format(name), text[-MAX_AGENT:], re.IGNORECASE))
-        for one in references
-        for name in [re.escape(one.strip())]
-    )
+    return all(one[:1].isupper() and re.search(rf"\b{re.escape(one.strip())}\b", asked) for one in references)
+
+
+def is_something_else(text: str, references: Iterable[str], question: str) -> bool:
+    """Whether a sentence says of a reference that it is another thing than the asked: "Ann is the deputy head" of the head."""
+    asked, said = _ASKS_THE.search(question[-400:]), _IS_THE.match(text[:MAX_IDENTITY])
+    if asked is None or said is None or any(one.lower() in said["what"].lower() for one in references):
+        return False
+    more, less = content_stems(said["what"]) - (of := content_stems(asked["what"])), of - content_stems(said["what"])
+    return bool(more and less) or not _LESSER.isdisjoint(more | less) or not ESSENTIAL.isdisjoint(more)
 
 
 def names_another(text: str, references: Iterable[str], question: str) -> bool:
@@ -107,7 +114,7 @@ def names_another(text: str, references: Iterable[str], question: str) -> bool:
         for said in re.finditer(rf"\b{name}{_SET_APART}", text, re.IGNORECASE):
             if meant.isdisjoint(_words(said["sense"] or said["maker"])):
                 return True
-    if repeats_asked(text, references, question):
+    if repeats_asked(text, references, question) or is_something_else(text, references, question):
         return True
     asked, end = {sort.lower() for sort in _SORTS.findall(question[-400:])}, re.search(rf"\w{_SET_APART}\W*$", text[-200:])
     told = {sort.lower() for sort in _SORTS.findall(end["sense"] or "")} if end else set()

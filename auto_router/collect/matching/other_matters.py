@@ -52,6 +52,9 @@ _SIDES = tuple(
     win winner won / lose loser lost
     yes / no
     present / absent
+    father mother / son daughter
+    husband / wife
+    paint write wrote compose build design direct invent / own commission inspire steal restore edit translate illustrate
 """.strip().splitlines()
 )
 _DERIVED = re.compile(
@@ -84,6 +87,11 @@ _SUBJECT_NAME = re.compile(
     r"[A-Z][a-z]{1,20}) (?:has|had|is|was|gets|got|makes|made|earns|pays|paid|needs|will|\w+ed)\b"
 )
 _NAME = re.compile(r"(?<=\w )(?!How|What|When|Where|Which|Who|Why|The|If)[A-Z][a-z]{1,20}\b")
+_KIN = r"(?:brother|sister|father|mother|son|daughter|wife|husband|cousin|uncle|aunt|friend|teacher|boss)s?\b"
+_KIN_OF = re.compile(rf"\b([A-Z]\w{{1,20}})['’]s (?:\w+ )?{_KIN}")
+_NTH = re.compile(
+    r"\bthe (\d{1,3}(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last) (\w+)", re.IGNORECASE
+)
 _WH = re.compile(r"\b(?:how|what|when|which|who|where)\b", re.IGNORECASE)
 _IF = re.compile(r",?\s(?:if|assuming|given that)\s", re.IGNORECASE)
 _VERB_BEHIND = re.compile(r"\b(?:do|does|did|is|are|was|were|has|have|had|will|would|can|could)\b")
@@ -140,7 +148,7 @@ def is_of_another(text: str, question: str) -> bool:
     asked = _find_core(question)
     if not asked or len(text.split()) < 2:
         return False
-    if tells_other_side(text, question):
+    if tells_other_side(text, question) or _counts_otherwise(text, asked):
         return True
     if _LEFT.search(asked) and not _GONE.search(asked) and _GONE.search(text) and not _STAYS.search(text):
         return True
@@ -163,7 +171,15 @@ def is_of_another(text: str, question: str) -> bool:
     subject, names = _SUBJECT_NAME.match(text), set(_NAME.findall(asked))
     if subject is None or not names:
         return False
+    if subject["name"] in _KIN_OF.findall(asked) and not re.search(_KIN, text):
+        return True  # "Ann is 14." of Ann's brother
     return names.isdisjoint(re.findall(r"\w+", text)) and subject["name"] not in asked
+
+
+def _counts_otherwise(text: str, asked: str) -> bool:
+    """Whether a text tells of the second of what a question asks the first of."""
+    said, wanted = ({noun.lower(): place.lower() for place, noun in _NTH.findall(one)} for one in (text, asked))
+    return any(said.get(noun, place) != place for noun, place in wanted.items())
 
 
 def is_possible_only(text: str, question: str) -> bool:

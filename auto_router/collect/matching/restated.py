@@ -284,6 +284,8 @@ def _count_opposites(words: Sequence[str], claim: Claim, with_pronoun: bool, lac
         while missing[subject : subject + 1] == [subject] and (with_pronoun or wanted[subject] in claim.names):
             subject += 1
         rest = missing[subject:]
+        if ("by" in words) is not claim.by and not (claim.by and missing):
+            continue  # "Ann was hired by Max" of "Did Ann hire Max?"
         if ESSENTIAL.isdisjoint(wanted[:subject]) and (
             not rest or (lacks and wanted is claim.words and not turned and _may_lack(rest, subject + len(content), claim))
         ):

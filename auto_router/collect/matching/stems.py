@@ -50,6 +50,8 @@ _IRREGULAR = {
     speak spoke spoken, break broke broken, wear wore worn, bear bore born, grow grew grown, fly flew flown, drive drove driven
     ride rode ridden, fall fell fallen, feel felt, keep kept, build built, send sent, spend spent, sit sat, stand stood
     understand understood, die died dead death, begin began begun, become became, come came, get got gotten
+    beat beaten, bite bit bitten, choose chose chosen, draw drew drawn, steal stole stolen, throw threw thrown, strike struck
+    shoot shot, hear heard, pay paid, say said, hide hid hidden, sink sank sunk
     before earlier, after later, 2 two, 3 three, 4 four, 5 five, 6 six, 7 seven, 8 eight, 9 nine, 10 ten, 12 twelve, 20 twenty
     person people someone somebody anyone anybody
     """)

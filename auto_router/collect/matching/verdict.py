@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auto_router.collect.matching.asked_name import names_asked
+from auto_router.collect.matching.asked_name import names_asked, swaps_places
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
     PREDICATE,
@@ -283,7 +283,8 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         )
         if verdict is not None:
             return verdict
-    return said if (said := match_words(response, reference)) is not None else names_asked(response, reference)
+    said = None if swaps_places(response, reference) else match_words(response, reference)
+    return said if said is not None else names_asked(response, reference)
 
 
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
@@ -335,7 +336,6 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
     worded = [place for place, choice in enumerate(choices) if fold(choice) in map(fold, said)]
     if len(worded) == 1 and any(is_doubted("", Statement(choice, "line", 0)) for choice in choices):
         return worded[0] == wanted  # "maybe", where it is one of the options
-
     whole = read_all_or_none(response.text, response.question)
     if whole:
         return read_all_or_none(choices[wanted]) == whole
