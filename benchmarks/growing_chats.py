@@ -1,14 +1,14 @@
 """Do conversations keep their model, leave it when the task changes, and cost less so?
 
-    OMP_NUM_THREADS=1 python benchmarks/growing_chats.py [--router FILE] [--points accuracy balanced] [--tune]
+    OMP_NUM_THREADS=1 python benchmarks/growing_chats.py [--routers FILE ...] [--points accuracy balanced] [--tune]
                                                          [--sets llmrouter14 combined5] [--folds 3 4] [--seeds 0 1 2]
                                                          [--json FILE] [--check]
 
-The chats of ``growing_chats.txt`` are sent turn by turn, tool loops included, to a router trained on llmrouter14 (by
-``conversations.py``), under each session policy. Printed are the share of the user's follow-up turns that change the model,
-the share of real changes of task that do, the mean P(right) of the chosen models, and what the chats would cost with a prompt
-cache: tokens that a model's provider has seen of the chat already at a tenth of the price. ``--tune`` takes the six chats that
-the constants of ``auto_router/decide/session.py`` were set on, instead of the others.
+The chats of ``growing_chats.txt`` are sent turn by turn, tool loops included, to three routers trained on llmrouter14 (by
+``conversations.py``), under each session policy. Printed are, as means over the routers, the share of the user's follow-up
+turns that change the model, the share of real changes of task that do, the mean P(right) of the chosen models, and what the
+chats would cost with a prompt cache: tokens that a model's provider has seen of the chat already at a tenth of the price.
+``--tune`` takes the six chats that the constants of ``auto_router/decide/session.py`` were set on, instead of the others.
 
 Where one model is the best for both tasks there is nothing to change to. So *followed* is the share of changes of task that
 change the model among those at which the rule alone names another model than the one before.
@@ -167,13 +167,15 @@ def share_of_changes(chats: Mapping[str, Sequence[Chosen]], kind: str, *, wanted
     return float(np.mean(changed)) if changed else float("nan")
 
 
-def compare(artifact: Artifact, chats: Mapping[str, list[Ask]], points: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a line for every price set, operating point and policy.
+RATES = ("follow-ups", "tasks", "followed", "tools", "P(right)")
+Setting = tuple[str, str, str]
+"""Price set, operating point and session policy."""
 
-    ``USD low`` to ``USD high`` is the 95 % interval, by chats, of what all chats cost more under ``adaptive``.
-    """
-    lines, encoder = [], open_encoder("local", threads=1)
-    usd: dict[tuple[str, str, str], Floats] = {}
+
+def send_all(artifact: Artifact, chats: Mapping[str, list[Ask]], points: Sequence[str]) -> dict[Setting, tuple[Floats, Floats]]:
+    """Return the :data:`RATES` of one router, and the USD of each chat, for every price set, operating point and policy."""
+    found: dict[Setting, tuple[Floats, Floats]] = {}
+    encoder = open_encoder("local", threads=1)
     first: ModelRouter | None = None
     with tempfile.TemporaryDirectory() as folder, ExitStack() as routers:
         for (prices, priced), policy in product(price_sets(artifact).items(), SESSION_POLICIES):
@@ -183,22 +185,30 @@ def compare(artifact: Artifact, chats: Mapping[str, list[Ask]], points: Sequence
             first = first or router
             router.cache = first.cache  # rows are the same for all
             for point in points:
-                found = send(router, chats, point)
-                steps = [step for chat in found.values() for step in chat]
-                usd[prices, point, policy] = np.array([simulate_cost(chat, priced.facts) for chat in found.values()])
-                lines.append({
-                    "prices": prices, "point": point, "policy": policy,
-                    "follow-ups": share_of_changes(found, "follow-up"),
-                    "tasks": share_of_changes(found, "task"),
-                    "followed": share_of_changes(found, "task", wanted=True),
-                    "tools": share_of_changes(found, "tool"),
-                    "P(right)": float(np.mean([step.probability for step in steps])),
-                })  # fmt: skip
-    for line in lines:
-        where = str(line["prices"]), str(line["point"])
-        paid = usd[*where, str(line["policy"])]
-        low, high = interval(len(paid) * (usd[*where, ADAPTIVE] - paid), np.arange(len(paid)), 0)
-        line.update({"USD": float(paid.sum()), "USD low": low, "USD high": high})
+                made = send(router, chats, point)
+                rates = [share_of_changes(made, "follow-up"), share_of_changes(made, "task"),
+                         share_of_changes(made, "task", wanted=True), share_of_changes(made, "tool"),
+                         float(np.mean([step.probability for chat in made.values() for step in chat]))]  # fmt: skip
+                usd = np.array([simulate_cost(chat, priced.facts) for chat in made.values()])
+                found[prices, point, policy] = np.array(rates), usd
+    return found
+
+
+def compare(routers: Sequence[Mapping[Setting, tuple[Floats, Floats]]]) -> list[dict[str, Any]]:
+    """Return a line for every price set, operating point and policy: means over the routers.
+
+    ``USD low`` to ``USD high`` is the 95 % interval, by chats, of what all chats cost more under ``adaptive``.
+    """
+    usd = {setting: np.mean([router[setting][1] for router in routers], axis=0) for setting in routers[0]}
+    lines = []
+    for (prices, point, policy), paid in usd.items():
+        rates = np.nanmean([router[prices, point, policy][0] for router in routers], axis=0)
+        more = usd[prices, point, ADAPTIVE] - paid
+        low, high = interval(len(paid) * more, np.arange(len(paid)), 0)
+        lines.append(
+            {"prices": prices, "point": point, "policy": policy, **dict(zip(RATES, rates.tolist(), strict=True)),
+             "USD": float(paid.sum()), "USD low": low, "USD high": high}
+        )  # fmt: skip
     return lines
 
 
@@ -225,7 +235,9 @@ def misses(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Session policies on chats that grow turn by turn.")
-    parser.add_argument("--router", type=Path, help="an artifact; without one, that of conversations.py on llmrouter14, seed 0")
+    parser.add_argument(
+        "--routers", nargs="+", type=Path, help="artifacts; without them those of conversations.py on llmrouter14, one a seed"
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="folder that holds llmrouter14")
     parser.add_argument("--points", nargs="+", default=["accuracy", "balanced"])
     parser.add_argument("--tune", action="store_true", help="the six chats that constants were set on")
@@ -233,16 +245,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--folds", nargs="+", type=int, default=list(range(FOLDS)), help="of these; constants were set on 0 to 2"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the routers of each fold")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the routers, and of those of each fold")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args(argv)
-    artifact = load_artifact(arguments.router) if arguments.router else hold_out(arguments.data / "llmrouter14", 0, 1).artifact
+    folder = arguments.data / "llmrouter14"
+    artifacts = (
+        [load_artifact(path) for path in arguments.routers]
+        if arguments.routers
+        else [hold_out(folder, seed, 1).artifact for seed in arguments.seeds]
+    )
     chats = read_chats(arguments.tune)
     asks = [ask for chat in chats.values() for ask in chat]
     kinds = {kind: sum(ask.kind == kind for ask in asks) for kind in ("first", "follow-up", "task", "tool")}
     print(f"{len(chats)} chats, {len(asks)} requests: {kinds}")
-    lines = compare(artifact, chats, arguments.points)
+    lines = compare([send_all(artifact, chats, arguments.points) for artifact in artifacts])
     print(tabulate(lines, headers="keys", floatfmt=".3f"))
     labelled: list[dict[str, Any]] = []
     for name in arguments.sets:

@@ -12,7 +12,7 @@ so bundles are what intervals are drawn over.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from auto_router.data.dataset import Dataset, Prediction
 from auto_router.data.request import Request, read_request
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.policy import ADAPTIVE, SESSION_POLICIES, Policies, RouterSettings, choose_each
-from auto_router.decide.session import Session, SessionRule, SessionTurn, pack_subject
+from auto_router.decide.session import Session, SessionRule, begin_turn, pack_subject
 
 FOLDS = 5
 STRETCHES, QUESTIONS = 3, 3
@@ -112,17 +112,15 @@ def choose_models(chats: Chats, artifact: Artifact, policy: str, point: str) -> 
     for turn in range(LENGTH):
         rows = np.arange(turn, len(chats.requests), LENGTH)
         prediction = chats.prediction.take(rows)
-        places = []
-        for row, before in zip(rows.tolist(), sessions, strict=True):
-            request = chats.requests[row]
-            now = Session("", request.digest, chats.tokens[row], chats.subjects[row])
-            places.append(SessionTurn(request, before, now))
         choices = choose_each([in_force] * len(rows), prediction, chats.eligible[rows])
+        places = [
+            begin_turn(replace(chats.requests[row], text_tokens=chats.tokens[row]), before, chats.subjects[row], reason)
+            for row, before, reason in zip(rows.tolist(), sessions, choices.reasons, strict=True)
+        ]
         choices, _ = rule.keep_models(choices, prediction, [in_force] * len(rows), places)
         chosen[:, turn] = choices.chosen
         sessions = [
-            Session(artifact.model_names[model], place.now.request, place.now.tokens, place.now.subject)
-            for model, place in zip(chosen[:, turn], places, strict=True)
+            replace(place.now, model=artifact.model_names[model]) for model, place in zip(chosen[:, turn], places, strict=True)
         ]
     return chosen
 

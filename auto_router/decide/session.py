@@ -33,7 +33,7 @@ from auto_router.data.dataset import Prediction
 from auto_router.data.pool import ModelFacts
 from auto_router.data.request import Request
 from auto_router.decide.policy import ADAPTIVE, NONE, STICKY, Policy
-from auto_router.decide.rule import Choices
+from auto_router.decide.rule import UNFAMILIAR, Choices
 
 SESSION = "session"
 """The reason of a decision that the session made, and not the rule."""
@@ -47,7 +47,7 @@ SWITCH_PRICE = 0.1
 and where subjects differ, were set on six chats (``benchmarks/growing_chats.py --tune``), where follow-ups gained up to .08."""
 NEW_SUBJECT_PRICE = 0.02
 """The same where the request is about something else. Less is the noise of two predictions: on chats of labelled questions
-(``benchmarks/labelled_chats.py``) answers were right as often at .02 as at 0, and cost less; .04 lost some gains."""
+(``benchmarks/labelled_chats.py``) answers were right as often at .02 as at 0 or .01, and cost less; .04 lost some gains."""
 SAME_SUBJECT = 0.22
 """Cosine of two requests' embeddings above which they are about the same: follow-ups had .29 or more, new tasks .13 or less."""
 LEANING_WORDS = 7
@@ -113,6 +113,19 @@ def compare_subjects(first: bytes, second: bytes) -> float:
 def keeps_subject(request: Request, before: bytes, now: bytes) -> bool:
     """Is a request about what its conversation was about? ``before`` and ``now`` are the packed subjects."""
     return count_words(request.text) < LEANING_WORDS or compare_subjects(before, now) > SAME_SUBJECT
+
+
+def begin_turn(request: Request, before: Session | None, subject: bytes, reason: str) -> SessionTurn:
+    """Return a request's place in its conversation.
+
+    Args:
+        request: what is asked now.
+        before: what is remembered of the conversation.
+        subject: the request's packed embedding.
+        reason: of the rule's choice.
+    """
+    goes_on = before is not None and before.is_unfamiliar and keeps_subject(request, before.subject, subject)
+    return SessionTurn(request, before, Session("", request.digest, request.tokens, subject, goes_on or reason == UNFAMILIAR))
 
 
 def switch_price(turn: SessionTurn, is_cheaper: bool = False) -> float:

@@ -9,16 +9,15 @@ from auto_router.arrays import Array
 from auto_router.data.dataset import Prediction
 from auto_router.data.request import Request
 from auto_router.decide.policy import Policy
-from auto_router.decide.rule import UNFAMILIAR, Choices, Decision
+from auto_router.decide.rule import Choices, Decision
 from auto_router.decide.session import (
     NEW,
     PINNED,
     STORE_DOWN,
     UNKNOWN_MAKER,
-    Session,
     SessionRule,
     SessionTurn,
-    keeps_subject,
+    begin_turn,
     pack_subject,
 )
 from auto_router.route.sessions import SessionStore, session_keys
@@ -62,10 +61,7 @@ class Conversations:
                 turns.append(None)
                 continue
             before = next((found[name] for name in known if name in found), None)
-            subject = pack_subject(row[: self.text_dim])
-            goes_on = before is not None and before.is_unfamiliar and keeps_subject(request, before.subject, subject)
-            now = Session("", request.digest, request.tokens, subject, goes_on or reason == UNFAMILIAR)
-            turns.append(SessionTurn(request, before, now))
+            turns.append(begin_turn(request, before, pack_subject(row[: self.text_dim]), reason))
         return [key for key, _ in both], turns
 
     def save(self, made: list[Decision], keys: Sequence[str], turns: Sequence[SessionTurn | None]) -> list[Decision]:
