@@ -77,7 +77,12 @@ def test_choices_flip_where_the_encoder_sees_another_prompt_and_not_else(folder:
     artifact = load_artifact(folder / "router_artifacts" / "nn_router.pth")
     files = folder / "hf_test_embeddings.npy", "test", folder / "hf_evaluations_test.json"
     test = load_dataset(*files, artifact.model_names, artifact.facts, bool(artifact.prompt_features))
-    test = replace(test, records=[replace(record, prompt=record.prompt.split(" and ")[0].upper()) for record in test.records])
+    test = replace(
+        test,
+        records=[
+            replace(record, prompt=record.prompt.split(" and ")[0].replace("prompt", "Prompt")) for record in test.records
+        ],
+    )
     generator = EmbeddingGenerator(Keyword(is_fragile))
     effects = {e.rule: e for e in measure_rewordings(artifact, policy_in_force(artifact), test, generator, 60)}
     assert list(effects) == list(RULES)
