@@ -79,9 +79,7 @@ def test_choices_flip_where_the_encoder_sees_another_prompt_and_not_else(folder:
     test = load_dataset(*files, artifact.model_names, artifact.facts, bool(artifact.prompt_features))
     test = replace(
         test,
-        records=[
-            replace(record, prompt=record.prompt.split(" and ")[0].replace("prompt", "Prompt")) for record in test.records
-        ],
+        records=[replace(record, prompt=record.prompt.replace("prompt", "Prompt")) for record in test.records],
     )
     generator = EmbeddingGenerator(Keyword(is_fragile))
     effects = {e.rule: e for e in measure_rewordings(artifact, policy_in_force(artifact), test, generator, 60)}
