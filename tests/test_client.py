@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import openai
 import pytest
@@ -158,7 +159,7 @@ def test_outcomes_are_recorded_of_the_model_that_answered(
 
 
 def test_a_conversation_goes_on_with_the_model_that_answered(ask: Ask, vendors: dict[str, Vendor]) -> None:
-    session = {"session_id": f"chat {id(ask)}"}
+    session = {"session_id": str(uuid4())}  # the router is that of all tests here
     vendors["math"].refuse = (503, {"message": "down"})
     answer = ask(MATH, metadata=session)[1]
     assert (answer.decision.model, answer.answered_by, answer.decision.session) == ("math", "eyes", "new")
