@@ -124,6 +124,17 @@ def test_p_is_believed_where_labels_are_few_and_labels_where_there_are_many() ->
     assert fitted(5000).margin == NEVER
 
 
+@pytest.mark.parametrize("rows", [100, 1000])
+def test_few_labels_that_lost_nothing_by_chance_are_not_believed_against_p(rows: int) -> None:
+    y, p = np.ones((100, 2)), np.tile([0.88, 0.78], (100, 1))
+    y[:6], y[:3, 1] = 0.0, 1.0  # here the small model wins three rows and loses none; P expects it to lose five
+    p[50:, 1], y[50:90, 1] = 0.3, 0.0
+    economy = fit_operating_points(
+        Prediction(np.tile(p, (rows // 100, 1))), np.tile(y, (rows // 100, 1)), COSTS, np.arange(rows), NAMES
+    )["economy"]
+    assert (economy.evidence["cost share"] < 1.0) == (rows == 1000)
+
+
 def test_unfamiliar_rows_go_to_the_default_model_in_the_fit_too() -> None:
     p, y = population(2000, 0)
     gains = [
