@@ -7,10 +7,10 @@ many of them where a text tells little: a name, a formula, one word. Code and nu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from math import log1p, sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _WORD, _NUMBER, _RUN, _OTHER = (re.compile(p) for p in (r"[^\W\d_]+", r"\d+", r"\w+", r"[^\w\s]|_"))
 _KEYWORDS = frozenset(["def", "return", "import", "assert", "for", "while", "class", "print", "lambda", "function"])
 _LATEX = re.compile(r"\\[a-zA-Z]+|\$")
-_LETTERS = "ABCDEFGHIJabcdefghij"
-_OPTION = re.compile(rf"(?:^|\s)\(?[{_LETTERS}][).]\s")
+_OPTION = re.compile(r"(?:^|\s)\(?[A-Ja-j][).]\s")
 _ARITHMETIC = "+-*/=<>^"
 _READ = 20_000  # characters looked at: a prompt of megabytes must not take seconds
 
@@ -52,90 +51,27 @@ def append_prompt_features(rows: Array, texts: Sequence[str]) -> Array:
     return np.concatenate([rows, prompt_features(texts)], axis=1)
 
 
-class _Parts(NamedTuple):
-    """A text taken apart: runs of letters (in lower case) and of digits; how many of everything else that has a rule."""
-
-    words: Sequence[str | bytes]
-    numbers: Sequence[str | bytes]
-    keywords: int
-    options: int
-    latex: int
-    others: int
-    capitals: int
-    arithmetic: int
-
-
-def _table(put: Callable[[str], str]) -> bytes:
-    """Return the table for ``bytes.translate`` that puts another character in place of each of ASCII's."""
-    return "".join(map(put, map(chr, range(128)))).encode() + bytes(128)
-
-
-def _all_but(wanted: Callable[[str], object]) -> bytes:
-    return bytes(i for i in range(128) if not wanted(chr(i)))
-
-
-_WORDS = _table(lambda c: c.lower() if _WORD.fullmatch(c) else " ")
-_NUMBERS = _table(lambda c: c if _NUMBER.fullmatch(c) else " ")
-_RUNS = _table(lambda c: c if _RUN.fullmatch(c) else " ")
-_MARKS = _table(lambda c: "A" if c in _LETTERS else ")" if c == "." else " " if c.isspace() else c)
-_NO_OTHER, _NO_CAPITAL = _all_but(_OTHER.fullmatch), _all_but(str.isupper)
-_NO_ARITHMETIC = _all_but(_ARITHMETIC.__contains__)
-_KEYWORD_BYTES = frozenset(word.encode() for word in _KEYWORDS)
-
-
-def _parts_of_ascii(text: str) -> _Parts:
-    """Return what :func:`_parts` does, several times as fast."""
-    data = text.encode()
-    words, marks = data.translate(_WORDS).split(), b" " + data.translate(_MARKS)
-    # Many prompts have none of these, which is quicker to see than to count.
-    some_keywords, some_latex = not _KEYWORD_BYTES.isdisjoint(words), "\\" in text or "$" in text
-    return _Parts(
-        words,
-        data.translate(_NUMBERS).split(),
-        sum(map(_KEYWORD_BYTES.__contains__, data.translate(_RUNS).split())) if some_keywords else 0,
-        marks.replace(b" (A)", b" A)").count(b" A) "),
-        len(_LATEX.findall(text)) if some_latex else 0,
-        len(data.translate(None, _NO_OTHER)),
-        len(data.translate(None, _NO_CAPITAL)),
-        len(data.translate(None, _NO_ARITHMETIC)),
-    )
-
-
-def _parts(text: str) -> _Parts:
-    return _Parts(
-        [word.lower() for word in _WORD.findall(text)],
-        _NUMBER.findall(text),
-        sum(map(_KEYWORDS.__contains__, _RUN.findall(text))),
-        len(_OPTION.findall(text)),
-        len(_LATEX.findall(text)),
-        len(_OTHER.findall(text)),
-        sum(map(str.isupper, text)),
-        sum(map(text.count, _ARITHMETIC)),
-    )
-
-
 def _features(text: str) -> list[float]:
     full, text = len(text), text[:_READ]
     size = max(len(text), 1)
-    ascii_ = text.isascii()
-    words, numbers, keywords, options, latex, others, capitals, arithmetic = (_parts_of_ascii if ascii_ else _parts)(text)
-    digits = list(map(len, numbers))
+    words, digits = [word.lower() for word in _WORD.findall(text)], list(map(len, _NUMBER.findall(text)))
+    keywords = sum(map(_KEYWORDS.__contains__, _RUN.findall(text)))
     return [
         log1p(full),
         log1p(len(words)),
         min(sum(map(len, words)) / max(len(words), 1), 20.0),
         len(set(words)) / max(len(words), 1),
         sqrt(sum(digits) / size),
-        sqrt(capitals / size),
-        sqrt(others / size),
-        0.0 if ascii_ else sqrt((len(text) - len(text.encode("ascii", "ignore"))) / size),
+        sqrt(sum(map(str.isupper, text)) / size),
+        sqrt(len(_OTHER.findall(text)) / size),
+        sqrt((len(text) - len(text.encode("ascii", "ignore"))) / size),
         log1p(text.count("\n")),
-        min(options, 12) / 4,
+        min(len(_OPTION.findall(text)), 12) / 4,
         log1p(text.count("?")),
-        log1p(latex),
-        sqrt(arithmetic / size),
+        log1p(len(_LATEX.findall(text))),
+        sqrt(sum(map(text.count, _ARITHMETIC)) / size),
         log1p(keywords + sum(map(text.count, ("==", "{", "}", ";")))),
-        log1p(len(numbers)),
+        log1p(len(digits)),
         float(min(max(digits, default=0), 12)),
         log1p(text.count('"') + text.count("'")),
         log1p(text.count("_")),

@@ -146,11 +146,6 @@ class Trees:
 
     def __call__(self, points: Array) -> Array:
         """Return the sum of the values of the leaves that points ``[N, dim]`` come to, ``[N, M]``."""
-        if len(points) == 1:  # in half the time
-            point, node = points[0], self.roots
-            for _ in range(self.depth):
-                node = self.onward[2 * node + (point[self.feature[node]] <= self.cut[node])]
-            return np.asarray(self.values[node].sum(axis=0, keepdims=True))
         flat, starts = points.ravel(), self.dim * np.arange(len(points))[:, None]
         node = np.broadcast_to(self.roots, (len(points), len(self.roots)))
         for _ in range(self.depth):

@@ -1,12 +1,10 @@
-"""Features of the prompt: what they count, and that the fast way for ASCII counts the same."""
+"""Features of the prompt: what they count."""
 
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
-from auto_router.data.prompt_features import FEATURE_NAMES, _parts, _parts_of_ascii, prompt_features
+from auto_router.data.prompt_features import FEATURE_NAMES, prompt_features
 
 
 def features(text: str) -> dict[str, float]:
@@ -35,14 +33,3 @@ def test_what_is_counted() -> None:
 
 def test_an_empty_text_is_all_zeros() -> None:
     assert not prompt_features([""]).any()
-
-
-# What the rules look for, side by side as chance would not put it.
-PIECES = st.lists(st.sampled_from([*"\n ()$\\_.AajJkx1?", "for", "def"])).map("".join)
-
-
-@given(st.text(st.characters(max_codepoint=127)) | PIECES)
-def test_ascii_is_counted_alike_by_both_ways(text: str) -> None:
-    fast, slow = _parts_of_ascii(text), _parts(text)
-    assert ([w.decode() for w in fast.words], [n.decode() for n in fast.numbers]) == (slow.words, slow.numbers)  # type: ignore[union-attr]
-    assert fast[2:] == slow[2:]
