@@ -181,8 +181,8 @@ class _Trials:
         """Return, for each confidence, what the gain on the next ``BATCH`` prompts is at least: ``[len(confidence), S]``.
 
         Two errors that are independent: that of the estimate, for all settings at once, and the luck of the batch, for one.
-        The estimate is the labels', or what they and P say together where that is less: of few labels, a setting that
-        lost none by chance has an error that is too small.
+        The estimate is the labels', or where that is less, the labels' with ``DOUBT`` rows on which P came true: of few
+        labels, a setting that lost none by chance has an error that is too small.
         """
         rng, error, groups = np.random.default_rng(0), self.careful_error, self.deviations.shape[1]
         highest = (self.deviations @ rng.standard_normal((groups, _DRAWS)).astype(np.float32) / error[:, None]).max(axis=0)
@@ -191,7 +191,8 @@ class _Trials:
         highest /= np.sqrt(rng.chisquare(freedom, _DRAWS) / freedom)
         luck = np.array([NormalDist().inv_cdf(part) for part in confidence])[:, None] * (self.rows / BATCH) ** 0.5
         search = np.quantile(highest, confidence)[:, None]
-        gain = np.minimum(self.careful_gain, self.estimated_gain())
+        pooled = (self.rows * self.careful_gain + DOUBT * self.expected_gain) / (self.rows + DOUBT)
+        gain = np.minimum(self.careful_gain, pooled)
         return np.asarray(gain - np.hypot(search, luck) * error)
 
 
