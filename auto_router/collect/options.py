@@ -18,6 +18,11 @@ _RIGHT_KEYS = ("is_correct", "correct", "iscorrect", "is_right", "is_answer", "r
 # A column, or a key, that is one option: "A", "option_a", "Option B", "opa", "choice1", "sol2", "ending0", "answerC".
 _PREFIXES = "option|options|opt|op|choice|choices|answer|ans|sol|solution|ending|alternative|alt|candidate|mcanswer|mcoption"
 _OPTION_NAME = re.compile(rf"(?P<prefix>{_PREFIXES}|)(?P<name>[a-z]|\d{{1,2}})")
+_SENTENCE = re.compile(  # "The answer is (B)."
+    r"(?:the )?(?:correct |right |best )?(?P<prefix>answer|option|choice)(?: is)?:? *(?:option |choice )?"
+    r"[(\[]?(?P<name>[A-Z])[)\]]?\.?",
+    re.IGNORECASE,
+)
 # "Correct Answer" beside "Incorrect Answer 1", "distractor1" or "incorrect_answers".
 _RIGHT_NAMES = ("correctanswer", "rightanswer", "correctoption", "correctchoice", "answer", "correct")
 _WRONG_NAME = re.compile(r"(?:incorrect|wrong|false)(?:answer|option|choice)s?\d*|distractors?\d*")
@@ -278,7 +283,7 @@ def _find_prefixed(text: str, options: Options) -> int | None:
     if led:
         place = _find_letter(led["letter"], options)
         return place if place is not None and fold(options.texts[place]) == fold(led["text"]) else None
-    named = _OPTION_NAME.fullmatch(squeeze(text))
+    named = _OPTION_NAME.fullmatch(squeeze(text)) or _SENTENCE.fullmatch(text)
     if named and named["prefix"]:
         own = _only(place for place, name in enumerate(options.names) if name == named["name"])
         return own if own is not None else _find_letter(named["name"], options)

@@ -52,17 +52,20 @@ class DataTable:
             yield row
 
     def class_names(self, column: str) -> tuple[str, ...]:
-        """Return the names of a column's classes; () where it has none."""
-        feature = self.features.get(column)
-        is_class = isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel"
-        return tuple(feature["names"]) if is_class and feature is not None else ()
+        """Return the names of a column's classes, also of one that holds lists of them; () where it has none."""
+        feature = self._held_feature(column)
+        return tuple(feature["names"]) if feature.get("_type") == "ClassLabel" else ()
 
     def holds_images(self, column: str) -> bool:
-        """Whether the data set says that a column holds images."""
+        """Whether the data set says that a column holds images, or lists of them."""
+        return self._held_feature(column).get("_type") == "Image"
+
+    def _held_feature(self, column: str) -> Mapping[str, Any]:
+        """What the data set says of the values in a column, also in one of lists; {} where it says nothing."""
         feature = self.features.get(column)
         inner = feature.get("feature", feature) if isinstance(feature, Mapping) else feature
         inner = inner[0] if isinstance(inner, list) and inner else inner
-        return isinstance(inner, Mapping) and inner.get("_type") == "Image"
+        return inner if isinstance(inner, Mapping) else {}
 
 
 def open_table(
@@ -126,7 +129,8 @@ def _built_table(datasets: Any, builder: Any, dataset: str, split: str, streamin
 
 def _check_split(dataset: str, split: str, splits: Iterable[str]) -> str:
     if split not in splits:
-        raise DataError(f"data set {dataset!r} has no split {split!r}; it has {', '.join(splits)}: choose with --split")
+        names = ", ".join(map(str, splits))
+        raise DataError(f"data set {dataset!r} has no split {split!r}; it has {names}: choose with --split")
     return split
 
 
@@ -242,19 +246,23 @@ def _unfold(row: Any) -> Iterator[Row]:
 
 def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     with _open_text(path) as text:
+        if next(filter(str.strip, text), "").lstrip().startswith("["):  # one list, under the other ending
+            yield from _json_rows(path, columns)
+            return
+        text.seek(0)
         for number, line in enumerate(text, 1):
             try:
                 if line.strip():
                     yield json.loads(line)
             except ValueError as error:
-                raise ValueError(f"line {number} is no JSON: {error}") from None
+                raise ValueError(f"line {number} is no JSON: {error}; each line must be one whole object") from None
 
 
 def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
     """Read every cell as text; a row that is too long keeps what has no column under the name None."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     with _open_text(path) as text:
-        rows = csv.reader(text, delimiter=separator)
+        rows = _read_cells(path, text, separator)
         header = next(rows, [])
         other = next((mark for mark in SEPARATORS if mark != separator and len(header) == 1 and mark in header[0]), None)
         if other is not None:
@@ -269,6 +277,47 @@ def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
             if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
                 row: dict[Any, Any] = dict(zip(header, cells, strict=False))
                 yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
+
+
+def _read_cells(path: Path, text: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """Yield the cells of every row. A quote that is left open takes no other rows with it.
+
+    Raises DataError, which names the line, where no reading of it has as many cells as the header has.
+    """
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in text:
+            taken.append(line)
+            yield line
+
+    reader, width, first = csv.reader(lines(), delimiter=separator, strict=True), 0, 1
+    while True:
+        taken.clear()
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
+            width = width or len(cells)
+            yield cells
+        except csv.Error:
+            rows = [_read_line(line, separator, width) for line in taken]
+            if not width or None in rows:
+                raise DataError(
+                    f"data set file {path}: in line {first} a cell begins with a quote that does not end it; write quotes "
+                    'inside a cell twice, as in "the word ""yes"""'
+                ) from None
+            yield from filter(None, rows)
+        first += len(taken)
+
+
+def _read_line(line: str, separator: str, width: int) -> list[str] | None:
+    """Return the cells of a line that is one row, whatever its quotes are; None where it has not ``width`` of them."""
+    plain = line.rstrip("\r\n").split(separator)
+    bare = [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in plain]
+    quoted = next(csv.reader([line], delimiter=separator), [])
+    readings = (quoted, bare) if '""' in line else (bare, quoted)
+    return next((cells for cells in readings if len(cells) == width), None)
 
 
 _READERS: Mapping[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
@@ -327,7 +376,8 @@ def explain_errors(dataset: str) -> Iterator[None]:
 
 
 def _advice(dataset: str, reason: str) -> str:
-    return f"data set {dataset!r} cannot be loaded ({reason}); give a hub id, a save_to_disk folder or a local file"
+    advice = "correct the file" if Path(dataset).is_file() else "give a hub id, a save_to_disk folder or a local file"
+    return f"data set {dataset!r} cannot be loaded ({reason}); {advice}"
 
 
 @contextmanager

@@ -59,8 +59,8 @@ def json_table(file: TextIO) -> Iterator[Any]:
     Raises:
         ValueError: the text is none of these; names the item or the line.
     """
-    first = file.readline(_LONGEST_LINE)
-    more = next((line for line in iter(lambda: file.readline(_LONGEST_LINE), "") if line.strip()), "")
+    lines = filter(str.strip, iter(lambda: file.readline(_LONGEST_LINE), ""))
+    first, more = next(lines, ""), next(lines, "")
     file.seek(0)
     if first.lstrip()[:1] == "[" or not (first + more).strip():
         yield from json_items(file)

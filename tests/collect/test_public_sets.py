@@ -13,6 +13,7 @@ import pytest
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_printed
+from auto_router.collect.source import Source
 from auto_router.data.images import image_bytes
 from auto_router.errors import DataError
 from tests.collect.test_data_sets import LETTERS, read_questions
@@ -93,6 +94,24 @@ SETS: list[tuple[str, Rows, str, dict[int, tuple[str, ...]]]] = [
      {0: ("entailment",), 1: ("not_entailment",)}),
     ("empty structs and lists", table({"question": "q{i}"}, answer=[{}, [None], "x", "y"]), "q2",
      {2: ("x",), 3: ("y",)}),
+    ("MMMU, mostly open", table({"question": "q{i}"}, options=["['p', 'q']", "[]", "[]", "[]"],
+                                answer=["B", "['4', '4.0']", "7", "x"]),
+     asked("q0", "p", "q"), {0: ("B",), 1: ("4", "4.0"), 2: ("7",), 3: ("x",)}),
+    ("answers that say which is right", table({"question": "q{i}"}, answers=[
+        [{"text": "p", "isCorrect": flag}, {"text": "q", "isCorrect": not flag}] for flag in (True, False)]),
+     asked("q0", "p", "q"), {0: ("A",), 1: ("B",)}),
+    ("an answer as a sentence", table({"question": "q{i}", "options": ["p", "q", "r"]}, answer=[
+        "The answer is (B).", "The correct option is: c"]), asked("q0", "p", "q", "r"), {0: ("B",), 1: ("C",)}),
+    ("SetFit's sets", table({"text": "t{i}"}, label=[0, 1], label_text=["bad", "good"]), "t0", {0: ("bad",), 1: ("good",)}),
+    ("Natural Instructions", table({"definition": "D.", "inputs": "q{i}", "targets": ["x"]}), "D.\n\nq0",
+     {0: ("x",), 1: ("x",)}),
+    ("MuSR", table({"narrative": "S{i}.", "question": "Who?", "choices": "['p', 'q']", "answer_index": 1}),
+     "S0.\n\n" + asked("Who?", "p", "q"), {0: ("B",), 1: ("B",)}),
+    ("P3", table({"inputs_pretokenized": "q{i}", "targets_pretokenized": "x"}), "q0", {0: ("x",), 1: ("x",)}),
+    ("T5's pairs", table({"input_text": "q{i}", "target_text": "x"}), "q0", {0: ("x",), 1: ("x",)}),
+    ("user and assistant", table({"user": "q{i}", "assistant": "x"}), "q0", {0: ("x",), 1: ("x",)}),
+    ("a conversation in a list", table({"question": [[{"role": "user", "content": "q{i}"}]], "ground_truth": "x"}), "q0",
+     {0: ("x",), 1: ("x",)}),
 ]  # fmt: skip
 
 
@@ -111,6 +130,45 @@ def read_csv(rows: Rows, folder: Path) -> list[Question]:
         writer.writeheader()
         writer.writerows(rows)
     return read_questions(folder / "rows.csv")
+
+
+def test_a_column_without_a_name_is_no_part_of_the_question(tmp_path: Path) -> None:
+    """``DataFrame.to_csv`` writes row numbers under no name."""
+    first, second = read_csv(table({"": "{i}", "question": "q{i}", "answer": "x"}), tmp_path)
+    assert (first.full_text, second.full_text, first.references) == ("q0", "q1", ("x",))
+
+
+def test_columns_that_models_are_not_shown_are_named(tmp_path: Path) -> None:
+    rows = table({"id": "{i}", "table": "a | b", "question": "q{i}", "answer": "x"})
+    source = Source(str(write_rows(tmp_path / "rows.jsonl", rows)))
+    assert source.recipe.describe() == "prompt from question; reference from answer; not shown to models: id, table"
+    many = table({f"more {number}": 1 for number in range(12)} | {"question": "q{i}", "answer": "x"})
+    assert Source(str(write_rows(tmp_path / "many.jsonl", many))).recipe.describe().endswith("more 9 and 2 more")
+
+
+def test_options_that_no_answer_names_are_told(tmp_path: Path) -> None:
+    rows = table({"question": "q{i}", "options": ["p", "q"], "answer": "neither of them"})
+    (note,) = Source(str(write_rows(tmp_path / "rows.jsonl", rows))).recipe.notes
+    assert "'neither of them' name no option in 'options'" in note
+    named = read_questions(tmp_path / "rows.jsonl", "--choices-column", "options")
+    assert (named[0].full_text, named[0].references) == (asked("q0", "p", "q"), ("neither of them",))
+
+
+def test_classes_are_found_in_lists_and_under_any_name(tmp_path: Path) -> None:
+    """GoEmotions has lists of classes; CLINC has its classes in ``intent``."""
+    names = datasets.ClassLabel(names=["joy", "fear"])
+    for column, cells, feature in (("labels", [[1], [0]], datasets.List(names)), ("intent", [1, 0], names)):
+        made = datasets.Dataset.from_dict({"text": ["t0", "t1"], column: cells}).cast_column(column, feature)
+        made.to_parquet(tmp_path / f"{column}.parquet")
+        questions = read_questions(tmp_path / f"{column}.parquet")
+        assert [question.references for question in questions] == [("fear",), ("joy",)]
+        assert questions[0].prompt.endswith("Answer with one of: joy, fear.")
+
+
+def test_images_are_found_as_bytes_without_a_path(tmp_path: Path) -> None:
+    rows = [{"question": f"q{n}", "answer": "x", "page_1": {"bytes": png((n, 0, 0))}} for n in range(2)]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "rows.parquet")
+    assert [len(question.images) for question in read_questions(tmp_path / "rows.parquet")] == [1, 1]
 
 
 @pytest.mark.parametrize(
