@@ -148,7 +148,7 @@ def test_rows_of_other_kinds_are_named_or_read(tmp_path: Path) -> None:
     metadata = json.loads(npy.with_name(METADATA_NAME).read_text())
     metadata["encoder"] |= {"text_dim": embeddings.shape[1], "image_dim": 1}
     npy.with_name(METADATA_NAME).write_text(json.dumps(metadata))
-    with pytest.raises(DataError, match="columns, but .* of text and 1 of images; make both again"):
+    with pytest.raises(DataError, match=r"columns, but .* of text and 1 of images; make both again"):
         load_dataset(npy, "train", path)
 
 
