@@ -42,6 +42,9 @@ models:
 _NO_PRICE = """    # input_usd_per_mtok: 0.0         # without prices only the operating point "accuracy" can be fitted
     # output_usd_per_mtok: 0.0
 """
+_NO_JUDGE_PRICE = """  # input_usd_per_mtok: 0.0           # without prices --max-cost-usd cannot be kept to; 0 if it is free
+  # output_usd_per_mtok: 0.0
+"""
 _MORE = """    # modalities: [text, image]       # if it takes images; left out: text alone
     # context_window: 128000          # tokens of a request and its answer
     # requests_per_minute: 500        # stay below your limit
@@ -65,7 +68,7 @@ class PoolAnswers:
         entries = "".join(f"  - {self._entry(name, '    ')}{_MORE}" for name in self.models)
         if self.judge is None:
             return f"{_HEAD}{entries}# judge:                              # without one, give --match-only to Stage 1\n"
-        inside = self._entry(self.judge, "  ", "judge").replace("    #", "  #")
+        inside = self._entry(self.judge, "  ", "judge")
         return f"{_HEAD}{entries}\njudge:                                # best from outside the pool\n  {inside}"
 
     def _entry(self, model: str, indent: str, name: str = "") -> str:
@@ -74,7 +77,8 @@ class PoolAnswers:
         price = self.prices.get(model)
         for side, usd in zip(("input", "output"), price or (), strict=False):
             lines.append(f"{side}_usd_per_mtok: {_plain(usd)}")
-        return f"\n{indent}".join(lines) + "\n" + (_NO_PRICE if price is None else "")
+        unpriced = _NO_JUDGE_PRICE if name else _NO_PRICE
+        return f"\n{indent}".join(lines) + "\n" + (unpriced if price is None else "")
 
 
 def _quote(text: str) -> str:
@@ -174,7 +178,8 @@ def collect_answers(arguments: argparse.Namespace) -> PoolAnswers:
     key_env = ask_for("3/5 variable that holds the key; - for none", arguments.key_env, read_variable, usual)
     judge = ask_for("4/5 model that judges answers, best from outside the pool; - for none", arguments.judge, read_judge)
     named = [*models, *([] if judge is None else [judge])]
-    wanted = f"5/5 prices in USD per million tokens, as {models[0]}=0.25/2, with commas; - if unknown"
+    asked = f", {judge}=1/4" if judge and judge not in models else ""
+    wanted = f"5/5 prices in USD per million tokens, input/output, as {models[0]}=0.25/2{asked}; - if unknown"
     return PoolAnswers(models, url, key_env, ask_for(wanted, priced, lambda text: read_prices(text, named)), judge)
 
 
