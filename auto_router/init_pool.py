@@ -23,7 +23,7 @@ from auto_router.errors import ConfigError, run
 from auto_router.files import atomic_path
 from auto_router.terminal import Parser
 
-Answer = TypeVar("Answer")
+Meaning = TypeVar("Meaning")
 _OPENAI = "https://api.openai.com/v1"
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,79}")
 
@@ -154,7 +154,7 @@ def ask(question: str, given: str | None, default: str = "") -> str:
         raise ConfigError("no answer came; nothing is written") from None
 
 
-def ask_for(question: str, given: str | None, read: Callable[[str], Answer], default: str = "") -> Answer:
+def ask_for(question: str, given: str | None, read: Callable[[str], Meaning], default: str = "") -> Meaning:
     """Return what an answer means; one that is typed and means nothing is asked for again, with the reason.
 
     Raises ConfigError where a given one means nothing, or nobody can type one.
