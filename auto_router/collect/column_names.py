@@ -42,6 +42,7 @@ LATER: dict[str, tuple[str, ...]] = {
         *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
         *("final_decision", "sentiment", "a", "y", "correct_response", "gold_response", "target_text", "output_text"),
         *("targets_pretokenized", "assistant", "assistant_response", "reply", *CLASS_NAMES),
+        *("answer_choice", "answer_option", "ans"),
     ),
     "images": (
         *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),

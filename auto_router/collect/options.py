@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auto_router.collect.matching.verdict import MAX_LETTERS
@@ -117,6 +117,9 @@ def read_option_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> O
     cells = [(name, row.get(column)) for column, name in columns.items()]
     if RIGHT_OPTION in columns.values():
         return _mix_options(cells)
+    if cells and all(isinstance(cell, Mapping) for _, cell in cells):  # {"A": {"text": "root"}, …}
+        read = _read_items([cell for _, cell in cells])
+        return None if read is None else replace(read, names=tuple(name for name, _ in cells))
     kept = [(name, str(cell)) for name, cell in cells if not is_missing(cell) and cell != "nan"]
     return Options(tuple(text for _, text in kept), tuple(name for name, _ in kept)) if len(kept) >= 2 else None
 

@@ -7,6 +7,7 @@ Three forms are known: columns of their own (``question``, ``choices``, ``answer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -181,6 +182,10 @@ class Recipe:
                 f"{last}; say where counting begins with --first-index"
             )
         if not places:
+            letter = str(answer).strip("()[]. ")
+            if re.fullmatch("[A-Z]", letter) and options.letters:
+                last = options.letters[-1]
+                raise DataError(f": answer {letter} is none of the {len(options.texts)} options, A to {last}")
             return read_references(answer), options.texts
         if not options.letters:
             return tuple(options.texts[place] for place in places), options.texts

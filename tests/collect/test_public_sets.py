@@ -107,6 +107,13 @@ SETS: list[tuple[str, Rows, str, dict[int, tuple[str, ...]]]] = [
      {0: ("x",), 1: ("x",)}),
     ("MuSR", table({"narrative": "S{i}.", "question": "Who?", "choices": "['p', 'q']", "answer_index": 1}),
      "S0.\n\n" + asked("Who?", "p", "q"), {0: ("B",), 1: ("B",)}),
+    ("options that are structs", table({"question": "q{i}", "choices": {"A": {"text": "p"}, "B": {"text": "q"}}},
+                                       answer=["B", "A"]),
+     asked("q0", "p", "q"), {0: ("B",), 1: ("A",)}),
+    ("short names", table({"question": "q{i}", "opt1": "p", "opt2": "q", "opt3": "r"}, ans=["1", "3"]),
+     asked("q0", "p", "q", "r"), {0: ("A",), 1: ("C",)}),
+    ("a reference with its reasoning", table({"prompt": "q{i}", "response": "<think>4 or 5? Or <b>6</b>.</think>\n\n5"}), "q0",
+     {0: ("5",), 1: ("5",)}),
     ("P3", table({"inputs_pretokenized": "q{i}", "targets_pretokenized": "x"}), "q0", {0: ("x",), 1: ("x",)}),
     ("T5's pairs", table({"input_text": "q{i}", "target_text": "x"}), "q0", {0: ("x",), 1: ("x",)}),
     ("user and assistant", table({"user": "q{i}", "assistant": "x"}), "q0", {0: ("x",), 1: ("x",)}),
@@ -144,6 +151,12 @@ def test_columns_that_models_are_not_shown_are_named(tmp_path: Path) -> None:
     assert source.recipe.describe() == "prompt from question; reference from answer; not shown to models: id, table"
     many = table({f"more {number}": 1 for number in range(12)} | {"question": "q{i}", "answer": "x"})
     assert Source(str(write_rows(tmp_path / "many.jsonl", many))).recipe.describe().endswith("more 9 and 2 more")
+
+
+def test_a_letter_that_is_none_of_the_options_is_named(tmp_path: Path) -> None:
+    rows = table({"question": "q{i}", "options": ["p", "q"]}, answer=["A", "B", "E"])
+    with pytest.raises(DataError, match=r"row 2: answer E is none of the 2 options, A to B; correct it, or leave"):
+        read_questions(write_rows(tmp_path / "rows.jsonl", rows))
 
 
 def test_options_that_no_answer_names_are_told(tmp_path: Path) -> None:
