@@ -117,8 +117,9 @@ def read_option_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> O
     cells = [(name, row.get(column)) for column, name in columns.items()]
     if RIGHT_OPTION in columns.values():
         return _mix_options(cells)
-    if cells and all(isinstance(cell, Mapping) for _, cell in cells):  # {"A": {"text": "root"}, …}
-        read = _read_items([cell for _, cell in cells])
+    structs = [cell for _, cell in cells if isinstance(cell, Mapping)]
+    if structs and len(structs) == len(cells):  # {"A": {"text": "root"}, …}
+        read = _read_items(structs)
         return None if read is None else replace(read, names=tuple(name for name, _ in cells))
     kept = [(name, str(cell)) for name, cell in cells if not is_missing(cell) and cell != "nan"]
     return Options(tuple(text for _, text in kept), tuple(name for name, _ in kept)) if len(kept) >= 2 else None

@@ -184,8 +184,7 @@ class Recipe:
         if not places:
             letter = str(answer).strip("()[]. ")
             if re.fullmatch("[A-Z]", letter) and options.letters:
-                last = options.letters[-1]
-                raise DataError(f": answer {letter} is none of the {len(options.texts)} options, A to {last}")
+                raise DataError(f": answer {letter} is none of the {len(options.texts)} options, A to {options.letters[-1]}")
             return read_references(answer), options.texts
         if not options.letters:
             return tuple(options.texts[place] for place in places), options.texts
