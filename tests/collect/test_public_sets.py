@@ -153,6 +153,21 @@ def test_columns_that_models_are_not_shown_are_named(tmp_path: Path) -> None:
     assert Source(str(write_rows(tmp_path / "many.jsonl", many))).recipe.describe().endswith("more 9 and 2 more")
 
 
+def test_a_file_without_a_header_is_told_so(tmp_path: Path) -> None:
+    """As MMLU's own files and MGSM's are."""
+    (tmp_path / "rows.csv").write_text("Find the degree,0,4,2,6,B\nLet p be,8,2,24,120,C\n")
+    with pytest.raises(
+        DataError, match="or, if these are the words of a row, put a first line with the columns' names above it"
+    ):
+        read_questions(tmp_path / "rows.csv")
+
+
+def test_marks_of_the_options_are_said_to_be_the_reference(tmp_path: Path) -> None:
+    rows = table({"question": "q{i}", "answers": [{"text": "p", "correct": True}, {"text": "q", "correct": False}]})
+    source = Source(str(write_rows(tmp_path / "rows.jsonl", rows)))
+    assert source.recipe.describe() == "prompt from question; options from answers; reference from the marks of the options"
+
+
 def test_a_letter_that_is_none_of_the_options_is_named(tmp_path: Path) -> None:
     rows = table({"question": "q{i}", "options": ["p", "q"]}, answer=["A", "B", "E"])
     with pytest.raises(DataError, match=r"row 2: answer E is none of the 2 options, A to B; correct it, or leave"):

@@ -77,6 +77,12 @@ def test_a_quote_that_no_reading_fits_is_named_by_its_line(tmp_path: Path) -> No
         read_rows(write(tmp_path / "a.csv", text))
 
 
+def test_a_line_that_is_no_object_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps(ROWS[0], indent=1))
+    with pytest.raises(DataError, match=r"line 1 is no JSON: .*; each line must be one whole object\); correct the file"):
+        read_rows(path)
+
+
 def test_a_folder_without_the_wanted_split_names_those_that_it_has(tmp_path: Path) -> None:
     write(tmp_path / "set" / "test.jsonl", json.dumps(ROWS[0]))
     with pytest.raises(DataError, match="has no split 'train'; it has test: choose with --split"):
