@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Of classes, the name beside the number.
+# Of classes, the name beside the number, which alone of them is no answer.
 CLASS_NAMES = ("label_text", "label_name", "label_str", "label_string", "text_label", "class_name", "category_name")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "problem", "query"),
@@ -56,7 +56,7 @@ LATER: dict[str, tuple[str, ...]] = {
 # Beside these, an "answer" is a model's, as in the logs of RAG evaluations, or the way to the final one.
 TRUTHS = (
     "ground_truth", "ground_truths", "reference_answer", "gold_answer", "gold_answers", "expected_output",
-    "expected_answer", "final_answer", "answer_number", "numerical_answer", "short_answer", *CLASS_NAMES,
+    "expected_answer", "final_answer", "answer_number", "numerical_answer", "short_answer",
 )  # fmt: skip
 # Further right answers beside the "answer", as TriviaQA's relatives have them.
 MORE_ANSWERS = ("answer_aliases", "aliases", "answers_aliases", "alternative_answers", "acceptable_answers")

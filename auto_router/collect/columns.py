@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from auto_router.collect.column_names import COLUMNS, LATER, MORE_ANSWERS, PLURAL, TRUTHS, VERDICTS
+from auto_router.collect.column_names import CLASS_NAMES, COLUMNS, LATER, MORE_ANSWERS, PLURAL, TRUTHS, VERDICTS
 from auto_router.collect.column_notes import name_shape, note_doubts
 from auto_router.collect.options import (
     RIGHT_OPTION,
@@ -278,7 +278,13 @@ class _Finder:
         truths += [
             name for name in later if squeeze(name) == "reference" and found[:1] and squeeze(found[0]) in ("response", "output")
         ]
+        if found and self._holds_numbers(found[0]):
+            truths += [name for name in later if squeeze(name) in map(squeeze, CLASS_NAMES)]
         return sorted([*truths, *(name for name in found if name not in truths)], key=self._is_empty)
+
+    def _holds_numbers(self, name: str) -> bool:
+        cells = [cell for row in self.rows if not is_missing(cell := get_cell(row, name))]
+        return squeeze(name) in ("label", "labels", "class", "target") and bool(cells) and all(map(is_number, cells))
 
     def _is_answered_by(self, messages: str) -> bool:
         """Whether a conversation holds the only answers there are, so that it is read, and not the prompt beside it."""
@@ -344,6 +350,10 @@ class _Finder:
             found = sorted((name for name in self.candidates(role) if name not in taken), key=self._is_empty)
             if role not in self.asked and not has_options:
                 found = [name for name in found if squeeze(name) != "hint"]  # without options it may give the answer away
+            if squeeze(roles.get("prompt", "")) not in ("input", "inputs") and role not in self.asked:
+                found = [
+                    name for name in found if squeeze(name) != "definition"
+                ]  # of a word; a task's stands before its inputs
             if found and ("messages" not in roles or role in self.asked or not template.is_default):
                 roles = roles | {role: found[0]}
             elif found:

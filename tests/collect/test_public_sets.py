@@ -103,6 +103,10 @@ SETS: list[tuple[str, Rows, str, dict[int, tuple[str, ...]]]] = [
     ("an answer as a sentence", table({"question": "q{i}", "options": ["p", "q", "r"]}, answer=[
         "The answer is (B).", "The correct option is: c"]), asked("q0", "p", "q", "r"), {0: ("B",), 1: ("C",)}),
     ("SetFit's sets", table({"text": "t{i}"}, label=[0, 1], label_text=["bad", "good"]), "t0", {0: ("bad",), 1: ("good",)}),
+    ("a class that is no answer", table({"question": "q{i}", "answer": "x", "category_name": "history"}), "q0",
+     {0: ("x",), 1: ("x",)}),
+    ("a word's definition", table({"question": "What is q{i}?", "definition": "x is it", "answer": "x"}), "What is q0?",
+     {0: ("x",), 1: ("x",)}),
     ("Natural Instructions", table({"definition": "D.", "inputs": "q{i}", "targets": ["x"]}), "D.\n\nq0",
      {0: ("x",), 1: ("x",)}),
     ("MuSR", table({"narrative": "S{i}.", "question": "Who?", "choices": "['p', 'q']", "answer_index": 1}),
