@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from auto_router.collect.row_files import ROWS_AT_ONCE, parquet_rows
+from auto_router.collect.row_files import ROWS_AT_ONCE, parquet_rows, read_cells
 from auto_router.data.json_files import json_table
 from auto_router.errors import DataError, needs_extra
 
@@ -262,7 +262,7 @@ def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
     """Read every cell as text; a row that is too long keeps what has no column under the name None."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     with _open_text(path) as text:
-        rows = _read_cells(path, text, separator)
+        rows = read_cells(path, text, separator)
         header = next(rows, [])
         other = next((mark for mark in SEPARATORS if mark != separator and len(header) == 1 and mark in header[0]), None)
         if other is not None:
@@ -277,47 +277,6 @@ def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
             if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
                 row: dict[Any, Any] = dict(zip(header, cells, strict=False))
                 yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
-
-
-def _read_cells(path: Path, text: Iterable[str], separator: str) -> Iterator[list[str]]:
-    """Yield the cells of every row. A quote that is left open takes no other rows with it.
-
-    Raises DataError, which names the line, where no reading of it has as many cells as the header has.
-    """
-    taken: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in text:
-            taken.append(line)
-            yield line
-
-    reader, width, first = csv.reader(lines(), delimiter=separator, strict=True), 0, 1
-    while True:
-        taken.clear()
-        try:
-            cells = next(reader, None)
-            if cells is None:
-                return
-            width = width or len(cells)
-            yield cells
-        except csv.Error:
-            rows = [_read_line(line, separator, width) for line in taken]
-            if not width or None in rows:
-                raise DataError(
-                    f"data set file {path}: in line {first} a cell begins with a quote that does not end it; write quotes "
-                    'inside a cell twice, as in "the word ""yes"""'
-                ) from None
-            yield from filter(None, rows)
-        first += len(taken)
-
-
-def _read_line(line: str, separator: str, width: int) -> list[str] | None:
-    """Return the cells of a line that is one row, whatever its quotes are; None where it has not ``width`` of them."""
-    plain = line.rstrip("\r\n").split(separator)
-    bare = [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in plain]
-    quoted = next(csv.reader([line], delimiter=separator), [])
-    readings = (quoted, bare) if '""' in line else (bare, quoted)
-    return next((cells for cells in readings if len(cells) == width), None)
 
 
 _READERS: Mapping[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
