@@ -26,6 +26,7 @@ from auto_router.data.json_files import json_table
 from auto_router.errors import DataError, needs_extra
 
 KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".arrow": "arrow"}
+KINDS |= {".ndjson": "jsonl"}
 MAX_CELL = 2**28  # characters of a CSV cell, which may hold an image
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 Row = Mapping[Any, Any]

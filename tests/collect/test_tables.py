@@ -46,6 +46,7 @@ def table(separator: str) -> str:
         ("a.json.gz", gzip.compress(json.dumps({"data": ROWS}).encode(), mtime=0)),
         ("a.jsonl", "\n" + "\n\n".join(json.dumps(row) for row in ROWS)),
         ("a.jsonl", json.dumps(ROWS)),
+        ("a.ndjson", "".join(json.dumps(row) + "\n" for row in ROWS)),
         ("a.jsonl", "\n" + json.dumps(ROWS, indent=2)),
     ],
 )
