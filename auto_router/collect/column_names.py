@@ -27,6 +27,7 @@ LATER: dict[str, tuple[str, ...]] = {
         *("question_text", "question_stem", "stem", "hypothesis", "claim", "statement", "goal", "ctx", "sentence"),
         *("turns", "task", "input", "inputs", "text", "user", "user_input", "q", "request", "content"),
         *("user_prompt", "user_message", "user_query", "prompt_text", "input_text", "inputs_pretokenized", "question_content"),
+        "utterance",
     ),
     "answer": (
         *("answer_key", "correct_answer", "correct", "right_answer", "correct_option", "correct_choice", "answer_idx"),
@@ -42,7 +43,7 @@ LATER: dict[str, tuple[str, ...]] = {
         *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
         *("final_decision", "sentiment", "a", "y", "correct_response", "gold_response", "target_text", "output_text"),
         *("targets_pretokenized", "assistant", "assistant_response", "reply", *CLASS_NAMES),
-        *("answer_choice", "answer_option", "ans"),
+        *("answer_choice", "answer_option", "ans", "expected_response", "gt_answer", "ground_truth_answer", "intent", "sql"),
     ),
     "images": (
         *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),

@@ -11,7 +11,7 @@ from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.references import is_missing
 
 MAX_NOTED_CLASSES = 20  # different words in a column that is taken for one of classes
-_CLASS_COLUMNS = ("label", "labels", "class", "target", "sentiment", "goldlabel", *map(squeeze, CLASS_NAMES))
+_CLASS_COLUMNS = ("label", "labels", "class", "target", "sentiment", "goldlabel", "intent", *map(squeeze, CLASS_NAMES))
 
 
 def name_shape(present: Iterable[str], has_options: bool, answers: Sequence[Any], has_messages: bool) -> str:

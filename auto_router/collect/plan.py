@@ -289,7 +289,7 @@ def _no_references(source: Source, unlabelled: Sequence[int], bad: Mapping[int, 
 
 def _find_scorer(present: Sequence[str]) -> str:
     """Return the advice to take a scorer where the columns are those that one reads; "" where they are not."""
-    kinds = {"python-tests": ("test", "test_list"), "json-schema": ("schema", "json_schema")}
+    kinds = {"python-tests": ("test", "test_list"), "json-schema": ("json_schema",)}  # a "schema" may be SQL
     found = next((scorer for scorer, columns in kinds.items() if set(columns) & set(present)), None)
     return "" if found is None else f"--scorer {found} judges by what a row holds, and "
 

@@ -278,7 +278,7 @@ def test_a_scorer_of_ones_own_labels_rows_without_references(
 
 
 @pytest.mark.parametrize(
-    ("columns", "scorer"), [({"test_list": ["assert f() == 1"]}, "python-tests"), ({"schema": "{}"}, "json-schema")]
+    ("columns", "scorer"), [({"test_list": ["assert f() == 1"]}, "python-tests"), ({"json_schema": "{}"}, "json-schema")]
 )
 def test_rows_that_a_scorer_can_judge_are_told_so(columns: dict[str, Any], scorer: str, tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"prompt": f"Write {n}."} | columns for n in range(4)])
