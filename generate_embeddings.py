@@ -29,7 +29,7 @@ from tabulate import tabulate
 from auto_router.arrays import Array
 from auto_router.cluster import add_engine_flags
 from auto_router.data.embeddings import METADATA_NAME, Spec
-from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, split_labels
+from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, choose_fraction, split_labels
 from auto_router.data.records import Record, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
@@ -117,7 +117,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--labels", type=Path, metavar="FILE",
         help=f"one list instead of the two: split by group and near-duplicates into {TRAIN_LABELS} and {TEST_LABELS}",
     )  # fmt: skip
-    parser.add_argument("--test-fraction", type=float, default=0.2, help="of the groups of --labels, to test on (default 0.2)")
+    parser.add_argument("--test-fraction", type=float, help="of the groups of --labels, to test on (default 0.2)")
     parser.add_argument("--seed", type=int, default=0, help="of that split (default 0); give Stage 3 the same")
     parser.add_argument("--output-dir", type=Path, default=Path(), help="where the three files go (default: here)")
     parser.add_argument("--clip-server", metavar="HOST:PORT", help="use this clip-server (env AUTO_ROUTER_CLIP_SERVER)")
@@ -138,6 +138,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pair = [path for path in (arguments.train_json, arguments.test_json) if path is not None]
     if len(pair) != (2 if arguments.labels is None else 0):
         raise ConfigError("give --train-json and --test-json, or --labels, one list that is split; see --help")
+    arguments.test_fraction = choose_fraction(arguments.test_fraction, arguments.labels)
     if not 0 <= arguments.seed < 2**32:
         raise ConfigError(f"--seed must be a whole number from 0 to {2**32 - 1}, got {arguments.seed}")
     return arguments

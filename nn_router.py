@@ -30,12 +30,12 @@ import torch
 
 from auto_router import terminal
 from auto_router.artifact_files import COMPANION
-from auto_router.assess.health import find_one_sided
+from auto_router.assess.health import find_one_sided, find_untested
 from auto_router.assess.tables import report
 from auto_router.cluster import add_engine_flags
 from auto_router.data.capability import compare_names, find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
-from auto_router.data.label_split import split_labels
+from auto_router.data.label_split import choose_fraction, split_labels
 from auto_router.data.pool import Pool
 from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
@@ -108,7 +108,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="one list of records instead of --train-json and --test-json"
     )
-    parser.add_argument("--test-fraction", type=float, default=0.2, help="of the groups of --labels, to test on (default 0.2)")
+    parser.add_argument("--test-fraction", type=float, help="of the groups of --labels, to test on (default 0.2)")
     parser.add_argument("--output-dir", type=Path, default=Path("router_artifacts"))
     parser.add_argument(
         "--pool", type=Path, help="prices, modalities and limits of the models (default: ./pool.yaml, if there)"
@@ -142,7 +142,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     edit.add_old_flags(parser)
     terminal.add_flags(parser)
     add_engine_flags(parser, "--tune tries its settings")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    arguments.test_fraction = choose_fraction(arguments.test_fraction, arguments.labels)
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -197,7 +199,8 @@ def load_parts(arguments: argparse.Namespace, settings: FitSettings, pool: Pool,
     facts, lines = settle_facts([train, test], pool)
     for line in [*([] if where is None else compare_names(pool, train.names, where, arguments.pool is not None)), *lines]:
         print(f"note: {line}")
-    for line in find_one_sided([*train.records, *test.records], train.names):
+    records = [*train.records, *test.records]
+    for line in [*find_one_sided(records, train.names), *find_untested(test.records, train.names)]:
         print(f"warning: {line}")
     return replace(train, facts=facts), replace(test, facts=facts)
 

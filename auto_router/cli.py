@@ -85,7 +85,10 @@ def open_command(name: str) -> ModuleType:
                 return importlib.import_module(place)
         except ModuleNotFoundError as error:
             if error.name not in (place, STAGES):
-                raise ConfigError(str(error)) from error
+                raise ConfigError(
+                    f"{error}: it is not installed for this Python, {sys.executable}; activate the environment that holds it "
+                    "(source .venv/bin/activate), or install what is missing: docs/platforms.md"
+                ) from error
     raise ConfigError(f"auto-router {name} runs {module}.py, which is not installed here; run it in a checkout")
 
 

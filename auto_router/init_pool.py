@@ -12,9 +12,10 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from auto_router.data.pool import load_pool
@@ -22,6 +23,7 @@ from auto_router.errors import ConfigError, run
 from auto_router.files import atomic_path
 from auto_router.terminal import Parser
 
+Meaning = TypeVar("Meaning")
 _OPENAI = "https://api.openai.com/v1"
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,79}")
 
@@ -39,6 +41,9 @@ models:
 """
 _NO_PRICE = """    # input_usd_per_mtok: 0.0         # without prices only the operating point "accuracy" can be fitted
     # output_usd_per_mtok: 0.0
+"""
+_NO_JUDGE_PRICE = """  # input_usd_per_mtok: 0.0           # without prices --max-cost-usd cannot be kept to; 0 if it is free
+  # output_usd_per_mtok: 0.0
 """
 _MORE = """    # modalities: [text, image]       # if it takes images; left out: text alone
     # context_window: 128000          # tokens of a request and its answer
@@ -63,7 +68,7 @@ class PoolAnswers:
         entries = "".join(f"  - {self._entry(name, '    ')}{_MORE}" for name in self.models)
         if self.judge is None:
             return f"{_HEAD}{entries}# judge:                              # without one, give --match-only to Stage 1\n"
-        inside = self._entry(self.judge, "  ", "judge").replace("    #", "  #")
+        inside = self._entry(self.judge, "  ", "judge")
         return f"{_HEAD}{entries}\njudge:                                # best from outside the pool\n  {inside}"
 
     def _entry(self, model: str, indent: str, name: str = "") -> str:
@@ -72,7 +77,8 @@ class PoolAnswers:
         price = self.prices.get(model)
         for side, usd in zip(("input", "output"), price or (), strict=False):
             lines.append(f"{side}_usd_per_mtok: {_plain(usd)}")
-        return f"\n{indent}".join(lines) + "\n" + (_NO_PRICE if price is None else "")
+        unpriced = _NO_JUDGE_PRICE if name else _NO_PRICE
+        return f"\n{indent}".join(lines) + "\n" + (unpriced if price is None else "")
 
 
 def _quote(text: str) -> str:
@@ -103,7 +109,7 @@ def read_url(text: str) -> str:
 
 def read_variable(text: str) -> str | None:
     """Return a variable's name, None for no key. Raises ConfigError, without the text, where it could be a key."""
-    name = text.strip().removeprefix("$")
+    name = text.strip("- ").removeprefix("$")
     if name and not VARIABLE.fullmatch(name):
         raise ConfigError(
             "give the name of the variable that holds the key, in capitals, such as OPENAI_API_KEY, never the key"
@@ -114,7 +120,7 @@ def read_variable(text: str) -> str | None:
 def read_prices(text: str, models: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Return prices from ``NAME=INPUT/OUTPUT`` with commas between. Raises ConfigError where one is none."""
     prices = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
+    for part in filter(None, (piece.strip() for piece in text.strip("- ").split(","))):
         name, _, both = part.rpartition("=")
         try:
             pair = tuple(float(price) for price in both.split("/"))
@@ -148,17 +154,33 @@ def ask(question: str, given: str | None, default: str = "") -> str:
         raise ConfigError("no answer came; nothing is written") from None
 
 
+def ask_for(question: str, given: str | None, read: Callable[[str], Meaning], default: str = "") -> Meaning:
+    """Return what an answer means; one that is typed and means nothing is asked for again, with the reason.
+
+    Raises ConfigError where a given one means nothing, or nobody can type one.
+    """
+    while True:
+        text = ask(question, given, default)
+        try:
+            return read(text)
+        except ConfigError as error:
+            if given is not None:
+                raise
+            print(error)
+
+
 def collect_answers(arguments: argparse.Namespace) -> PoolAnswers:
     """Ask what the flags leave open. Raises ConfigError where an answer is impossible."""
     given, priced = (None if value is None else ",".join(value) for value in (arguments.model, arguments.price))
-    models = read_models(ask("1/5 models, by the names their endpoint knows, with commas", given))
-    url = read_url(ask("2/5 address of the endpoint", arguments.base_url, _OPENAI))
+    models = ask_for("1/5 models, by the names their endpoint knows, with commas", given, read_models)
+    url = ask_for("2/5 address of the endpoint", arguments.base_url, read_url, _OPENAI)
     usual = "OPENAI_API_KEY" if url == _OPENAI else ""
-    key_env = read_variable(ask("3/5 variable that holds the key; - for none", arguments.key_env, usual).strip("-"))
-    judge = read_judge(ask("4/5 model that judges answers, best from outside the pool; - for none", arguments.judge))
+    key_env = ask_for("3/5 variable that holds the key; - for none", arguments.key_env, read_variable, usual)
+    judge = ask_for("4/5 model that judges answers, best from outside the pool; - for none", arguments.judge, read_judge)
     named = [*models, *([] if judge is None else [judge])]
-    prices = ask(f"5/5 prices in USD per million tokens, as {models[0]}=0.25/2, with commas; - if unknown", priced).strip("-")
-    return PoolAnswers(models, url, key_env, read_prices(prices, named), judge)
+    asked = f", {judge}=1/4" if judge and judge not in models else ""
+    wanted = f"5/5 prices in USD per million tokens, input/output, as {models[0]}=0.25/2{asked}; - if unknown"
+    return PoolAnswers(models, url, key_env, ask_for(wanted, priced, lambda text: read_prices(text, named)), judge)
 
 
 def write_pool(answers: PoolAnswers, path: Path, overwrite: bool) -> None:

@@ -147,3 +147,14 @@ def test_the_doctor_knocks_at_endpoints_and_sends_nothing(tmp_path: Path, capsys
     told = json.loads(capsys.readouterr().out)["checks"]
     states = {check["found"].split(": ")[0]: check["state"] for check in told if check["what"] == "endpoint"}
     assert states == {f"127.0.0.1:{there}": "ok", f"127.0.0.1:{gone}": "wrong"}
+
+
+def test_a_package_that_is_missing_is_named_with_the_python_that_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a new shell does not use the environment."""
+
+    def lacking(place: str) -> None:
+        raise ModuleNotFoundError("No module named 'tabulate'", name="tabulate")
+
+    monkeypatch.setattr(importlib, "import_module", lacking)
+    with pytest.raises(ConfigError, match=r"No module named 'tabulate': .*this Python, .*; activate the environment"):
+        cli.open_command("train")

@@ -57,6 +57,28 @@ def test_five_questions_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (pool.models[0].api_key_env, pool.models[1].name) == ("OPENAI_API_KEY", "gpt-5-nano")
 
 
+def test_the_judge_s_price_is_asked_for_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it ``--max-cost-usd`` cannot be kept to, which the file says where it stays open."""
+    path = tmp_path / "pool.yaml"
+    asked = type_in(monkeypatch, "a, b", "", "", "judge", "a=1/3")
+    main(["--output", str(path)])
+    assert ", judge=1/4; - if unknown" in asked[-1]
+    assert "without prices --max-cost-usd cannot be kept to" in path.read_text(encoding="utf-8").partition("judge:")[2]
+
+
+def test_an_answer_that_means_nothing_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One slip at the last question does not cost the four before it."""
+    asked = type_in(monkeypatch, "a, a", "a, b", "", "", "-", "1/3", "a=1/3")
+    main(["--output", str(tmp_path / "pool.yaml")])
+    assert [question[:4] for question in asked] == ["1/5 ", "1/5 ", "2/5 ", "3/5 ", "4/5 ", "5/5 ", "5/5 "]
+    assert load_pool(tmp_path / "pool.yaml").models[0].output_usd_per_mtok == 3.0
+    said = capsys.readouterr().out
+    assert "give one or more different names" in said
+    assert "price '1/3': write NAME=INPUT/OUTPUT" in said
+
+
 def test_a_file_that_is_there_stays_without_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, rest = tmp_path / "pool.yaml", ["--judge", "", "--price", ""]
     path.write_text("mine", encoding="utf-8")

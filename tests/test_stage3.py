@@ -209,7 +209,10 @@ def test_one_list_of_labels_is_split_encoded_and_learned(
     refuse(lambda: generate_embeddings.main([*both, nowhere]), "output folder mine.json/folder cannot be made", capsys)
     refuse(lambda: nn_router.main([*both, "--train-json=x.json"]), "--labels is one list instead of", capsys)
     refuse(lambda: generate_embeddings.main([*both, "--train-json=x.json"]), "or --labels, one list", capsys)
-    refuse(lambda: nn_router.main(["--labels=mine.json", "--test-fraction=0.5"]), "were not made from", capsys)
+    refuse(lambda: nn_router.main(["--labels=mine.json", "--test-fraction=0.5"]), "need the same --test-fraction and", capsys)
+    pair, fraction = ["--train-json=a.json", "--test-json=b.json"], "--test-fraction=0.5"
+    refuse(lambda: nn_router.main([*pair, fraction]), "--test-fraction splits the list of --labels", capsys)
+    refuse(lambda: generate_embeddings.main([*pair, fraction]), "--test-fraction splits the list of --labels", capsys)
 
 
 # 7: models without a price, and what is said aloud
@@ -225,6 +228,28 @@ def test_models_without_a_price_are_normal(unpriced: str, tmp_path: Path, capsys
     assert metrics["system"]["router"] is not None
     assert set(metrics["operating_points"]) == {"accuracy"}
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("unpriced", ["a", "c"])
+def test_costs_that_are_null_in_every_record_are_unknown(unpriced: str, tmp_path: Path) -> None:
+    """Also those of c, which is the best single model and has no place in the chart of costs then."""
+    costs = {**COSTS, unpriced: None}
+    rows = [replace(record, model_costs=costs) for record in make_records(90)]
+    assert train(tmp_path, rows[:60], rows[60:])["system"]["costs"]["cheapest"] is not None
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("unknown", ["a", "c"])
+def test_a_model_without_a_label_in_the_test_is_said(unknown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """c is the best single model, that everything is compared with."""
+    rows = make_records(90, costs=COSTS)
+    test = [replace(row, model_scores={**row.model_scores, unknown: None, "z": 1.0}) for row in rows[60:]]
+    metrics = train(tmp_path, rows[:60], test)
+    assert (metrics["system"]["best_single"] is None) == (unknown == "c")
+    said = capsys.readouterr().out
+    assert f"warning: no test record has a label of {unknown}: its worth on new prompts is not measured" in said
+    assert "warning: only test records score z: it is left out" in said
+    assert "None" not in said
 
 
 def test_costs_that_are_all_zero_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,7 +224,7 @@ def write(path: Path, content: Any) -> None:
 RECORD = {"idx": 0, "prompt": "hello", "answer": "", "images": [], "model_scores": {"a": 1}}
 BAD_JSON: dict[str, tuple[Any, str]] = {
     "not json": ("[{", "cannot be parsed"),
-    "an object": ({"a": 1}, "expected a list of records"),
+    "an object": ({"a": 1}, "record 0: 'prompt' must be a non-empty string, got None"),
     "empty": ([], "holds no records"),
     "no prompt": ([RECORD, {**RECORD, "prompt": " "}], "record 1: 'prompt' must be a non-empty string"),
     "score 2": ([{**RECORD, "model_scores": {"a": 2}}], "record 0: 'model_scores' of 'a' must be a number from 0 to 1"),

@@ -102,14 +102,16 @@ def flips_chart(effects: Sequence[RewordingEffect]) -> figure:
 def cost_quality_chart(metrics: MetricValues) -> figure:
     """Accuracy against cost: the router's settings and their hull, every model, the zero router, oracle and points."""
     found, system = metrics["cost_quality"], metrics["system"]
-    singles = {name: place for name, place in found["single_models"].items() if None not in place}
-    points = {name: (p["cost"], p["accuracy"]) for name, p in metrics["operating_points"].items() if p["cost"] is not None}
-    served = (
-        {"router as served": (system["costs"]["router"], system["router"])}
-        if system["costs"] and system["router"] is not None
-        else {}
+    paid = system["costs"] or {}
+    singles, points, served, oracle = map(
+        _drop_unknown,
+        (
+            found["single_models"],
+            {name: (point["cost"], point["accuracy"]) for name, point in metrics["operating_points"].items()},
+            {"router as served": (paid.get("router"), system["router"])},
+            {"oracle": (paid.get("oracle"), system["oracle"])},
+        ),
     )
-    oracle = {"oracle": (system["costs"]["oracle"], system["oracle"])} if system["costs"] else {}
     costs = [place[0] for place in [*found["curve"], *singles.values()]]
     wide = min(costs) > 0 and max(costs) > WIDE * min(costs)
     plot = _figure(420, "mean cost of 1,000 prompts, USD", "accuracy", x_axis_type="log" if wide else "linear")
@@ -138,6 +140,11 @@ def cost_quality_chart(metrics: MetricValues) -> figure:
     _tagged_text(plot, singles)
     _legend_below(plot)
     return plot
+
+
+def _drop_unknown(places: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return the places of which cost and quality are both known."""
+    return {name: place for name, place in places.items() if None not in place}
 
 
 def explorer_chart() -> figure:

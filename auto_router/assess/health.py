@@ -70,6 +70,19 @@ def _reasons(name: str, records: Sequence[Record]) -> list[tuple[str, int]]:
     return Counter(r.model_errors[name][:80] for r in records if name in r.model_errors).most_common(MAX_REASONS)
 
 
+def find_untested(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    """Return a line for each model that no test record has a label of, and for each that only test records score."""
+    seen = {name for record in records for name, score in record.model_scores.items() if score is not None}
+    untested = [f"no test record has a label of {name}: its worth on new prompts is not measured" for name in names]
+    return [
+        *(line for line, name in zip(untested, names, strict=True) if name not in seen),
+        *(
+            f"only test records score {name}: it is left out, for nothing was learned of it"
+            for name in sorted(seen - set(names))
+        ),
+    ]
+
+
 def find_one_sided(records: Sequence[Record], names: Sequence[str]) -> list[str]:
     """Return a line for each model of which many labels are unknown because no rule and no judge decided.
 

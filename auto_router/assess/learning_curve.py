@@ -85,7 +85,7 @@ def learning_curve(data: Dataset, seed: int = 0) -> LearningCurve:
     fold = group_folds(data.groups, CURVE_FOLDS, seed)
     fractions = [part for part in FRACTIONS if part * (fold != 0).sum() >= MIN_ROWS]
     if len(fractions) < 2:
-        raise DataError(f"{len(data)} rows are too few for a learning curve; at least {4 * MIN_ROWS} are needed")
+        raise DataError(f"{len(data)} rows are too few for a learning curve; at least {4 * MIN_ROWS} are needed; leave it out")
     gains = np.full((len(fractions), len(data)), np.nan)
     rows, labels = np.zeros((2, len(fractions)), dtype=np.int64)
     with bar(CURVE_FOLDS * len(fractions), "learning curve", "fit", leave=False) as shown:

@@ -13,6 +13,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
+from auto_router.data.label_stats import NAN
 from auto_router.data.label_trust import doubt_labels
 from auto_router.decide.operating_points import COST, OperatingPoint
 from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
@@ -219,6 +220,8 @@ def worth_sentences(artifact: Artifact) -> list[str]:
     name = system["best_single_model"]
     if system["router"] is None:
         return ["Not known: too many test prompts have no label of the model chosen for them; label those, and train again."]
+    if system["best_single"] is None:
+        return [f"Not known: no test prompt has a label of {name}, the best single model; label some, and train again."]
     if rows < MIN_TEST_ROWS:
         return [f"Not known: {rows} test prompts are too few to tell what it is worth; label 1,000 in all, and train again."]
     settings = "these thresholds and costs" if point is None else f'operating_point="{point}"'
@@ -239,7 +242,7 @@ def suggest_next(artifact: Artifact) -> list[str]:
         found.append(
             f"Label more prompts: with {metrics['rows']:,} test prompts the intervals are wide. 1,000 in all are advised."
         )
-    gap = system["oracle"] - system["best_single"]
+    gap = NAN if system["best_single"] is None else system["oracle"] - system["best_single"]
     if gap < SMALL_GAP and metrics["rows"] >= MIN_TEST_ROWS:
         found.append(
             f"Add a model that is right where the others are wrong: the oracle is only {100 * gap:.1f} points above "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Of classes, the name beside the number, which alone of them is no answer.
+CLASS_NAMES = ("label_text", "label_name", "label_str", "label_string", "text_label", "class_name", "category_name")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "problem", "query"),
     "answer": ("answer", "answers", "response", "label", "target", "output", "solution"),
@@ -13,6 +15,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "context": (
         *("context", "passage", "article", "paragraph", "story", "background", "premise", "evidence", "body", "hint"),
         *("contexts", "retrieved_contexts", "passages", "documents", "flores_passage", "sentence"),
+        *("narrative", "scenario", "puzzle", "definition"),
     ),
     "history": ("history", "chat_history", "conversation_history", "dialogue_history"),
     "system": ("system_prompt", "system", "system_message", "system_instruction", "system_instructions"),
@@ -23,6 +26,8 @@ LATER: dict[str, tuple[str, ...]] = {
     "prompt": (
         *("question_text", "question_stem", "stem", "hypothesis", "claim", "statement", "goal", "ctx", "sentence"),
         *("turns", "task", "input", "inputs", "text", "user", "user_input", "q", "request", "content"),
+        *("user_prompt", "user_message", "user_query", "prompt_text", "input_text", "inputs_pretokenized", "question_content"),
+        "utterance",
     ),
     "answer": (
         *("answer_key", "correct_answer", "correct", "right_answer", "correct_option", "correct_choice", "answer_idx"),
@@ -36,7 +41,9 @@ LATER: dict[str, tuple[str, ...]] = {
         *("expected_answer", "expected_output", "ideal", "ideal_answer", "final_answer", "best_answer", "labels", "targets"),
         *("multiple_choice_answer", "possible_answers", "answers_spans", "answer_text", "answer_aliases", "aliases"),
         *("short_answer", "short_answers", "answer_number", "completion", "outputs", "solutions", "responses", "class"),
-        *("final_decision", "sentiment", "a", "y"),
+        *("final_decision", "sentiment", "a", "y", "correct_response", "gold_response", "target_text", "output_text"),
+        *("targets_pretokenized", "assistant", "assistant_response", "reply", *CLASS_NAMES),
+        *("answer_choice", "answer_option", "ans", "expected_response", "gt_answer", "ground_truth_answer", "intent", "sql"),
     ),
     "images": (
         *("img", "picture", "pictures", "photo", "decoded_image", "image_bytes", "image_base64", "image_path", "image_paths"),
@@ -50,7 +57,7 @@ LATER: dict[str, tuple[str, ...]] = {
 # Beside these, an "answer" is a model's, as in the logs of RAG evaluations, or the way to the final one.
 TRUTHS = (
     "ground_truth", "ground_truths", "reference_answer", "gold_answer", "gold_answers", "expected_output",
-    "expected_answer", "final_answer", "answer_number", "numerical_answer",
+    "expected_answer", "final_answer", "answer_number", "numerical_answer", "short_answer",
 )  # fmt: skip
 # Further right answers beside the "answer", as TriviaQA's relatives have them.
 MORE_ANSWERS = ("answer_aliases", "aliases", "answers_aliases", "alternative_answers", "acceptable_answers")

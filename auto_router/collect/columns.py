@@ -6,12 +6,13 @@ A flag such as ``--answer-column`` names one; an empty name says that there is n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from auto_router.collect.column_names import COLUMNS, LATER, MORE_ANSWERS, PLURAL, RECIPES, TRUTHS, VERDICTS
+from auto_router.collect.column_names import CLASS_NAMES, COLUMNS, LATER, MORE_ANSWERS, PLURAL, TRUTHS, VERDICTS
+from auto_router.collect.column_notes import name_shape, note_doubts
 from auto_router.collect.options import (
     RIGHT_OPTION,
     Options,
@@ -80,17 +81,14 @@ def find_recipe(
     roles = finder.find_plain_roles()
     template = template or PromptTemplate()
     if template.is_default and not {"prompt", "messages"} & set(roles):
-        raise DataError(
-            f"data set {dataset} has no column for the prompt (looked for {', '.join(COLUMNS['prompt'])}, or a list of chat "
-            f"messages in {', '.join(COLUMNS['messages'])}); it has {', '.join(finder.present)}: name one with "
-            "--prompt-column, or write the prompt with --prompt-template '{{ column }} …'"
-        )
+        raise _no_prompt(dataset, finder.present)
     choosing, roles = finder.find_options(roles)
     roles = finder.find_aliases(dataset, roles, choosing)
     roles, beside = finder.find_context(roles, choosing, template)
     images = finder.find_images()
     answers = [(cell, options) for row in rows if (options := choosing.read(row)) and (cell := _answer(row, roles)) is not None]
     numbers, certain = (str(first_index), True) if first_index is not None else choose_numbers(answers)
+    said = [_answer(row, roles) for row in rows]
     classes = () if answers else table.class_names(roles.get("answer", ""))
     classes = classes if len(classes) <= MAX_CLASSES and not all(name.isdigit() for name in classes) else ()
     option_columns = choosing.columns or {}
@@ -101,7 +99,7 @@ def find_recipe(
         roles=roles,
         used=used if template.is_default else finder.present,
         present=finder.present,
-        name=_name_shape(finder.present, bool(answers), rows, roles),
+        name=name_shape(finder.present, bool(answers), said, "messages" in roles),
         images=images,
         option_columns=option_columns,
         numbers=numbers,
@@ -109,7 +107,16 @@ def find_recipe(
         printed=squeeze(roles.get("answer", "").rpartition(".")[2]) in map(squeeze, PLURAL),
         classes=classes,
         template=template,
-        notes=(*_notes(rows, roles, bool(answers), classes, certain, template), *beside),
+        notes=(*note_doubts(said, roles, bool(answers), classes, certain, template), *finder.note_unshown(roles), *beside),
+    )
+
+
+def _no_prompt(dataset: str, present: Sequence[str]) -> DataError:
+    header = ", or, if these are the words of a row, put a first line with the columns' names above it"
+    return DataError(
+        f"data set {dataset} has no column for the prompt (looked for {', '.join(COLUMNS['prompt'])}, or a list of chat "
+        f"messages in {', '.join(COLUMNS['messages'])}); it has {', '.join(present)}: name one with --prompt-column, or write "
+        "the prompt with --prompt-template '{{ column }} …'" + (header if re.search(r"\.[ct]sv(?:\.gz)?$", dataset) else "")
     )
 
 
@@ -146,7 +153,7 @@ def _is_image(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and _is_image(value[0])
     if isinstance(value, Mapping):
-        return set(value) == {"bytes", "path"}
+        return "bytes" in value and value.keys() <= {"bytes", "path"}
     return isinstance(value, bytes) and mime_type(value) is not None
 
 
@@ -186,7 +193,7 @@ class _Finder:
         """Return the columns of prompt or messages, of what stands before them, source and group."""
         wanted = ("source", "group", "messages", "system", "history")
         roles = {role: found[0] for role in wanted if (found := self.candidates(role))}
-        lists = any(isinstance(read_printed(row.get(roles.get("history", ""))), list) for row in self.rows)
+        lists = any(isinstance(read_printed(get_cell(row, roles.get("history", ""))), list) for row in self.rows)
         if not lists and "history" not in self.asked:
             roles.pop("history", None)  # a text, as of a patient
         structs = {name for name in self.present for row in self.rows if isinstance(row.get(name), Mapping)}
@@ -263,13 +270,21 @@ class _Finder:
         found = self.candidates("answer", later=not of_messages)
         if not found and not of_messages:  # what is inside a context is read, not answered
             inner = self.candidates("answer", later=True, inner=True)
+            classes = [name for name in self.present if self.table.class_names(name)] if "answer" not in self.asked else []
             found = [name for name in inner if squeeze(name.partition(".")[0]) not in map(squeeze, COLUMNS["context"])]
+            found = found or (classes if len(classes) == 1 else [])
         later = self.candidates("answer", later=True)
         truths = [name for name in later if squeeze(name) in map(squeeze, TRUTHS)]
         truths += [
             name for name in later if squeeze(name) == "reference" and found[:1] and squeeze(found[0]) in ("response", "output")
         ]
+        if found and self._holds_numbers(found[0]):
+            truths += [name for name in later if squeeze(name) in map(squeeze, CLASS_NAMES)]
         return sorted([*truths, *(name for name in found if name not in truths)], key=self._is_empty)
+
+    def _holds_numbers(self, name: str) -> bool:
+        cells = [cell for row in self.rows if not is_missing(cell := get_cell(row, name))]
+        return squeeze(name) in ("label", "labels", "class", "target") and bool(cells) and all(map(is_number, cells))
 
     def _is_answered_by(self, messages: str) -> bool:
         """Whether a conversation holds the only answers there are, so that it is read, and not the prompt beside it."""
@@ -298,14 +313,27 @@ class _Finder:
         pairs = [(get_cell(row, answer), choosing.read(row)) for row in self.rows]
         known = [(cell, options) for cell, options in pairs if not is_missing(cell) or (options and options.marked)]
         usable = [(cell, options) for cell, options in known if options]
-        if choosing.by_place and not all(is_number(cell) or len(str(cell)) == 1 for cell, _ in known):
+        if choosing.by_place and not all(is_number(c) or len(str(c)) == 1 or (o and o.marked) for c, o in known):
             return False
         numbers, _ = choose_numbers(usable)
         resolved = sum(bool(find_right(cell, options, numbers)) for cell, options in usable)
         # Numbers beside a column of that name are places, even where none is: reading the rows says so.
         places = choosing.column in COLUMNS["choices"] and len(usable) == len(known)
         places = places and all(type(cell) is int and cell >= 0 for cell, _ in known)
-        return bool(known) and (places or resolved >= MIN_RESOLVED * len(known))
+        by_name = squeeze(choosing.column) in map(squeeze, COLUMNS["choices"])  # rows without options are open questions
+        return bool(known) and (places or 0 < MIN_RESOLVED * len(usable if by_name else known) <= resolved)
+
+    def note_unshown(self, roles: Mapping[str, str]) -> Iterator[str]:
+        """Yield a note where rows have options that no answer names, for models are then asked without them."""
+        if "choices" in roles or "choices" in self.asked or "answer" not in roles:
+            return
+        for name in self.candidates("choices"):
+            row = next((row for row in self.rows if read_options(row.get(name)) and not is_missing(_answer(row, roles))), None)
+            if row is not None:
+                yield (
+                    f"answers in {roles['answer']!r} such as {str(_answer(row, roles))[:60]!r} name no option in {name!r}, so "
+                    f"the options are not shown; --choices-column {name} shows them"
+                )
 
     def find_context(
         self, roles: dict[str, str], choosing: Choosing, template: PromptTemplate
@@ -322,6 +350,10 @@ class _Finder:
             found = sorted((name for name in self.candidates(role) if name not in taken), key=self._is_empty)
             if role not in self.asked and not has_options:
                 found = [name for name in found if squeeze(name) != "hint"]  # without options it may give the answer away
+            if squeeze(roles.get("prompt", "")) not in ("input", "inputs") and role not in self.asked:
+                found = [
+                    name for name in found if squeeze(name) != "definition"
+                ]  # of a word; a task's stands before its inputs
             if found and ("messages" not in roles or role in self.asked or not template.is_default):
                 roles = roles | {role: found[0]}
             elif found:
@@ -342,41 +374,3 @@ class _Finder:
         ]
         best = [name for name in named if name in typed] or ([] if typed else named)
         return tuple(dict.fromkeys([*best[:1], *numbered])) or tuple(typed)
-
-
-def _name_shape(present: Iterable[str], has_options: bool, rows: Sequence[Row], roles: Mapping[str, str]) -> str:
-    """Return the name of the known data set that has such columns, else what kind it is of."""
-    columns = set(map(squeeze, present))
-    kinds = ("choices", "options", "A", "opa", "endings", "option1", "sol1")
-    for name, wanted in RECIPES.items():
-        if set(map(squeeze, wanted)) <= columns and has_options == any(column in kinds for column in wanted):
-            if name == "GSM8K" and not any("####" in str(_answer(row, roles)) for row in rows):
-                continue
-            return f"{name}-shaped"
-    return "multiple choice" if has_options else "chat" if "messages" in roles else ""
-
-
-def _notes(
-    rows: Sequence[Row],
-    roles: Mapping[str, str],
-    has_options: bool,
-    classes: Sequence[str],
-    certain: bool,
-    template: PromptTemplate,
-) -> Iterator[str]:
-    """Yield what a user should know before paying."""
-    column = roles.get("answer", "")
-    if not certain:
-        yield (
-            f"the answers in {column!r} are taken as places counted from 0, but no first or last place was seen; say "
-            "--first-index 1 if they count from 1"
-        )
-    answers = [_answer(row, roles) for row in rows]
-    words = {str(answer) for answer in answers if isinstance(answer, str | int) and not is_missing(answer)}
-    few = squeeze(column) in ("label", "labels", "class", "target", "sentiment", "goldlabel") and len(words) <= 20
-    if not has_options and not classes and template.is_default and few and words and "messages" not in roles:
-        kind = "numbers of classes without names" if all(map(is_number, words)) else "names of classes"
-        yield (
-            f"the references in {column!r} look like {kind} ({', '.join(sorted(words)[:5])}), and the prompt does not say what "
-            f"to answer with; say it with --prompt-template, as '{{{{ {roles.get('prompt', 'text')} }}}} Answer with one of: …'"
-        )

@@ -25,7 +25,7 @@ from auto_router.collect.log_formats import BATCH_OUTPUT, LoggedTurn, LogReader,
 from auto_router.collect.merged_results import Merger, results_table, save_results, summarize_results
 from auto_router.collect.money import show_usd
 from auto_router.collect.redact import load_redactor, redact_all
-from auto_router.collect.result_formats import LeftOut, ResultReader, find_result_format
+from auto_router.collect.result_formats import QUERY, LeftOut, ResultReader, find_result_format
 from auto_router.collect.row_files import ENDINGS, FileRow, find_files, read_rows
 from auto_router.data.splits import digest_text
 from auto_router.errors import ConfigError, DataError, run
@@ -217,7 +217,10 @@ def _first_row(file: Path) -> FileRow:
 
 def _unknown(file: Path, row: FileRow) -> DataError:
     fields = ", ".join(list(map(str, row))[:30]) or "(none)"
-    return DataError(f"{file}: no known format has a row of the fields {fields}; read are {RESULTS}; {LOGS}")
+    table = (
+        ". Of a table with a column a model, name these MODEL|score, or give each a MODEL_cost" if set(QUERY) & set(row) else ""
+    )
+    return DataError(f"{file}: no known format has a row of the fields {fields}; read are {RESULTS}; {LOGS}{table}")
 
 
 def _left_out_lines(left_out: Counter[str]) -> Iterator[str]:

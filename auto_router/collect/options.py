@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auto_router.collect.matching.verdict import MAX_LETTERS
@@ -18,6 +18,11 @@ _RIGHT_KEYS = ("is_correct", "correct", "iscorrect", "is_right", "is_answer", "r
 # A column, or a key, that is one option: "A", "option_a", "Option B", "opa", "choice1", "sol2", "ending0", "answerC".
 _PREFIXES = "option|options|opt|op|choice|choices|answer|ans|sol|solution|ending|alternative|alt|candidate|mcanswer|mcoption"
 _OPTION_NAME = re.compile(rf"(?P<prefix>{_PREFIXES}|)(?P<name>[a-z]|\d{{1,2}})")
+_SENTENCE = re.compile(  # "The answer is (B)."
+    r"(?:the )?(?:correct |right |best )?(?P<prefix>answer|option|choice)(?: is)?:? *(?:option |choice )?"
+    r"[(\[]?(?P<name>[A-Z])[)\]]?\.?",
+    re.IGNORECASE,
+)
 # "Correct Answer" beside "Incorrect Answer 1", "distractor1" or "incorrect_answers".
 _RIGHT_NAMES = ("correctanswer", "rightanswer", "correctoption", "correctchoice", "answer", "correct")
 _WRONG_NAME = re.compile(r"(?:incorrect|wrong|false)(?:answer|option|choice)s?\d*|distractors?\d*")
@@ -112,6 +117,10 @@ def read_option_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> O
     cells = [(name, row.get(column)) for column, name in columns.items()]
     if RIGHT_OPTION in columns.values():
         return _mix_options(cells)
+    structs = [cell for _, cell in cells if isinstance(cell, Mapping)]
+    if structs and len(structs) == len(cells):  # {"A": {"text": "root"}, …}
+        read = _read_items(structs)
+        return None if read is None else replace(read, names=tuple(name for name, _ in cells))
     kept = [(name, str(cell)) for name, cell in cells if not is_missing(cell) and cell != "nan"]
     return Options(tuple(text for _, text in kept), tuple(name for name, _ in kept)) if len(kept) >= 2 else None
 
@@ -278,7 +287,7 @@ def _find_prefixed(text: str, options: Options) -> int | None:
     if led:
         place = _find_letter(led["letter"], options)
         return place if place is not None and fold(options.texts[place]) == fold(led["text"]) else None
-    named = _OPTION_NAME.fullmatch(squeeze(text))
+    named = _OPTION_NAME.fullmatch(squeeze(text)) or _SENTENCE.fullmatch(text)
     if named and named["prefix"]:
         own = _only(place for place, name in enumerate(options.names) if name == named["name"])
         return own if own is not None else _find_letter(named["name"], options)

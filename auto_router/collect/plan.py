@@ -283,8 +283,15 @@ def _no_references(source: Source, unlabelled: Sequence[int], bad: Mapping[int, 
     return DataError(
         f"data set {source.dataset}: none of its {len(unlabelled)} rows has a reference to judge answers by: {where}; it has "
         f"{columns}: name the right answers' column with --answer-column, or take the split that has them; without references, "
-        f"{NO_REFERENCES_ADVICE}"
+        f"{_find_scorer(source.recipe.present)}{NO_REFERENCES_ADVICE}"
     )
+
+
+def _find_scorer(present: Sequence[str]) -> str:
+    """Return the advice to take a scorer where the columns are those that one reads; "" where they are not."""
+    kinds = {"python-tests": ("test", "test_list"), "json-schema": ("json_schema",)}  # a "schema" may be SQL
+    found = next((scorer for scorer, columns in kinds.items() if set(columns) & set(present)), None)
+    return "" if found is None else f"--scorer {found} judges by what a row holds, and "
 
 
 def _repeats(question: Question) -> set[str]:

@@ -7,6 +7,7 @@ Three forms are known: columns of their own (``question``, ``choices``, ``answer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,6 +32,7 @@ from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
 LOGGED = "logged"  # the column of an answer that was given already
+MAX_UNSHOWN = 10  # columns without a part that a line names
 _UNSENT = frozenset(["audio", "video", "pdf"])
 _PASSAGE_KEYS = ("text", "texts", "contexts", "sentences", "passages", "paragraphs")
 
@@ -68,10 +70,14 @@ class Recipe:
         parts |= {role: self.roles[role] for role in ("system", "history", "context", "input") if role in self.roles}
         options = ", ".join(self.option_columns) or self.roles.get("choices", "")
         parts |= {"options": options} if options else {}
-        parts |= {"reference": self.roles.get("answer", self.roles.get("messages", "none"))}
+        marks = "the marks of the options" if options else "none"
+        parts |= {"reference": self.roles.get("answer", self.roles.get("messages", marks))}
         parts |= {"further references": self.roles["aliases"]} if "aliases" in self.roles else {}
         parts |= {"images": ", ".join(self.images)} if self.images else {}
-        return (f"{self.name}: " if self.name else "") + "; ".join(f"{role} from {column}" for role, column in parts.items())
+        told = (f"{self.name}: " if self.name else "") + "; ".join(f"{role} from {column}" for role, column in parts.items())
+        unshown = [name or "(no name)" for name in self.present if name not in self.used]
+        more = f" and {len(unshown) - MAX_UNSHOWN} more" if len(unshown) > MAX_UNSHOWN else ""
+        return told + (f"; not shown to models: {', '.join(unshown[:MAX_UNSHOWN])}{more}" if unshown else "")
 
     def cell(self, row: Row, role: str) -> Any:
         """Return what a row holds for a role; None where there is no such column."""
@@ -152,7 +158,7 @@ class Recipe:
     def _read_messages(self, row: Row) -> tuple[tuple[Turn, ...], str | None, ConversationInput]:
         before = _read_history(self.cell(row, "history"))
         try:
-            turns, reply = _read_conversation(read_printed(self.cell(row, "messages")))
+            turns, reply = _read_conversation(_unnest(read_printed(self.cell(row, "messages"))))
             turns = _join_turns(before, turns)
             found = conversation_input(turns)
             if not found.prompt:
@@ -176,6 +182,9 @@ class Recipe:
                 f"{last}; say where counting begins with --first-index"
             )
         if not places:
+            letter = str(answer).strip("()[]. ")
+            if re.fullmatch("[A-Z]", letter) and options.letters:
+                raise DataError(f": answer {letter} is none of the {len(options.texts)} options, A to {options.letters[-1]}")
             return read_references(answer), options.texts
         if not options.letters:
             return tuple(options.texts[place] for place in places), options.texts
@@ -221,7 +230,9 @@ def read_logged(value: Any) -> LoggedAnswer | None:
 
 
 def get_cell(row: Row, column: str) -> Any:
-    """Return a cell of a row; ``a.b`` is the field b of column a, unless a column bears that name."""
+    """Return a cell of a row; ``a.b`` is the field b of column a, unless a column bears that name. "" is no column."""
+    if not column:  # nor that of row numbers, which pandas writes without a name
+        return None
     if column in row or "." not in column:
         return row.get(column)
     outer, _, inner = column.partition(".")
@@ -238,6 +249,7 @@ def _read_single(prompt: Any) -> Any:
 
 def is_message_list(value: Any) -> bool:
     """Whether a cell is a list of chat messages."""
+    value = _unnest(value)
     return (
         isinstance(value, list)
         and bool(value)
@@ -246,6 +258,11 @@ def is_message_list(value: Any) -> bool:
             for item in value
         )
     )
+
+
+def _unnest(value: Any) -> Any:
+    """Return the only list in a list, as tool-calling sets hold a conversation of one part; any other value as it is."""
+    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list) else value
 
 
 def flatten_text(value: Any) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from auto_router.collect.matching.final_answer import read_worked_answer
+from auto_router.collect.matching.final_answer import read_worked_answer, strip_reasoning
 from auto_router.collect.matching.wordings import MAX_LITERAL, read_literal
 
 # Where a struct keeps its right answers, the first that is there: SQuAD's and TriviaQA's columns, VQA's list of answers …
@@ -39,7 +39,12 @@ def read_references(value: Any, printed: bool = False) -> tuple[str, ...]:
 
 
 def final_value(text: str) -> str:
-    r"""Return the final value of a worked solution that marks it with ``####`` or ``\boxed{}``; any other text as it is."""
+    r"""Return the final value of a worked solution that marks it with ``####`` or ``\boxed{}``; any other text as it is.
+
+    What stands in ``<think>`` before it is the way to the answer, and no part of it.
+    """
+    stated = strip_reasoning(text)
+    text = stated if stated and stated != text.strip() else text  # only that: code needs its indents
     marked = "####" in text or "\\boxed" in text or "\\fbox" in text
     return (read_worked_answer(text) if marked else "") or text
 

@@ -96,7 +96,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
     Raises:
         PassingFailure: a rate limit, a server error, or an answer that broke off, whatever the status it came with.
     """
-    if status != 200:
+    if not 200 <= status < 300:  # gateways have successes of their own, as Portkey's 246
         refusal = read_problem(body) or Problem(shorten(decode(body)))
         return _refuse(replace(refusal, status=status), headers, read_json(decode(body)), f"HTTP {status}")
     text = decode(body)
@@ -253,7 +253,7 @@ def _read_answer(reply: Any, blank: Response) -> Response:
     finish = choice.get("finish_reason")
     finish = finish if isinstance(finish, str) else None
     own = choice.get("native_finish_reason")
-    kind = (finish or (own if isinstance(own, str) else "")).lower().replace("-", "_")
+    kind = (finish or (own if isinstance(own, str) else "")).lower().replace("-", "_").partition(":")[0].strip()
     response = _with_usage(blank, usage, finish_reason="length" if kind in _CUT else finish)
     if kind in _BROKEN or kind.endswith("_error"):
         raise PassingFailure(shorten(f"the answer broke off (finish reason {finish or own})"), billed=True, response=response)

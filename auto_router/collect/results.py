@@ -28,6 +28,7 @@ from auto_router.data.records import Record
 
 NOT_ASKED = "not asked"
 MAX_REASONS_SHOWN = 20
+MIN_ALIKE = 10  # questions before labels that are all alike are told
 REFERENCE_CHECK, SECOND_JUDGE, AUDIT_CHECK = CHECKS
 JUDGES = ("", "rule", "judge", "scorer", "itself")  # itself: the model that the others are held against
 
@@ -298,6 +299,12 @@ def pool_lines(results: Results) -> list[str]:
         lines.append(
             f"oracle (best model for every prompt) {oracle(scores):.1%}; "
             f"best single {results.names[best]} {means[best]:.1%}{part}"
+        )
+    known = scores[~np.isnan(scores)]
+    if len(scores) >= MIN_ALIKE and len(known) and (known == known[0]).all():
+        lines.append(
+            f"warning: every known label is {known[0]:g}, so a router has nothing to learn; read some prompts, answers and "
+            "references first (--audit 10)"
         )
     decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
     by_scorer = f", {decided['scorer']} by the scorer" if decided["scorer"] else ""

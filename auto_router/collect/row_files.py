@@ -11,7 +11,7 @@ import gzip
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -122,9 +122,54 @@ def _csv_rows(path: Path) -> Iterator[Any]:
     with _open(path) as file:
         limit = csv.field_size_limit(MAX_FIELD)
         try:
-            yield from csv.DictReader(file, delimiter="\t" if ".tsv" in path.suffixes else ",")
+            rows = read_cells(path, file, "\t" if ".tsv" in path.suffixes else ",")
+            header = next(rows, [])
+            for cells in filter(None, rows):
+                row: dict[str | None, Any] = {**dict.fromkeys(header), **dict(zip(header, cells, strict=False))}
+                yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
         finally:
             csv.field_size_limit(limit)
+
+
+def read_cells(path: Path, text: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """Yield the cells of every row. A quote that is left open takes no other rows with it.
+
+    Raises DataError, which names the line, where no reading of it has as many cells as the header has.
+    """
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in text:
+            taken.append(line)
+            yield line
+
+    reader, width, first = csv.reader(lines(), delimiter=separator, strict=True), 0, 1
+    while True:
+        taken.clear()
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
+            width = width or len(cells)
+            yield cells
+        except csv.Error:
+            rows = [_read_line(line, separator, width) for line in taken]
+            if not width or None in rows:
+                raise DataError(
+                    f"file {path}: in line {first} a cell begins with a quote that does not end it; write quotes "
+                    'inside a cell twice, as in "the word ""yes"""'
+                ) from None
+            yield from filter(None, rows)
+        first += len(taken)
+
+
+def _read_line(line: str, separator: str, width: int) -> list[str] | None:
+    """Return the cells of a line that is one row, whatever its quotes are; None where it has not ``width`` of them."""
+    plain = line.rstrip("\r\n").split(separator)
+    bare = [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in plain]
+    quoted = next(csv.reader([line], delimiter=separator), [])
+    readings = (quoted, bare) if '""' in line else (bare, quoted)
+    return next((cells for cells in readings if len(cells) == width), None)
 
 
 def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:

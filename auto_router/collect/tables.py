@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from auto_router.collect.row_files import ROWS_AT_ONCE, parquet_rows
+from auto_router.collect.row_files import ROWS_AT_ONCE, parquet_rows, read_cells
 from auto_router.data.json_files import json_table
 from auto_router.errors import DataError, needs_extra
 
 KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".arrow": "arrow"}
+KINDS |= {".ndjson": "jsonl"}
 MAX_CELL = 2**28  # characters of a CSV cell, which may hold an image
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 Row = Mapping[Any, Any]
@@ -52,17 +53,20 @@ class DataTable:
             yield row
 
     def class_names(self, column: str) -> tuple[str, ...]:
-        """Return the names of a column's classes; () where it has none."""
-        feature = self.features.get(column)
-        is_class = isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel"
-        return tuple(feature["names"]) if is_class and feature is not None else ()
+        """Return the names of a column's classes, also of one that holds lists of them; () where it has none."""
+        feature = self._held_feature(column)
+        return tuple(feature["names"]) if feature.get("_type") == "ClassLabel" else ()
 
     def holds_images(self, column: str) -> bool:
-        """Whether the data set says that a column holds images."""
+        """Whether the data set says that a column holds images, or lists of them."""
+        return self._held_feature(column).get("_type") == "Image"
+
+    def _held_feature(self, column: str) -> Mapping[str, Any]:
+        """What the data set says of the values in a column, also in one of lists; {} where it says nothing."""
         feature = self.features.get(column)
         inner = feature.get("feature", feature) if isinstance(feature, Mapping) else feature
         inner = inner[0] if isinstance(inner, list) and inner else inner
-        return isinstance(inner, Mapping) and inner.get("_type") == "Image"
+        return inner if isinstance(inner, Mapping) else {}
 
 
 def open_table(
@@ -126,7 +130,8 @@ def _built_table(datasets: Any, builder: Any, dataset: str, split: str, streamin
 
 def _check_split(dataset: str, split: str, splits: Iterable[str]) -> str:
     if split not in splits:
-        raise DataError(f"data set {dataset!r} has no split {split!r}; it has {', '.join(splits)}: choose with --split")
+        names = ", ".join(map(str, splits))
+        raise DataError(f"data set {dataset!r} has no split {split!r}; it has {names}: choose with --split")
     return split
 
 
@@ -242,19 +247,23 @@ def _unfold(row: Any) -> Iterator[Row]:
 
 def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     with _open_text(path) as text:
+        if next(filter(str.strip, text), "").lstrip().startswith("["):  # one list, under the other ending
+            yield from _json_rows(path, columns)
+            return
+        text.seek(0)
         for number, line in enumerate(text, 1):
             try:
                 if line.strip():
                     yield json.loads(line)
             except ValueError as error:
-                raise ValueError(f"line {number} is no JSON: {error}") from None
+                raise ValueError(f"line {number} is no JSON: {error}; each line must be one whole object") from None
 
 
 def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
     """Read every cell as text; a row that is too long keeps what has no column under the name None."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     with _open_text(path) as text:
-        rows = csv.reader(text, delimiter=separator)
+        rows = read_cells(path, text, separator)
         header = next(rows, [])
         other = next((mark for mark in SEPARATORS if mark != separator and len(header) == 1 and mark in header[0]), None)
         if other is not None:
@@ -327,7 +336,8 @@ def explain_errors(dataset: str) -> Iterator[None]:
 
 
 def _advice(dataset: str, reason: str) -> str:
-    return f"data set {dataset!r} cannot be loaded ({reason}); give a hub id, a save_to_disk folder or a local file"
+    advice = "correct the file" if Path(dataset).is_file() else "give a hub id, a save_to_disk folder or a local file"
+    return f"data set {dataset!r} cannot be loaded ({reason}); {advice}"
 
 
 @contextmanager

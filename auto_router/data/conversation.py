@@ -249,7 +249,7 @@ class _Content:
             self.needs.add("tools")
             self.read(next((part[name] for name in ("content", "output", "response") if name in part), None), True, depth + 1)
             self.read(part.get("parts"), True, depth + 1)
-        elif kind.endswith(("tool_use", "_call", "tool_call")) or "toolCallId" in part:
+        elif kind.endswith(("tool_use", "_call", "tool_call")) or kind.startswith("mcp_") or "toolCallId" in part:
             self.read_call(part)
         elif kind in _IMAGES or (not kind and ("image_url" in part or "image" in part)):
             self.read_image(part)
@@ -352,6 +352,9 @@ def _list_of(message: Mapping[str, Any], name: str) -> list[Any]:
 def _turn(message: Any) -> Turn:
     if not isinstance(message, Mapping):
         raise DataError(f"a message must be an object with role and content, got {type(message).__name__}")
+    stored = message.get("data", message.get("kwargs"))
+    if isinstance(stored, Mapping) and "content" in stored and "content" not in message:  # as LangChain stores messages
+        message = {**message, **stored}
     kind = str(message.get("type") or "")
     role = str(message.get("role") or message.get("from") or (kind if kind in _ROLES else "")).lower()
     role = _SPEAKERS.get(role, role)

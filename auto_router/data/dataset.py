@@ -169,7 +169,7 @@ def load_dataset(
     if len(file.rows) != len(records) or file.json_sha256 != records_sha256(json_path):
         raise DataError(
             f"embeddings {npy} {list(file.rows.shape)} were not made from {json_path} ({len(records)} records): run "
-            "generate_embeddings.py again on this file"
+            "generate_embeddings.py again on this file; with --labels, both stages need the same --test-fraction and --seed"
         )
     kept = np.array([row not in file.skipped for row in range(len(records))], dtype=bool)
     bad = np.flatnonzero(kept & ~finite_rows(file.rows))
@@ -211,6 +211,7 @@ def finite_rows(rows: Array) -> Bools:
     """Return ``[N]``: whether every value of a row is a finite number that can be squared and summed, too."""
     found = np.empty(len(rows), dtype=bool)
     for start in range(0, len(rows), HELD):
-        found[start : start + HELD] = (np.abs(rows[start : start + HELD]) <= MAX_VALUE).all(axis=1)
+        held = rows[start : start + HELD].astype(np.float32, copy=False)  # in half precision the limit itself is infinite
+        found[start : start + HELD] = (np.abs(held) <= MAX_VALUE).all(axis=1)
         release(rows)
     return found

@@ -47,7 +47,7 @@ def read_embeddings(npy: Path, part: str) -> EmbeddingFile:
         raise DataError(f"embedding file {npy} does not exist; make it with generate_embeddings.py")
     metadata = _metadata(npy.with_name(METADATA_NAME))
     try:
-        rows = np.load(npy, mmap_mode="r", allow_pickle=False)
+        rows = np.lib.format.open_memmap(npy, mode="r")
         sha256 = str(metadata["inputs"][part]["sha256"])
         encoder, dim = dict(metadata["encoder"]), int(metadata["embedding_dim"])
         skipped = frozenset(int(row) for row in metadata.get("skipped", {}).get(part, {}))
@@ -55,6 +55,13 @@ def read_embeddings(npy: Path, part: str) -> EmbeddingFile:
         raise DataError(f"embedding file {npy} or its metadata is damaged ({error!r}); make both again") from error
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise DataError(f"embedding file {npy} has shape {list(rows.shape)}, its metadata says {dim} columns; make both again")
+    if rows.dtype.kind not in "fiu":
+        raise DataError(f"embedding file {npy} holds {rows.dtype}, not real numbers; save float32 rows")
+    text_dim, image_dim = encoder.get("text_dim"), encoder.get("image_dim")
+    if isinstance(text_dim, int) and isinstance(image_dim, int) and text_dim + image_dim != dim:
+        raise DataError(
+            f"the metadata beside {npy} says {dim} columns, but {text_dim} of text and {image_dim} of images; make both again"
+        )
     return EmbeddingFile(rows, encoder, sha256, skipped)
 
 

@@ -10,7 +10,6 @@ import base64
 import glob
 import gzip
 import hashlib
-import json
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_router.data.images import image_bytes
-from auto_router.data.json_files import json_items, json_list
+from auto_router.data.json_files import json_list, json_table
 from auto_router.errors import DataError
 from auto_router.files import sha256_of
 
@@ -88,7 +87,7 @@ def located_rows(path: Path, start: int = 0) -> Iterator[tuple[str, int, Any]]:
                     yield str(file), number, row
         except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
             raise DataError(
-                f"evaluation file {file} cannot be parsed ({error}); expected one of {', '.join(FORMATS)}"
+                f"evaluation file {file} cannot be parsed ({error}); expected a JSON list, JSON lines or parquet"
             ) from error
         before += count if count >= 0 else number + 1
     if not before:
@@ -205,9 +204,8 @@ def _number(file: Path, start: int) -> Iterator[tuple[int, Any]]:
         return
     if not file.name.endswith(FORMATS):
         raise DataError(f"evaluation file {file} has an unknown format; allowed are {ALLOWED}")
-    with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as text:
-        rows = (json.loads(line) for line in text if line.strip()) if ".jsonl" in file.suffixes else json_items(text)
-        yield from enumerate(rows)
+    with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig") as text:
+        yield from enumerate(json_table(text))
 
 
 def _parquet_rows(file: Path, start: int) -> Iterator[tuple[int, Any]]:

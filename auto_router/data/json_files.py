@@ -56,13 +56,17 @@ def json_items(file: TextIO) -> Iterator[Any]:
 def json_table(file: TextIO) -> Iterator[Any]:
     """Yield the rows of a JSON file: of a list, of JSON lines, or of the list that an object holds (``{"data": […]}``).
 
+    An empty file has none.
+
     Raises:
         ValueError: the text is none of these; names the item or the line.
     """
-    first = file.readline(_LONGEST_LINE)
-    more = next((line for line in iter(lambda: file.readline(_LONGEST_LINE), "") if line.strip()), "")
+    lines = filter(str.strip, iter(lambda: file.readline(_LONGEST_LINE), ""))
+    first, more = next(lines, ""), next(lines, "")
     file.seek(0)
-    if first.lstrip()[:1] == "[" or not (first + more).strip():
+    if not first:
+        return
+    if first.lstrip()[:1] == "[":
         yield from json_items(file)
     elif more and is_json(first):
         yield from _json_lines(file)
@@ -88,7 +92,7 @@ def read_json(text: str | bytes, otherwise: Any = None) -> Any:
 
 
 def _json_lines(file: TextIO) -> Iterator[Any]:
-    for number, line in enumerate(file):
+    for number, line in enumerate(file, 1):
         try:
             if line.strip():
                 yield json.loads(line)

@@ -14,6 +14,15 @@ from auto_router.errors import ConfigError, DataError
 
 TRAIN_LABELS, TEST_LABELS = "hf_labels_train.json", "hf_labels_test.json"
 
+TEST_FRACTION = 0.2  # where no other was given
+
+
+def choose_fraction(given: float | None, labels: Path | None) -> float:
+    """Return the part of the groups to test on. Raises ConfigError where one is given, and no list to split."""
+    if given is not None and labels is None:
+        raise ConfigError("--test-fraction splits the list of --labels; two files given one by one are split already")
+    return TEST_FRACTION if given is None else given
+
 
 def split_labels(path: Path, folder: Path, fraction: float, seed: int) -> tuple[Path, Path]:
     """Write the records of ``path`` to a training and a test file in ``folder``; return where. The same input, the same bytes.

@@ -174,8 +174,9 @@ def _parse(row: Any, position: int, where: str) -> Record:
     if not context:  # a prompt with blocks of documents is read as a router reads it when it is asked that
         prompt, _, context = read_prompt(prompt)
     idx = row.get("idx", position)
+    idx = int(idx) if isinstance(idx, float) and idx.is_integer() else idx  # as pandas writes a column with gaps
     if isinstance(idx, bool) or not isinstance(idx, int):
-        raise fail(f"'idx' must be an integer, got {_short(idx)}")
+        raise fail(f"'idx' must be an integer, got {_short(idx)}; number the records, or leave 'idx' out of all of them")
     if not -MAX_IDX <= idx <= MAX_IDX:
         raise fail(f"'idx' must be within ±{MAX_IDX}, got {_short(idx)}")
     images = row.get("images") or []

@@ -54,8 +54,8 @@ def split_by_group(groups: Ints, fraction: float, seed: int, strata: Ints | None
     count = len(distinct)
     if count < 2:
         raise DataError(
-            f"{len(groups)} rows form {count} group(s); a split needs at least 2 groups: add records "
-            "or check their 'group' field"
+            f"{len(groups)} rows form {count} group(s), for rows with the same prompt, image or 'group' are one; a split into "
+            "training and test needs at least 2 groups: add other rows, or correct their 'group'"
         )
     held_out = min(max(math.ceil(fraction * count), 1), count - 1)
     if strata is not None and len(np.unique(strata[first])) > 1:

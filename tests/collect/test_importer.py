@@ -324,9 +324,17 @@ def test_a_test_part_shares_no_group(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not {record.group for record in train} & {record.group for record in test}
 
 
+def test_a_stray_quote_takes_no_other_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text('prompt,a|score\n"Who said hi?,1\nWhat is "x"?,0\nlast,1\n')
+    run_import(capsys, tmp_path / "t.csv", "--output", tmp_path / "t.json")
+    assert [record.prompt for record in load_records(tmp_path / "t.json")] == ['"Who said hi?', 'What is "x"?', "last"]
+
+
 def test_what_is_no_result_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no known format has a row of the fields colour, size; read are results of lm-eval"):
         read_results([write_lines(tmp_path / "a.jsonl", [{"colour": 1, "size": 2}])])
+    with pytest.raises(DataError, match=r"name these MODEL\|score, or give each a MODEL_cost"):
+        read_results([write_lines(tmp_path / "a.jsonl", [{"question": "q", "gpt": 1, "small": 0}])])
     (tmp_path / "b.pkl").write_bytes(b"\x80\x04.")
     with pytest.raises(DataError, match="is a pickle, which can run code"):
         read_results([tmp_path / "b.pkl"])

@@ -13,6 +13,7 @@ import pytest
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_printed
+from auto_router.collect.source import Source
 from auto_router.data.images import image_bytes
 from auto_router.errors import DataError
 from tests.collect.test_data_sets import LETTERS, read_questions
@@ -93,6 +94,38 @@ SETS: list[tuple[str, Rows, str, dict[int, tuple[str, ...]]]] = [
      {0: ("entailment",), 1: ("not_entailment",)}),
     ("empty structs and lists", table({"question": "q{i}"}, answer=[{}, [None], "x", "y"]), "q2",
      {2: ("x",), 3: ("y",)}),
+    ("MMMU, mostly open", table({"question": "q{i}"}, options=["['p', 'q']", "[]", "[]", "[]"],
+                                answer=["B", "['4', '4.0']", "7", "x"]),
+     asked("q0", "p", "q"), {0: ("B",), 1: ("4", "4.0"), 2: ("7",), 3: ("x",)}),
+    ("answers that say which is right", table({"question": "q{i}"}, answers=[
+        [{"text": "p", "isCorrect": flag}, {"text": "q", "isCorrect": not flag}] for flag in (True, False)]),
+     asked("q0", "p", "q"), {0: ("A",), 1: ("B",)}),
+    ("an answer as a sentence", table({"question": "q{i}", "options": ["p", "q", "r"]}, answer=[
+        "The answer is (B).", "The correct option is: c"]), asked("q0", "p", "q", "r"), {0: ("B",), 1: ("C",)}),
+    ("SetFit's sets", table({"text": "t{i}"}, label=[0, 1], label_text=["bad", "good"]), "t0", {0: ("bad",), 1: ("good",)}),
+    ("a class that is no answer", table({"question": "q{i}", "answer": "x", "category_name": "history"}), "q0",
+     {0: ("x",), 1: ("x",)}),
+    ("a word's definition", table({"question": "What is q{i}?", "definition": "x is it", "answer": "x"}), "What is q0?",
+     {0: ("x",), 1: ("x",)}),
+    ("Natural Instructions", table({"definition": "D.", "inputs": "q{i}", "targets": ["x"]}), "D.\n\nq0",
+     {0: ("x",), 1: ("x",)}),
+    ("MuSR", table({"narrative": "S{i}.", "question": "Who?", "choices": "['p', 'q']", "answer_index": 1}),
+     "S0.\n\n" + asked("Who?", "p", "q"), {0: ("B",), 1: ("B",)}),
+    ("options that are structs", table({"question": "q{i}", "choices": {"A": {"text": "p"}, "B": {"text": "q"}}},
+                                       answer=["B", "A"]),
+     asked("q0", "p", "q"), {0: ("B",), 1: ("A",)}),
+    ("short names", table({"question": "q{i}", "opt1": "p", "opt2": "q", "opt3": "r"}, ans=["1", "3"]),
+     asked("q0", "p", "q", "r"), {0: ("A",), 1: ("C",)}),
+    ("a reference with its reasoning", table({"prompt": "q{i}", "response": "<think>4 or 5? Or <b>6</b>.</think>\n\n5"}), "q0",
+     {0: ("5",), 1: ("5",)}),
+    ("P3", table({"inputs_pretokenized": "q{i}", "targets_pretokenized": "x"}), "q0", {0: ("x",), 1: ("x",)}),
+    ("intents", table({"utterance": "t{i}"}, intent=["pay", "log in"]), "t0", {0: ("pay",), 1: ("log in",)}),
+    ("HallusionBench", table({"question": "q{i}", "gt_answer_details": "d"}, gt_answer=["1", "0"]), "q0",
+     {0: ("1",), 1: ("0",)}),
+    ("T5's pairs", table({"input_text": "q{i}", "target_text": "x"}), "q0", {0: ("x",), 1: ("x",)}),
+    ("user and assistant", table({"user": "q{i}", "assistant": "x"}), "q0", {0: ("x",), 1: ("x",)}),
+    ("a conversation in a list", table({"question": [[{"role": "user", "content": "q{i}"}]], "ground_truth": "x"}), "q0",
+     {0: ("x",), 1: ("x",)}),
 ]  # fmt: skip
 
 
@@ -111,6 +144,66 @@ def read_csv(rows: Rows, folder: Path) -> list[Question]:
         writer.writeheader()
         writer.writerows(rows)
     return read_questions(folder / "rows.csv")
+
+
+def test_a_column_without_a_name_is_no_part_of_the_question(tmp_path: Path) -> None:
+    """``DataFrame.to_csv`` writes row numbers under no name."""
+    first, second = read_csv(table({"": "{i}", "question": "q{i}", "answer": "x"}), tmp_path)
+    assert (first.full_text, second.full_text, first.references) == ("q0", "q1", ("x",))
+
+
+def test_columns_that_models_are_not_shown_are_named(tmp_path: Path) -> None:
+    rows = table({"id": "{i}", "table": "a | b", "question": "q{i}", "answer": "x"})
+    source = Source(str(write_rows(tmp_path / "rows.jsonl", rows)))
+    assert source.recipe.describe() == "prompt from question; reference from answer; not shown to models: id, table"
+    many = table({f"more {number}": 1 for number in range(12)} | {"question": "q{i}", "answer": "x"})
+    assert Source(str(write_rows(tmp_path / "many.jsonl", many))).recipe.describe().endswith("more 9 and 2 more")
+
+
+def test_a_file_without_a_header_is_told_so(tmp_path: Path) -> None:
+    """As MMLU's own files and MGSM's are."""
+    (tmp_path / "rows.csv").write_text("Find the degree,0,4,2,6,B\nLet p be,8,2,24,120,C\n")
+    with pytest.raises(
+        DataError, match="or, if these are the words of a row, put a first line with the columns' names above it"
+    ):
+        read_questions(tmp_path / "rows.csv")
+
+
+def test_marks_of_the_options_are_said_to_be_the_reference(tmp_path: Path) -> None:
+    rows = table({"question": "q{i}", "answers": [{"text": "p", "correct": True}, {"text": "q", "correct": False}]})
+    source = Source(str(write_rows(tmp_path / "rows.jsonl", rows)))
+    assert source.recipe.describe() == "prompt from question; options from answers; reference from the marks of the options"
+
+
+def test_a_letter_that_is_none_of_the_options_is_named(tmp_path: Path) -> None:
+    rows = table({"question": "q{i}", "options": ["p", "q"]}, answer=["A", "B", "E"])
+    with pytest.raises(DataError, match=r"row 2: answer E is none of the 2 options, A to B; correct it, or leave"):
+        read_questions(write_rows(tmp_path / "rows.jsonl", rows))
+
+
+def test_options_that_no_answer_names_are_told(tmp_path: Path) -> None:
+    rows = table({"question": "q{i}", "options": ["p", "q"], "answer": "neither of them"})
+    (note,) = Source(str(write_rows(tmp_path / "rows.jsonl", rows))).recipe.notes
+    assert "'neither of them' name no option in 'options'" in note
+    named = read_questions(tmp_path / "rows.jsonl", "--choices-column", "options")
+    assert (named[0].full_text, named[0].references) == (asked("q0", "p", "q"), ("neither of them",))
+
+
+def test_classes_are_found_in_lists_and_under_any_name(tmp_path: Path) -> None:
+    """GoEmotions has lists of classes; CLINC has its classes in ``intent``."""
+    names = datasets.ClassLabel(names=["joy", "fear"])
+    for column, cells, feature in (("labels", [[1], [0]], datasets.List(names)), ("intent", [1, 0], names)):
+        made = datasets.Dataset.from_dict({"text": ["t0", "t1"], column: cells}).cast_column(column, feature)
+        made.to_parquet(tmp_path / f"{column}.parquet")
+        questions = read_questions(tmp_path / f"{column}.parquet")
+        assert [question.references for question in questions] == [("fear",), ("joy",)]
+        assert questions[0].prompt.endswith("Answer with one of: joy, fear.")
+
+
+def test_images_are_found_as_bytes_without_a_path(tmp_path: Path) -> None:
+    rows = [{"question": f"q{n}", "answer": "x", "page_1": {"bytes": png((n, 0, 0))}} for n in range(2)]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "rows.parquet")
+    assert [len(question.images) for question in read_questions(tmp_path / "rows.parquet")] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,17 @@ def test_the_text_of_other_forms_is_found(body: Any) -> None:
     assert read(body).text == "5"
 
 
+@pytest.mark.parametrize("status", [201, 203, 246])
+def test_a_success_of_a_gateway_s_own_is_one(status: int) -> None:
+    assert read(CHAT, status).text == "5"
+
+
+def test_a_reason_with_its_detail_is_the_reason() -> None:
+    """Gemini's compatible endpoint writes "content_filter: PROHIBITED_CONTENT"."""
+    choice = {**CHAT["choices"][0], "finish_reason": "content_filter: PROHIBITED_CONTENT"}
+    assert read({"choices": [choice]}).error == "content filter: the answer was withheld"
+
+
 @pytest.mark.parametrize(
     ("body", "error"),
     [

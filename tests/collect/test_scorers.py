@@ -17,7 +17,8 @@ from auto_router.collect.judge import Verdict
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from auto_router.collect.scorers import load_scorer, score_response
-from auto_router.errors import ConfigError
+from auto_router.errors import ConfigError, DataError
+from tests.collect.test_data_sets import read_questions
 from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, stage1, write_pool, write_rows
 
 HEAD = "from typing import List\n\ndef half(x):\n    return x / 2\n\n"
@@ -274,3 +275,20 @@ def test_a_scorer_of_ones_own_labels_rows_without_references(
     assert first["model_scores"] == {"terse": None, "chatty": None}
     assert set(first["model_errors"].values()) == {"scorer: KeyError: 'no limit'"}
     assert all(record["model_scores"] == {"terse": 1, "chatty": 0.5} for record in others)
+
+
+@pytest.mark.parametrize(
+    ("columns", "scorer"), [({"test_list": ["assert f() == 1"]}, "python-tests"), ({"json_schema": "{}"}, "json-schema")]
+)
+def test_rows_that_a_scorer_can_judge_are_told_so(columns: dict[str, Any], scorer: str, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": f"Write {n}."} | columns for n in range(4)])
+    with pytest.raises(DataError, match=f"without references, --scorer {scorer} judges by what a row holds, and --labels"):
+        read_questions(tmp_path / "rows.jsonl")
+
+
+def test_labels_that_are_all_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"prompt": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(12)])
+    with ChatServer(lambda body: completion("The answer is -7.")) as server:
+        write_pool(tmp_path / "pool.yaml", [{"name": name, "base_url": server.url} for name in ("a", "b")])
+        assert stage1(*flags(tmp_path), "--match-only") == 0
+    assert "warning: every known label is 0, so a router has nothing to learn" in capsys.readouterr().out

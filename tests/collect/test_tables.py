@@ -45,10 +45,49 @@ def table(separator: str) -> str:
         ("a.json", "".join(json.dumps(row) + "\n" for row in ROWS)),
         ("a.json.gz", gzip.compress(json.dumps({"data": ROWS}).encode(), mtime=0)),
         ("a.jsonl", "\n" + "\n\n".join(json.dumps(row) for row in ROWS)),
+        ("a.jsonl", json.dumps(ROWS)),
+        ("a.ndjson", "".join(json.dumps(row) + "\n" for row in ROWS)),
+        ("a.jsonl", "\n" + json.dumps(ROWS, indent=2)),
     ],
 )
 def test_text_files_are_read_in_every_form(tmp_path: Path, name: str, content: bytes | str) -> None:
     assert read_rows(write(tmp_path / name, content)) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("separator", "lines", "rows"),
+    [
+        ("\t", ['"Who said hi?|Bob', 'What is "x"?|Y', '"q"|"Z"'], [['"Who said hi?', "Bob"],
+          ['What is "x"?', "Y"], ["q", "Z"]]),
+        ("\t", ['"Never closed|A', "b|B", "c|C"], [['"Never closed', "A"], ["b", "B"], ["c", "C"]]),
+        ("\t", ['"x|y', ' z"|A', "b|B"], [["x\ty\n z", "A"], ["b", "B"]]),
+        (",", ['"Never closed|A', "b|B"], [['"Never closed', "A"], ["b", "B"]]),
+        (",", ['"Who said "hi"?"|A', '"b, ""c"""|B'], [['Who said "hi"?', "A"], ['b, "c"', "B"]]),
+        (",", ['"Hello, Bob.', 'How are you?"|A', "b|B"], [["Hello, Bob.\nHow are you?", "A"], ["b", "B"]]),
+    ],
+)  # fmt: skip
+def test_a_stray_quote_takes_no_other_rows(separator: str, lines: list[str], rows: list[list[str]], tmp_path: Path) -> None:
+    text = "\n".join(["question|answer", *lines]).replace("|", separator) + "\n"
+    path = write(tmp_path / ("a.tsv" if separator == "\t" else "a.csv"), text)
+    assert [list(row.values()) for row in read_rows(path)] == rows
+
+
+def test_a_quote_that_no_reading_fits_is_named_by_its_line(tmp_path: Path) -> None:
+    text = 'question,answer\na,A\n"one\ntwo "three" four",B\nc,C\n'
+    with pytest.raises(DataError, match=r"in line 3 a cell begins with a quote that does not end it; write quotes"):
+        read_rows(write(tmp_path / "a.csv", text))
+
+
+def test_a_line_that_is_no_object_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps(ROWS[0], indent=1))
+    with pytest.raises(DataError, match=r"line 1 is no JSON: .*; each line must be one whole object\); correct the file"):
+        read_rows(path)
+
+
+def test_a_folder_without_the_wanted_split_names_those_that_it_has(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "test.jsonl", json.dumps(ROWS[0]))
+    with pytest.raises(DataError, match="has no split 'train'; it has test: choose with --split"):
+        read_rows(tmp_path / "set")
 
 
 def test_the_files_of_squad_are_unfolded_to_questions(tmp_path: Path) -> None:

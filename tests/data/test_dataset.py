@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,28 @@ def test_rows_that_are_not_those_of_the_records_are_refused(tmp_path: Path, dama
     says = {"a value that is not finite": r"NaN or infinite values in row 5 \(1 rows\)", "another part": "damaged"}
     with pytest.raises(DataError, match=says.get(damage, "were not made from")):
         load_dataset(npy, "test" if damage == "another part" else "train", path)
+
+
+def test_rows_of_other_kinds_are_named_or_read(tmp_path: Path) -> None:
+    """Half precision is read; what are no rows of real numbers, and metadata that contradict themselves, are named."""
+    path, npy, embeddings = stage2(tmp_path, [])
+    np.save(npy, embeddings.astype(np.float16))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_dataset(npy, "train", path).features.dtype == np.float32
+    np.save(npy, embeddings.astype(np.complex64))
+    with pytest.raises(DataError, match="holds complex64, not real numbers; save float32 rows"):
+        load_dataset(npy, "train", path)
+    with npy.open("wb") as file:
+        np.savez(file, embeddings)
+    with pytest.raises(DataError, match=r"damaged \(.*magic string"):
+        load_dataset(npy, "train", path)
+    save_array(npy, embeddings)
+    metadata = json.loads(npy.with_name(METADATA_NAME).read_text())
+    metadata["encoder"] |= {"text_dim": embeddings.shape[1], "image_dim": 1}
+    npy.with_name(METADATA_NAME).write_text(json.dumps(metadata))
+    with pytest.raises(DataError, match=r"columns, but .* of text and 1 of images; make both again"):
+        load_dataset(npy, "train", path)
 
 
 def test_rows_are_novel_beyond_the_limit() -> None:

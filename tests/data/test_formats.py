@@ -82,6 +82,15 @@ def test_shards_of_lines_count_as_one_list(tmp_path: Path, suffix: str) -> None:
         assert [row.idx for row in iter_records(tmp_path, start)] == list(range(start, 5))
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_what_a_file_holds_counts_not_its_ending(tmp_path: Path, name: str) -> None:
+    """An editor on Windows puts a mark before the first byte, and a list or lines may bear either ending."""
+    plain = [make_record(i).to_json() for i in range(2)]
+    for text in (json.dumps(plain), "\n".join(map(json.dumps, plain)), "\ufeff" + json.dumps(plain, indent=1)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert load_records(tmp_path / name) == [make_record(0), make_record(1)]
+
+
 def test_the_digest_is_of_the_contents_in_order(tmp_path: Path) -> None:
     for name, content in {
         "a/0.jsonl": b"x",

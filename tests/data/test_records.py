@@ -119,6 +119,10 @@ def test_saved_records_are_loaded_and_whole_scores_look_whole(tmp_path: Path) ->
     assert isinstance(row["model_scores"]["m"], int)
 
 
+def test_numbers_as_pandas_writes_them_are_numbers() -> None:
+    assert [record.idx for record in parse_records([{"idx": 3.0, "prompt": "p"}])] == [3]
+
+
 def test_the_format_of_the_contract_is_read() -> None:
     (record,) = parse_records(
         [
@@ -142,7 +146,8 @@ def test_the_format_of_the_contract_is_read() -> None:
         ({}, "'prompt' must be a non-empty string, got None"),
         ({"prompt": " \n"}, "'prompt'"),
         ({"prompt": 3}, "'prompt'.*got 3"),
-        ({"idx": "7"}, "'idx' must be an integer, got '7'"),
+        ({"idx": "7"}, "'idx' must be an integer, got '7'; number the records, or leave 'idx' out of all of them"),
+        ({"idx": 0.5}, "'idx' must be an integer, got 0.5"),
         ({"idx": True}, "'idx'"),
         ({"images": "AAAA"}, "'images' must be a list"),
         ({"images": [b"x"]}, "'images'"),
