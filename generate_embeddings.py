@@ -28,8 +28,8 @@ from tabulate import tabulate
 
 from auto_router.arrays import Array
 from auto_router.cluster import add_engine_flags
+from auto_router.data.dataset import TEST_LABELS, TRAIN_LABELS, split_labels
 from auto_router.data.embeddings import METADATA_NAME, Spec
-from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, split_labels
 from auto_router.data.records import Record, parse_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder

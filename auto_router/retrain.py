@@ -4,7 +4,7 @@
 
 1. *Collect*: the outcomes that ``POST /v1/feedback`` or ``ModelRouter.record`` kept.
 2. *Train*: the default network on the labelled rows, as ``nn_router.py`` does; then each model's level is moved to where the
-   outcomes are, see :mod:`auto_router.route.levels`.
+   outcomes are, see :mod:`auto_router.route.feedback`.
 3. *Compare* with the router in service, in pairs: how likely each predicts the outcomes that came. Prompts are held out in
    turn, so that each outcome is predicted by levels that did not learn from it. Better is what predicts better with 95 %
    confidence; once a router has learned levels, what predicts better in the mean. Besides, the network must not lag behind
@@ -40,8 +40,7 @@ from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
 from auto_router.learn.calibration import Calibration, log_losses
 from auto_router.learn.stack import StackNetwork
-from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, load_feedback
-from auto_router.route.levels import fit_levels, level_shifts
+from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, fit_levels, level_shifts, load_feedback
 from auto_router.terminal import Parser, add_flags, capture_output
 
 with needs_extra("train"):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_router.encode.onnx_runtime import open_session
+from auto_router.encode.onnx import open_session
 from auto_router.errors import EncoderError, advise_install
 from auto_router.files import atomic_path, sha256_of
 

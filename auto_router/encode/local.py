@@ -21,9 +21,8 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
-from auto_router.encode.onnx import MAX_WINDOWS as MAX_WINDOWS
-from auto_router.encode.onnx import OnnxTextEncoder
-from auto_router.encode.onnx_runtime import CUDA, open_session, providers
+from auto_router.encode.onnx import CUDA, OnnxTextEncoder, open_session, providers
+from auto_router.encode.windows import MAX_WINDOWS
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
 

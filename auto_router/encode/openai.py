@@ -24,7 +24,7 @@ from auto_router.data.embeddings import Spec
 from auto_router.data.images import blank_image, pixels
 from auto_router.encode.retry import HOST_KEYS, Passing, RemoteEncoder
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe
-from auto_router.encode.windows import MAX_CLIP_WINDOWS, clip_tokens, word_windows
+from auto_router.encode.windows import MAX_WINDOWS, clip_tokens, word_windows
 from auto_router.errors import ConfigError, EncoderError, InputRefusedError, needs_extra
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -92,7 +92,7 @@ class OpenAIEncoder(RemoteEncoder):
             "backend": "openai",
             "model": self.model,
             **{name: value for name, value in given.items() if value},
-            "text_window": {**self._cut, "max_windows": MAX_CLIP_WINDOWS, "counted": "estimate"},
+            "text_window": {**self._cut, "max_windows": MAX_WINDOWS, "counted": "estimate"},
             "probe": self._probe,
         }
 

@@ -16,7 +16,7 @@ from auto_router.data.embeddings import Spec
 from auto_router.data.images import blank_image, pixels
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, weights_digest
-from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
+from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError, needs_extra
 
 LONGEST = 512  # tokens of a window where the model itself would see more: time grows with the square
@@ -80,7 +80,7 @@ class SentenceTransformersEncoder(Encoder):
             "weights_sha256": self._digest,
             "probe": self._probe,  # the same weights pooled otherwise give other vectors
             **{name: value for name, value in given.items() if value},
-            "text_window": {"tokens": self._window, "overlap": self._window // 8, "max_windows": MAX_CLIP_WINDOWS},
+            "text_window": {"tokens": self._window, "overlap": self._window // 8, "max_windows": MAX_WINDOWS},
         }
 
     def windows(self, text: str) -> list[str]:

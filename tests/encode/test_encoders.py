@@ -19,7 +19,7 @@ from auto_router.encode import efficientnet, local
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import WINDOW_TOKENS, LocalEncoder
-from auto_router.encode.onnx import MAX_WINDOWS
+from auto_router.encode.windows import MAX_WINDOWS
 from auto_router.errors import ConfigError, DataError, EncoderError
 from tests.fakes import CountingEncoder
 from tests.helpers import HOSTILE_PROMPTS, png
