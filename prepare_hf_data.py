@@ -39,7 +39,7 @@ from auto_router.collect.label_sources import SILVER_SAMPLES, SOURCES, LabelSett
 from auto_router.collect.money import Budget, show_usd
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
-from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table
+from auto_router.collect.results import Results, pool_lines, summary, summary_table
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.scorers import load_scorer
 from auto_router.collect.source import Source
@@ -368,7 +368,7 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.audit_import is not None:
             print(f"{add_marks(arguments.audit_import, results, plan)} marks are of these answers")
         print(summary_table(results))
-        for line in [*pool_lines(results), *trust_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
+        for line in [*pool_lines(results), *trust_lines(results), *(f"  null label: {line}" for line in results.reasons())]:
             print(line)
         spent = show_usd(journal.spent(), journal.count_unpriced(), " USD")
         print(f"spent in this folder, questions of the preflight and tries without an answer included: {spent}")

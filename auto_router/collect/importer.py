@@ -194,16 +194,13 @@ def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[st
 
 def _tell_logs(writer: LogWriter, kinds: Counter[str]) -> None:
     print(", ".join(f"{count} file(s) of {kind}" for kind, count in kinds.items()))
+    counts = ("prompts", "answers", "tokens")
     rows = [
-        [
-            model,
-            *(f"{told[name]:,.0f}" for name in ("prompts", "answers", "tokens")),
-            show_usd(told["usd"], int(told["unpriced"])),
-        ]
+        [model, *(f"{told[name]:,.0f}" for name in counts), show_usd(told["usd"], int(told["unpriced"]))]
         for model, told in writer.models.items()
     ]
     if rows:
-        print(tabulate(rows, headers=["model", "prompts", "answers", "tokens", "USD"], disable_numparse=True))
+        print(tabulate(rows, headers=["model", *counts, "USD"], disable_numparse=True))
     for line in _left_out_lines(writer.left_out):
         print(line)
 

@@ -141,6 +141,11 @@ class Results:
             self.costs[at] = np.nan if outcome.cost is None else outcome.cost
             self.paid[at] = np.nan if outcome.paid is None else outcome.paid
 
+    @property
+    def judge_costs(self) -> list[tuple[float, int]]:
+        """Of each judge the USD of its verdicts, and how many more are of unknown cost."""
+        return list(zip(self.judge_usd, self.judge_unpriced, strict=True))
+
     def count_verdict(self, judge: str, usd: float | None) -> None:
         """Count one verdict of a judge; ``usd`` None: nobody knows what it cost."""
         number = self.judges.index(judge)
@@ -162,11 +167,13 @@ class Results:
         """Return why the label is what it is, or why there is none."""
         return self._reasons[int(self._reason[row, column])]
 
-    def reasons(self) -> list[tuple[str, str, int]]:
-        """Return (model, reason, count) for every reason why labels are null, the most frequent first."""
+    def reasons(self) -> list[str]:
+        """Return "model: reason (count)" for why labels are null, the most frequent first."""
         rows, columns = np.nonzero(np.isnan(self.scores))
-        counted = Counter(zip(columns.tolist(), self._reason[rows, columns].tolist(), strict=True))
-        return [(self.names[column], self._reasons[number], count) for (column, number), count in counted.most_common()]
+        counted = Counter(zip(columns.tolist(), self._reason[rows, columns].tolist(), strict=True)).most_common()
+        every = [f"{self.names[column]}: {self._reasons[number]} ({count})" for (column, number), count in counted]
+        rest = f"and {len(every) - MAX_REASONS_SHOWN} reasons more, in model_errors of the records"
+        return every[:MAX_REASONS_SHOWN] + ([rest] if len(every) > MAX_REASONS_SHOWN else [])
 
     def has_answers(self, row: int) -> bool:
         """Whether anyone was asked this question; what nobody was asked is no record yet."""
@@ -220,7 +227,7 @@ def summary_table(results: Results) -> str:
     scores = capable_scores(results)
     rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
     between = [""] * (len(SUMMARY_HEADERS) - 3)
-    for name, count, usd in zip(results.judges, results.verdicts, _judge_costs(results), strict=True):
+    for name, count, usd in zip(results.judges, results.verdicts, results.judge_costs, strict=True):
         rows.append([f"{name} (judge)", str(count), *between, show_usd(*usd)])
     rows.append(
         [
@@ -247,11 +254,11 @@ def summary(results: Results) -> dict[str, Any]:
             "usd": None if np.isnan(costs).all() else _model_cost(results, column)[0],
         }
     judges = {
-        name: {"verdicts": count, "usd": _or_unknown(*usd)}
-        for name, count, usd in zip(results.judges, results.verdicts, _judge_costs(results), strict=True)
+        name: {"verdicts": count, "usd": usd if usd or not unpriced else None}
+        for name, count, (usd, unpriced) in zip(results.judges, results.verdicts, results.judge_costs, strict=True)
     }
     usd, unpriced = total_usd(results)
-    known = {"usd": _or_unknown(usd, unpriced), "unpriced": unpriced}
+    known = {"usd": usd if usd or not unpriced else None, "unpriced": unpriced}
     labels: dict[str, Any] = {
         "label source": results.label_source,
         "label trust": [line.to_plain() for line in label_trust(results)],
@@ -267,7 +274,7 @@ def label_trust(results: Results) -> list[LabelTrust]:
 
 def total_usd(results: Results) -> tuple[float, int]:
     """Return what all recorded answers and verdicts cost in USD, and how many more there are of unknown cost."""
-    every = [*(_model_cost(results, column) for column in range(len(results.names))), *_judge_costs(results)]
+    every = [*(_model_cost(results, column) for column in range(len(results.names))), *results.judge_costs]
     return sum(usd for usd, _ in every), sum(unpriced for _, unpriced in every)
 
 
@@ -277,14 +284,6 @@ def _model_cost(results: Results, column: int) -> tuple[float, int]:
     more = results.more_costs[column]
     usd = float(np.nansum(costs)) * results.samples + sum(cost or 0.0 for cost in more)
     return usd, int((came & np.isnan(costs)).sum()) + more.count(None)
-
-
-def _judge_costs(results: Results) -> list[tuple[float, int]]:
-    return list(zip(results.judge_usd, results.judge_unpriced, strict=True))
-
-
-def _or_unknown(usd: float, unpriced: int) -> float | None:
-    return usd if usd or not unpriced else None
 
 
 def pool_lines(results: Results) -> list[str]:
@@ -314,13 +313,6 @@ def count_undecided(results: Results, column: int) -> int:
     """Return how many answers of a model no rule could decide, and no judge was there to."""
     rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
     return sum(results.reason(int(row), column).startswith(UNDECIDED) for row in rows)
-
-
-def reasons(results: Results) -> list[str]:
-    """Return "model: reason (count)" for why labels are null, the most frequent first."""
-    every = [f"{name}: {reason} ({count})" for name, reason, count in results.reasons()]
-    rest = f"and {len(every) - MAX_REASONS_SHOWN} reasons more, in model_errors of the records"
-    return every[:MAX_REASONS_SHOWN] + ([rest] if len(every) > MAX_REASONS_SHOWN else [])
 
 
 def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
