@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from auto_router.data.json_files import is_json, json_items, read_json
+from auto_router.data.json_files import json_items, read_json
 from auto_router.errors import DataError
 
 FileRow = dict[str, Any]
@@ -99,7 +99,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
             yield from json_items(file)
         elif not first.lstrip().startswith("{"):
             raise DataError(f"{path} is no JSON, and its name names no other format; read are {', '.join(ENDINGS)}")
-        elif rest and is_json(first):
+        elif rest and read_json(first) is not None:
             yield from (json.loads(line) for line in file if line.strip())
         else:
             yield from _unwrap(json.load(file))

@@ -130,9 +130,13 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
     session = session_of(body, headers)
     if "text" in body and "messages" not in body and not isinstance(body["text"], Mapping):
         return _plain(body, session)
-    previous, kept = body.get("previous_response_id"), _kept_by_provider(body)
+    previous = body.get("previous_response_id")
+    # It goes on with what its provider keeps: a conversation of the responses API, or a container of files.
+    kept = bool(("messages" not in body and body.get("conversation")) or body.get("container"))
     turns = turns_of(messages_of(body))
-    turns = [*turns_of(values), *turns] if (values := _template_values(body)) else turns
+    values = _inside(body, "prompt", "variables")
+    if isinstance(values, Mapping) and values:  # what is put into a prompt that the provider keeps is the operator's
+        turns = [*turns_of([{"role": "system", "content": list(values.values())}]), *turns]
     try:
         prompt, images, context = conversation_input(turns)
     except DataError:
@@ -155,17 +159,6 @@ def text_request(text: Any, images: Any = (), **more: Any) -> Request:
     prompt, _, context = read_prompt(text) if isinstance(text, str) else (text, (), "")
     tokens = None if prompt is text else estimate_tokens(text) + EXPECTED_OUTPUT
     return Request(prompt, images, context=context, text_tokens=tokens, **more)
-
-
-def _kept_by_provider(body: Mapping[str, Any]) -> bool:
-    """Does the request go on with what its provider keeps: a conversation of the responses API, or a container of files?"""
-    return bool(("messages" not in body and body.get("conversation")) or body.get("container"))
-
-
-def _template_values(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what a request puts into a prompt that its provider keeps, as a message of the operator's."""
-    values = _inside(body, "prompt", "variables")
-    return [{"role": "system", "content": list(values.values())}] if isinstance(values, Mapping) and values else []
 
 
 def is_url(image: Any) -> bool:

@@ -21,7 +21,7 @@ from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.data.images import pixels
 from auto_router.encode.efficientnet import WEIGHTS_SHA256, onnx_file
-from auto_router.encode.onnx import CUDA, OnnxTextEncoder, open_session, providers
+from auto_router.encode.onnx import CUDA, OnnxTextEncoder, open_session, open_tokenizer, providers
 from auto_router.encode.windows import MAX_WINDOWS
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
@@ -69,10 +69,7 @@ class LocalEncoder(OnnxTextEncoder):
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        tokenizer = Tokenizer.from_file(str(check_file(TOKENIZER, "auto-router", TOKENIZER_SHA256)))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return tokenizer
+        return open_tokenizer(check_file(TOKENIZER, "auto-router", TOKENIZER_SHA256))
 
     @cached_property
     def _text_session(self) -> Any:

@@ -62,6 +62,17 @@ def open_session(path: Path, threads: int = 0) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=providers())
 
 
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Return a tokenizer that neither pads nor cuts. Raises EncoderError where the file cannot be read."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise EncoderError(f"{path} cannot be read ({error})") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 def providers() -> list[str]:
     """Return where onnxruntime can compute here, the best first."""
     offered = import_onnxruntime().get_available_providers()
@@ -233,13 +244,7 @@ class OnnxEncoder(OnnxTextEncoder):
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        try:
-            tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-        except Exception as error:
-            raise EncoderError(f"{self._folder / 'tokenizer.json'} cannot be read ({error})") from error
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return tokenizer
+        return open_tokenizer(self._folder / "tokenizer.json")
 
     @cached_property
     def _text_session(self) -> Any:

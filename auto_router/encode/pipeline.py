@@ -208,7 +208,9 @@ def fill(
 def store(source: RecordSource, file: ResumableFile, on_error: str, encoded: Iterable[Encoded]) -> None:
     """Put encoded records, which come in their order, into ``file``; keep what is done where encoding fails."""
     try:
-        _refuse_skipped(file, on_error)
+        if on_error == "fail" and file.skipped:
+            row, reason = next(iter(file.skipped.items()))
+            raise DataError(f"row {row}, {reason} (skipped by an earlier run)")
         for rows, keys, skipped in encoded:
             file.add(rows, keys, skipped)
     except BaseException as error:
@@ -307,12 +309,6 @@ def _keys(record: Record) -> tuple[bytes, ...]:
     for image in record.images:
         images.update(b"\0" + image.encode("utf-8", "surrogatepass"))
     return prompt, images.digest()[:16]
-
-
-def _refuse_skipped(file: ResumableFile, on_error: str) -> None:
-    if on_error == "fail" and file.skipped:
-        row, reason = next(iter(file.skipped.items()))
-        raise DataError(f"row {row}, {reason} (skipped by an earlier run)")
 
 
 def publish(folder: Path, encoder: Spec, parts: Mapping[str, tuple[RecordSource, ResumableFile]]) -> None:

@@ -5,7 +5,7 @@ A name may be downloaded from the model hub; of a folder nothing is. No code tha
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class SentenceTransformersEncoder(Encoder):
                 "name of the model hub, or a folder that SentenceTransformer.save wrote"
             ) from error
         self._model.eval()
+        self._digest = weights_digest(self._model.state_dict())
+        self._specials = len(self._model.tokenizer("")["input_ids"])
         self._prefix, self._dimensions = prefix, dimensions
         seen = self._model.max_seq_length or LONGEST
         self._window = window or min(int(seen), LONGEST)
@@ -103,11 +105,3 @@ class SentenceTransformersEncoder(Encoder):
     def _tokens(self, word: str) -> int:
         """Tokens of a word, without start and end."""
         return len(self._model.tokenizer(word, add_special_tokens=False)["input_ids"])
-
-    @cached_property
-    def _specials(self) -> int:
-        return len(self._model.tokenizer("")["input_ids"])
-
-    @cached_property
-    def _digest(self) -> str:
-        return weights_digest(self._model.state_dict())

@@ -59,15 +59,8 @@ class RowCache:
         found = self._look_up(keys)
         missing = [i for i, row in enumerate(found) if row is None]
         if missing:
-            # All prompts, not only the missing ones, where nothing is known: errors then name the caller's own rows.
-            if len(missing) == len(texts):
-                made = self.fresh(texts, images, contexts)
-            else:
-                part = [texts[i] for i in missing], [images[i] for i in missing], [contexts[i] for i in missing]
-                made = self.fresh(*part)
+            made = self.fresh([texts[i] for i in missing], [images[i] for i in missing], [contexts[i] for i in missing])
             self._remember([keys[i] for i in missing], made)
-            if len(missing) == len(texts):
-                return made
             for place, row in zip(missing, made, strict=True):
                 found[place] = row
         return np.stack([row for row in found if row is not None])

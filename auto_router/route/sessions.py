@@ -94,11 +94,8 @@ class MemorySessions(SessionStore):
             for key, session in sessions.items():
                 self._held[key] = (now, session)
                 self._held.move_to_end(key)
-            while self._held and (len(self._held) > self._most or self._first_at() < now - self._seconds):
+            while self._held and (len(self._held) > self._most or next(iter(self._held.values()))[0] < now - self._seconds):
                 self._held.popitem(last=False)
-
-    def _first_at(self) -> float:
-        return next(iter(self._held.values()))[0]
 
 
 class RedisSessions(SessionStore):
