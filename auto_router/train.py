@@ -25,8 +25,7 @@ from auto_router.assess.model_card import CARD_NAME, model_card
 from auto_router.assess.report import REPORT_NAME, report_page, write_report
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, Prediction, draw_rows
-from auto_router.data.label_stats import best_single_model, check_label_counts, mean_of
-from auto_router.data.label_trust import summarize_labels
+from auto_router.data.label_stats import best_single_model, check_label_counts, mean_of, summarize_labels
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.records import Record
 from auto_router.data.splits import group_folds, split_by_group

@@ -24,7 +24,7 @@ from auto_router.assess.tables import (
     with_error,
     worth_line,
 )
-from auto_router.data.label_trust import ALL_MODELS, describe_sources, doubt_labels
+from auto_router.data.label_stats import ALL_MODELS, describe_sources, doubt_labels
 from auto_router.data.pool import ModelFacts
 from auto_router.errors import printable
 

@@ -54,7 +54,7 @@ from auto_router.assess.tables import (
 )
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, load_dataset
-from auto_router.data.label_trust import describe_sources, doubt_labels
+from auto_router.data.label_stats import describe_sources, doubt_labels
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.factory import reopen_encoder
 from auto_router.errors import ConfigError, DataError, advise_install, run

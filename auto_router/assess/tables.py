@@ -13,7 +13,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
-from auto_router.data.label_trust import doubt_labels
+from auto_router.data.label_stats import doubt_labels
 from auto_router.decide.operating_points import COST, OperatingPoint
 from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 

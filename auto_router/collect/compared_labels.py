@@ -34,8 +34,7 @@ from auto_router.collect.rate_limits import NotAsked
 from auto_router.collect.references import final_value
 from auto_router.collect.reply import Response
 from auto_router.collect.results import JUDGES, LabelOutcome, Results, label_trust
-from auto_router.data.label_stats import wilson_interval
-from auto_router.data.label_trust import trust_table
+from auto_router.data.label_stats import trust_table, wilson_interval
 
 MAX_KEPT = 4096  # rows whose silver answer is kept at hand; of others it is read from the journal again
 

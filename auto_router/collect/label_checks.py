@@ -23,8 +23,7 @@ from auto_router.collect.matching.final_answer import last_sentences
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.collect.results import JUDGES, Results, capable_scores, count_undecided, label_trust
-from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, marginal_gain
-from auto_router.data.label_trust import JUDGED, DecoyCheck, doubt_labels
+from auto_router.data.label_stats import FEW_UNDECIDED, JUDGED, MAX_UNDECIDED, DecoyCheck, doubt_labels, marginal_gain
 from auto_router.errors import ConfigError
 
 MAX_DECOYS, MIN_DECOYS = 20, 10

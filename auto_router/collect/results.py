@@ -22,8 +22,17 @@ from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
-from auto_router.data.label_stats import UNDECIDED, marginal_gain, mean_of, oracle, wilson_interval
-from auto_router.data.label_trust import ALL_MODELS, DecoyCheck, LabelTrust, measure_trust
+from auto_router.data.label_stats import (
+    ALL_MODELS,
+    UNDECIDED,
+    DecoyCheck,
+    LabelTrust,
+    marginal_gain,
+    mean_of,
+    measure_trust,
+    oracle,
+    wilson_interval,
+)
 from auto_router.data.records import Record
 
 NOT_ASKED = "not asked"

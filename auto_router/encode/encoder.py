@@ -18,9 +18,8 @@ import numpy as np
 
 from auto_router.arrays import Array
 from auto_router.data.conversation import context_weight
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import Spec, differences, unit
 from auto_router.data.images import ImageLike, image_bytes, pixels
-from auto_router.encode.specs import differences, unit
 from auto_router.errors import DataError, EncoderError
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, PROBE_VALUES, Spec, probe, unit, weights_digest
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.onnx import LONGEST_WINDOW
-from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, unit, weights_digest
 from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError, needs_extra
 

@@ -22,9 +22,8 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, Spec
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.specs import PROBE_TEXT
 from auto_router.encode.windows import MAX_WINDOWS
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.files import sha256_of

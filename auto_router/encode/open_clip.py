@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import Spec, weights_digest
 from auto_router.data.images import pixels
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.specs import weights_digest
 from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import EncoderError, advise_install
 

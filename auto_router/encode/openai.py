@@ -21,10 +21,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, PROBE_VALUES, Spec, probe
 from auto_router.data.images import blank_image, pixels
 from auto_router.encode.retry import HOST_KEYS, Passing, RemoteEncoder
-from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe
 from auto_router.encode.windows import MAX_WINDOWS, clip_tokens, word_windows
 from auto_router.errors import ConfigError, EncoderError, InputRefusedError, needs_extra
 

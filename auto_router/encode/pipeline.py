@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import METADATA_NAME, Spec
+from auto_router.data.embeddings import METADATA_NAME, Spec, differences
 from auto_router.data.formats import records_sha256
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
-from auto_router.encode.specs import differences
 from auto_router.errors import DataError, EncoderError
 from auto_router.files import reserve_space, write_json
 

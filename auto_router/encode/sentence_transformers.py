@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, PROBE_VALUES, Spec, probe, weights_digest
 from auto_router.data.images import blank_image, pixels
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, weights_digest
 from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError, needs_extra
 

@@ -32,9 +32,9 @@ import numpy.typing as npt
 
 from auto_router.arrays import Array, Floats, Ints
 from auto_router.data.dataset import Dataset
+from auto_router.data.embeddings import without_address
 from auto_router.data.records import Record
 from auto_router.decide.rule import Decision
-from auto_router.encode.specs import without_address
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.calibration import Calibration
 
