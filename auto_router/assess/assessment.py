@@ -205,7 +205,7 @@ def _system(test: TestSet, best_single: int, bootstrap: GroupBootstrap) -> dict[
     gained, gap = bootstrap.means(np.stack(gap_parts(router, single, oracle), axis=1)).T
     closed = np.divide(gained, gap, out=np.full(len(gap), NAN), where=gap > 0)
     served = measure_decisions(test, test.chosen, best_single, bootstrap)
-    found = system_metrics(test.chosen, test.outcomes, best_single, test.names).to_plain()
+    found = asdict(system_metrics(test.chosen, test.outcomes, best_single, test.names))
     found |= {f"{name}_interval": percentiles(values) for name, values in draws.items()}
     found["gap_closed_interval"] = None if found["gap_closed"] is None else percentiles(closed)
     found["router_minus_best_single"] = served["minus_best_single"]

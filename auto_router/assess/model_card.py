@@ -81,6 +81,8 @@ def model_card(artifact: Artifact) -> str:
     training = artifact.training
     metrics, system = training.metrics, training.metrics["system"]
     encoder = artifact.encoder
+    said = f"{training.conversations:,} training records came with what was said before."
+    said = said if training.conversations else SINGLE_PROMPTS
     known = {key: encoder[key] for key in ("backend", "model", "text_dim", "image_dim") if encoder.get(key) is not None}
     return CARD.format(
         count=len(artifact.model_names),
@@ -107,14 +109,13 @@ def model_card(artifact: Artifact) -> str:
         costs="" if system["costs"] else "; none were known",
         shared=_note_shared_rows(metrics),
         speed="" if metrics.get("latency") else ", nor about their speed",
-        conversations=_note_conversations(training.conversations),
+        conversations=f"- {said}",
     )
 
 
-def _note_conversations(count: int) -> str:
-    if count:
-        return f"- {count:,} training records came with what was said before."
-    return "- It was trained on single prompts: of a conversation, what came before counts a little and was not learned from."
+SINGLE_PROMPTS = (
+    "It was trained on single prompts: of a conversation, what came before counts a little and was not learned from."
+)
 
 
 def _note_shared_rows(metrics: Mapping[str, Any]) -> str:
@@ -156,10 +157,10 @@ def _labels(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
 
 
 def _headline(system: dict[str, Any]) -> str:
-    costs = system["costs"] or {}
+    costs = {name: 1000 * cost for name, cost in (system["costs"] or {}).items() if cost is not None}
     kinds = [("router", "router"), (f"best single ({system['best_single_model']})", "best_single"), ("random", "random")]
     rows = [
-        [title, format_number(system[key]), format_interval(system[f"{key}_interval"]), format_usd(_thousand(costs.get(key)))]
+        [title, format_number(system[key]), format_interval(system[f"{key}_interval"]), format_usd(costs.get(key))]
         for title, key in [*kinds, ("oracle", "oracle")]
     ]
     return _markdown(rows, ["who answers", "accuracy", "95 %", "USD per 1,000 prompts"])
@@ -191,10 +192,6 @@ def _latency(metrics: Mapping[str, Any]) -> str:
         "How long the recorded answers took, in seconds, beside what they are worth; the router's own time is not in it:\n\n"
         f"{_markdown(rows, list(LATENCY_HEADERS))}\n"
     )
-
-
-def _thousand(value: float | None) -> float | None:
-    return None if value is None else 1000 * value
 
 
 def _markdown(rows: list[list[Any]], headers: list[str]) -> str:

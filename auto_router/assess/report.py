@@ -165,7 +165,7 @@ def _render(
         trials=trials,
         charts=sorted(figures),
         scripts=scripts,
-        hashes=[_csp_hash(script) for script in scripts],
+        hashes=[f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts],
         style=(PAGE_FOLDER / "page.css").read_text("utf-8"),
         bokeh_version=bokeh.__version__,
         most_parts=MAX_PARTS,
@@ -196,10 +196,6 @@ def _at(metrics: Mapping[str, Any], place: Sequence[str | int]) -> Any:
             return None
         value = value[step]
     return value
-
-
-def _csp_hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode('ascii')}'"
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
