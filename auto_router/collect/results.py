@@ -20,19 +20,9 @@ from auto_router.collect.judge import Verdict
 from auto_router.collect.money import paid_cost, show_usd
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
+from auto_router.data import label_stats
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
-from auto_router.data.label_stats import (
-    ALL_MODELS,
-    UNDECIDED,
-    DecoyCheck,
-    LabelTrust,
-    marginal_gain,
-    mean_of,
-    measure_trust,
-    oracle,
-    wilson_interval,
-)
 from auto_router.data.records import Record
 
 NOT_ASKED = "not asked"
@@ -114,7 +104,7 @@ class Results:
         self.names, self.judges = list(names), list(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.checks: dict[str, npt.NDArray[np.float32]] = {}
-        self.decoys: DecoyCheck | None = None
+        self.decoys: label_stats.DecoyCheck | None = None
         self.forget_costs()
         self.costs = np.full(shape, np.nan)
         self.paid = np.full(shape, np.nan)
@@ -234,7 +224,7 @@ def summary_table(results: Results) -> str:
     *Marginal* is what the oracle would lose without the model: how much of the pool's quality nobody else has.
     """
     scores = capable_scores(results)
-    rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
+    rows = [_row(results, column, label_stats.marginal_gain(scores, column)) for column in range(len(results.names))]
     between = [""] * (len(SUMMARY_HEADERS) - 3)
     for name, count, usd in zip(results.judges, results.verdicts, results.judge_costs, strict=True):
         rows.append([f"{name} (judge)", str(count), *between, show_usd(*usd)])
@@ -253,7 +243,7 @@ def summary(results: Results) -> dict[str, Any]:
     """Return the labels of every model as plain values, for machines; unknown is None."""
     found = {}
     for column, name in enumerate(results.names):
-        mean, costs = mean_of(results.scores[:, column]), results.paid[:, column]
+        mean, costs = label_stats.mean_of(results.scores[:, column]), results.paid[:, column]
         found[name] = {
             "asked": int(results.asked[:, column].sum()),
             "answered": int(results.answered[:, column].sum()),
@@ -276,9 +266,9 @@ def summary(results: Results) -> dict[str, Any]:
     return {"questions": len(results.scores), "models": found, "judges": judges, **labels, **known}
 
 
-def label_trust(results: Results) -> list[LabelTrust]:
+def label_trust(results: Results) -> list[label_stats.LabelTrust]:
     """Return what the labels say beside each check there is."""
-    return measure_trust(results.scores, results.checks, results.names)
+    return label_stats.measure_trust(results.scores, results.checks, results.names)
 
 
 def total_usd(results: Results) -> tuple[float, int]:
@@ -298,13 +288,13 @@ def _model_cost(results: Results, column: int) -> tuple[float, int]:
 def pool_lines(results: Results) -> list[str]:
     """Return the lines about the pool as a whole: oracle, best single model, who decided, how far two judges agree."""
     scores = capable_scores(results)
-    means = [mean_of(scores[:, column]) for column in range(len(results.names))]
+    means = [label_stats.mean_of(scores[:, column]) for column in range(len(results.names))]
     lines = []
     if not np.isnan(means).all():
         best = int(np.nanargmax(means))
         part = OF_DECIDED if (results.answered & np.isnan(results.scores)).any() else ""
         lines.append(
-            f"oracle (best model for every prompt) {oracle(scores):.1%}; "
+            f"oracle (best model for every prompt) {label_stats.oracle(scores):.1%}; "
             f"best single {results.names[best]} {means[best]:.1%}{part}"
         )
     decided = {name: int((~np.isnan(results.scores) & (results.by == number)).sum()) for number, name in enumerate(JUDGES)}
@@ -312,7 +302,9 @@ def pool_lines(results: Results) -> list[str]:
     by_scorer += f", {decided['itself']} of the models that others are held against" if decided["itself"] else ""
     lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge{by_scorer}")
     for line in label_trust(results):
-        if line.check == SECOND_JUDGE and line.model == (ALL_MODELS if len(results.names) > 1 else results.names[0]):
+        if line.check == SECOND_JUDGE and line.model == (
+            label_stats.ALL_MODELS if len(results.names) > 1 else results.names[0]
+        ):
             kappa = "not defined" if line.kappa is None else f"{line.kappa:.2f}"
             lines.append(f"the two judges agree on {line.agreement:.1%} of {line.cases} cases (Cohen's kappa {kappa})")
     return lines
@@ -321,7 +313,7 @@ def pool_lines(results: Results) -> list[str]:
 def count_undecided(results: Results, column: int) -> int:
     """Return how many answers of a model no rule could decide, and no judge was there to."""
     rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
-    return sum(results.reason(int(row), column).startswith(UNDECIDED) for row in rows)
+    return sum(results.reason(int(row), column).startswith(label_stats.UNDECIDED) for row in rows)
 
 
 def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -337,8 +329,8 @@ def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.
 def _row(results: Results, column: int, gain: float) -> list[str]:
     asked, answered = int(results.asked[:, column].sum()), int(results.answered[:, column].sum())
     known = int((~np.isnan(results.scores[:, column])).sum())
-    mean = mean_of(results.scores[:, column])
-    low, high = wilson_interval(mean, known)
+    mean = label_stats.mean_of(results.scores[:, column])
+    low, high = label_stats.wilson_interval(mean, known)
     latencies = results.latencies[:, column][results.answered[:, column]]
     latencies = latencies[~np.isnan(latencies)]
     return [
