@@ -196,7 +196,9 @@ def load_artifact(path: str | Path, device: str | None = "cpu") -> Artifact:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
     if not isinstance(artifact.network, StackNetwork):
-        artifact.network.to(_usable_device(device))
+        from auto_router.learn.mlp import usable_device
+
+        artifact.network.to(usable_device(device))
     return artifact
 
 
@@ -267,12 +269,6 @@ def _sigmoid_network(settings: Mapping[str, Any], state: Mapping[str, Any]) -> R
             raise ConfigError(f"{name} holds values that are not finite")
     network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()}, assign=True)
     return network.eval()
-
-
-def _usable_device(name: str | None) -> Any:
-    from auto_router.learn.mlp import usable_device
-
-    return usable_device(name)
 
 
 def _try(artifact: Artifact) -> None:

@@ -214,18 +214,14 @@ def _refuse(problem: Problem, headers: Mapping[str, str], reply: Any, where: str
         limited = status == 429 or "rate_limit" in code
         delay = read_delay(headers, reply, problem.message)
         delay = read_reset(headers, reply) if delay is None and limited else delay
-        raise PassingFailure(reason, delay, response=_paid_part(reply), limited=limited)
+        usage = reply.get("usage") if isinstance(reply, Mapping) else None  # some count tokens all the same
+        paid = _with_usage(Response(None, body=json.dumps(reply)), read_usage(usage)) if usage else None
+        raise PassingFailure(reason, delay, response=paid, limited=limited)
     if filtered:
         reason = shorten(f"content filter: {problem.message}")
     elif status is not None and 300 <= status < 400:
         reason = shorten(f"HTTP {status}: redirected to {headers.get('Location')}; name the right base_url")
     return Response(None, error=reason, settled=filtered or settled)
-
-
-def _paid_part(reply: Any) -> Response | None:
-    """What a failed reply cost, where it counts tokens all the same."""
-    usage = reply.get("usage") if isinstance(reply, Mapping) else None
-    return _with_usage(Response(None, body=json.dumps(reply)), read_usage(usage)) if usage else None
 
 
 def _with_usage(response: Response, usage: Usage, **more: Any) -> Response:
