@@ -129,8 +129,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pair = [path for path in (arguments.train_json, arguments.test_json) if path is not None]
     if len(pair) != (2 if arguments.labels is None else 0):
         raise ConfigError("give --train-json and --test-json, or --labels, one list that is split; see --help")
-    if not 0 <= arguments.seed < 2**32:
-        raise ConfigError(f"--seed must be a whole number from 0 to {2**32 - 1}, got {arguments.seed}")
     return arguments
 
 

@@ -34,6 +34,7 @@ from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact
 from auto_router.data.capability import find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
+from auto_router.data.splits import check_seed
 from auto_router.decide.operating_points import clustered_mean
 from auto_router.decide.policy import DEFAULT_PATH, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, DataError, needs_extra, run
@@ -46,7 +47,7 @@ from auto_router.terminal import Parser, add_flags, capture_output
 with needs_extra("train"):
     from auto_router.assess.baselines import XGBOOST_NAME
     from auto_router.learn.stack_fit import MAX_ROWS
-    from auto_router.train import MAX_SEED, FitSettings, Fitted, assess_router, calibrate, fit, write_files
+    from auto_router.train import FitSettings, Fitted, assess_router, calibrate, fit, write_files
 
 TWO_SIDED_95, ONE_SIDED_95 = 1.96, 1.645  # standard errors
 MIN_PROMPTS = 40  # with an outcome
@@ -242,11 +243,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _retrain_and_replace(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not 0.01 <= arguments.held_out <= 0.5 or not 0 <= arguments.seed <= MAX_SEED:
-        raise ConfigError(
-            f"--held-out must be between 0.01 and 0.5 and --seed from 0 to {MAX_SEED}, "
-            f"got {arguments.held_out} and {arguments.seed}"
-        )
+    check_seed(arguments.seed)
+    if not 0.01 <= arguments.held_out <= 0.5:
+        raise ConfigError(f"--held-out must be between 0.01 and 0.5, got {arguments.held_out}")
     path: Path = arguments.router
     before = load_artifact(path)
     if path.name != "nn_router.pth":

@@ -15,7 +15,7 @@ from auto_router.data.json_files import json_list
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, answer_costs, group_ids, iter_records, label_matrix, latency_matrix, model_names
-from auto_router.data.splits import connect, digest_text, question_keys, split_by_group
+from auto_router.data.splits import check_split, connect, digest_text, question_keys, split_by_group
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import release
 
@@ -228,11 +228,10 @@ def split_labels(path: Path, folder: Path, fraction: float, seed: int) -> tuple[
     ask the same question: the same normalised text without images, or a shared image.
 
     Raises:
-        ConfigError: the fraction is not between 0 and 1, or the folder cannot be made.
+        ConfigError: the fraction or the seed is impossible, or the folder cannot be made.
         DataError: the file is no evaluation file, or its rows form fewer than two groups.
     """
-    if not 0.0 < fraction < 1.0:
-        raise ConfigError(f"--test-fraction must be between 0 and 1, got {fraction}")
+    check_split(fraction, seed)
     targets = folder / TRAIN_LABELS, folder / TEST_LABELS
     if path.resolve() in [target.resolve() for target in targets]:
         raise ConfigError(f"--labels {path} is one of the files that a list is split into; give the list itself")

@@ -191,7 +191,7 @@ def fill(
 
     Args:
         generator: the open encoder.
-        source: what :func:`survey` returned.
+        source: what :func:`survey_records` returned.
         file: what :func:`begin` returned for both.
         chunk: as given there.
         on_error: ``fail`` stops at an image that cannot be read; ``skip`` leaves that row NaN and keeps the reason.
