@@ -18,7 +18,7 @@ RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt torch
 COPY pyproject.toml README.md LICENSE *.py ./
 COPY auto_router ./auto_router
 RUN pip install $PIP_INDEX_ARGS -c constraints-nat.txt ".[images]" \
-  && python -c "from auto_router.encode.efficientnet import onnx_file; onnx_file()"
+  && python -c "from auto_router.encode.local import onnx_file; onnx_file()"
 
 FROM base AS build
 ARG PIP_INDEX_ARGS=""

@@ -28,21 +28,12 @@ from tabulate import tabulate
 
 from auto_router.arrays import Array
 from auto_router.cluster import add_engine_flags
+from auto_router.data.dataset import TEST_LABELS, TRAIN_LABELS, choose_fraction, split_labels
 from auto_router.data.embeddings import METADATA_NAME, Spec
-from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, choose_fraction, split_labels
 from auto_router.data.records import Record, parse_records
+from auto_router.encode import pipeline
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
 from auto_router.encode.factory import BACKENDS, open_encoder
-from auto_router.encode.pipeline import (
-    CHUNK_RECORDS,
-    ON_ERROR,
-    RecordSource,
-    ResumableFile,
-    begin,
-    fill,
-    publish,
-    survey_records,
-)
 from auto_router.encode.ray_backend import fill_on_ray
 from auto_router.errors import ConfigError, run
 from auto_router.terminal import PARTIAL, Parser, add_flags, bar, capture_output
@@ -124,13 +115,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_encoder_flags(parser)
     parser.add_argument(
         "--on-error",
-        choices=ON_ERROR,
-        default=ON_ERROR[0],
+        choices=pipeline.ON_ERROR,
+        default=pipeline.ON_ERROR[0],
         help="an image that cannot be read: stop (default), or skip its record, which stays in place as NaN and is reported",
     )
     add_flags(parser)
-    saved = f"records encoded and saved at a time (default {CHUNK_RECORDS})"
-    parser.add_argument("--chunk", type=int, default=CHUNK_RECORDS, help=saved)
+    saved = f"records encoded and saved at a time (default {pipeline.CHUNK_RECORDS})"
+    parser.add_argument("--chunk", type=int, default=pipeline.CHUNK_RECORDS, help=saved)
     add_engine_flags(parser, "records are encoded")
     arguments = parser.parse_args(argv)
     if arguments.chunk < 1:
@@ -139,8 +130,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if len(pair) != (2 if arguments.labels is None else 0):
         raise ConfigError("give --train-json and --test-json, or --labels, one list that is split; see --help")
     arguments.test_fraction = choose_fraction(arguments.test_fraction, arguments.labels)
-    if not 0 <= arguments.seed < 2**32:
-        raise ConfigError(f"--seed must be a whole number from 0 to {2**32 - 1}, got {arguments.seed}")
     return arguments
 
 
@@ -213,18 +202,18 @@ def _name_encoder(spec: Spec) -> str:
     return f"{spec['backend']} {named}" if isinstance(named, str) else str(spec["backend"])
 
 
-def survey_file(part: str, path: Path) -> RecordSource:
+def survey_file(part: str, path: Path) -> pipeline.RecordSource:
     """Read a file through before anything is encoded: a bad record at its end is told at once."""
     with bar(None, f"check {part}", "record", leave=False) as shown:
-        return survey_records(path, shown.update)
+        return pipeline.survey_records(path, shown.update)
 
 
 def encode(
-    model: EmbeddingGenerator, part: str, source: RecordSource, arguments: argparse.Namespace
-) -> tuple[ResumableFile, list[Any]]:
+    model: EmbeddingGenerator, part: str, source: pipeline.RecordSource, arguments: argparse.Namespace
+) -> tuple[pipeline.ResumableFile, list[Any]]:
     """Encode one file; return it and its line of the summary."""
     target = arguments.output_dir / f"hf_{part}_embeddings.npy"
-    file = begin(model, source, target, arguments.chunk, arguments.engine)
+    file = pipeline.begin(model, source, target, arguments.chunk, arguments.engine)
     earlier, start = file.done, time.perf_counter()
     with bar(source.records, f"encode {part}", "record", done=earlier, bar_format=PARTIAL) as shown:
         if arguments.engine == "ray":
@@ -233,7 +222,7 @@ def encode(
                 encoder_of(arguments), source, file, model.spec, arguments.chunk, arguments.on_error, shown.update, *cluster
             )
         else:
-            fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
+            pipeline.fill(model, source, file, arguments.chunk, arguments.on_error, shown.update)
     seconds = time.perf_counter() - start
     rate = (source.records - earlier) / seconds
     return file, [target.name, source.records, model.dim, source.images, len(file.skipped), earlier, seconds, rate]
@@ -261,7 +250,7 @@ def encode_all(arguments: argparse.Namespace) -> dict[str, Any]:
     for part, (_, file) in parts.items():
         for row, reason in file.skipped.items():
             print(f"skipped {part} row {row}, {reason}")
-    publish(arguments.output_dir, model.spec, parts)
+    pipeline.publish(arguments.output_dir, model.spec, parts)
     model.close()
     headers = ["file", "records", "width", "images", "skipped", "from before", "seconds", "records/s"]
     print(tabulate(table, headers=headers, floatfmt=".1f"))

@@ -34,8 +34,7 @@ from auto_router.assess.health import find_one_sided, find_untested
 from auto_router.assess.tables import report
 from auto_router.cluster import add_engine_flags
 from auto_router.data.capability import compare_names, find_pool, settle_facts
-from auto_router.data.dataset import Dataset, load_dataset
-from auto_router.data.label_split import choose_fraction, split_labels
+from auto_router.data.dataset import Dataset, choose_fraction, load_dataset, split_labels
 from auto_router.data.pool import Pool
 from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together

@@ -39,12 +39,13 @@ from auto_router.collect.label_sources import SILVER_SAMPLES, SOURCES, LabelSett
 from auto_router.collect.money import Budget, show_usd
 from auto_router.collect.preflight import preflight
 from auto_router.collect.rate_limits import INTERRUPTED, MAX_WAIT_S
-from auto_router.collect.results import Results, pool_lines, reasons, summary, summary_table
+from auto_router.collect.results import Results, pool_lines, summary, summary_table
 from auto_router.collect.runner import CONCURRENCY, Collector, Run
 from auto_router.collect.scorers import load_scorer
 from auto_router.collect.source import Source
 from auto_router.data.formats import OUTPUTS, record_list
 from auto_router.data.pool import Pool, load_pool
+from auto_router.data.splits import check_split
 from auto_router.errors import ConfigError, ProviderError, needs_extra, run
 from auto_router.terminal import Parser, add_flags, capture_output, on_signals
 
@@ -167,10 +168,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     arguments.export_only |= arguments.rejudge
     if arguments.dataset is None and arguments.audit_import is None:
         parser.error("--dataset is required")
-    if not 0 <= arguments.seed < 2**32:
-        raise ConfigError(f"--seed must be a whole number from 0 to {2**32 - 1}, got {arguments.seed}")
-    if not 0.0 < arguments.test_fraction < 1.0:
-        raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
+    check_split(arguments.test_fraction, arguments.seed)
     if arguments.num_samples is not None and arguments.num_samples < 2:
         raise ConfigError(f"--num-samples must be at least 2 (one to train, one to test), got {arguments.num_samples}")
     for name, lowest in (("concurrency", 1), ("audit", 1), ("samples", 1), ("max_cost_usd", 0), ("max_wait_s", 0)):
@@ -368,7 +366,7 @@ def ask_and_judge(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.audit_import is not None:
             print(f"{add_marks(arguments.audit_import, results, plan)} marks are of these answers")
         print(summary_table(results))
-        for line in [*pool_lines(results), *trust_lines(results), *(f"  null label: {line}" for line in reasons(results))]:
+        for line in [*pool_lines(results), *trust_lines(results), *(f"  null label: {line}" for line in results.reasons())]:
             print(line)
         spent = show_usd(journal.spent(), journal.count_unpriced(), " USD")
         print(f"spent in this folder, questions of the preflight and tries without an answer included: {spent}")

@@ -15,17 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+import auto_router.artifact_files as artifact_files
 from auto_router.arrays import Floats
-from auto_router.artifact_files import (
-    COMPANION,
-    WITH_ARRAYS,
-    check_plain,
-    import_torch,
-    read_companion,
-    read_pth,
-    write_companion,
-    write_pth,
-)
 from auto_router.data.dataset import Prediction
 from auto_router.data.embeddings import Spec
 from auto_router.data.pool import ModelFacts
@@ -157,15 +148,15 @@ def save_artifact(path: str | Path, artifact: Artifact) -> None:
     }
     path = Path(path)
     with atomic_path(path) as temporary:
-        write_pth(temporary, content)
+        artifact_files.write_pth(temporary, content)
         try:
             load_artifact(temporary)
         except ArtifactError as error:
             raise ArtifactError(f"this router could not be opened again, so {path} stays as it was: {error}") from error
     if isinstance(network, StackNetwork):
-        write_companion(path.with_suffix(COMPANION), content, sha256_of(path))
+        artifact_files.write_companion(path.with_suffix(artifact_files.COMPANION), content, sha256_of(path))
     else:
-        path.with_suffix(COMPANION).unlink(missing_ok=True)
+        path.with_suffix(artifact_files.COMPANION).unlink(missing_ok=True)
 
 
 def load_artifact(path: str | Path, device: str | None = "cpu") -> Artifact:
@@ -183,9 +174,9 @@ def load_artifact(path: str | Path, device: str | None = "cpu") -> Artifact:
         raise ArtifactError(
             f"router artifact {path} does not exist; train one with nn_router.py or give another: --router, router_path="
         )
-    companion = path.with_suffix(COMPANION)
-    content = read_companion(companion, path) if companion.is_file() else None
-    content = read_pth(path) if content is None else content
+    companion = path.with_suffix(artifact_files.COMPANION)
+    content = artifact_files.read_companion(companion, path) if companion.is_file() else None
+    content = artifact_files.read_pth(path) if content is None else content
     found = content.get("format") if isinstance(content, Mapping) else type(content).__name__
     if not isinstance(content, Mapping) or not isinstance(found, int) or found not in READABLE:
         newer = isinstance(found, int) and found > FORMAT
@@ -205,7 +196,9 @@ def load_artifact(path: str | Path, device: str | None = "cpu") -> Artifact:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"router artifact {path}: its parts do not fit ({reason}); train it again") from error
     if not isinstance(artifact.network, StackNetwork):
-        artifact.network.to(_usable_device(device))
+        from auto_router.learn.mlp import usable_device
+
+        artifact.network.to(usable_device(device))
     return artifact
 
 
@@ -217,7 +210,7 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(content: Mapping[str, Any]) -> Artifact:
     for entry in _TYPES:
-        check_plain(content[entry], arrays=entry in WITH_ARRAYS)
+        artifact_files.check_plain(content[entry], arrays=entry in artifact_files.WITH_ARRAYS)
     names = content["model_names"]
     network = _network(content["network"], content["state_dict"])
     config = network.config
@@ -257,7 +250,7 @@ def _network(described: Mapping[str, Any], state: Mapping[str, Any]) -> Network:
 
 
 def _sigmoid_network(settings: Mapping[str, Any], state: Mapping[str, Any]) -> RouterNetwork:
-    torch = import_torch("a sigmoid network (nn_router.py --head mlp)")
+    torch = artifact_files.import_torch("a sigmoid network (nn_router.py --head mlp)")
     from auto_router.learn.mlp import NetworkConfig, RouterNetwork
 
     # Built on no device, so that nothing is allocated for wrong sizes.
@@ -276,12 +269,6 @@ def _sigmoid_network(settings: Mapping[str, Any], state: Mapping[str, Any]) -> R
             raise ConfigError(f"{name} holds values that are not finite")
     network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()}, assign=True)
     return network.eval()
-
-
-def _usable_device(name: str | None) -> Any:
-    from auto_router.learn.mlp import usable_device
-
-    return usable_device(name)
 
 
 def _try(artifact: Artifact) -> None:

@@ -56,9 +56,9 @@ class _PlainHeaders:
 class RoutedStream:
     """The chunks of a streamed answer, the ``decision`` behind it and the pool's name of the model that answers."""
 
-    def __init__(self, stream: Any, first: list[Any], decision: Decision | None, answered_by: str) -> None:
+    def __init__(self, stream: Any, first: Any, decision: Decision | None, answered_by: str) -> None:
         self.decision, self.answered_by = decision, answered_by
-        self._stream, self._first = stream, first
+        self._stream, self._first = stream, [first] if first else []
 
     def __iter__(self) -> Iterator[Any]:
         while self._first:
@@ -187,17 +187,12 @@ class Client(_Routing):
         for candidate in ranking:
             try:
                 answer = self._ask(candidate, messages, parameters)
-                if parameters.get("stream"):
-                    first = [chunk for chunk in [next(answer, None)] if chunk]
-                    answer = RoutedStream(answer, first, decision, candidate.name)
-                else:
-                    answer = _attach(answer, decision, candidate.name)
+                first = next(answer, None) if parameters.get("stream") else None
+                answer = _attach(answer, first, decision, candidate.name)
                 self._note_answer(request, decision, candidate.name)
                 return answer
             except FAILURES as error:
-                if candidate is ranking[-1] or not another_may_answer(error):
-                    raise
-                _note(candidate, error)
+                _pass_on(candidate, error, candidate is ranking[-1])
         raise AssertionError("a ranking is never empty")
 
     def close(self) -> None:
@@ -226,17 +221,12 @@ class AsyncClient(_Routing):
         for candidate in ranking:
             try:
                 answer = await self._ask(candidate, messages, parameters)
-                if parameters.get("stream"):
-                    first = [chunk for chunk in [await anext(answer, None)] if chunk]
-                    answer = RoutedStream(answer, first, decision, candidate.name)
-                else:
-                    answer = _attach(answer, decision, candidate.name)
+                first = await anext(answer, None) if parameters.get("stream") else None
+                answer = _attach(answer, first, decision, candidate.name)
                 await asyncio.to_thread(self._note_answer, request, decision, candidate.name)
                 return answer
             except FAILURES as error:
-                if candidate is ranking[-1] or not another_may_answer(error):
-                    raise
-                _note(candidate, error)
+                _pass_on(candidate, error, candidate is ranking[-1])
         raise AssertionError("a ranking is never empty")
 
     async def close(self) -> None:
@@ -278,12 +268,15 @@ class _Chat:
         self.completions = _Completions(create)
 
 
-def _attach(answer: ChatCompletion, decision: Decision | None, name: str) -> ChatCompletion:
-    """Set ``decision`` and ``answered_by``, which are not part of what is sent or stored of an answer.
+def _attach(answer: Any, first: Any, decision: Decision | None, name: str) -> Any:
+    """Return a stream, of which the ``first`` chunk came, as a :class:`RoutedStream`; and a completion with ``decision`` and
+    ``answered_by``, which are not part of what is sent or stored of it.
 
     Raises:
         openai.APIError: it is an error under status 200, as some gateways send them.
     """
+    if not isinstance(answer, ChatCompletion):
+        return RoutedStream(answer, first, decision, name)
     error = (answer.model_extra or {}).get("error")
     if not answer.choices and error:
         message = str(error.get("message") if isinstance(error, dict) else error)
@@ -292,6 +285,9 @@ def _attach(answer: ChatCompletion, decision: Decision | None, name: str) -> Cha
     return answer
 
 
-def _note(model: PoolModel, error: Exception) -> None:
+def _pass_on(model: PoolModel, error: Exception, is_last: bool) -> None:
+    """Say that the next of the ranking is asked. Raises the error where nobody is left, or it is the caller's own."""
+    if is_last or not another_may_answer(error):
+        raise error
     said = " ".join(str(error).split())[:300] or type(error).__name__
     log.warning("%s failed (%s), the next of the ranking is asked", model.name, said)

@@ -22,7 +22,7 @@ from tabulate import tabulate
 from auto_router.artifacts import load_artifact
 from auto_router.data.pool import Pool, load_pool
 from auto_router.decide.policy import DEFAULT_PATH
-from auto_router.encode.efficientnet import cache_folder
+from auto_router.encode.local import cache_folder
 from auto_router.errors import RouterError, advise_install, run
 from auto_router.route.router import ModelRouter
 from auto_router.terminal import Parser, add_flags, capture_output

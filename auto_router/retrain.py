@@ -4,7 +4,7 @@
 
 1. *Collect*: the outcomes that ``POST /v1/feedback`` or ``ModelRouter.record`` kept.
 2. *Train*: the default network on the labelled rows, as ``nn_router.py`` does; then each model's level is moved to where the
-   outcomes are, see :mod:`auto_router.route.levels`.
+   outcomes are, see :mod:`auto_router.route.feedback`.
 3. *Compare* with the router in service, in pairs: how likely each predicts the outcomes that came. Prompts are held out in
    turn, so that each outcome is predicted by levels that did not learn from it. Better is what predicts better with 95 %
    confidence; once a router has learned levels, what predicts better in the mean. Besides, the network must not lag behind
@@ -34,20 +34,20 @@ from auto_router.arrays import Floats, Ints
 from auto_router.artifacts import Artifact, load_artifact
 from auto_router.data.capability import find_pool, settle_facts
 from auto_router.data.dataset import Dataset, load_dataset
+from auto_router.data.splits import check_seed
 from auto_router.decide.operating_points import clustered_mean
 from auto_router.decide.policy import DEFAULT_PATH, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, DataError, needs_extra, run
 from auto_router.files import prepare_folder, replace_together
 from auto_router.learn.calibration import Calibration, log_losses
 from auto_router.learn.stack import StackNetwork
-from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, load_feedback
-from auto_router.route.levels import fit_levels, level_shifts
+from auto_router.route.feedback import FEEDBACK_FILE, Feedback, encoder_digest, fit_levels, level_shifts, load_feedback
 from auto_router.terminal import Parser, add_flags, capture_output
 
 with needs_extra("train"):
     from auto_router.assess.baselines import XGBOOST_NAME
     from auto_router.learn.stack_fit import MAX_ROWS
-    from auto_router.train import MAX_SEED, FitSettings, Fitted, assess_router, calibrate, fit, write_files
+    from auto_router.train import FitSettings, Fitted, assess_router, calibrate, fit, write_files
 
 TWO_SIDED_95, ONE_SIDED_95 = 1.96, 1.645  # standard errors
 MIN_PROMPTS = 40  # with an outcome
@@ -243,11 +243,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _retrain_and_replace(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not 0.01 <= arguments.held_out <= 0.5 or not 0 <= arguments.seed <= MAX_SEED:
-        raise ConfigError(
-            f"--held-out must be between 0.01 and 0.5 and --seed from 0 to {MAX_SEED}, "
-            f"got {arguments.held_out} and {arguments.seed}"
-        )
+    check_seed(arguments.seed)
+    if not 0.01 <= arguments.held_out <= 0.5:
+        raise ConfigError(f"--held-out must be between 0.01 and 0.5, got {arguments.held_out}")
     path: Path = arguments.router
     before = load_artifact(path)
     if path.name != "nn_router.pth":

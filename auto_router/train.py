@@ -25,11 +25,10 @@ from auto_router.assess.model_card import CARD_NAME, model_card
 from auto_router.assess.report import REPORT_NAME, report_page, write_report
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, Prediction, draw_rows
-from auto_router.data.label_stats import best_single_model, check_label_counts, mean_of
-from auto_router.data.label_trust import summarize_labels
+from auto_router.data.label_stats import best_single_model, check_label_counts, mean_of, summarize_labels
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.data.records import Record
-from auto_router.data.splits import group_folds, split_by_group
+from auto_router.data.splits import check_seed, group_folds, split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.operating_points import MIN_LATENCIES, fit_operating_points, usual_latencies
 from auto_router.decide.policy import Policies, RouterSettings
@@ -48,7 +47,6 @@ from auto_router.terminal import bar
 
 HEADS = ("auto", "stack", "mlp")
 NETWORK_FOLDS = 4
-MAX_SEED = 2**32 - 1  # what scikit-learn takes
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,7 @@ class FitSettings:
             )
         if not 0.0 <= self.cost_weight < float("inf"):
             raise ConfigError(f"--cost-weight must be a number from 0, got {self.cost_weight}")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"--seed must be a whole number from 0 to {MAX_SEED}, got {self.seed}")
+        check_seed(self.seed)
         check_grid(self.config, self.param_grid)
 
     @property

@@ -38,9 +38,8 @@ from auto_router.data.records import Record, load_records
 from auto_router.data.splits import group_folds, split_by_group
 from auto_router.decide.eligibility import eligible_rows, outcomes_of
 from auto_router.decide.policy import Policies, RouterSettings
-from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.factory import open_encoder
-from auto_router.encode.local import LocalEncoder
+from auto_router.encode.local import LocalEncoder, cache_folder
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.train import FitSettings, calibrate, fit

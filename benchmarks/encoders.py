@@ -43,9 +43,9 @@ from auto_router.data.records import Record, answer_costs, group_ids, label_matr
 from auto_router.data.splits import split_by_group
 from auto_router.decide.operating_points import fit_operating_points
 from auto_router.decide.policy import RouterSettings, resolve_policy
-from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
+from auto_router.encode.local import cache_folder
 from auto_router.errors import ConfigError, EncoderError, run
 from auto_router.files import sha256_of, write_json
 from auto_router.learn.novelty import fit_novelty

@@ -26,9 +26,8 @@ from auto_router.data.label_stats import best_single_model
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, group_ids, label_matrix, load_records, model_names
 from auto_router.data.splits import split_by_group
-from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
-from auto_router.encode.local import LocalEncoder
+from auto_router.encode.local import LocalEncoder, cache_folder
 from auto_router.errors import run
 from auto_router.files import atomic_path, sha256_of, write_json
 

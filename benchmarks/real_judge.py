@@ -41,8 +41,7 @@ from auto_router.collect.journal import JOURNAL_NAME, Journal
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_references
 from auto_router.collect.replay import ReplayServer, load_recording, question_key
-from auto_router.data.label_stats import mean_of, wilson_interval
-from auto_router.data.label_trust import measure_trust
+from auto_router.data.label_stats import mean_of, measure_trust, wilson_interval
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, cost_matrix, group_ids, label_matrix, load_records, save_records
 from auto_router.data.splits import group_folds

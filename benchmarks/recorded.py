@@ -18,9 +18,8 @@ from auto_router.data.embeddings import save_array
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import FEATURE_NAMES, append_prompt_features
 from auto_router.data.records import Record, answer_costs, group_ids, label_matrix, load_records, model_names
-from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.factory import open_encoder
-from auto_router.encode.local import LocalEncoder
+from auto_router.encode.local import LocalEncoder, cache_folder
 from auto_router.files import sha256_of
 from auto_router.learn.stack import FeatureLayout
 from generate_embeddings import generate_embeddings_for_dataset

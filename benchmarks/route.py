@@ -39,9 +39,9 @@ from auto_router.data.records import load_records
 from auto_router.data.request import Request
 from auto_router.decide.operating_points import fit_operating_points
 from auto_router.decide.rule import decisions
-from auto_router.encode.efficientnet import cache_folder
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
+from auto_router.encode.local import cache_folder
 from auto_router.errors import run
 from auto_router.files import write_json
 from auto_router.learn.calibration import fit_calibration

@@ -139,9 +139,9 @@ def stage1(*arguments: str | Path) -> int:
     return run(lambda: prepare_hf_data.main([str(argument) for argument in arguments]))
 
 
-def flags(folder: Path) -> list[str]:
-    """The flags of a run on ``rows.jsonl`` and ``pool.yaml`` of a folder, into its ``out``."""
-    files = {"--dataset": "rows.jsonl", "--pool": "pool.yaml", "--output-dir": "out"}
+def flags(folder: Path, out: str = "out") -> list[str]:
+    """The flags of a run on ``rows.jsonl`` and ``pool.yaml`` of a folder, into another folder within it."""
+    files = {"--dataset": "rows.jsonl", "--pool": "pool.yaml", "--output-dir": out}
     return [part for flag, name in files.items() for part in (flag, str(folder / name))]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import random
 import zipfile
@@ -15,54 +14,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from break_it.artifacts import LAYOUT, Bomb, pack, whole_router
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from auto_router.artifacts import Artifact, TrainingSummary, load_artifact, save_artifact
-from auto_router.data.pool import ModelFacts
-from auto_router.data.prompt_features import FEATURE_NAMES
-from auto_router.decide.operating_points import OperatingPoint
+from auto_router.artifacts import load_artifact, save_artifact
 from auto_router.errors import ArtifactError
-from auto_router.learn.calibration import Calibration
-from auto_router.learn.cost_model import CostModel
-from auto_router.learn.novelty import fit_novelty
-from auto_router.learn.stack import FeatureLayout
-from auto_router.learn.stack_fit import fit_stack
 
-LAYOUT = FeatureLayout(6, 4, len(FEATURE_NAMES))
 COUNT = 1000
 MAX_GROWTH = 300 * 2**20
 Content = dict[str, Any]
 
 
-class Bomb:
-    """A pickle that would create a folder when it is opened."""
-
-    def __init__(self, proof: Path) -> None:
-        self.proof = proof
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.proof),)
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     """A small default router with everything an artifact may hold, and its companion."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(60, LAYOUT.dim)).astype(np.float32)
-    y = (x[:, :3] > 0).astype(np.float32)
-    network = fit_stack(x, y, np.arange(60), LAYOUT).network
-    artifact = Artifact(
-        network, ("a", "b", "c"), {"backend": "tiny", "text_dim": 6, "image_dim": 4},
-        facts={"a": ModelFacts(modalities=("text",), context_window=100)},
-        calibration=Calibration("sigmoid", [([0.0, 1.0], [0.1, 0.9])] * 3),
-        operating_points={"accuracy": OperatingPoint("", "a", 0.1, 0.2, {"a": 1.0, "b": 2.0, "c": 3.0})},
-        training=TrainingSummary(), prompt_features=FEATURE_NAMES,
-        novelty=fit_novelty(x, y, np.arange(60), list(range(60)), prompt_dim=len(FEATURE_NAMES))[0],
-        cost_model=CostModel(np.ones((LAYOUT.dim, 3), dtype=np.float32), *np.ones((3, 3), dtype=np.float32)),
-    )  # fmt: skip
     path = tmp_path_factory.mktemp("whole") / "nn_router.pth"
-    save_artifact(path, artifact)
+    save_artifact(path, whole_router())
     return path.read_bytes(), path.with_suffix(".safetensors").read_bytes()
 
 
@@ -74,12 +42,6 @@ def whole(files: tuple[bytes, bytes]) -> bytes:
 @pytest.fixture
 def companion(files: tuple[bytes, bytes]) -> bytes:
     return files[1]
-
-
-def saved(content: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
 
 
 def flipped(data: bytes, rng: random.Random) -> bytes:
@@ -115,7 +77,7 @@ def swapped(data: bytes, rng: random.Random) -> bytes:
     table = rng.choice([content, content["state_dict"], content["familiar"], content["cost_model"]])
     first, second = rng.sample(sorted(table), 2)
     table[first], table[second] = table[second], table[first]
-    return saved(content)
+    return pack(content)
 
 
 def strange(data: bytes, rng: random.Random) -> bytes:
@@ -131,7 +93,7 @@ def strange(data: bytes, rng: random.Random) -> bytes:
     values: list[Any] = [None, -1, 10**30, float("nan"), float("inf"), "x", [], {}, True, [[]], b"\0", torch.zeros(3), 1e300]
     values += [torch.zeros(1).expand(10**9), torch.full((2, 2), torch.nan), torch.zeros(2, 2).to_sparse(), {"a": {}}]
     table[key] = rng.choice(values)
-    return saved(content)
+    return pack(content)
 
 
 def giant(data: bytes, rng: random.Random) -> bytes:
@@ -144,7 +106,7 @@ def giant(data: bytes, rng: random.Random) -> bytes:
         tensor = rng.choice(sorted(content["state_dict"]))
         shape = (min(size, 10**8), *content["state_dict"][tensor].shape[1:])
         content["state_dict"][tensor] = torch.zeros([1] * len(shape)).expand(shape)
-    return saved(content)
+    return pack(content)
 
 
 def bent_tables(data: bytes, rng: random.Random) -> bytes:
@@ -154,7 +116,7 @@ def bent_tables(data: bytes, rng: random.Random) -> bytes:
     tensor = content["state_dict"][f"heads.2.{name}"].reshape(-1)
     place = rng.randrange(len(tensor))
     tensor[place] = rng.choice([-1, 0, 1, place, len(tensor) // 2, 10**9])
-    return saved(content)
+    return pack(content)
 
 
 def test_a_thousand_mutations(whole: bytes, tmp_path: Path) -> None:
@@ -165,7 +127,7 @@ def test_a_thousand_mutations(whole: bytes, tmp_path: Path) -> None:
         content[rng.choice(sorted(content))] = bomb
         plain = pickle.dumps(bomb)
         inside = repacked(data, lambda name, part: plain if name.endswith("data.pkl") else part)
-        return rng.choice([saved(content), plain, inside, plain + data, data + plain])
+        return rng.choice([pack(content), plain, inside, plain + data, data + plain])
 
     kinds = [flipped, cut, flipped_inside, swapped, strange, giant, bent_tables, with_code]
     rng, rows = random.Random(0), np.random.default_rng(1).normal(size=(3, LAYOUT.dim)).astype(np.float32)

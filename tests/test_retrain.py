@@ -26,10 +26,11 @@ from auto_router.route.feedback import (
     Feedback,
     FeedbackRow,
     encoder_digest,
+    fit_levels,
+    level_shifts,
     load_feedback,
     pack_features,
 )
-from auto_router.route.levels import fit_levels, level_shifts
 from tests import stage3
 from tests.stage3 import KINDS, embed, kind_of, make_records
 

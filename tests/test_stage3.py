@@ -18,7 +18,7 @@ import generate_embeddings
 import nn_router
 from auto_router import train as stage_3
 from auto_router.artifacts import load_artifact, save_artifact
-from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS
+from auto_router.data.dataset import TEST_LABELS, TRAIN_LABELS
 from auto_router.data.records import Record, load_records, save_records
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ArtifactError, ConfigError, run

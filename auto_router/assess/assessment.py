@@ -16,34 +16,19 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Floats, Ints, finite
+from auto_router.assess import metrics
 from auto_router.assess.cost_quality import cost_quality, pool_aiq
-from auto_router.assess.metrics import (
-    LEVEL,
-    RESAMPLES,
-    GroupBootstrap,
-    Interval,
-    ModelMetrics,
-    cuts,
-    gap_parts,
-    model_metrics,
-    oracle_costs,
-    percentiles,
-    placements,
-    rank_score,
-    recover_gap,
-    reliability,
-    row_means,
-    system_metrics,
-)
 from auto_router.assess.test_set import TestSet
 from auto_router.data.label_stats import NAN, mean_of, oracle_gains, oracle_labels
 from auto_router.decide.rule import choose
 from auto_router.errors import DataError
 
 
-def measure_models(test: TestSet, measured: Sequence[ModelMetrics], bootstrap: GroupBootstrap) -> dict[str, dict[str, Any]]:
+def measure_models(
+    test: TestSet, measured: Sequence[metrics.ModelMetrics], bootstrap: metrics.GroupBootstrap
+) -> dict[str, dict[str, Any]]:
     """Return what was ``measured`` of every model, by name, and its 95 % interval over groups as ``<measure>_interval``."""
-    thresholds, gains = cuts(test.thresholds, len(test.names)), oracle_gains(test.outcomes)
+    thresholds, gains = metrics.cuts(test.thresholds, len(test.names)), oracle_gains(test.outcomes)
     found = {}
     for j, name in enumerate(test.names):
         p = test.probabilities[:, j].astype(np.float64)
@@ -57,7 +42,7 @@ def measure_models(test: TestSet, measured: Sequence[ModelMetrics], bootstrap: G
     return found
 
 
-def auc_draws(p: Floats, labels: Floats, bootstrap: GroupBootstrap) -> Floats:
+def auc_draws(p: Floats, labels: Floats, bootstrap: metrics.GroupBootstrap) -> Floats:
     """Return the AUC of every draw, to first order: a draw moves the AUC by what it moves the mean placements of the two
     classes by (DeLong et al. 1988; for rows in groups Obuchowski 1997). So rows are sorted once, not once a draw.
 
@@ -65,12 +50,12 @@ def auc_draws(p: Floats, labels: Floats, bootstrap: GroupBootstrap) -> Floats:
         p: ``[N]``.
         labels: ``[N]``, right from 0.5, NaN = unknown.
     """
-    placed = placements(p, labels)
+    placed = metrics.placements(p, labels)
     draws: Floats = bootstrap.means(placed).sum(axis=1) - mean_of(placed[:, 0])
     return np.clip(draws, 0.0, 1.0)
 
 
-def _intervals(p: Floats, y: Floats, threshold: float, bootstrap: GroupBootstrap) -> dict[str, Interval]:
+def _intervals(p: Floats, y: Floats, threshold: float, bootstrap: metrics.GroupBootstrap) -> dict[str, metrics.Interval]:
     unknown = np.isnan(y)
     right, predicted = y >= 0.5, p >= threshold
     hits, claims = 2.0 * (right & predicted), 1.0 * right + predicted  # F1 = 2 TP / (2 TP + FP + FN)
@@ -79,29 +64,29 @@ def _intervals(p: Floats, y: Floats, threshold: float, bootstrap: GroupBootstrap
     brier, accuracy, hit, claimed, rate = bootstrap.means(columns).T
     f1 = np.divide(hit, claimed, out=np.full(len(hit), NAN), where=claimed > 0)
     draws = {"auc": auc_draws(p, y, bootstrap), "brier": brier, "accuracy": accuracy, "f1": f1, "positive_rate": rate}
-    return {f"{name}_interval": percentiles(values) for name, values in draws.items()}
+    return {f"{name}_interval": metrics.percentiles(values) for name, values in draws.items()}
 
 
-def _calibration(p: Floats, y: Floats, bootstrap: GroupBootstrap) -> dict[str, Any]:
+def _calibration(p: Floats, y: Floats, bootstrap: metrics.GroupBootstrap) -> dict[str, Any]:
     """The reliability curve and the interval of its ECE.
 
     Resampling adds noise to every bin, which raises the ECE of the draws: they are moved back by the mean of that.
     """
     known = ~np.isnan(y)
-    curve = reliability(p[known], y[known])
+    curve = metrics.reliability(p[known], y[known])
     inside = np.zeros((len(y), len(curve.counts)), dtype=bool)
     inside[np.flatnonzero(known), curve.bins] = True
     gaps = np.where(inside, (p - y)[:, None], 0.0)
     gaps[~known] = NAN
     ece = np.abs(bootstrap.means(gaps)).sum(axis=1)
     observed = bootstrap.means(np.where(inside, y[:, None], NAN))
-    low, high = percentiles(ece - (mean_of(ece) - curve.ece))
+    low, high = metrics.percentiles(ece - (mean_of(ece) - curve.ece))
     return {
         "ece_interval": (max(low, 0.0), high),
         "reliability": {
             "predicted": curve.predicted.tolist(),
             "observed": curve.observed.tolist(),
-            "observed_interval": [percentiles(draws) for draws in observed.T],
+            "observed_interval": [metrics.percentiles(draws) for draws in observed.T],
             "count": curve.counts.tolist(),
         },
     }
@@ -131,15 +116,15 @@ def assess(
     Raises:
         DataError: an operating point or a baseline has another shape than the test set.
     """
-    bootstrap = GroupBootstrap(test.groups, seed)
-    measured = model_metrics(test.probabilities, test.labels, test.thresholds)
+    bootstrap = metrics.GroupBootstrap(test.groups, seed)
+    measured = metrics.model_metrics(test.probabilities, test.labels, test.thresholds)
     return dict(
         _plain(
             {
                 "rows": len(test.labels),
                 "groups": len(np.unique(test.groups)),
                 "models": list(test.names),
-                "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "seed": seed},
+                "bootstrap": {"resamples": metrics.RESAMPLES, "level": metrics.LEVEL, "seed": seed},
                 "per_model": measure_models(test, measured, bootstrap),
                 "system": _system(test, best_single, bootstrap) | _averages(measured),
                 "cost_quality": cost_quality(test, best_single, bootstrap),
@@ -162,7 +147,7 @@ def assess(
     )
 
 
-def measure_decisions(test: TestSet, chosen: Ints, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
+def measure_decisions(test: TestSet, chosen: Ints, best_single: int, bootstrap: metrics.GroupBootstrap) -> dict[str, Any]:
     """Return what the decisions ``chosen`` [N] are worth beside always asking the best single model."""
     labels, single = test.label(chosen), test.outcomes[:, best_single]
     kept, kept_interval = _ratio(labels, single, bootstrap)
@@ -183,7 +168,7 @@ def measure_decisions(test: TestSet, chosen: Ints, best_single: int, bootstrap: 
     }
 
 
-def _ratio(above: Floats, below: Floats, bootstrap: GroupBootstrap) -> tuple[float | None, Interval | None]:
+def _ratio(above: Floats, below: Floats, bootstrap: metrics.GroupBootstrap) -> tuple[float | None, metrics.Interval | None]:
     """Return mean ``above`` / mean ``below`` on the rows [N] where both are known, and its interval over groups.
 
     None where there are no such rows, or ``below`` is 0 on them.
@@ -194,20 +179,20 @@ def _ratio(above: Floats, below: Floats, bootstrap: GroupBootstrap) -> tuple[flo
     both = np.where(known[:, None], np.stack([above, below], axis=1), NAN)
     top, bottom = bootstrap.means(both).T
     draws = np.divide(top, bottom, out=np.full(len(top), NAN), where=bottom > 0)
-    return mean_of(both[:, 0]) / mean_of(both[:, 1]), percentiles(draws)
+    return mean_of(both[:, 0]) / mean_of(both[:, 1]), metrics.percentiles(draws)
 
 
-def _system(test: TestSet, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
+def _system(test: TestSet, best_single: int, bootstrap: metrics.GroupBootstrap) -> dict[str, Any]:
     """The served decisions, and what any router must be compared with."""
     router, single, oracle = test.label(test.chosen), test.outcomes[:, best_single], oracle_labels(test.outcomes)
-    rows = {"router": router, "best_single": single, "random": row_means(test.outcomes), "oracle": oracle}
+    rows = {"router": router, "best_single": single, "random": metrics.row_means(test.outcomes), "oracle": oracle}
     draws = dict(zip(rows, bootstrap.means(np.stack(list(rows.values()), axis=1)).T, strict=True))
-    gained, gap = bootstrap.means(np.stack(gap_parts(router, single, oracle), axis=1)).T
+    gained, gap = bootstrap.means(np.stack(metrics.gap_parts(router, single, oracle), axis=1)).T
     closed = np.divide(gained, gap, out=np.full(len(gap), NAN), where=gap > 0)
     served = measure_decisions(test, test.chosen, best_single, bootstrap)
-    found = system_metrics(test.chosen, test.outcomes, best_single, test.names).to_plain()
-    found |= {f"{name}_interval": percentiles(values) for name, values in draws.items()}
-    found["gap_closed_interval"] = None if found["gap_closed"] is None else percentiles(closed)
+    found = asdict(metrics.system_metrics(test.chosen, test.outcomes, best_single, test.names))
+    found |= {f"{name}_interval": metrics.percentiles(values) for name, values in draws.items()}
+    found["gap_closed_interval"] = None if found["gap_closed"] is None else metrics.percentiles(closed)
     found["router_minus_best_single"] = served["minus_best_single"]
     found["router_minus_best_single_interval"] = served["minus_best_single_interval"]
     unknown = int((np.isnan(router) & ~np.isnan(oracle)).sum())
@@ -233,10 +218,10 @@ def _costs(test: TestSet, best_single: int, accuracy: float) -> dict[str, Any]:
             "router": router,
             "best_single": costs[best_single],
             "cheapest": costs[cheapest],
-            "random": mean_of(row_means(test.costs)),
-            "oracle": mean_of(oracle_costs(test.outcomes, test.costs)),
+            "random": mean_of(metrics.row_means(test.costs)),
+            "oracle": mean_of(metrics.oracle_costs(test.outcomes, test.costs)),
         },
-        "rank_score": rank_score(accuracy, router, float(costs[cheapest]), float(np.nanmax(costs))),
+        "rank_score": metrics.rank_score(accuracy, router, float(costs[cheapest]), float(np.nanmax(costs))),
     }
 
 
@@ -261,7 +246,7 @@ def _seconds(latencies: Floats) -> dict[str, float | int | None]:
     return {"median": median, "p95": p95, "known": len(known)}
 
 
-def _baseline(test: TestSet, probabilities: Floats, best_single: int, bootstrap: GroupBootstrap) -> dict[str, Any]:
+def _baseline(test: TestSet, probabilities: Floats, best_single: int, bootstrap: metrics.GroupBootstrap) -> dict[str, Any]:
     """Another method's probabilities on the same rows, beside the router's served decisions."""
     chosen = choose(probabilities, eligible=test.eligible).chosen
     labels = test.label(chosen)
@@ -269,16 +254,16 @@ def _baseline(test: TestSet, probabilities: Floats, best_single: int, bootstrap:
     return {
         "accuracy": mean_of(labels),
         "accuracy_interval": bootstrap.interval(labels),
-        "gap_closed": system_metrics(chosen, test.outcomes, best_single, test.names).gap_closed,
+        "gap_closed": metrics.system_metrics(chosen, test.outcomes, best_single, test.names).gap_closed,
         "minus_router": mean_of(difference),
         "minus_router_interval": bootstrap.interval(difference),
-        **_averages(model_metrics(probabilities, test.labels)),
+        **_averages(metrics.model_metrics(probabilities, test.labels)),
         "aiq": pool_aiq(probabilities, test),
         "cost": mean_of(test.cost(chosen)),
     }
 
 
-def _averages(measured: Sequence[ModelMetrics]) -> dict[str, float]:
+def _averages(measured: Sequence[metrics.ModelMetrics]) -> dict[str, float]:
     """Means over the models where the measure is defined."""
     columns = {"mean_auc": [m.auc for m in measured], "mean_ece": [m.ece for m in measured]}
     return {name: mean_of(np.array(values, dtype=np.float64)) for name, values in columns.items()}
@@ -290,7 +275,7 @@ def _pair(test: TestSet, best_single: int) -> dict[str, Any] | None:
         return None
     strong, weak = best_single, 1 - best_single
     advantages = test.probabilities[:, strong] - test.probabilities[:, weak]
-    found = recover_gap(advantages, test.outcomes[:, strong], test.outcomes[:, weak])
+    found = metrics.recover_gap(advantages, test.outcomes[:, strong], test.outcomes[:, weak])
     values: dict[str, float | None] = dict.fromkeys(("apgr", "cpt_50", "cpt_80"))
     if found is not None:
         values = {"apgr": found.apgr, "cpt_50": found.cpt(0.5), "cpt_80": found.cpt(0.8)}
@@ -304,7 +289,7 @@ def _parts(test: TestSet, keys: Sequence[str | None], best_single: int) -> dict[
     named = np.array([NO_SOURCE if key is None else key for key in keys])
     values, counts = np.unique(named, return_counts=True)
     rows = {"router": test.label(test.chosen), "best_single": test.outcomes[:, best_single]}
-    rows |= {"random": row_means(test.outcomes), "oracle": oracle_labels(test.outcomes)}
+    rows |= {"random": metrics.row_means(test.outcomes), "oracle": oracle_labels(test.outcomes)}
     parts = {}
     for key in values[np.argsort(-counts, kind="stable")].tolist():
         inside = named == key

@@ -3,9 +3,7 @@
 Every baseline is a function ``(x, y, groups, seed) -> predict`` with ``predict(x) -> [N, M]``. Unknown labels (NaN) are
 filled with the model's mean where a method cannot leave them out.
 
-Gradient-boosted trees: one XGBoost classifier a model, as a companion for people and as a baseline. Nothing routes by it.
-
-The XGBoost companion of a router, for people and notebooks and to compare with. Nothing that routes reads it.
+Gradient-boosted trees, one XGBoost classifier a model, are a companion for people and notebooks, too. Nothing routes by it.
 """
 
 from __future__ import annotations
@@ -54,7 +52,7 @@ def fit_boosted(x: Floats, y: Floats, seed: int) -> list[Any]:
     empty = np.flatnonzero(np.isnan(y).all(axis=0)).tolist()
     if empty:
         raise DataError(f"models at positions {empty} have no known label; collect some or leave them out")
-    pca = PCA(min(BASELINE_COMPONENTS, *x.shape), svd_solver="randomized", random_state=seed).fit(x)
+    pca = _pca(x, seed)
     features = pca.transform(x)
     models = []
     for labels in y.T:
@@ -154,13 +152,8 @@ def clusters(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
     return lambda new: table[kmeans.predict(new.astype(x.dtype))]
 
 
-def plain_mlp(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
-    """The sigmoid MLP of the mission with its default settings, stopped early on a group-wise validation part."""
-    return mlp_of(TrainConfig(class_weights=True))(x, y, groups, seed)
-
-
 def mlp_of(config: TrainConfig) -> Baseline:
-    """Return an MLP with these settings."""
+    """Return the sigmoid MLP of the mission with these settings, stopped early on a group-wise validation part."""
 
     def fit(x: Floats, y: Floats, groups: Ints, seed: int) -> Predict:
         rows, held_out = split_by_group(groups, 0.15, seed)
@@ -217,7 +210,7 @@ BASELINES: dict[str, Baseline] = {
     "ridge": ridge,
     "logistic regression": logistic,
     "k-means table": clusters,
-    "plain MLP": plain_mlp,
+    "plain MLP": mlp_of(TrainConfig(class_weights=True)),
     "linear SVM": svm,
     "kNN + ridge + logistic": average([knn_of(100), ridge, logistic]),
     "stack of five": stack([knn_of(50), knn_of(150), ridge, logistic, clusters]),

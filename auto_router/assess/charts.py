@@ -80,22 +80,14 @@ def curve_chart(curve: LearningCurve) -> figure:
 
 def flips_chart(effects: Sequence[RewordingEffect]) -> figure:
     """Share of choices that flip under each rewording."""
-    names = [effect.rule for effect in effects]
-    flips = [100 * effect.flips for effect in effects]
+    effects = effects[::-1]
+    names, flips = [effect.rule for effect in effects], [100 * effect.flips for effect in effects]
     low, high = ([100 * min(1.0, max(0.0, e.flips + side * e.flips_reach)) for e in effects] for side in (-1, 1))
-    plot = _figure(
-        90 + 26 * len(names), "choices that flip, %, with 95 %", "", y_range=FactorRange(factors=names[::-1]),
+    plot, bars = _interval_bars(
+        "choices that flip, %, with 95 %", names, flips, low, high, [effect.prompts for effect in effects],
         x_range=(0, max(5.0, 1.05 * max(high))),
     )  # fmt: skip
-    source = ColumnDataSource(
-        {"name": names, "share": flips, "low": low, "high": high, "prompts": [e.prompts for e in effects]}
-    )
-    bars = plot.hbar("name", right="share", height=0.6, source=source)
-    _tag(bars, "fill:sky", "line:ink")
-    _tag(plot.segment("low", "name", "high", "name", source=source, line_width=2), "line:ink")
-    _hover(
-        plot, bars, [("", "@name"), ("flips", "@share{0.0} %"), ("95 %", "@low{0.0} to @high{0.0}"), ("prompts", "@prompts")]
-    )
+    _hover(plot, bars, [("", "@name"), ("flips", "@value{0.0} %"), ("95 %", "@low{0.0} to @high{0.0}"), ("prompts", "@rows")])
     return plot
 
 
@@ -116,7 +108,9 @@ def cost_quality_chart(metrics: MetricValues) -> figure:
     wide = min(costs) > 0 and max(costs) > WIDE * min(costs)
     plot = _figure(420, "mean cost of 1,000 prompts, USD", "accuracy", x_axis_type="log" if wide else "linear")
     if wide:
-        plot.xaxis.ticker = _log_ticks(min(costs) * PER_1000, max(costs) * PER_1000)
+        # 1, 2 and 5 of every decade: the library's own ticks are too few where the range is one decade or two.
+        decades = range(floor(log10(min(costs) * PER_1000)) - 1, ceil(log10(max(costs) * PER_1000)) + 1)
+        plot.xaxis.ticker = FixedTicker(ticks=[m * 10.0**e for e in decades for m in (1, 2, 5)], minor_ticks=[])
     last = max(costs)
     for name, corners, colour, dash in (
         ("mixtures of single models", found["zero_router_hull"], "grey", "dashed"),
@@ -171,15 +165,23 @@ def marginal(metrics: MetricValues) -> figure:
     gains = [100 * (m["oracle_gain"] or 0.0) for _, m in models]
     bounds = [m["oracle_gain_interval"] or (m["oracle_gain"] or 0.0,) * 2 for _, m in models]
     low, high = ([100 * bound[side] for bound in bounds] for side in (0, 1))
-    plot = _figure(
-        90 + 26 * len(names), "points of oracle accuracy lost without it, with 95 %", "", y_range=FactorRange(factors=names)
-    )
-    source = ColumnDataSource({"name": names, "gain": gains, "low": low, "high": high})
-    bars = plot.hbar("name", right="gain", height=0.6, source=source)
+    plot, bars = _interval_bars("points of oracle accuracy lost without it, with 95 %", names, gains, low, high)
+    _hover(plot, bars, [("", "@name"), ("adds", "@value{0.00} points"), ("95 %", "@low{0.00} to @high{0.00}")])
+    return plot
+
+
+def _interval_bars(
+    across: str, names: Sequence[str], values: Sequence[float], low: Sequence[float], high: Sequence[float],
+    rows: Sequence[int] | None = None, **more: Any,
+) -> tuple[figure, Any]:  # fmt: skip
+    """Return a chart of a bar a name, the last on top, each with its interval; and the bars. ``rows``: told on hovering."""
+    plot = _figure(90 + 26 * len(names), across, "", y_range=FactorRange(factors=list(names)), **more)
+    columns = {"name": names, "value": values, "low": low, "high": high, "rows": rows or [0] * len(names)}
+    source = ColumnDataSource(columns)
+    bars = plot.hbar("name", right="value", height=0.6, source=source)
     _tag(bars, "fill:sky", "line:ink")
     _tag(plot.segment("low", "name", "high", "name", source=source, line_width=2), "line:ink")
-    _hover(plot, bars, [("", "@name"), ("adds", "@gain{0.00} points"), ("95 %", "@low{0.00} to @high{0.00}")])
-    return plot
+    return plot, bars
 
 
 def reliability_chart(name: str, model: MetricValues) -> figure:
@@ -217,7 +219,8 @@ def selection(parts: Mapping[str, MetricValues], models: Sequence[str]) -> figur
     rows = {m: [100 * part["selection"][m] for part in largest.values()] for m in shown}
     if len(often) > len(shown):
         rows["others"] = [100 * sum(part["selection"][m] for m in often[len(shown) :]) for part in largest.values()]
-    names = [_unlike(name, number) for number, name in enumerate(largest)]
+    # Short, and two long names that begin alike stay two.
+    names = [name if len(name) <= 28 else f"{name[:24]}… {number + 1}" for number, name in enumerate(largest)]
     plot = _figure(150 + 24 * len(names), "share of prompts, %", "", y_range=FactorRange(factors=names[::-1]), x_range=(0, 100))
     left = [0.0] * len(names)
     for number, (model, shares) in enumerate(rows.items()):
@@ -261,12 +264,6 @@ def _figure(height: int, across: str, up: str, **more: Any) -> figure:
     return plot
 
 
-def _log_ticks(low: float, high: float) -> FixedTicker:
-    """1, 2 and 5 of every decade: the library's own ticks are too few where the range is one decade or two."""
-    decades = range(floor(log10(low)) - 1, ceil(log10(high)) + 1)
-    return FixedTicker(ticks=[m * 10.0**e for e in decades for m in (1, 2, 5)], minor_ticks=[])
-
-
 def _legend_below(plot: figure) -> None:
     plot.add_layout(plot.legend[0], "below")
     plot.legend.location = "left"
@@ -294,8 +291,3 @@ def _tagged_text(plot: figure, places: Mapping[str, Sequence[float]]) -> None:
 
 def _hover(plot: figure, renderer: Any, lines: Sequence[tuple[str, str]]) -> None:
     plot.add_tools(HoverTool(renderers=[renderer], tooltips=list(lines)))
-
-
-def _unlike(name: str, number: int) -> str:
-    """A category's name, short; two long names that begin alike stay two."""
-    return name if len(name) <= 28 else f"{name[:24]}… {number + 1}"

@@ -6,7 +6,6 @@ A prompt is wrongly routed where the chosen model was wrong and another one woul
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from auto_router.arrays import Floats, finite
 from auto_router.assess.test_set import TestSet
-from auto_router.data.images import image_bytes, pixels
+from auto_router.data.images import image_bytes, thumbnail_uri
 from auto_router.data.records import Record
 from auto_router.decide.operating_points import COST, OperatingPoint, default_point
 from auto_router.decide.policy import RouterSettings, resolve_policy
@@ -120,13 +119,9 @@ def _row(test: TestSet, i: int, record: Record) -> dict[str, Any]:
 def thumbnail(image: str) -> str | None:
     """Return a small WebP of an image as a data URI; None where it cannot be read, as Stage 2 has told."""
     try:
-        small = pixels(image_bytes(image))
+        return thumbnail_uri(image_bytes(image), THUMBNAIL_SIDE, "WEBP", 60)
     except DataError:
         return None
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=60)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _short(text: str) -> str:

@@ -19,9 +19,8 @@ between measures are paired. The functions named after a choice return one value
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import log2
-from typing import Any
 
 import numpy as np
 
@@ -117,9 +116,6 @@ class SystemMetrics:
     selection: dict[str, float]
     rows: int
 
-    def to_plain(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def model_metrics(probabilities: Floats, labels: Floats, thresholds: Floats | None = None) -> list[ModelMetrics]:
     """Return the measures of every model; a graded label counts as right from 0.5 (AUC, accuracy, F1).
@@ -150,12 +146,6 @@ def placements(probabilities: Floats, labels: Floats) -> Floats:
         found[right, 0] = _share_below(probabilities[wrong], probabilities[right])
         found[wrong, 1] = 1.0 - _share_below(probabilities[right], probabilities[wrong])
     return found
-
-
-def auc_of(placed: Floats) -> float | None:
-    """Return the ROC AUC from :func:`placements`; None where there is one class only."""
-    auc = mean_of(placed[:, 0])
-    return None if np.isnan(auc) else auc
 
 
 def system_metrics(chosen: Ints, labels: Floats, best_single: int, names: Sequence[str]) -> SystemMetrics:
@@ -245,8 +235,9 @@ def _one_model(probabilities: Floats, labels: Floats, threshold: float) -> Model
     y, p = labels[known].astype(np.float64), probabilities[known].astype(np.float64)
     right, predicted = y >= 0.5, p >= threshold
     claims = int(right.sum() + predicted.sum())
+    auc = mean_of(placements(p, y)[:, 0])
     return ModelMetrics(
-        auc=auc_of(placements(p, y)),
+        auc=None if np.isnan(auc) else auc,
         brier=float(((p - y) ** 2).mean()),
         ece=reliability(p, y).ece,
         accuracy=float((predicted == right).mean()),

@@ -10,21 +10,8 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
-from auto_router.assess.tables import (
-    LATENCY_HEADERS,
-    describe_share,
-    describe_worth,
-    format_interval,
-    format_number,
-    format_percent,
-    format_signed,
-    format_usd,
-    latency_rows,
-    unlabelled_note,
-    with_error,
-    worth_line,
-)
-from auto_router.data.label_trust import ALL_MODELS, describe_sources, doubt_labels
+from auto_router.assess import tables
+from auto_router.data.label_stats import ALL_MODELS, describe_sources, doubt_labels
 from auto_router.data.pool import ModelFacts
 from auto_router.errors import printable
 
@@ -81,6 +68,8 @@ def model_card(artifact: Artifact) -> str:
     training = artifact.training
     metrics, system = training.metrics, training.metrics["system"]
     encoder = artifact.encoder
+    said = f"{training.conversations:,} training records came with what was said before."
+    said = said if training.conversations else SINGLE_PROMPTS
     known = {key: encoder[key] for key in ("backend", "model", "text_dim", "image_dim") if encoder.get(key) is not None}
     return CARD.format(
         count=len(artifact.model_names),
@@ -92,14 +81,14 @@ def model_card(artifact: Artifact) -> str:
         seed=training.seed,
         labels=_labels(artifact, metrics),
         sources=_sources(metrics),
-        sentence=_escape(describe_worth(artifact)),
-        worth=worth_line(system | {"best_single_model": _escape(system["best_single_model"])}),
-        unlabelled=unlabelled_note(system),
+        sentence=_escape(tables.describe_worth(artifact)),
+        worth=tables.worth_line(system | {"best_single_model": _escape(system["best_single_model"])}),
+        unlabelled=tables.unlabelled_note(system),
         headline=_headline(system),
-        difference=f"{format_signed(system['router_minus_best_single'])} "
-        f"{format_interval(system['router_minus_best_single_interval'], format_signed)}",
-        auc=format_number(system["mean_auc"]),
-        ece=format_number(system["mean_ece"]),
+        difference=f"{tables.format_signed(system['router_minus_best_single'])} "
+        f"{tables.format_interval(system['router_minus_best_single_interval'], tables.format_signed)}",
+        auc=tables.format_number(system["mean_auc"]),
+        ece=tables.format_number(system["mean_ece"]),
         calibration=artifact.calibration.method,
         points=_points(artifact, metrics),
         latency=_latency(metrics),
@@ -107,14 +96,13 @@ def model_card(artifact: Artifact) -> str:
         costs="" if system["costs"] else "; none were known",
         shared=_note_shared_rows(metrics),
         speed="" if metrics.get("latency") else ", nor about their speed",
-        conversations=_note_conversations(training.conversations),
+        conversations=f"- {said}",
     )
 
 
-def _note_conversations(count: int) -> str:
-    if count:
-        return f"- {count:,} training records came with what was said before."
-    return "- It was trained on single prompts: of a conversation, what came before counts a little and was not learned from."
+SINGLE_PROMPTS = (
+    "It was trained on single prompts: of a conversation, what came before counts a little and was not learned from."
+)
 
 
 def _note_shared_rows(metrics: Mapping[str, Any]) -> str:
@@ -135,7 +123,7 @@ def _sources(metrics: Mapping[str, Any]) -> str:
     lines = [f"What the labels rest on: {describe_sources(found['sources'])}."]
     for line in found["trust"]:
         if line["model"] == ALL_MODELS or len(metrics["models"]) == 1:
-            low, high = (format_percent(bound) for bound in line["interval"])
+            low, high = (tables.format_percent(bound) for bound in line["interval"])
             lines.append(
                 f"Of {line['cases']:,} answers that the check '{line['check']}' saw too, {line['agreement']:.1%} ({low} to "
                 f"{high}) have the same label; {line['kind']:,} labels were too kind and {line['strict']:,} too strict."
@@ -149,17 +137,22 @@ def _labels(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
     for name, model in metrics["per_model"].items():
         takes = ", ".join(artifact.facts.get(name, ModelFacts()).modalities or ["not stated"])
         cost = None if model["mean_cost"] is None else 1000 * model["mean_cost"]
-        rate, auc = format_number(model["positive_rate"]), format_number(model["auc"])
-        rows.append([name, takes, model["known"], rate, format_usd(cost), auc])
+        rate, auc = tables.format_number(model["positive_rate"]), tables.format_number(model["auc"])
+        rows.append([name, takes, model["known"], rate, tables.format_usd(cost), auc])
     headers = ["model", "takes", "labels", "share right", "USD per 1,000 prompts", "AUC of P"]
     return _markdown(rows, headers)
 
 
 def _headline(system: dict[str, Any]) -> str:
-    costs = system["costs"] or {}
+    costs = {name: 1000 * cost for name, cost in (system["costs"] or {}).items() if cost is not None}
     kinds = [("router", "router"), (f"best single ({system['best_single_model']})", "best_single"), ("random", "random")]
     rows = [
-        [title, format_number(system[key]), format_interval(system[f"{key}_interval"]), format_usd(_thousand(costs.get(key)))]
+        [
+            title,
+            tables.format_number(system[key]),
+            tables.format_interval(system[f"{key}_interval"]),
+            tables.format_usd(costs.get(key)),
+        ]
         for title, key in [*kinds, ("oracle", "oracle")]
     ]
     return _markdown(rows, ["who answers", "accuracy", "95 %", "USD per 1,000 prompts"])
@@ -174,27 +167,25 @@ def _points(artifact: Artifact, metrics: Mapping[str, Any]) -> str:
         fitted = artifact.operating_points[name]
         evidence = fitted.evidence
         kept, saved = (
-            f"{format_percent(point[key])} {format_interval(point[f'{key}_interval'], format_percent)}"
+            f"{tables.format_percent(point[key])} {tables.format_interval(point[f'{key}_interval'], tables.format_percent)}"
             for key in ("quality_kept", "cost_saved")
         )
-        gain = with_error(evidence.get("gain"), evidence.get("standard error"), format_signed)
-        rows.append([_code(name), fitted.aim, kept, saved, format_number(point["accuracy"]), gain, describe_share(fitted)])
+        gain = tables.with_error(evidence.get("gain"), evidence.get("standard error"), tables.format_signed)
+        rows.append(
+            [_code(name), fitted.aim, kept, saved, tables.format_number(point["accuracy"]), gain, tables.describe_share(fitted)]
+        )
     headers = ["operating point", "aim", "quality kept", "cost saved", "accuracy", "gain in training", "cost share there"]
     return _markdown(rows, headers) + "\n\n"
 
 
 def _latency(metrics: Mapping[str, Any]) -> str:
-    rows = latency_rows(metrics)
+    rows = tables.latency_rows(metrics)
     if not rows:
         return ""
     return (
         "How long the recorded answers took, in seconds, beside what they are worth; the router's own time is not in it:\n\n"
-        f"{_markdown(rows, list(LATENCY_HEADERS))}\n"
+        f"{_markdown(rows, list(tables.LATENCY_HEADERS))}\n"
     )
-
-
-def _thousand(value: float | None) -> float | None:
-    return None if value is None else 1000 * value
 
 
 def _markdown(rows: list[list[Any]], headers: list[str]) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact, load_artifact
+from auto_router.assess import tables
 from auto_router.assess.explorer import find_wrongly_routed, pack
 from auto_router.assess.health import data_health
 from auto_router.assess.learning_curve import (
@@ -43,18 +44,9 @@ from auto_router.assess.rewordings import (
     measure_rewordings,
     rewording_rows,
 )
-from auto_router.assess.tables import (
-    DASH,
-    format_number,
-    format_percent,
-    format_signed,
-    policy_in_force,
-    suggest_next,
-    worth_sentences,
-)
 from auto_router.assess.test_set import TestSet
 from auto_router.data.dataset import Dataset, load_dataset
-from auto_router.data.label_trust import describe_sources, doubt_labels
+from auto_router.data.label_stats import describe_sources, doubt_labels
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.factory import reopen_encoder
 from auto_router.errors import ConfigError, DataError, advise_install, run
@@ -66,9 +58,9 @@ REPORT_NAME = "report.html"
 MAX_PARTS = 30  # rows of a breakdown
 
 FORMS = {
-    "number": format_number,
-    "signed": format_signed,
-    "percent": format_percent,
+    "number": tables.format_number,
+    "signed": tables.format_signed,
+    "percent": tables.format_percent,
     "points": lambda value: f"{100 * value:+.1f}",
     "seconds": lambda value: f"{value:.2f}",
     "count": lambda value: f"{value:,}",
@@ -105,7 +97,7 @@ def report_page(
         raise DataError("the artifact holds no metrics of these test records and models; train it again with nn_router.py")
     best_single = names.index(metrics["system"]["best_single_model"])
     explorer = pack(held_out, best_single, artifact.operating_points, training.seed)
-    explorer |= {"served": {**training.policy, "operating_point": policy_in_force(artifact).operating_point}}
+    explorer |= {"served": {**training.policy, "operating_point": tables.policy_in_force(artifact).operating_point}}
     read = test.file.read if with_prompts and test.file is not None else None
     return _render(
         metrics=metrics,
@@ -165,18 +157,18 @@ def _render(
         trials=trials,
         charts=sorted(figures),
         scripts=scripts,
-        hashes=[_csp_hash(script) for script in scripts],
+        hashes=[f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts],
         style=(PAGE_FOLDER / "page.css").read_text("utf-8"),
         bokeh_version=bokeh.__version__,
         most_parts=MAX_PARTS,
         label_sources=describe_sources(metrics["labels"]["sources"]) if "labels" in metrics else "",
         label_doubt=doubt_labels(metrics["labels"]["sources"], metrics["labels"]["trust"]) if "labels" in metrics else "",
-        unknown=DASH,
+        unknown=tables.DASH,
         forms=FORMS,
         at=lambda place: _at(metrics, place),
         data=data | {"charts": items},
-        worth=worth_sentences(artifact),
-        next_steps=[*([] if curve is None else map(_sentence, curve_advice(curve))), *suggest_next(artifact)],
+        worth=tables.worth_sentences(artifact),
+        next_steps=[*([] if curve is None else map(_sentence, curve_advice(curve))), *tables.suggest_next(artifact)],
         curve=curve and {"headers": CURVE_HEADERS, "rows": curve_rows(curve), "says": _sentence(curve_advice(curve)[0])},
         rewordings=rewordings
         and {"headers": REWORDING_HEADERS, "rows": rewording_rows(rewordings), "says": describe_rewordings(rewordings)},
@@ -196,10 +188,6 @@ def _at(metrics: Mapping[str, Any], place: Sequence[str | int]) -> Any:
             return None
         value = value[step]
     return value
-
-
-def _csp_hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode('ascii')}'"
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -228,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if test.file is None or artifact.training.test_sha256 != test.file.sha256:
         raise DataError(f"{arguments.test_json} is not the file this router was assessed on; give that one, or train again")
     path = arguments.output or arguments.artifacts / REPORT_NAME
-    train, policy = [record.slim() for record in iter_records(arguments.train_json)], policy_in_force(artifact)
+    train, policy = [record.slim() for record in iter_records(arguments.train_json)], tables.policy_in_force(artifact)
     curve = _measure_curve(arguments, artifact) if arguments.learning_curve else None
     rewordings = _measure_rewordings(artifact, test, arguments.rewordings) if arguments.rewordings > 0 else ()
     held_out = TestSet.of(test, artifact.predict(test.features, test.prompts), policy)
@@ -247,7 +235,7 @@ def _measure_curve(arguments: argparse.Namespace, artifact: Artifact) -> Learnin
 def _measure_rewordings(artifact: Artifact, test: Dataset, rows: int) -> Sequence[RewordingEffect]:
     with closing(reopen_encoder(artifact.encoder)) as generator:
         generator.check(artifact.encoder)
-        effects = measure_rewordings(artifact, policy_in_force(artifact), test, generator, rows)
+        effects = measure_rewordings(artifact, tables.policy_in_force(artifact), test, generator, rows)
     print(tabulate(rewording_rows(effects), headers=REWORDING_HEADERS, disable_numparse=True))
     print(describe_rewordings(effects))
     return effects

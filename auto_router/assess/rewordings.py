@@ -152,19 +152,14 @@ def _reword(rows: Dataset, prompts: Sequence[str], generator: EmbeddingGenerator
 
 def rewording_rows(effects: Sequence[RewordingEffect]) -> list[list[str]]:
     """Return the table's rows, a rule each, under ``REWORDING_HEADERS``."""
-    return [_row(effect) for effect in effects]
-
-
-def _row(effect: RewordingEffect) -> list[str]:
-    if not effect.prompts:
-        return [effect.rule, "0", "", "", "", ""]
-    flips, gain = 100 * effect.flips, 100 * effect.gain
-    least, most = max(0.0, flips - 100 * effect.flips_reach), min(100.0, flips + 100 * effect.flips_reach)
-    low, high = gain - 100 * effect.gain_reach, gain + 100 * effect.gain_reach
-    return [
-        effect.rule, f"{effect.prompts:,}", f"{flips:.1f}", f"{least:.1f} to {most:.1f}", f"{gain:+.1f}",
-        f"{low:+.1f} to {high:+.1f}",
-    ]  # fmt: skip
+    rows = []
+    for effect in effects:
+        flips, gain = 100 * effect.flips, 100 * effect.gain
+        least, most = max(0.0, flips - 100 * effect.flips_reach), min(100.0, flips + 100 * effect.flips_reach)
+        low, high = gain - 100 * effect.gain_reach, gain + 100 * effect.gain_reach
+        shown = [f"{flips:.1f}", f"{least:.1f} to {most:.1f}", f"{gain:+.1f}", f"{low:+.1f} to {high:+.1f}"]
+        rows.append([effect.rule, f"{effect.prompts:,}", *(shown if effect.prompts else [""] * 4)])
+    return rows
 
 
 def describe_rewordings(effects: Sequence[RewordingEffect]) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
-from auto_router.data.label_stats import NAN
-from auto_router.data.label_trust import doubt_labels
+from auto_router.data.label_stats import NAN, doubt_labels
 from auto_router.decide.operating_points import COST, OperatingPoint
 from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 
@@ -157,10 +156,6 @@ def latency_rows(metrics: MetricTable) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _seconds(value: float | None) -> str:
-    return DASH if value is None else f"{value:.2f}"
-
-
 def describe_share(point: OperatingPoint) -> str:
     """Return the point's share of the best single model's cost, or latency, on the rows it was fitted on, with its error."""
     share, error = (point.evidence.get(f"{point.weighs} {name}") for name in ("share", "share error"))
@@ -172,20 +167,12 @@ def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
     return tabulate(rows, headers=headers, disable_numparse=True, stralign="left")
 
 
-def format_number(value: float | None) -> str:
-    return DASH if value is None else f"{value:.3f}"
+def _form(spec: str) -> Callable[[float | None], str]:
+    return lambda value: DASH if value is None else format(value, spec)
 
 
-def format_signed(value: float | None) -> str:
-    return DASH if value is None else f"{value:+.3f}"
-
-
-def format_percent(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1%}"
-
-
-def format_usd(value: float | None) -> str:
-    return DASH if value is None else f"{value:.3g}"
+format_number, format_signed, format_percent, format_usd = map(_form, (".3f", "+.3f", ".1%", ".3g"))
+_seconds = _form(".2f")
 
 
 def with_error(value: float | None, error: float | None, form: Callable[[float | None], str]) -> str:
@@ -307,7 +294,8 @@ def _cost(system: Mapping[str, Any]) -> str:
     saved = PROMPTS * (costs["best_single"] - costs["router"])
     if abs(1 - share) < SOME_COST:
         return " at the same cost"
-    change = f"USD {_format_sum(abs(saved))} {'saved' if saved > 0 else 'more'} per {PROMPTS:,} prompts"
+    usd = f"{abs(saved):,.0f}" if abs(saved) >= 10 else f"{abs(saved):.2g}"
+    change = f"USD {usd} {'saved' if saved > 0 else 'more'} per {PROMPTS:,} prompts"
     return f" at {100 * share:.0f} % of its cost: {change}"
 
 
@@ -318,7 +306,3 @@ def _cheaper(economy: Mapping[str, Any] | None, system: Mapping[str, Any]) -> st
         return ""
     low, high = (100 * bound for bound in bounds)
     return f'For less: operating_point="economy", {low:+.1f} to {high:+.1f} points at {100 * share:.0f} % of its cost.'
-
-
-def _format_sum(usd: float) -> str:
-    return f"{usd:,.0f}" if usd >= 10 else f"{usd:.2g}"

@@ -11,9 +11,7 @@ The audit page: a template, its style and its script. Values are escaped by the 
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 import random
 from collections import defaultdict
@@ -31,7 +29,7 @@ from auto_router.collect.plan import Plan
 from auto_router.collect.question import Question
 from auto_router.collect.results import AUDIT_CHECK, JUDGES, LabelOutcome, Results
 from auto_router.collect.runner import Collector
-from auto_router.data.images import pixels
+from auto_router.data.images import thumbnail_uri
 from auto_router.data.label_stats import NAN, wilson_interval
 from auto_router.data.records import iter_records
 from auto_router.errors import DataError
@@ -71,7 +69,7 @@ class Case:
     @property
     def images(self) -> list[str]:
         """The images, shrunk, as data URIs of our own encoding."""
-        return [_thumbnail(image) for image in self.question.images]
+        return [thumbnail_uri(image, THUMBNAIL_SIDE_AUDIT, "JPEG", 85) for image in self.question.images]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +219,3 @@ def _line(name: str, marks: Sequence[tuple[str, str, bool | None, str]]) -> list
     kind, strict = (sum(v is said and truth is not said for v, truth in scored) for said in (True, False))
     shown = [f"{share:.1%}", f"{low:.1%} to {high:.1%}"] if scored else ["-", "-"]
     return [name, str(len(scored)), *shown, str(kind), str(strict), str(len(marks) - len(scored))]
-
-
-def _thumbnail(image: bytes) -> str:
-    small = pixels(image)
-    small.thumbnail((THUMBNAIL_SIDE_AUDIT, THUMBNAIL_SIDE_AUDIT))
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG" if small.width * small.height < 20_000 else "JPEG", quality=85)
-    kind = "png" if small.width * small.height < 20_000 else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -19,9 +19,8 @@ from typing import IO, TYPE_CHECKING
 
 from tqdm import tqdm
 
-from auto_router.collect.adaptation import STREAM
 from auto_router.collect.batch_transfer import BatchRefusal, BatchResults, BatchTransfer
-from auto_router.collect.endpoint import digest_images
+from auto_router.collect.endpoint import STREAM, digest_images
 from auto_router.collect.journal import Batch, BatchRow
 from auto_router.collect.journal_file import number_sample, request_key, unlimited_key
 from auto_router.collect.money import highest_tokens

@@ -163,23 +163,14 @@ class BatchApi:
         return await self._find(self._openai.files.with_raw_response, lambda row: row.get("filename") == name, purpose="batch")
 
     async def look_at_file(self, file_id: str) -> BatchRow:
-        return await self._call(
-            lambda headers: _send(self._openai.files.with_raw_response.retrieve(file_id, extra_headers=headers))
-        )
+        return await self._ask(self._openai.files.with_raw_response.retrieve, file_id)
 
     async def create(self, name: str, file_id: str) -> BatchRow:
         """Begin a batch. From here on it is paid."""
-        return await self._call(
-            lambda headers: _send(
-                self._openai.batches.with_raw_response.create(
-                    input_file_id=file_id,
-                    endpoint=self.url,  # type: ignore[arg-type]  # Azure's has no version in it
-                    completion_window="24h",
-                    metadata={NAME_KEY: name},
-                    extra_headers=headers,
-                )
-            )
-        )
+        return await self._ask(
+            self._openai.batches.with_raw_response.create,
+            input_file_id=file_id, endpoint=self.url, completion_window="24h", metadata={NAME_KEY: name},
+        )  # fmt: skip
 
     async def find_batch(self, name: str, file_id: str) -> BatchRow | None:
         """Return the batch that was begun under a name or with a file; None where there is none."""
@@ -193,13 +184,11 @@ class BatchApi:
 
     async def look_at(self, batch_id: str) -> BatchRow:
         """Return how a batch stands."""
-        return await self._call(
-            lambda headers: _send(self._openai.batches.with_raw_response.retrieve(batch_id, extra_headers=headers))
-        )
+        return await self._ask(self._openai.batches.with_raw_response.retrieve, batch_id)
 
     async def reach(self) -> None:
         """Ask for a list of one: free, and it tells whether the address and the key are right."""
-        await self._call(lambda headers: _send(self._openai.batches.with_raw_response.list(limit=1, extra_headers=headers)))
+        await self._ask(self._openai.batches.with_raw_response.list, limit=1)
 
     async def download(self, file_id: str, into: IO[bytes]) -> None:
         """Write the content of a file, whole, into an open one."""
@@ -220,12 +209,8 @@ class BatchApi:
 
     async def _find(self, resource: Any, is_it: Callable[[BatchRow], bool], **query: str) -> BatchRow | None:
         """Look through a list, page by page, the newest first."""
-
-        async def send(headers: Headers) -> BatchRow:
-            return await _send(resource.list(limit=PAGE, extra_headers=headers, **query))
-
         for _ in range(MAX_PAGES):
-            page = await self._call(send)
+            page = await self._ask(resource.list, limit=PAGE, **query)
             rows = [row for row in page.get("data") or [] if isinstance(row, dict)]
             found = next((row for row in rows if is_it(row)), None)
             last = page.get("last_id") or (rows[-1].get("id") if rows else None)
@@ -233,6 +218,14 @@ class BatchApi:
                 return found
             query["after"] = last
         return None
+
+    async def _ask(self, method: Callable[..., Awaitable[Any]], *given: Any, **named: Any) -> BatchRow:
+        """Call a method of the package's that answers with JSON."""
+
+        async def send(headers: Headers) -> BatchRow:
+            return _read_object((await method(*given, extra_headers=headers, **named)).content)
+
+        return await self._call(send)
 
     async def _call(self, send: Callable[[Headers], Awaitable[BatchRow]]) -> BatchRow:
         """Make one call; a token that has run out is renewed once."""
@@ -260,10 +253,6 @@ class BatchApi:
         body = said if isinstance(said, str) else json.dumps({"error": said})
         read = read_reply(error.status_code, error.response.headers, self._endpoint.without_secrets(body.encode()))
         return BatchRefusal(f"Batch API: {read.error}", error.status_code)
-
-
-async def _send(call: Awaitable[Any]) -> BatchRow:
-    return _read_object((await call).content)
 
 
 def _read_object(body: bytes) -> BatchRow:

@@ -203,7 +203,9 @@ class _Finder:
         elif prompts and "prompt" not in self.asked and isinstance(self.rows[0].get(roles.get("messages", "")), list):
             prompts = []
         if not prompts and "messages" not in roles:
-            later = [name for name in self.candidates("prompt", later=True) if name not in structs and self._holds_text(name)]
+            texts = {name for row in self.rows for name in row if isinstance(row[name], str | list)}
+            texts |= set(self.asked.values())
+            later = [name for name in self.candidates("prompt", later=True) if name not in structs and name in texts]
             inner = self.candidates("prompt", later=True, inner=True)
             asking = set(map(squeeze, COLUMNS["prompt"]))  # "question.text" before "document.text"
             named = [name for name in inner if squeeze(name.partition(".")[0]) in asking]
@@ -251,7 +253,12 @@ class _Finder:
         if choosing.column or choosing.columns or "answer" in self.asked or squeeze(answer) not in ("answer", "response"):
             return roles
         names = [name for name in self.present if name != answer]
-        flags = [name for name in names if squeeze(name) in VERDICTS and self._says_yes_and_no(name)]
+        said = {
+            name: {str(row.get(name)).lower() for row in self.rows if not is_missing(row.get(name))}
+            for name in names
+            if squeeze(name) in VERDICTS
+        }
+        flags = [name for name in said if said[name] in ({"0", "1"}, {"false", "true"})]
         if flags:
             shown = f"{{{{ {roles.get('prompt', 'question')} }}}} {{{{ {answer} }}}} …"
             raise DataError(
@@ -260,10 +267,6 @@ class _Finder:
             )
         aliases = [name for name in names if squeeze(name) in map(squeeze, MORE_ANSWERS)]
         return roles | {"aliases": aliases[0]} if aliases else roles
-
-    def _says_yes_and_no(self, name: str) -> bool:
-        said = {str(row.get(name)).lower() for row in self.rows if not is_missing(row.get(name))}
-        return said in ({"0", "1"}, {"false", "true"})
 
     def _answers(self, of_messages: bool) -> list[str]:
         """Return the columns that may hold the answer, those that hold something first."""
@@ -291,9 +294,6 @@ class _Finder:
         told = [row[messages] for row in self.rows if is_message_list(row.get(messages))]
         replied = any(one[-1].get("role", one[-1].get("from")) in ("assistant", "gpt") for one in told)
         return replied and not {"prompt", "answer"} & self.asked.keys() and all(map(self._is_empty, self._answers(False)))
-
-    def _holds_text(self, name: str) -> bool:
-        return name in self.asked.values() or any(isinstance(row.get(name), str | list) for row in self.rows)
 
     def _is_empty(self, name: str) -> bool:
         return all(is_missing(get_cell(row, name)) for row in self.rows)

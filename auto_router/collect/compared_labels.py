@@ -12,21 +12,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from auto_router.collect import label_sources
 from auto_router.collect.judge import DISAGREES, RUBRIC_CRITERIA, RUBRIC_PROMPT, JudgePrompt, JudgeTask, Verdict
-from auto_router.collect.label_sources import (
-    Answers,
-    JudgeWork,
-    LabelSettings,
-    LabelSource,
-    ReferenceLabels,
-    RubricLabels,
-    ScorerLabels,
-    ask_judge,
-    ask_judges,
-    rubric_task,
-    whole_answer,
-    with_rubric,
-)
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.money import paid_cost
 from auto_router.collect.question import Question
@@ -34,13 +21,12 @@ from auto_router.collect.rate_limits import NotAsked
 from auto_router.collect.references import final_value
 from auto_router.collect.reply import Response
 from auto_router.collect.results import JUDGES, LabelOutcome, Results, label_trust
-from auto_router.data.label_stats import wilson_interval
-from auto_router.data.label_trust import trust_table
+from auto_router.data.label_stats import trust_table, wilson_interval
 
 MAX_KEPT = 4096  # rows whose silver answer is kept at hand; of others it is read from the journal again
 
 
-BOTH_ORDERS = JudgeWork(2, answers_shown=2)
+BOTH_ORDERS = label_sources.JudgeWork(2, answers_shown=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +46,8 @@ class _Silver:
 class SilverLabels:
     """An answer is right where it is as good for the request as a strong model's, which must stand by its own."""
 
-    answers: Answers
-    settings: LabelSettings
+    answers: label_sources.Answers
+    settings: label_sources.LabelSettings
     samples: int = 1
     """How often each model is asked each question anyway."""
     _rows: OrderedDict[int, asyncio.Task[_Silver]] = field(default_factory=OrderedDict)
@@ -71,8 +57,10 @@ class SilverLabels:
         return self.settings.silver_models if self.samples <= self.settings.times else ()
 
     @property
-    def work(self) -> JudgeWork:
-        return JudgeWork(per_row=max(1, len(self.settings.silver_models) * self.settings.times - 1), answers_shown=2)
+    def work(self) -> label_sources.JudgeWork:
+        return label_sources.JudgeWork(
+            per_row=max(1, len(self.settings.silver_models) * self.settings.times - 1), answers_shown=2
+        )
 
     def samples_of(self, name: str) -> int:
         return self.settings.times if name in self.settings.silver_models else 1
@@ -96,13 +84,13 @@ class SilverLabels:
             return LabelOutcome(answer, verdict, judge_costs=silver.judge_costs if is_first else ())
         if silver.text is None:
             return LabelOutcome(answer, Verdict(None, silver.reason))
-        stated = whole_answer(answer)
+        stated = label_sources.whole_answer(answer)
         if isinstance(stated, Verdict):
             return LabelOutcome(answer, stated, against=silver.text)
         if is_same_result(question, stated, silver.text):
             return LabelOutcome(answer, Verdict(1, "match", "rule"), against=silver.text)
         task = silver_task(question, silver.text, stated, self.settings.prompt)
-        return replace(await ask_judges(self.answers, question, answer, [[task]]), against=silver.text)
+        return replace(await label_sources.ask_judges(self.answers, question, answer, [[task]]), against=silver.text)
 
     async def _find_silver(self, question: Question) -> _Silver:
         """Ask the strong models and see whether they agree."""
@@ -120,7 +108,7 @@ class SilverLabels:
             )
             for name in names
         }
-        stated = [whole_answer(answer) for answer in found]
+        stated = [label_sources.whole_answer(answer) for answer in found]
         failed = next((text for text in stated if isinstance(text, Verdict)), None)
         if failed is not None:
             return _Silver(None, f"silver answer: {failed.reason}", more_costs=more)
@@ -139,10 +127,13 @@ class SilverLabels:
         """Return the verdicts on each other answer beside the first, and (judge, USD) of those that a judge gave."""
         judge, tasks = self.answers.judges[0], [silver_task(question, first, text, self.settings.prompt) for text in others]
         if not others:  # nothing to compare with: the second judge says whether the answer itself is good
-            judge, tasks = self.answers.judges[1], [rubric_task(question, first, with_rubric(RUBRIC_PROMPT, RUBRIC_CRITERIA))]
+            judge, tasks = (
+                self.answers.judges[1],
+                [label_sources.rubric_task(question, first, label_sources.with_rubric(RUBRIC_PROMPT, RUBRIC_CRITERIA))],
+            )
         plain = [is_same_result(question, text, first) for text in others] or [False]
         unclear = [task for task, same in zip(tasks, plain, strict=True) if not same]
-        replies = await asyncio.gather(*(ask_judge(self.answers, judge, question, [task]) for task in unclear))
+        replies = await asyncio.gather(*(label_sources.ask_judge(self.answers, judge, question, [task]) for task in unclear))
         costs = tuple((judge.model.name, usd) for _, paid in replies for usd in paid)
         return [Verdict(1, "match", "rule"), *(verdict for verdict, _ in replies)], costs
 
@@ -151,9 +142,9 @@ class SilverLabels:
 class PairwiseLabels:
     """An answer is good enough where it wins against the default model's, or ties with it, in both orders."""
 
-    answers: Answers
-    settings: LabelSettings
-    work: JudgeWork = BOTH_ORDERS
+    answers: label_sources.Answers
+    settings: label_sources.LabelSettings
+    work: label_sources.JudgeWork = BOTH_ORDERS
 
     @property
     def own(self) -> Sequence[str]:
@@ -170,13 +161,13 @@ class PairwiseLabels:
         return pairwise_task(question, right, wrong, self.settings.prompt)
 
     async def label(self, question: Question, model: str, answer: Response, sample: int) -> LabelOutcome:
-        stated = whole_answer(answer)
+        stated = label_sources.whole_answer(answer)
         if isinstance(stated, Verdict):
             return LabelOutcome(answer, stated)
         if model == self._default and sample == 0:
             return LabelOutcome(answer, Verdict(1, "it is the default model", "itself"))
         try:
-            other = whole_answer(await self.answers.answer(self._default, question))
+            other = label_sources.whole_answer(await self.answers.answer(self._default, question))
         except NotAsked as why:
             other = Verdict(None, str(why))
         if isinstance(other, Verdict):
@@ -185,7 +176,7 @@ class PairwiseLabels:
             return LabelOutcome(answer, Verdict(1, "the same answer", "rule"), against=other)
         orders = (stated, other), (other, stated)
         tasks = [[pairwise_task(question, *order, self.settings.prompt)] for order in orders]
-        return replace(await ask_judges(self.answers, question, answer, tasks), against=other)
+        return replace(await label_sources.ask_judges(self.answers, question, answer, tasks), against=other)
 
 
 def is_same_result(question: Question, answer: str, reference: str) -> bool:
@@ -203,15 +194,21 @@ def pairwise_task(question: Question, first: str, second: str, prompt: JudgeProm
     return JudgeTask(prompt, {"question": question.full_text, "first": first, "second": second})
 
 
-def make_label_source(settings: LabelSettings, answers: Answers, samples: int) -> LabelSource:
+def make_label_source(
+    settings: label_sources.LabelSettings, answers: label_sources.Answers, samples: int
+) -> label_sources.LabelSource:
     """Return the source that the settings name."""
     if settings.scorer is not None:
-        return ScorerLabels(answers, settings)
+        return label_sources.ScorerLabels(answers, settings)
     if settings.source == "silver":
         return SilverLabels(answers, settings, samples)
     if settings.source == "pairwise":
         return PairwiseLabels(answers, settings)
-    return RubricLabels(answers, settings) if settings.source == "rubric" else ReferenceLabels(answers, settings)
+    return (
+        label_sources.RubricLabels(answers, settings)
+        if settings.source == "rubric"
+        else label_sources.ReferenceLabels(answers, settings)
+    )
 
 
 def trust_lines(results: Results) -> list[str]:

@@ -96,7 +96,7 @@ class Credentials:
                 "api_key_env in the pool file, or write a pool of your own models: python -m auto_router init"
             )
         _check(self._key, model, f"environment variable {show_name(variable or '')}")
-        self._headers = dict(_read_headers(model, keyless)) if own else {}
+        self._headers = _read_headers(model, keyless) if own else {}
         self._lock = asyncio.Lock()
 
     async def headers(self) -> dict[str, str]:
@@ -129,9 +129,9 @@ class Credentials:
         return True
 
 
-def _read_headers(model: PoolModel, keyless: bool) -> list[tuple[str, str]]:
+def _read_headers(model: PoolModel, keyless: bool) -> dict[str, str]:
     """The pool's own headers; a value that is a variable's name stands for what the variable holds."""
-    found = []
+    found = {}
     for name, value in model.headers.items():
         if is_variable_name(value):
             variable = value.removeprefix("$")
@@ -140,7 +140,7 @@ def _read_headers(model: PoolModel, keyless: bool) -> list[tuple[str, str]]:
                 raise ConfigError(f"model {model.name}: header {name}: environment variable {variable} is not set; export it")
             _check(held, model, f"environment variable {variable}")
             value = held
-        found.append((name, value))
+        found[name] = value
     return found
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,8 @@ class ImageSource:
 
     def read(self, value: Any) -> tuple[bytes, ...]:
         """Return the bytes of every image in a cell: none, one, or a list. Raises DataError for what is no image."""
-        return tuple(image_bytes(self._read(item)) for item in _items(value))
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(image_bytes(self._read(item)) for item in items if not is_missing(item))
 
     def _read(self, item: Any) -> Any:
         if isinstance(item, dict):
@@ -90,9 +90,3 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or "HOST"
     except ValueError:
         return "HOST"
-
-
-def _items(value: Any) -> Iterator[Any]:
-    for item in value if isinstance(value, list | tuple) else [value]:
-        if not is_missing(item):
-            yield item

@@ -27,7 +27,7 @@ from auto_router.collect.money import show_usd
 from auto_router.collect.redact import load_redactor, redact_all
 from auto_router.collect.result_formats import QUERY, LeftOut, ResultReader, find_result_format
 from auto_router.collect.row_files import ENDINGS, FileRow, find_files, read_rows
-from auto_router.data.splits import digest_text
+from auto_router.data.splits import check_split, digest_text
 from auto_router.errors import ConfigError, DataError, run
 from auto_router.files import atomic_path
 from auto_router.terminal import Parser, add_flags, capture_output, watch
@@ -194,16 +194,13 @@ def import_logs(files: Sequence[Path], arguments: argparse.Namespace) -> dict[st
 
 def _tell_logs(writer: LogWriter, kinds: Counter[str]) -> None:
     print(", ".join(f"{count} file(s) of {kind}" for kind, count in kinds.items()))
+    counts = ("prompts", "answers", "tokens")
     rows = [
-        [
-            model,
-            *(f"{told[name]:,.0f}" for name in ("prompts", "answers", "tokens")),
-            show_usd(told["usd"], int(told["unpriced"])),
-        ]
+        [model, *(f"{told[name]:,.0f}" for name in counts), show_usd(told["usd"], int(told["unpriced"]))]
         for model, told in writer.models.items()
     ]
     if rows:
-        print(tabulate(rows, headers=["model", "prompts", "answers", "tokens", "USD"], disable_numparse=True))
+        print(tabulate(rows, headers=["model", *counts, "USD"], disable_numparse=True))
     for line in _left_out_lines(writer.left_out):
         print(line)
 
@@ -280,8 +277,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     logs = parser.add_argument_group("logs")
     logs.add_argument("--reference-model", metavar="NAME", help="take the logged answers of this model for right ones")
     arguments = parser.parse_args(argv)
-    if not 0.0 < arguments.test_fraction < 1.0:
-        raise ConfigError(f"--test-fraction must be between 0 and 1, got {arguments.test_fraction}")
+    check_split(arguments.test_fraction, arguments.seed)
     if arguments.test_output is not None and arguments.test_output.suffix != ".json":
         raise ConfigError(f"records are written as .json, got --test-output {arguments.test_output}")
     return arguments

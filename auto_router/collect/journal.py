@@ -23,20 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from auto_router.collect import journal_file
 from auto_router.collect.endpoint import digest_images
-from auto_router.collect.journal_file import (
-    ANSWER_COLUMNS,
-    PROBE,
-    Exchange,
-    load_request,
-    load_response,
-    make_folder,
-    output_limit,
-    prepare_file,
-    put_rows,
-    request_key,
-    unlimited_key,
-)
 from auto_router.collect.reply import Response
 from auto_router.errors import DataError
 from auto_router.files import atomic_path
@@ -47,7 +35,8 @@ _Result = TypeVar("_Result")
 JOURNAL_NAME = "hf_journal.sqlite"
 GATHER_S = 0.02  # what arrives within it shares a commit, and so a write to the disk
 PATIENCE_S = 60.0  # how long a full disk or a locked file may last before the run gives up
-_KNOWN = f"SELECT substr(key, 1, 16), substr(question, 1, 16) FROM exchanges WHERE role != '{PROBE}'"
+_ANSWER = ", ".join(journal_file.ANSWER_COLUMNS)
+_KNOWN = f"SELECT substr(key, 1, 16), substr(question, 1, 16) FROM exchanges WHERE role != '{journal_file.PROBE}'"
 BatchRow = dict[str, Any]
 """An object in JSON: a request, or what the provider says of a file or a batch."""
 _COLUMNS = ("name", "address", "kind", "parameters", "discount", "held_usd", "size", "file_id", "batch_id")
@@ -84,20 +73,20 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        make_folder(path.parent)
+        journal_file.make_folder(path.parent)
         try:
             self._database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")  # a committed answer outlives a power cut
             with self._reading(), self._database:
-                self.warnings = prepare_file(self._database, path)
+                self.warnings = journal_file.prepare_file(self._database, path)
             self._reader = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # what SQLite says of a damaged file may hold its bytes
             raise DataError(f"journal {path} cannot be opened ({error}); move it away to start anew") from error
         # Most questions are new; to know that takes no query.
         with self._reading():
             self._known = {part for row in self._reader.execute(_KNOWN) for part in row if part}
-        self._waiting: list[tuple[Exchange, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[journal_file.Exchange, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
@@ -121,50 +110,50 @@ class Journal:
 
         An answer to the same question under another limit counts where that limit made no difference.
         """
-        key = key or request_key(request)
+        key = key or journal_file.request_key(request)
         if key[:16] in self._known and (answers := self._select("key", key, addresses)):
             return answers[0][1]
         request = digest_images(request)
-        question = unlimited_key(request)
+        question = journal_file.unlimited_key(request)
         if question[:16] not in self._known:
             return None
-        limit = output_limit(request)
+        limit = journal_file.output_limit(request)
         for text, response in self._select("question", question, addresses):
             with self._reading():
-                asked = load_request(text)
+                asked = journal_file.load_request(text)
             whole = response.error is None and response.finish_reason != "length"
             known = response.completion_tokens
-            if whole and (limit is None or (known is not None and known <= limit) or limit >= (output_limit(asked) or 2**63)):
+            if whole and (
+                limit is None or (known is not None and known <= limit) or limit >= (journal_file.output_limit(asked) or 2**63)
+            ):
                 return response
         return None
 
     def _select(self, column: str, value: str, addresses: Sequence[str]) -> list[tuple[str, Response]]:
         """Return (request as JSON, response) of a key, what was answered before what failed, in the order of ``addresses``."""
         marks = ", ".join("?" * (len(addresses) + 1))
-        query = (
-            f"SELECT request, address, {', '.join(ANSWER_COLUMNS)} FROM exchanges WHERE {column} = ? AND address IN ({marks})"
-        )
+        query = f"SELECT request, address, {_ANSWER} FROM exchanges WHERE {column} = ? AND address IN ({marks})"
         order = {address: place for place, address in reversed(list(enumerate([*addresses, ""])))}
         with self._reading():
             rows = self._reader.execute(query, (value, *addresses, "")).fetchall()
-            found = [(request, order[address], load_response(row)) for request, address, *row in rows]
+            found = [(request, order[address], journal_file.load_response(row)) for request, address, *row in rows]
         found.sort(key=lambda item: (item[2].error is not None, item[1]))
         return [(request, response) for request, _, response in found]
 
-    def put(self, *exchanges: Exchange) -> None:
+    def put(self, *exchanges: journal_file.Exchange) -> None:
         """Commit exchanges: all of them or none. Raises DataError where the file cannot be written."""
         with self._transaction() as database:
             self._put_into(database, exchanges)
 
-    def _put_into(self, database: sqlite3.Connection, exchanges: Sequence[Exchange]) -> None:
+    def _put_into(self, database: sqlite3.Connection, exchanges: Sequence[journal_file.Exchange]) -> None:
         """The same within a transaction of more."""
         rows = [exchange.row() for exchange in exchanges]
-        put_rows(database, rows)
+        journal_file.put_rows(database, rows)
         self._known.update(
             part[:16]
             for row, exchange in zip(rows, exchanges, strict=True)
             for part in (row[0], row[4] or "")
-            if exchange.role != PROBE
+            if exchange.role != journal_file.PROBE
         )
 
     @contextmanager
@@ -183,7 +172,7 @@ class Journal:
         """Run what writes in the journal's own thread, where it is in nobody's way."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
-    async def commit(self, exchange: Exchange) -> None:
+    async def commit(self, exchange: journal_file.Exchange) -> None:
         """Commit one exchange; return once it is on disk. What arrives during a commit shares the next one."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((exchange, done))
@@ -248,7 +237,7 @@ class Journal:
     def rows(self, address: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield ``{"request", "answer"}`` (and ``"address"``) of every answered request, in a stable order."""
         query = (
-            f"SELECT request, address, {', '.join(ANSWER_COLUMNS)} FROM exchanges WHERE role != '{PROBE}' "
+            f"SELECT request, address, {_ANSWER} FROM exchanges WHERE role != '{journal_file.PROBE}' "
             "AND (error IS NULL OR body IS NOT NULL) ORDER BY request, address"
         )
         stored = self._reader.execute(query)
@@ -257,11 +246,11 @@ class Journal:
                 row = next(stored, None)
                 if row is None:
                     return
-                request, asked, response = load_request(row[0]), row[1], load_response(row[2:])
+                request, asked, response = journal_file.load_request(row[0]), row[1], journal_file.load_response(row[2:])
             if response.error is None and (address is None or asked == address):
                 plain = response.to_plain()
-                answer = {name: plain[name] for name in ANSWER_COLUMNS[:6]}
-                answer |= {name: plain[name] for name in ANSWER_COLUMNS[7:9] if plain[name] is not None}
+                answer = {name: plain[name] for name in journal_file.ANSWER_COLUMNS[:6]}
+                answer |= {name: plain[name] for name in journal_file.ANSWER_COLUMNS[7:9] if plain[name] is not None}
                 where = {"address": asked} if asked else {}
                 yield {"request": request, "answer": answer, **where}
 
@@ -297,7 +286,7 @@ class Journal:
         with self._transaction() as database:
             database.execute(f"UPDATE batches SET {column} = ? WHERE name = ?", (value, name))
 
-    def close_batch(self, name: str, exchanges: Sequence[Exchange]) -> bool:
+    def close_batch(self, name: str, exchanges: Sequence[journal_file.Exchange]) -> bool:
         """Commit what came of a batch and forget it, all in one; False where that was done before."""
         with self._transaction() as database:
             if not database.execute("DELETE FROM batches WHERE name = ?", (name,)).rowcount:

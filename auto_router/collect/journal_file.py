@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auto_router.collect.adaptation import LIMITS
-from auto_router.collect.endpoint import digest_images, fingerprint
+from auto_router.collect.endpoint import LIMITS, digest_images, fingerprint
 from auto_router.collect.reply import Response, read_again
 from auto_router.errors import DataError
 

@@ -222,7 +222,7 @@ def read_verdict(reply: Response, expected_id: str, form: str) -> Verdict:
     if not objects:  # no reply of JSON alone; one that ends within its reasoning has said nothing
         text = strip_reasoning(reply.text)
         objects = [] if text is None else find_objects(text, expected_id)
-    quote = _quote(reply.text.replace(expected_id, "ID"))
+    quote = repr(reply.text.replace(expected_id, "ID").strip()[:80])
     if not objects:
         return Verdict(None, f"judge: unreadable verdict {quote}", "judge", unreadable=True)
     scores = {_READERS[form](found.get(form)) for found in objects}
@@ -233,9 +233,8 @@ def read_verdict(reply: Response, expected_id: str, form: str) -> Verdict:
 
 
 def _read_truth(value: object) -> float | None:
-    if isinstance(value, str):
-        value = {"true": True, "yes": True, "false": False, "no": False}.get(value.strip().lower())
-    return float(value) if isinstance(value, bool) else None
+    said = value.strip().lower() if isinstance(value, str) else json.dumps(value) if isinstance(value, bool) else ""
+    return {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}.get(said)
 
 
 def _read_grade(value: object) -> float | None:
@@ -255,15 +254,9 @@ _READERS = {TRUTH: _read_truth, GRADE: _read_grade, BETTER: _read_better}
 def _plain_json(document: Mapping[str, Any]) -> str:
     r"""JSON in which every character is one that a reader sees; others are ``\uXXXX``, as JSON allows."""
     text = json.dumps(document, ensure_ascii=False, indent=1)
-    return "\n".join(line if line.isprintable() else _shown_whole(line) for line in text.split("\n"))
-
-
-def _shown_whole(line: str) -> str:
-    return "".join(json.dumps(c)[1:-1] if unicodedata.category(c) in _HIDDEN else c for c in line)
-
-
-def _quote(text: str) -> str:
-    return repr(text.strip()[:80])
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(json.dumps(c)[1:-1] if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
 def find_objects(text: str, expected_id: str) -> list[Mapping[str, Any]]:

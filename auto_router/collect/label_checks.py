@@ -23,8 +23,7 @@ from auto_router.collect.matching.final_answer import last_sentences
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.collect.results import JUDGES, Results, capable_scores, count_undecided, label_trust
-from auto_router.data.label_stats import FEW_UNDECIDED, MAX_UNDECIDED, marginal_gain
-from auto_router.data.label_trust import JUDGED, DecoyCheck, doubt_labels
+from auto_router.data.label_stats import FEW_UNDECIDED, JUDGED, MAX_UNDECIDED, DecoyCheck, doubt_labels, marginal_gain
 from auto_router.errors import ConfigError
 
 MAX_DECOYS, MIN_DECOYS = 20, 10
@@ -77,8 +76,8 @@ async def ask_decoys(
     count = count_decoys(len(results.scores), results.label_source)
     if not count:
         return
-    wanted = np.linspace(0, len(results.scores) - 1, 2 * count).astype(int).tolist()
-    chosen = await asyncio.to_thread(_pick_rows, questions, wanted)
+    wanted = set(np.linspace(0, len(results.scores) - 1, 2 * count).astype(int).tolist())
+    chosen = await asyncio.to_thread(lambda: [(row, one) for row, one in enumerate(questions()) if row in wanted])
     rows = [_Row(question, await _find_answers(answers, results, row, question)) for row, question in chosen]
     shown = []
     for place, row in enumerate(rows):
@@ -96,11 +95,6 @@ async def ask_decoys(
     verdicts = [join_orders([verdict for verdict, _ in of_one]) for of_one in found]
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     results.decoys = DecoyCheck(judge.model.name, len(scores), sum(score >= 0.5 for score in scores)) if scores else None
-
-
-def _pick_rows(questions: Callable[[], Iterator[Question]], wanted: Sequence[int]) -> list[tuple[int, Question]]:
-    rows = set(wanted)
-    return [(row, question) for row, question in enumerate(questions()) if row in rows]
 
 
 async def _find_answers(answers: Answers, results: Results, row: int, question: Question) -> dict[str, str]:

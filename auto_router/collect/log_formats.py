@@ -17,7 +17,6 @@ from auto_router.collect.reply import first_message, read_message
 from auto_router.collect.reply_forms import as_chat
 from auto_router.collect.result_formats import LeftOut, number
 from auto_router.collect.row_files import FileRow, parse_json
-from auto_router.collect.spans import MAX_ATTRIBUTE_DEPTH, read_attributes, spell_messages
 from auto_router.data.conversation import turns_of
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError
@@ -105,7 +104,8 @@ class LogReader:
         asked = request.get("messages", request.get("input"))
         inner = asked.get("messages") if isinstance(asked, Mapping) else asked
         inner = _lead(inner, _any(request, "system", "instructions"))
-        turn = _turn(inner, answer if isinstance(answer, Mapping) else None, request.get("model"), _group(row.get("metadata")))
+        session = _any(_mapping(row.get("metadata")), "session_id", "conversation_id", "thread_id")
+        turn = _turn(inner, answer if isinstance(answer, Mapping) else None, request.get("model"), session)
         if answer is None and "custom_id" not in row:
             reference = _reply(row["preferred_output"]) if "preferred_output" in row else turn.response
             turn = replace(turn, response=None, reference=reference or "", model=None)
@@ -141,7 +141,7 @@ def _litellm(row: FileRow) -> Iterator[LoggedTurn]:
         raise LeftOut("LiteLLM cut the prompt: raise MAX_STRING_LENGTH_PROMPT_IN_DB")
     model, group = row.get("model_group") or row.get("model"), row.get("session_id")
     asked = _lead(asked, _any(body, "system", "instructions"))
-    turn = _turn(asked, parse_json(row.get("response")), model, None if not group else str(group))
+    turn = _turn(asked, parse_json(row.get("response")), model, group)
     cached = str(row.get("cache_hit") or "").lower() == "true"  # then nothing was spent, which says nothing of the price
     yield replace(
         turn,
@@ -167,16 +167,13 @@ def _generation(row: Mapping[str, Any]) -> LoggedTurn:
         raise LeftOut(f"no model call: type {kind}")
     if str(row.get("level") or "").upper() == "ERROR":
         raise LeftOut("the request failed")
-    usage, costs = (
-        _mapping(_any(row, *names)) for names in (("usageDetails", "usage_details", "usage"), ("costDetails", "cost_details"))
-    )
-    total = next(
-        (v for v in (_any(row, "totalCost", "total_cost", "calculatedTotalCost"), costs.get("total")) if v is not None), None
-    )
+    usage = _mapping(_any(row, "usageDetails", "usage_details", "usage"))
+    costs = _mapping(_any(row, "costDetails", "cost_details"))
+    total = _any({**row, "costs.total": costs.get("total")}, "totalCost", "total_cost", "calculatedTotalCost", "costs.total")
     group = _any(row, "sessionId", "session_id", "traceId", "trace_id")
     turn = _turn(
         _find_messages(parse_json(row.get("input"))), parse_json(row.get("output")),
-        _any(row, "providedModelName", "provided_model_name", "model"), None if not group else str(group),
+        _any(row, "providedModelName", "provided_model_name", "model"), group,
     )  # fmt: skip
     return replace(
         turn,
@@ -216,22 +213,17 @@ def _span(row: Mapping[str, Any]) -> LoggedTurn:
     asked = spell_messages(facts, "gen_ai.input.messages.", "llm.input_messages.", "gen_ai.prompt.", "ai.prompt.messages.")
     if (kind not in ("", "LLM")) or (operation and operation not in _MODEL_SPANS) or not (asked or kind or operation):
         raise LeftOut(f"no model call: span of kind {kind or operation or 'unknown'}")
-    if str(_any(row, "status_code") or _mapping(row.get("status")).get("code") or "").upper() in (
-        "ERROR",
-        "STATUS_CODE_ERROR",
-        "2",
-    ):
+    status = str(_any(row, "status_code") or _mapping(row.get("status")).get("code") or "")
+    if status.upper() in ("ERROR", "STATUS_CODE_ERROR", "2"):
         raise LeftOut("the request failed")
     reply = spell_messages(facts, "gen_ai.output.messages.", "llm.output_messages.", "gen_ai.completion.")
     group = _any(facts, "session.id", "gen_ai.conversation.id") or _any(row, "context.trace_id", "trace_id", "traceId")
     group = group or _mapping(row.get("context")).get("trace_id")
-    instructions = [
-        str(value) for name, value in facts.items() if re.fullmatch(r"gen_ai\.system_instructions\b.*content", name)
-    ]
+    told = [str(value) for name, value in facts.items() if re.fullmatch(r"gen_ai\.system_instructions\b.*content", name)]
     turn = _turn(
-        _lead(asked or _find_messages(parse_json(facts.get("input.value"))), "\n".join(instructions)),
+        _lead(asked or _find_messages(parse_json(facts.get("input.value"))), "\n".join(told)),
         reply or parse_json(_any(facts, "output.value", "ai.response.text")),
-        _any(facts, "gen_ai.request.model", "llm.model_name", "gen_ai.response.model"), None if not group else str(group),
+        _any(facts, "gen_ai.request.model", "llm.model_name", "gen_ai.response.model"), group,
     )  # fmt: skip
     return replace(
         turn,
@@ -250,7 +242,7 @@ def _find_messages(value: Any) -> Any:
     return value
 
 
-def _turn(asked: Any, answer: Any, model: Any, group: str | None) -> LoggedTurn:
+def _turn(asked: Any, answer: Any, model: Any, group: Any) -> LoggedTurn:
     """Return a turn of messages (or a text) and an answer in any of its forms. Raises LeftOut where nothing was asked."""
     if isinstance(asked, str) and asked.strip():
         asked = [{"role": "user", "content": asked}]
@@ -270,7 +262,7 @@ def _turn(asked: Any, answer: Any, model: Any, group: str | None) -> LoggedTurn:
     return LoggedTurn(
         messages=tuple({"role": turn.role, "content": turn.text} for turn in turns[: last + 1]),
         images=tuple(images),
-        group=group or content_key(next(turn.text for turn in turns if turn.role == "user" and turn.text.strip())),
+        group=str(group or "") or content_key(next(turn.text for turn in turns if turn.role == "user" and turn.text.strip())),
         model=str(model) if model else None,
         response=response or (replies[-1] if replies else None),
         prompt_tokens=_count(_any(usage, "prompt_tokens", "input_tokens")),
@@ -280,11 +272,9 @@ def _turn(asked: Any, answer: Any, model: Any, group: str | None) -> LoggedTurn:
 
 def _lead(asked: Any, told: Any) -> Any:
     """Return what was asked behind the system prompt that an API has in a field of its own."""
-    if (
-        not told
-        or not isinstance(asked, str | list)
-        or any(isinstance(m, Mapping) and m.get("role") == "system" for m in asked)
-    ):
+    if not told or not isinstance(asked, str | list):
+        return asked
+    if any(isinstance(m, Mapping) and m.get("role") == "system" for m in asked):
         return asked
     told = read_message({"content": told})[0]
     return [{"role": "system", "content": told}, *([{"role": "user", "content": asked}] if isinstance(asked, str) else asked)]
@@ -307,11 +297,6 @@ def _reply(answer: Any, depth: int = 0) -> str | None:
     return _reply(_any(answer, "content", "output", "text", "message", "messages", "answer", "response"), depth + 1)
 
 
-def _group(metadata: Any) -> str | None:
-    value = _any(_mapping(metadata), "session_id", "conversation_id", "thread_id")
-    return None if not value else str(value)
-
-
 def _any(row: Mapping[str, Any], *names: str) -> Any:
     return next((row[name] for name in names if row.get(name) not in (None, "")), None)
 
@@ -324,3 +309,91 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _count(value: Any) -> int | None:
     found = number(value)
     return None if found is None else int(found)
+
+
+MAX_ATTRIBUTE_DEPTH = 12  # of nested attributes: no convention goes deeper, and what does was made to
+
+
+def read_attributes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a span under dotted names: given nested, dotted, as columns of a table, or as OTLP's pairs."""
+    found: dict[str, Any] = {}
+    dotted = {name.removeprefix("attributes."): value for name, value in row.items() if name.startswith("attributes.")}
+    _flatten(dotted, "", found)
+    _flatten(_pairs(parse_json(row.get("attributes"))), "", found)
+    _read_events([*(row.get("events") or []), *(parse_json(found.pop("events", None)) or [])], found)
+    return found
+
+
+def _read_events(events: Sequence[Any], found: dict[str, Any]) -> None:
+    """Add what a span's events say: attributes, or (as OpenTelemetry had it before) a message each and a choice."""
+    told = 0
+    for event in events:
+        if not isinstance(event, Mapping):
+            continue
+        name, facts = str(event.get("name", event.get("event.name", ""))), _pairs(event.get("attributes")) or event
+        spoken = re.fullmatch(r"gen_ai\.(system|user|assistant|tool)\.message", name)
+        if spoken:
+            _flatten({"role": spoken.group(1), "content": facts.get("content")}, f"gen_ai.input.messages.{told}", found)
+            told += 1
+        elif name == "gen_ai.choice":
+            message = parse_json(facts.get("message"))
+            content = message.get("content") if isinstance(message, Mapping) else facts.get("content")
+            _flatten({"role": "assistant", "content": content}, "gen_ai.output.messages.0", found)
+        elif name.startswith("gen_ai."):
+            _flatten(facts, "", found)
+
+
+def _pairs(value: Any) -> Any:
+    if isinstance(value, list):
+        return {pair.get("key"): _otlp(pair.get("value")) for pair in value if isinstance(pair, Mapping)}
+    return value or {}
+
+
+def _otlp(value: Any, depth: int = 0) -> Any:
+    """Unwrap OTLP's ``{"stringValue": …}``."""
+    if not isinstance(value, Mapping) or depth > MAX_ATTRIBUTE_DEPTH:
+        return value
+    if "arrayValue" in value:
+        return [_otlp(each, depth + 1) for each in value["arrayValue"].get("values") or []]
+    if "kvlistValue" in value:
+        return {pair["key"]: _otlp(pair.get("value"), depth + 1) for pair in value["kvlistValue"].get("values") or []}
+    return next(iter(value.values()), None)
+
+
+def _flatten(value: Any, name: str, found: dict[str, Any], depth: int = 0) -> None:
+    if name.endswith(("messages", "gen_ai.prompt", "gen_ai.completion", "system_instructions")):
+        value = parse_json(value)
+    elif name.endswith(".content") and isinstance(value, str) and value.startswith("[{"):  # parts, printed as JSON
+        parts = parse_json(value)
+        typed = isinstance(parts, list) and all(isinstance(part, Mapping) and "type" in part for part in parts)
+        value = parts if typed else value
+    if depth <= MAX_ATTRIBUTE_DEPTH and isinstance(value, Mapping):
+        for key, each in value.items():
+            _flatten(each, f"{name}.{key}" if name else str(key), found, depth + 1)
+    elif depth <= MAX_ATTRIBUTE_DEPTH and isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        for i, each in enumerate(value):
+            _flatten(each, f"{name}.{i}", found, depth + 1)
+    elif value is not None and value == value:  # an empty cell of a table is NaN
+        found[name] = value
+
+
+def spell_messages(facts: Mapping[str, Any], *prefixes: str) -> list[dict[str, Any]]:
+    """Put the messages together that attributes under a prefix spell out: ``….0.message.role``, ``….0.parts.1.content``."""
+    for prefix in prefixes:
+        found: dict[int, dict[str, Any]] = {}
+        for name, value in facts.items():
+            place, _, rest = name.removeprefix(prefix).partition(".")
+            if name.startswith(prefix) and place.isdecimal():
+                message = found.setdefault(int(place), {"role": "assistant", "parts": {}})
+                rest = rest.removeprefix("message.")
+                if re.search("reason|think", str(facts.get(f"{name.rpartition('.')[0]}.type", ""))):
+                    continue
+                if rest == "role":
+                    message["role"] = value
+                elif re.fullmatch(r"content|(parts|contents?)\.\d+\.(message_content\.)?(text|content|uri)", rest):
+                    message["parts"][rest] = value
+                elif re.fullmatch(r"(parts|contents?)\.\d+\.(message_content\.)?(image\.image\.url|image_url\.url)", rest):
+                    message["parts"][rest] = {"type": "image_url", "image_url": {"url": value}}
+        if found:
+            return [{"role": found[i]["role"], "content": list(found[i]["parts"].values())} for i in sorted(found)]
+    return []

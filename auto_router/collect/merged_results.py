@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,10 @@ LABEL_SOURCE = "import"
 
 @dataclass(slots=True)
 class _Cell:
-    """All that was said of one model on one question: sums, so that repeated runs are averaged."""
+    """All that was said of one model on one question; repeated runs are averaged."""
 
-    total: float = 0.0
-    count: int = 0
-    lowest: float = 1.0
-    highest: float = 0.0
-    cost: float = 0.0
-    costs: int = 0
+    scores: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
     reason: str = ""
 
 
@@ -66,10 +63,9 @@ class Merger:
             self.left_out[f"{score.model}: {score.reason}"] += 1
             cell.reason = score.reason
         else:
-            cell.total, cell.count = cell.total + score.score, cell.count + 1
-            cell.lowest, cell.highest = min(cell.lowest, score.score), max(cell.highest, score.score)
+            cell.scores.append(score.score)
         if score.cost is not None:
-            cell.cost, cell.costs = cell.cost + score.cost, cell.costs + 1
+            cell.costs.append(score.cost)
 
     def _question(self, score: Score) -> _Question:
         key = score.key or content_key(score.context or score.prompt, score.images)
@@ -95,19 +91,19 @@ class Merger:
             prompt=question.prompt,
             answer=question.reference,
             images=question.images,
-            model_scores={model: cell.total / cell.count if cell.count else None for model, cell in cells.items()},
+            model_scores={model: fmean(cell.scores) if cell.scores else None for model, cell in cells.items()},
             group=question.group or content_key(question.context or question.prompt, question.images),
             source=question.source,
-            model_costs={model: cell.cost / cell.costs for model, cell in cells.items() if cell.costs},
-            model_errors={model: cell.reason for model, cell in cells.items() if not cell.count},
+            model_costs={model: fmean(cell.costs) for model, cell in cells.items() if cell.costs},
+            model_errors={model: cell.reason for model, cell in cells.items() if not cell.scores},
             context=question.context,
         )
 
     def conflicts(self) -> list[str]:
         """Return a line for each kind of contradiction between what was read."""
         cells = [cell for question in self._questions for cell in question.cells.values()]
-        repeats = sum(cell.count > 1 for cell in cells)
-        torn = sum(cell.count > 1 and cell.lowest != cell.highest for cell in cells)
+        repeats = sum(len(cell.scores) > 1 for cell in cells)
+        torn = sum(len(set(cell.scores)) > 1 for cell in cells)
         several = sum(len(places) > 1 for places in self._places.values())
         lines = []
         if repeats:

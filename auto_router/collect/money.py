@@ -77,10 +77,6 @@ class Budget:
             self._held -= amount
             self._settled.notify_all()
 
-    def has_room(self, amount: float) -> bool:
-        """Whether ``amount`` more can be spent, once what is held is settled at less."""
-        return self.limit is None or self.spent + amount <= self.limit
-
     def pay(self, amount: float | None) -> None:
         """Count what an answer cost; None = unknown."""
         self.spent += amount or 0.0
@@ -117,7 +113,9 @@ class CostCeiling:
         try:
             careful = self.amount(tokens, unbounded=alone)
             strict = not alone or self._model.max_output_tokens is not None
-            yield careful if strict or self._budget.has_room(careful) else self.amount(tokens)
+            limit, spent = self._budget.limit, self._budget.spent
+            has_room = limit is None or spent + careful <= limit  # once what is held is settled at less
+            yield careful if strict or has_room else self.amount(tokens)
         finally:
             if alone:
                 self._first.release()
@@ -176,7 +174,9 @@ def show_usd(known: float, unpriced: int, unit: str = "") -> str:
 def highest_tokens(request: dict[str, Any], model: PoolModel) -> tuple[int, int]:
     """Return prompt and answer tokens that a request will not exceed, as far as can be told without its tokenizer."""
     text, images = _size(request["messages"])
-    return int(text / SAFE_BYTES_PER_TOKEN) + images * image_ceiling(model) + TEMPLATE_TOKENS, model.longest_answer
+    return int(text / SAFE_BYTES_PER_TOKEN) + images * (
+        model.image_tokens or UNSTATED_IMAGE_TOKENS
+    ) + TEMPLATE_TOKENS, model.longest_answer
 
 
 def usual_tokens(request: dict[str, Any], model: PoolModel) -> int:

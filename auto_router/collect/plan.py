@@ -140,7 +140,9 @@ def make_plan(
     bad: dict[int, str] = {}
     seen = list(_survey(source, chosen, unlabelled if needs_references else None, bad, skip_bad_rows))
     if bad and not skip_bad_rows:
-        raise _bad_rows(source, bad) if seen else _none_usable(source, bad)
+        if not seen:
+            raise DataError(f"data set {source.dataset}: none of its rows can be asked ({len(bad)} bad): {_list_reasons(bad)}")
+        raise _bad_rows(source, bad)
     if not seen:
         raise _no_references(source, unlabelled, bad)
     groups = connect([row.keys for row in seen])
@@ -256,10 +258,6 @@ def _list_reasons(bad: Mapping[int, str]) -> str:
     shown = [f"{_list_rows(numbers)}{bad[numbers[0]]}" for numbers in list(rows.values())[:MAX_BAD_REASONS]]
     rest = sorted(number for numbers in list(rows.values())[MAX_BAD_REASONS:] for number in numbers)
     return "; ".join([*shown, *([f"and {_list_rows(rest)}"] if rest else [])])
-
-
-def _none_usable(source: Source, bad: Mapping[int, str]) -> DataError:
-    return DataError(f"data set {source.dataset}: none of its rows can be asked ({len(bad)} bad): {_list_reasons(bad)}")
 
 
 def _bad_rows(source: Source, bad: Mapping[int, str], least: str = "") -> DataError:

@@ -87,13 +87,14 @@ async def preflight(collector: Collector, plan: Plan, must_reach: bool = False) 
     idle = [not work.questions for work in left]
     idle += [nothing_new and count_verdicts(judge, collector.settings, collector.journal) > 0 for judge in judges]
     callers = [*models, *judges]
+
+    async def probe(caller: EndpointClient, rests: bool) -> Probe:
+        if rests:
+            return NOT_NEEDED
+        return await (_probe_judge(caller, collector.labels) if caller in judges else _probe(caller))
+
     try:
-        probes = await asyncio.gather(
-            *(
-                _rest() if rests else _probe_judge(caller, collector.labels) if caller in judges else _probe(caller)
-                for caller, rests in zip(callers, idle, strict=True)
-            )
-        )
+        probes = await asyncio.gather(*map(probe, callers, idle))
     finally:
         await collector.close()
     only_images = bool(plan.images.all())
@@ -113,10 +114,6 @@ async def preflight(collector: Collector, plan: Plan, must_reach: bool = False) 
             f"preflight: {'; '.join(bad)}. Correct the pool, leave the model out with --models, or go on with --skip-preflight"
         )
     return "\n".join([table, *lines])
-
-
-async def _rest() -> Probe:
-    return NOT_NEEDED
 
 
 async def _probe(caller: EndpointClient) -> Probe:

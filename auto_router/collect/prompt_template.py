@@ -83,7 +83,8 @@ class PromptTemplate:
             prompt = self._template.render(values)
         except (TemplateError, *_FAILURES) as error:
             reason = str(error) or type(error).__name__
-            raise DataError(f": --prompt-template cannot be filled in ({reason}); it may use {_names(values)}") from error
+            names = ", ".join(name for name in values if isinstance(name, str))
+            raise DataError(f": --prompt-template cannot be filled in ({reason}); it may use {names}") from error
         if not prompt.strip():
             raise DataError(": the prompt is empty")
         return prompt
@@ -130,7 +131,3 @@ def shows_options(prompt: str, choices: Sequence[str], letters: str) -> bool:
         re.search(rf"(?<!\w)[(\[]?{letter}\s*[).:\]]\s*{re.escape(choice)}", prompt, re.IGNORECASE)
         for letter, choice in zip(letters, choices, strict=True)
     )
-
-
-def _names(values: Mapping[str, Any]) -> str:
-    return ", ".join(name for name in values if isinstance(name, str))

@@ -104,7 +104,10 @@ class Recipe:
         if "messages" in self.roles:
             turns, reply, (prompt, inside, context) = self._read_messages(row)
         else:
-            prompt = _read_single(self.cell(row, "prompt"))
+            told = self.cell(row, "prompt")
+            if isinstance(told, list) and len(told) == 1:  # the only turn of it
+                told = told[0].get("content") if isinstance(told[0], Mapping) else told[0]
+            prompt = told
             if "prompt" in self.roles and (not isinstance(prompt, str) or not prompt.strip()):
                 found = f"{len(prompt)} turns and not one prompt" if isinstance(prompt, list) and prompt else "no prompt"
                 raise DataError(f": column {self.roles['prompt']!r} holds {found}")
@@ -197,18 +200,14 @@ class Recipe:
         """Is the context what an application found for the question, and not a part of that?"""
         return squeeze(self.roles.get("context", "")).endswith("s")
 
-    def _read_context(self, row: Row) -> Any:
-        """Return what stands before the prompt; a list of passages may be printed, as a CSV has it."""
-        cell = self.cell(row, "context")
-        return read_printed(cell) if self._is_retrieved else cell
-
     def _values(self, row: Row, prompt: Any, options: Options | None) -> dict[str, Any]:
         """Return what a template may show of a row: all but the answer."""
         hidden = {self.roles.get(role, "").split(".")[0] for role in ("answer", "aliases")}
         columns = {name: row.get(name) for name in self.present if name not in hidden}
+        context = self.cell(row, "context")  # a list of passages may be printed, as a CSV has it
         return columns | {
             **({"prompt": prompt} if prompt is not None else {}),
-            "context": flatten_text(self._read_context(row)),
+            "context": flatten_text(read_printed(context) if self._is_retrieved else context),
             "is_retrieved": self._is_retrieved,
             "input": flatten_text(self.cell(row, "input")),
             "choices": options.texts if options else (),
@@ -238,13 +237,6 @@ def get_cell(row: Row, column: str) -> Any:
     outer, _, inner = column.partition(".")
     value = row.get(outer)
     return value.get(inner) if isinstance(value, Mapping) else None
-
-
-def _read_single(prompt: Any) -> Any:
-    """Return the only turn of a prompt that is a list of turns; any other prompt as it is."""
-    if not isinstance(prompt, list) or len(prompt) != 1:
-        return prompt
-    return prompt[0].get("content") if isinstance(prompt[0], Mapping) else prompt[0]
 
 
 def is_message_list(value: Any) -> bool:

@@ -109,18 +109,9 @@ def _is_random(token: str) -> bool:
 
 def _replace(text: str, spans: list[Span]) -> str:
     """Put a name in the place of every span; of spans that overlap, the whole is replaced under the first one's name."""
-    parts, at, name = [], 0, ""
-    end = 0
+    parts, at = [], 0
     for start, stop, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if start < end:
-            end = max(end, stop)
-            continue
-        if name:
-            parts.append(f"[{name}]")
-            at = end
-        parts.append(text[at:start])
-        at, end, name = start, stop, kind
-    if name:
-        parts.append(f"[{name}]")
-        at = end
+        if start >= at:
+            parts.append(f"{text[at:start]}[{kind}]")
+        at = max(at, stop)
     return "".join([*parts, text[at:]])

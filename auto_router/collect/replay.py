@@ -82,31 +82,19 @@ def check_request(body: Any) -> None:
 
 def is_probe(body: dict[str, Any]) -> bool:
     """Whether a chat request is the preflight's."""
-    text = _last_text(body)
-    return text in (TEXT_PROBE, IMAGE_PROBE) or _judge_probe(text) is not None
-
-
-def _last_text(body: dict[str, Any]) -> Any:
-    content = body["messages"][-1].get("content")
-    return content[0].get("text") if isinstance(content, list) and content else content
-
-
-def _judge_probe(text: Any) -> dict[str, Any] | None:
-    """The document of a question that a judge is tried with; None where it is another text."""
-    if not isinstance(text, str) or not any(probe in text for probe in JUDGE_PROBES):
-        return None
-    document = read_json(text)
-    return document if isinstance(document, dict) and document.get("question") in JUDGE_PROBES else None
+    return probe_answer(body) != ""
 
 
 def probe_answer(body: dict[str, Any]) -> str:
-    """Return what a working endpoint says to the preflight."""
-    document = _judge_probe(_last_text(body))
-    return (
-        "ready, red"
-        if document is None
-        else json.dumps({"id": document.get("id"), "correct": True, "score": 1, "better": "first"})
-    )
+    """Return what a working endpoint says to the preflight; "" to any other chat request."""
+    content = body["messages"][-1].get("content")
+    text = content[0].get("text") if isinstance(content, list) and content else content
+    if text in (TEXT_PROBE, IMAGE_PROBE):
+        return "ready, red"
+    document = read_json(text) if isinstance(text, str) and any(probe in text for probe in JUDGE_PROBES) else None
+    if not isinstance(document, dict) or document.get("question") not in JUDGE_PROBES:
+        return ""
+    return json.dumps({"id": document.get("id"), "correct": True, "score": 1, "better": "first"})
 
 
 # What makes one model answer as another would: the same id at two efforts is two candidates.
@@ -117,8 +105,6 @@ def question_key(request: dict[str, Any], with_modes: bool = True) -> str:
     modes = {name: request[name] for name in MODES if with_modes and request.get(name) is not None}
     return fingerprint([request["model"], digest_images(request["messages"]), *([modes] if modes else [])])
 
-
-__all__ = ["FAULTS", "Fault", "ReplayServer", "load_recording", "recording"]
 
 DEFAULT_PORT = 8399
 MAX_BODY = 64 * 2**20
@@ -185,8 +171,8 @@ class ReplayServer:
 
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], Fault]:
         """Return status, JSON and fault for one chat request."""
-        if is_probe(body):
-            return 200, _completion(str(body["model"]), Response(probe_answer(body))), Fault()
+        if said := probe_answer(body):
+            return 200, _completion(str(body["model"]), Response(said)), Fault()
         with self._lock:
             number, self.requests = self.requests, self.requests + 1
             self.seen.append(body)

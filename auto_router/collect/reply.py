@@ -109,12 +109,9 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
     problem = find_problem(reply)
     if problem is not None:
         return _refuse(problem, headers, reply, "error in a reply of HTTP 200")
-    return _read_answer(reply, Response(None, latency_s=_recorded_latency(reply) or latency_s, body=text))
-
-
-def _recorded_latency(reply: Any) -> float | None:
-    seconds = reply.get(RECORDED_LATENCY) if isinstance(reply, Mapping) else None
-    return seconds if isinstance(seconds, int | float) and 0.0 < seconds <= MAX_SECONDS else None
+    recorded = reply.get(RECORDED_LATENCY) if isinstance(reply, Mapping) else None
+    known = recorded if isinstance(recorded, int | float) and 0.0 < recorded <= MAX_SECONDS else latency_s
+    return _read_answer(reply, Response(None, latency_s=known, body=text))
 
 
 def load_reply(text: str) -> tuple[Any, bool]:
@@ -217,7 +214,9 @@ def _refuse(problem: Problem, headers: Mapping[str, str], reply: Any, where: str
         limited = status == 429 or "rate_limit" in code
         delay = read_delay(headers, reply, problem.message)
         delay = read_reset(headers, reply) if delay is None and limited else delay
-        raise PassingFailure(reason, delay, response=_paid_part(reply), limited=limited)
+        usage = reply.get("usage") if isinstance(reply, Mapping) else None  # some count tokens all the same
+        paid = _with_usage(Response(None, body=json.dumps(reply)), read_usage(usage)) if usage else None
+        raise PassingFailure(reason, delay, response=paid, limited=limited)
     if filtered:
         reason = shorten(f"content filter: {problem.message}")
     elif status is not None and 300 <= status < 400:
@@ -225,22 +224,9 @@ def _refuse(problem: Problem, headers: Mapping[str, str], reply: Any, where: str
     return Response(None, error=reason, settled=filtered or settled)
 
 
-def _paid_part(reply: Any) -> Response | None:
-    """What a failed reply cost, where it counts tokens all the same."""
-    usage = reply.get("usage") if isinstance(reply, Mapping) else None
-    return _with_usage(Response(None, body=json.dumps(reply)), read_usage(usage)) if usage else None
-
-
 def _with_usage(response: Response, usage: Usage, **more: Any) -> Response:
-    return replace(
-        response,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cached_tokens=usage.cached_tokens,
-        billed_usd=usage.billed_usd,
-        outside=usage.outside,
-        **more,
-    )
+    shared = ("prompt_tokens", "completion_tokens", "cached_tokens", "billed_usd", "outside")
+    return replace(response, **{name: getattr(usage, name) for name in shared}, **more)
 
 
 def _read_answer(reply: Any, blank: Response) -> Response:

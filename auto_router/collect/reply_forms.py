@@ -122,10 +122,15 @@ def join_events(text: str) -> tuple[dict[str, Any], bool]:
         if piece is not None:
             delta = piece.get("delta") or piece.get("message") or {"content": piece.get("text")}
             _collect_pieces(pieces, delta)
-            _collect_calls(calls, delta)
+            given = delta.get("tool_calls") if isinstance(delta, Mapping) else None
+            for call in given if isinstance(given, list) else []:
+                _add_call(calls, call)
             choice |= {name: piece[name] for name in ("finish_reason", "error") if piece.get(name) is not None}
             reply["choices"] = [choice]
-    message = {"role": "assistant", **{name: _join_pieces(found) for name, found in pieces.items()}}
+    message: dict[str, Any] = {"role": "assistant"}
+    for name, found in pieces.items():  # one text or, where there are parts among the strings, a list of parts
+        parts = [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in found]
+        message[name] = "".join(found) if all(isinstance(piece, str) for piece in found) else parts
     choice["message"] = message | ({"tool_calls": calls} if calls else {})
     return reply, ended or choice["finish_reason"] is not None or "error" in reply
 
@@ -151,22 +156,10 @@ def _collect_pieces(pieces: dict[str, list[Any]], delta: Any) -> None:
             pieces.setdefault(name, []).extend([piece] if isinstance(piece, str) else piece)
 
 
-def _join_pieces(pieces: list[Any]) -> Any:
-    """Return one text, or, where there are parts among the strings, a list of parts."""
-    if all(isinstance(piece, str) for piece in pieces):
-        return "".join(pieces)
-    return [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
-
-
-def _collect_calls(calls: list[dict[str, Any]], delta: Any) -> None:
-    given = delta.get("tool_calls") if isinstance(delta, Mapping) else None
-    for piece in given if isinstance(given, list) else []:
-        if isinstance(piece, Mapping):
-            _add_call(calls, piece)
-
-
-def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
+def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
     """Add a piece of a call of a tool: of the one that its index names, whose arguments come bit by bit."""
+    if not isinstance(piece, Mapping):
+        return
     index = piece.get("index", len(calls))
     call = next((call for call in calls if call["index"] == index), None)
     if call is None:

@@ -107,7 +107,11 @@ class ResultReader:
             )
         if self._of_path is None:
             self._of_path = self._model or lm_eval_model(self._path)
-        prompt, images, context = _prompt(_lm_eval_context(row["arguments"]))
+        asked = row["arguments"]  # {"gen_args_0": {"arg_0": …}}, or lists as older versions wrote them
+        while isinstance(asked, Mapping | list) and asked:
+            asked = next(iter(asked.values())) if isinstance(asked, Mapping) else asked[0]
+        is_chat = isinstance(asked, str) and asked.startswith('[{"role"')
+        prompt, images, context = _prompt(parse_json(asked) if is_chat else asked)
         task = self._path.name.removeprefix("samples_").rsplit("_20", 1)[0].removesuffix(".jsonl")
         score, reason = _grade(row[metric], metric)
         yield Score(
@@ -257,13 +261,6 @@ def _literal(prompt: str) -> str:
             return prompt
         return "\n\n".join(parts) if all(isinstance(part, str) for part in parts) else prompt
     return prompt
-
-
-def _lm_eval_context(arguments: Any) -> Any:
-    """The text before the answer: of ``{"gen_args_0": {"arg_0": …}}``, or of lists as older versions wrote them."""
-    while isinstance(arguments, Mapping | list) and arguments:
-        arguments = next(iter(arguments.values())) if isinstance(arguments, Mapping) else arguments[0]
-    return parse_json(arguments) if isinstance(arguments, str) and arguments.startswith('[{"role"') else arguments
 
 
 def _attach(value: Any, attachments: Mapping[str, Any]) -> Any:

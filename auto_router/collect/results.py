@@ -20,10 +20,9 @@ from auto_router.collect.judge import Verdict
 from auto_router.collect.money import paid_cost, show_usd
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
+from auto_router.data import label_stats
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.formats import CHECKS
-from auto_router.data.label_stats import UNDECIDED, marginal_gain, mean_of, oracle, wilson_interval
-from auto_router.data.label_trust import ALL_MODELS, DecoyCheck, LabelTrust, measure_trust
 from auto_router.data.records import Record
 
 NOT_ASKED = "not asked"
@@ -106,7 +105,7 @@ class Results:
         self.names, self.judges = list(names), list(judges)
         self.scores = np.full(shape, np.nan, dtype=np.float32)
         self.checks: dict[str, npt.NDArray[np.float32]] = {}
-        self.decoys: DecoyCheck | None = None
+        self.decoys: label_stats.DecoyCheck | None = None
         self.forget_costs()
         self.costs = np.full(shape, np.nan)
         self.paid = np.full(shape, np.nan)
@@ -142,6 +141,11 @@ class Results:
             self.costs[at] = np.nan if outcome.cost is None else outcome.cost
             self.paid[at] = np.nan if outcome.paid is None else outcome.paid
 
+    @property
+    def judge_costs(self) -> list[tuple[float, int]]:
+        """Of each judge the USD of its verdicts, and how many more are of unknown cost."""
+        return list(zip(self.judge_usd, self.judge_unpriced, strict=True))
+
     def count_verdict(self, judge: str, usd: float | None) -> None:
         """Count one verdict of a judge; ``usd`` None: nobody knows what it cost."""
         number = self.judges.index(judge)
@@ -163,11 +167,13 @@ class Results:
         """Return why the label is what it is, or why there is none."""
         return self._reasons[int(self._reason[row, column])]
 
-    def reasons(self) -> list[tuple[str, str, int]]:
-        """Return (model, reason, count) for every reason why labels are null, the most frequent first."""
+    def reasons(self) -> list[str]:
+        """Return "model: reason (count)" for why labels are null, the most frequent first."""
         rows, columns = np.nonzero(np.isnan(self.scores))
-        counted = Counter(zip(columns.tolist(), self._reason[rows, columns].tolist(), strict=True))
-        return [(self.names[column], self._reasons[number], count) for (column, number), count in counted.most_common()]
+        counted = Counter(zip(columns.tolist(), self._reason[rows, columns].tolist(), strict=True)).most_common()
+        every = [f"{self.names[column]}: {self._reasons[number]} ({count})" for (column, number), count in counted]
+        rest = f"and {len(every) - MAX_REASONS_SHOWN} reasons more, in model_errors of the records"
+        return every[:MAX_REASONS_SHOWN] + ([rest] if len(every) > MAX_REASONS_SHOWN else [])
 
     def has_answers(self, row: int) -> bool:
         """Whether anyone was asked this question; what nobody was asked is no record yet."""
@@ -219,9 +225,9 @@ def summary_table(results: Results) -> str:
     *Marginal* is what the oracle would lose without the model: how much of the pool's quality nobody else has.
     """
     scores = capable_scores(results)
-    rows = [_row(results, column, marginal_gain(scores, column)) for column in range(len(results.names))]
+    rows = [_row(results, column, label_stats.marginal_gain(scores, column)) for column in range(len(results.names))]
     between = [""] * (len(SUMMARY_HEADERS) - 3)
-    for name, count, usd in zip(results.judges, results.verdicts, _judge_costs(results), strict=True):
+    for name, count, usd in zip(results.judges, results.verdicts, results.judge_costs, strict=True):
         rows.append([f"{name} (judge)", str(count), *between, show_usd(*usd)])
     rows.append(
         [
@@ -238,7 +244,7 @@ def summary(results: Results) -> dict[str, Any]:
     """Return the labels of every model as plain values, for machines; unknown is None."""
     found = {}
     for column, name in enumerate(results.names):
-        mean, costs = mean_of(results.scores[:, column]), results.paid[:, column]
+        mean, costs = label_stats.mean_of(results.scores[:, column]), results.paid[:, column]
         found[name] = {
             "asked": int(results.asked[:, column].sum()),
             "answered": int(results.answered[:, column].sum()),
@@ -248,11 +254,11 @@ def summary(results: Results) -> dict[str, Any]:
             "usd": None if np.isnan(costs).all() else _model_cost(results, column)[0],
         }
     judges = {
-        name: {"verdicts": count, "usd": _or_unknown(*usd)}
-        for name, count, usd in zip(results.judges, results.verdicts, _judge_costs(results), strict=True)
+        name: {"verdicts": count, "usd": usd if usd or not unpriced else None}
+        for name, count, (usd, unpriced) in zip(results.judges, results.verdicts, results.judge_costs, strict=True)
     }
     usd, unpriced = total_usd(results)
-    known = {"usd": _or_unknown(usd, unpriced), "unpriced": unpriced}
+    known = {"usd": usd if usd or not unpriced else None, "unpriced": unpriced}
     labels: dict[str, Any] = {
         "label source": results.label_source,
         "label trust": [line.to_plain() for line in label_trust(results)],
@@ -261,14 +267,14 @@ def summary(results: Results) -> dict[str, Any]:
     return {"questions": len(results.scores), "models": found, "judges": judges, **labels, **known}
 
 
-def label_trust(results: Results) -> list[LabelTrust]:
+def label_trust(results: Results) -> list[label_stats.LabelTrust]:
     """Return what the labels say beside each check there is."""
-    return measure_trust(results.scores, results.checks, results.names)
+    return label_stats.measure_trust(results.scores, results.checks, results.names)
 
 
 def total_usd(results: Results) -> tuple[float, int]:
     """Return what all recorded answers and verdicts cost in USD, and how many more there are of unknown cost."""
-    every = [*(_model_cost(results, column) for column in range(len(results.names))), *_judge_costs(results)]
+    every = [*(_model_cost(results, column) for column in range(len(results.names))), *results.judge_costs]
     return sum(usd for usd, _ in every), sum(unpriced for _, unpriced in every)
 
 
@@ -280,24 +286,16 @@ def _model_cost(results: Results, column: int) -> tuple[float, int]:
     return usd, int((came & np.isnan(costs)).sum()) + more.count(None)
 
 
-def _judge_costs(results: Results) -> list[tuple[float, int]]:
-    return list(zip(results.judge_usd, results.judge_unpriced, strict=True))
-
-
-def _or_unknown(usd: float, unpriced: int) -> float | None:
-    return usd if usd or not unpriced else None
-
-
 def pool_lines(results: Results) -> list[str]:
     """Return the lines about the pool as a whole: oracle, best single model, who decided, how far two judges agree."""
     scores = capable_scores(results)
-    means = [mean_of(scores[:, column]) for column in range(len(results.names))]
+    means = [label_stats.mean_of(scores[:, column]) for column in range(len(results.names))]
     lines = []
     if not np.isnan(means).all():
         best = int(np.nanargmax(means))
         part = OF_DECIDED if (results.answered & np.isnan(results.scores)).any() else ""
         lines.append(
-            f"oracle (best model for every prompt) {oracle(scores):.1%}; "
+            f"oracle (best model for every prompt) {label_stats.oracle(scores):.1%}; "
             f"best single {results.names[best]} {means[best]:.1%}{part}"
         )
     known = scores[~np.isnan(scores)]
@@ -311,7 +309,9 @@ def pool_lines(results: Results) -> list[str]:
     by_scorer += f", {decided['itself']} of the models that others are held against" if decided["itself"] else ""
     lines.append(f"{decided['rule']} labels decided by rules, {decided['judge']} by the judge{by_scorer}")
     for line in label_trust(results):
-        if line.check == SECOND_JUDGE and line.model == (ALL_MODELS if len(results.names) > 1 else results.names[0]):
+        if line.check == SECOND_JUDGE and line.model == (
+            label_stats.ALL_MODELS if len(results.names) > 1 else results.names[0]
+        ):
             kappa = "not defined" if line.kappa is None else f"{line.kappa:.2f}"
             lines.append(f"the two judges agree on {line.agreement:.1%} of {line.cases} cases (Cohen's kappa {kappa})")
     return lines
@@ -320,14 +320,7 @@ def pool_lines(results: Results) -> list[str]:
 def count_undecided(results: Results, column: int) -> int:
     """Return how many answers of a model no rule could decide, and no judge was there to."""
     rows = np.flatnonzero(results.answered[:, column] & np.isnan(results.scores[:, column]))
-    return sum(results.reason(int(row), column).startswith(UNDECIDED) for row in rows)
-
-
-def reasons(results: Results) -> list[str]:
-    """Return "model: reason (count)" for why labels are null, the most frequent first."""
-    every = [f"{name}: {reason} ({count})" for name, reason, count in results.reasons()]
-    rest = f"and {len(every) - MAX_REASONS_SHOWN} reasons more, in model_errors of the records"
-    return every[:MAX_REASONS_SHOWN] + ([rest] if len(every) > MAX_REASONS_SHOWN else [])
+    return sum(results.reason(int(row), column).startswith(label_stats.UNDECIDED) for row in rows)
 
 
 def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -343,8 +336,8 @@ def capable_scores(results: Results) -> np.ndarray[tuple[int, int], np.dtype[np.
 def _row(results: Results, column: int, gain: float) -> list[str]:
     asked, answered = int(results.asked[:, column].sum()), int(results.answered[:, column].sum())
     known = int((~np.isnan(results.scores[:, column])).sum())
-    mean = mean_of(results.scores[:, column])
-    low, high = wilson_interval(mean, known)
+    mean = label_stats.mean_of(results.scores[:, column])
+    low, high = label_stats.wilson_interval(mean, known)
     latencies = results.latencies[:, column][results.answered[:, column]]
     latencies = latencies[~np.isnan(latencies)]
     return [

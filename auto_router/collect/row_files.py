@@ -9,19 +9,22 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from auto_router.data.json_files import is_json, json_items, read_json
+from auto_router.data.json_files import json_items, read_json
 from auto_router.errors import DataError
 
 FileRow = dict[str, Any]
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".eval", ".json.gz", ".jsonl.gz", ".csv.gz")
 MAX_MEMBER = 2**30  # bytes of one file inside a zip: more is a damaged file, or one made to fill the memory
-MAX_FIELD = 2**27  # characters of one CSV field
+MAX_CELL = 2**28  # characters of a CSV cell, which may hold an image
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 READ_BYTES, ROWS_AT_ONCE = 2**20, 64
 # Lists that a document may be only the wrapper of: OpenAI's and Langfuse's API answers, Langfuse's traces and sessions.
 _LISTS = ("data", "traces", "observations")
@@ -37,17 +40,12 @@ def find_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a file, or a folder of files that end in {', '.join(ENDINGS)}")
-    found = [
-        file for file in sorted(path.rglob("*")) if file.is_file() and file.name.endswith(ENDINGS) and not _is_summary(file)
-    ]
+    found = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name.endswith(ENDINGS)]
+    # What lm-evaluation-harness and inspect put beside their results tells of them, and is no result.
+    found = [file for file in found if not re.fullmatch(r"results_.*\.json|eval-set\.json|logs\.json", file.name)]
     if not found:
         raise DataError(f"the folder {path} holds no file that ends in {', '.join(ENDINGS)}")
     return found
-
-
-def _is_summary(file: Path) -> bool:
-    """What lm-evaluation-harness and inspect put beside their results tells of them, and is no result."""
-    return (file.name.startswith("results_") and file.name.endswith(".json")) or file.name in ("eval-set.json", "logs.json")
 
 
 def read_rows(path: Path) -> Iterator[FileRow]:
@@ -81,20 +79,19 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Any]]:
             f"{path} is a pickle, which can run code when it is opened; save the table anew as parquet, CSV or JSON lines "
             "(pandas: DataFrame.to_parquet)"
         )
-    for ending, reader in ((".csv", _csv_rows), (".tsv", _csv_rows), (".parquet", parquet_rows), (".eval", _zip_rows)):
-        if name.endswith(ending):
-            return reader
-    return _json_rows
+    kinds = {".csv": partial(csv_rows, separator=","), ".tsv": partial(csv_rows, separator="\t")}
+    return (kinds | {".parquet": parquet_rows, ".eval": _zip_rows}).get(Path(name).suffix, _json_rows)
 
 
-def _open(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+def open_text(path: Path) -> Any:
+    """Open a file of text, packed by gzip or not: of a fetched file the name does not say which."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig", newline="")
 
 
 def _json_rows(path: Path) -> Iterator[Any]:
-    with _open(path) as file:
+    with open_text(path) as file:
         first = next((line for line in file if line.strip()), "")
         rest = next((line for line in file if line.strip()), "") if first.lstrip().startswith("{") else ""
         file.seek(0)
@@ -102,7 +99,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
             yield from json_items(file)
         elif not first.lstrip().startswith("{"):
             raise DataError(f"{path} is no JSON, and its name names no other format; read are {', '.join(ENDINGS)}")
-        elif rest and is_json(first):
+        elif rest and read_json(first) is not None:
             yield from (json.loads(line) for line in file if line.strip())
         else:
             yield from _unwrap(json.load(file))
@@ -118,17 +115,29 @@ def _unwrap(document: Mapping[str, Any]) -> Iterator[Any]:
     yield document
 
 
-def _csv_rows(path: Path) -> Iterator[Any]:
-    with _open(path) as file:
-        limit = csv.field_size_limit(MAX_FIELD)
-        try:
-            rows = read_cells(path, file, "\t" if ".tsv" in path.suffixes else ",")
-            header = next(rows, [])
-            for cells in filter(None, rows):
-                row: dict[str | None, Any] = {**dict.fromkeys(header), **dict(zip(header, cells, strict=False))}
+def csv_rows(path: Path, separator: str) -> Iterator[dict[Any, Any]]:
+    """Read every cell as text; a row that is too long keeps what has no column under the name None.
+
+    Raises:
+        DataError: the header's cells are set apart otherwise, or two columns have one name.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
+    with open_text(path) as text:
+        rows = read_cells(path, text, separator)
+        header = next(rows, [])
+        other = next((mark for mark in SEPARATORS if mark != separator and len(header) == 1 and mark in header[0]), None)
+        if other is not None:
+            raise DataError(
+                f"data set file {path} has one column, {header[0][:80]!r}: its cells seem to be set apart by "
+                f"{SEPARATORS[other]}; save it as .csv with commas (UTF-8), or as .tsv with tabs"
+            )
+        doubled = next((name for place, name in enumerate(header) if name and name in header[:place]), None)
+        if doubled is not None:
+            raise DataError(f"data set file {path} has two columns named {doubled!r}; rename one of them")
+        for cells in rows:
+            if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
+                row: dict[Any, Any] = dict(zip(header, cells, strict=False))
                 yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
-        finally:
-            csv.field_size_limit(limit)
 
 
 def read_cells(path: Path, text: Iterable[str], separator: str) -> Iterator[list[str]]:

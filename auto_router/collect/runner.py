@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from auto_router.collect import rate_limits
 from auto_router.collect.batch import BatchQueue
 from auto_router.collect.compared_labels import make_label_source
 from auto_router.collect.endpoint import Endpoint, Messages, digest_images, fit_image
@@ -24,23 +25,13 @@ from auto_router.collect.label_checks import ask_decoys
 from auto_router.collect.label_sources import LabelSettings, ReferenceLabels
 from auto_router.collect.money import Budget, CostCeiling, answer_cost, highest_tokens, show_usd, usual_tokens
 from auto_router.collect.question import Question, question_messages
-from auto_router.collect.rate_limits import (
-    INTERRUPTED,
-    MAX_WAIT_S,
-    Cancellation,
-    CircuitBreaker,
-    NotAsked,
-    PassingFailure,
-    RateLimiter,
-    RetryPolicy,
-)
 from auto_router.collect.reply import Response
 from auto_router.collect.results import REFERENCE_CHECK, LabelOutcome, Results, average_outcomes
 from auto_router.data.capability import TEXT_ONLY_REASON
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
 
-POLICY = RetryPolicy()
+POLICY = rate_limits.RetryPolicy()
 CONCURRENCY = 64
 
 
@@ -54,8 +45,8 @@ class Run:
     offline: bool = False
     retry_failed: bool = False
     opened: Callable[..., Endpoint] = Endpoint
-    stop: Cancellation = field(default_factory=Cancellation)
-    max_wait_s: float = MAX_WAIT_S
+    stop: rate_limits.Cancellation = field(default_factory=rate_limits.Cancellation)
+    max_wait_s: float = rate_limits.MAX_WAIT_S
 
     def __post_init__(self) -> None:
         self.in_flight = asyncio.Semaphore(self.concurrency)
@@ -75,10 +66,13 @@ class EndpointClient:
 
     def __init__(self, endpoint: Endpoint, run: Run, role: str = "candidate") -> None:
         self.endpoint, self.model, self._run, self.role = endpoint, endpoint.model, run, role
-        self.circuit = CircuitBreaker(self.model.name, POLICY, run.stop, run.max_wait_s)
+        self.circuit = rate_limits.CircuitBreaker(self.model.name, POLICY, run.stop, run.max_wait_s)
         self.ceiling = CostCeiling(self.model, run.budget)
         self._slots = asyncio.Semaphore(self.model.concurrency)
-        self._requests, self._tokens = RateLimiter(self.model.requests_per_minute), RateLimiter(self.model.tokens_per_minute)
+        self._requests, self._tokens = (
+            rate_limits.RateLimiter(self.model.requests_per_minute),
+            rate_limits.RateLimiter(self.model.tokens_per_minute),
+        )
         self._doubles: dict[str, asyncio.Future[Response]] = {}
         self._scaled = False
         self.batches = BatchQueue.of(self, run)
@@ -123,7 +117,7 @@ class EndpointClient:
         if known is not None:
             return known
         if self._run.offline:
-            raise NotAsked("not asked yet")
+            raise rate_limits.NotAsked("not asked yet")
         if self.batches is not None:
             answer = await self.batches.find_answer((key, digested, request), anew)
             if answer is not None:
@@ -146,7 +140,7 @@ class EndpointClient:
 
         try:
             answer = await self._try_often(request, effort)
-        except NotAsked:
+        except rate_limits.NotAsked:
             if effort.lost_usd:  # money that may be gone stays counted
                 await commit(Response(None, error="interrupted"), None)
             raise
@@ -158,7 +152,7 @@ class EndpointClient:
         while True:
             try:
                 return await self._attempt(request, tokens, effort)
-            except PassingFailure as failure:
+            except rate_limits.PassingFailure as failure:
                 # While the endpoint is down for everyone, no question uses up its own tries.
                 effort.attempts += not self.circuit.paused
                 if effort.attempts >= POLICY.attempts:
@@ -196,7 +190,7 @@ class EndpointClient:
             effort.tries += 1
             try:
                 answer = await self.endpoint.attempt(request)
-            except PassingFailure as failure:
+            except rate_limits.PassingFailure as failure:
                 self.circuit.note_failure(failure)
                 lost = self._price_failure(failure, most)
                 effort.lost_usd += lost
@@ -216,7 +210,7 @@ class EndpointClient:
             self.ceiling.learn(tokens, answer, proves)
         return answer
 
-    def _price_failure(self, failure: PassingFailure, most: float) -> float:
+    def _price_failure(self, failure: rate_limits.PassingFailure, most: float) -> float:
         """USD of a try without an answer: what the part that came says, else the worst case where anything may be billed."""
         counted = None if failure.response is None else answer_cost(self.model, failure.response)
         if counted is not None:
@@ -326,12 +320,12 @@ class Collector:
                     # Twice as many workers as requests: while some wait for the judge, others ask.
                     for _ in range(2 * min(caller.model.concurrency, self._run.concurrency)):
                         group.create_task(self._work(column, caller, feed, results, shown))
-        if self._run.stop.reason != INTERRUPTED:  # the data set is not read once more
+        if self._run.stop.reason != rate_limits.INTERRUPTED:  # the data set is not read once more
             await ask_decoys(self, self.labels, questions, results)
 
     async def _work(self, column: int, caller: EndpointClient, feed: _Feed, results: Results, shown: tqdm[Any]) -> None:
         # A spent budget still lets the journal speak for the rows that are left; an interruption ends at once.
-        while self._run.stop.reason != INTERRUPTED and (item := await feed.next()) is not None:
+        while self._run.stop.reason != rate_limits.INTERRUPTED and (item := await feed.next()) is not None:
             results.put(item[0], column, await self.one(caller, item[1]))
             shown.set_postfix_str(show_usd(self._run.budget.spent, self._run.budget.unpriced, " USD"), refresh=False)
             shown.update()
@@ -360,7 +354,7 @@ class Collector:
         name = caller.model.name
         try:
             answer = await self.answer(name, question, sample)
-        except NotAsked as why:
+        except rate_limits.NotAsked as why:
             return LabelOutcome(None, Verdict(None, str(why)))
         outcome = replace(await self.labels.label(question, name, answer, sample), cost=self.price(name, answer))
         if self.check is None or not question.references or answer.text is None:

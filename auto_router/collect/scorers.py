@@ -269,13 +269,10 @@ def find_tool_calls(body: str | None) -> str | None:
         return None
     calls, content = message.get("tool_calls"), message.get("content")
     found = [call for call in (calls if isinstance(calls, list) else []) if isinstance(call, Mapping)]
-    found += [part for part in (content if isinstance(content, list) else []) if _is_call(part)]
+    parts = [part for part in (content if isinstance(content, list) else []) if isinstance(part, Mapping)]
+    found += [part for part in parts if part.get("type") in ("tool_use", "tool_call", "function_call")]
     found += [message["function_call"]] if isinstance(message.get("function_call"), Mapping) else []
     return json.dumps(found) if found else None
-
-
-def _is_call(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in ("tool_use", "tool_call", "function_call")
 
 
 def read_tool_calls(text: str) -> list[str] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import gzip
 import json
 import logging
 import sys
@@ -21,14 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from auto_router.collect.row_files import ROWS_AT_ONCE, parquet_rows, read_cells
+from auto_router.collect.row_files import ROWS_AT_ONCE, csv_rows, open_text, parquet_rows
 from auto_router.data.json_files import json_table
 from auto_router.errors import DataError, needs_extra
 
 KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".arrow": "arrow"}
 KINDS |= {".ndjson": "jsonl"}
-MAX_CELL = 2**28  # characters of a CSV cell, which may hold an image
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 Row = Mapping[Any, Any]
 
 
@@ -221,15 +218,8 @@ def _arrow_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
             yield from kept.slice(start, ROWS_AT_ONCE).to_pylist()
 
 
-def _open_text(path: Path) -> Any:
-    with path.open("rb") as file:  # of a fetched file the name does not say whether it is packed
-        packed = file.read(2) == b"\x1f\x8b"
-    opened = gzip.open if packed else open
-    return opened(path, "rt", encoding="utf-8-sig", newline="")
-
-
 def _json_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    with _open_text(path) as text:
+    with open_text(path) as text:
         for row in json_table(text):
             yield from _unfold(row)
 
@@ -246,7 +236,7 @@ def _unfold(row: Any) -> Iterator[Row]:
 
 
 def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    with _open_text(path) as text:
+    with open_text(path) as text:
         if next(filter(str.strip, text), "").lstrip().startswith("["):  # one list, under the other ending
             yield from _json_rows(path, columns)
             return
@@ -259,34 +249,13 @@ def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
                 raise ValueError(f"line {number} is no JSON: {error}; each line must be one whole object") from None
 
 
-def _csv_rows(path: Path, separator: str) -> Iterator[Row]:
-    """Read every cell as text; a row that is too long keeps what has no column under the name None."""
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
-    with _open_text(path) as text:
-        rows = read_cells(path, text, separator)
-        header = next(rows, [])
-        other = next((mark for mark in SEPARATORS if mark != separator and len(header) == 1 and mark in header[0]), None)
-        if other is not None:
-            raise DataError(
-                f"data set file {path} has one column, {header[0][:80]!r}: its cells seem to be set apart by "
-                f"{SEPARATORS[other]}; save it as .csv with commas (UTF-8), or as .tsv with tabs"
-            )
-        doubled = next((name for place, name in enumerate(header) if name and name in header[:place]), None)
-        if doubled is not None:
-            raise DataError(f"data set file {path} has two columns named {doubled!r}; rename one of them")
-        for cells in rows:
-            if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
-                row: dict[Any, Any] = dict(zip(header, cells, strict=False))
-                yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
-
-
 _READERS: Mapping[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
     "parquet": parquet_rows,
     "arrow": _arrow_rows,
     "json": _json_rows,
     "jsonl": _json_lines,
-    "csv": lambda path, columns: _csv_rows(path, ","),
-    "tsv": lambda path, columns: _csv_rows(path, "\t"),
+    "csv": lambda path, columns: csv_rows(path, ","),
+    "tsv": lambda path, columns: csv_rows(path, "\t"),
 }
 
 

@@ -77,7 +77,8 @@ def settle_facts(parts: Sequence[Dataset], pool: Pool) -> tuple[dict[str, ModelF
                     "state modalities: [text, image] there, or take these labels out"
                 )
             continue
-        noted, without = _count_noted(parts, name), int(others.sum())
+        noted = sum(record.model_errors.get(name) == TEXT_ONLY_REASON for part in parts for record in part.records)
+        without = int(others.sum())
         if count:
             facts[name] = replace(own, modalities=("text", "image"))
         elif noted or without >= MIN_IMAGE_ROWS:
@@ -86,8 +87,3 @@ def settle_facts(parts: Sequence[Dataset], pool: Pool) -> tuple[dict[str, ModelF
             rows = f"{noted or without} rows with images"
             lines.append(f"{name} is taken to take no images: {why} {rows}; modalities in a pool file would say otherwise")
     return facts, lines
-
-
-def _count_noted(parts: Sequence[Dataset], name: str) -> int:
-    """Return how many rows Stage 1 did not ask the model about since it takes no images."""
-    return sum(record.model_errors.get(name) == TEXT_ONLY_REASON for part in parts for record in part.records)

@@ -212,6 +212,19 @@ def _check(data: bytes) -> bytes:
     return data
 
 
+def thumbnail_uri(data: bytes, side: int, kind: str, quality: int) -> str:
+    """Return an image as a data URI of our own encoding (``PNG``, ``JPEG``, ``WEBP``), at most ``side`` pixels a side.
+
+    Raises:
+        DataError: as :func:`pixels`.
+    """
+    small = pixels(data)
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, kind, quality=quality)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
 def blank_image() -> bytes:
     """Return a small white PNG."""
     return _png_bytes(Image.new("RGB", (8, 8), "white"))

@@ -68,19 +68,10 @@ def json_table(file: TextIO) -> Iterator[Any]:
         return
     if first.lstrip()[:1] == "[":
         yield from json_items(file)
-    elif more and is_json(first):
+    elif more and read_json(first) is not None:
         yield from _json_lines(file)
     else:
         yield from _listed_rows(_Text(file))
-
-
-def is_json(text: str) -> bool:
-    """Tell whether a text is one whole JSON value."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def read_json(text: str | bytes, otherwise: Any = None) -> Any:

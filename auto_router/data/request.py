@@ -11,16 +11,16 @@ what a model needs to answer the request at all, how many tokens it is about, an
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from auto_router.data.conversation import Turn, conversation_input, plain_json, read_prompt, request_place, turns_of
-from auto_router.data.images import image_size, names_image
+from auto_router.data.images import ImageLike, image_size, names_image
+from auto_router.data.session_id import session_of
 from auto_router.data.tokens import EXPECTED_OUTPUT, estimate_document_tokens, estimate_image_tokens, estimate_tokens
-from auto_router.errors import DataError
+from auto_router.errors import ConfigError, DataError
 
 AUTO = "auto"
 POINTS = ("accuracy", "quality", "balanced", "economy", "latency")
@@ -33,17 +33,6 @@ PLAIN_FIELDS = (
 
 MAX_TOKENS = 10**9  # no model has more room
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-_SESSIONS = (
-    "session_id", "litellm_session_id", "conversation", "conversation_id", "thread_id", "chat_id", "sessionId",
-    "conversationId", "threadId", "chatId", "langfuse_session_id",
-)  # fmt: skip
-_USER_SESSION = re.compile(r"session_(?:id\W{1,6})?([0-9A-Za-z-]{8,80})")
-_SESSION_HEADER = re.compile(
-    r"(?!(?:.*-)?parent-)"  # a sub-agent's conversation is its own
-    r"(?:(?:x-)?(?:(?!mcp-)[a-z0-9]{1,40}-){0,4}(?:session|conversation|thread|chat)-id|x-(?:[a-z0-9-]{1,40}-)?session"
-    r"(?:-affinity)?|x-(?:[a-z0-9-]{1,40}-)?task-?id)"
-)
-_ID_CHARACTERS = 512
 _OFF = (None, False, 0, "none", "disabled")
 MAX_FINGERPRINTS = 5
 MESSAGE_TOKENS = 4.0  # what marks a message's beginning and end
@@ -141,9 +130,13 @@ def read_request(body: Any, headers: Mapping[str, str] | None = None) -> Request
     session = session_of(body, headers)
     if "text" in body and "messages" not in body and not isinstance(body["text"], Mapping):
         return _plain(body, session)
-    previous, kept = body.get("previous_response_id"), _kept_by_provider(body)
+    previous = body.get("previous_response_id")
+    # It goes on with what its provider keeps: a conversation of the responses API, or a container of files.
+    kept = bool(("messages" not in body and body.get("conversation")) or body.get("container"))
     turns = turns_of(messages_of(body))
-    turns = [*turns_of(values), *turns] if (values := _template_values(body)) else turns
+    values = _inside(body, "prompt", "variables")
+    if isinstance(values, Mapping) and values:  # what is put into a prompt that the provider keeps is the operator's
+        turns = [*turns_of([{"role": "system", "content": list(values.values())}]), *turns]
     try:
         prompt, images, context = conversation_input(turns)
     except DataError:
@@ -168,17 +161,6 @@ def text_request(text: Any, images: Any = (), **more: Any) -> Request:
     return Request(prompt, images, context=context, text_tokens=tokens, **more)
 
 
-def _kept_by_provider(body: Mapping[str, Any]) -> bool:
-    """Does the request go on with what its provider keeps: a conversation of the responses API, or a container of files?"""
-    return bool(("messages" not in body and body.get("conversation")) or body.get("container"))
-
-
-def _template_values(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what a request puts into a prompt that its provider keeps, as a message of the operator's."""
-    values = _inside(body, "prompt", "variables")
-    return [{"role": "system", "content": list(values.values())}] if isinstance(values, Mapping) and values else []
-
-
 def is_url(image: Any) -> bool:
     """Is an image one at a URL, which nothing fetches unasked?"""
     return isinstance(image, str) and image[:20].lstrip().lower().startswith(("http://", "https://"))
@@ -201,32 +183,6 @@ def messages_of(body: Mapping[str, Any]) -> Any:
         said = [{"content": part} if isinstance(part, str) else part for part in whole]
         return [{"role": "user", **part} if isinstance(part, Mapping) else part for part in said]
     raise DataError("the body has no messages: give a chat request, or text and images")
-
-
-def session_of(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> str | None:
-    """Return what a request says its conversation is called, None where it says nothing.
-
-    Looked at, in this order: a header ``session-id``, ``x-auto-router-session``, ``x-NAME-session-id`` or ``-conversation-id``
-    and the like, but MCP's; ``session_id``, ``conversation``, ``thread_id``, ``chat_id`` in the body or its ``metadata``; the
-    session in an Anthropic ``metadata.user_id``.
-    """
-    for name, value in (headers or {}).items():
-        if _SESSION_HEADER.fullmatch(name.lower().replace("_", "-")) and value.strip():
-            return value.strip()[:_ID_CHARACTERS]
-    places = map(body.get, ("metadata", "litellm_metadata", "configurable"))
-    metadata = [place for place in places if isinstance(place, Mapping)]
-    for place in (body, *metadata):
-        for name in _SESSIONS:
-            said = place.get(name)
-            said = said.get("id") if isinstance(said, Mapping) else said
-            said = str(said) if isinstance(said, int) and not isinstance(said, bool) and abs(said) < 10**18 else said
-            if isinstance(said, str) and said.strip():
-                return said.strip()[:_ID_CHARACTERS]
-    user = metadata[0].get("user_id") if metadata else None
-    if isinstance(user, Mapping):
-        return session_of({"session_id": user.get("session_id")})
-    found = _USER_SESSION.search(user[:1000]) if isinstance(user, str) else None
-    return found[1] if found else None
 
 
 def _plain(body: Mapping[str, Any], session: str | None) -> Request:
@@ -349,3 +305,45 @@ def _digest(parts: Sequence[str]) -> str:
         data = part.encode("utf-8", "surrogatepass")
         found.update(len(data).to_bytes(8, "little") + data)
     return found.hexdigest()
+
+
+Images = Sequence[ImageLike] | None
+Names = Collection[str] | None
+
+
+def make_request(
+    text: str | None, images: Images, models: Names, operating_point: str | None, session: str | None,
+    request: Request | None, body: Mapping[str, Any],
+) -> Request:  # fmt: skip
+    """Return what :meth:`ModelRouter.decide` was asked, in one form. It raises what that raises."""
+    if isinstance(text, Mapping):  # a field of the responses API
+        text, body = None, {**body, "text": text}
+    if (text is not None) + (request is not None) + bool(body) > 1:
+        raise ConfigError("give one of: text, with images; messages= with what else the request has; or request=")
+    if body:
+        found = read_request(body)
+        request = found.without(found.urls)
+    elif request is None:
+        request = text_request(text)
+    given: dict[str, Any] = {
+        "images": None if images is None else images_of(images),
+        "models": None if models is None else names_of(models),
+        "operating_point": operating_point or None,
+        "session": session or None,
+    }
+    changed = {name: value for name, value in given.items() if value is not None}
+    return replace(request, **changed) if changed else request
+
+
+def names_of(models: Collection[str]) -> tuple[str, ...]:
+    """Return ``models=`` as a request holds it. Raises ConfigError for one string."""
+    if isinstance(models, str):
+        raise ConfigError(f"models= takes a list of names, got one string; give [{models!r}]")
+    return tuple(models)
+
+
+def images_of(images: Images) -> Any:
+    """Return images as a request holds them; what is no list of them is left for the check to name."""
+    if images is None:
+        return ()
+    return tuple(images) if isinstance(images, Collection) and not isinstance(images, str | bytes) else images

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from auto_router.arrays import Ints
-from auto_router.errors import DataError
+from auto_router.errors import ConfigError, DataError
+
+MAX_SEED = 2**32 - 1  # what scikit-learn takes
 
 
 def normalize_prompt(prompt: str) -> str:
@@ -39,6 +41,19 @@ def content_key(prompt: str, images: Iterable[str | bytes] = ()) -> str:
 def digest_text(text: str) -> str:
     """Return the sha256 of a text, as hex; lone surrogates are taken as they are."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_seed(seed: int) -> None:
+    """Raise ConfigError where nothing can be drawn by this seed."""
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"--seed must be a whole number from 0 to {MAX_SEED}, got {seed}")
+
+
+def check_split(fraction: float, seed: int) -> None:
+    """Raise ConfigError where no test can be split off so."""
+    check_seed(seed)
+    if not 0.0 < fraction < 1.0:
+        raise ConfigError(f"--test-fraction must be between 0 and 1, got {fraction}")
 
 
 def split_by_group(groups: Ints, fraction: float, seed: int, strata: Ints | None = None) -> tuple[Ints, Ints]:

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import Spec, probe
 from auto_router.data.images import pixels
 from auto_router.encode.retry import Passing, RemoteEncoder
-from auto_router.encode.specs import probe
 from auto_router.encode.windows import clip_window_spec, clip_windows
 from auto_router.errors import EncoderError, needs_extra
 

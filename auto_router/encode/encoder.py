@@ -18,16 +18,9 @@ import numpy as np
 
 from auto_router.arrays import Array
 from auto_router.data.conversation import context_weight
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import Spec, differences, unit
 from auto_router.data.images import ImageLike, image_bytes, pixels
-from auto_router.encode.specs import differences, unit
 from auto_router.errors import DataError, EncoderError
-
-
-def blend(requests: Sequence[str], vectors: Array, contexts: Array) -> Array:
-    """Return the unit vectors ``[N, D]`` of requests and those of the contexts that they stand in, as one."""
-    shares = np.array([context_weight(request) for request in requests], dtype=np.float32)[:, None]
-    return unit((1.0 - shares) * vectors + shares * contexts)
 
 
 def check_vectors(vectors: Array, count: int, dim: int) -> Array:
@@ -104,19 +97,16 @@ def _encode_batch(
     try:
         return dict(zip(batch, unit(check_vectors(encode(batch), len(batch), dim)), strict=True))
     except DataError:
-        errors = {item: error for item in batch if (error := _error(check, item)) is not None}
+        errors: dict[Item, Outcome] = {}
+        for item in batch:
+            try:
+                check(item)
+            except DataError as error:
+                errors[item] = error
         if not errors:
             raise
     good = [item for item in batch if item not in errors]
     return errors | (_encode_batch(good, encode, check, dim) if good else {})
-
-
-def _error(check: Callable[[Item], object], item: Item) -> DataError | None:
-    try:
-        check(item)
-    except DataError as error:
-        return error
-    return None
 
 
 class Encoder(ABC):
@@ -254,19 +244,21 @@ class EmbeddingGenerator:
         parts = [self._windows(text, max_windows) for text in [*texts, *talks]]
         faults = _Faults(first_row, skipped)
         files = [faults.guard(row, some or ()) for row, some in enumerate(given)]
-        text_vectors = self._outcomes(parts, self.encoder.embed_texts, _accept, self.text_dim, progress, faults)
+        text_vectors = self._outcomes(parts, self.encoder.embed_texts, str, self.text_dim, progress, faults)
         image_vectors = self._outcomes(files, self.encoder.embed_images, pixels, self.image_dim, progress, faults)
         text_half = unit(pool_means(parts, text_vectors, self.text_dim))
         if talks:
             spoken = [row for row, context in enumerate(contexts or ()) if context]
-            text_half[spoken] = blend([texts[row] for row in spoken], text_half[spoken], text_half[len(texts) :])
+            shares = np.array([context_weight(texts[row]) for row in spoken], dtype=np.float32)[:, None]
+            text_half[spoken] = unit((1.0 - shares) * text_half[spoken] + shares * text_half[len(texts) :])
         rows = np.concatenate([text_half[: len(texts)], pool_means(files, image_vectors, self.image_dim)], axis=1)
         if skipped:
             rows[list(skipped)] = np.nan
         return rows
 
     def _windows(self, text: str, most: int | None) -> list[str]:
-        clean = _clean(text)
+        # Lone surrogates cannot be written as UTF-8, so no tokenizer and no wire takes them.
+        clean = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
         if not clean.strip():
             return []
         return self.encoder.windows(clean) if most is None else self.encoder.some_windows(clean, most)
@@ -355,12 +347,3 @@ def check_prompt(row: int, text: object, images: object) -> None:
         raise DataError(f"row {row}: a prompt must be a string, got {type(text).__name__}{hint}")
     if images is not None and (isinstance(images, str | bytes) or not isinstance(images, Collection)):
         raise DataError(f"row {row}: pictures must be a list, got {type(images).__name__}; put it into a list")
-
-
-def _clean(text: str) -> str:
-    """Lone surrogates cannot be written as UTF-8, so no tokenizer and no wire takes them: replace them."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _accept(text: str) -> None:
-    """Any text is a good text."""

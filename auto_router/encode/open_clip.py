@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import Spec, weights_digest
 from auto_router.data.images import pixels
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.specs import weights_digest
-from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
+from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import EncoderError, advise_install
 
 DEFAULT_MODEL = "ViT-B-32/openai"
@@ -70,7 +69,7 @@ class OpenClipEncoder(Encoder):
             "backend": "open_clip",
             "model": self.model,
             "weights_sha256": self._digest,
-            "text_window": {"tokens": self._window, "overlap": self._overlap, "max_windows": MAX_CLIP_WINDOWS},
+            "text_window": {"tokens": self._window, "overlap": self._overlap, "max_windows": MAX_WINDOWS},
             "image_preparation": re.sub(r" at 0x[0-9a-f]+|\s+", " ", repr(self._prepare)),
         }
 

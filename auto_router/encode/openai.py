@@ -14,17 +14,17 @@ import json
 import os
 import threading
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, PROBE_VALUES, Spec, probe
 from auto_router.data.images import blank_image, pixels
 from auto_router.encode.retry import HOST_KEYS, Passing, RemoteEncoder
-from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe
-from auto_router.encode.windows import MAX_CLIP_WINDOWS, clip_tokens, word_windows
+from auto_router.encode.windows import MAX_WINDOWS, clip_tokens, word_windows
 from auto_router.errors import ConfigError, EncoderError, InputRefusedError, needs_extra
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -92,7 +92,7 @@ class OpenAIEncoder(RemoteEncoder):
             "backend": "openai",
             "model": self.model,
             **{name: value for name, value in given.items() if value},
-            "text_window": {**self._cut, "max_windows": MAX_CLIP_WINDOWS, "counted": "estimate"},
+            "text_window": {**self._cut, "max_windows": MAX_WINDOWS, "counted": "estimate"},
             "probe": self._probe,
         }
 
@@ -113,7 +113,9 @@ class OpenAIEncoder(RemoteEncoder):
         with _DECODING:
             uris = [small_uri(image) for image in images]
         if self._images == "messages":
-            return np.concatenate([self._request(lambda uri=uri: self._ask_messages(uri)) for uri in uris])  # type: ignore[misc]
+            parts = [[{"type": "image_url", "image_url": {"url": uri}}] for uri in uris]
+            bodies = [{"messages": [{"role": "user", "content": part}]} for part in parts]
+            return np.concatenate([self._request(partial(self._ask, body, 1)) for body in bodies])
         return self._embed([uri if self._images == "uri" else {"image": uri.partition(",")[2]} for uri in uris])
 
     def close(self) -> None:
@@ -188,10 +190,6 @@ class OpenAIEncoder(RemoteEncoder):
         half = len(items) // 2
         return np.concatenate([self._embed(items[:half]), self._embed(items[half:])])
 
-    def _ask_messages(self, uri: str) -> Array:
-        content = [{"type": "image_url", "image_url": {"url": uri}}]
-        return self._ask({"messages": [{"role": "user", "content": content}]}, 1)
-
     def _ask(self, body: dict[str, Any], count: int) -> Array:
         body = {**body, "model": self.model}
         if self._format is not None:
@@ -216,9 +214,7 @@ class OpenAIEncoder(RemoteEncoder):
             rows = [_vector(item["embedding"]) for item in items]
             places = [item.get("index") for item in items]
         except (KeyError, TypeError, AttributeError, ValueError, binascii.Error) as error:
-            raise EncoderError(
-                f"{self.name} {self.url} answered without embeddings ({type(error).__name__}: {error})"
-            ) from error
+            raise EncoderError(f"{where} answered without embeddings ({type(error).__name__}: {error})") from error
         if len(rows) != count or len({row.shape for row in rows}) > 1 or rows[0].ndim != 1 or not rows[0].size:
             shapes = sorted({row.shape for row in rows})
             raise EncoderError(f"{where} answered {count} item(s) with {len(rows)} vectors of {shapes} values")

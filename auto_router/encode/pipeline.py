@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import METADATA_NAME, Spec
+from auto_router.data.embeddings import METADATA_NAME, Spec, differences
 from auto_router.data.formats import records_sha256
 from auto_router.data.records import Record, iter_records
 from auto_router.encode.encoder import EmbeddingGenerator, distinct_items
-from auto_router.encode.specs import differences
 from auto_router.errors import DataError, EncoderError
 from auto_router.files import reserve_space, write_json
 
@@ -192,7 +191,7 @@ def fill(
 
     Args:
         generator: the open encoder.
-        source: what :func:`survey` returned.
+        source: what :func:`survey_records` returned.
         file: what :func:`begin` returned for both.
         chunk: as given there.
         on_error: ``fail`` stops at an image that cannot be read; ``skip`` leaves that row NaN and keeps the reason.
@@ -208,7 +207,9 @@ def fill(
 def store(source: RecordSource, file: ResumableFile, on_error: str, encoded: Iterable[Encoded]) -> None:
     """Put encoded records, which come in their order, into ``file``; keep what is done where encoding fails."""
     try:
-        _refuse_skipped(file, on_error)
+        if on_error == "fail" and file.skipped:
+            row, reason = next(iter(file.skipped.items()))
+            raise DataError(f"row {row}, {reason} (skipped by an earlier run)")
         for rows, keys, skipped in encoded:
             file.add(rows, keys, skipped)
     except BaseException as error:
@@ -307,12 +308,6 @@ def _keys(record: Record) -> tuple[bytes, ...]:
     for image in record.images:
         images.update(b"\0" + image.encode("utf-8", "surrogatepass"))
     return prompt, images.digest()[:16]
-
-
-def _refuse_skipped(file: ResumableFile, on_error: str) -> None:
-    if on_error == "fail" and file.skipped:
-        row, reason = next(iter(file.skipped.items()))
-        raise DataError(f"row {row}, {reason} (skipped by an earlier run)")
 
 
 def publish(folder: Path, encoder: Spec, parts: Mapping[str, tuple[RecordSource, ResumableFile]]) -> None:

@@ -66,13 +66,13 @@ def fill_on_ray(
     address: str | None = None,
     workers: int | None = None,
 ) -> None:
-    """Encode the records that ``file`` does not hold yet on the cluster at ``address``; as :func:`stream.fill`, otherwise.
+    """Encode the records that ``file`` does not hold yet on the cluster at ``address``; as :func:`pipeline.fill`, otherwise.
 
     ``open_generator`` is called in every worker, and must give an encoder of this ``spec``.
 
     Raises:
         ConfigError: Ray is missing or does not answer.
-        DataError, EncoderError: as :func:`stream.fill`; a part that its worker did not survive ``RETRIES`` + 1 times.
+        DataError, EncoderError: as :func:`pipeline.fill`; a part that its worker did not survive ``RETRIES`` + 1 times.
     """
     with ray_cluster(address) as ray:
         count, takes = resources(ray, workers)

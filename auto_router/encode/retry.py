@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from auto_router.data.embeddings import PROBE_TEXT, probe, probes_agree
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.specs import PROBE_TEXT, probe, probes_agree
 from auto_router.errors import ConfigError, EncoderError, needs_extra
 
 Answer = TypeVar("Answer")

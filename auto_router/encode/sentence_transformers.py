@@ -5,18 +5,17 @@ A name may be downloaded from the model hub; of a folder nothing is. No code tha
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from auto_router.arrays import Array
-from auto_router.data.embeddings import Spec
+from auto_router.data.embeddings import PROBE_TEXT, PROBE_VALUES, Spec, probe, weights_digest
 from auto_router.data.images import blank_image, pixels
 from auto_router.encode.encoder import Encoder
-from auto_router.encode.specs import PROBE_TEXT, PROBE_VALUES, probe, weights_digest
-from auto_router.encode.windows import MAX_CLIP_WINDOWS, word_windows
+from auto_router.encode.windows import MAX_WINDOWS, word_windows
 from auto_router.errors import ConfigError, EncoderError, needs_extra
 
 LONGEST = 512  # tokens of a window where the model itself would see more: time grows with the square
@@ -61,6 +60,8 @@ class SentenceTransformersEncoder(Encoder):
                 "name of the model hub, or a folder that SentenceTransformer.save wrote"
             ) from error
         self._model.eval()
+        self._digest = weights_digest(self._model.state_dict())
+        self._specials = len(self._model.tokenizer("")["input_ids"])
         self._prefix, self._dimensions = prefix, dimensions
         seen = self._model.max_seq_length or LONGEST
         self._window = window or min(int(seen), LONGEST)
@@ -80,7 +81,7 @@ class SentenceTransformersEncoder(Encoder):
             "weights_sha256": self._digest,
             "probe": self._probe,  # the same weights pooled otherwise give other vectors
             **{name: value for name, value in given.items() if value},
-            "text_window": {"tokens": self._window, "overlap": self._window // 8, "max_windows": MAX_CLIP_WINDOWS},
+            "text_window": {"tokens": self._window, "overlap": self._window // 8, "max_windows": MAX_WINDOWS},
         }
 
     def windows(self, text: str) -> list[str]:
@@ -103,11 +104,3 @@ class SentenceTransformersEncoder(Encoder):
     def _tokens(self, word: str) -> int:
         """Tokens of a word, without start and end."""
         return len(self._model.tokenizer(word, add_special_tokens=False)["input_ids"])
-
-    @cached_property
-    def _specials(self) -> int:
-        return len(self._model.tokenizer("")["input_ids"])
-
-    @cached_property
-    def _digest(self) -> str:
-        return weights_digest(self._model.state_dict())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-MAX_CLIP_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly spaced windows stand for it
+MAX_WINDOWS = 16  # a 100,000-word prompt must not take minutes to route: evenly spaced windows stand for it
 
 CLIP_TOKENS = 77  # CLIP's context, start and end tokens included
 CLIP_OVERLAP = 10
@@ -38,8 +38,8 @@ def word_windows(text: str, count: Callable[[str], int], room: int, overlap: int
     while (last := _end(ends, before, starts[-1], room)) < len(words):
         shared = int(np.searchsorted(before, ends[last - 1] - overlap))
         starts.append(min(max(shared, starts[-1] + 1), last))
-    if len(starts) > MAX_CLIP_WINDOWS:
-        starts = [starts[i] for i in np.linspace(0, len(starts) - 1, MAX_CLIP_WINDOWS).round().astype(int)]
+    if len(starts) > MAX_WINDOWS:
+        starts = [starts[i] for i in np.linspace(0, len(starts) - 1, MAX_WINDOWS).round().astype(int)]
     return ["".join(words[start : _end(ends, before, start, room)]).strip() for start in starts]
 
 
@@ -62,7 +62,7 @@ def clip_windows(text: str) -> list[str]:
 
 def clip_window_spec() -> dict[str, int | str]:
     """How :func:`clip_windows` cuts, for an encoder's spec."""
-    return {"tokens": CLIP_TOKENS, "overlap": CLIP_OVERLAP, "max_windows": MAX_CLIP_WINDOWS, "counted": "estimate"}
+    return {"tokens": CLIP_TOKENS, "overlap": CLIP_OVERLAP, "max_windows": MAX_WINDOWS, "counted": "estimate"}
 
 
 def _end(ends: np.ndarray[tuple[int, ...], np.dtype[np.int64]], before: np.ndarray[tuple[int, ...], np.dtype[np.int64]],

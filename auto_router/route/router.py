@@ -19,25 +19,22 @@ import numpy as np
 from auto_router.arrays import Array
 from auto_router.artifacts import load_artifact
 from auto_router.data.dataset import Prediction
+from auto_router.data.embeddings import PROBE_TEXT, probes_agree
 from auto_router.data.images import blank_image
-from auto_router.data.request import Request, text_request
+from auto_router.data.request import Images, Names, Request, images_of, make_request, names_of, text_request
 from auto_router.decide.eligibility import Eligibility
 from auto_router.decide.policy import DEFAULT_PATH, Policies, Policy, RouterSettings, choose_each
 from auto_router.decide.rule import Decision, decisions
 from auto_router.decide.session import KEPT, SessionRule
 from auto_router.encode.encoder import EmbeddingGenerator, check_prompt
-from auto_router.encode.specs import PROBE_TEXT, probes_agree
 from auto_router.errors import ConfigError, EncoderError
 from auto_router.learn.stack import StackNetwork
-from auto_router.route.arguments import Images, Names, images_of, make_request, names_of
 from auto_router.route.batching import MicroBatcher, run_in_time
-from auto_router.route.cache import RowCache
-from auto_router.route.conversations import Conversations
 from auto_router.route.drift import DriftMonitor, DriftReport
-from auto_router.route.encoder import open_router_encoder
+from auto_router.route.encoder import RowCache, open_router_encoder
 from auto_router.route.explain import Explanation, flips, neighbours
 from auto_router.route.feedback import FEEDBACK_FILE, append_feedback
-from auto_router.route.sessions import SessionStore, open_sessions, replace_model, save_response, session_keys
+from auto_router.route.sessions import Conversations, SessionStore, open_sessions, replace_model, save_response, session_keys
 
 log = logging.getLogger(__name__)
 

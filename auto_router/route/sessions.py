@@ -1,7 +1,8 @@
-"""What is remembered of conversations: in this process, or in Redis for several workers. Small, bounded, and it expires.
+"""The conversations that decisions belong to: what is remembered of each, and whose model stays.
 
-A session is kept under a digest of its id: neither ids nor prompts are stored, only a model's name, a digest of the last
-request, its embedding in int8 (some 400 bytes), and a count of tokens.
+They are kept in this process, or in Redis for several workers: small, bounded, and they expire. A session is kept under a
+digest of its id: neither ids nor prompts are stored, only a model's name, a digest of the last request, its embedding in int8
+(some 400 bytes), and a count of tokens.
 """
 
 from __future__ import annotations
@@ -13,14 +14,27 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from auto_router.arrays import Array
+from auto_router.data.dataset import Prediction
 from auto_router.data.request import Request
-from auto_router.decide.policy import RouterSettings
-from auto_router.decide.session import Session
+from auto_router.decide.policy import Policy, RouterSettings
+from auto_router.decide.rule import Choices, Decision
+from auto_router.decide.session import (
+    NEW,
+    PINNED,
+    STORE_DOWN,
+    UNKNOWN_MAKER,
+    Session,
+    SessionRule,
+    SessionTurn,
+    begin_turn,
+    pack_subject,
+)
 from auto_router.errors import ConfigError, needs_extra
 from auto_router.forks import after_fork
 
@@ -80,11 +94,8 @@ class MemorySessions(SessionStore):
             for key, session in sessions.items():
                 self._held[key] = (now, session)
                 self._held.move_to_end(key)
-            while self._held and (len(self._held) > self._most or self._first_at() < now - self._seconds):
+            while self._held and (len(self._held) > self._most or next(iter(self._held.values()))[0] < now - self._seconds):
                 self._held.popitem(last=False)
-
-    def _first_at(self) -> float:
-        return next(iter(self._held.values()))[0]
 
 
 class RedisSessions(SessionStore):
@@ -187,3 +198,61 @@ def make_key(kind: str, name: str) -> str:
     """Return the key of a session: a digest, whatever a client calls it."""
     digest = hashlib.blake2b(f"{kind}\0{name}".encode("utf-8", "surrogatepass"), digest_size=18).hexdigest()
     return f"auto-router:{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """The rule of sessions over the store of them. ``text_dim``: how much of an input row is the prompt's embedding."""
+
+    store: SessionStore
+    rule: SessionRule
+    text_dim: int
+
+    def model_of(self, request: Request) -> str | None:
+        """Return the model of a request's session; None where nothing is known of it."""
+        wanted = session_keys(request)[1]
+        found = self.store.find(wanted) if wanted else {}
+        return next((found[key].model for key in wanted if key in found), None)
+
+    def keep_models(
+        self, choices: Choices, prediction: Prediction, policies: Sequence[Policy], turns: Sequence[SessionTurn | None]
+    ) -> tuple[Choices, list[str | None] | None]:
+        """Return the choices with the models of their sessions kept, and what became of each; None where there is none."""
+        if all(turn is None for turn in turns):
+            return choices, None
+        return self.rule.keep_models(choices, prediction, policies, turns)
+
+    def find_turns(
+        self, requests: Sequence[Request], features: Array, reasons: Sequence[str]
+    ) -> tuple[list[str], list[SessionTurn | None]]:
+        """Return each request's key, under which its session is saved, and its place in that; ``""`` and None for none.
+
+        ``reasons`` are the rule's for each.
+        """
+        both = [session_keys(request) for request in requests]
+        wanted = {key for _, known in both for key in known}
+        found = self.store.find(wanted) if wanted else {}
+        turns: list[SessionTurn | None] = []
+        for request, (key, known), row, reason in zip(requests, both, features, reasons, strict=True):
+            if not key and not known:
+                turns.append(None)
+                continue
+            before = next((found[name] for name in known if name in found), None)
+            turns.append(begin_turn(request, before, pack_subject(row[: self.text_dim]), reason))
+        return [key for key, _ in both], turns
+
+    def save(self, made: list[Decision], keys: Sequence[str], turns: Sequence[SessionTurn | None]) -> list[Decision]:
+        """Save the sessions of decisions; return these, with what became of those."""
+        saved = {
+            key: replace(turn.now, model=decision.model)
+            for key, turn, decision in zip(keys, turns, made, strict=True)
+            if key and turn is not None
+        }
+        if saved:
+            self.store.save(saved)
+        for row, (decision, turn) in enumerate(zip(made, turns, strict=True)):
+            if decision.session == PINNED:
+                made[row] = replace(decision, ranking=(decision.model,))  # what it goes on with means nothing to others
+            elif decision.session in (NEW, UNKNOWN_MAKER) and self.store.is_down and turn is not None:
+                made[row] = replace(decision, session=STORE_DOWN)
+        return made

@@ -13,19 +13,8 @@ from auto_router.data.pool import load_pool
 from auto_router.data.request import AUTO, POINTS
 from auto_router.decide.policy import SHARES, TEXTS, RouterSettings, resolve_policy
 from auto_router.errors import ConfigError, run
+from auto_router.serve import gateway
 from auto_router.serve.decision_log import DecisionLog
-from auto_router.serve.gateway import (
-    MASTER_KEY,
-    check_address,
-    check_proxy,
-    compare_models,
-    litellm_config,
-    print_config,
-    run_proxy,
-    tell,
-    usable_judge,
-    usable_models,
-)  # fmt: skip
 from auto_router.terminal import Parser
 
 EXAMPLES = """examples:
@@ -51,7 +40,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--router", dest="router_path", metavar="FILE",
         help="the artifact (default: AUTO_ROUTER_PATH, else router_artifacts/nn_router.pth)",
     )  # fmt: skip
-    parser.add_argument("--host", default="127.0.0.1", help=f"others than loopback need {MASTER_KEY} (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help=f"others than loopback need {gateway.MASTER_KEY} (default: %(default)s)"
+    )
     parser.add_argument("--port", type=int, default=4000, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that answer on the port (default: %(default)s)")
     parser.add_argument(
@@ -89,32 +80,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.workers < 1:
         raise ConfigError(f"--workers must be 1 or more, got {given.workers}")
     if not given.print_config:
-        check_proxy(given.host, os.environ)
-        check_address(given.host, given.port)
+        gateway.check_proxy(given.host, os.environ)
+        gateway.check_address(given.host, given.port)
     settings = RouterSettings.from_environment(
         {name: getattr(given, name, None) for name in (*TEXTS, *SHARES)} | {"shadow_pool": given.pool}
     )
     artifact, pool = load_artifact(settings.router_path), load_pool(given.pool)
     # A configuration may be for another machine, with other keys.
-    models, notes = (list(pool.models), []) if given.print_config else usable_models(pool, os.environ)
-    notes += compare_models(models, artifact.model_names)
+    models, notes = (list(pool.models), []) if given.print_config else gateway.usable_models(pool, os.environ)
+    notes += gateway.compare_models(models, artifact.model_names)
     if settings.shadow_share and not given.print_config:
-        usable_judge(pool, os.environ)
+        gateway.usable_judge(pool, os.environ)
     resolve_policy(artifact.model_names, artifact.operating_points, settings)  # it names what the artifact does not know
     if settings.feedback_file is not None and not given.print_config:
         DecisionLog(Path(settings.feedback_file), settings.feedback_seconds).close()
-    locked = given.print_config or bool(os.environ.get(MASTER_KEY))
-    config = litellm_config(models, artifact.model_names, list(artifact.operating_points), locked=locked)
+    locked = given.print_config or bool(os.environ.get(gateway.MASTER_KEY))
+    config = gateway.litellm_config(models, artifact.model_names, list(artifact.operating_points), locked=locked)
     for line in notes:
-        tell(f"note: {line}")
+        gateway.tell(f"note: {line}")
     if given.print_config:
-        print_config(config)
+        gateway.print_config(config)
         return
     if given.workers > 1 and settings.session_store is None:
-        tell("note: each worker keeps its own conversations; AUTO_ROUTER_SESSION_STORE names a Redis that they share")
+        gateway.tell("note: each worker keeps its own conversations; AUTO_ROUTER_SESSION_STORE names a Redis that they share")
     if not locked:
-        tell(f"note: {MASTER_KEY} is not set: every program on this machine may ask")
-    run_proxy(config, given.host, given.port, settings.to_environment(), given.workers)
+        gateway.tell(f"note: {gateway.MASTER_KEY} is not set: every program on this machine may ask")
+    gateway.run_proxy(config, given.host, given.port, settings.to_environment(), given.workers)
 
 
 if __name__ == "__main__":

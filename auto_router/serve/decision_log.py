@@ -98,8 +98,7 @@ class DecisionLog:
             feedback_file.parent.mkdir(parents=True, exist_ok=True)
             with feedback_file.open("ab"):
                 pass  # it can be written
-            self._run(_SCHEMA)
-            for statement in (_TOLD, _MADE, _SPENDING):
+            for statement in (_SCHEMA, _TOLD, _MADE, _SPENDING):
                 self._run(statement)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
@@ -123,7 +122,8 @@ class DecisionLog:
             )
             self._added += 1
             if self._added % DROP_EVERY == 1:
-                self._drop_old()
+                self._run("DELETE FROM decisions WHERE at < ?", (time.time() - self._seconds,))
+                self._run("DELETE FROM decisions WHERE place <= (SELECT max(place) FROM decisions) - ?", (self._most,))
         except sqlite3.Error as error:
             log.error("decision %s is not kept for feedback: %s", id, error)
             return False
@@ -183,10 +183,6 @@ class DecisionLog:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
-
-    def _drop_old(self) -> None:
-        self._run("DELETE FROM decisions WHERE at < ?", (time.time() - self._seconds,))
-        self._run("DELETE FROM decisions WHERE place <= (SELECT max(place) FROM decisions) - ?", (self._most,))
 
     def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """Run a long query beside what is written meanwhile: over a connection of its own."""

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from auto_router.data.json_files import read_json
 from auto_router.decide.rule import Decision
 from auto_router.errors import ConfigError, RouterError
 from auto_router.route.feedback import FeedbackRow, read_outcome
@@ -64,10 +63,6 @@ class FeedbackLoop:
         """Keep a decision for its outcome, where feedback is kept."""
         if self.decisions is not None and not self.decisions.add(id, decision, encoder):
             self._metrics.feedback.labels("not_kept").inc()
-
-    def take_raw(self, body: bytes) -> dict[str, Any]:
-        """Do what :meth:`take` does, with a body as it came."""
-        return self.take(read_json(body))
 
     def take(self, body: Any) -> dict[str, Any]:
         """Keep the outcome that ``body`` tells; return the answer: ``id``, ``model``, ``outcome`` and ``learned``.

@@ -47,11 +47,11 @@ from auto_router.route.sessions import session_keys
 from auto_router.serve.fallback import OWN_FAULTS, another_may_answer, error_status, form_error, is_malformed, shape_error
 from auto_router.serve.middleware import MAX_BODY_BYTES, BodyLimit, LoopbackOnly
 from auto_router.serve.monitoring import keep_prompts_out, set_up_log
-from auto_router.serve.proxy_models import affordable_models, offered_models, permitted_models, resolve_alias, response_maker
 from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService, ServedDecision
 
 if TYPE_CHECKING:
     from auto_router.serve.shadow import Shadow
+from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,8 @@ MODEL_ROUTES = ("/v1/", "/chat/", "/completions", "/embeddings", "/responses", "
 """Paths below which the proxy fails on JSON that is no object."""
 MAX_SAID = 500  # characters of a vendor's error that a client is told
 ROUTED = {
-    "acompletion": "metadata",
-    "completion": "metadata",
-    "aresponses": "litellm_metadata",
-    "anthropic_messages": "litellm_metadata",
+    **dict.fromkeys(("acompletion", "completion"), "metadata"),
+    **dict.fromkeys(("aresponses", "anthropic_messages"), "litellm_metadata"),
 }
 """The calls that are routed, and where each carries what is not for the provider."""
 _ranking: ContextVar[list[str] | None] = ContextVar("auto_router_ranking", default=None)
@@ -213,7 +211,7 @@ class RouterHook(CustomLogger):
             await self.service.note_answer(told["id"], told["key"], answered)
         p = told["probability"]
         return {
-            "x-auto-router-model": _header(told["model"]),
+            "x-auto-router-model": "".join(c if " " <= c <= "~" else "?" for c in told["model"]),
             "x-auto-router-reason": told["reason"],
             "x-auto-router-probability": "" if p is None else f"{p:.4f}",
             "x-auto-router-decision-id": told["id"],
@@ -222,8 +220,7 @@ class RouterHook(CustomLogger):
 
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """Offer what was answered to the shadow mode, where that is on."""
-        told = None if self.shadow is None else _find_told(kwargs.get("litellm_params") or {})
-        if self.shadow is not None and told is not None:
+        if self.shadow is not None and (told := _find_told(kwargs.get("litellm_params") or {})) is not None:
             self.shadow.offer(told, kwargs, response_obj)
 
     def _check_routed(self, asked: str, call_type: str) -> None:
@@ -278,60 +275,126 @@ def _find_told(data: Mapping[str, Any]) -> _Told | None:
     return next((found[KEY] for found in buckets if isinstance(found, dict) and isinstance(found.get(KEY), _Told)), None)
 
 
-def _header(value: str) -> str:
-    return "".join(c if " " <= c <= "~" else "?" for c in value)
-
-
 def add_routes(app: Any, service: DecisionService) -> None:
-    """Add them to the proxy's app."""
+    """Add the routes of this module to the proxy's app."""
     from litellm.proxy._types import LiteLLMRoutes
     from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
+
+    def reply(status: int, said: dict[str, Any]) -> Response:
+        return JSONResponse(said, status)
+
+    async def feedback(request: Request) -> Response:
+        try:
+            body = await request.body()
+        except RuntimeError:  # the proxy has read it, as the form that its Content-Type says it is
+            body = b""
+        return reply(*await service.answer_feedback(body))
+
+    async def live() -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def ready() -> Response:
+        good, told = service.readiness()
+        return reply(200 if good else 503, told)
+
+    async def health() -> Response:
+        good, told = await service.health()
+        return reply(200 if good else 503, told)
+
+    async def metrics() -> Response:
+        return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    async def drift() -> Response:
+        return reply(*await service.answer_drift())
+
+    async def explain(id: str) -> Response:
+        return reply(*await service.answer_explanation(id))
 
     # The proxy lets keys that are no administrator's ask only what it lists as a model's API.
     listed: list[str] = LiteLLMRoutes.openai_routes.value
     if FEEDBACK not in listed:
         listed.append(FEEDBACK)
-    routes, with_key = ProxyRoutes(service), [Depends(user_api_key_auth)]
-    app.add_api_route(FEEDBACK, routes.feedback, methods=["POST"], dependencies=with_key)
-    for path, handler in (("health/live", routes.live), ("health/ready", routes.ready), ("health", routes.health)):
+    with_key = [Depends(user_api_key_auth)]
+    app.add_api_route(FEEDBACK, feedback, methods=["POST"], dependencies=with_key)
+    for path, handler in (("health/live", live), ("health/ready", ready), ("health", health)):
         app.add_api_route(f"/auto_router/{path}", handler, methods=["GET"])
-    for path, asked in (("metrics", routes.metrics), ("drift", routes.drift), ("explain/{id}", routes.explain)):
+    for path, asked in (("metrics", metrics), ("drift", drift), ("explain/{id}", explain)):
         app.add_api_route(f"/auto_router/{path}", asked, methods=["GET"], dependencies=with_key)
 
 
-class ProxyRoutes:
-    """Their handlers."""
-
-    def __init__(self, service: DecisionService) -> None:
-        self._service = service
-
-    async def feedback(self, request: Request) -> Response:
-        try:
-            body = await request.body()
-        except RuntimeError:  # the proxy has read it, as the form that its Content-Type says it is
-            body = b""
-        return _reply(*await self._service.answer_feedback(body))
-
-    async def live(self) -> Response:
-        return JSONResponse({"status": "alive"})
-
-    async def ready(self) -> Response:
-        good, told = self._service.readiness()
-        return _reply(200 if good else 503, told)
-
-    async def health(self) -> Response:
-        good, told = await self._service.health()
-        return _reply(200 if good else 503, told)
-
-    async def metrics(self) -> Response:
-        return Response(self._service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-    async def drift(self) -> Response:
-        return _reply(*await self._service.answer_drift())
-
-    async def explain(self, id: str) -> Response:
-        return _reply(*await self._service.answer_explanation(id))
+def proxy_router() -> Any:
+    """Return the proxy's own router of deployments; None where no proxy runs in this process."""
+    return getattr(sys.modules.get("litellm.proxy.proxy_server"), "llm_router", None)
 
 
-def _reply(status: int, said: dict[str, Any]) -> Response:
-    return JSONResponse(said, status)
+def resolve_alias(name: Any) -> Any:
+    """Return what ``model_group_alias`` says that a name stands for, else the name."""
+    aliases = getattr(proxy_router(), "model_group_alias", None) or {}
+    found = aliases.get(name, name) if isinstance(name, str) else name
+    return found.get("model", name) if isinstance(found, dict) else found
+
+
+def offered_models(names: Iterable[str]) -> frozenset[str]:
+    """Return those of ``names`` that the proxy serves: listed, by an alias, or by a wildcard such as ``nvidia/*``."""
+    router = proxy_router()
+    if router is None:
+        return frozenset()
+    listed = {*router.model_names, *(router.model_group_alias or ())}
+    return frozenset(name for name in names if name in listed or router.pattern_router.route(name) is not None)
+
+
+async def permitted_models(names: Iterable[str], token: Any) -> frozenset[str]:
+    """Return those of ``names`` that the caller's key, team and project may use, by the proxy's own rule."""
+    from litellm.proxy.auth.fallback_model_access import is_model_authorized_for_token
+
+    router = proxy_router()
+    return frozenset(
+        {name for name in names if await is_model_authorized_for_token(model=name, valid_token=token, llm_router=router)}
+    )
+
+
+async def affordable_models(names: Iterable[str], token: Any) -> frozenset[str]:
+    """Return those of ``names`` that are within what key, user, team and end user may spend on each.
+
+    The proxy itself looks only at the name that was asked for, which is ``auto``.
+    """
+    return frozenset({name for name in names if await _is_affordable(name, token)})
+
+
+async def _is_affordable(name: str, token: Any) -> bool:
+    from litellm import BudgetExceededError
+
+    limiter = getattr(sys.modules.get("litellm.proxy.proxy_server"), "model_max_budget_limiter", None)
+    if limiter is None:
+        return True
+    own, team = token.model_max_budget or None, token.team_model_max_budget or None
+    user, end_user = token.user_model_max_budget or None, token.end_user_model_max_budget or None
+    try:
+        if own and token.token is not None:
+            await limiter.is_key_within_model_budget(user_api_key_dict=token, model=name)
+        if user and token.user_id is not None:
+            await limiter.is_user_within_model_budget(user_id=token.user_id, user_model_max_budget=user, model=name)
+        if team and token.team_id is not None:
+            await limiter.is_team_within_model_budget(
+                team_id=token.team_id, team_model_max_budget=team, key_model_max_budget=own, model=name
+            )
+        if end_user and token.end_user_id is not None:
+            await limiter.is_end_user_within_model_budget(
+                end_user_id=token.end_user_id, end_user_model_max_budget=end_user, model=name
+            )
+    except BudgetExceededError:
+        return False
+    return True
+
+
+def response_maker(response_id: str) -> str | None:
+    """Return the model group whose deployment made a response of the proxy; None where the id does not tell."""
+    from litellm.proxy.hooks.responses_id_security import ResponsesIDSecurity
+    from litellm.responses.utils import ResponsesAPIRequestUtils
+
+    # The proxy seals ids for their owner, and opens them, with a check of whose they are, behind this hook.
+    response_id = ResponsesIDSecurity()._decrypt_response_id(response_id)[0]
+    router = proxy_router()
+    deployment = ResponsesAPIRequestUtils.get_model_id_from_response_id(response_id)
+    found = None if router is None or deployment is None else router.get_deployment(model_id=deployment)
+    return None if found is None else str(found.model_name)

@@ -45,6 +45,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Summary, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -73,46 +74,26 @@ MAX_LINE = 300  # characters of a line that names no error
 _ERROR_NAME = re.compile(r"\b(?:litellm\.)?[A-Z]\w*(?:Error|Exception)\b")
 
 
-class CacheCounts(Collector):
-    """Hits and misses of all routers that were ever in service; ``totals`` returns them."""
+class RouterState(Collector):
+    """What the routers in service are asked when somebody looks: hits and misses of all caches there ever were, whether the
+    encoder answers, and the drift report (None: no artifact is open).
+    """
 
     def __init__(self) -> None:
-        self.sources: list[Callable[[], tuple[int, int]]] = []
+        self.cache_counts: list[Callable[[], tuple[int, int]]] = []
+        self.encoder_answers: Callable[[], bool] = lambda: False
+        self.drift: Callable[[], DriftReport | None] = lambda: None
 
     def collect(self) -> Iterator[Metric]:
-        totals = [source() for source in self.sources]
-        for place, name in enumerate(("hits", "misses")):
-            family = CounterMetricFamily(f"auto_router_cache_{name}", f"Embedding cache {name}")
-            family.add_metric([], sum(total[place] for total in totals))
-            yield family
-
-
-class EncoderState(Collector):
-    """Whether the encoder answers; ``source`` returns it."""
-
-    def __init__(self) -> None:
-        self.source: Callable[[], bool] = lambda: False
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("auto_router_encoder_up", "1 while the encoder answers", value=float(self.source()))
-
-
-class DriftFigures(Collector):
-    """The drift report of the router in service, made when it is asked for; ``source`` returns it, None for none."""
-
-    def __init__(self) -> None:
-        self.source: Callable[[], DriftReport | None] = lambda: None
-
-    def collect(self) -> Iterator[Metric]:
-        report = self.source()
+        counts = np.sum([(0, 0), *(source() for source in self.cache_counts)], axis=0)
+        for name, count in zip(("hits", "misses"), counts.tolist(), strict=True):
+            yield CounterMetricFamily(f"auto_router_cache_{name}", f"Embedding cache {name}", value=count)
+        yield GaugeMetricFamily("auto_router_encoder_up", "1 while the encoder answers", value=float(self.encoder_answers()))
+        report = self.drift()
         if report is None:
             return
-        shares = {
-            "drift_alarms": float(len(report.alarms)),
-            "unfamiliar_share": report.unfamiliar,
-            "expected_unfamiliar_share": report.expected_unfamiliar,
-        }
-        for name, value in shares.items():
+        shares = {"unfamiliar_share": report.unfamiliar, "expected_unfamiliar_share": report.expected_unfamiliar}
+        for name, value in {"drift_alarms": float(len(report.alarms)), **shares}.items():
             if value is not None:
                 yield GaugeMetricFamily(f"auto_router_{name}", f"Drift: {name}", value=value)
         means = {"mean_probability": report.probability, "expected_probability": report.expected_probability}
@@ -142,12 +123,8 @@ class Metrics:
         self.shadow = Counter("auto_router_shadow", "Pairs of the shadow mode", ["result"], registry=registry)
         self.shadow_usd = Counter("auto_router_shadow_usd", "USD spent by the shadow mode", registry=registry)
         self.novelty = Histogram("auto_router_novelty", "Distance from training", buckets=NOVELTIES, registry=registry)
-        self.cache, self.encoder, self.drift = CacheCounts(), EncoderState(), DriftFigures()
-        self._register_own(registry)
-
-    def _register_own(self, registry: CollectorRegistry) -> None:
-        for collector in (self.cache, self.encoder, self.drift):
-            registry.register(collector)
+        self.state = RouterState()
+        registry.register(self.state)
 
     def exposition(self) -> bytes:
         """Return the text that Prometheus reads, of all workers where these share a folder."""
@@ -156,7 +133,7 @@ class Metrics:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-        self._register_own(registry)
+        registry.register(self.state)
         return generate_latest(registry)
 
 

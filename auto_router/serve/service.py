@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from auto_router.data.images import ImageLike, image_bytes, pixels
+from auto_router.data.json_files import read_json
 from auto_router.data.remote_images import fetch_images
 from auto_router.data.request import Request
 from auto_router.decide.policy import RouterSettings
@@ -85,9 +86,9 @@ class DecisionService:
 
     def open(self) -> None:
         """Open the router; blocks for as long as that takes."""
-        self.metrics.encoder.source = lambda: self.live.router is not None and self.live.encoder_error is None
-        self.metrics.cache.sources.append(self.live.cache_counts)
-        self.metrics.drift.source = self.drift_report
+        self.metrics.state.encoder_answers = lambda: self.live.router is not None and self.live.encoder_error is None
+        self.metrics.state.cache_counts.append(self.live.cache_counts)
+        self.metrics.state.drift = self.drift_report
         self.live.open()
 
     def close(self) -> None:
@@ -119,7 +120,9 @@ class DecisionService:
         start, router = time.perf_counter(), self.live.router
         before = 0 if router is None else router.finished
         try:
-            request = await self._see(request)
+            if request.urls and self.settings.image_hosts:
+                request = await asyncio.to_thread(fetch_images, request, self.settings.image_hosts)
+            request = request.without(request.urls)
             served = await self._explore(await self._decide(request, models), request)
         except TimeoutError:
             # An encoder that answered others meanwhile is slow, not dead.
@@ -166,7 +169,7 @@ class DecisionService:
 
     async def answer_feedback(self, body: bytes) -> tuple[int, dict[str, Any]]:
         """Return status and JSON of the answer to ``POST /v1/feedback``; see :meth:`FeedbackLoop.take`."""
-        return await answer(self.feedback.take_raw, body)
+        return await answer(lambda raw: self.feedback.take(read_json(raw)), body)
 
     async def answer_explanation(self, id: str) -> tuple[int, dict[str, Any]]:
         """Return status and JSON of the answer to a question why a decision was made; see :meth:`explain`."""
@@ -235,12 +238,6 @@ class DecisionService:
             },
             "encoder": {"answers": good, "error": encoder},
         }
-
-    async def _see(self, request: Request) -> Request:
-        """Return the request with its images by URL fetched, or counted as unseen."""
-        if request.urls and self.settings.image_hosts:
-            request = await asyncio.to_thread(fetch_images, request, self.settings.image_hosts)
-        return request.without(request.urls)
 
     async def _decide(self, request: Request, models: Collection[str] | None) -> ServedDecision:
         router = self.live.router

@@ -206,8 +206,10 @@ class Shadow:
         if first.strip() == other.strip():
             return _OUTCOMES[0.5]
         tasks = [pairwise_task(question, *order, PAIRWISE_PROMPT) for order in ((first, other), (other, first))]
-        asked = (self._ask(self._judge, t.messages(), judge_parameters(self._judge), bill, bill.ceilings[1]) for t in tasks)
-        replies = await asyncio.gather(*asked)
+        judge = self._judge  # asked at temperature 0 and the pool's limit, unless the pool says otherwise
+        told = {"max_tokens": judge.max_tokens, "temperature": judge.temperature or 0.0} | dict(judge.parameters)
+        known = {name: value for name, value in told.items() if value is not None}
+        replies = await asyncio.gather(*(self._ask(judge, t.messages(), known, bill, bill.ceilings[1]) for t in tasks))
         scores = [task.read(reply).score for task, reply in zip(tasks, replies, strict=True)]
         if scores[0] is None or scores[1] is None or scores[0] != 1 - scores[1]:
             return None
@@ -262,12 +264,6 @@ class Shadow:
 
     def _count(self, result: str) -> None:
         self.metrics.shadow.labels(result).inc()
-
-
-def judge_parameters(judge: PoolModel) -> dict[str, Any]:
-    """Return what a judge is asked with: temperature 0 and the pool's limit, unless the pool says otherwise."""
-    given = {"max_tokens": judge.max_tokens, "temperature": judge.temperature or 0.0} | dict(judge.parameters)
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_answer(reply: Any) -> Response:

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from auto_router.encode import efficientnet, local
+from auto_router.encode import local
 from auto_router.encode.multilingual import PACKAGE, USE_PIECES, USE_WEIGHTS
 from auto_router.errors import EncoderError, advise_install
 from break_it.tally import Tally
@@ -89,18 +89,18 @@ def attack_weights(tally: Tally, folder: Path, rng: random.Random, tries: int = 
         bent.write_bytes(bend_file(data, rng))
         refused = partial(local.check_file, bent, "auto-router", local.TOKENIZER_SHA256)
         _refuses(tally, "weights that were changed", f"tokenizer {number}", refused)
-    made, cache = efficientnet.onnx_file(), folder / "cache"
+    made, cache = local.onnx_file(), folder / "cache"
     cache.mkdir()
     os.environ["AUTO_ROUTER_CACHE"] = str(cache)
     data = made.read_bytes()
     for number in range(tries):
         shutil.copy(made.with_suffix(".sha256"), cache)
         (cache / made.name).write_bytes(bend_file(data, rng))
-        _refuses(tally, "weights changed after the first run", f"image {number}", efficientnet.onnx_file)
+        _refuses(tally, "weights changed after the first run", f"image {number}", local.onnx_file)
     for text in ("", "0" * 64, "\xff"):
         (cache / made.name).write_bytes(data)
         (cache / made.with_suffix(".sha256").name).write_text(text, encoding="latin-1")
-        _refuses(tally, "weights changed after the first run", f"digest {text!r}", efficientnet.onnx_file)
+        _refuses(tally, "weights changed after the first run", f"digest {text!r}", local.onnx_file)
     del os.environ["AUTO_ROUTER_CACHE"]
 
 

@@ -45,7 +45,7 @@ from auto_router.data.label_stats import best_single_model
 from auto_router.data.records import load_records
 from auto_router.data.splits import split_by_group
 from auto_router.decide.rule import choose
-from auto_router.encode.efficientnet import cache_folder
+from auto_router.encode.local import cache_folder
 from auto_router.errors import run
 from auto_router.files import write_json
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from auto_router.encode.efficientnet import WEIGHTS, WEIGHTS_SHA256
+from auto_router.encode.local import WEIGHTS, WEIGHTS_SHA256
 from auto_router.errors import EncoderError
 from auto_router.files import sha256_of
 

@@ -25,7 +25,7 @@ from auto_router.collect.reply import Response
 from auto_router.data.pool import PoolModel
 from auto_router.data.records import load_records
 from tests.helpers import judge_messages, png, verdict_id
-from tests.stage1 import ChatServer, Reply, completion, raw, read_evaluations, recorded, stage1, write_pool, write_rows
+from tests.stage1 import ChatServer, Reply, completion, flags, raw, read_evaluations, recorded, stage1, write_pool, write_rows
 
 RED = png((255, 0, 0))
 RED_TEXT = base64.b64encode(RED).decode()
@@ -72,15 +72,7 @@ def run_on(folder: Path, url: str, rows: list[dict[str, Any]], models: list[dict
     """Write the inputs and run Stage 1 on one server."""
     write_rows(folder / "rows.jsonl", rows)
     write_pool(folder / "pool.yaml", models, **pool)
-    paths: list[str | Path] = [
-        "--dataset",
-        folder / "rows.jsonl",
-        "--pool",
-        folder / "pool.yaml",
-        "--output-dir",
-        folder / "out",
-    ]
-    return stage1(*paths, "--base-url", url, *more)
+    return stage1(*flags(folder), "--base-url", url, *more)
 
 
 def test_labels_costs_reasons_and_table_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,15 +189,7 @@ def test_an_interrupted_run_continues_where_it_stopped(tmp_path: Path) -> None:
     write_pool(tmp_path / "pool.yaml", [{"name": "m", "concurrency": 1}])
     script = Path(prepare_hf_data.__file__)
     with ReplayServer(answers, latency_s=0.15) as server:
-        paths = [
-            "--dataset",
-            str(tmp_path / "rows.jsonl"),
-            "--pool",
-            str(tmp_path / "pool.yaml"),
-            "--output-dir",
-            str(tmp_path),
-        ]
-        command = [*paths, "--base-url", server.url]
+        command = [*flags(tmp_path, ""), "--base-url", server.url]
         process = subprocess.Popen(
             [sys.executable, str(script), *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -448,15 +432,7 @@ def test_keys_come_from_the_environment_and_appear_nowhere(
     with ChatServer(script) as server:
         write_rows(tmp_path / "rows.jsonl", QUESTIONS[:2])
         write_pool(tmp_path / "pool.yaml", [READING | {"api_key_env": "MY_KEY", "base_url": server.url}])
-        paths: list[str | Path] = [
-            "--dataset",
-            tmp_path / "rows.jsonl",
-            "--pool",
-            tmp_path / "pool.yaml",
-            "--output-dir",
-            tmp_path / "out",
-        ]
-        assert stage1(*paths) == 0
+        assert stage1(*flags(tmp_path)) == 0
         assert set(server.keys) == {f"Bearer {key}"}
     printed = capfd.readouterr()
     assert "the key [key] is not good enough" in printed.out
@@ -471,15 +447,7 @@ def test_each_model_is_asked_at_its_own_address(tmp_path: Path) -> None:
         write_rows(tmp_path / "rows.jsonl", QUESTIONS[:2])
         models = [{"name": "a", "model": "a-2026", "base_url": one.url}, {"name": "b", "base_url": two.url}]
         write_pool(tmp_path / "pool.yaml", models)
-        paths: list[str | Path] = [
-            "--dataset",
-            tmp_path / "rows.jsonl",
-            "--pool",
-            tmp_path / "pool.yaml",
-            "--output-dir",
-            tmp_path / "out",
-        ]
-        assert stage1(*paths, "--match-only") == 0
+        assert stage1(*flags(tmp_path), "--match-only") == 0
         assert (one.asked, two.asked) == ({"a-2026": 2}, {"b": 2})
     assert [row["model_scores"] for row in read_evaluations(tmp_path / "out")] == [{"a": 1, "b": 0}, {"a": 0, "b": 0}]
 

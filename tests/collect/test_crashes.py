@@ -19,7 +19,7 @@ from auto_router.collect.journal_file import request_key
 from auto_router.collect.question import Question
 from auto_router.collect.replay import Fault, ReplayServer, recording
 from tests.helpers import judge_messages, png, verdict_id
-from tests.stage1 import b64, child_processes, recorded, stage1, write_pool, write_rows
+from tests.stage1 import b64, child_processes, flags, recorded, stage1, write_pool, write_rows
 
 KILLS = 20
 MODELS = ("one", "two")
@@ -68,8 +68,7 @@ def random_faults(generator: random.Random) -> Any:
 
 
 def arguments(folder: Path, url: str, out: str) -> list[str]:
-    files = {"--dataset": "rows.jsonl", "--pool": "pool.yaml", "--output-dir": out}
-    return [part for flag, name in files.items() for part in (flag, str(folder / name))] + ["--base-url", url]
+    return [*flags(folder, out), "--base-url", url]
 
 
 def committed(journal: Path) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auto_router.collect.label_checks import MAX_DECOYS, count_decoys
-from auto_router.data.label_trust import DecoyCheck
+from auto_router.data.label_stats import DecoyCheck
 from tests.stage1 import ChatServer, Reply, completion, flags, stage1, write_pool, write_rows
 
 ROWS, SHOWN = 60, 12

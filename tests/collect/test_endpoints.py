@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from auto_router.collect.adaptation import find_change
-from auto_router.collect.endpoint import Endpoint, fit_image, user_message
+from auto_router.collect.endpoint import Endpoint, find_change, fit_image, user_message
 from auto_router.collect.rate_limits import PassingFailure, read_delay
 from auto_router.collect.reply import Problem, read_reply
 from auto_router.data.images import pixels

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from tests.log_rows import (
     pair_row,
     phoenix_row,
 )
+from tests.stage1 import write_rows
 
 SECRETS = {
     "e-mail": EMAIL,
@@ -45,11 +45,6 @@ SECRETS = {
     "Slack token": "xoxb-123456789012-123456789012-abcdefghijklmnopqrstuvwx",
     "key of no known form": "9f86d081884c7d659a2feaa0c55ad015",
 }
-
-
-def write_lines(path: Path, rows: Sequence[Row]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def import_rows(tmp_path: Path, *arguments: str | Path) -> list[Row]:
@@ -72,7 +67,7 @@ def reason(row: Row) -> str:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_log_gives_the_same_prompts_and_answers(tmp_path: Path, name: str) -> None:
-    rows = import_rows(tmp_path, write_lines(tmp_path / "log.jsonl", [MAKERS[name](i) for i in range(4)]))
+    rows = import_rows(tmp_path, write_rows(tmp_path / "log.jsonl", [MAKERS[name](i) for i in range(4)]))
     assert [row["messages"] for row in rows] == [messages_of(i) for i in range(4)]
     assert [row["group"] for row in rows] == ["s0", "s0", "s1", "s1"]
     cost = None if name in WITHOUT_COST else 0.002
@@ -85,7 +80,7 @@ def test_every_log_gives_the_same_prompts_and_answers(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_stage_1_reads_what_is_written(tmp_path: Path, name: str) -> None:
-    log = write_lines(tmp_path / "log.jsonl", [MAKERS[name](i) for i in range(3)])
+    log = write_rows(tmp_path / "log.jsonl", [MAKERS[name](i) for i in range(3)])
     import_rows(tmp_path, log, "--reference-model", "gpt-5")
     questions = list(Source(str(tmp_path / "prompts.jsonl"), images=ImageSource()).questions())
     assert [question.prompt for question in questions] == [f"Question {i}?" for i in range(3)]
@@ -97,7 +92,7 @@ def test_stage_1_reads_what_is_written(tmp_path: Path, name: str) -> None:
 def test_a_planted_key_and_address_are_found_nowhere(tmp_path: Path, name: str) -> None:
     """The secrets stand in the user's turn, among words and alone on a line."""
     text = f"My key is {KEY}, write to {EMAIL}.\n{KEY}\n<{EMAIL}>"
-    log = write_lines(tmp_path / "log.jsonl", [MAKERS[name](i, text if i % 50 == 0 else "") for i in range(200)])
+    log = write_rows(tmp_path / "log.jsonl", [MAKERS[name](i, text if i % 50 == 0 else "") for i in range(200)])
     rows = import_rows(tmp_path, log, "--redact")
     assert len(rows) == 200
     written = (tmp_path / "prompts.jsonl").read_text(encoding="utf-8")
@@ -148,7 +143,7 @@ def test_without_the_extra_a_message_says_how_to_get_it(tmp_path: Path, monkeypa
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    log = write_lines(tmp_path / "log.jsonl", [litellm_row(0)])
+    log = write_rows(tmp_path / "log.jsonl", [litellm_row(0)])
     with pytest.raises(ConfigError, match=r"needs the package datafog.*\[redact\]'"):
         main([str(log), "--output", str(tmp_path / "p.jsonl"), "--redact"])
     assert not (tmp_path / "p.jsonl").exists()
@@ -229,7 +224,7 @@ def batch_files(folder: Path) -> tuple[Path, Path]:
         }
         for i in range(2)
     ]
-    return write_lines(folder / "input.jsonl", asked), write_lines(folder / "output.jsonl", answers)
+    return write_rows(folder / "input.jsonl", asked), write_rows(folder / "output.jsonl", answers)
 
 
 def test_a_batch_is_joined_by_custom_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +257,7 @@ def test_fine_tuning_files_bring_references(tmp_path: Path) -> None:
     chat = {"messages": [*messages_of(0), {"role": "assistant", "content": "Right"}]}
     preferred = {"input": {"messages": messages_of(1)}, "preferred_output": [{"role": "assistant", "content": "Good"}],
                  "non_preferred_output": [{"role": "assistant", "content": "Bad"}]}  # fmt: skip
-    found = import_rows(tmp_path, write_lines(tmp_path / "tune.jsonl", [chat, preferred]))
+    found = import_rows(tmp_path, write_rows(tmp_path / "tune.jsonl", [chat, preferred]))
     assert [(row["messages"], row["answer"]) for row in found] == [(messages_of(0), "Right"), (messages_of(1), "Good")]
     assert all(row["logged"]["model"] is None and row["logged"]["response"] is None for row in found)
 
@@ -271,14 +266,14 @@ def test_a_conversation_without_a_session_is_one_group(tmp_path: Path) -> None:
     first = messages_of(0)
     later = [*first, {"role": "assistant", "content": "Answer 0"}, {"role": "user", "content": "And in French?"}]
     rows = [pair_row(0), pair_row(0) | {"request": {"model": "gpt-5", "messages": later}}, pair_row(1)]
-    found = import_rows(tmp_path, write_lines(tmp_path / "log.jsonl", [row | {"metadata": None} for row in rows]))
+    found = import_rows(tmp_path, write_rows(tmp_path / "log.jsonl", [row | {"metadata": None} for row in rows]))
     assert found[0]["group"] == found[1]["group"] != found[2]["group"]
 
 
 def test_the_same_request_counts_once_and_images_are_not_redacted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
     image = pair_row(2) | {"request": {"model": "gpt-5", "messages": [{"role": "user", "content": parts}]}}
-    log = write_lines(tmp_path / "log.jsonl", [pair_row(0), pair_row(0), image])
+    log = write_rows(tmp_path / "log.jsonl", [pair_row(0), pair_row(0), image])
     found = import_rows(tmp_path, log)
     assert len(found) == 2
     assert found[1]["images"] == ["data:image/png;base64,AAAA"]
@@ -288,15 +283,15 @@ def test_the_same_request_counts_once_and_images_are_not_redacted(tmp_path: Path
 
 
 def test_a_reference_model_that_answered_nothing_is_an_error(tmp_path: Path) -> None:
-    log = write_lines(tmp_path / "l.jsonl", [pair_row(0)])
+    log = write_rows(tmp_path / "l.jsonl", [pair_row(0)])
     with pytest.raises(DataError, match=r"no answer of it is in these logs.*they have answers of .*--labels rubric"):
         main([str(log), "--output", str(tmp_path / "a.jsonl"), "--reference-model", "other"])
     assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_clear_words_for_what_cannot_be_done(tmp_path: Path) -> None:
-    log, results = write_lines(tmp_path / "l.jsonl", [pair_row(0)]), tmp_path / "r.jsonl"
-    write_lines(results, [{"prompt": "q", "model": "m", "score": 1}])
+    log, results = write_rows(tmp_path / "l.jsonl", [pair_row(0)]), tmp_path / "r.jsonl"
+    write_rows(results, [{"prompt": "q", "model": "m", "score": 1}])
     with pytest.raises(DataError, match="import one kind at a time"):
         import_rows(tmp_path, log, results)
     with pytest.raises(ConfigError, match=r"logs become prompts, which are written as \.jsonl"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auto_router.collect.adaptation import find_change
+from auto_router.collect.endpoint import find_change
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import Response, read_problem, read_reply

@@ -17,7 +17,7 @@ import prepare_hf_data
 from auto_router.collect.journal import JOURNAL_NAME
 from auto_router.collect.replay import ReplayServer, recording
 from tests.helpers import png
-from tests.stage1 import ChatServer, raw, recorded, stage1, write_pool, write_rows
+from tests.stage1 import ChatServer, flags, raw, recorded, stage1, write_pool, write_rows
 
 ROWS: list[dict[str, Any]] = [{"prompt": f"What is {n}+0?", "answer": str(n)} for n in range(4)]
 TRUNCATED = base64.b64encode(png((255, 0, 0), (64, 64))[:60]).decode()
@@ -30,15 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder / "rows.jsonl", ROWS)
     write_pool(folder / "pool.yaml", [{"name": "m"}])
     with ReplayServer(recording(recorded("m", row["prompt"], row["answer"]) for row in ROWS)) as server:
-        paths: list[str | Path] = [
-            "--dataset",
-            folder / "rows.jsonl",
-            "--pool",
-            folder / "pool.yaml",
-            "--output-dir",
-            folder / "out",
-        ]
-        assert stage1(*paths, "--base-url", server.url) == 0
+        assert stage1(*flags(folder), "--base-url", server.url) == 0
     return folder / "out"
 
 

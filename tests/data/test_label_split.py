@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auto_router.data.label_split import TEST_LABELS, TRAIN_LABELS, split_labels
+from auto_router.data.dataset import TEST_LABELS, TRAIN_LABELS, split_labels
 from auto_router.data.records import Record, load_records, save_records
 from auto_router.errors import ConfigError, DataError
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auto_router.data.label_stats import wilson_interval
-from auto_router.data.label_trust import (
+from auto_router.data.label_stats import (
     ALL_MODELS,
     describe_sources,
     doubt_labels,
     measure_trust,
     summarize_labels,
     trust_table,
+    wilson_interval,
 )
 from auto_router.data.records import Record, parse_records
 from auto_router.errors import DataError

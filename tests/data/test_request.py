@@ -15,7 +15,8 @@ from auto_router.collect.source import Source
 from auto_router.data.conversation import context_weight, conversation_input, turns_of
 from auto_router.data.harness import person_text
 from auto_router.data.images import image_bytes
-from auto_router.data.request import ALIASES, Request, messages_of, read_request, session_of
+from auto_router.data.request import ALIASES, Request, messages_of, read_request
+from auto_router.data.session_id import session_of
 from auto_router.data.tokens import estimate_image_tokens, estimate_tokens
 from auto_router.errors import DataError
 from tests.data.request_kinds import KINDS

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from auto_router.arrays import Array
-from auto_router.encode import efficientnet, local
+from auto_router.encode import local
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.factory import open_encoder
 from auto_router.encode.local import WINDOW_TOKENS, LocalEncoder
-from auto_router.encode.onnx import MAX_WINDOWS
+from auto_router.encode.windows import MAX_WINDOWS
 from auto_router.errors import ConfigError, DataError, EncoderError
 from tests.fakes import CountingEncoder
 from tests.helpers import HOSTILE_PROMPTS, png
@@ -203,20 +203,20 @@ def test_an_export_that_was_changed_is_refused_and_one_cut_short_is_made_again(
         made.append(path)
         path.write_bytes(b"a network")
 
-    monkeypatch.setattr(efficientnet, "_export", export)
-    path = efficientnet.onnx_file()
-    assert efficientnet.onnx_file() == path
+    monkeypatch.setattr(local, "_export", export)
+    path = local.onnx_file()
+    assert local.onnx_file() == path
     assert len(made) == 1
     path.write_bytes(b"another network")
     with pytest.raises(EncoderError, match="was changed since it was made"):
-        efficientnet.onnx_file()
+        local.onnx_file()
     path.with_suffix(".sha256").unlink()  # as if the process had ended before it was written
-    assert efficientnet.onnx_file().read_bytes() == b"a network"
+    assert local.onnx_file().read_bytes() == b"a network"
 
 
 def test_image_weights_are_checked_before_they_are_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTO_ROUTER_CACHE", str(tmp_path))
-    monkeypatch.setattr(efficientnet, "WEIGHTS_SHA256", hashlib.sha256(b"other").hexdigest())
+    monkeypatch.setattr(local, "WEIGHTS_SHA256", hashlib.sha256(b"other").hexdigest())
     with pytest.raises(EncoderError, match="not the pinned file"):
         LocalEncoder().embed_images([png((0, 0, 0))])
     assert not list(tmp_path.iterdir())

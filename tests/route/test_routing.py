@@ -28,7 +28,7 @@ from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.novelty import fit_novelty
 from auto_router.route.batching import MicroBatcher
-from auto_router.route.cache import RowCache, content_digest
+from auto_router.route.encoder import RowCache, content_digest
 from auto_router.route.explain import flips
 from auto_router.route.feedback import load_feedback
 from model_router import ModelRouter

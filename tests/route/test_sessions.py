@@ -22,9 +22,8 @@ from auto_router.decide.session import Session, SessionRule
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.errors import ConfigError, DataError
 from auto_router.learn.novelty import fit_novelty
-from auto_router.route.conversations import Conversations
 from auto_router.route.router import ModelRouter
-from auto_router.route.sessions import PASSWORD, MemorySessions, RedisSessions
+from auto_router.route.sessions import PASSWORD, Conversations, MemorySessions, RedisSessions
 from generate_embeddings import generate_embeddings_for_dataset
 from tests.data.request_kinds import KINDS
 from tests.fakes import BLACK, NAMES, LetterEncoder, network, say

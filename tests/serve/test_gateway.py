@@ -36,7 +36,7 @@ from auto_router.data.pool import PoolModel
 from auto_router.errors import ConfigError
 from auto_router.serve.__main__ import main
 from auto_router.serve.decision_log import DecisionLog
-from auto_router.serve.proxy_models import affordable_models
+from auto_router.serve.litellm_hook import affordable_models
 from tests.checkout import ROOT, blocks
 from tests.serve.endpoints import serving
 from tests.serve.gateways import KEY, PIXEL, SERVE, chat, environment_of, in_api, own_proxy, post, print_config

@@ -156,8 +156,8 @@ import sys
 from auto_router.serve.monitoring import process_metrics
 
 metrics = process_metrics()
-metrics.encoder.source = lambda: True
-metrics.cache.sources.append(lambda: (3, 4))
+metrics.state.encoder_answers = lambda: True
+metrics.state.cache_counts.append(lambda: (3, 4))
 for _ in range(int(sys.argv[1])):
     metrics.decisions.labels("math", "best").inc()
     metrics.seconds.observe(0.02)
