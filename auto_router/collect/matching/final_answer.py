@@ -79,7 +79,7 @@ _TAGGED = re.compile(
 _BEFORE_NOT = (
     r"(?<!incorrect )(?<!wrong )(?<!common )(?<!possible )(?<!false )(?<!other )(?<!another )(?<!an )(?<!any )(?<!no )"
 )
-_LINK = r"(?:['’]s|\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:|→|⇒|->))\s*:?\s*"
+_LINK = r"(?:['’]s|\s*(?:\b(?:is|are|was|would be|must be|should be|will be|equals)\b|=|:|→|⇒|->))\s*:?\s*"
 _FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answers?{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
 _ANSWER = re.compile(
     rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement"
@@ -276,7 +276,7 @@ def read_worked_answer(reference: str) -> str:
     if boxes:
         return boxes[0].text
     found = list(re.finditer(r"\bthe (?:final )?answer is:?\s*", reference, re.IGNORECASE))
-    worked = found and found[-1].start() > 0 and reference[found[-1].end() :].strip()
+    worked = found and reference[found[-1].end() :].strip()
     return reference[found[-1].end() :].strip().removesuffix(".") if worked else reference
 
 

@@ -44,7 +44,7 @@ _NOT_BUT = re.compile(r"\b(?i:not) (?:[$€£]?\d[\d.,]*%?|\(?[A-H]\)?),? but (?
 _VALUE = r"(?:[$€£]?\d[\d.,]*%?|\(?[A-H]\)?)"
 _IS_NOT = re.compile(
     rf"(?:(?<=[.!?]\s)|(?<=\n)|^)[^.;,\n]{{0,50}}?\b(?i:not|no longer|isn['’]t|wasn['’]t) {_VALUE}\s*[;,.—–-]\s*(?:but )?"
-    rf"(?=(?i:it|that)(?:['’]s| is) (?:actually |really |now )?{_VALUE})"
+    rf"(?=(?i:it|that|the [a-z ]{{3,30}}?)(?:['’]s| is) (?:actually |really |now )?{_VALUE})"
 )
 
 # "At first glance A seems right, but …", "While you say it is A, …"

@@ -163,6 +163,9 @@ _SEVERAL = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(rf",?\s+or\s+|,\s+(?=-?{_MONEY}\d)|{_SEVERAL.pattern}", re.IGNORECASE)
+_BARE_LIST = re.compile(rf"-?{_MONEY}\d[\d.]*(?:,\s+-?{_MONEY}\d[\d.]*)+")
+# "the sum of 2 and 3 is 5"
+_OPERANDS = re.compile(r"\b(?:of|between) (?:the numbers )?-?\d[\d.]*(?:(?:,? and|,) -?\d[\d.]*){1,9}(?= (?:is|are|was|equals)\b)")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)
@@ -225,7 +228,7 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         return (denied,) if denied else ()
     parts = [
         parse_quantity(part)
-        for part in (_LISTED if re.search(r",? or ", bare) else _SEVERAL).split(
+        for part in (_LISTED if re.search(r",? or ", bare) or _BARE_LIST.fullmatch(bare) else _SEVERAL).split(
             re.sub(
                 r"^(?:from|between|either|neither|anywhere from|von|zwischen|entre|de|both)\s+", "", bare, flags=re.IGNORECASE
             )
@@ -236,7 +239,7 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         return ()  # a fall, no range
     if len(known) < 2 or len(known) < len(parts) or any(same_quantity(part, known[0]) for part in known[1:]):
         return ()
-    return tuple(known)
+    return tuple(known[1:] if _BARE_LIST.fullmatch(bare) else known)  # the first of "2, -1" may be the answer
 
 
 def read_sentence(sentence: str) -> Quantity | Unclear | None:
@@ -246,7 +249,7 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
     text = counted.group(1) if counted else text
     bare = _AT_PLACE.sub("", text)
     text = bare if any(char.isdigit() for char in bare) else text
-    text = _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text))
+    text = _OPERANDS.sub("", _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text)))
     if not any(char.isdigit() for char in text):
         return None
     found = list(find_quantities(text))

@@ -122,8 +122,7 @@ def denies(text: str, wanted: str) -> bool:
     )
     patterns = (
         rf"(?:.* )?(?:not|no longer|isn't|wasn't|anything but|never|nicht|不是)\s*(?:(?:the|a|an) )?{name}"
-        rf"(?:[;,.] ?(?:but )?(?:it|that|this)(?:'s| is| was) (?!.*{name}).{{1,60}})?",
-        rf"not (?:(?:the|a|an) )?{name}, but (?!.*{name}).{{1,60}}",
+        rf"(?:(?:[;,.] ?(?:but )?(?:it|that|this)(?:'s| is| was)|,? but) (?!.*{name}).{{1,60}})?",
         rf"{name} is (?:wrong|incorrect|false|not (?:correct|right|the answer|true))",
         rf"{name},? or [^,]{{1,60}}|[^,]{{1,60}},? or (?:(?:the|a|an) )?{name}",
     )
