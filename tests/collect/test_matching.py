@@ -77,7 +77,7 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("3.14", "3", FALSE),
         ("3 \\times 10^5", "300000", TRUE),
         ("90^\\circ", "90", TRUE),
-        ("2\\sqrt{2}", "2", UNKNOWN),
+        ("2\\sqrt{2}", "2", FALSE),
         ("12 - 10d", "12", UNKNOWN),
         ("2, -1", "2", UNKNOWN),
         ("x = 3 or x = 4", "4", UNKNOWN),
@@ -121,7 +121,7 @@ TRUE, FALSE, UNKNOWN = True, False, None
         ("20:38", "20:38", TRUE),
         # code: brackets and quotes are part of the value
         ("[]", "[]", TRUE),
-        ("{}", "[]", UNKNOWN),
+        ("{}", "[]", FALSE),
         ("(1, 2)", "[1, 2]", FALSE),
         ("[1,2]", "[1, 2]", TRUE),
         ("'abc'", "'abc'", TRUE),

@@ -59,7 +59,7 @@ _OWN_DOUBT = re.compile(
 _ALTERNATIVE = re.compile(
     words_or(
         rf"""
-    or (?:else |even |maybe |perhaps |possibly |probably |potentially |alternatively ){{1,2}}\S
+    or not {_VALUE}|or (?:else |even |maybe |perhaps |possibly |probably |potentially |alternatively ){{1,2}}\S
     alternatively\b[,:]?\s*{_VALUE}|alternatively,? (?:it|the answer)\b
     (?:also|equally|just as|still|as well) (?:possible|plausible|valid|acceptable|defensible|arguable|justifiable)\b
     (?:another|other) (?:possible|valid|plausible|acceptable|potential) (?:answer|solution|value|option|choice)s?\b

@@ -83,7 +83,7 @@ _LINK = r"(?:['’]s|\s*(?:\b(?:is|are|was|would be|must be|should be|will be|eq
 _FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answers?{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
 _ANSWER = re.compile(
     rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement"
-    rf"|response)|solution|only (?:option|choice|answer) (?:that|which) [a-z ]{{1,40}}?(?= is))"
+    rf"|response)|solution|only (?:option|choice|answer) [a-z ]{{1,60}}?(?= is))"
     rf"(?: (?:to|for|of|in) [^.\n:]{{0,80}}?)?[*_]{{0,2}}{_LINK}"
     r"|\bantwort\s*(?:ist|lautet|:)\s*:?\s*|r[ée]ponse(?: correcte| finale)?\s*(?:est|:)\s*:?\s*"
     r"|(?:respuesta|resposta)(?: correcta| correta| final)?\s*(?:es|é|:)\s*:?\s*"

@@ -44,6 +44,8 @@ _NONE_LEFT = re.compile(
 )
 _PI = re.compile(r"π|\\?\bpi\b")
 _RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
+_SURD = re.compile(rf"{_PI.pattern}|√|\bsqrt(?![a-z])")
+_NOT_THAT = re.compile(r"\s*[,(]\s*(?:and )?not\s+[$€£]?\d[\d.,]*\d?\)?", re.IGNORECASE)  # "45, not 54"
 _SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
 _CHECKS = (
     is_possible_only,
@@ -101,12 +103,16 @@ def match_number(response: Reading, reference: str) -> bool | None:
         return None  # "20% decrease" is -20%
     if same is False and not isinstance(value, Rejected):
         said = response.statements[0].text if formal or closes(response, expected) else ""
-        text = said or drop_given(response.text, response.question)
+        text = said or drop_given(_NOT_THAT.sub("", response.text), response.question)
         if parse_quantity(text) is not None or _VARIABLE.fullmatch(text) or not names_value(text, expected):
             given = next((one.text for one in response.statements if read(one) is not None), None)
             return None if not formal and leaves_open(given, response.sentences, expected, response.question) else False
     if same or isinstance(value, Rejected):
         return same
+    if len(response.sentences) == 1 and _SURD.search(response.text) and not read_equivalents(response.text):
+        surd = match_part(response, lambda part: same_expression(part, reference))
+        if surd is not None:
+            return surd
     if not expected.value and response.sentences and _NONE_LEFT.fullmatch(response.sentences[0]):
         return True if not any(check(said, response.question) for check in _CHECKS) else None
     if re.fullmatch(r"[12]\d{3}", reference) and names_year(response.text, len(response.sentences), reference):

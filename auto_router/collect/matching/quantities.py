@@ -73,7 +73,7 @@ _NOUN = re.compile(
     r"[ \u00a0]+(?:(?:more|other|different|full|whole|whopping|total)\s+)?[A-Za-zÀ-ÿ][\w'’-]+(?:\s+[A-Za-zÀ-ÿ][\w'’-]+){0,3}"
 )
 _NO_NOUN = re.compile(
-    r"\b(?:is|are|was|were|cannot|would|right|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
+    r"\b(?:and (?:a|an|one|two|three|four|five|six|seven|eight|nine|ten)|is|are|was|were|cannot|would|right|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
     r"above|below|maximum|minimum|max|min|points?|half|quarter|third|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|by|power|modulo|mod|r\d+|percentage|though|but|if|unless|o|oder|ou|und|bis)\b",
     re.IGNORECASE,
 )
@@ -189,7 +189,8 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
             return None  # other money has cents too
         return same if same is False or same_money(one, other) else same_money(one, other)
     if one.dimension and other.dimension:
-        if one.dimension == "data" and one.size != other.size and found.value * one.size != expected.value * other.size:
+        ratio = found.value * one.size / (expected.value * other.size or 1)
+        if one.dimension == "data" and one.size != other.size and ratio != 1 and Fraction(4, 5) < ratio < Fraction(5, 4):
             return None  # a thousand, or 1024
         if one.dimension == other.dimension:
             return _same_value(_scale(found, one.size), _scale(expected, other.size))

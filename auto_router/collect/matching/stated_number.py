@@ -59,7 +59,7 @@ _RANGE_AFTER = re.compile(
     (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
     (?:mod(?:ulo)?|choose|(?:with )?(?:a )?remainder)\b
-    (?:times|minus|plus|over|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
+    (?:times|minus|plus|over(?! \w+ (?:second|minute|hour|day|week|month|year)s?\b)|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
     upwards?\b|-(?:something|odd)\b
 """),
     re.IGNORECASE,
@@ -227,7 +227,7 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         denied = parse_quantity(next(group for group in one.groups() if group))
         return (denied,) if denied else ()
     parts = [
-        parse_quantity(part)
+        parse_quantity(re.sub(r"^\s*[a-z]\s*=\s*", "", part))
         for part in (_LISTED if re.search(r",? or ", bare) or _BARE_LIST.fullmatch(bare) else _SEVERAL).split(
             re.sub(
                 r"^(?:from|between|either|neither|anywhere from|von|zwischen|entre|de|both)\s+", "", bare, flags=re.IGNORECASE

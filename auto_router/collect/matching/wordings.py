@@ -38,7 +38,7 @@ _OPEN_FORM = re.compile(r"(?:^|\s)[a-z]\s*[-+]\s*[\w.]+$")  # of "y - 3 = 2x" th
 _SET_ASIDE = re.compile(
     r"^(?:(?:[^.;,\n]{0,60}\s)?(?:not|no longer|isn['’]t|wasn['’]t)\s[^.;,\n]{1,60}[;,.—–-]\s*(?:but\s+|rather\s+)?"
     r"(?=(?:it|that|this)(?:['’]s| is| was)\s)"
-    r"|not\s[^.;,\n]{1,40},\s*but\s+(?:rather\s+|instead\s+)?"
+    r"|not\s[^.;,\n]{1,40}?,?\s+but\s+(?:rather\s+|instead\s+)?"
     r"|[^.;,\n]{0,60}\bused to be\s[^.;,\n]{1,40}[;,]\s*(?:but|and)\s+(?=it\s|the\s|now\s)"
     r"|(?:although|while|though)\s[^.;,\n]{1,60},\s+(?=(?:the|it|its)\b)|contrary to [^.;,\n]{1,40},\s+)+",
     re.IGNORECASE,
