@@ -61,8 +61,8 @@ _GOES_ON = one_of(r"""
 _CALLED_WRONG = re.compile(
     one_of(r"""
     (?:is|are)\s+(?:a |an |the )?(?:\w+ )?(?:trap|distractor|decoy|red herring|mistake)\b
-    (?:is|are)\s+(?:\w+ ){0,2}(?:not|incorrect|wrong|false|impossible|too)\b|isn['’]t|is (?:un|out)|\?|is (?:the )?(?:worst|less)
-    is (?:very |quite )?(?:close|tempting|plausible|possible|almost|nearly)\b
+    (?:is|are)\s+(?:\w+ ){0,2}(?:not|incorrect|wrong|false|impossible|too)\b|isn['’]t|is (?:un|out)|\?
+    is (?:the )?(?:worst|less)|is (?:very |quite )?(?:close|tempting|plausible|possible|almost|nearly)\b
 """),
     re.IGNORECASE,
 )

@@ -36,17 +36,8 @@ _CHANNEL = re.compile(r"<\|channel\|>\s{0,20}(\w{1,40})[^<]{0,40}<\|message\|>")
 _ANSWER_MARKS = re.compile(r"<\|(?:(?:start|end)_response|(?:begin|end)_of_solution)\|>", re.IGNORECASE)
 _CHANNEL_ENDS = ("<|return|>", "<|end|>", "<|start|>")
 _KEYS = (
-    "answer",
-    "final_answer",
-    "finalanswer",
-    "final answer",
-    "correct_answer",
-    "choice",
-    "option",
-    "result",
-    "output",
-    "label",
-)
+    "answer", "final_answer", "finalanswer", "final answer", "correct_answer", "choice", "option", "result", "output", "label",
+)  # fmt: skip
 _FIELD = re.compile(
     rf"""["'](?:{"|".join(_KEYS[:7])})["']\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[\d.]+(?:[eE][-+]?\d+)?|true|false)|'([^'\\\n]*)')""",
     re.IGNORECASE,

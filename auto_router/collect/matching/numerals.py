@@ -33,11 +33,11 @@ _TEENS = {
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17,
     "eighteen": 18, "nineteen": 19,
 }  # fmt: skip
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _YEAR = re.compile(
     rf"\b(?P<century>sixteen|seventeen|eighteen|nineteen|twenty)[ -](?:oh?[ -](?P<early>{'|'.join(_UNITS)})"
     rf"|(?P<teen>{'|'.join(_TEENS)})"
-    rf"|(?P<ten>{'|'.join(_TENS)})(?:[ -](?P<unit>{'|'.join(_UNITS)}))?)\b"
+    rf"|(?P<ten>{'|'.join(TENS)})(?:[ -](?P<unit>{'|'.join(_UNITS)}))?)\b"
     r"(?![ -][a-z]*(?:-|hundred|thousand|million))(?!-[a-z])",
     re.IGNORECASE,
 )
@@ -110,9 +110,9 @@ def _write_repeating(found: re.Match[str]) -> str:
 
 
 def _write_year(found: re.Match[str]) -> str:
-    century = {**_TEENS, **_TENS}[found.group("century").lower()]
+    century = {**_TEENS, **TENS}[found.group("century").lower()]
     early, teen, ten, unit = ((found.group(name) or "").lower() for name in ("early", "teen", "ten", "unit"))
-    return str(century * 100 + _UNITS.get(early, 0) + _TEENS.get(teen, 0) + _TENS.get(ten, 0) + _UNITS.get(unit, 0))
+    return str(century * 100 + _UNITS.get(early, 0) + _TEENS.get(teen, 0) + TENS.get(ten, 0) + _UNITS.get(unit, 0))
 
 
 def _without_latex(text: str) -> str:

@@ -73,7 +73,7 @@ _NOUN = re.compile(
     r"[ \u00a0]+(?:(?:more|other|different|full|whole|whopping|total)\s+)?[A-Za-zÀ-ÿ][\w'’-]+(?:\s+[A-Za-zÀ-ÿ][\w'’-]+){0,3}"
 )
 _NO_NOUN = re.compile(
-    r"\b(?:and (?:a|an|one|two|three|four|five|six|seven|eight|nine|ten)|is|are|was|were|cannot|would|right|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
+    r"\b(?:and\s(?:a|an|one|two|three|four|five|six|seven|eight|nine|ten)|is|are|was|were|cannot|would|right|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
     r"above|below|maximum|minimum|max|min|points?|half|quarter|third|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|by|power|modulo|mod|r\d+|percentage|though|but|if|unless|o|oder|ou|und|bis)\b",
     re.IGNORECASE,
 )

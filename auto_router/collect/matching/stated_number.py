@@ -59,8 +59,8 @@ _RANGE_AFTER = re.compile(
     (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
     (?:mod(?:ulo)?|choose|(?:with )?(?:a )?remainder)\b
-    (?:times|minus|plus|over(?! \w+ (?:second|minute|hour|day|week|month|year)s?\b)|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
-    upwards?\b|-(?:something|odd)\b
+    (?:times|minus|plus|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
+    upwards?\b|-(?:something|odd)\b|over(?! \w+ (?:second|minute|hour|day|week|month|year)s?\b)\s+(?:{_MONEY}\d|one\b)
 """),
     re.IGNORECASE,
 )
@@ -165,7 +165,9 @@ _SEVERAL = re.compile(
 _LISTED = re.compile(rf",?\s+or\s+|,\s+(?=-?{_MONEY}\d)|{_SEVERAL.pattern}", re.IGNORECASE)
 _BARE_LIST = re.compile(rf"-?{_MONEY}\d[\d.]*(?:,\s+-?{_MONEY}\d[\d.]*)+")
 # "the sum of 2 and 3 is 5"
-_OPERANDS = re.compile(r"\b(?:of|between) (?:the numbers )?-?\d[\d.]*(?:(?:,? and|,) -?\d[\d.]*){1,9}(?= (?:is|are|was|equals)\b)")
+_OPERANDS = re.compile(
+    r"\b(?:of|between) (?:the numbers )?-?\d[\d.]*(?:(?:,? and|,) -?\d[\d.]*){1,9}(?= (?:is|are|was|equals)\b)"
+)
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.numerals import TENS
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, list_words
 
 MAX_LITERAL = 4000  # characters; more is no answer, and ast takes its time for it
@@ -54,17 +55,9 @@ _MARKS = (
         f" {word} "
         for word in list_words("is be are was ist est es é è shows reads says been called raises throws returns prints")
     ),
-    *(
-        " outputs ",
-        " evaluates to ",
-        " simplifies to ",
-        " reduces to ",
-        " converges to ",
-        " equals ",
-        " becomes ",
-        " stands for ",
-    ),
-    *(" intersect at ", " meet at ", " the point ", " known as ", ": ", " = ", " == ", "=> ", "是"),
+    *(f" {word} " for word in list_words("outputs equals becomes")),
+    *(f" {verb} to " for verb in list_words("evaluates simplifies reduces converges")),
+    *(" stands for ", " intersect at ", " meet at ", " the point ", " known as ", ": ", " = ", " == ", "=> ", "是"),
 )
 _ROUNDED = re.compile(
     r"\\approx|≈|,?\s\(?(?:or |which is )?(?:approximately|approx\.|about|roughly) [$\\(]{0,3}[-$€£]?\d[\d.,]*\W*$"
@@ -87,8 +80,7 @@ _ORDINALS = {word: place for place, word in enumerate(list_words("""
     first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth
     seventeenth eighteenth nineteenth twentieth
 """), start=1)}  # fmt: skip
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-_ORDINAL = re.compile(rf"\b(?:({'|'.join(_TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
+_ORDINAL = re.compile(rf"\b(?:({'|'.join(TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
 _BESIDE = re.compile(r"\s*\([^()]{1,60}\)$")  # "16:9 (widescreen)"
 _NO_THING = (
     r"(?:long|wide|tall|high|deep|thick|old|heavy|away|each|per|and|for|but|which|that|more|less|when|with|after|before|because"
@@ -312,7 +304,7 @@ def fold(text: str) -> str:
 
 
 def _write_ordinal(found: re.Match[str]) -> str:
-    number = _TENS.get(found.group(1) or "", 0) + _ORDINALS[found.group(2)]
+    number = TENS.get(found.group(1) or "", 0) + _ORDINALS[found.group(2)]
     ending = {1: "st", 2: "nd", 3: "rd"}.get(0 if 10 < number < 14 else number % 10, "th")
     return f"{number}{ending}"
 
