@@ -37,7 +37,6 @@ _OTHER_BASE = re.compile(
 _IN_UNIT = re.compile(r"\b(?:how many|(?:what|the) (?:number|amount) of|in)(?= [a-z°$€£])", re.IGNORECASE)
 _PACKS = {"pair": 2, "couple": 2, "dozen": 12}
 _PACKED = re.compile(rf"\bhow many ({'|'.join(_PACKS)})", re.IGNORECASE)
-_JOINED = re.compile(r",?\s+(?:and|or)\b", re.IGNORECASE)
 _NOUN = re.compile(r"[$€£]?[\d.,]*\d\s+([A-Za-z-]+)")
 _EACH = re.compile(r"\b(?:each|every|per|another|first|if)\b", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:s?he|it|they|we|I|you)\b", re.IGNORECASE)
@@ -166,7 +165,7 @@ def read_asked(sentence: str, question: str) -> Quantity | None:
     """Return the one number by which a sentence counts what "how many …" asks for: 7 in "of 56 roses she makes 7 bouquets"."""
     asked = find_ask(question)
     counted = _COUNTED.search(asked)
-    if counted is None or _JOINED.match(asked, counted.end()) or compares_otherwise(sentence, question):
+    if counted is None or compares_otherwise(sentence, question):
         return None
     if NEGATION.search(sentence) or HEDGE.search(sentence):
         return None
@@ -306,17 +305,6 @@ def is_of_the_whole(text: str, question: str, expected: Quantity) -> bool:
         for place, part in enumerate(parts)
         if place > here or (place < here and not _RESULT.search(parts[here]))
         if (behind := _BEHIND.search(part)) and (behind["of"] or content_stems(behind["word"] or "") <= wanted)
-    )
-
-
-def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
-    """Whether "18 cents" stands for a bare 18 that a question does not ask for in coins."""
-    return (
-        isinstance(value, Quantity)
-        and value.unit.dimension.startswith("currency")
-        and value.unit.size < 1
-        and not expected.unit.dimension
-        and re.search(r"\bcents?\b|¢|\bpenn|\bpence", question, re.IGNORECASE) is None
     )
 
 

@@ -66,11 +66,6 @@ _CALLED_WRONG = re.compile(
 """),
     re.IGNORECASE,
 )
-# "A is a planet, but C is the best answer": not what calls the letter right, where something else follows.
-_IS_SOMETHING = re.compile(
-    r"is\b(?!\s+(?:(?:the|a|an|clearly|definitely|therefore|thus|obviously|indeed|also|most|only) )*"
-    r"(?:correct|right|true|best|better|answer|option|choice|one|only|most|likely|it\b|my\b|what\b))"
-)
 # "Plan B is the best plan": a letter that is part of a name.
 _OF_THING = re.compile(
     r"\b(?:plan|vitamin|hepatitis|type|group|class|grade|point|section|part|team|schedule|factor|protein|site|event|set|line|train"
@@ -127,10 +122,8 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         return None  # "I, as a model, …"
     goes_on = re.match(r",(?!\s*(?:not|because|since|as|which|rather|due|given)\b)| ", text[end:]) is not None
     closed = found.group(0).rstrip()[-1:] in (")", "]", ".")
-    others = re.search(rf"\b(?:but|however|though|although|while)\b|{_START}[{letters}]{_BREAK}", after)
     if (
         _CALLED_WRONG.match(after)
-        or (others and _IS_SOMETHING.match(after))
         or text[end : end + 1] == "?"
         or re.search(rf"\b(?:so|thus|hence|therefore)\b.{{0,80}}{_START}[{letters}]{_BREAK}", after)
         or (stands_alone and after and not closed and goes_on)
@@ -281,7 +274,6 @@ _WITH_WEIGHT = re.compile(
     r"^(?:(?:definitely|absolutely|certainly|clearly)|(?:based on|according to|given|judging by|from) [a-z ]{3,60}),? "
     r"(?=(?:yes|no)\W*$)"
 )
-_WORD_AT_START = re.compile(r"\W*(yes|no|true|false)\b")
 # "Das ist falsch.", "这是错误的。"
 _CALLED = re.compile(
     r"(?:(?:das|dies|es|die aussage) ist|(?:c['’]|cela |l['’]affirmation )est|(?:(?:eso|esto|la afirmación) )?es"
@@ -311,13 +303,6 @@ _WOULD_BE_WRONG = re.compile(
 _QUOTED = re.compile(r"(yes|no|true|false)[\"'”’*`]+,?\s+")  # "'Yes' would be the wrong answer."
 _TRUTH_WORD = re.compile(r"\b(?:true|false|correct|incorrect|wrong|untrue)\b")
 _OF_FALSE = re.compile(r"\b(?:false|wrong|incorrect|untrue|mistaken|a (?:lie|myth))\b", re.IGNORECASE)
-_OF_TRUE = re.compile(r"\b(?:true|correct|right)\b", re.IGNORECASE)
-_OF_SAYING = re.compile(
-    r"\b(?:would be|wrong|mistake|incorrect) (?:\w+ ){0,2}to (?:say|call|claim|think)\b|\bit is (?:not )?(?:true|false) that\b",
-    re.IGNORECASE,
-)
-
-
 # "It would be wrong to say that this is true."
 _DENIES_SAYING = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore),? )?(?:it|this|that)(?:['’]s| is| was| would be) (?:\w+ly )?"
@@ -329,7 +314,7 @@ _DENIES_SAYING = re.compile(
 
 def asks_false(question: str) -> bool:
     """Whether a question asks if something is false, so that "it is false" says yes."""
-    return _OF_FALSE.search(question) is not None and _OF_TRUE.search(question) is None
+    return _OF_FALSE.search(question) is not None
 
 
 def truth_value(reference: str) -> bool | None:
@@ -347,10 +332,8 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
     if re.fullmatch(r"[ytnf]\W{0,3}", lowered):  # for a reader that expects yes or no
         return lowered[0] in "yt"
     concluded = _CONCLUDED.search(lowered)
-    if concluded:  # "he is heavier than that, so no"; "No, wait, …, so yes" is unclear
-        opened = _WORD_AT_START.match(lowered)
-        said = _POLARITY[concluded.group(1)]
-        return said if opened is None or _POLARITY[opened.group(1)] is said else UNCLEAR
+    if concluded:  # "he is heavier than that, so no"
+        return _POLARITY[concluded.group(1)]
     lowered = re.sub(r"^(yes|no|true|false)(?:\W{1,3}\1\b)+(?=\W*$)", r"\1", lowered)
     abroad = _CALLED.fullmatch(lowered)
     if abroad:
@@ -403,8 +386,6 @@ def _read_predicate(text: str) -> bool | Unclear | None:
     called = {_POLARITY[word] for word in _TRUTH_WORD.findall(denial["said"].lower())} if denial else set()
     if denial and len(called) == 1 and not re.search(r"\b(?:not?|never)\b|n['’]t\b", denial["said"]):
         return not called.pop()
-    if _OF_SAYING.search(text):
-        return UNCLEAR
     verdicts = set()
     for found in PREDICATE.finditer(text):
         clause = re.split(r"[.,;:—]", text[: found.start()])[-1]

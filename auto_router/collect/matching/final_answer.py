@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from auto_router.collect.matching.phrases import HEDGE, NEGATION
@@ -68,7 +67,6 @@ _ANSWER = re.compile(
     r"|정답\s*(?:은|:)\s*|(?:الإجابة|الجواب)(?: الصحيحة)?\s*(?:هي|هو|:)\s*|उत्तर\s*(?:है|:)\s*",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"^[\W_]*(?:(?:my |the )?(?:final |correct )?answer)[\W_]*$", re.IGNORECASE)
 # A program's output below its announcement: "The output will be:", a fence.
 _SHOWN = re.compile(
     r"\b(?:output|result|answer|prints?|returns?|displayed)\b[^\n`]{0,40}:[*_]{0,2}\s*\n+```\w*\n(?P<block>[^`]{1,400})\n```\s*$",
@@ -89,16 +87,10 @@ _CORRECTION = re.compile(
     r"\bshould (?:instead )?(?:be|read|have been) (?=(?-i:[-*\"'$(\dA-Z]))",
     re.IGNORECASE,
 )
-_CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?correct|confirmed|as expected))\W{0,5}$")
 _WORDED = re.compile(r"^\\text(?:bf)?\s*\{\s*([^{}]*?)\s*\}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<![ap]\.m\.(?=\s+[a-z]))(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bv\.)(?<!\b(?:Inc|Ltd)\.)(?<!\bCorp\.)(?<!\b(?:St|Jr|Sr)\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
-)
-_CLOSING = re.compile(
-    r"\b(?:hope (?:this|that|it)|let me know|feel free|good luck|is there anything|happy to help|"
-    r"any (?:other|further|more) questions)\b",
-    re.IGNORECASE,
 )
 
 
@@ -180,20 +172,14 @@ def find_statements(text: str) -> list[Statement]:
 
 
 def is_corrected(text: str, statement: Statement) -> bool:
-    """Whether the writer takes back a statement after it; a check that ends well ("Let me recheck: … ✓") takes nothing back."""
+    """Whether the writer takes back a statement after it."""
     begin = min(statement.end, len(text))
-    found = _CORRECTION.search(text, begin) if statement.source != "field" else None
-    if found is None:
-        return False
-    checks = found.group().lower().startswith("let me") and _CORRECTION.search(text, found.end()) is None
-    return not (checks and _CHECKED.search(text, begin) and not NEGATION.search(text, begin))
+    return statement.source != "field" and _CORRECTION.search(text, begin) is not None
 
 
 def last_sentences(text: str) -> list[str]:
-    """Return the sentences of a response from the last one back, without polite closings; at most six."""
+    """Return the sentences of a response from the last one back, at most six."""
     sentences = split_sentences(_BOLD.sub(r"\1", text)[-3000:])
-    while len(sentences) > 1 and _CLOSING.search(sentences[-1]):
-        sentences.pop()
     return [sentence for sentence in sentences[:-7:-1] if len(sentence) <= MAX_SENTENCE]
 
 
@@ -312,12 +298,10 @@ def _markers(text: str) -> Iterator[Statement]:
 
 
 def _lines(plain: str, text: str) -> Iterator[Statement]:
-    """Yield the whole reply if it is one line, a first line and a last line that stand alone, a line below a heading."""
+    """Yield the whole reply if it is one line, a first line and a last line that stand alone."""
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     if not lines:
         return
-    below_headings = [below for above, below in pairwise(lines) if _HEADING.match(above) and len(below) <= MAX_STATEMENT]
-    yield from (Statement(below, "answer", len(plain)) for below in below_headings[-MAX_MARKERS:])
     shown = _SHOWN.search(text)
     if shown is not None:
         yield Statement(shown.group("block").strip(), "answer", len(plain))

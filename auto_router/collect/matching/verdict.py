@@ -51,11 +51,9 @@ from auto_router.collect.matching.quantities import is_none_of, parse_quantity, 
 from auto_router.collect.matching.reading import (
     Reading,
     closes_with,
-    drop_assent,
     is_other_object,
     keep_asked,
     keep_metres,
-    list_closing,
     read_response,
 )
 from auto_router.collect.matching.restated import read_conclusion
@@ -121,7 +119,6 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         return None
     question = well_formed(question)[-MAX_QUESTION:]
     given = [references] if isinstance(references, str) else references
-    answer = answer if any(truth_value(one) is not None for one in (*given, *choices)) else drop_assent(answer)
     answer = keep_metres(answer, given, question)
     markup = not any(sign in text for text in (*given, *choices) for sign in ("<", "~"))
     read = keep_asked(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
@@ -289,10 +286,10 @@ def _match_value(response: Reading, reference: str) -> bool | None:
 
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
     """Return the option that a list of them marks as right, and the response without the lines of that list."""
-    marked = read_marked_options(response.text, letters, response.question)
+    marked = read_marked_options(response.text, letters)
     response = drop_called(response)
     if marked is None:
-        return replace(response, statements=drop_remarks(response.text, response.statements, letters)), None
+        return replace(response, statements=drop_remarks(response.text, response.statements)), None
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
 
 
@@ -304,7 +301,7 @@ def _match_letter(response: Reading, letter: str) -> bool | None:
     prose = (
         [marked]
         if marked
-        else [read_letter(sentence, letters) for sentence in list_closing(response, 1 if len(response.sentences) < 3 else 2)]
+        else [read_letter(sentence, letters) for sentence in response.sentences[: 1 if len(response.sentences) < 3 else 2]]
     )
     value = read_stated(
         response, lambda s: read_letter(s.text, letters, stands_alone=s.source in ("line", "first", "bold")), prose
@@ -373,7 +370,7 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
         return place if not isinstance(text, int) or text == place else UNCLEAR
 
     last = marked if marked is None or isinstance(marked, Unclear) else letters.index(marked)
-    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in list_closing(response)]
+    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in response.sentences[:1]]
     value = read_stated(response, read, prose)
     return value if isinstance(value, Unclear) else compare_value(value, lambda place: place == wanted)
 
