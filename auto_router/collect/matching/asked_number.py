@@ -29,7 +29,6 @@ MAX_VALUES = 12  # numbers at the end of a response from which the reference may
 MAX_PAIRS = 300  # characters of a sentence that gives numbers to names
 MAX_SENTENCES = 80  # of a response in which what the question gives is looked for
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
-_TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional|different) )?([\w-]+)", re.IGNORECASE)
 _OTHER_BASE = re.compile(
     r"\b0[xbo][0-9a-f]+\b|\b(?:binary|hexadecimal|hex|octal|base[- ]?\d+)\b|\d(?:_\{?\d|[₀-₉])", re.IGNORECASE
@@ -54,9 +53,6 @@ _FOR_NUMBER = re.compile(
 _TOTAL = {"total", "altogether"}
 _NEUTRAL = content_stems("total altogether overall all in conclude information means calculate find therefore each")
 _WHO = re.compile(r"\b(?:is|are|was|were|do|does|did|will|would|can|could|has|have|had|must|should) (?:the |a |each )?(\w+)")
-_IF_FIRST = re.compile(
-    r"^\W*(?:(?:so|therefore|thus|and|then),? )?(?:if|since|because|when|as|given)\b[^,]{1,150},\s+(?:then |so )?(?=.*\d)", re.I
-)
 _SO = re.compile(r",?\s+(?:so|therefore|thus|hence|(?:which|this|that) (?:would )?means?(?: that)?)\s+(?=.*\d)", re.IGNORECASE)
 _COMPARED = re.compile(r"how (?:many|much) (?:more|fewer|less)\b", re.IGNORECASE)
 _COMPARED_BY = re.compile(r"\s*(?:[a-z]+\s+)?(?:more|fewer|less)\b", re.IGNORECASE)
@@ -207,7 +203,7 @@ def _read_restating(sentence: str, question: str) -> Quantity | None:
         return None
     asked = _find_asked(question)
     text = digits_in_prose(plain_numbers(sentence))
-    text = _SO.split(_IF_FIRST.sub("", text))[-1]
+    text = _SO.split(text)[-1]
     if asked is None or bool(NEGATION.search(text)) is not bool(NEGATION.search(asked.group())):
         return None
     if HEDGE.search(text) or _UNSURE.search(text) or not _share_words(text) | _TOTAL >= _share_words(asked.group()):
@@ -243,7 +239,7 @@ def _find_new(text: str, asked: str) -> Quantity | None:
 
 def repeats_condition(text: str, question: str) -> bool:
     """Whether every condition in a text is one that the question sets: "$7 in all if he works 5 days"."""
-    if not question or _TURNED.search(text):
+    if not question:
         return False
     clauses = [content_stems(found.group("clause")) for found in _CONDITION.finditer(text)]
     return bool(clauses) and all(clauses) and frozenset().union(*clauses) <= content_stems(question)

@@ -83,7 +83,6 @@ from auto_router.collect.matching.wordings import (
 )
 
 LETTERS = "ABCDEFGH"  # options of which a reference says nothing further
-_NUMBERED_LETTER = re.compile(r"^\d{1,2}[.):]\s*\(?[A-Z]\)?(?:\W*$|\s+[-–—:]\s)", re.MULTILINE)
 # "42. Wait, 43.", "Yes... actually, no.": what comes last counts.
 _RETRACTED = re.compile(
     r"[^\n]{1,120}?(?:[.!…—–?,-]+|\n)\s*(?:(?:hmm|oh|oops|ah|no)[,.!—–-]*\s+)*"
@@ -294,8 +293,6 @@ def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear
 
 
 def _match_letter(response: Reading, letter: str) -> bool | None:
-    if len(_NUMBERED_LETTER.findall(response.text)) > 1:
-        return None  # "1. B", "2. C": answers to several questions
     letters = LETTERS if letter in LETTERS else MAX_LETTERS[: MAX_LETTERS.index(letter) + 1]
     response, marked = _read_marks(response, letters)
     prose = (
