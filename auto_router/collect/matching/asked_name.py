@@ -28,8 +28,6 @@ _WH = re.compile(r"\b(?:who|whom|whose|what|which|where|when|why|how)\b", re.IGN
 _AUXILIARY = re.compile(r"\b(?:did|does|do|can|could|will|would|should)\b", re.IGNORECASE)
 _WAS = re.compile(rf"{_AUXILIARY.pattern}|\b(?:is|are|was|were)\b", re.IGNORECASE)
 _TO_BE = frozenset(list_words("is are was were am be been being"))
-_TO_DO = frozenset(list_words("did does do"))
-_ECHOES = _TO_BE | _TO_DO | frozenset(list_words("has have had will can"))
 _AT = frozenset(list_words("to in on at"))  # before a place
 _LIGHT = FILLERS - _AT - frozenset(list_words("of by for with from into onto during within"))
 _PAIR = re.compile(
@@ -119,9 +117,6 @@ def _stands_in_place(sentence: str, asked: re.Match[str], reference: str) -> boo
     if said is None:
         return False
     words, rest = split_words(sentence), split_words(asked["rest"])
-    if len(said) == 1 and words[-1] in _ECHOES:  # "Bell did."
-        verbs = [word for word in rest if word in _ECHOES]
-        return words[-1] not in _TO_DO and words[-1] == verbs[0] if verbs else words[-1] in _TO_DO
     by = said[-2:] == ["by", _NAME]
     other_voice = not by and _is_passive(sentence) != _is_passive(asked["rest"])
     if other_voice or MODALS.intersection(words) != MODALS.intersection(rest):
@@ -162,18 +157,12 @@ def _list_forms(asked: re.Match[str], by: bool, pronoun: bool) -> Iterator[list[
             behind = split_words(rest[auxiliary.end() :])[:1]
             first = 1 if PRONOUNS.issuperset(behind) else 2  # behind who does it, and the verb
             yield from ([*told[:place], _NAME, *told[place:]] for place in range(first, len(told) + 1))
-            if pronoun and len(told) > 1:
-                yield from ([*told[cut:], _NAME] for cut in range(1, len(told)))
-        if MODALS.issuperset(split_words(rest)[:1]):  # "Who can swim?"
-            yield [_NAME, *content]
         return
     nouns = range(1, min(MAX_NOUNS, len(content))) if asked["wh"].lower() in ("what", "which") else range(1)
     for cut in nouns:
         noun, told = content[:cut], content[cut:]
         if by:
             yield [*told[1:], told[0], "by", _NAME]
-            if pronoun:
-                yield [told[0], "by", _NAME]
         elif not by:
             yield [_NAME, *told]
             yield [_NAME, *noun, *told]

@@ -291,9 +291,6 @@ def is_of_the_whole(text: str, question: str, expected: Quantity) -> bool:
     doer, subject = _THING_THAT_DOES.search(asked["rest"]), content_stems(parts[here]) - head - digit_words(parts[here])
     if doer and subject and stem(doer[1]) not in subject and any(stem(doer[1]) in content_stems(part) for part in rest):
         return True  # "A tricycle has 3 wheels, a car has 4" of a car
-    whole, of, part = text.partition(" of whom ") if " of whom " in text else text.partition(" of which ")
-    if of and value not in _numbers(part) and head <= content_stems(part) - content_stems(whole):
-        return True  # "30 children, of whom 14 are boys"
     if CONCLUDES.match(parts[here]):
         return False
     return any(

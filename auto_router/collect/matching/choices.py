@@ -96,8 +96,6 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
     """
     text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#•👉✅☑✓✔→➡\ufe0f ")).strip()
     text = re.sub(r"[\s✅☑✓✔\ufe0f]+$", "", text)
-    if re.fullmatch(rf"\(?[{letters}]\)?\s*[✗✘❌]\ufe0f?", text):
-        return Rejected((text.strip("( ")[0],))
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text).replace("$", "").strip()
     text = re.sub(r"^\\\(\s*(.{1,9}?)\s*\\\)", r"\1", text)  # "\(C\)"
     spared = _SPARED.fullmatch(text)
@@ -348,8 +346,6 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
         return UNCLEAR
     if short or thought:
         return not ((short and (short.group("not") or short.group("never"))) or (thought and thought.group("not")))
-    if re.match(r"^(?:yes|true|no|false)\W+(?:and|or|/)\W*(?:yes|true|no|false)\b", lowered):
-        return UNCLEAR
     bare = LEAD.sub("", lowered).lstrip("*`\"'“ ")
     if DENIED.match(bare) or re.match(r"not\s+yes\b\W*$", bare):
         return False

@@ -78,9 +78,6 @@ _NO_CLAIM = re.compile(
     r"(?:(?!, but )[^.!?\n]){0,60}$",
     re.IGNORECASE,
 )
-_I_SAY = re.compile(
-    r"\b(?:I|we|I'd|I'll)(?: would| also| still| now| first)? (?:say|think|thought|claim|believe|assume)\b", re.IGNORECASE
-)
 _CORRECTION = re.compile(
     r"\b(?=[^\W\d_])(?:wait|oops|scratch that|on second thought|correction|let me (?:re\w+|correct|double)|"
     r"i (?:made|forgot|miscounted|mis\w+)|actually|my mistake|apologi[sz]e|i was wrong|no, that)\b|\b(?:edit|update):|"
@@ -204,8 +201,6 @@ def _fields(text: str) -> Iterator[Statement]:
     """Yield the answer field of a JSON reply, fenced or not, or of an XML-like one."""
     for tagged in list(_TAGGED.finditer(text))[-1:]:
         yield Statement((tagged["closed"] or tagged["open"]).strip(), "field", tagged.end())
-    if text[:2] in ('["', "['") and text[-2:] in ('"]', "']") and text.count(text[1]) == 2:  # a list of one
-        yield Statement(text[2:-2], "field", len(text))
     opened, closed = text.find("{"), text.rfind("}")
     document = text[opened : closed + 1] if 0 <= opened < closed else ""
     if '"' not in document and '"answer"' not in text and _FIELD.search(document) is None:
@@ -228,8 +223,6 @@ def _read_field(value: Any) -> str | None:
     fields = {str(key).lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
     alone = next(iter(fields), "")
     named = [fields[key] for key in _KEYS if key in fields]
-    if alone == "name" and isinstance(fields.get("arguments"), dict) and str(fields["name"]).lower() in _KEYS:
-        return _read_field(fields["arguments"])  # a call of a tool that takes the answer
     for said in named or ([fields[alone]] if len(fields) == 1 and not _NO_ANSWER_KEY.search(alone) else []):
         said = said[0] if isinstance(said, list) and len(said) == 1 else said
         if isinstance(said, dict):
@@ -250,9 +243,6 @@ def _boxes(text: str) -> Iterator[Statement]:
     for found in list(re.finditer(r"\\f?boxed\s*|\\fbox\s*", text))[-MAX_MARKERS:]:
         begin = found.end()
         if text[begin : begin + 1] != "{":
-            single = re.match(r"-?\w+", text[begin:])
-            if single:
-                boxes.append((found.start(), single.group(), begin + single.end()))
             continue
         depth = 0
         for position in range(begin, min(len(text), begin + 2000)):
@@ -284,8 +274,7 @@ def _markers(text: str) -> Iterator[Statement]:
     for source, pattern in (("final", _FINAL), ("answer", _ANSWER)):
         for found in reversed(list(pattern.finditer(text))[-MAX_MARKERS:]):
             before = text[max(0, found.start() - 80) : found.start()]
-            claim = _I_SAY.sub("", before)
-            if _NO_CLAIM.search(claim) or (
+            if _NO_CLAIM.search(before) or (
                 re.search(r"\b(?:in)?correct(?:ly)? $|\bwrong $", before, re.IGNORECASE) and source != "final"
             ):
                 continue

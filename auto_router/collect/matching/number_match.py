@@ -25,7 +25,7 @@ from auto_router.collect.matching.reading import MEGA, Reading
 from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.units import Unit
-from auto_router.collect.matching.wordings import counts_other, counts_thing, differs_in_case, list_wordings, read_bullets
+from auto_router.collect.matching.wordings import counts_other, counts_thing, list_wordings, read_bullets
 
 _UNANSWERABLE = re.compile(
     r"none|unanswerable|unknown|undefined|n/a|no (?:solution|answer)|(?:not enough|insufficient) information"
@@ -124,8 +124,6 @@ def match_number(response: Reading, reference: str) -> bool | None:
 def _may_be_other(value: Quantity, expected: Quantity, response: Reading, reference: str) -> bool:
     """Whether a number equals the reference's and may still be of another thing, unit or version."""
     text, question = response.text, response.question
-    if any(differs_in_case(one.text, reference) for one in response.statements[:1]):
-        return True  # "2 M" for 2 m
     if expected.unit == Unit("length") and MEGA.search(text):
         return True
     if re.search(rf"\b{expected.value} dozen [a-z]", text) and "dozen" not in f"{reference} {question}":
@@ -138,6 +136,4 @@ def _may_be_other(value: Quantity, expected: Quantity, response: Reading, refere
         other = bool(response.statements) and counts_other(response.statements[0].text, reference)  # "2 oxen" for 2 kg
         other = other or (expected.unit.converts and counts_thing(text, expected.value))  # "It weighs 3 stone." for 3 kg
         return other or (expected.unit.dimension == "percent" and "%" in text and not any(map(read_equivalents, parts)))
-    if not expected.unit.dimension and response.statements and counts_other(response.statements[0].text, reference):
-        return True  # "30 degrees" for 30 radians
     return is_in_other_unit(value, expected, question)

@@ -108,8 +108,6 @@ def parse_quantity(text: str) -> Quantity | None:
     cleaned = re.sub(r"(?<!\d)(?<!\))!+$", "", cleaned)
     if not cleaned or len(cleaned) > MAX_EXACT:
         return None
-    if cleaned.lower() == "once":
-        return Quantity(Fraction(1), other=Fraction(11))  # one time; in Spanish eleven
     cleaned = words_to_digits(cleaned) or cleaned
     raised = _RAISED.fullmatch(cleaned)
     if raised:  # "3 squared": who reads no words may take the 3
@@ -117,8 +115,6 @@ def parse_quantity(text: str) -> Quantity | None:
         base = Fraction(raised["base"])
         return Quantity(base**power, other=base) if power <= MAX_POWER else None
     cleaned = re.sub(r"^(\d{1,3})\s?h\s?([0-5]\d)(?:\s?m(?:in)?)?$", r"\1 hours \2 minutes", cleaned)  # "1h30"
-    if cleaned[0] == "(" and cleaned[-1] == ")" and re.fullmatch(r"\(\s*[-+]?[\d./ ]+\)", cleaned):
-        cleaned = cleaned[1:-1].strip()
     total: Quantity | None = None
     position = 0
     while position < len(cleaned):
@@ -248,8 +244,6 @@ def _same_percent(found: Quantity, expected: Quantity) -> bool | None:
     part = _same_value(bare, share) if expected is percent else _same_value(share, bare)
     if whole and abs(bare.value) <= 1 and bare.value:
         return None  # "0.5" for 0.5 %: a share of one half, or the number without its sign
-    if part and abs(bare.value) == 1 and expected is percent:
-        return None  # "1" for 100 %
     if whole or part:
         return True
     return False if whole is False and part is False else None

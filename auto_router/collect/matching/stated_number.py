@@ -216,8 +216,6 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         )
     ]
     known = [part for part in parts if part is not None]
-    if bare.lower().startswith("from ") and len(known) == 2 and known[0].value > known[1].value:
-        return ()  # a fall, no range
     if len(known) < 2 or len(known) < len(parts) or any(same_quantity(part, known[0]) for part in known[1:]):
         return ()
     return tuple(known[1:] if _BARE_LIST.fullmatch(bare) else known)  # the first of "2, -1" may be the answer
@@ -290,8 +288,6 @@ def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False)
         between = text[one.end : other.start]
         if other.start < text.rfind("="):
             continue
-        if re.match(r"\s*[-+*/×·÷=^]", text[other.end :]) and between.strip() == "-":
-            continue  # a difference that is reckoned
         if _SIDE_BY_SIDE.fullmatch(between) or (coordinated and _COORDINATED.fullmatch(between)):
             if same_quantity(one.quantity, other.quantity):
                 continue

@@ -64,7 +64,6 @@ from auto_router.collect.matching.stated import (
     match_part,
     match_words,
     read_stated,
-    same_sequence,
     tells_moment,
 )
 from auto_router.collect.matching.wordings import (
@@ -272,10 +271,9 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         verdict = match_literal(response, reference)
         if verdict is not None:
             return verdict
-    if _MATHS.search(reference):
-        compare = same_sequence if "," in reference and asks_order(response.question) else same_expression
+    if _MATHS.search(reference) and not ("," in reference and asks_order(response.question)):
         verdict = match_part(
-            response, lambda part: compare(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
+            response, lambda part: same_expression(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
         )
         if verdict is not None:
             return verdict
@@ -339,13 +337,10 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
         return UNCLEAR if others else nth == wanted
 
     def read(statement: Statement) -> int | Rejected | Unclear | None:
-        beside = _WITH_LETTER.fullmatch(statement.text) or re.fullmatch(
-            r"(?P<letter>\d)[).:]\s+(?P<text>\S.{0,200})", statement.text
-        )
+        beside = _WITH_LETTER.fullmatch(statement.text)
         worded = _which(replace(statement, text=beside["text"]), choices) if beside else None
-        if beside and worded is not None:  # "Paris (A)", "18 → option C", "1) Paris"
-            sign = beside["letter"]
-            return worded if worded == (int(sign) - 1 if sign.isdigit() else letters.find(sign)) else UNCLEAR
+        if beside and worded is not None:  # "Paris (A)", "18 → option C"
+            return worded if worded == letters.find(beside["letter"]) else UNCLEAR
         letter = read_letter(statement.text, letters, stands_alone=statement.source in ("line", "first", "bold"))
         option = OPTION.match(statement.text)
         inside = re.search(r"\b([A-Z])\)?\s*\(([^()]{1,200})\)[.\s]*$", statement.text)  # "B (12)"
