@@ -29,6 +29,7 @@ MAX_VALUES = 12  # numbers at the end of a response from which the reference may
 MAX_PAIRS = 300  # characters of a sentence that gives numbers to names
 MAX_SENTENCES = 80  # of a response in which what the question gives is looked for
 _CONDITION = re.compile(r"\b(?:if|when|assuming|provided)\b(?P<clause>[^.!?;]*)", re.IGNORECASE)
+_TURNED = re.compile(r"\b(?:unless|only|except|otherwise|else|not|never|no|without|as long as)\b|n['’]t\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\bhow many (?:(?:more|fewer|other|extra|total|additional|different) )?([\w-]+)", re.IGNORECASE)
 _OTHER_BASE = re.compile(
     r"\b0[xbo][0-9a-f]+\b|\b(?:binary|hexadecimal|hex|octal|base[- ]?\d+)\b|\d(?:_\{?\d|[₀-₉])", re.IGNORECASE
@@ -239,7 +240,7 @@ def _find_new(text: str, asked: str) -> Quantity | None:
 
 def repeats_condition(text: str, question: str) -> bool:
     """Whether every condition in a text is one that the question sets: "$7 in all if he works 5 days"."""
-    if not question:
+    if not question or _TURNED.search(text):
         return False
     clauses = [content_stems(found.group("clause")) for found in _CONDITION.finditer(text)]
     return bool(clauses) and all(clauses) and frozenset().union(*clauses) <= content_stems(question)
