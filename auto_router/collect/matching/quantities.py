@@ -244,6 +244,8 @@ def _same_percent(found: Quantity, expected: Quantity) -> bool | None:
     part = _same_value(bare, share) if expected is percent else _same_value(share, bare)
     if whole and abs(bare.value) <= 1 and bare.value:
         return None  # "0.5" for 0.5 %: a share of one half, or the number without its sign
+    if part and abs(bare.value) == 1 and expected is percent:
+        return None  # "1" for 100 %
     if whole or part:
         return True
     return False if whole is False and part is False else None
