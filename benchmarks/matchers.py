@@ -9,8 +9,8 @@ Four kinds of material, since a rule that reads the answers it asked for may fai
 - ``prose_answers``: 5,629 answers of two models in ordinary prose, asked to think step by step and not to end in any form.
   The recorded verdict rests on what was extracted from the text; ``recorded_faults.json`` lists the disagreements in which the
   text, read by a person, shows it to be wrong. These are turned round here.
-- ``verdicts.jsonl``, ``tests/collect/cases/verdicts.jsonl`` and ``plain_pairs.jsonl``: pairs written after public bug reports, hard on purpose:
-  their share says nothing of how often such answers come.
+- ``verdicts.jsonl``, ``tests/collect/cases/verdicts.jsonl`` and ``plain_pairs.jsonl``: pairs written after public bug reports,
+  hard on purpose: their share says nothing of how often such answers come.
 
 Targets, which --check holds: of the answers to replay7 that the rules decide, at least 99.5 % agree, and at most 12 % are
 undecided, for text and images each. Of the right answers in prose that are decided at most 0.3 % are labelled 0, of the wrong
