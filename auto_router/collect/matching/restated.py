@@ -131,8 +131,8 @@ def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | 
         if verdict is not None and (place == 0 or _CONCLUDES.match(sentence)):
             after = sentences[:place]
             rest = " ".join(after[::-1])
-            said = Statement(_LIKELIHOOD.sub("", sentence), "answer", 0)
-            doubted = is_corrected(rest, said) or is_doubted(rest, said, conditions=not claim.turns)
+            stated = Statement(_LIKELIHOOD.sub("", sentence), "answer", 0)
+            doubted = is_corrected(rest, stated) or is_doubted(rest, stated, conditions=not claim.turns)
             return UNCLEAR if doubted or (not verdict) in [read_truth(other) for other in after] else verdict
     return None
 
