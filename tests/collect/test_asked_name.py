@@ -160,6 +160,9 @@ def test_who_says_that_a_word_would_be_wrong_denies_it() -> None:
         "Ann is 3 and " * 3000,
         "Sir the Ann " * 3000,
         ", since" * 3000 + "\n.",
+        ", not 5" * 3000,
+        ",    " * 2500,
+        "of 2, 3 and 4, " * 1000,
     ],
 )
 def test_hostile_answers_take_no_longer_than_others(answer: str) -> None:

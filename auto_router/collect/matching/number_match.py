@@ -41,7 +41,7 @@ _NONE_LEFT = re.compile(
 _PI = re.compile(r"π|\\?\bpi\b")
 _RADIANS = re.compile(rf"{_PI.pattern}|\brad(?:ian)?s?\b")
 _SURD = re.compile(rf"{_PI.pattern}|√|\bsqrt(?![a-z])")
-_NOT_THAT = re.compile(r"\s*[,(]\s*(?:and )?not\s+[$€£]?\d[\d.,]*\d?\)?", re.IGNORECASE)  # "45, not 54"
+_NOT_THAT = re.compile(r"[,(]\s*(?:and )?not\s+[$€£]?\d[\d.,]*\d?\)?", re.IGNORECASE)  # "45, not 54"
 _SHORT_YEAR = re.compile(r"\W*(?:in )?['’]\d\d\W*", re.IGNORECASE)
 _CHECKS = (
     is_possible_only,
