@@ -14,12 +14,12 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
 
-from auto_router.collect.matching.bounds import read_bound
+from auto_router.collect.matching.bounds import BOUND, read_bound
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, split_sentences
 from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
 from auto_router.collect.matching.other_matters import CONCLUDES, asks_derived, compares_otherwise, find_ask
-from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
+from auto_router.collect.matching.phrases import ABOUT, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities, parse_quantity, same_quantity
 from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
 from auto_router.collect.matching.stems import content_stems, digit_words, split_words, stem

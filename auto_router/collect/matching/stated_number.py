@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from auto_router.collect.matching.bounds import read_bound
+from auto_router.collect.matching.bounds import BOUND, read_bound
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.numerals import digits_in_prose, join_amounts, plain_numbers
-from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
+from auto_router.collect.matching.phrases import ABOUT, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import (
     MAX_NUMBERS,
     Occurrence,
