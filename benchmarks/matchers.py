@@ -9,8 +9,8 @@ Four kinds of material, since a rule that reads the answers it asked for may fai
 - ``prose_answers``: 5,629 answers of two models in ordinary prose, asked to think step by step and not to end in any form.
   The recorded verdict rests on what was extracted from the text; ``recorded_faults.json`` lists the disagreements in which the
   text, read by a person, shows it to be wrong. These are turned round here.
-- ``verdicts.jsonl`` and ``tests/collect/cases/verdicts.jsonl``: pairs written after public bug reports, hard on purpose:
-  their share says nothing of how often such answers come.
+- ``verdicts.jsonl``, ``tests/collect/cases/verdicts.jsonl`` and ``plain_pairs.jsonl``: pairs written after public bug reports,
+  hard on purpose: their share says nothing of how often such answers come.
 
 Targets, which --check holds: of the answers to replay7 that the rules decide, at least 99.5 % agree, and at most 12 % are
 undecided, for text and images each. Of the right answers in prose that are decided at most 0.3 % are labelled 0, of the wrong
@@ -44,7 +44,7 @@ sys.path.insert(0, str(ROOT))
 from auto_router.collect.matching.verdict import match
 
 FAULTS = Path(__file__).with_name("recorded_faults.json")
-OWN_CASES = ROOT / "tests" / "collect" / "cases" / "verdicts.jsonl"
+OWN_CASES = [ROOT / "tests" / "collect" / "cases" / name for name in ("verdicts.jsonl", "plain_pairs.jsonl")]
 MIN_AGREEMENT, MAX_FALSE, MAX_UNDECIDED, MAX_CASES_UNDECIDED = 0.995, 0.003, 0.12, 0.25
 MAX_PROSE_UNDECIDED, MAX_NUMBERS_UNDECIDED = 0.16, 0.09
 NUMBER_SETS = ("gsm8k", "svamp", "multiarith")
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         *read_replay(arguments.data),
         *read_prose(arguments.data),
         *read_cases(cases, "verdicts"),
-        *read_cases(OWN_CASES, "own pairs"),
+        *(case for path in OWN_CASES for case in read_cases(path, "own pairs")),
     ]
     tallies, lines = count(answers)
     groups = list(dict.fromkeys(group for answer in answers for group in answer.groups))

@@ -17,7 +17,7 @@ def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (Path(__file__).parent / "cases" / name).read_text(encoding="utf-8").splitlines()]
 
 
-CASES = read("verdicts.jsonl")
+CASES = [*read("verdicts.jsonl"), *read("plain_pairs.jsonl")]
 # Answers that give something else than the reference, in words that may well be the same thing said otherwise.
 OTHER_ANSWERS = read("other_answers.jsonl")
 

@@ -43,6 +43,7 @@ _BEFORE = {
         menos de|menor que|meno di|minder dan|меньше|менее|mniej niż|小于|不到|少于|低于|未满|<|\\lt
     """),
 }  # fmt: skip
+BOUND = "(?:" + "|".join(_BEFORE.values()) + ")"  # what may stand before a number
 _AFTER = {
     "≥": one_of(r"""
         \+|plus\b|upwards?\b|(?:or|and) (?:more|above|over|greater|higher|larger|bigger|up|upwards?|older|beyond|better

@@ -47,7 +47,7 @@ _BREAK = r"(?![A-Za-z0-9_'’]|\+(?!\s*[(\[]?[A-Za-z]))"  # after a letter; lett
 _START = r"(?<![A-Za-z0-9_'’])"
 _AND_OR = r"(?:,|;|/|&|\+|\b(?:and|or|or else|und|oder|et|ou|y|o)\b|和|或|と|か|、)"
 _RIGHT = one_of(r"""
-    correct|right|true|best|the answer|the (?:correct|right|best)|better|fits|richtig|korrekt|correct[ae]|正确|正しい
+    correct|right|true|best|the answer|(?:the )?better|the (?:correct|right|best)|fits|richtig|korrekt|correct[ae]|正确|正しい
 """)
 _LEADS_TO = one_of(r"""
     only|go (?:with|for)|going (?:with|for)|choosing|opt for|correct(?=:)
@@ -61,15 +61,10 @@ _GOES_ON = one_of(r"""
 _CALLED_WRONG = re.compile(
     one_of(r"""
     (?:is|are)\s+(?:a |an |the )?(?:\w+ )?(?:trap|distractor|decoy|red herring|mistake)\b
-    (?:is|are)\s+(?:not|incorrect|wrong|false|n't|impossible|too)\b|isn['’]t|is (?:un|out)|\?|is (?:the )?(?:worst|less)
-    is (?:very |quite )?(?:close|tempting|plausible|possible|almost|nearly)\b
+    (?:is|are)\s+(?:\w+ ){0,2}(?:not|incorrect|wrong|false|impossible|too)\b|isn['’]t|is (?:un|out)|\?
+    is (?:the )?(?:worst|less)|is (?:very |quite )?(?:close|tempting|plausible|possible|almost|nearly)\b
 """),
     re.IGNORECASE,
-)
-# "A is a planet, but C is the best answer": not what calls the letter right, where something else follows.
-_IS_SOMETHING = re.compile(
-    r"is\b(?!\s+(?:(?:the|a|an|clearly|definitely|therefore|thus|obviously|indeed|also|most|only) )*"
-    r"(?:correct|right|true|best|better|answer|option|choice|one|only|most|likely|it\b|my\b|what\b))"
 )
 # "Plan B is the best plan": a letter that is part of a name.
 _OF_THING = re.compile(
@@ -84,7 +79,7 @@ _SPARED = re.compile(
     r"(?:[Oo]ption )?\(?(?P<letter>[A-Z])\)? (?:is|are) (?:wrong|incorrect|false|not correct)\W*"
 )
 _ALL_BUT = re.compile(
-    r"\b(?:everything|anything|nothing|all|none|every (?:option|choice)|any) (?:but|except(?: for)?|other than)\s+$",
+    r"\b(?:everything|anything|nothing|all|none|every (?:option|choice)|any) (?:but|except(?: for)?|other than)\s+",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
@@ -101,8 +96,6 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
     """
     text = re.sub(r"^-\s+", "", text[:MAX_RUN].strip().lstrip("*`\"'>#•👉✅☑✓✔→➡\ufe0f ")).strip()
     text = re.sub(r"[\s✅☑✓✔\ufe0f]+$", "", text)
-    if re.fullmatch(rf"\(?[{letters}]\)?\s*[✗✘❌]\ufe0f?", text):
-        return Rejected((text.strip("( ")[0],))
     text = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", text).replace("$", "").strip()
     text = re.sub(r"^\\\(\s*(.{1,9}?)\s*\\\)", r"\1", text)  # "\(C\)"
     spared = _SPARED.fullmatch(text)
@@ -127,11 +120,10 @@ def read_letter(text: str, letters: str, stands_alone: bool = False) -> str | Re
         return None  # "I, as a model, …"
     goes_on = re.match(r",(?!\s*(?:not|because|since|as|which|rather|due|given)\b)| ", text[end:]) is not None
     closed = found.group(0).rstrip()[-1:] in (")", "]", ".")
-    others = re.search(rf"\b(?:but|however|though|although|while)\b|{_START}[{letters}]{_BREAK}", after)
     if (
         _CALLED_WRONG.match(after)
-        or (others and _IS_SOMETHING.match(after))
         or text[end : end + 1] == "?"
+        or re.search(rf"\b(?:so|thus|hence|therefore)\b.{{0,80}}{_START}[{letters}]{_BREAK}", after)
         or (stands_alone and after and not closed and goes_on)
     ):
         return _read_prose(text, letters)
@@ -188,11 +180,11 @@ def _find_rejected_letters(text: str, letters: str) -> list[str]:
     return re.findall(rf"(?<![a-z])[{letters}](?![a-z])", found.upper() if len(found) == 1 else found)
 
 
-def _read_prose(text: str, letters: str) -> str | Unclear | None:
+def _read_prose(text: str, letters: str) -> str | Rejected | Unclear | None:
     """Return the one letter that running text calls right; UNCLEAR where it names letters but calls none, or several, right."""
     one = rf"(?:[(\[](?P<inner>[{letters}{letters.lower()}])[)\]]|(?P<outer>[{letters}])){_BREAK}"
     right: set[str] = set()
-    denied = False
+    denied: set[str] = set()
     called = (
         rf"(?:\b(?:option|choice|answer|statement)\s+)?{_START}{one}\s+(?:is|fits|must be|seems|should be)\s*"
         rf"(?P<not>not |n['’]t |incorrect|wrong|false)?\s*(?:clearly |definitely |also |thus )?(?P<call>{_RIGHT})?"
@@ -202,7 +194,7 @@ def _read_prose(text: str, letters: str) -> str | Unclear | None:
         if _OF_THING.search(text[: found.start()]):
             continue
         turned = found.group("not") or _ALL_BUT.search(text[: found.start()])
-        denied = denied or bool(turned)
+        denied.update([letter] if letter and turned else [])
         if letter is None or turned or not (found.group("call") or "fits" in found.group()):
             continue
         right.add(letter)
@@ -219,7 +211,7 @@ def _read_prose(text: str, letters: str) -> str | Unclear | None:
         if letter is None or re.match(r"\s*(?:is|are|isn|was)\b|\s*(?:est|es|é|è|ist)\s+(?:fals|incorr)", after):
             continue
         if _DENIED_BEFORE.search(before):
-            denied = True
+            denied.add(letter)
             continue
         right.add(letter)
         also = re.match(rf"\s*[)\]]?\s*{_AND_OR}\s*(?:option |choice )?[(\[]?([{letters}]){_BREAK}", after)
@@ -227,6 +219,8 @@ def _read_prose(text: str, letters: str) -> str | Unclear | None:
     right.update(re.findall(rf"{_START}([{letters}])\s?(?:项|选项)?\s?是?\s?正确", text))
     if len(right) == 1 and not re.search(r"\b(?:either|both|probably|maybe)\b", text, re.IGNORECASE):
         return right.pop()
+    if denied and not right and not _ALL_BUT.search(text):
+        return Rejected(tuple(denied))
     mentioned = re.search(rf"{_START}(?:[(\[][{letters}][)\]]|[B-H]){_BREAK}", text)
     return UNCLEAR if right or denied or (mentioned and (NEGATION.search(text) or HEDGE.search(text))) else None
 
@@ -278,7 +272,6 @@ _WITH_WEIGHT = re.compile(
     r"^(?:(?:definitely|absolutely|certainly|clearly)|(?:based on|according to|given|judging by|from) [a-z ]{3,60}),? "
     r"(?=(?:yes|no)\W*$)"
 )
-_WORD_AT_START = re.compile(r"\W*(yes|no|true|false)\b")
 # "Das ist falsch.", "这是错误的。"
 _CALLED = re.compile(
     r"(?:(?:das|dies|es|die aussage) ist|(?:c['’]|cela |l['’]affirmation )est|(?:(?:eso|esto|la afirmación) )?es"
@@ -306,17 +299,20 @@ _WOULD_BE_WRONG = re.compile(
     r"(?:(?:the |a )?(?:wrong|incorrect|false)|a mistake|not (?:the )?(?:right|correct|answer))\b"
 )
 _QUOTED = re.compile(r"(yes|no|true|false)[\"'”’*`]+,?\s+")  # "'Yes' would be the wrong answer."
+_TRUTH_WORD = re.compile(r"\b(?:true|false|correct|incorrect|wrong|untrue)\b")
 _OF_FALSE = re.compile(r"\b(?:false|wrong|incorrect|untrue|mistaken|a (?:lie|myth))\b", re.IGNORECASE)
-_OF_TRUE = re.compile(r"\b(?:true|correct|right)\b", re.IGNORECASE)
-_OF_SAYING = re.compile(
-    r"\b(?:would be|wrong|mistake|incorrect) (?:\w+ ){0,2}to (?:say|call|claim|think)\b|\bit is (?:not )?(?:true|false) that\b",
+# "It would be wrong to say that this is true."
+_DENIES_SAYING = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore),? )?(?:it|this|that)(?:['’]s| is| was| would be) (?:\w+ly )?"
+    r"(?:(?:a )?(?:wrong|incorrect|mistake|false|untrue)|not (?:the case|true|right|correct))"
+    r"(?: to (?:say|call|claim|think|state)\b| that\b)(?P<said>[^.,;:!?]{1,200})\W*",
     re.IGNORECASE,
 )
 
 
 def asks_false(question: str) -> bool:
     """Whether a question asks if something is false, so that "it is false" says yes."""
-    return _OF_FALSE.search(question) is not None and _OF_TRUE.search(question) is None
+    return _OF_FALSE.search(question) is not None
 
 
 def truth_value(reference: str) -> bool | None:
@@ -334,10 +330,8 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
     if re.fullmatch(r"[ytnf]\W{0,3}", lowered):  # for a reader that expects yes or no
         return lowered[0] in "yt"
     concluded = _CONCLUDED.search(lowered)
-    if concluded:  # "he is heavier than that, so no"; "No, wait, …, so yes" is unclear
-        opened = _WORD_AT_START.match(lowered)
-        said = _POLARITY[concluded.group(1)]
-        return said if opened is None or _POLARITY[opened.group(1)] is said else UNCLEAR
+    if concluded:  # "he is heavier than that, so no"
+        return _POLARITY[concluded.group(1)]
     lowered = re.sub(r"^(yes|no|true|false)(?:\W{1,3}\1\b)+(?=\W*$)", r"\1", lowered)
     abroad = _CALLED.fullmatch(lowered)
     if abroad:
@@ -352,8 +346,6 @@ def read_truth(text: str) -> bool | Rejected | Unclear | None:
         return UNCLEAR
     if short or thought:
         return not ((short and (short.group("not") or short.group("never"))) or (thought and thought.group("not")))
-    if re.match(r"^(?:yes|true|no|false)\W+(?:and|or|/)\W*(?:yes|true|no|false)\b", lowered):
-        return UNCLEAR
     bare = LEAD.sub("", lowered).lstrip("*`\"'“ ")
     if DENIED.match(bare) or re.match(r"not\s+yes\b\W*$", bare):
         return False
@@ -386,14 +378,19 @@ def _unless_turned(text: str, end: int, polarity: bool) -> bool | Unclear:
 
 def _read_predicate(text: str) -> bool | Unclear | None:
     """Return what a sentence says of a statement: "the claim is not true"."""
-    if _OF_SAYING.search(text):
-        return UNCLEAR
+    denial = _DENIES_SAYING.fullmatch(text)
+    called = {_POLARITY[word] for word in _TRUTH_WORD.findall(denial["said"].lower())} if denial else set()
+    if denial and len(called) == 1 and not re.search(r"\b(?:not?|never)\b|n['’]t\b", denial["said"]):
+        return not called.pop()
     verdicts = set()
     for found in PREDICATE.finditer(text):
+        clause = re.split(r"[.,;:—]", text[: found.start()])[-1]
+        if NEGATION.search(clause) or re.search(r"\bno\b", clause, re.IGNORECASE):
+            return UNCLEAR  # "There is no way that it is true."
         word = (found.group("word") or found.group("denied")).lower()
         verdicts.add(_POLARITY[word] is not (bool(found.group("not")) or found.group("word") is None))
     if not verdicts:
         return None
-    words = {_POLARITY[word] for word in re.findall(r"\b(?:true|false|correct|incorrect|wrong|untrue)\b", text.lower())}
+    words = {_POLARITY[word] for word in _TRUTH_WORD.findall(text.lower())}
     doubted = HEDGE.search(text) or re.search(r"\b(?:neither|nor|doubt|unlikely)\b", text, re.IGNORECASE)
     return UNCLEAR if len(verdicts) > 1 or len(words) > 1 or doubted else verdicts.pop()

@@ -11,10 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from auto_router.collect.matching.phrases import HEDGE, NEGATION
 
@@ -24,45 +21,22 @@ MAX_SENTENCE = 800  # characters
 MAX_FORMAL = 4_000  # characters of a field or box
 MAX_MARKERS = 4  # the last so many markers of a kind are read
 
-_REASONING = [
-    "think",
-    "thinking",
-    "thought",
-    "thoughts",
-    "reasoning",
-    "reason",
-    "reflection",
-    "scratchpad",
-    "analysis",
-    "seed:think",
-    "inner_monologue",
-]
-_TAGS = [(f"<{name}>", f"</{name}>") for name in _REASONING]
-_TAGS += [("[think]", "[/think]"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|start_thinking|>", "<|end_thinking|>")]
-_TAGS += [("\x11think\x12", "\x11/think\x12")]  # ◁think▷, as _to_bytes writes it
-_CLOSINGS = [close.encode() for _, close in _TAGS]
-_OPENINGS = tuple(tag.encode() for tag, _ in _TAGS)
-_LINE_OPENINGS = [b"\n" + tag for tag in _OPENINGS]
-_SPACE = " \t\n\r\v\f"
-_SOUGHT = {*_CLOSINGS, *_LINE_OPENINGS}
-_FEW, _LONGEST = 3, max(map(len, _SOUGHT))  # letters: of beginnings that stand at few places, mostly; of a tag
-_BEGINNINGS = sorted({tag[: end + 1] for tag in _SOUGHT for end in range(len(tag))})  # each before what continues it
-_CONTINUED = [sum(other.startswith(letters) for other in _BEGINNINGS) for letters in _BEGINNINGS]  # itself, and by how many
+# Names of tags.
+_REASONING = "think|thinking|thoughts?|reasoning|reason|reflection|scratchpad|analysis|seed:think|inner_monologue"
+_CLOSED = re.compile(
+    rf"(?<!`)(?:</(?:{_REASONING})>|\[/think\]|<\|end_(?:of_thought|thinking)\|>|◁/think▷)", re.IGNORECASE | re.ASCII
+)
+# An opening tag begins a line: one in the middle of a line is talked about.
+_OPENED = re.compile(
+    rf"^(?:<(?:{_REASONING})>|\[think\]|<\|(?:begin_of_thought|start_thinking)\|>|◁think▷)",
+    re.IGNORECASE | re.ASCII | re.MULTILINE,
+)
 _CHANNEL = re.compile(r"<\|channel\|>\s{0,20}(\w{1,40})[^<]{0,40}<\|message\|>")
 _ANSWER_MARKS = re.compile(r"<\|(?:(?:start|end)_response|(?:begin|end)_of_solution)\|>", re.IGNORECASE)
 _CHANNEL_ENDS = ("<|return|>", "<|end|>", "<|start|>")
 _KEYS = (
-    "answer",
-    "final_answer",
-    "finalanswer",
-    "final answer",
-    "correct_answer",
-    "choice",
-    "option",
-    "result",
-    "output",
-    "label",
-)
+    "answer", "final_answer", "finalanswer", "final answer", "correct_answer", "choice", "option", "result", "output", "label",
+)  # fmt: skip
 _FIELD = re.compile(
     rf"""["'](?:{"|".join(_KEYS[:7])})["']\s*:\s*(?:"((?:[^"\\]|\\.)*)"|(-?[\d.]+(?:[eE][-+]?\d+)?|true|false)|'([^'\\\n]*)')""",
     re.IGNORECASE,
@@ -79,11 +53,11 @@ _TAGGED = re.compile(
 _BEFORE_NOT = (
     r"(?<!incorrect )(?<!wrong )(?<!common )(?<!possible )(?<!false )(?<!other )(?<!another )(?<!an )(?<!any )(?<!no )"
 )
-_LINK = r"(?:['’]s|\s*(?:is|are|was|would be|must be|should be|will be|equals|=|:|→|⇒|->))\s*:?\s*"
+_LINK = r"(?:['’]s|\s*(?:\b(?:is|are|was|would be|must be|should be|will be|equals)\b|=|:|→|⇒|->))\s*:?\s*"
 _FINAL = re.compile(rf"(?:\b(?:final|correct|right|best) answers?{_LINK}|answer{_LINK}(?=\$?\\boxed))", re.IGNORECASE)
 _ANSWER = re.compile(
     rf"\b{_BEFORE_NOT}(?:answers?|(?:correct|right|best) (?:answer |option |choice )?(?:option|choice|statement"
-    rf"|response)|solution|only (?:option|choice|answer) (?:that|which) [a-z ]{{1,40}}?(?= is))"
+    rf"|response)|solution|only (?:option|choice|answer) [a-z ]{{1,60}}?(?= is))"
     rf"(?: (?:to|for|of|in) [^.\n:]{{0,80}}?)?[*_]{{0,2}}{_LINK}"
     r"|\bantwort\s*(?:ist|lautet|:)\s*:?\s*|r[ée]ponse(?: correcte| finale)?\s*(?:est|:)\s*:?\s*"
     r"|(?:respuesta|resposta)(?: correcta| correta| final)?\s*(?:es|é|:)\s*:?\s*"
@@ -93,7 +67,6 @@ _ANSWER = re.compile(
     r"|정답\s*(?:은|:)\s*|(?:الإجابة|الجواب)(?: الصحيحة)?\s*(?:هي|هو|:)\s*|उत्तर\s*(?:है|:)\s*",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"^[\W_]*(?:(?:my |the )?(?:final |correct )?answer)[\W_]*$", re.IGNORECASE)
 # A program's output below its announcement: "The output will be:", a fence.
 _SHOWN = re.compile(
     r"\b(?:output|result|answer|prints?|returns?|displayed)\b[^\n`]{0,40}:[*_]{0,2}\s*\n+```\w*\n(?P<block>[^`]{1,400})\n```\s*$",
@@ -105,25 +78,16 @@ _NO_CLAIM = re.compile(
     r"(?:(?!, but )[^.!?\n]){0,60}$",
     re.IGNORECASE,
 )
-_I_SAY = re.compile(
-    r"\b(?:I|we|I'd|I'll)(?: would| also| still| now| first)? (?:say|think|thought|claim|believe|assume)\b", re.IGNORECASE
-)
 _CORRECTION = re.compile(
     r"\b(?=[^\W\d_])(?:wait|oops|scratch that|on second thought|correction|let me (?:re\w+|correct|double)|"
     r"i (?:made|forgot|miscounted|mis\w+)|actually|my mistake|apologi[sz]e|i was wrong|no, that)\b|\b(?:edit|update):|"
     r"\bshould (?:instead )?(?:be|read|have been) (?=(?-i:[-*\"'$(\dA-Z]))",
     re.IGNORECASE,
 )
-_CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?correct|confirmed|as expected))\W{0,5}$")
 _WORDED = re.compile(r"^\\text(?:bf)?\s*\{\s*([^{}]*?)\s*\}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<![ap]\.m\.(?=\s+[a-z]))(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bv\.)(?<!\b(?:Inc|Ltd)\.)(?<!\bCorp\.)(?<!\b(?:St|Jr|Sr)\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
-)
-_CLOSING = re.compile(
-    r"\b(?:hope (?:this|that|it)|let me know|feel free|good luck|is there anything|happy to help|"
-    r"any (?:other|further|more) questions)\b",
-    re.IGNORECASE,
 )
 
 
@@ -179,53 +143,12 @@ def strip_reasoning(text: str) -> str | None:
     if not any(sign in text for sign in ("<", "[", "◁")):
         return text.strip()
     text = text.strip()
-    codes = _to_bytes(text)
-    tags = _find_tags(codes)
-    begin = 0
-    for close in _CLOSINGS:
-        _, place = tags.get(close, (-1, -1))
-        if place == 0 or (place > 0 and text[place - 1] != "`"):  # else it is quoted as code, or not there
-            begin = max(begin, place + len(close))
-    # An opening tag begins a line: one in the middle of a line is talked about.
-    opened = [place for tag in _LINE_OPENINGS for place in tags.get(tag, ())]
-    start = len(text) - len(text[begin:].lstrip(_SPACE))
-    if codes.startswith(_OPENINGS, start) or any(place >= begin for place in opened):
+    begin = max((found.end() for found in _CLOSED.finditer(text)), default=0)  # one in backticks is quoted
+    rest = text[begin:].strip(" \t\n\r\v\f")
+    if _OPENED.search(rest):
         return None
-    first = 0 if codes.startswith(_OPENINGS) else min(opened, default=0)
-    return text if begin == 0 else text[begin:].strip(_SPACE) or text[:first].strip(_SPACE)
-
-
-def _to_bytes(text: str) -> bytes:
-    """Return one byte for each character, in lower case: enough to find tags by, and many times as fast as UTF-8."""
-    return text.replace("◁", "\x11").replace("▷", "\x12").encode("latin-1", "replace").lower()
-
-
-def _find_tags(text: bytes) -> dict[bytes, tuple[int, int]]:
-    """Return where each closing tag, and each opening one behind a line break, stands first and last; none that is not there.
-
-    One walk for all, a letter at a time over the whole text at once: what stands there hardly changes how long it takes. A
-    search for one tag after the other takes up to a millisecond each on a megabyte of their beginnings.
-    """
-    codes, found = np.frombuffer(text + bytes(_LONGEST), np.uint8), dict[bytes, tuple[int, int]]()
-    stands = [np.ones(len(text), dtype=bool)]  # where the letters so far stand: none, the first, the first two, …
-    place = 0
-    while place < len(_BEGINNINGS):
-        letters, last = _BEGINNINGS[place], len(_BEGINNINGS[place]) - 1
-        del stands[last + 1 :]
-        before = stands[last]
-        if last < _FEW:
-            here = before & (codes[last : last + len(text)] == letters[last])
-            here = here if last + 1 < _FEW else np.flatnonzero(here)
-        else:  # from here on few places are left
-            here = before[codes[before + last] == letters[last]]
-        if here.any() if last + 1 < _FEW else len(here):
-            stands.append(here)
-            if letters in _SOUGHT:
-                found[letters] = int(here[0]), int(here[-1])
-            place += 1
-        else:
-            place += _CONTINUED[place]
-    return found
+    opened = _OPENED.search(text)
+    return rest or text[: opened.start() if opened else 0].strip()
 
 
 def clip(text: str) -> str:
@@ -246,20 +169,14 @@ def find_statements(text: str) -> list[Statement]:
 
 
 def is_corrected(text: str, statement: Statement) -> bool:
-    """Whether the writer takes back a statement after it; a check that ends well ("Let me recheck: … ✓") takes nothing back."""
+    """Whether the writer takes back a statement after it."""
     begin = min(statement.end, len(text))
-    found = _CORRECTION.search(text, begin) if statement.source != "field" else None
-    if found is None:
-        return False
-    checks = found.group().lower().startswith("let me") and _CORRECTION.search(text, found.end()) is None
-    return not (checks and _CHECKED.search(text, begin) and not NEGATION.search(text, begin))
+    return statement.source != "field" and _CORRECTION.search(text, begin) is not None
 
 
 def last_sentences(text: str) -> list[str]:
-    """Return the sentences of a response from the last one back, without polite closings; at most six."""
+    """Return the sentences of a response from the last one back, at most six."""
     sentences = split_sentences(_BOLD.sub(r"\1", text)[-3000:])
-    while len(sentences) > 1 and _CLOSING.search(sentences[-1]):
-        sentences.pop()
     return [sentence for sentence in sentences[:-7:-1] if len(sentence) <= MAX_SENTENCE]
 
 
@@ -276,7 +193,7 @@ def read_worked_answer(reference: str) -> str:
     if boxes:
         return boxes[0].text
     found = list(re.finditer(r"\bthe (?:final )?answer is:?\s*", reference, re.IGNORECASE))
-    worked = found and found[-1].start() > 0 and reference[found[-1].end() :].strip()
+    worked = found and reference[found[-1].end() :].strip()
     return reference[found[-1].end() :].strip().removesuffix(".") if worked else reference
 
 
@@ -284,8 +201,6 @@ def _fields(text: str) -> Iterator[Statement]:
     """Yield the answer field of a JSON reply, fenced or not, or of an XML-like one."""
     for tagged in list(_TAGGED.finditer(text))[-1:]:
         yield Statement((tagged["closed"] or tagged["open"]).strip(), "field", tagged.end())
-    if text[:2] in ('["', "['") and text[-2:] in ('"]', "']") and text.count(text[1]) == 2:  # a list of one
-        yield Statement(text[2:-2], "field", len(text))
     opened, closed = text.find("{"), text.rfind("}")
     document = text[opened : closed + 1] if 0 <= opened < closed else ""
     if '"' not in document and '"answer"' not in text and _FIELD.search(document) is None:
@@ -308,8 +223,6 @@ def _read_field(value: Any) -> str | None:
     fields = {str(key).lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
     alone = next(iter(fields), "")
     named = [fields[key] for key in _KEYS if key in fields]
-    if alone == "name" and isinstance(fields.get("arguments"), dict) and str(fields["name"]).lower() in _KEYS:
-        return _read_field(fields["arguments"])  # a call of a tool that takes the answer
     for said in named or ([fields[alone]] if len(fields) == 1 and not _NO_ANSWER_KEY.search(alone) else []):
         said = said[0] if isinstance(said, list) and len(said) == 1 else said
         if isinstance(said, dict):
@@ -330,9 +243,6 @@ def _boxes(text: str) -> Iterator[Statement]:
     for found in list(re.finditer(r"\\f?boxed\s*|\\fbox\s*", text))[-MAX_MARKERS:]:
         begin = found.end()
         if text[begin : begin + 1] != "{":
-            single = re.match(r"-?\w+", text[begin:])
-            if single:
-                boxes.append((found.start(), single.group(), begin + single.end()))
             continue
         depth = 0
         for position in range(begin, min(len(text), begin + 2000)):
@@ -364,8 +274,7 @@ def _markers(text: str) -> Iterator[Statement]:
     for source, pattern in (("final", _FINAL), ("answer", _ANSWER)):
         for found in reversed(list(pattern.finditer(text))[-MAX_MARKERS:]):
             before = text[max(0, found.start() - 80) : found.start()]
-            claim = _I_SAY.sub("", before)
-            if _NO_CLAIM.search(claim) or (
+            if _NO_CLAIM.search(before) or (
                 re.search(r"\b(?:in)?correct(?:ly)? $|\bwrong $", before, re.IGNORECASE) and source != "final"
             ):
                 continue
@@ -378,12 +287,10 @@ def _markers(text: str) -> Iterator[Statement]:
 
 
 def _lines(plain: str, text: str) -> Iterator[Statement]:
-    """Yield the whole reply if it is one line, a first line and a last line that stand alone, a line below a heading."""
+    """Yield the whole reply if it is one line, a first line and a last line that stand alone."""
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     if not lines:
         return
-    below_headings = [below for above, below in pairwise(lines) if _HEADING.match(above) and len(below) <= MAX_STATEMENT]
-    yield from (Statement(below, "answer", len(plain)) for below in below_headings[-MAX_MARKERS:])
     shown = _SHOWN.search(text)
     if shown is not None:
         yield Statement(shown.group("block").strip(), "answer", len(plain))

@@ -33,11 +33,11 @@ _TEENS = {
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17,
     "eighteen": 18, "nineteen": 19,
 }  # fmt: skip
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _YEAR = re.compile(
     rf"\b(?P<century>sixteen|seventeen|eighteen|nineteen|twenty)[ -](?:oh?[ -](?P<early>{'|'.join(_UNITS)})"
     rf"|(?P<teen>{'|'.join(_TEENS)})"
-    rf"|(?P<ten>{'|'.join(_TENS)})(?:[ -](?P<unit>{'|'.join(_UNITS)}))?)\b"
+    rf"|(?P<ten>{'|'.join(TENS)})(?:[ -](?P<unit>{'|'.join(_UNITS)}))?)\b"
     r"(?![ -][a-z]*(?:-|hundred|thousand|million))(?!-[a-z])",
     re.IGNORECASE,
 )
@@ -110,9 +110,9 @@ def _write_repeating(found: re.Match[str]) -> str:
 
 
 def _write_year(found: re.Match[str]) -> str:
-    century = {**_TEENS, **_TENS}[found.group("century").lower()]
+    century = {**_TEENS, **TENS}[found.group("century").lower()]
     early, teen, ten, unit = ((found.group(name) or "").lower() for name in ("early", "teen", "ten", "unit"))
-    return str(century * 100 + _UNITS.get(early, 0) + _TEENS.get(teen, 0) + _TENS.get(ten, 0) + _UNITS.get(unit, 0))
+    return str(century * 100 + _UNITS.get(early, 0) + _TEENS.get(teen, 0) + TENS.get(ten, 0) + _UNITS.get(unit, 0))
 
 
 def _without_latex(text: str) -> str:
@@ -199,13 +199,6 @@ def _drop_sign(text: str) -> str | None:
             return None  # "third" alone counts places
         over = 1 if above in (None, "a", "an") else _integer(str(above), ("en",))
         return None if over is None else f"{over}/{_PARTS[fraction.group('part')]}"
-    whole, point, decimals = text.partition(" point ")
-    if point:
-        before = _integer(whole, ("en",)) if whole else 0
-        after = [_integer(word, ("en",)) for word in decimals.split()]
-        if before is not None and after and all(digit is not None and digit < 10 for digit in after):
-            return f"{before}.{''.join(map(str, after))}"
-        return None
     value = _integer(text, NUMERAL_LANGUAGES)
     if value is not None:
         return str(value)
@@ -249,11 +242,9 @@ def _integer(text: str, languages: tuple[str, ...]) -> int | None:
 
 
 def _chinese(text: str) -> str | None:
-    """Return a Chinese or Japanese numeral in digits: 一万二千 is 12000, 二〇二四 is 2024."""
+    """Return a Chinese or Japanese numeral in digits: 一万二千 is 12000."""
     sign, text = ("-", text[1:]) if text.startswith("负") else ("", text)
     values = [2 if char in "两兩" else int(unicodedata.numeric(char, -1)) for char in text]
-    if len(values) > 1 and all(value < 10 for value in values):
-        return sign + "".join(map(str, values))
     total = section = digit = 0
     for value in values:
         if value < 10:

@@ -160,16 +160,6 @@ OPTION_LINK = (
 """)
     + r"){0,5}\s*"
 )
-BOUND = one_of(r"""
-    more than|less than|fewer than|greater than|larger than|smaller than|over|under|above|below
-    no (?:more|less|fewer) than|exceeds?
-    exceeding|in excess of|upwards? of|beyond|bigger than|higher than|lower than|(?:a )?(?:min|max)(?:imum)?(?: of)?
-    at least|at most|up to|mehr als|weniger als|über|unter|mindestens|höchstens|bis zu|plus de|moins de
-    au moins|au plus
-    más de|menos de|mais de|al menos|como máximo|pelo menos|no máximo|più di|meno di|almeno|al massimo|meer dan
-    minder dan|minstens
-    больше|меньше|более|менее|не менее|не более|大于|小于|超过|不到|至少|最多
-""")
 ABOUT = one_of(r"""
     nowhere near|next to|some|in the (?:neighbou?rhood|vicinity) of|(?:on|of) the order of|north of|beneath|as (?:few|little
     many) as

@@ -73,7 +73,7 @@ _NOUN = re.compile(
     r"[ \u00a0]+(?:(?:more|other|different|full|whole|whopping|total)\s+)?[A-Za-zÀ-ÿ][\w'’-]+(?:\s+[A-Za-zÀ-ÿ][\w'’-]+){0,3}"
 )
 _NO_NOUN = re.compile(
-    r"\b(?:is|are|was|were|cannot|would|right|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
+    r"\b(?:and\s(?:a|an|one|two|three|four|five|six|seven|eight|nine|ten)|is|are|was|were|cannot|would|right|or|to|not|at|wrong|incorrect|less|than|fewer|minus|plus|times|out|of|over|under|squared|cubed|factorial|doubled|tripled|halved|off|tops|up|upwards|fold|ish|"
     r"above|below|maximum|minimum|max|min|points?|half|quarter|third|halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths|by|power|modulo|mod|r\d+|percentage|though|but|if|unless|o|oder|ou|und|bis)\b",
     re.IGNORECASE,
 )
@@ -108,8 +108,6 @@ def parse_quantity(text: str) -> Quantity | None:
     cleaned = re.sub(r"(?<!\d)(?<!\))!+$", "", cleaned)
     if not cleaned or len(cleaned) > MAX_EXACT:
         return None
-    if cleaned.lower() == "once":
-        return Quantity(Fraction(1), other=Fraction(11))  # one time; in Spanish eleven
     cleaned = words_to_digits(cleaned) or cleaned
     raised = _RAISED.fullmatch(cleaned)
     if raised:  # "3 squared": who reads no words may take the 3
@@ -117,8 +115,6 @@ def parse_quantity(text: str) -> Quantity | None:
         base = Fraction(raised["base"])
         return Quantity(base**power, other=base) if power <= MAX_POWER else None
     cleaned = re.sub(r"^(\d{1,3})\s?h\s?([0-5]\d)(?:\s?m(?:in)?)?$", r"\1 hours \2 minutes", cleaned)  # "1h30"
-    if cleaned[0] == "(" and cleaned[-1] == ")" and re.fullmatch(r"\(\s*[-+]?[\d./ ]+\)", cleaned):
-        cleaned = cleaned[1:-1].strip()
     total: Quantity | None = None
     position = 0
     while position < len(cleaned):
@@ -189,7 +185,8 @@ def same_quantity(found: Quantity, expected: Quantity) -> bool | None:
             return None  # other money has cents too
         return same if same is False or same_money(one, other) else same_money(one, other)
     if one.dimension and other.dimension:
-        if one.dimension == "data" and one.size != other.size and found.value * one.size != expected.value * other.size:
+        ratio = found.value * one.size / (expected.value * other.size or 1)
+        if one.dimension == "data" and one.size != other.size and ratio != 1 and Fraction(4, 5) < ratio < Fraction(5, 4):
             return None  # a thousand, or 1024
         if one.dimension == other.dimension:
             return _same_value(_scale(found, one.size), _scale(expected, other.size))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from auto_router.collect.matching.bounds import read_bound
+from auto_router.collect.matching.bounds import BOUND, read_bound
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.numerals import digits_in_prose, join_amounts, plain_numbers
-from auto_router.collect.matching.phrases import ABOUT, BOUND, CHANGES, HEDGE, NEGATION, one_of
+from auto_router.collect.matching.phrases import ABOUT, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import (
     MAX_NUMBERS,
     Occurrence,
@@ -59,8 +59,8 @@ _RANGE_AFTER = re.compile(
     (?:times|x)\s+(?:as|more|less|the|greater|larger|bigger|fewer|higher|lower|faster|slower|that|this|what|[a-z]{{2,8}}er\b)
     (?:halves|thirds|quarters|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b
     (?:mod(?:ulo)?|choose|(?:with )?(?:a )?remainder)\b
-    (?:times|minus|plus|over|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
-    upwards?\b|-(?:something|odd)\b
+    (?:times|minus|plus|divided by|multiplied by)\s+(?:{_MONEY}\d|one\b)
+    upwards?\b|-(?:something|odd)\b|over(?! \w+ (?:second|minute|hour|day|week|month|year)s?\b)\s+(?:{_MONEY}\d|one\b)
 """),
     re.IGNORECASE,
 )
@@ -103,12 +103,6 @@ _GIVES = re.compile(
     + rf" (?:a total of )?(?={_MONEY}\d)(?!{_MONEY}[\d.,]+%?\s*(?:\w+ )?(?:more|less|fewer|greater|higher|lower|times)\b)"
 )
 _RECKONED_OR = re.compile(rf"((?:[-+*/×]|\b(?:plus|minus|times))\s*{_MONEY}\d[\d,.]*\)?(?: [a-z]+)?),? or (?={_MONEY}\d)")
-# Where a value is taken, which is no value itself: "-2, attained at x = 1".
-_AT = r"\b(?:at|when|where|for|with)\s+\$?[a-z]\$?\s*"
-_AT_PLACE = re.compile(
-    r"(?:,|,?\s+(?:and )?(?:is |it is )?(?:attained|reached|achieved|obtained|taken|occurring|occurs))\s+"
-    rf"{_AT}=\s*[-+]?[\d./]+\$?(?=[\s.,;)]|$)"
-)
 _COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s", re.I)
 _COMPARES = re.compile(r"\b(?:is|are|was|were) (?:less|fewer|greater|more|larger|smaller|higher|lower|older|younger) than\b")
 _PLAN = re.compile(r"\b(?:multiply|divide|subtract|add|solve|calculate|figure out|set up|suppose|let)\b", re.IGNORECASE)
@@ -125,18 +119,7 @@ _SO = re.compile(
     re.IGNORECASE,
 )
 _COORDINATED = re.compile(rf"\s+(?:[A-Za-z-]+,?\s+){{0,4}}?(?:and|plus|or)\s+(?:a |another )?{_MONEY}", re.IGNORECASE)
-# Reasons and comparisons behind a value, whose numbers are no further step.
-_REASON = re.compile(
-    r"(?:,|;|\s[-–—]|\s)\s*"
-    + one_of(r"""
-    because|since|as\b(?! (?:well|many|much))|whereas|although|though|where|given that|due to|compared|rather than|instead of
-    not|including|excluding|than|out of|which is (?:less|more|greater|smaller|larger|fewer)
-""")
-    + r"\b.*$",
-    re.IGNORECASE | re.DOTALL,
-)
 _NEXT_STEP = re.compile(r"[,;:]|\.\s|\b(?:and|but|then|so|leaving|leaves|minus|plus|less|of which)\b|[-+*/×]", re.IGNORECASE)
-_SHARE = re.compile(r"\s*(?:\w+ )?(?:for |in |to )?(?:each|every|per)\b", re.IGNORECASE)
 _SIDE_BY_SIDE = re.compile(
     rf"\s*(?:-|to|or|oder|ou|and|und|～|~|\.{{2,}}|…|,|, ?or|/|bis|<|>)\s*(?:[A-Za-z]\s*=)?\s*{_MONEY}\s*", re.IGNORECASE
 )
@@ -163,6 +146,11 @@ _SEVERAL = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(rf",?\s+or\s+|,\s+(?=-?{_MONEY}\d)|{_SEVERAL.pattern}", re.IGNORECASE)
+_BARE_LIST = re.compile(rf"-?{_MONEY}\d[\d.]*(?:,\s+-?{_MONEY}\d[\d.]*)+")
+# "the sum of 2 and 3 is 5"
+_OPERANDS = re.compile(
+    r"\b(?:of|between) (?:the numbers )?-?\d[\d.]*(?:(?:,? and|,) -?\d[\d.]*){1,9}(?= (?:is|are|was|equals)\b)"
+)
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:\bon )?\b(?:{_DAY}(?: of)? {_MONTH}\.?|{_MONTH}\.? {_DAY}),? (?=\d{{4}}\b)", re.IGNORECASE)
@@ -184,15 +172,11 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
     plain = plain_numbers(text).strip()
     if read_bound(plain) is not None:
         return UNCLEAR
-    plain = _AT_PLACE.sub("", plain) if "=" in plain and _AT_PLACE.sub("", plain).strip(" .") else plain
     rejected = _find_rejected_numbers(plain)
     if rejected and read_equivalents(plain) is None:  # "5 kg or 11 lb" is one amount
         return Rejected(rejected)
     if _NOT_IN_YEAR.fullmatch(plain.rstrip(".")):
         return UNCLEAR
-    shown = _read_equation(plain)
-    if shown is not None:
-        return shown
     short = _ASIDE.sub(" ", plain.replace("i.e.", "that is"))
     cut = _EXPLAINS.sub("", short).strip(" .,")
     whole = parse_quantity(re.split(r"(?<=[\w)%])[.!]\s", cut, maxsplit=1)[0]) if cut else None
@@ -224,19 +208,17 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         denied = parse_quantity(next(group for group in one.groups() if group))
         return (denied,) if denied else ()
     parts = [
-        parse_quantity(part)
-        for part in (_LISTED if re.search(r",? or ", bare) else _SEVERAL).split(
+        parse_quantity(re.sub(r"^\s*[a-z]\s*=\s*", "", part))
+        for part in (_LISTED if re.search(r",? or ", bare) or _BARE_LIST.fullmatch(bare) else _SEVERAL).split(
             re.sub(
                 r"^(?:from|between|either|neither|anywhere from|von|zwischen|entre|de|both)\s+", "", bare, flags=re.IGNORECASE
             )
         )
     ]
     known = [part for part in parts if part is not None]
-    if bare.lower().startswith("from ") and len(known) == 2 and known[0].value > known[1].value:
-        return ()  # a fall, no range
     if len(known) < 2 or len(known) < len(parts) or any(same_quantity(part, known[0]) for part in known[1:]):
         return ()
-    return tuple(known)
+    return tuple(known[1:] if _BARE_LIST.fullmatch(bare) else known)  # the first of "2, -1" may be the answer
 
 
 def read_sentence(sentence: str) -> Quantity | Unclear | None:
@@ -244,9 +226,7 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
     text = join_amounts(digits_in_prose(_DATE.sub("dated ", _CLOCK.sub("", _ASIDE.sub(" ", plain_numbers(sentence))))))
     counted = _COUNT.match(text)
     text = counted.group(1) if counted else text
-    bare = _AT_PLACE.sub("", text)
-    text = bare if any(char.isdigit() for char in bare) else text
-    text = _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text))
+    text = _OPERANDS.sub("", _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text)))
     if not any(char.isdigit() for char in text):
         return None
     found = list(find_quantities(text))
@@ -308,27 +288,11 @@ def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False)
         between = text[one.end : other.start]
         if other.start < text.rfind("="):
             continue
-        if re.match(r"\s*[-+*/×·÷=^]", text[other.end :]) and between.strip() == "-":
-            continue  # a difference that is reckoned
         if _SIDE_BY_SIDE.fullmatch(between) or (coordinated and _COORDINATED.fullmatch(between)):
             if same_quantity(one.quantity, other.quantity):
                 continue
             return True
     return False
-
-
-def _read_equation(text: str) -> Quantity | None:
-    """Return the value of a chain of equals: "x = 5", "6 * 7 = 42", "27 = 3^3"; None where it does not hold."""
-    if "=" not in text or len(text) > 300:
-        return None
-    sides = [side.strip().rstrip(".").strip() for side in text.split("=")]
-    values = [parse_quantity(side) for side in sides]
-    if values[-1] is not None and re.fullmatch(r"\(?[A-Za-zα-ω](?:_\{?\w\}?)?(?:\([a-z]\))?\)?", sides[0]) and len(sides) == 2:
-        return values[-1]
-    known = [value for value in values if value is not None]
-    if len(known) < 2 or len(known) < len(values):
-        return None
-    return known[-1] if all(same_quantity(value, known[0]) for value in known[1:]) else None
 
 
 def read_equivalents(text: str) -> Quantity | None:
@@ -354,8 +318,6 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
     position = text.rfind("=")
     if position < 0:
         return None
-    if re.search(_AT + "$", text[:position]) and any(char.isdigit() for char in text[:position]):
-        return UNCLEAR  # "-2 at x = 1"
     found = next(find_quantities(text[position + 1 :]), None)
     if found is None or text[position + 1 :][: found.start].strip(" $€£(:"):
         return None
@@ -377,11 +339,10 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
 
 def _goes_on(after: str, value: Quantity) -> bool:
     """Whether a sentence reckons on behind a value: "5 + 3 = 8 apples, and gives away 2, leaving 6"."""
-    step = _NEXT_STEP.search(rest := _REASON.sub("", after))
-    rest = rest[step.start() :] if step else ""
+    step = _NEXT_STEP.search(after)
+    rest = after[step.start() :] if step else ""
     return any(
-        not same_quantity(one.quantity, value) and not _ADJUNCT.search(rest[: one.start]) and not _SHARE.match(rest[one.end :])
-        for one in find_quantities(rest)
+        not same_quantity(one.quantity, value) and not _ADJUNCT.search(rest[: one.start]) for one in find_quantities(rest)
     )
 
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from auto_router.collect.matching.final_answer import Statement
+from auto_router.collect.matching.numerals import TENS
 from auto_router.collect.matching.phrases import HEDGE, NEGATION, list_words
 
 MAX_LITERAL = 4000  # characters; more is no answer, and ast takes its time for it
@@ -38,7 +39,7 @@ _OPEN_FORM = re.compile(r"(?:^|\s)[a-z]\s*[-+]\s*[\w.]+$")  # of "y - 3 = 2x" th
 _SET_ASIDE = re.compile(
     r"^(?:(?:[^.;,\n]{0,60}\s)?(?:not|no longer|isn['’]t|wasn['’]t)\s[^.;,\n]{1,60}[;,.—–-]\s*(?:but\s+|rather\s+)?"
     r"(?=(?:it|that|this)(?:['’]s| is| was)\s)"
-    r"|not\s[^.;,\n]{1,40},\s*but\s+(?:rather\s+|instead\s+)?"
+    r"|not\s[^.;,\n]{1,40}?,?\s+but\s+(?:rather\s+|instead\s+)?"
     r"|[^.;,\n]{0,60}\bused to be\s[^.;,\n]{1,40}[;,]\s*(?:but|and)\s+(?=it\s|the\s|now\s)"
     r"|(?:although|while|though)\s[^.;,\n]{1,60},\s+(?=(?:the|it|its)\b)|contrary to [^.;,\n]{1,40},\s+)+",
     re.IGNORECASE,
@@ -54,17 +55,9 @@ _MARKS = (
         f" {word} "
         for word in list_words("is be are was ist est es é è shows reads says been called raises throws returns prints")
     ),
-    *(
-        " outputs ",
-        " evaluates to ",
-        " simplifies to ",
-        " reduces to ",
-        " converges to ",
-        " equals ",
-        " becomes ",
-        " stands for ",
-    ),
-    *(" intersect at ", " meet at ", " the point ", " known as ", ": ", " = ", " == ", "=> ", "是"),
+    *(f" {word} " for word in list_words("outputs equals becomes")),
+    *(f" {verb} to " for verb in list_words("evaluates simplifies reduces converges")),
+    *(" stands for ", " intersect at ", " meet at ", " the point ", " known as ", ": ", " = ", " == ", "=> ", "是"),
 )
 _ROUNDED = re.compile(
     r"\\approx|≈|,?\s\(?(?:or |which is )?(?:approximately|approx\.|about|roughly) [$\\(]{0,3}[-$€£]?\d[\d.,]*\W*$"
@@ -75,7 +68,6 @@ _AGAIN = re.compile(
 )
 _WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became) (?=[a-z])[^.;\n]{1,120}[.!]?$")
 _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
-_TURNS = re.compile(r"\b(?:but|formerly|until|replaced by|or|then|later|although|however|while)\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"^([^,;.\n]{1,60}?)\s+(?:is|was|are|were)\s+((?:the|[A-Z]\w+['’]s|his|her|their|its)\s[^,;.\n]{1,80})$")
 _BY = re.compile(r"^[^,;.\n]{1,80}\b\w+(?:ed|en|wn|lt|nt|ght|ung|ade|ded|out) by\s+")
 _LOCATED = re.compile(r"^(?:on|to|in|at)\s+(?=\w)", re.IGNORECASE)
@@ -87,9 +79,7 @@ _ORDINALS = {word: place for place, word in enumerate(list_words("""
     first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth
     seventeenth eighteenth nineteenth twentieth
 """), start=1)}  # fmt: skip
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-_ORDINAL = re.compile(rf"\b(?:({'|'.join(_TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
-_BESIDE = re.compile(r"\s*\([^()]{1,60}\)$")  # "16:9 (widescreen)"
+_ORDINAL = re.compile(rf"\b(?:({'|'.join(TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
 _NO_THING = (
     r"(?:long|wide|tall|high|deep|thick|old|heavy|away|each|per|and|for|but|which|that|more|less|when|with|after|before|because"
     r"|since|at|from|hundred|thousand|million|billion|trillion)\b"
@@ -122,8 +112,7 @@ def denies(text: str, wanted: str) -> bool:
     )
     patterns = (
         rf"(?:.* )?(?:not|no longer|isn't|wasn't|anything but|never|nicht|不是)\s*(?:(?:the|a|an) )?{name}"
-        rf"(?:[;,.] ?(?:but )?(?:it|that|this)(?:'s| is| was) (?!.*{name}).{{1,60}})?",
-        rf"not (?:(?:the|a|an) )?{name}, but (?!.*{name}).{{1,60}}",
+        rf"(?:(?:[;,.] ?(?:but )?(?:it|that|this)(?:'s| is| was)|,? but) (?!.*{name}).{{1,60}})?",
         rf"{name} is (?:wrong|incorrect|false|not (?:correct|right|the answer|true))",
         rf"{name},? or [^,]{{1,60}}|[^,]{{1,60}},? or (?:(?:the|a|an) )?{name}",
     )
@@ -171,7 +160,7 @@ def list_names(statement: Statement) -> list[str]:
         name = part[: behind.start()] if behind else part
         rest = part[len(name) :] if behind else part
         found.append(part)
-        if any(sign.search(rest) for sign in (NEGATION, HEDGE, _TURNS)):
+        if any(sign.search(rest) for sign in (NEGATION, HEDGE)):
             continue
         found += [name, *([_BEHIND.sub("", name[agent.end() :])] if agent else []), *([subject.group(1)] if subject else [])]
         found += [_LOCATED.sub("", name)] if len(name.split()) <= 4 else []
@@ -243,7 +232,7 @@ def asks_order(question: str) -> bool:
 
 def read_ratio(text: str) -> tuple[Fraction, ...]:
     """Return the terms of a ratio ("3:4", "3 to 4", "2 : 3 : 5"); empty for any other text."""
-    text = _BESIDE.sub("", text.strip().strip("$*`. "))
+    text = text.strip().strip("$*`. ")
     found = re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?(?:\s*(?::|\\colon|\bto\b)\s*\d{1,9}(?:\.\d{1,9})?){1,5}", text)
     return tuple(Fraction(term) for term in re.findall(r"[\d.]+", text)) if found else ()
 
@@ -313,7 +302,7 @@ def fold(text: str) -> str:
 
 
 def _write_ordinal(found: re.Match[str]) -> str:
-    number = _TENS.get(found.group(1) or "", 0) + _ORDINALS[found.group(2)]
+    number = TENS.get(found.group(1) or "", 0) + _ORDINALS[found.group(2)]
     ending = {1: "st", 2: "nd", 3: "rd"}.get(0 if 10 < number < 14 else number % 10, "th")
     return f"{number}{ending}"
 
