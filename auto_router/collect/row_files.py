@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def _unwrap(document: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def csv_rows(path: Path, separator: str) -> Iterator[dict[Any, Any]]:
-    """Read every cell as text; a row that is too long keeps what has no column under the name None.
+    """Read every cell as text; None where a row is too short. One too long keeps what has no column under the name None.
 
     Raises:
         DataError: the header's cells are set apart otherwise, or two columns have one name.
@@ -136,7 +137,7 @@ def csv_rows(path: Path, separator: str) -> Iterator[dict[Any, Any]]:
             raise DataError(f"file {path} has two columns named {doubled!r}; rename one of them")
         for cells in rows:
             if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
-                row: dict[Any, Any] = dict(zip(header, cells, strict=False))
+                row: dict[Any, Any] = dict(zip_longest(header, cells[: len(header)]))
                 yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
 
 
