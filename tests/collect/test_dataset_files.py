@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_router.collect.tables import open_table
+from auto_router.collect.dataset_files import open_table
 from auto_router.errors import DataError
 
 ROWS = [{"question": "q1", "answer": "a1"}, {"question": "q2", "answer": "a2"}]
