@@ -44,8 +44,8 @@ from auto_router.route.feedback import feedback_rows
 with needs_extra("train"):
     from auto_router import edit
     from auto_router.assess.baselines import BASELINES, XGBOOST_NAME
+    from auto_router.assess.headline import describe_worth
     from auto_router.assess.report import REPORT_NAME, check_packages
-    from auto_router.assess.tables import describe_worth
     from auto_router.learn.search import config_with
     from auto_router.learn.stack_fit import MAX_ROWS
     from auto_router.train import HEADS, FitSettings, assess_router, calibrate, fit, fit_baselines, write_files

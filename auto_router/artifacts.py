@@ -22,6 +22,7 @@ from auto_router.data.embeddings import Spec
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import FEATURE_NAMES
 from auto_router.decide.operating_points import OperatingPoint
+from auto_router.decide.policy import Policy, RouterSettings, resolve_policy
 from auto_router.errors import ArtifactError, ConfigError
 from auto_router.files import atomic_path, sha256_of
 from auto_router.learn.calibration import Calibration
@@ -104,6 +105,11 @@ class Artifact:
     def layout(self) -> FeatureLayout:
         """Blocks of an input row. Raises ConfigError where the encoder's widths are none."""
         return FeatureLayout(self.encoder.get("text_dim", 0), self.encoder.get("image_dim", 0), len(self.prompt_features))
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that its metrics were taken under."""
+        return resolve_policy(self.model_names, self.operating_points, RouterSettings.of(self.training.policy))
 
     def predict(
         self, features: Floats, prompts: Sequence[str] | None = None, histories: Sequence[float] | None = None

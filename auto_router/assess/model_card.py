@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact
-from auto_router.assess import tables
+from auto_router.assess import headline, tables
 from auto_router.data.label_stats import ALL_MODELS, describe_sources, doubt_labels
 from auto_router.data.pool import ModelFacts
 from auto_router.errors import printable
@@ -81,7 +81,7 @@ def model_card(artifact: Artifact) -> str:
         seed=training.seed,
         labels=_labels(artifact, metrics),
         sources=_sources(metrics),
-        sentence=_escape(tables.describe_worth(artifact)),
+        sentence=_escape(headline.describe_worth(artifact)),
         worth=tables.worth_line(system | {"best_single_model": _escape(system["best_single_model"])}),
         unlabelled=tables.unlabelled_note(system),
         headline=_headline(system),

@@ -26,7 +26,7 @@ from typing import Any
 from tabulate import tabulate
 
 from auto_router.artifacts import Artifact, load_artifact
-from auto_router.assess import tables
+from auto_router.assess import headline, tables
 from auto_router.assess.explorer import find_wrongly_routed, pack
 from auto_router.assess.health import data_health
 from auto_router.assess.learning_curve import (
@@ -97,7 +97,7 @@ def report_page(
         raise DataError("the artifact holds no metrics of these test records and models; train it again with nn_router.py")
     best_single = names.index(metrics["system"]["best_single_model"])
     explorer = pack(held_out, best_single, artifact.operating_points, training.seed)
-    explorer |= {"served": {**training.policy, "operating_point": tables.policy_in_force(artifact).operating_point}}
+    explorer |= {"served": {**training.policy, "operating_point": artifact.policy.operating_point}}
     read = test.file.read if with_prompts and test.file is not None else None
     return _render(
         metrics=metrics,
@@ -167,8 +167,8 @@ def _render(
         forms=FORMS,
         at=lambda place: _at(metrics, place),
         data=data | {"charts": items},
-        worth=tables.worth_sentences(artifact),
-        next_steps=[*([] if curve is None else map(_sentence, curve_advice(curve))), *tables.suggest_next(artifact)],
+        worth=headline.worth_sentences(artifact),
+        next_steps=[*([] if curve is None else map(_sentence, curve_advice(curve))), *headline.suggest_next(artifact)],
         curve=curve and {"headers": CURVE_HEADERS, "rows": curve_rows(curve), "says": _sentence(curve_advice(curve)[0])},
         rewordings=rewordings
         and {"headers": REWORDING_HEADERS, "rows": rewording_rows(rewordings), "says": describe_rewordings(rewordings)},
@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if test.file is None or artifact.training.test_sha256 != test.file.sha256:
         raise DataError(f"{arguments.test_json} is not the file this router was assessed on; give that one, or train again")
     path = arguments.output or arguments.artifacts / REPORT_NAME
-    train, policy = [record.slim() for record in iter_records(arguments.train_json)], tables.policy_in_force(artifact)
+    train, policy = [record.slim() for record in iter_records(arguments.train_json)], artifact.policy
     curve = _measure_curve(arguments, artifact) if arguments.learning_curve else None
     rewordings = _measure_rewordings(artifact, test, arguments.rewordings) if arguments.rewordings > 0 else ()
     held_out = TestSet.of(test, artifact.predict(test.features, test.prompts), policy)
@@ -235,7 +235,7 @@ def _measure_curve(arguments: argparse.Namespace, artifact: Artifact) -> Learnin
 def _measure_rewordings(artifact: Artifact, test: Dataset, rows: int) -> Sequence[RewordingEffect]:
     with closing(reopen_encoder(artifact.encoder)) as generator:
         generator.check(artifact.encoder)
-        effects = measure_rewordings(artifact, tables.policy_in_force(artifact), test, generator, rows)
+        effects = measure_rewordings(artifact, artifact.policy, test, generator, rows)
     print(tabulate(rewording_rows(effects), headers=REWORDING_HEADERS, disable_numparse=True))
     print(describe_rewordings(effects))
     return effects

@@ -13,6 +13,7 @@ from typing import Any
 
 from auto_router.collect.column_names import CLASS_NAMES, COLUMNS, LATER, MORE_ANSWERS, PLURAL, TRUTHS, VERDICTS
 from auto_router.collect.column_notes import name_shape, note_doubts
+from auto_router.collect.dataset_files import DataTable, Row
 from auto_router.collect.options import (
     RIGHT_OPTION,
     Options,
@@ -27,7 +28,6 @@ from auto_router.collect.options import (
 from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.recipes import LOGGED, Recipe, get_cell, is_message_list
 from auto_router.collect.references import is_missing, read_printed
-from auto_router.collect.tables import DataTable, Row
 from auto_router.data.images import mime_type
 from auto_router.errors import DataError
 

@@ -12,36 +12,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from PIL import Image
 from tqdm import tqdm
 
 from auto_router.collect.credentials import Credentials, SecretScrubber
 from auto_router.collect.rate_limits import PassingFailure
-from auto_router.collect.reply import Response, decode, read_reply, shorten
-from auto_router.data.images import data_uri, pixels
+from auto_router.collect.reply import Problem, Response, decode, read_problem, read_reply, shorten
+from auto_router.data.images import data_uri
 from auto_router.data.pool import PoolModel, show_value
 from auto_router.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
     from auto_router.collect.client import Client, Reply
-import re
-from dataclasses import dataclass
-
-from auto_router.collect.reply import Problem, read_problem
 
 Messages = list[dict[str, Any]]
 _Result = TypeVar("_Result")
-JPEG_QUALITIES = (90, 80, 65)
-SHRINK = 0.8  # of the side, each time that no quality is small enough
-MIN_SIDE = 16  # pixels
 LARGE_REPLY = 2**18  # bytes; read in a thread
 
 
@@ -195,40 +187,6 @@ def digest_images(messages: Any) -> Any:
 def fingerprint(value: Any) -> str:
     """Return a digest of plain values; equal values have equal digests."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-def fit_image(data: bytes, max_side: int | None, max_bytes: int | None) -> bytes:
-    """Return an image file within both limits: ``data`` itself where it is, else a smaller copy, the same for the same input.
-
-    ``max_bytes`` is of the file, before base64. A copy keeps PNG where only the side was too long and it stays small enough.
-
-    Raises:
-        DataError: the bytes are no image.
-    """
-    fits_bytes = max_bytes is None or len(data) <= max_bytes
-    if fits_bytes and (max_side is None or max(_size(data)) <= max_side):
-        return data
-    image = pixels(data)
-    if max_side is not None:
-        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    if data.startswith(b"\x89PNG") and (copy := _encode(image, "PNG")) and (max_bytes is None or len(copy) <= max_bytes):
-        return copy
-    while True:
-        for quality in JPEG_QUALITIES:
-            copy = _encode(image, "JPEG", quality=quality)
-            if max_bytes is None or len(copy) <= max_bytes or max(image.size) <= MIN_SIDE:
-                return copy
-        image = image.resize([max(1, int(side * SHRINK)) for side in image.size], Image.Resampling.LANCZOS)
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    return pixels(data).size
-
-
-def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from auto_router.collect.endpoint import Messages, user_message
-from auto_router.collect.matching.final_answer import strip_reasoning
+from auto_router.collect.matching.reasoning import strip_reasoning
 from auto_router.collect.matching.verdict import match
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response

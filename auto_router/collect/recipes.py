@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from auto_router.collect.dataset_files import Row
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.matching.verdict import MAX_LETTERS
 from auto_router.collect.money import read_count, read_usage
@@ -19,7 +20,6 @@ from auto_router.collect.options import Options, find_right, is_hidden, is_numbe
 from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.question import LoggedAnswer, Question
 from auto_router.collect.references import is_missing, read_printed, read_references
-from auto_router.collect.tables import Row
 from auto_router.data.conversation import (
     ConversationInput,
     Turn,

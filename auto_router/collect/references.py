@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from auto_router.collect.matching.final_answer import read_worked_answer, strip_reasoning
+from auto_router.collect.matching.final_answer import read_worked_answer
+from auto_router.collect.matching.reasoning import strip_reasoning
 from auto_router.collect.matching.wordings import MAX_LITERAL, read_literal
 
 # Where a struct keeps its right answers, the first that is there: SQuAD's and TriviaQA's columns, VQA's list of answers …

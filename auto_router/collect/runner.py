@@ -17,7 +17,7 @@ from tqdm import tqdm
 from auto_router.collect import rate_limits
 from auto_router.collect.batch import BatchQueue
 from auto_router.collect.compared_labels import make_label_source
-from auto_router.collect.endpoint import Endpoint, Messages, digest_images, fit_image
+from auto_router.collect.endpoint import Endpoint, Messages, digest_images
 from auto_router.collect.journal import Journal
 from auto_router.collect.journal_file import PROBE, Exchange, number_sample, request_key
 from auto_router.collect.judge import Verdict
@@ -28,6 +28,7 @@ from auto_router.collect.question import Question, question_messages
 from auto_router.collect.reply import Response
 from auto_router.collect.results import REFERENCE_CHECK, LabelOutcome, Results, average_outcomes
 from auto_router.data.capability import TEXT_ONLY_REASON
+from auto_router.data.images import fit_image
 from auto_router.data.pool import Pool, PoolModel
 from auto_router.terminal import bar
 

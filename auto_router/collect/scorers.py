@@ -28,7 +28,7 @@ from typing import Any
 from tqdm import tqdm
 
 from auto_router.collect.judge import Verdict
-from auto_router.collect.matching.final_answer import strip_reasoning
+from auto_router.collect.matching.reasoning import strip_reasoning
 from auto_router.collect.question import Question
 from auto_router.collect.references import read_printed
 from auto_router.collect.reply import Response, first_message, load_reply

@@ -1,7 +1,7 @@
 """Questions from any data set: hub id, ``save_to_disk`` folder, or local files; row by row, as often as they are needed.
 
-Where rows lie is :mod:`auto_router.collect.tables`; which columns say what, :mod:`auto_router.collect.columns`; how a row
-becomes a question, :mod:`auto_router.collect.recipes`.
+Where rows lie is :mod:`auto_router.collect.dataset_files`; which columns say what, :mod:`auto_router.collect.columns`; how a
+row becomes a question, :mod:`auto_router.collect.recipes`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from auto_router.collect.columns import find_recipe
+from auto_router.collect.dataset_files import DataTable, Row, open_table
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.prompt_template import PromptTemplate
 from auto_router.collect.question import Question
 from auto_router.collect.recipes import Recipe
-from auto_router.collect.tables import DataTable, Row, open_table
 from auto_router.errors import DataError
 
 TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")

@@ -43,6 +43,9 @@ _MALFORMED = (
     *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 _OPENING = threading.Lock()  # warnings.catch_warnings changes the whole process
+JPEG_QUALITIES = (90, 80, 65)
+SHRINK = 0.8  # of the side, each time that no quality is small enough
+MIN_SIDE = 16  # pixels
 _HEAD = 96 * 1024  # bytes that hold the size of nearly every image file
 _BAND_PIXELS = 2**20
 _ACCEPTED = "base64, a data:...;base64 URI, bytes, a pathlib.Path or a PIL image"
@@ -210,6 +213,40 @@ def _check(data: bytes) -> bytes:
     if len(data) > MAX_IMAGE_BYTES:
         raise DataError(f"picture has {len(data):,} bytes; at most {MAX_IMAGE_BYTES:,} are allowed")
     return data
+
+
+def fit_image(data: bytes, max_side: int | None, max_bytes: int | None) -> bytes:
+    """Return an image file within both limits: ``data`` itself where it is, else a smaller copy, the same for the same input.
+
+    ``max_bytes`` is of the file, before base64. A copy keeps PNG where only the side was too long and it stays small enough.
+
+    Raises:
+        DataError: the bytes are no image.
+    """
+    fits_bytes = max_bytes is None or len(data) <= max_bytes
+    if fits_bytes and (max_side is None or max(_size(data)) <= max_side):
+        return data
+    image = pixels(data)
+    if max_side is not None:
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    if data.startswith(b"\x89PNG") and (copy := _encode(image, "PNG")) and (max_bytes is None or len(copy) <= max_bytes):
+        return copy
+    while True:
+        for quality in JPEG_QUALITIES:
+            copy = _encode(image, "JPEG", quality=quality)
+            if max_bytes is None or len(copy) <= max_bytes or max(image.size) <= MIN_SIDE:
+                return copy
+        image = image.resize([max(1, int(side * SHRINK)) for side in image.size], Image.Resampling.LANCZOS)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    return pixels(data).size
+
+
+def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def thumbnail_uri(data: bytes, side: int, kind: str, quality: int) -> str:

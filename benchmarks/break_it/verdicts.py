@@ -10,8 +10,8 @@ import time
 import traceback
 
 from auto_router.collect.judge import judge_by_rules
-from auto_router.collect.matching.final_answer import strip_reasoning
 from auto_router.collect.matching.quantities import read_quantities, same_quantity
+from auto_router.collect.matching.reasoning import strip_reasoning
 from auto_router.collect.question import Question
 from auto_router.collect.reply import Response
 from break_it.tally import Tally

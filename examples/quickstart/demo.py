@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from tabulate import tabulate
 
 from auto_router.artifacts import load_artifact
-from auto_router.assess.tables import describe_worth
+from auto_router.assess.headline import describe_worth
 from auto_router.collect.replay import ReplayServer, load_recording
 from auto_router.data.images import image_bytes
 from auto_router.data.pool import load_pool

@@ -15,7 +15,7 @@ import nn_router
 from auto_router.artifacts import load_artifact
 from auto_router.assess import learning_curve, report
 from auto_router.assess.rewordings import REWORDING_HEADERS, RULES
-from auto_router.assess.tables import headline_lines
+from auto_router.assess.tables import accuracy_lines
 from auto_router.data.embeddings import METADATA_NAME
 from auto_router.errors import DataError
 from auto_router.files import write_json
@@ -205,4 +205,4 @@ def test_what_labels_rest_on_and_how_far_they_agree_stands_in_page_and_table(art
     assert "How far the labels can be trusted" in page.texts
     assert f"{one['agreement']:.1%}" in page.texts
     unchecked = metrics | {"labels": metrics["labels"] | {"trust": []}}
-    assert "Nothing says how far these labels (silver) can be trusted" in headline_lines(unchecked)
+    assert "Nothing says how far these labels (silver) can be trusted" in accuracy_lines(unchecked)

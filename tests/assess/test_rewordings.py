@@ -22,7 +22,6 @@ from auto_router.assess.rewordings import (
     swap_letters,
     toggle_final_mark,
 )
-from auto_router.assess.tables import policy_in_force
 from auto_router.data.dataset import load_dataset
 from auto_router.encode.encoder import EmbeddingGenerator
 from auto_router.encode.local import LocalEncoder
@@ -82,7 +81,7 @@ def test_choices_flip_where_the_encoder_sees_another_prompt_and_not_else(folder:
         records=[replace(record, prompt=record.prompt.replace("prompt", "Prompt")) for record in test.records],
     )
     generator = EmbeddingGenerator(Keyword(is_fragile))
-    effects = {e.rule: e for e in measure_rewordings(artifact, policy_in_force(artifact), test, generator, 60)}
+    effects = {e.rule: e for e in measure_rewordings(artifact, artifact.policy, test, generator, 60)}
     assert list(effects) == list(RULES)
     control, lower = effects["as it is, encoded again"], effects["all in lower case"]
     assert (control.prompts, lower.prompts) == (60, 60)

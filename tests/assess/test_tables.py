@@ -55,7 +55,7 @@ def test_latency_is_told_beside_accuracy_and_cost() -> None:
 
 
 def test_baselines_are_told_beside_the_router() -> None:
-    rows = tables.headline_table(plain(FOUR, 1, baselines={"always weak": np.array([[1.0, 0.0]] * 4)})).splitlines()
+    rows = tables.system_table(plain(FOUR, 1, baselines={"always weak": np.array([[1.0, 0.0]] * 4)})).splitlines()
     (row,) = (row for row in rows if row.startswith("always weak"))
     assert row.split()[2] == "0.500"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from auto_router.artifacts import Artifact, TrainingSummary
-from auto_router.assess.tables import describe_worth, suggest_next
+from auto_router.assess.headline import describe_worth, suggest_next
 from auto_router.decide.operating_points import OperatingPoint
 from tests.fakes import network
 

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from auto_router.collect.endpoint import Endpoint, find_change, fit_image, user_message
+from auto_router.collect.endpoint import Endpoint, find_change, user_message
 from auto_router.collect.rate_limits import PassingFailure, read_delay
 from auto_router.collect.reply import Problem, read_reply
-from auto_router.data.images import pixels
+from auto_router.data.images import fit_image, pixels
 from auto_router.data.pool import PoolModel, load_pool
 from auto_router.errors import ConfigError
 from tests.helpers import png

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from auto_router.collect.matching.arithmetic import evaluate
 from auto_router.collect.matching.choices import Rejected, read_letter, read_letters
 from auto_router.collect.matching.expressions import same_expression
-from auto_router.collect.matching.final_answer import clip, find_statements, strip_reasoning
+from auto_router.collect.matching.final_answer import clip, find_statements
 from auto_router.collect.matching.quantities import parse_quantity
+from auto_router.collect.matching.reasoning import strip_reasoning
 from auto_router.collect.matching.verdict import match
 
 TRUE, FALSE, UNKNOWN = True, False, None

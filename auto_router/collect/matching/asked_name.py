@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.other_matters import find_ask
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, list_words
 from auto_router.collect.matching.reading import Reading
 from auto_router.collect.matching.stems import FILLERS, MODALS, NEGATIONS, OPPOSITES, PRONOUNS, split_words, stem
+from auto_router.collect.matching.vocabulary import HEDGE, NEGATION, list_words
 from auto_router.collect.matching.wordings import fold
 
 MAX_ASKED_NAME = 300  # characters of a sentence, and of a question, that are read

@@ -19,11 +19,11 @@ from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, split_sentences
 from auto_router.collect.matching.numerals import digits_in_prose, plain_numbers
 from auto_router.collect.matching.other_matters import CONCLUDES, asks_derived, compares_otherwise, find_ask
-from auto_router.collect.matching.phrases import ABOUT, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import Quantity, find_quantities, parse_quantity, same_quantity
 from auto_router.collect.matching.stated_number import has_circumstances_only, names_value
 from auto_router.collect.matching.stems import content_stems, digit_words, split_words, stem
 from auto_router.collect.matching.units import Unit, read_unit
+from auto_router.collect.matching.vocabulary import ABOUT, CHANGES, HEDGE, NEGATION, one_of
 
 MAX_VALUES = 12  # numbers at the end of a response from which the reference may follow
 MAX_PAIRS = 300  # characters of a sentence that gives numbers to names

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from auto_router.collect.matching.numerals import plain_numbers
-from auto_router.collect.matching.phrases import one_of
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
+from auto_router.collect.matching.vocabulary import one_of
 
 MAX_BOUND = 80  # characters
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from auto_router.collect.matching.phrases import (
+from auto_router.collect.matching.vocabulary import (
     AFFIRMED,
     AFFIRMS_THAT,
     DENIED,

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 
 from auto_router.collect.matching.final_answer import split_sentences
-from auto_router.collect.matching.phrases import list_words, one_of
 from auto_router.collect.matching.stems import (
     DENIALS,
     FILLERS,
@@ -18,6 +17,7 @@ from auto_router.collect.matching.stems import (
     split_words,
     stem,
 )
+from auto_router.collect.matching.vocabulary import list_words, one_of
 
 MAX_QUESTION = 4_000  # characters; the question stands at the end of a long prompt
 MAX_CLAIM_WORDS = 40  # of a claim

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 
 from auto_router.collect.matching.final_answer import MAX_SENTENCE
-from auto_router.collect.matching.phrases import HEDGE, MONTHS, NEGATION, list_words
+from auto_router.collect.matching.vocabulary import HEDGE, MONTHS, NEGATION, list_words
 from auto_router.errors import ConfigError, advise_install
 
 MAX_DATE = 40  # characters

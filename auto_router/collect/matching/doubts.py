@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from auto_router.collect.matching.final_answer import Statement
-from auto_router.collect.matching.phrases import one_of, words_or
 from auto_router.collect.matching.quantities import parse_quantity
+from auto_router.collect.matching.vocabulary import one_of, words_or
 
 MAX_AFTER = 2_000  # characters of a statement, and after it, in which it may be doubted
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from auto_router.collect.matching.dates import read_dates
-from auto_router.collect.matching.phrases import list_words
+from auto_router.collect.matching.vocabulary import list_words
 
 _ROMAN = re.compile(r"(?=[MDCLXVI]{1,15}$)M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 _DAYS = frozenset(list_words("monday tuesday wednesday thursday friday saturday sunday"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from auto_router.collect.matching.phrases import one_of
 from auto_router.collect.matching.stems import ESSENTIAL, content_stems
+from auto_router.collect.matching.vocabulary import one_of
 
 _COUNTRIES = one_of("""
     Afghanistan|Albania|Algeria|Angola|Argentina|Armenia|Australia|Austria|Azerbaijan|Bahrain|Bangladesh|Belarus|Belgium|Benin

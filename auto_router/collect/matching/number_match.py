@@ -19,12 +19,12 @@ from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.other_matters import compares_otherwise, is_before_last_step, is_loss, is_possible_only
-from auto_router.collect.matching.phrases import list_words
 from auto_router.collect.matching.quantities import Quantity, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import MEGA, Reading
 from auto_router.collect.matching.stated import closes, compare_value, match_part, read_stated
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.units import Unit
+from auto_router.collect.matching.vocabulary import list_words
 from auto_router.collect.matching.wordings import counts_other, counts_thing, list_wordings, read_bullets
 
 _UNANSWERABLE = re.compile(

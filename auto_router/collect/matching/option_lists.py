@@ -9,8 +9,8 @@ from dataclasses import replace
 from auto_router.collect.matching.choices import MAX_RUN, UNCLEAR, Unclear
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.other_matters import find_ask
-from auto_router.collect.matching.phrases import NEGATION
 from auto_router.collect.matching.reading import Reading
+from auto_router.collect.matching.vocabulary import NEGATION
 
 _MARKED = re.compile(
     r"(?:^|(?<=\n)|(?<=[.;,✅❌✓✗✔✘])\s{1,3})[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])"

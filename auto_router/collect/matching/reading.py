@@ -17,7 +17,7 @@ from auto_router.collect.matching.final_answer import (
     well_formed,
 )
 from auto_router.collect.matching.other_matters import find_ask, tells_asked_side, tells_other_side
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, one_of
+from auto_router.collect.matching.vocabulary import HEDGE, NEGATION, one_of
 
 MAX_NOTES = 3
 MAX_OFFER = 200  # characters of an offer to say more

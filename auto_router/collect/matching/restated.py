@@ -17,7 +17,6 @@ from auto_router.collect.matching.choices import UNCLEAR, Unclear, read_truth
 from auto_router.collect.matching.claims import FORMULA, Claim, find_turns
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, is_corrected
-from auto_router.collect.matching.phrases import one_of
 from auto_router.collect.matching.stems import (
     CHANCES,
     ESSENTIAL,
@@ -32,6 +31,7 @@ from auto_router.collect.matching.stems import (
     split_words,
     stem,
 )
+from auto_router.collect.matching.vocabulary import one_of
 
 MAX_CLAUSE = 400  # characters
 MAX_CLAUSES = 4  # of a sentence, from its last one back

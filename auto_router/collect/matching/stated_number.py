@@ -8,7 +8,6 @@ from itertools import pairwise
 from auto_router.collect.matching.bounds import BOUND, read_bound
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
 from auto_router.collect.matching.numerals import digits_in_prose, join_amounts, plain_numbers
-from auto_router.collect.matching.phrases import ABOUT, CHANGES, HEDGE, NEGATION, one_of
 from auto_router.collect.matching.quantities import (
     MAX_NUMBERS,
     Occurrence,
@@ -17,6 +16,7 @@ from auto_router.collect.matching.quantities import (
     parse_quantity,
     same_quantity,
 )
+from auto_router.collect.matching.vocabulary import ABOUT, CHANGES, HEDGE, NEGATION, one_of
 
 _MONEY = "[$€£]?"
 MAX_OF_A_SENTENCE = 30  # numbers; a sentence of more, that no equals sign ends, is about none of them

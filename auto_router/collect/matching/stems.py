@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from auto_router.collect.matching.phrases import list_words
+from auto_router.collect.matching.vocabulary import list_words
 
 
 def _lines(text: str) -> Iterator[list[str]]:

@@ -31,7 +31,6 @@ from auto_router.collect.matching.final_answer import (
     Statement,
     read_worked_answer,
     split_sentences,
-    strip_reasoning,
     well_formed,
 )
 from auto_router.collect.matching.kinds import names_several, read_kind
@@ -46,7 +45,6 @@ from auto_router.collect.matching.option_lists import (
     shorten_statements,
 )
 from auto_router.collect.matching.other_matters import is_of_another, pick_clauses
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.quantities import is_none_of, parse_quantity, same_quantity
 from auto_router.collect.matching.reading import (
     Reading,
@@ -56,6 +54,7 @@ from auto_router.collect.matching.reading import (
     keep_metres,
     read_response,
 )
+from auto_router.collect.matching.reasoning import strip_reasoning
 from auto_router.collect.matching.restated import read_conclusion
 from auto_router.collect.matching.stated import (
     compare_value,
@@ -66,6 +65,7 @@ from auto_router.collect.matching.stated import (
     read_stated,
     tells_moment,
 )
+from auto_router.collect.matching.vocabulary import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.wordings import (
     OPTION,
     asks_order,

@@ -12,7 +12,7 @@ from typing import Any
 
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.numerals import TENS
-from auto_router.collect.matching.phrases import HEDGE, NEGATION, list_words
+from auto_router.collect.matching.vocabulary import HEDGE, NEGATION, list_words
 
 MAX_LITERAL = 4000  # characters; more is no answer, and ast takes its time for it
 MAX_FOLDED = 1000  # characters of a wording that is folded; longer ones are compared as they are

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auto_router.collect.dataset_files import open_table
 from auto_router.collect.row_files import csv_rows
-from auto_router.collect.tables import open_table
 from auto_router.errors import DataError
 
 ROWS = [{"question": "q1", "answer": "a1"}, {"question": "q2", "answer": "a2"}]
