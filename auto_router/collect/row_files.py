@@ -60,6 +60,11 @@ def read_rows(path: Path) -> Iterator[FileRow]:
         for number, row in enumerate(_reader(path)(path)):
             if not isinstance(row, Mapping):
                 raise DataError(f"{path}, row {number}: expected an object, got {type(row).__name__}")
+            if None in row:
+                raise DataError(
+                    f"{path}, row {number}: it has more cells than the header has columns ({row[None]!r:.60}); put quotes "
+                    "around a cell that holds the separator"
+                )
             yield dict(row)
     except (ValueError, OSError, EOFError, zlib.error, csv.Error, RecursionError, zipfile.BadZipFile) as error:
         where = f"{path}, after row {number}" if number >= 0 else str(path)
@@ -138,7 +143,8 @@ def csv_rows(path: Path, separator: str) -> Iterator[dict[Any, Any]]:
         for cells in rows:
             if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
                 row: dict[Any, Any] = dict(zip_longest(header, cells[: len(header)]))
-                yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
+                more = cells[len(header) :]
+                yield row | ({None: more} if any(more) else {})  # some tools end each line with a separator
 
 
 def read_cells(path: Path, text: Iterable[str], separator: str) -> Iterator[list[str]]:
