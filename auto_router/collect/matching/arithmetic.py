@@ -113,7 +113,7 @@ class _Parser:
             raise _NotMathsError(token)
 
     @contextmanager
-    def nested(self) -> Iterator[None]:
+    def descend(self) -> Iterator[None]:
         self.depth += 1
         if self.depth > MAX_NESTING:
             raise _NotMathsError("too deep")
@@ -121,7 +121,7 @@ class _Parser:
         self.depth -= 1
 
     def sum(self) -> Value:
-        with self.nested():
+        with self.descend():
             value = self.product()
             while self.next() in ("+", "-"):
                 sign = 1 if self.take("+") else -1
@@ -164,7 +164,7 @@ class _Parser:
                 raise _NotMathsError("factorial")
             value = Fraction(math.factorial(int(value)))
         if self.take("^"):
-            with self.nested():
+            with self.descend():
                 value = _reckon("^", value, self.parse_signed())
         return value
 
@@ -178,10 +178,10 @@ class _Parser:
         if kind == "constant":
             return math.pi
         if kind == "function":
-            with self.nested():
+            with self.descend():
                 return self.function(token)
         if kind == "command":
-            with self.nested():
+            with self.descend():
                 above, below = self.argument(), self.argument()
             return _reckon("/", above, below) if "frac" in token else _binomial(above, below)
         if kind == "letter":
