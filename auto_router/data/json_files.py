@@ -61,14 +61,15 @@ def json_table(file: TextIO) -> Iterator[Any]:
     Raises:
         ValueError: the text is none of these; names the item or the line.
     """
+    sign = next(filter(str.strip, iter(lambda: file.read(1), "")), "")
+    file.seek(0)
+    if sign in ("", "["):  # nothing, or a list, whose line may be as long as the file
+        yield from json_items(file) if sign else ()
+        return
     lines = filter(str.strip, iter(lambda: file.readline(_LONGEST_LINE), ""))
     first, more = next(lines, ""), next(lines, "")
     file.seek(0)
-    if not first:
-        return
-    if first.lstrip()[:1] == "[":
-        yield from json_items(file)
-    elif more and read_json(first) is not None:
+    if more and read_json(first) is not None:
         yield from _json_lines(file)
     else:
         yield from _listed_rows(_Text(file), may_be_lines=len(first) == _LONGEST_LINE)
