@@ -273,8 +273,10 @@ def _attach(answer: Any, first: Any, decision: Decision | None, name: str) -> An
     ``answered_by``, which are not part of what is sent or stored of it.
 
     Raises:
-        openai.APIError: it is an error under status 200, as some gateways send them.
+        openai.APIError: it is an error under status 200, as some gateways send them, or no JSON, as a page to log in by.
     """
+    if isinstance(answer, str):
+        raise openai.APIError(f"answered with no JSON: {answer[:200]!r}", request=None, body=None)  # type: ignore[arg-type]
     if not isinstance(answer, ChatCompletion):
         return RoutedStream(answer, first, decision, name)
     error = (answer.model_extra or {}).get("error")

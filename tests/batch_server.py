@@ -33,6 +33,7 @@ class BatchServer(Peer):
     at a batch until it is done. ``line_fault`` returns "expired", "failed", "missing" or None for (custom_id, how often it was
     sent). ``call_fault`` returns "lost" (done, and the answer is lost), "refused", "forbidden", "busy" or None for a kind of
     call. ``queue``: requests that a batch may have. ``direct``: whether questions are answered outside batches too.
+    ``success``: the status of what is done.
     """
 
     script: Callable[[Row], Reply]
@@ -43,6 +44,7 @@ class BatchServer(Peer):
     direct: bool = True
     delay_s: float = 0.0
     file_status: str = "processed"
+    success: int = 200
     log: Path | None = None
     calls: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
@@ -81,7 +83,7 @@ class BatchServer(Peer):
             handler.connection.close()
             return
         status, headers, content = reply
-        handler.send_response(status)
+        handler.send_response(self.success if status == 200 else status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(content)))
@@ -204,7 +206,7 @@ class BatchServer(Peer):
                 bad.append({"id": f"batch_req_{key}", "custom_id": key, "response": None, "error": error})
                 continue
             status, _, body = self.script(line["body"]) if fault != "failed" else raw({"error": {"message": "oops"}}, 500)
-            answer = {"status_code": status, "request_id": "r", "body": json.loads(body)}
+            answer = {"status_code": self.success if status == 200 else status, "request_id": "r", "body": json.loads(body)}
             told = {"id": f"batch_req_{key}", "custom_id": key, "response": answer, "error": None}
             (good if status == 200 else bad).append(told)
             if status == 200:

@@ -46,6 +46,7 @@ class EmbeddingsServer(Peer):
     order: int = 1  # -1: the answers come the other way round, with their index
     served: str = ""  # the model that it says it is, if not the one that was asked for
     delay: float = 0.0
+    success: int = 200
     failures: list[int] = field(default_factory=list)
     hang: threading.Event = field(default_factory=threading.Event)
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -77,7 +78,8 @@ class EmbeddingsServer(Peer):
                     self._send(status, {"error": {"message": "as told", "type": "server_error"}})
                 else:
                     try:
-                        self._send(200, peer.answer if peer.answer is not None else peer.embeddings(body, peer.headers[-1]))
+                        made = peer.answer if peer.answer is not None else peer.embeddings(body, peer.headers[-1])
+                        self._send(peer.success, made)
                     except _Refused as error:
                         self._send(error.status, {"error": {"message": str(error), "type": "invalid_request_error"}})
 

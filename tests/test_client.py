@@ -194,6 +194,15 @@ def test_an_error_under_status_200_is_an_error(
         assert not vendors["eyes"].bodies
 
 
+def test_a_page_in_place_of_an_answer_is_a_failure(pool: Pool, router: ModelRouter, vendors: dict[str, Vendor]) -> None:
+    vendors["math"].page = b"<html>Please log in</html>"
+    messages: Any = [{"role": "user", "content": MATH}]
+    with Client(pool, router) as client:
+        assert client.chat.completions.create(model="auto", messages=messages).choices[0].message.content == "eyes says hello"
+        with pytest.raises(openai.APIError, match="no JSON: '<html>Please log in"):
+            client.chat.completions.create(model="math", messages=messages)
+
+
 def test_where_all_fail_the_last_error_is_raised(ask: Ask, vendors: dict[str, Vendor]) -> None:
     for vendor in vendors.values():
         vendor.refuse = (503, {"message": f"{vendor.name} is down"})

@@ -81,7 +81,7 @@ class BatchResults:
             self.adapted.add(key)
             return
         self.answered[key] = replace(response, discount=self._batch.discount)
-        if status != 200:
+        if not 200 <= status < 300:
             self._free.add(key)
 
     def is_complete(self, state: Mapping[str, Any]) -> bool:

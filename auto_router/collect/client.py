@@ -112,7 +112,7 @@ async def _read(response: httpx2.Response) -> None:
         if len(body) > MAX_REPLY_BYTES:
             raise ConnectionError(f"the reply is larger than {MAX_REPLY_BYTES:,} bytes")
     response.extensions["body"] = bytes(body)
-    if response.status_code != 200:
+    if not response.is_success:
         raise openai.APIStatusError(f"HTTP {response.status_code}", response=response, body=None)
 
 

@@ -26,7 +26,7 @@ from auto_router.collect.options import (
     squeeze,
 )
 from auto_router.collect.prompt_template import PromptTemplate
-from auto_router.collect.recipes import LOGGED, Recipe, get_cell, is_message_list
+from auto_router.collect.recipes import LOGGED, Recipe, find_messages, get_cell
 from auto_router.collect.references import is_missing, read_printed
 from auto_router.data.images import mime_type
 from auto_router.errors import DataError
@@ -212,7 +212,7 @@ class _Finder:
             prompts = later or named or inner
         if prompts:
             told = next((row[prompts[0]] for row in self.rows if not is_missing(row.get(prompts[0]))), None)
-            if is_message_list(read_printed(told)) and "prompt" not in self.asked:  # as TRL, verl and OpenAI's evals write it
+            if find_messages(read_printed(told)) and "prompt" not in self.asked:  # as TRL, verl and OpenAI's evals write it
                 return {role: name for role, name in roles.items() if role != "messages"} | {"messages": prompts[0]}
             roles["prompt"] = prompts[0]
             if roles.get("source") == prompts[0]:
@@ -291,7 +291,7 @@ class _Finder:
 
     def _is_answered_by(self, messages: str) -> bool:
         """Whether a conversation holds the only answers there are, so that it is read, and not the prompt beside it."""
-        told = [row[messages] for row in self.rows if is_message_list(row.get(messages))]
+        told = [found for row in self.rows if (found := find_messages(row.get(messages)))]
         replied = any(one[-1].get("role", one[-1].get("from")) in ("assistant", "gpt") for one in told)
         return replied and not {"prompt", "answer"} & self.asked.keys() and all(map(self._is_empty, self._answers(False)))
 

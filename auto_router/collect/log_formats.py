@@ -21,6 +21,7 @@ from auto_router.data.conversation import turns_of
 from auto_router.data.splits import content_key
 from auto_router.errors import DataError
 
+MAX_ATTRIBUTE_DEPTH = 12  # of nested attributes: no convention goes deeper, and what does was made to
 LITELLM, LANGFUSE, SPANS, OPENAI = "LiteLLM spend logs", "Langfuse export", "GenAI spans", "OpenAI chat JSON"
 BATCH_OUTPUT = "OpenAI batch output"
 PROMPT_MISSING = "the prompt is not in the log"
@@ -76,16 +77,17 @@ class LogReader:
 
     def read(self, row: FileRow, kind: str) -> Iterator[LoggedTurn | LeftOut]:
         """Yield the turns of a row; a LeftOut in place of what gives no prompt."""
+        if kind == BATCH_OUTPUT:
+            yield LeftOut("an answer of a batch in a file of other rows")
+            return
         found = self._readers[kind](row)
         while True:
             try:
                 yield next(found)
             except StopIteration:
                 return
-            except LeftOut as reason:
-                yield reason
-            except DataError as error:  # of turns_of: no chat messages
-                yield LeftOut(str(error))
+            except (LeftOut, DataError) as reason:  # the second of turns_of: no chat messages
+                yield LeftOut(str(reason))
 
     def _openai(self, row: FileRow) -> Iterator[LoggedTurn]:
         """https://platform.openai.com/docs/api-reference/chat/object, /batch/request-input and /fine-tuning/chat-input."""
@@ -116,9 +118,8 @@ def read_batch_answers(rows: Iterable[FileRow]) -> dict[str, Any]:
     """Return ``{custom_id: body}`` of batch output lines; a LeftOut where one failed, or where two lines share an id."""
     found: dict[str, Any] = {}
     for row in rows:
-        response = row.get("response") or {}
-        failed = row.get("error") or int(response.get("status_code") or 0) != 200
-        name = str(row["custom_id"])
+        response, name = _mapping(row.get("response")), str(row.get("custom_id"))
+        failed = row.get("error") or not 200 <= (_count(response.get("status_code")) or 0) < 300
         if name in found:
             found[name] = LeftOut("the custom_id is used more than once: import one batch at a time")
         else:
@@ -191,8 +192,8 @@ def _spans(row: FileRow) -> Iterator[LoggedTurn]:
     if "resourceSpans" not in row:
         yield _span(row)
         return
-    scopes = [scope for resource in row["resourceSpans"] or [] for scope in resource.get("scopeSpans") or []]
-    yield from _each([span for scope in scopes for span in scope.get("spans") or []], _span)
+    scopes = [scope for resource in _list(row["resourceSpans"]) for scope in _list(_mapping(resource).get("scopeSpans"))]
+    yield from _each([span for scope in scopes for span in _list(_mapping(scope).get("spans"))], _span)
 
 
 def _each(rows: Sequence[Any], read: Callable[[Mapping[str, Any]], LoggedTurn]) -> Iterator[LoggedTurn]:
@@ -302,16 +303,15 @@ def _any(row: Mapping[str, Any], *names: str) -> Any:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    value = parse_json(value)
-    return value if isinstance(value, Mapping) else {}
+    return found if isinstance(found := parse_json(value), Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return found if isinstance(found := parse_json(value), list) else []
 
 
 def _count(value: Any) -> int | None:
-    found = number(value)
-    return None if found is None else int(found)
-
-
-MAX_ATTRIBUTE_DEPTH = 12  # of nested attributes: no convention goes deeper, and what does was made to
+    return None if (found := number(value)) is None else int(found)
 
 
 def read_attributes(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -320,7 +320,7 @@ def read_attributes(row: Mapping[str, Any]) -> dict[str, Any]:
     dotted = {name.removeprefix("attributes."): value for name, value in row.items() if name.startswith("attributes.")}
     _flatten(dotted, "", found)
     _flatten(_pairs(parse_json(row.get("attributes"))), "", found)
-    _read_events([*(row.get("events") or []), *(parse_json(found.pop("events", None)) or [])], found)
+    _read_events([*_list(row.get("events")), *_list(found.pop("events", None))], found)
     return found
 
 
@@ -346,7 +346,7 @@ def _read_events(events: Sequence[Any], found: dict[str, Any]) -> None:
 def _pairs(value: Any) -> Any:
     if isinstance(value, list):
         return {pair.get("key"): _otlp(pair.get("value")) for pair in value if isinstance(pair, Mapping)}
-    return value or {}
+    return _mapping(value)
 
 
 def _otlp(value: Any, depth: int = 0) -> Any:
@@ -354,9 +354,10 @@ def _otlp(value: Any, depth: int = 0) -> Any:
     if not isinstance(value, Mapping) or depth > MAX_ATTRIBUTE_DEPTH:
         return value
     if "arrayValue" in value:
-        return [_otlp(each, depth + 1) for each in value["arrayValue"].get("values") or []]
+        return [_otlp(each, depth + 1) for each in _list(_mapping(value["arrayValue"]).get("values"))]
     if "kvlistValue" in value:
-        return {pair["key"]: _otlp(pair.get("value"), depth + 1) for pair in value["kvlistValue"].get("values") or []}
+        pairs = map(_mapping, _list(_mapping(value["kvlistValue"]).get("values")))
+        return {str(pair.get("key")): _otlp(pair.get("value"), depth + 1) for pair in pairs}
     return next(iter(value.values()), None)
 
 

@@ -99,8 +99,8 @@ class Recipe:
         inside: tuple[Any, ...] = ()
         context = ""
         answer, reply = self.cell(row, "answer"), None
-        if is_message_list(answer):  # a completion as messages
-            answer = flatten_text(answer[-1].get("content", answer[-1].get("value")))
+        if messages := find_messages(answer):  # a completion as messages
+            answer = flatten_text(messages[-1].get("content", messages[-1].get("value")))
         if "messages" in self.roles:
             turns, reply, (prompt, inside, context) = self._read_messages(row)
         else:
@@ -239,17 +239,13 @@ def get_cell(row: Row, column: str) -> Any:
     return value.get(inner) if isinstance(value, Mapping) else None
 
 
-def is_message_list(value: Any) -> bool:
-    """Whether a cell is a list of chat messages."""
+def find_messages(value: Any) -> list[Any]:
+    """Return the chat messages of a cell that is a list of such; [] for any other."""
     value = _unnest(value)
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(
-            isinstance(item, Mapping) and ({"role", "content"} <= item.keys() or {"from", "value"} <= item.keys())
-            for item in value
-        )
+    is_chat = isinstance(value, list) and all(
+        isinstance(item, Mapping) and ({"role", "content"} <= item.keys() or {"from", "value"} <= item.keys()) for item in value
     )
+    return value if is_chat else []
 
 
 def _unnest(value: Any) -> Any:
@@ -291,8 +287,8 @@ def _read_history(history: Any) -> tuple[Turn, ...]:
     history = read_printed(history)
     if is_missing(history) or history in ([], "nan"):
         return ()
-    if is_message_list(history):
-        return tuple(turns_of(history))
+    if messages := find_messages(history):
+        return tuple(turns_of(messages))
     if isinstance(history, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
         return tuple(Turn(role, str(said)) for pair in history for role, said in zip(("user", "assistant"), pair, strict=True))
     raise DataError(

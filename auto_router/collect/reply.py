@@ -108,7 +108,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, latency_s: 
         raise PassingFailure("the stream broke off", billed=True)
     problem = find_problem(reply)
     if problem is not None:
-        return _refuse(problem, headers, reply, "error in a reply of HTTP 200")
+        return _refuse(problem, headers, reply, f"error in a reply of HTTP {status}")
     recorded = reply.get(RECORDED_LATENCY) if isinstance(reply, Mapping) else None
     known = recorded if isinstance(recorded, int | float) and 0.0 < recorded <= MAX_SECONDS else latency_s
     return _read_answer(reply, Response(None, latency_s=known, body=text))

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def read_rows(path: Path) -> Iterator[FileRow]:
         for number, row in enumerate(_reader(path)(path)):
             if not isinstance(row, Mapping):
                 raise DataError(f"{path}, row {number}: expected an object, got {type(row).__name__}")
+            if None in row:
+                raise DataError(
+                    f"{path}, row {number}: it has more cells than the header has columns ({row[None]!r:.60}); put quotes "
+                    "around a cell that holds the separator"
+                )
             yield dict(row)
     except (ValueError, OSError, EOFError, zlib.error, csv.Error, RecursionError, zipfile.BadZipFile) as error:
         where = f"{path}, after row {number}" if number >= 0 else str(path)
@@ -116,7 +122,7 @@ def _unwrap(document: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def csv_rows(path: Path, separator: str) -> Iterator[dict[Any, Any]]:
-    """Read every cell as text; a row that is too long keeps what has no column under the name None.
+    """Read every cell as text; None where a row is too short. One too long keeps what has no column under the name None.
 
     Raises:
         DataError: the header's cells are set apart otherwise, or two columns have one name.
@@ -128,16 +134,17 @@ def csv_rows(path: Path, separator: str) -> Iterator[dict[Any, Any]]:
         other = next((mark for mark in SEPARATORS if mark != separator and len(header) == 1 and mark in header[0]), None)
         if other is not None:
             raise DataError(
-                f"data set file {path} has one column, {header[0][:80]!r}: its cells seem to be set apart by "
+                f"file {path} has one column, {header[0][:80]!r}: its cells seem to be set apart by "
                 f"{SEPARATORS[other]}; save it as .csv with commas (UTF-8), or as .tsv with tabs"
             )
         doubled = next((name for place, name in enumerate(header) if name and name in header[:place]), None)
         if doubled is not None:
-            raise DataError(f"data set file {path} has two columns named {doubled!r}; rename one of them")
+            raise DataError(f"file {path} has two columns named {doubled!r}; rename one of them")
         for cells in rows:
             if any(map(str.strip, cells)):  # spreadsheets save the empty rows below a table, too
-                row: dict[Any, Any] = dict(zip(header, cells, strict=False))
-                yield row | ({None: cells[len(header) :]} if len(cells) > len(header) else {})
+                row: dict[Any, Any] = dict(zip_longest(header, cells[: len(header)]))
+                more = cells[len(header) :]
+                yield row | ({None: more} if any(more) else {})  # some tools end each line with a separator
 
 
 def read_cells(path: Path, text: Iterable[str], separator: str) -> Iterator[list[str]]:
@@ -146,39 +153,49 @@ def read_cells(path: Path, text: Iterable[str], separator: str) -> Iterator[list
     Raises DataError, which names the line, where no reading of it has as many cells as the header has.
     """
     taken: list[str] = []
+    again: list[str] = []
+    lines = iter(text)
 
-    def lines() -> Iterator[str]:
-        for line in text:
+    def take() -> str | None:
+        line = again.pop() if again else next(lines, None)
+        if line is not None:
             taken.append(line)
-            yield line
+        return line
 
-    reader, width, first = csv.reader(lines(), delimiter=separator, strict=True), 0, 1
+    def open_reader() -> Iterator[list[str]]:
+        return csv.reader(iter(take, None), delimiter=separator, strict=True)
+
+    reader, width, first = open_reader(), 0, 1
     while True:
         taken.clear()
         try:
             cells = next(reader, None)
+        except csv.Error:
+            if len(taken) > 1:  # at the last line the open quote met another one, which may begin a cell of several lines
+                again.append(taken.pop())
+            reader = open_reader()
+            for line in filter(str.strip, taken):
+                yield _read_line(path, first, line, separator, width)
+        else:
             if cells is None:
                 return
             width = width or len(cells)
             yield cells
-        except csv.Error:
-            rows = [_read_line(line, separator, width) for line in taken]
-            if not width or None in rows:
-                raise DataError(
-                    f"file {path}: in line {first} a cell begins with a quote that does not end it; write quotes "
-                    'inside a cell twice, as in "the word ""yes"""'
-                ) from None
-            yield from filter(None, rows)
         first += len(taken)
 
 
-def _read_line(line: str, separator: str, width: int) -> list[str] | None:
-    """Return the cells of a line that is one row, whatever its quotes are; None where it has not ``width`` of them."""
+def _read_line(path: Path, first: int, line: str, separator: str, width: int) -> list[str]:
+    """Return the ``width`` cells of a line that is one row, whatever its quotes are. An open quote was in line ``first``."""
     plain = line.rstrip("\r\n").split(separator)
-    bare = [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in plain]
+    bare = [held[1:-1] if len(held := cell.rstrip()) > 1 and held[0] == held[-1] == '"' else cell for cell in plain]
     quoted = next(csv.reader([line], delimiter=separator), [])
-    readings = (quoted, bare) if '""' in line else (bare, quoted)
-    return next((cells for cells in readings if len(cells) == width), None)
+    for cells in (quoted, bare) if '""' in line else (bare, quoted):
+        if len(cells) == width:
+            return cells
+    raise DataError(
+        f"file {path}: in line {first} a cell begins with a quote that does not end it; write quotes inside a cell twice, as "
+        'in "the word ""yes"""'
+    )
 
 
 def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:

@@ -72,7 +72,7 @@ def json_table(file: TextIO) -> Iterator[Any]:
     if more and read_json(first) is not None:
         yield from _json_lines(file)
     else:
-        yield from _listed_rows(_Text(file))
+        yield from _listed_rows(_Text(file), may_be_lines=len(first) == _LONGEST_LINE)
 
 
 def read_json(text: str | bytes, otherwise: Any = None) -> Any:
@@ -92,8 +92,11 @@ def _json_lines(file: TextIO) -> Iterator[Any]:
             raise ValueError(f"line {number}: {error.msg}") from error
 
 
-def _listed_rows(text: _Text) -> Iterator[Any]:
-    """Yield the items of the list of objects that an object holds under one of ``TABLE_KEYS``; without one, the object."""
+def _listed_rows(text: _Text, may_be_lines: bool) -> Iterator[Any]:
+    """Yield the items of the list of objects that an object holds under one of ``TABLE_KEYS``; without one, the object.
+
+    ``may_be_lines``: others may follow it, for nobody has seen where its line ends.
+    """
     whole: dict[str, Any] | None = {}
     separator = text.take()
     while separator in ("{", ","):
@@ -114,6 +117,11 @@ def _listed_rows(text: _Text) -> Iterator[Any]:
         else:
             whole[key] = text.item()
         separator = text.take()
+    if separator == "}" and may_be_lines and whole is not None and text.peek() == "{":
+        yield whole
+        while text.peek():
+            yield text.item()
+        return
     if separator != "}" or text.peek():
         raise ValueError("the object does not end as JSON does")
     if whole is not None:

@@ -251,7 +251,7 @@ class OpenAIEncoder(RemoteEncoder):
             raise Passing(f"{where} did not answer ({_words(error)}); check that it runs and its address") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             raise EncoderError(f"{where}: {_words(error)}") from error
-        if reply.status_code != 200:
+        if not reply.is_success:
             self._raise_status(where, reply.status_code, bytes(content), reply.headers.get("Retry-After", ""))
         try:
             return json.loads(content)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,6 @@ from auto_router.serve.service import INTERNAL_ERROR, NO_PROMPT, DecisionService
 
 if TYPE_CHECKING:
     from auto_router.serve.shadow import Shadow
-from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 

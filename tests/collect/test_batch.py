@@ -99,6 +99,19 @@ def test_a_batch_gives_the_direct_runs_labels_for_half_the_price(tmp_path: Path,
     assert open_batches(tmp_path) == 0
 
 
+def test_any_success_of_http_counts_as_one(tmp_path: Path) -> None:
+    """Portkey's gateway answers with 246, for one; what such a line cost is paid, too."""
+    expected = direct_labels(tmp_path)
+    with BatchServer(answer, success=246) as server:
+        assert stage1(*prepare(tmp_path, server.url)) == 0
+    assert read_evaluations(tmp_path / "out") == expected
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    with BatchServer(answer) as server:
+        assert stage1(*prepare(plain, server.url)) == 0
+    assert spent(tmp_path) == spent(plain)
+
+
 def test_the_table_shows_what_was_paid_and_the_records_what_a_router_pays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

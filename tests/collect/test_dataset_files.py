@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auto_router.collect.dataset_files import open_table
+from auto_router.collect.row_files import csv_rows
 from auto_router.errors import DataError
 
 ROWS = [{"question": "q1", "answer": "a1"}, {"question": "q2", "answer": "a2"}]
@@ -64,12 +67,37 @@ def test_text_files_are_read_in_every_form(tmp_path: Path, name: str, content: b
         (",", ['"Never closed|A', "b|B"], [['"Never closed', "A"], ["b", "B"]]),
         (",", ['"Who said "hi"?"|A', '"b, ""c"""|B'], [['Who said "hi"?', "A"], ['b, "c"', "B"]]),
         (",", ['"Hello, Bob.', 'How are you?"|A', "b|B"], [["Hello, Bob.\nHow are you?", "A"], ["b", "B"]]),
+        (",", ['"Never closed|A', "", "b|B", ""], [['"Never closed', "A"], ["b", "B"]]),
+        (",", ['"Never closed|A', "b|B", 'c|"one', 'two"', '"d', 'e"|D'], [['"Never closed', "A"], ["b", "B"],
+          ["c", "one\ntwo"], ["d\ne", "D"]]),
+        (",", ['"a" |A', '"b|B'], [["a", "A"], ['"b', "B"]]),
     ],
 )  # fmt: skip
 def test_a_stray_quote_takes_no_other_rows(separator: str, lines: list[str], rows: list[list[str]], tmp_path: Path) -> None:
     text = "\n".join(["question|answer", *lines]).replace("|", separator) + "\n"
     path = write(tmp_path / ("a.tsv" if separator == "\t" else "a.csv"), text)
     assert [list(row.values()) for row in read_rows(path)] == rows
+
+
+def test_open_quotes_take_time_and_memory_by_the_length_of_the_file_alone(tmp_path: Path) -> None:
+    count = 20_000
+    text = "question\tanswer\n" + "".join(f'"Never closed {i}\tA{i}\n' for i in range(count)) + "b\tB\n" * count
+    path = write(tmp_path / "a.tsv", text)
+    tracemalloc.start()
+    start = time.process_time()
+    read = sum(1 for _ in csv_rows(path, "\t"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read == 2 * count
+    assert time.process_time() - start < 10
+    assert peak < 10 * len(text)
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_lines_end_in_each_way_and_cells_may_be_huge(tmp_path: Path, end: str) -> None:
+    huge = f"one{end}" * 200_000
+    path = write(tmp_path / "a.csv", end.join(["question,answer", f'"{huge}",A', '"stray,B', "c,C", ""]))
+    assert [list(row.values()) for row in read_rows(path)] == [[huge, "A"], ['"stray', "B"], ["c", "C"]]
 
 
 def test_a_quote_that_no_reading_fits_is_named_by_its_line(tmp_path: Path) -> None:

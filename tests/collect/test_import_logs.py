@@ -12,7 +12,7 @@ import pytest
 
 from auto_router.collect.image_source import ImageSource
 from auto_router.collect.importer import main
-from auto_router.collect.log_formats import LoggedTurn, LogReader, find_log_format
+from auto_router.collect.log_formats import LoggedTurn, LogReader, find_log_format, read_batch_answers
 from auto_router.collect.redact import load_redactor
 from auto_router.collect.result_formats import LeftOut
 from auto_router.collect.source import Source
@@ -309,6 +309,34 @@ def test_clear_words_for_what_cannot_be_done(tmp_path: Path) -> None:
 def test_odd_values_end_nothing(field: str, value: Any) -> None:
     for found in turns(litellm_row(0) | {field: value}):
         assert isinstance(found, LoggedTurn | LeftOut)
+
+
+@pytest.mark.parametrize(
+    "value", [1, "x", [1], [[]], {"name": 5}, [{"name": "gen_ai.choice", "attributes": 5}], {"scopeSpans": 3}]
+)
+@pytest.mark.parametrize("field", ["events", "attributes", "attributes.events", "resourceSpans"])
+def test_odd_values_of_spans_end_nothing(field: str, value: Any) -> None:
+    inner = {"kvlistValue": {"values": value}}, {"arrayValue": value}, [{"key": "a", "value": {"kvlistValue": value}}]
+    for one in (value, [value], *inner):
+        for found in turns({"attributes": {}, field: one}):
+            assert isinstance(found, LoggedTurn | LeftOut)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [({"response": {"status_code": 246, "body": {}}}, None), ({"response": "busy"}, "failed"), ({"response": None}, "failed"),
+     ({"response": {"status_code": "x"}}, "failed"), ({"response": {"status_code": 500, "body": {}}}, "failed")],
+)  # fmt: skip
+def test_lines_of_a_batch_tell_a_success_or_none(answer: Row, told: str | None) -> None:
+    (found,) = read_batch_answers([{"custom_id": "c", **answer}]).values()
+    assert (found == {}) if told is None else told in str(found)
+    assert read_batch_answers([answer]), "a line without an id is nobody's answer"
+
+
+def test_an_answer_of_a_batch_among_other_rows_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = import_rows(tmp_path, write_rows(tmp_path / "a.jsonl", [pair_row(0), {"custom_id": "c", "response": {}}]))
+    assert len(found) == 1
+    assert "left out: an answer of a batch in a file of other rows (1)" in capsys.readouterr().out
 
 
 def test_a_deeply_nested_span_ends() -> None:

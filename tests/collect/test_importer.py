@@ -348,6 +348,19 @@ def test_what_is_no_result_is_named(tmp_path: Path) -> None:
         read_results([tmp_path / "d.jsonl"])
 
 
+def test_cells_that_a_row_of_a_csv_ends_before_are_scores_that_are_not_there(tmp_path: Path) -> None:
+    text = "prompt,m,m|total_cost,n,n|total_cost\nq1,1,0.1\nq2,1,0.1,0,0.2\n"
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    merger = read_results([tmp_path / "a.csv"])[0]
+    assert merger.left_out == {"n: no score": 1}
+
+
+def test_a_row_of_a_csv_with_more_cells_than_columns_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,m,m|total_cost\nq1,1,0.1,\nq2, and more,1,0.1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.csv, row 1: it has more cells than the header has columns \(\['0\.1'\]\); put"):
+        read_results([tmp_path / "a.csv"])
+
+
 def test_nothing_is_written_where_no_row_gave_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_lines(tmp_path / "a.jsonl", [{"prompt": "q", "model": "m", "score": None}])
     with pytest.raises(DataError, match="gave a label, so nothing was written"):

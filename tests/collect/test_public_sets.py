@@ -146,6 +146,17 @@ def read_csv(rows: Rows, folder: Path) -> list[Question]:
     return read_questions(folder / "rows.csv")
 
 
+def test_lists_within_a_list_are_read_wherever_a_conversation_may_stand(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "q{i}"}, {"role": "assistant", "content": "x"}]
+    for rows in (
+        table({"prompt": "p{i}", "messages": [chat]}),
+        table({"question": "q{i}", "answer": [chat[1:]]}),
+        table({"question": "q{i}", "answer": "x", "history": [chat]}),
+    ):
+        first, second = read_questions(write_rows(tmp_path / "rows.jsonl", rows))
+        assert (first.prompt, second.prompt, first.references) == ("q0", "q1", ("x",))
+
+
 def test_a_column_without_a_name_is_no_part_of_the_question(tmp_path: Path) -> None:
     """``DataFrame.to_csv`` writes row numbers under no name."""
     first, second = read_csv(table({"": "{i}", "question": "q{i}", "answer": "x"}), tmp_path)

@@ -12,6 +12,7 @@ import datasets
 import pytest
 
 from auto_router.data import formats as shards
+from auto_router.data import json_files
 from auto_router.data.formats import files_of, parquet_shards, records_sha256
 from auto_router.data.records import Record, group_ids, iter_records, load_records
 from auto_router.data.splits import content_key
@@ -89,6 +90,18 @@ def test_what_a_file_holds_counts_not_its_ending(tmp_path: Path, name: str) -> N
     for text in (json.dumps(plain), "\n".join(map(json.dumps, plain)), "\ufeff" + json.dumps(plain, indent=1)):
         (tmp_path / name).write_text(text, encoding="utf-8")
         assert load_records(tmp_path / name) == [make_record(0), make_record(1)]
+
+
+def test_a_first_line_of_any_length_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record with large images is longer than what is looked at to tell lines from one document."""
+    monkeypatch.setattr(json_files, "_LONGEST_LINE", 40)
+    plain = [make_record(i).to_json() for i in range(3)]
+    for text in ("\n".join(map(json.dumps, plain)), json.dumps({"data": plain}), json.dumps(plain)):
+        (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
+        assert load_records(tmp_path / "a.jsonl") == [make_record(i) for i in range(3)]
+    (tmp_path / "a.jsonl").write_text(json.dumps(plain[0]) + "\n[]", encoding="utf-8")
+    with pytest.raises(DataError, match="does not end as JSON does"):
+        load_records(tmp_path / "a.jsonl")
 
 
 def test_the_digest_is_of_the_contents_in_order(tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ def test_large_batches_are_split_until_they_are_taken() -> None:
             encoder.embed_texts(["short", "x" * 51])
 
 
+def test_any_success_of_http_counts_as_one() -> None:
+    with EmbeddingsServer(success=246) as server:
+        assert OpenAIEncoder(server.url).embed_texts(["x"]).shape == (1, 48)
+
+
 def test_what_may_pass_is_tried_again_and_what_may_not_is_said_at_once(server: EmbeddingsServer) -> None:
     encoder = OpenAIEncoder(server.url)
     server.failures = [500, 429, 0]

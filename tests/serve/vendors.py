@@ -18,9 +18,9 @@ class Vendor(Endpoint):
     """Answers at the path of each protocol, to whoever shows ``sk-NAME``; chat completions are all that it has of OpenAI's.
 
     ``refuse`` is a status and an error to answer with instead; ``hang`` is for how many seconds to say nothing; with ``broken``
-    the connection ends in the middle of an answer; ``error_in_answer`` comes under status 200. ``faults`` are by a request's
-    temperature, so that requests that are under way together can have one each: a status, ``hang``, ``broken``, or ``cut``,
-    which ends a stream after its first words.
+    the connection ends in the middle of an answer; ``error_in_answer`` and ``page`` come under status 200. ``faults`` are by a
+    request's temperature, so that requests that are under way together can have one each: a status, ``hang``, ``broken``, or
+    ``cut``, which ends a stream after its first words.
     """
 
     refuse: tuple[int, dict[str, Any]] | None = None
@@ -29,6 +29,7 @@ class Vendor(Endpoint):
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     error_in_answer: dict[str, Any] | None = None
+    page: bytes = b""
     faults: dict[float, int | str] = field(default_factory=dict)
 
     @property
@@ -36,7 +37,7 @@ class Vendor(Endpoint):
         return f"sk-{self.name}"
 
     def reset(self) -> None:
-        self.refuse, self.hang, self.broken, self.error_in_answer = None, 0.0, False, None
+        self.refuse, self.hang, self.broken, self.error_in_answer, self.page = None, 0.0, False, None, b""
         for seen in (self.bodies, self.paths, self.headers):
             seen.clear()
 
@@ -64,6 +65,10 @@ class Vendor(Endpoint):
         if self.broken or fault == "broken":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
             await send({"type": "http.response.body", "body": b"{", "more_body": False})
+            return None
+        if self.page:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+            await send({"type": "http.response.body", "body": self.page})
             return None
         if self.error_in_answer is not None:
             whole: dict[str, Any] = {"error": self.error_in_answer}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import cmath
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 
 MAX_LENGTH = 400  # characters of an expression
-MAX_NESTING = 30  # nested brackets
+MAX_NESTING = 30  # brackets, powers, roots and fractions within each other
 MAX_BITS = 4096  # of an exact number; larger ones are reckoned in floating point
 
 Value = Fraction | float | complex
@@ -111,16 +112,21 @@ class _Parser:
         if not self.take(token):
             raise _NotMathsError(token)
 
-    def sum(self) -> Value:
+    @contextmanager
+    def descend(self) -> Iterator[None]:
         self.depth += 1
         if self.depth > MAX_NESTING:
             raise _NotMathsError("too deep")
-        value = self.product()
-        while self.next() in ("+", "-"):
-            sign = 1 if self.take("+") else -1
-            self.position += sign < 0
-            value = _reckon("+", value, _reckon("*", Fraction(sign), self.product()))
+        yield
         self.depth -= 1
+
+    def sum(self) -> Value:
+        with self.descend():
+            value = self.product()
+            while self.next() in ("+", "-"):
+                sign = 1 if self.take("+") else -1
+                self.position += sign < 0
+                value = _reckon("+", value, _reckon("*", Fraction(sign), self.product()))
         return value
 
     def product(self) -> Value:
@@ -158,11 +164,8 @@ class _Parser:
                 raise _NotMathsError("factorial")
             value = Fraction(math.factorial(int(value)))
         if self.take("^"):
-            self.depth += 1
-            if self.depth > MAX_NESTING:
-                raise _NotMathsError("too deep")
-            value = _reckon("^", value, self.parse_signed())
-            self.depth -= 1
+            with self.descend():
+                value = _reckon("^", value, self.parse_signed())
         return value
 
     def atom(self) -> Value:
@@ -175,9 +178,11 @@ class _Parser:
         if kind == "constant":
             return math.pi
         if kind == "function":
-            return self.function(token)
+            with self.descend():
+                return self.function(token)
         if kind == "command":
-            above, below = self.argument(), self.argument()
+            with self.descend():
+                above, below = self.argument(), self.argument()
             return _reckon("/", above, below) if "frac" in token else _binomial(above, below)
         if kind == "letter":
             if token in self.variables:
