@@ -66,12 +66,13 @@ class EmbeddingsServer(Peer):
                 peer.bodies.append(body)
                 peer.headers.append({name.lower(): value for name, value in self.headers.items()})
                 peer.paths.append(self.path)
+                # Before it waits: what hung must not take a failure that was meant for a later request.
+                status = peer.failures.pop(0) if peer.failures else 200
                 while peer.hang.is_set():
                     time.sleep(0.01)
                 start = time.monotonic()
                 while time.monotonic() < start + peer.delay:  # looked at again and again: a server that hangs can be healed
                     time.sleep(0.01)
-                status = peer.failures.pop(0) if peer.failures else 200
                 if status == 0:
                     self.close_connection = True
                 elif status != 200:

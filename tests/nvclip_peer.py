@@ -50,10 +50,10 @@ class NvclipServer(Peer):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 peer.bodies.append(body)
                 peer.keys.append(self.headers.get("Authorization", ""))
+                status = peer.failures.pop(0) if peer.failures else 200
                 until = time.monotonic()
                 while time.monotonic() < until + peer.delay:
                     time.sleep(0.01)
-                status = peer.failures.pop(0) if peer.failures else 200
                 if status == 0:
                     self.close_connection = True
                     return
