@@ -27,7 +27,7 @@ from tests.servers import Peer, QuietHandler
 Reply = tuple[int, dict[str, str], bytes]
 # Stage 1, and what a run of it imports when it needs it.
 _PRELOADED = [
-    *("prepare_hf_data", "auto_router.collect.client", "datasets", "jinja2.sandbox", "sklearn.model_selection"),
+    *("prepare_hf_data", "auto_router.collect.http_client", "datasets", "jinja2.sandbox", "sklearn.model_selection"),
     *("openai.resources.chat", "openai.resources.files", "openai.resources.batches", "text_to_num", "yaml"),
 ]
 

@@ -29,7 +29,7 @@ from auto_router.data.pool import PoolModel
 from auto_router.errors import ProviderError
 
 if TYPE_CHECKING:
-    from auto_router.collect.client import BatchApi
+    from auto_router.collect.http_client import BatchApi
     from auto_router.collect.runner import EndpointClient, Run
 
 
@@ -178,7 +178,7 @@ class BatchTransfer:
     @property
     def api(self) -> BatchApi:
         if self._connection is None:
-            from auto_router.collect.client import BatchApi
+            from auto_router.collect.http_client import BatchApi
 
             self._connection = BatchApi(self._caller.endpoint)
         return self._connection

@@ -1,7 +1,7 @@
 """One model behind an OpenAI-compatible chat endpoint: one request goes out, a response or a reason comes back.
 
 A single exchange, without retries: those are :mod:`auto_router.collect.runner`'s. The wire is
-:mod:`auto_router.collect.client`'s; what comes back is read by :mod:`auto_router.collect.reply`.
+:mod:`auto_router.collect.http_client`'s; what comes back is read by :mod:`auto_router.collect.reply`.
 
 What an endpoint does not take is learned from its own words, and the request is sent again without it. Reasoning models refuse
 ``max_tokens`` and want ``max_completion_tokens``, and take no ``temperature``; older servers know only ``max_tokens``; some
@@ -30,7 +30,7 @@ from auto_router.data.pool import PoolModel, show_value
 from auto_router.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
-    from auto_router.collect.client import Client, Reply
+    from auto_router.collect.http_client import Client, Reply
 
 Messages = list[dict[str, Any]]
 _Result = TypeVar("_Result")
@@ -130,7 +130,7 @@ class Endpoint:
 
     def _connect(self) -> Client:
         with needs_extra("collect"):
-            from auto_router.collect.client import Client
+            from auto_router.collect.http_client import Client
         return Client(self._url, self.model.timeout_s, self.model.concurrency)
 
     def without_secrets(self, body: bytes) -> bytes:

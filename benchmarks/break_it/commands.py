@@ -21,7 +21,7 @@ MEMORY = 3 * 2**30  # bytes that a command may take for its data
 # What takes seconds to import is imported once; each command then begins in a fresh copy of that process.
 PRELOADED = [
     *("break_it.commands", "prepare_hf_data", "datasets", "openai", "sklearn.metrics", "charset_normalizer", "jinja2.sandbox"),
-    *("auto_router.collect.client", "auto_router.collect.replay"),
+    *("auto_router.collect.http_client", "auto_router.collect.replay"),
 ]
 CODES = (0, 2, 130, 141, 143)  # the exit codes that are promised
 

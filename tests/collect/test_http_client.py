@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from auto_router.collect.client import MAX_REPLY_BYTES
 from auto_router.collect.endpoint import Endpoint, user_message
+from auto_router.collect.http_client import MAX_REPLY_BYTES
 from auto_router.collect.rate_limits import PassingFailure
 from auto_router.collect.reply import Response
 from auto_router.data.pool import PoolModel
@@ -112,7 +112,7 @@ def test_a_key_that_no_header_can_hold_is_refused(key: str, monkeypatch: pytest.
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "auto_router.collect.client")
+    monkeypatch.delitem(sys.modules, "auto_router.collect.http_client")
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ConfigError, match=r"pip install '.*\[collect\]'"):
         attempted(PoolModel("a"))
