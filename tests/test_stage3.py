@@ -210,6 +210,7 @@ def test_one_list_of_labels_is_split_encoded_and_learned(
     refuse(lambda: nn_router.main([*both, "--train-json=x.json"]), "--labels is one list instead of", capsys)
     refuse(lambda: generate_embeddings.main([*both, "--train-json=x.json"]), "or --labels, one list", capsys)
     refuse(lambda: nn_router.main(["--labels=mine.json", "--test-fraction=0.5"]), "need the same --test-fraction and", capsys)
+    refuse(lambda: nn_router.main(["--labels=new.json", "--test-fraction=2"]), "must be between 0 and 1", capsys)
     pair, fraction = ["--train-json=a.json", "--test-json=b.json"], "--test-fraction=0.5"
     refuse(lambda: nn_router.main([*pair, fraction]), "--test-fraction splits the list of --labels", capsys)
     refuse(lambda: generate_embeddings.main([*pair, fraction]), "--test-fraction splits the list of --labels", capsys)

@@ -15,7 +15,7 @@ from auto_router.data.json_files import json_list
 from auto_router.data.pool import ModelFacts
 from auto_router.data.prompt_features import append_prompt_features
 from auto_router.data.records import Record, answer_costs, group_ids, iter_records, label_matrix, latency_matrix, model_names
-from auto_router.data.splits import check_split, connect, digest_text, question_keys, split_by_group
+from auto_router.data.splits import check_fraction, check_split, connect, digest_text, question_keys, split_by_group
 from auto_router.errors import ConfigError, DataError
 from auto_router.files import release
 
@@ -224,10 +224,12 @@ TEST_FRACTION = 0.2  # where no other was given
 
 
 def choose_fraction(given: float | None, labels: Path | None) -> float:
-    """Return the part of the groups to test on. Raises ConfigError where one is given, and no list to split."""
+    """Return the part of the groups to test on. Raises ConfigError where it is impossible, or there is no list to split."""
     if given is not None and labels is None:
         raise ConfigError("--test-fraction splits the list of --labels; two files given one by one are split already")
-    return TEST_FRACTION if given is None else given
+    fraction = TEST_FRACTION if given is None else given
+    check_fraction(fraction)
+    return fraction
 
 
 def split_labels(path: Path, folder: Path, fraction: float, seed: int) -> tuple[Path, Path]:

@@ -52,6 +52,11 @@ def check_seed(seed: int) -> None:
 def check_split(fraction: float, seed: int) -> None:
     """Raise ConfigError where no test can be split off so."""
     check_seed(seed)
+    check_fraction(fraction)
+
+
+def check_fraction(fraction: float) -> None:
+    """Raise ConfigError where a test would be empty, or all there is."""
     if not 0.0 < fraction < 1.0:
         raise ConfigError(f"--test-fraction must be between 0 and 1, got {fraction}")
 
