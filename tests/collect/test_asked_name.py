@@ -15,7 +15,7 @@ from auto_router.collect.matching.verdict import match
         ("Who beat the Reds?", "The Blues beat the Reds.", "the Blues", "the Reds"),
         ("Who did the Reds beat?", "The Reds beat the Blues.", "the Blues", "the Reds"),
         ("Who did the Reds beat?", "The Greens beat the Reds.", None, "the Greens"),
-        ("Who built the mill?", "The mill was built by the Dutch engineer Jan Smit in 1802.", None, "the mill"),
+        ("Who built the mill?", "The mill was built by the Dutch engineer Jan Smit in 1802.", "Jan Smit", "the mill"),
         ("Who built the mill?", "The mill was built by the son of Jan Smit.", None, "Jan Smit"),
         ("Who built the mill?", "Jan Smit should have built the mill.", None, "Jan Smit"),
         ("Who built the mill?", "Jan Smit nearly built the mill.", None, "Jan Smit"),
@@ -63,6 +63,7 @@ def test_a_name_in_another_place_than_the_asked_is_not_right(question: str, answ
     [
         ("Who hired Max?", "Max was hired by Ida.", "Ida"),
         ("Who was hired by Max?", "Ida was hired by Max.", "Ida"),
+        ("Who called?", "Ida did.", "Ida"),
         ("Which firm did Oslo Steel buy in 1912?", "Oslo Steel bought Vik Iron in 1912.", "Vik Iron"),
         ("Where does Ida come from?", "Ida comes from Turin.", "Turin"),
         ("Who beat Max?", "Max was beaten by Ida.", "Ida"),

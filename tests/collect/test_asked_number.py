@@ -65,7 +65,7 @@ ANN = "Ann has 12 apples. Therefore Bob has 24 apples."
         ("How much does he pay?", "10", "The fee is $10. So he pays $25.", False),
         # A last sentence that repeats what is asked gives the answer, wherever the reference stands before it.
         (GIVES, "8", "Ann has 12 - 4 = 8. So Ann has 9 pens left.", False),
-        (GIVES, "8", "She gives 4 of 12. If Ann gives 4 away, Ann has 8 pens left.", None),
+        (GIVES, "8", "She gives 4 of 12. If Ann gives 4 away, Ann has 8 pens left.", True),
         (GIVES, "8", "Ann has 8 pens left. So Ann has 9 pens left.", None),
         (GIVES, "8", "12 - 4 = 8. Therefore Ann gave away 4 pens.", None),
         (GIVES, "8", "12 - 4 = 8. So Ann has at least 9 pens left.", None),

@@ -27,7 +27,23 @@ _ASK = re.compile(r"\b(?P<wh>who|whom|what|which|where)\b\s+(?P<rest>[^?]{2,300}
 _WH = re.compile(r"\b(?:who|whom|whose|what|which|where|when|why|how)\b", re.IGNORECASE)
 _AUXILIARY = re.compile(r"\b(?:did|does|do|can|could|will|would|should)\b", re.IGNORECASE)
 _WAS = re.compile(rf"{_AUXILIARY.pattern}|\b(?:is|are|was|were)\b", re.IGNORECASE)
+_WHEN = re.compile(
+    r",?\s+(?:in|on|since|around|circa|during)\s(?:[A-Za-z]+\s)?(?:\d{1,2},?\s)?[1-9]\d{2,3}$|^in [12]\d{3},?\s", re.I
+)
+# What leads to a name and belongs to it: "the Spanish artist", "Sir"; no part of another's name.
+_BEFORE = re.compile(
+    r"(?:(?:\b(?:the|a|an)\s+(?:[A-Z]?[a-z-]+\s+){0,3}[a-z-]+\s+)|(?:\b(?:Sir|Dr\.?|Prof\.?|Professor|President|Captain|Mr\.?"
+    r"|Mrs\.?|Ms\.?|King|Queen|Pope|Saint|the)\s+){1,2})$"
+)
+_PARTS = frozenset(
+    list_words("""
+    of and or by to in on at with without for from than not son daughter wife husband mother father who whom whose that which
+    after before against near under over like beside behind opposite about
+    """)
+)
 _TO_BE = frozenset(list_words("is are was were am be been being"))
+_TO_DO = frozenset(list_words("did does do"))
+_ECHOES = _TO_BE | _TO_DO | frozenset(list_words("has have had will can"))
 _AT = frozenset(list_words("to in on at"))  # before a place
 _LIGHT = FILLERS - _AT - frozenset(list_words("of by for with from into onto during within"))
 _PAIR = re.compile(
@@ -37,6 +53,7 @@ _PAIR = re.compile(
 )
 _ADVERB = r"(?:(?:the|much|far|slightly|a bit|a little|clearly|also|still|thus|therefore|indeed) ){0,2}"
 _CLAUSES = re.compile(r",?\s+(?:but|and|while|whereas)\s+|;\s+", re.IGNORECASE)
+_LEAD = re.compile(r"^(?:(?:so|therefore|thus|hence|then)\b,? |(?:since|because|as) [^.;]{1,120}, )", re.IGNORECASE)
 
 
 def names_asked(response: Reading, reference: str) -> bool | None:
@@ -72,7 +89,7 @@ def _picks_of_pair(sentence: str, pair: re.Match[str], reference: str) -> bool |
     what, names = fold(pair["what"]), [fold(pair["one"]), fold(pair["other"])]
     if fold(reference) not in names or names[0] == names[1]:
         return None
-    said = fold(sentence.strip(" .!"))
+    said = fold(_LEAD.sub("", sentence.strip(" .!")))
     for place, name in enumerate(names):
         other = names[1 - place]
         found = re.fullmatch(
@@ -113,10 +130,15 @@ def swaps_places(response: Reading, reference: str) -> bool:
 
 def _stands_in_place(sentence: str, asked: re.Match[str], reference: str) -> bool:
     """Whether a sentence holds the words of what is asked, and the reference in the place of what is asked for."""
+    if not any(map(str.isdigit, asked.group())):  # of another year it may tell where one is asked for
+        sentence = _WHEN.sub("", sentence)
     said = _mask(sentence, asked, reference)
     if said is None:
         return False
     words, rest = split_words(sentence), split_words(asked["rest"])
+    if len(said) == 1 and words[-1] in _ECHOES:  # "Bell did."
+        verbs = [word for word in rest if word in _ECHOES]
+        return words[-1] not in _TO_DO and words[-1] == verbs[0] if verbs else words[-1] in _TO_DO
     by = said[-2:] == ["by", _NAME]
     other_voice = not by and _is_passive(sentence) != _is_passive(asked["rest"])
     if other_voice or MODALS.intersection(words) != MODALS.intersection(rest):
@@ -132,7 +154,11 @@ def _mask(sentence: str, asked: re.Match[str], reference: str) -> list[str] | No
     place = re.search(rf"(?<![\w'’-]){re.escape(reference.strip(' .'))}(?![\w'’-])", sentence, re.IGNORECASE)
     if place is None or reference.lower() in asked.group().lower():
         return None
-    return _stems(f"{sentence[: place.start()]} {_NAME} {sentence[place.end() :]}")
+    lead = _BEFORE.search(sentence[: place.start()])
+    words = split_words(lead.group()) if lead else []
+    is_own = _PARTS.isdisjoint(words) and not any(word.endswith("ing") and word != "king" for word in words)
+    begin = lead.start() if lead and is_own else place.start()
+    return _stems(f"{sentence[:begin]} {_NAME} {sentence[place.end() :]}")
 
 
 def _stems(text: str) -> list[str]:
@@ -157,12 +183,18 @@ def _list_forms(asked: re.Match[str], by: bool, pronoun: bool) -> Iterator[list[
             behind = split_words(rest[auxiliary.end() :])[:1]
             first = 1 if PRONOUNS.issuperset(behind) else 2  # behind who does it, and the verb
             yield from ([*told[:place], _NAME, *told[place:]] for place in range(first, len(told) + 1))
+            if pronoun and len(told) > 1:
+                yield from ([*told[cut:], _NAME] for cut in range(1, len(told)))
+        if MODALS.issuperset(split_words(rest)[:1]):  # "Who can swim?"
+            yield [_NAME, *content]
         return
     nouns = range(1, min(MAX_NOUNS, len(content))) if asked["wh"].lower() in ("what", "which") else range(1)
     for cut in nouns:
         noun, told = content[:cut], content[cut:]
         if by:
             yield [*told[1:], told[0], "by", _NAME]
+            if pronoun:
+                yield [told[0], "by", _NAME]
         elif not by:
             yield [_NAME, *told]
             yield [_NAME, *noun, *told]

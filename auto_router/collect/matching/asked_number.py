@@ -37,6 +37,7 @@ _OTHER_BASE = re.compile(
 _IN_UNIT = re.compile(r"\b(?:how many|(?:what|the) (?:number|amount) of|in)(?= [a-z°$€£])", re.IGNORECASE)
 _PACKS = {"pair": 2, "couple": 2, "dozen": 12}
 _PACKED = re.compile(rf"\bhow many ({'|'.join(_PACKS)})", re.IGNORECASE)
+_JOINED = re.compile(r",?\s+(?:and|or)\b", re.IGNORECASE)
 _NOUN = re.compile(r"[$€£]?[\d.,]*\d\s+([A-Za-z-]+)")
 _EACH = re.compile(r"\b(?:each|every|per|another|first|if)\b", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:s?he|it|they|we|I|you)\b", re.IGNORECASE)
@@ -54,6 +55,9 @@ _FOR_NUMBER = re.compile(
 _TOTAL = {"total", "altogether"}
 _NEUTRAL = content_stems("total altogether overall all in conclude information means calculate find therefore each")
 _WHO = re.compile(r"\b(?:is|are|was|were|do|does|did|will|would|can|could|has|have|had|must|should) (?:the |a |each )?(\w+)")
+_IF_FIRST = re.compile(
+    r"^\W*(?:(?:so|therefore|thus|and|then),? )?(?:if|since|because|when|as|given)\b[^,]{1,150},\s+(?:then |so )?(?=.*\d)", re.I
+)
 _SO = re.compile(r",?\s+(?:so|therefore|thus|hence|(?:which|this|that) (?:would )?means?(?: that)?)\s+(?=.*\d)", re.IGNORECASE)
 _COMPARED = re.compile(r"how (?:many|much) (?:more|fewer|less)\b", re.IGNORECASE)
 _COMPARED_BY = re.compile(r"\s*(?:[a-z]+\s+)?(?:more|fewer|less)\b", re.IGNORECASE)
@@ -162,7 +166,7 @@ def read_asked(sentence: str, question: str) -> Quantity | None:
     """Return the one number by which a sentence counts what "how many …" asks for: 7 in "of 56 roses she makes 7 bouquets"."""
     asked = find_ask(question)
     counted = _COUNTED.search(asked)
-    if counted is None or compares_otherwise(sentence, question):
+    if counted is None or _JOINED.match(asked, counted.end()) or compares_otherwise(sentence, question):
         return None
     if NEGATION.search(sentence) or HEDGE.search(sentence):
         return None
@@ -204,7 +208,7 @@ def _read_restating(sentence: str, question: str) -> Quantity | None:
         return None
     asked = _find_asked(question)
     text = digits_in_prose(plain_numbers(sentence))
-    text = _SO.split(text)[-1]
+    text = _SO.split(_IF_FIRST.sub("", text))[-1]
     if asked is None or bool(NEGATION.search(text)) is not bool(NEGATION.search(asked.group())):
         return None
     if HEDGE.search(text) or _UNSURE.search(text) or not _share_words(text) | _TOTAL >= _share_words(asked.group()):
@@ -292,6 +296,9 @@ def is_of_the_whole(text: str, question: str, expected: Quantity) -> bool:
     doer, subject = _THING_THAT_DOES.search(asked["rest"]), content_stems(parts[here]) - head - digit_words(parts[here])
     if doer and subject and stem(doer[1]) not in subject and any(stem(doer[1]) in content_stems(part) for part in rest):
         return True  # "A tricycle has 3 wheels, a car has 4" of a car
+    whole, of, part = text.partition(" of whom ") if " of whom " in text else text.partition(" of which ")
+    if of and value not in _numbers(part) and head <= content_stems(part) - content_stems(whole):
+        return True  # "30 children, of whom 14 are boys"
     if CONCLUDES.match(parts[here]):
         return False
     return any(
@@ -299,6 +306,17 @@ def is_of_the_whole(text: str, question: str, expected: Quantity) -> bool:
         for place, part in enumerate(parts)
         if place > here or (place < here and not _RESULT.search(parts[here]))
         if (behind := _BEHIND.search(part)) and (behind["of"] or content_stems(behind["word"] or "") <= wanted)
+    )
+
+
+def may_be_coins(value: object, expected: Quantity, question: str) -> bool:
+    """Whether "18 cents" stands for a bare 18 that a question does not ask for in coins."""
+    return (
+        isinstance(value, Quantity)
+        and value.unit.dimension.startswith("currency")
+        and value.unit.size < 1
+        and not expected.unit.dimension
+        and re.search(r"\bcents?\b|¢|\bpenn|\bpence", question, re.IGNORECASE) is None
     )
 
 

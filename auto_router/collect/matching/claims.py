@@ -54,6 +54,7 @@ _HOLDS = re.compile(
 )
 # What may be added to a claim that is affirmed: "he swam the Channel in 1934".
 _ADDED = re.compile(r"[,;]?\s+(?:in|on|at|for|during|from|since|into|within|among|through|after|before|until)\s+(?=\S)")
+_CIRCUMSTANCE = re.compile(r"\W*(?:in|at|on|during|within|among|for|by|since)\b", re.IGNORECASE)
 _DATED = re.compile(r"[,;]?\s+in\s+(?=\d{4}\b)")
 
 
@@ -75,6 +76,7 @@ class Claim:
     of_pronoun: bool = False  # "Did he win?"
     added: re.Pattern[str] | None = None  # before what more of a time or place may be told
     by: bool = False  # "Was he hired by Ann?"
+    lead: int = 0  # how many words tell of a place or time before the question: "In Rome, did people eat rice?"
 
 
 def read_claim(question: str) -> Claim | None:
@@ -106,8 +108,11 @@ def read_claim(question: str) -> Claim | None:
     held = frozenset(stem(word) for part in parts for word in split_words(part))
     whole = _WHOLE.search(claim) is not None or (not is_thing and _DOING.search(claim) is not None)
     turns, of_pronoun = find_turns(claim), raw[0] in PRONOUNS
+    lead = (
+        sum(kept[: len(split_words(found[0].group("lead") or ""))]) if _CIRCUMSTANCE.match(found[0].group("lead") or "") else 0
+    )
     denied, by = "".join(denials), "by" in raw
-    return Claim(tuple(words), frozenset(names), modals, turns, denied, cuts, held, whole, of_pronoun, added, by)
+    return Claim(tuple(words), frozenset(names), modals, turns, denied, cuts, held, whole, of_pronoun, added, by, lead)
 
 
 def find_turns(text: str) -> tuple[str, ...]:

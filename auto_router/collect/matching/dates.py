@@ -16,6 +16,7 @@ DATE_LANGUAGES = ["en", "de", "fr", "es", "pt", "it", "nl", "ru", "zh", "ja", "k
 
 _YEAR_FIRST = re.compile(r"(?P<y>\d{4})(?:[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})|[-/](?P<month>\d\d))(?:[T ]00:00(?::00)?Z?)?")
 _YEAR_LAST = re.compile(r"(?P<a>\d{1,2})\s?[-/.]\s?(?P<b>\d{1,2})\s?[-/.]\s?(?P<y>\d{4})")
+_MONTH_FIRST = re.compile(r"(?P<m>0[1-9]|1[0-2])/(?P<y>[12]\d{3})")
 _WORDS = re.compile(rf"(?=.*(?:\b{MONTHS}|\d\s?[月월]))(?=.*\d)[\w\s.,/'’º\u0900-\u097f-]+", re.IGNORECASE)
 _TIME = re.compile(
     r"(?:at )?(?P<hour>\d{1,2})(?:\s?[:.h]\s?(?P<minute>[0-5]\d)(?:[:.](?P<second>[0-5]\d))?)?"
@@ -39,6 +40,7 @@ _SPOKEN = re.compile(
 )
 _HOURS = list_words("one two three four five six seven eight nine ten eleven twelve")
 _NAMED_TIMES = {"noon": (12, 0), "midday": (12, 0), "midnight": (0, 0)}
+_YEAR = re.compile(r"(?:in|In)(?: the year| [A-Z][a-z]+)? ([12]\d{3})\b")
 _LOCK = threading.Lock()
 
 
@@ -74,6 +76,9 @@ def read_dates(text: str) -> tuple[Date, ...]:
     if found:
         year, a, b = int(found["y"]), int(found["a"]), int(found["b"])
         return tuple(dict.fromkeys(_valid(Date(year, a, b)) + _valid(Date(year, b, a))))
+    found = _MONTH_FIRST.fullmatch(text)
+    if found:
+        return _valid(Date(int(found["y"]), int(found["m"]), None))
     return _read_words(text) if _WORDS.fullmatch(text) else ()
 
 
@@ -175,3 +180,9 @@ def names_moment(sentence: str, dates: tuple[Date, ...], time: Time | None) -> b
 def is_moment(text: str) -> bool:
     """Whether a text is a date or a time of day, and nothing else."""
     return bool(read_dates(text)) or read_time(text, reference=True) is not None
+
+
+def names_year(text: str, sentences: int, year: str) -> bool:
+    """Whether a reply of one sentence tells one year, and it is the expected one: "founded in 2019 by two brothers"."""
+    plain = sentences == 1 and len(text) <= MAX_SENTENCE and not NEGATION.search(text) and not HEDGE.search(text)
+    return plain and _YEAR.findall(text) == [year] == re.findall(r"\d+", text)

@@ -173,6 +173,12 @@ _LIMITED = re.compile(
     r"|more or less\b|(?:kind|sort) of\b|in a (?:way|sense)\b)",
     re.IGNORECASE,
 )
+_REASONS = re.compile(
+    r"(?:[,;:(—–-]|\s)\s{0,9}(?:because|since|(?<!long )(?<!soon )as (?!long|soon|many|few|little)|so that|which|who"
+    r"|where|given that|due to|weil|(?<!sei )denn|porque|car|parce que|perché"
+    r"|потому|так как|因为|ので|から)\b.*$|:\s.*$",
+    re.IGNORECASE | re.DOTALL,
+)
 _SENTENCE = re.compile(r"(?<=[\w)%\]\"'”*])[.!?](?:[*\"'”)]*\s|$)|[。！？\n]")
 # "If n is even, the answer is 4.": of a variable, not a step that is reckoned ("If you subtract 6 from 10, you get 4").
 _IN_CASE = re.compile(
@@ -181,6 +187,9 @@ _IN_CASE = re.compile(
     r"|^\W*(?:如果|若|假如|もし|wenn|falls|si|se|если|als)[^.。!?]{0,30}?[<>=≥≤≠]",
     re.IGNORECASE,
 )
+# An "if" that leads to what follows.
+_STEP = re.compile(r"^\W*(?:if|when)\b|\b(?:so|that|means|therefore|thus|hence|then),? (?:if|when)\b", re.IGNORECASE)
+
 _GLOSS = re.compile(
     r"\W{0,3}([^\W\d_][a-z -]{1,40}|\d[\d.,]*)\s*\(\s*([^\W\d_][a-z -]{1,40}|\d[\d.,]*)\s*\)\W{0,3}", re.IGNORECASE
 )
@@ -213,6 +222,7 @@ def is_doubted(text: str, statement: Statement, conditions: bool = True) -> bool
     if said[:1] in tuple("[({'\"`\\") and statement.formal:
         return False  # a value as a program or LaTeX prints it
     own = _SENTENCE.split(said, maxsplit=1)[0] if "?" not in said[:80] else said
+    plain = _REASONS.sub("", own)
     rest = "" if statement.source == "field" else text[min(statement.end, len(text)) :][:MAX_AFTER]
     if any(pattern.search(part) for pattern in (_OWN_DOUBT, _ALTERNATIVE, _TAKEN_BACK, _OTHER_CASE) for part in (said, rest)):
         return True
@@ -223,6 +233,6 @@ def is_doubted(text: str, statement: Statement, conditions: bool = True) -> bool
     before = statement.before
     if _OWN_DOUBT.search(before) or _SOFT.search(before) or _IN_CASE.search(before) or _IN_CASE.search(own):
         return True
-    if _SOFT.search(own) or _LIMITED.search(own):
+    if _SOFT.search(plain) or _LIMITED.search(plain):
         return True
-    return conditions and _CONDITION.search(own) is not None
+    return conditions and _CONDITION.search(_STEP.sub(" ", plain)) is not None

@@ -249,6 +249,8 @@ def _may_be_rounded(text: str, value: Value, other: Value) -> bool:
 def _prepare(text: str) -> str:
     """Write sets, infinity and inequalities with signs, and drop "x ∈", degrees and thousands separators."""
     text = plain_numbers(text[: 2 * MAX_LENGTH]).translate(_SUBSCRIPTS)
+    built = re.fullmatch(r"\s*\\?\{\s*[a-z]\s*(?:\||:|\\mid)\s*([^{}]{1,80})\\?\}\s*", text)
+    text = built.group(1) if built else text  # "{x | 0 ≤ x < 5}"
     if re.fullmatch(r"\s*(?:\{\s*\}|(?:the )?empty set|no (?:real )?solutions?)\W*", text, re.IGNORECASE):
         return "∅"
     if re.fullmatch(r"\W*(?:\\mathbb\s*\{?\s*R\s*\}?|ℝ|R|all real(?:s| numbers))\W*", text):

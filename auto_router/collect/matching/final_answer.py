@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from auto_router.collect.matching.vocabulary import HEDGE, NEGATION
@@ -53,6 +54,7 @@ _ANSWER = re.compile(
     r"|정답\s*(?:은|:)\s*|(?:الإجابة|الجواب)(?: الصحيحة)?\s*(?:هي|هو|:)\s*|उत्तर\s*(?:है|:)\s*",
     re.IGNORECASE,
 )
+_HEADING = re.compile(r"^[\W_]*(?:(?:my |the )?(?:final |correct )?answer)[\W_]*$", re.IGNORECASE)
 # A program's output below its announcement: "The output will be:", a fence.
 _SHOWN = re.compile(
     r"\b(?:output|result|answer|prints?|returns?|displayed)\b[^\n`]{0,40}:[*_]{0,2}\s*\n+```\w*\n(?P<block>[^`]{1,400})\n```\s*$",
@@ -64,16 +66,25 @@ _NO_CLAIM = re.compile(
     r"(?:(?!, but )[^.!?\n]){0,60}$",
     re.IGNORECASE,
 )
+_I_SAY = re.compile(
+    r"\b(?:I|we|I'd|I'll)(?: would| also| still| now| first)? (?:say|think|thought|claim|believe|assume)\b", re.IGNORECASE
+)
 _CORRECTION = re.compile(
     r"\b(?=[^\W\d_])(?:wait|oops|scratch that|on second thought|correction|let me (?:re\w+|correct|double)|"
     r"i (?:made|forgot|miscounted|mis\w+)|actually|my mistake|apologi[sz]e|i was wrong|no, that)\b|\b(?:edit|update):|"
     r"\bshould (?:instead )?(?:be|read|have been) (?=(?-i:[-*\"'$(\dA-Z]))",
     re.IGNORECASE,
 )
+_CHECKED = re.compile(r"(?:[✓✔✅☑]\ufe0f?|\b(?:checks out|is (?:indeed )?correct|confirmed|as expected))\W{0,5}$")
 _WORDED = re.compile(r"^\\text(?:bf)?\s*\{\s*([^{}]*?)\s*\}$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!i\.e\.)(?<!e\.g\.)(?<!\bvs\.)(?<!approx\.)(?<!\bmin\.)(?<![ap]\.m\.(?=\s+[a-z]))(?<!\bmax\.)(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bv\.)(?<!\b(?:Inc|Ltd)\.)(?<!\bCorp\.)(?<!\b(?:St|Jr|Sr)\.)[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n+"
+)
+_CLOSING = re.compile(
+    r"\b(?:hope (?:this|that|it)|let me know|feel free|good luck|is there anything|happy to help|"
+    r"any (?:other|further|more) questions)\b",
+    re.IGNORECASE,
 )
 
 
@@ -127,14 +138,20 @@ def find_statements(text: str) -> list[Statement]:
 
 
 def is_corrected(text: str, statement: Statement) -> bool:
-    """Whether the writer takes back a statement after it."""
+    """Whether the writer takes back a statement after it; a check that ends well ("Let me recheck: … ✓") takes nothing back."""
     begin = min(statement.end, len(text))
-    return statement.source != "field" and _CORRECTION.search(text, begin) is not None
+    found = _CORRECTION.search(text, begin) if statement.source != "field" else None
+    if found is None:
+        return False
+    checks = found.group().lower().startswith("let me") and _CORRECTION.search(text, found.end()) is None
+    return not (checks and _CHECKED.search(text, begin) and not NEGATION.search(text, begin))
 
 
 def last_sentences(text: str) -> list[str]:
-    """Return the sentences of a response from the last one back, at most six."""
+    """Return the sentences of a response from the last one back, without polite closings; at most six."""
     sentences = split_sentences(_BOLD.sub(r"\1", text)[-3000:])
+    while len(sentences) > 1 and _CLOSING.search(sentences[-1]):
+        sentences.pop()
     return [sentence for sentence in sentences[:-7:-1] if len(sentence) <= MAX_SENTENCE]
 
 
@@ -159,6 +176,8 @@ def _fields(text: str) -> Iterator[Statement]:
     """Yield the answer field of a JSON reply, fenced or not, or of an XML-like one."""
     for tagged in list(_TAGGED.finditer(text))[-1:]:
         yield Statement((tagged["closed"] or tagged["open"]).strip(), "field", tagged.end())
+    if text[:2] in ('["', "['") and text[-2:] in ('"]', "']") and text.count(text[1]) == 2:  # a list of one
+        yield Statement(text[2:-2], "field", len(text))
     opened, closed = text.find("{"), text.rfind("}")
     document = text[opened : closed + 1] if 0 <= opened < closed else ""
     if '"' not in document and '"answer"' not in text and _FIELD.search(document) is None:
@@ -181,6 +200,8 @@ def _read_field(value: Any) -> str | None:
     fields = {str(key).lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
     alone = next(iter(fields), "")
     named = [fields[key] for key in _KEYS if key in fields]
+    if alone == "name" and isinstance(fields.get("arguments"), dict) and str(fields["name"]).lower() in _KEYS:
+        return _read_field(fields["arguments"])  # a call of a tool that takes the answer
     for said in named or ([fields[alone]] if len(fields) == 1 and not _NO_ANSWER_KEY.search(alone) else []):
         said = said[0] if isinstance(said, list) and len(said) == 1 else said
         if isinstance(said, dict):
@@ -201,6 +222,9 @@ def _boxes(text: str) -> Iterator[Statement]:
     for found in list(re.finditer(r"\\f?boxed\s*|\\fbox\s*", text))[-MAX_MARKERS:]:
         begin = found.end()
         if text[begin : begin + 1] != "{":
+            single = re.match(r"-?\w+", text[begin:])
+            if single:
+                boxes.append((found.start(), single.group(), begin + single.end()))
             continue
         depth = 0
         for position in range(begin, min(len(text), begin + 2000)):
@@ -232,7 +256,8 @@ def _markers(text: str) -> Iterator[Statement]:
     for source, pattern in (("final", _FINAL), ("answer", _ANSWER)):
         for found in reversed(list(pattern.finditer(text))[-MAX_MARKERS:]):
             before = text[max(0, found.start() - 80) : found.start()]
-            if _NO_CLAIM.search(before) or (
+            claim = _I_SAY.sub("", before)
+            if _NO_CLAIM.search(claim) or (
                 re.search(r"\b(?:in)?correct(?:ly)? $|\bwrong $", before, re.IGNORECASE) and source != "final"
             ):
                 continue
@@ -245,10 +270,12 @@ def _markers(text: str) -> Iterator[Statement]:
 
 
 def _lines(plain: str, text: str) -> Iterator[Statement]:
-    """Yield the whole reply if it is one line, a first line and a last line that stand alone."""
+    """Yield the whole reply if it is one line, a first line and a last line that stand alone, a line below a heading."""
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     if not lines:
         return
+    below_headings = [below for above, below in pairwise(lines) if _HEADING.match(above) and len(below) <= MAX_STATEMENT]
+    yield from (Statement(below, "answer", len(plain)) for below in below_headings[-MAX_MARKERS:])
     shown = _SHOWN.search(text)
     if shown is not None:
         yield Statement(shown.group("block").strip(), "answer", len(plain))

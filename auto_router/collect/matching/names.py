@@ -36,7 +36,7 @@ _SHARED = re.compile(
 )
 _TITLE = re.compile(
     r"(?:the )?(?:former )?"
-    r"(?:(?:president|prime minister|chancellor|pope|sir|professor|prof\.|dr\.?|mr\.?)"
+    r"(?:(?:president|prime minister|chancellor|pope|sir|professor|prof\.|dr\.?|mr\.?|(?P<thing>king|queen|emperor|general))"
     r"\s+){1,2}(?=[^\W\d_]\S*\s+\S)",
     re.IGNORECASE,
 )
@@ -44,6 +44,7 @@ MAX_IDENTITY = 200  # characters of a sentence that says what something is
 _ASKS_THE = re.compile(r"\b(?:who|what|which)(?: \w+)? (?:is|was|are|were) the (?P<what>[^?]{3,200})\?", re.IGNORECASE)
 _IS_THE = re.compile(r"[^,;.\n]{1,60}? (?:is|was|are|were) the (?P<what>[^,;.\n]{1,80})[.!]?$")
 _LESSER = content_stems("vice deputy assistant acting second third fourth fifth last next previous only")
+_OF_PERSONS = re.compile(r"\b(?:who(?:m|se)?|kings?|queens?|monarchs?|emperors?|rulers?|leaders?|commanders?)\b", re.IGNORECASE)
 _MAKER = re.compile(r"\s+by(?:\s+(?:[A-Z][\w'’-]+|[A-Z]\.|van|von|de|da|la)){2,4}$")
 _SENSE = re.compile(r"(?P<name>[^()]{2,80}?)\s*(?:\((?P<sense>[^()]{2,60})\)|\s+by\s+(?P<maker>[A-Z][^()]{1,60}))\W*")
 _SET_APART = r"[\s*_\"”]{0,4}(?:\((?P<sense>[^()\n]{2,60})\)|by (?P<maker>[A-Z][\w. ]{1,60}))"
@@ -64,7 +65,7 @@ def shorten_name(text: str, question: str = "") -> list[str]:
     """Return the names that a fuller one stands for: "Abuja" of "Abuja, Nigeria", "Barack Obama" of "President Barack Obama".
 
     A country that is not the one country of the question may set a place of that name apart, and is kept; so is that of a name
-    which two countries share.
+    which two countries share, and the title of what may be a thing ("General Theory of …") where no person is asked for.
     """
     found = _IN_COUNTRY.search(text)
     asked = {name.lower() for name in _COUNTRY.findall(question)}
@@ -75,7 +76,8 @@ def shorten_name(text: str, question: str = "") -> list[str]:
         [place] if place and known and re.fullmatch(r"[^\W\d_][\w .'’-]{1,40}", place) and not _COUNTRY.search(place) else []
     )
     title = _TITLE.match(text)
-    untitled, made = text[title.end() :] if title else text, _MAKER.sub("", text)
+    is_title = title is not None and (title["thing"] is None or _OF_PERSONS.search(question) is not None)
+    untitled, made = text[title.end() :] if title is not None and is_title else text, _MAKER.sub("", text)
     return [*names, *(name for name in (untitled, made) if name != text)]
 
 

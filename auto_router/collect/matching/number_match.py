@@ -11,11 +11,13 @@ from auto_router.collect.matching.asked_number import (
     is_in_other_unit,
     is_of_the_whole,
     leaves_open,
+    may_be_coins,
     misses_number,
     read_asked,
     read_named,
 )
 from auto_router.collect.matching.choices import UNCLEAR, Rejected, Unclear
+from auto_router.collect.matching.dates import names_year, read_dates
 from auto_router.collect.matching.expressions import same_expression
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.other_matters import compares_otherwise, is_before_last_step, is_loss, is_possible_only
@@ -25,13 +27,15 @@ from auto_router.collect.matching.stated import closes, compare_value, match_par
 from auto_router.collect.matching.stated_number import names_value, read_equivalents, read_number, read_sentence
 from auto_router.collect.matching.units import Unit
 from auto_router.collect.matching.vocabulary import list_words
-from auto_router.collect.matching.wordings import counts_other, counts_thing, list_wordings, read_bullets
+from auto_router.collect.matching.wordings import counts_other, counts_thing, differs_in_case, list_wordings, read_bullets
 
 _UNANSWERABLE = re.compile(
     r"none|unanswerable|unknown|undefined|n/a|no (?:solution|answer)|(?:not enough|insufficient) information"
     r"|(?:it )?can(?:not|['’]t| not) be (?:determined|known|answered)",
     re.IGNORECASE,
 )
+_VARIABLE = re.compile(r"\W*[a-z]\s*=\s*[-+]?[\d.,/]+\W*")  # "x = 3" is not -3
+_DAY_AND_MONTH = re.compile(r"(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01])")
 # "There are none left.", "So she has no apples left."
 _NONE_LEFT = re.compile(
     r"(?:(?:so|therefore|thus|hence),? )?[^.;,\d]{0,60}\b(?:has|have|had|with|there (?:are|is|were|was|will be|would be))"
@@ -65,6 +69,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
     """Match a number; "wrong" where its value is nowhere, or another is stated formally or as what is asked."""
     expected = parse_quantity(reference)
     items = read_bullets(response.text)
+    if _DAY_AND_MONTH.fullmatch(reference) and read_dates(response.text):
+        return None  # "12/25" may be a date
     if expected is None or _SHORT_YEAR.fullmatch(response.text) or (items and all(parse_quantity(item) for item in items)):
         return None
 
@@ -98,7 +104,7 @@ def match_number(response: Reading, reference: str) -> bool | None:
     if same is False and not isinstance(value, Rejected):
         said = response.statements[0].text if formal or closes(response, expected) else ""
         text = said or drop_given(_NOT_THAT.sub("", response.text), response.question)
-        if parse_quantity(text) is not None or not names_value(text, expected):
+        if parse_quantity(text) is not None or _VARIABLE.fullmatch(text) or not names_value(text, expected):
             given = next((one.text for one in response.statements if read(one) is not None), None)
             return None if not formal and leaves_open(given, response.sentences, expected, response.question) else False
     if same or isinstance(value, Rejected):
@@ -109,6 +115,13 @@ def match_number(response: Reading, reference: str) -> bool | None:
             return surd
     if not expected.value and response.sentences and _NONE_LEFT.fullmatch(response.sentences[0]):
         return True if not any(check(said, response.question) for check in _CHECKS) else None
+    if re.fullmatch(r"[12]\d{3}", reference) and names_year(response.text, len(response.sentences), reference):
+        return True
+    return _match_closing(response, expected, value)
+
+
+def _match_closing(response: Reading, expected: Quantity, value: object) -> bool | None:
+    """Match what the sentences conclude on, where no rule for a stated number decides; ``value`` is what was stated."""
     marked = any(statement.source not in ("line", "first") for statement in response.statements)
     repeats = answers_asked(response.sentences, response.question, expected) if not marked else None
     if repeats is not None:
@@ -124,6 +137,8 @@ def match_number(response: Reading, reference: str) -> bool | None:
 def _may_be_other(value: Quantity, expected: Quantity, response: Reading, reference: str) -> bool:
     """Whether a number equals the reference's and may still be of another thing, unit or version."""
     text, question = response.text, response.question
+    if any(differs_in_case(one.text, reference) for one in response.statements[:1]):
+        return True  # "2 M" for 2 m
     if expected.unit == Unit("length") and MEGA.search(text):
         return True
     if re.search(rf"\b{expected.value} dozen [a-z]", text) and "dozen" not in f"{reference} {question}":
@@ -136,4 +151,6 @@ def _may_be_other(value: Quantity, expected: Quantity, response: Reading, refere
         other = bool(response.statements) and counts_other(response.statements[0].text, reference)  # "2 oxen" for 2 kg
         other = other or (expected.unit.converts and counts_thing(text, expected.value))  # "It weighs 3 stone." for 3 kg
         return other or (expected.unit.dimension == "percent" and "%" in text and not any(map(read_equivalents, parts)))
-    return is_in_other_unit(value, expected, question)
+    if not expected.unit.dimension and response.statements and counts_other(response.statements[0].text, reference):
+        return True  # "30 degrees" for 30 radians
+    return may_be_coins(value, expected, question) or is_in_other_unit(value, expected, question)

@@ -199,6 +199,13 @@ def _drop_sign(text: str) -> str | None:
             return None  # "third" alone counts places
         over = 1 if above in (None, "a", "an") else _integer(str(above), ("en",))
         return None if over is None else f"{over}/{_PARTS[fraction.group('part')]}"
+    whole, point, decimals = text.partition(" point ")
+    if point:
+        before = _integer(whole, ("en",)) if whole else 0
+        after = [_integer(word, ("en",)) for word in decimals.split()]
+        if before is not None and after and all(digit is not None and digit < 10 for digit in after):
+            return f"{before}.{''.join(map(str, after))}"
+        return None
     value = _integer(text, NUMERAL_LANGUAGES)
     if value is not None:
         return str(value)
@@ -242,9 +249,11 @@ def _integer(text: str, languages: tuple[str, ...]) -> int | None:
 
 
 def _chinese(text: str) -> str | None:
-    """Return a Chinese or Japanese numeral in digits: 一万二千 is 12000."""
+    """Return a Chinese or Japanese numeral in digits: 一万二千 is 12000, 二〇二四 is 2024."""
     sign, text = ("-", text[1:]) if text.startswith("负") else ("", text)
     values = [2 if char in "两兩" else int(unicodedata.numeric(char, -1)) for char in text]
+    if len(values) > 1 and all(value < 10 for value in values):
+        return sign + "".join(map(str, values))
     total = section = digit = 0
     for value in values:
         if value < 10:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auto_router.collect.matching.choices import MAX_RUN, UNCLEAR, Unclear
+from auto_router.collect.matching.choices import MAX_RUN, UNCLEAR, Unclear, read_letter
 from auto_router.collect.matching.final_answer import Statement
 from auto_router.collect.matching.other_matters import find_ask
 from auto_router.collect.matching.reading import Reading
@@ -20,6 +20,16 @@ _MARKED = re.compile(
 )
 
 
+# "- B) Paris ✅"
+_MARKED_LINE = re.compile(
+    r"^[\s*#>|-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:]"
+    r"[^\n✅✓✔❌✗✘]{1,120}?[\s*:–—-](?:(?P<right>[✅✓✔])|[❌✗✘])\ufe0f?[\s*.]*$",
+    re.MULTILINE,
+)
+
+
+# Asked for what is wrong, one marks the option that is asked for, and another those that are true.
+_ASKS_WRONG = re.compile(r"\b(?i:not|except|false|untrue|incorrect|wrong|least)\b|n['’]t\b")
 _ALL = re.compile(
     r"(?:the answer is )?(?P<which>all|none) of (?:the above|the options|these|them)(?P<told> (?:is|are) [^.,;]{1,60})?\W*",
     re.IGNORECASE,
@@ -31,13 +41,14 @@ _STATEMENTS = re.compile(
 _CALLED_TRUE = re.compile(r"\s+(?:(?:is|are) (?:both )?(?:true|correct|right)|holds?(?: true)?)\W*$", re.IGNORECASE)
 
 
-def read_marked_options(text: str, letters: str) -> str | Unclear | None:
+def read_marked_options(text: str, letters: str, question: str = "") -> str | Unclear | None:
     """Return the one option that a list of them marks as right: "A: ❌ B: ✅", "(A) No (B) Yes"; None for no such list."""
-    marked = [found for found in _MARKED.finditer(text[: 3 * MAX_RUN]) if found.group("letter").upper() in letters]
+    found_all = [found for pattern in (_MARKED, _MARKED_LINE) for found in pattern.finditer(text[: 3 * MAX_RUN])]
+    marked = [found for found in found_all if found.group("letter").upper() in letters]
     right = {found.group("letter").upper() for found in marked if found.group("right")}
     if len(marked) < 2:
         return None
-    return right.pop() if len(right) == 1 else UNCLEAR
+    return right.pop() if len(right) == 1 and not _ASKS_WRONG.search(question) else UNCLEAR
 
 
 _WHICH_IS_WRONG = re.compile(
@@ -61,15 +72,18 @@ def drop_called(response: Reading) -> Reading:
 
 
 _REMARK = re.compile(r"[\s*#>•-]{0,6}(?:option |choice )?\(?(?P<letter>[A-Z])[).:*]", re.IGNORECASE)
+_CALLED_RIGHT = re.compile(r"(?<!in)\bcorrect|\b(?:right|true|best|answer)\b|[✅✓✔]", re.IGNORECASE)
 
 
-def drop_remarks(text: str, statements: Sequence[Statement]) -> Sequence[Statement]:
+def drop_remarks(text: str, statements: Sequence[Statement], letters: str) -> Sequence[Statement]:
     """Return the statements without a last line that is one of several remarks on options ("(A) is too small")."""
     first = next(iter(statements), None)
     if first is None or first.source not in ("final", "answer"):
         return statements
-    lines = [line for line in text[first.end :].splitlines() if _REMARK.match(line)]
-    return statements if len(lines) < 2 else [one for one in statements if one.source != "line"]
+    stated = read_letter(first.text, letters)
+    lines = [(found["letter"].upper(), line) for line in text[first.end :].splitlines() if (found := _REMARK.match(line))]
+    turned = any(_CALLED_RIGHT.search(line) and not NEGATION.search(line) and letter != stated for letter, line in lines)
+    return statements if len(lines) < 2 or turned else [one for one in statements if one.source != "line"]
 
 
 _NTH = ("first", "second", "third", "fourth", "fifth", "last")

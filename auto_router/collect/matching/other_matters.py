@@ -18,8 +18,10 @@ CONCLUDES = re.compile(
 )
 _COULD = re.compile(r"\b(?:could|might|may) (?:also )?[a-z]+ (?:only |exactly |about )?[$€£]?\d", re.IGNORECASE)
 _POSSIBLE = re.compile(r"\b(?:can|could|may|might|would|able|possible|max\w*|most)\b", re.IGNORECASE)
-_LOSSES = "loss|decrease|decline|drop|reduction|deficit|shortfall|debt"
+_LOSSES, _GAINS = "loss|decrease|decline|drop|reduction|deficit|shortfall|debt", "gain|profit|increase|rise|growth"
 _LOSS = re.compile(rf"\b(?:{_LOSSES}|losses) of\W{{0,4}}\d|\d%? (?:{_LOSSES})\b", re.IGNORECASE)
+_GAIN = re.compile(rf"\b(?:{_GAINS}) of\W{{0,4}}\d|\d%? (?:{_GAINS})\b", re.IGNORECASE)
+_OF_GAIN = re.compile(r"\b(?:gain|profit|increas|ris|rose|grow|grew|more|higher|chang)", re.IGNORECASE)
 _OF_LOSS = re.compile(
     r"\b(?:los[est]|decreas|declin|drop|reduc|deficit|shortfall|fall|fell|debt|ow(?:e|ing)|less|lower|cheap|discount|sav)",
     re.IGNORECASE,
@@ -73,6 +75,7 @@ _SHARE_WORDS = content_stems("what percent percentage fraction proportion per ce
 _CLAUSES = re.compile(r",?\s+(?:and|but|while|whereas)\s+|[,;]\s+")
 _ON, _OFF = re.compile(r"\bon\s*\?"), re.compile(r"\boff\b")
 _RATE = re.compile(r"\b(?:per|an?|each|every) (second|minute|hour|day|week|month|year)\b", re.IGNORECASE)
+_SUMS_UP = re.compile(r"=|\b(?:so|total|altogether|therefore|thus)\b", re.IGNORECASE)
 _RATIO = re.compile(r"\bratio of (?:the )?(\w+) to (?:the )?(\w+)", re.IGNORECASE)
 _IN_TIME = re.compile(
     r"\b(?:in|after) (?:another )?\w+ (?:more )?(?:year|month|week|day|hour)s?\b.{0,40}\bwill be\b", re.IGNORECASE
@@ -90,6 +93,7 @@ _NTH = re.compile(
     r"\bthe (\d{1,3}(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last) (\w+)", re.IGNORECASE
 )
 _WH = re.compile(r"\b(?:how|what|when|which|who|where)\b", re.IGNORECASE)
+_IF = re.compile(r",?\s(?:if|assuming|given that)\s", re.IGNORECASE)
 _VERB_BEHIND = re.compile(r"\b(?:do|does|did|is|are|was|were|has|have|had|will|would|can|could)\b")
 
 
@@ -159,7 +163,7 @@ def is_of_another(text: str, question: str) -> bool:
     ):
         return True
     rates = [{found.lower() for found in _RATE.findall(one)} for one in (text, asked)]
-    if all(rates) and rates[0].isdisjoint(rates[1]):
+    if all(rates) and rates[0].isdisjoint(rates[1]) and not _SUMS_UP.search(text):
         return True
     ratios = [found.groups() if (found := _RATIO.search(one.lower())) else () for one in (text, asked)]
     if ratios[0] and ratios[0] == ratios[1][::-1]:
@@ -185,8 +189,10 @@ def is_possible_only(text: str, question: str) -> bool:
 
 
 def is_loss(text: str, question: str) -> bool:
-    """Whether a text gives a number as a loss ("a decrease of 25%") that is not asked for."""
-    return _LOSS.search(text) is not None and not _OF_LOSS.search(question)
+    """Whether a text gives a number as a loss ("a decrease of 25%") that is not asked for, or the other way round."""
+    if _OF_LOSS.search(question):
+        return _GAIN.search(text) is not None and not _OF_GAIN.search(question)
+    return _LOSS.search(text) is not None
 
 
 def compares_otherwise(text: str, question: str) -> bool:
@@ -209,7 +215,7 @@ def compares_otherwise(text: str, question: str) -> bool:
 def _find_core(question: str) -> str:
     """Return what a question asks without its conditions: from its last word that asks on, up to an "if"."""
     asked = find_ask(question)
-    return asked[max((found.start() for found in _WH.finditer(asked)), default=0) :]
+    return _IF.split(asked[max((found.start() for found in _WH.finditer(asked)), default=0) :])[0]
 
 
 def find_ask(question: str) -> str:

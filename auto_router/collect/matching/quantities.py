@@ -108,6 +108,8 @@ def parse_quantity(text: str) -> Quantity | None:
     cleaned = re.sub(r"(?<!\d)(?<!\))!+$", "", cleaned)
     if not cleaned or len(cleaned) > MAX_EXACT:
         return None
+    if cleaned.lower() == "once":
+        return Quantity(Fraction(1), other=Fraction(11))  # one time; in Spanish eleven
     cleaned = words_to_digits(cleaned) or cleaned
     raised = _RAISED.fullmatch(cleaned)
     if raised:  # "3 squared": who reads no words may take the 3
@@ -115,6 +117,8 @@ def parse_quantity(text: str) -> Quantity | None:
         base = Fraction(raised["base"])
         return Quantity(base**power, other=base) if power <= MAX_POWER else None
     cleaned = re.sub(r"^(\d{1,3})\s?h\s?([0-5]\d)(?:\s?m(?:in)?)?$", r"\1 hours \2 minutes", cleaned)  # "1h30"
+    if cleaned[0] == "(" and cleaned[-1] == ")" and re.fullmatch(r"\(\s*[-+]?[\d./ ]+\)", cleaned):
+        cleaned = cleaned[1:-1].strip()
     total: Quantity | None = None
     position = 0
     while position < len(cleaned):

@@ -65,6 +65,7 @@ _SURE = r"(?:(?:yes|sure(?: thing)?|certainly|of course|absolutely|definitely|no
 _OPENING = re.compile(
     rf"\W{{0,3}}{_SURE}?{_HELP}[.!:]+\s*|(?:sure|okay|ok|alright|of course|certainly)!\s+(?=(?:yes|no)\b)", re.I
 )
+_ASSENT = re.compile(rf"^{_SURE}(?=[A-Z0-9])")
 _OFFER = re.compile(
     r"(?<=[\w.!)*`$}])\s+"
     + one_of(r"""
@@ -104,6 +105,11 @@ _CALLED_WRONG = re.compile(
 )
 _LEADING_SIGN = re.compile(r"(?:→|⇒|∴|-->)\s*(?=\S)|(?:question|problem|q)\s?\d{1,3}\s*[:.)]\s*(?=\S[^\n]*$)", re.IGNORECASE)
 
+# Signs of joy behind an answer, and flags; a thumb may be the answer.
+_EMOJI_END = re.compile(
+    r"(?<=[\w.!)*])\s{0,3}(?:(?![👍👎🚫])[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff][\ufe0f\u200d]?){1,8}$"
+)
+
 # What somebody else wants to hear, or what a model was told to say, is no answer of its own.
 _WANT = r"(?:wants?|asks?|asked|told|tells|instructs?|instructed|expects?|orders?|ordered|(?:is|are) asking|would like|says?)"
 _SAY = r"(?:say|answer|output|reply|respond|agree|claim|state|write|pick|choose|select|print|return)"
@@ -126,6 +132,9 @@ _RIGHT = re.compile(
     re.IGNORECASE,
 )
 MAX_BETWEEN = 300  # characters from one's own answer to the right one
+_CALLS = re.compile(
+    r"(?:option |choice |answer )?\(?[A-Z]\)? is (?:the )?(?:correct|right|best)(?: (?:answer|option|choice))?\W*", re.I
+)
 # The time that a sentence is about.
 _TIME = (
     r"(?:yesterday|today|tomorrow|(?:last|next|this|the (?:previous|following|coming)) (?:year|month|week|day)"
@@ -138,6 +147,7 @@ _ASKED_TIMES = re.compile(
 _OF_TIME = re.compile(rf"\W*(?:(?:so|then|and|therefore|thus|but),? )?{_TIME}\s+(?:was|is|will be|would be)\s", re.IGNORECASE)
 
 _CITED = re.compile(r"(?<=[a-z)*][.!])\s?(?:\[\d{1,3}\]\s?){1,5}$")  # "… in 1969. [1][2]"
+_ALIGNED = re.compile(r"\\(?:begin|end)\{(?:align(?:ed)?|gather(?:ed)?|equation|split)\*?\}")
 # A sentence that was cut off says nothing yet: "Since there are 15 students and". A "No, because the" has said it.
 _UNFINISHED = re.compile(
     r"\w,? (?:and|or|but|the|an|we|our|their|because|which|of|than|if|then|so|thus|therefore|and (?:each|then \w+ \w+))$"
@@ -168,7 +178,9 @@ def read_response(text: str, markup: bool = True) -> Reading:
     text = _NOT_BUT.sub("", _OTHERS_SAY.sub("", text)) if " but " in text else text
     text = _drop_courtesy(_SEEMS.sub("", text))
     text = _IS_NOT.sub("", text)
+    text = _EMOJI_END.sub("", text) if not text.isascii() else text
     text = _CITED.sub("", text) if text.endswith("]") else text
+    text = _ALIGNED.sub("", text).replace("&=", "=").strip() if "\\begin{" in text and "&=" in text else text
     fenced = re.fullmatch(r"```\w*\n([^`]*)\n```", text)
     text = fenced.group(1).strip() if fenced else text
     body, doubted = _set_notes_aside(text)
@@ -260,6 +272,11 @@ def closes_with(response: Reading) -> bool:
     return bool(response.statements) and response.sentences[:1] == [response.statements[0].text]
 
 
+def list_closing(response: Reading, count: int = 1) -> list[str]:
+    """Return the last sentences of a response, and the first one where that calls an option right."""
+    return [*response.sentences[:count], *(one for one in response.sentences[count:][-1:] if _CALLS.fullmatch(one))]
+
+
 def _drop_courtesy(text: str) -> str:
     """Take what leads to an answer, and offers behind it, from a text; a text that is no more than that says nothing."""
     opening = _OPENING.match(text)
@@ -267,6 +284,11 @@ def _drop_courtesy(text: str) -> str:
     offer = _OFFER.search(text, max(0, len(text) - MAX_OFFER))
     text = text[: offer.start()] if offer else text
     return _ASSURED.sub("", text, count=1) if "," in text[-MAX_BARE:] else text
+
+
+def drop_assent(text: str) -> str:
+    """Take a "Sure!" that agrees to answer from a text; to a yes/no question it may be the answer."""
+    return _ASSENT.sub("", text, count=1)
 
 
 def _drop_markup(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from auto_router.collect.matching.choices import UNCLEAR, Unclear, read_truth
+from auto_router.collect.matching.choices import UNCLEAR, Unclear
 from auto_router.collect.matching.claims import FORMULA, Claim, find_turns
 from auto_router.collect.matching.doubts import is_doubted
 from auto_router.collect.matching.final_answer import Statement, is_corrected
@@ -31,6 +31,7 @@ from auto_router.collect.matching.stems import (
     split_words,
     stem,
 )
+from auto_router.collect.matching.truth import read_truth
 from auto_router.collect.matching.vocabulary import one_of
 
 MAX_CLAUSE = 400  # characters
@@ -50,6 +51,9 @@ _LEADS = one_of(r"""
 """)
 _LEAD = re.compile(rf"^\W*(?:{_LEADS}(?:\s*[,:.;)—–-]\s*|\s+))+(?=\S)", re.IGNORECASE)
 _KNOW = r"(?:conclude|say|see|assume|infer|know|believe|think)"
+_PAIR = re.compile(
+    r"\bthe (?:two|pair|duo)(?: of them)?(?= (?:would|will|could|can|are|were|have|had|has|did|do)\b)", re.IGNORECASE
+)
 _MUCH = re.compile(
     r"(?<!\bnot )(?<!n['’]t )\b(?:(?:very )?much|far|significantly|considerably|substantially|slightly|a (?:lot|little|bit)) "
     r"(?=(?:more|less|fewer|better|worse|(?:long|old|young|small|larg|bigg|tall|short|high|low|heavi|light|fast|slow|earli|lat|great|deep|hott|cold|warm)er)\b)",
@@ -104,6 +108,7 @@ _IN_PART = re.compile(
     r"\b(?:theory|principle|part|some|certain|few|most|many|way|sense|cases?|dreams?|best|paper|first|least|example|exceptions?"
     r"|moderation|except|only|order|not|no|never|help|luck|fiction|novel|book|story|movie|film|series|show|game|legend|myth|bible)\b"
 )
+_GIVEN = re.compile(r"\W*(?:since|because|given)\b", re.IGNORECASE)
 _IS_NAME = re.compile(
     r"(?P<what>(?i:the|a|an|his|her|their)\s[^,;]{2,120}?)\s(?:is|was|are|were)\s"
     r"(?P<name>[A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,4})$"
@@ -113,6 +118,7 @@ _SUBJECT_NAME = re.compile(
     r"[A-Z][\w.'’-]*(?: [A-Z][\w.'’-]*){0,4}) (?:is|was|has|had|did|does|came|left|\w+ed)\b"
 )
 _NAME = re.compile(r"(?<=[a-z,] )(?<!\bin )(?<!\bat )(?<!\bof )(?<!\bthe )[A-Z][a-z]+\b")
+_WORD = re.compile(r"[^\W_]+")
 _LIKELIHOOD = re.compile(r"\b(?:un)?likely\b|\bprobabl[ey]\b", re.IGNORECASE)  # takes a side
 _CONCLUDES = re.compile(
     r"\W*(?:therefore|thus|hence|so|in (?:conclusion|short|summary)|overall|to answer|yes|no)\b", re.IGNORECASE
@@ -131,8 +137,12 @@ def read_conclusion(sentences: Sequence[str], claim: Claim) -> bool | Unclear | 
         if verdict is not None and (place == 0 or _CONCLUDES.match(sentence)):
             after = sentences[:place]
             rest = " ".join(after[::-1])
-            stated = Statement(_LIKELIHOOD.sub("", sentence), "answer", 0)
-            doubted = is_corrected(rest, stated) or is_doubted(rest, stated, conditions=not claim.turns)
+            doubted = all(
+                is_corrected(rest, said) or is_doubted(rest, said, conditions=not claim.turns)
+                for said in (
+                    Statement(text, "answer", 0) for text in (_LIKELIHOOD.sub("", sentence), _drop_words(sentence, claim))
+                )
+            )
             return UNCLEAR if doubted or (not verdict) in [read_truth(other) for other in after] else verdict
     return None
 
@@ -141,6 +151,13 @@ def _names_other(sentence: str, claim: Claim) -> bool:
     """Whether a sentence is about a name that a claim does not have: "Washington was the first"."""
     found = _SUBJECT_NAME.match(_LEAD.sub("", sentence))
     return found is not None and {stem(word) for word in split_words(found.group("name"))}.isdisjoint(claim.words)
+
+
+def _drop_words(sentence: str, claim: Claim) -> str:
+    """Return a sentence without the words of its claim, and those that take a side: neither doubts what it says."""
+    return _WORD.sub(
+        lambda found: "" if stem(found.group().lower()) in claim.words else found.group(), _LIKELIHOOD.sub("", sentence)
+    )
 
 
 def _rename(claim: Claim, sentences: Sequence[str]) -> Iterator[Claim]:
@@ -169,7 +186,7 @@ def read_restated(sentence: str, claim: Claim, earlier: str = "") -> bool | None
     """
     if "?" in sentence:
         return None
-    text = _MUCH.sub("", sentence.strip().rstrip(" .!*\"'”)"))
+    text = _MUCH.sub("", _PAIR.sub("they", sentence.strip().rstrip(" .!*\"'”)")))
     if _names_other(earlier, claim) and next(iter(split_words(_LEAD.sub("", text))), "") in ("he", "she"):
         return None
     cuts = [found.span() for found in _CLAUSE_END.finditer(text)][-MAX_CLAUSES:]
@@ -195,7 +212,7 @@ def _read_clause(clause: str, claim: Claim, before: str) -> bool | None:
         return None
     if claim.denied in CHANCES and not CHANCES.union(POSSIBLY, SURELY).intersection(split_words(clause)):
         return None  # who did not come may have been able to
-    concludes = bool(before) or _CONCLUDES.match(clause) is not None
+    concludes = bool(before) or _CONCLUDES.match(clause) is not None or _GIVEN.match(clause) is not None
     stands, lacks = not is_cut and (denies or concludes), not is_cut and denies and not claim.whole
     verdict = _read_words(text, affirmed, claim, before if stands else None, lacks)
     if verdict is not None or claim.added is None or claim.denied or not affirmed:
@@ -289,6 +306,8 @@ def _forms(claim: Claim) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield the words of a claim, and those of a comparison without its "than …" or with its sides swapped, which denies it."""
     words = claim.words
     yield words, 0
+    if len(words) > claim.lead + 1 and claim.lead:
+        yield words[claim.lead :], 0
     sign = next((word for word in ("than", "before", "after") if word in words[1:-1]), "")
     if not sign:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -130,6 +131,21 @@ def match_literal(response: Reading, reference: str) -> bool | None:
         )
 
     return match_part(response, compare)
+
+
+def same_sequence(answer: str, reference: str) -> bool | None:
+    """Compare two lists of numbers: True in the same order, None in another one or where either is no such list.
+
+    Where no order is asked for they are compared as sets, by :func:`same_expression`.
+    """
+    lists = [
+        [parse_quantity(item) for item in re.split(r"\s*(?:,|\band\b)\s*", text.strip(" []()$.")) if item]
+        for text in (answer, reference)
+    ]
+    one, other = ([item.value for item in items if item is not None] for items in lists)
+    if min(map(len, lists)) < 2 or [len(one), len(other)] != list(map(len, lists)):
+        return None
+    return one == other or (None if sorted(one) == sorted(other) else False)
 
 
 def has_same_words(response: Reading, reference: str) -> bool:

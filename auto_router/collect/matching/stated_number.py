@@ -103,6 +103,11 @@ _GIVES = re.compile(
     + rf" (?:a total of )?(?={_MONEY}\d)(?!{_MONEY}[\d.,]+%?\s*(?:\w+ )?(?:more|less|fewer|greater|higher|lower|times)\b)"
 )
 _RECKONED_OR = re.compile(rf"((?:[-+*/×]|\b(?:plus|minus|times))\s*{_MONEY}\d[\d,.]*\)?(?: [a-z]+)?),? or (?={_MONEY}\d)")
+_AT = r"\b(?:at|when|where|for|with)\s+\$?[a-z]\$?\s*"
+_AT_PLACE = re.compile(  # where a value is taken, which is no value itself: "-2, attained at x = 1"
+    r"(?:,|,?\s+(?:and )?(?:is |it is )?(?:attained|reached|achieved|obtained|taken|occurring|occurs))\s+"
+    rf"{_AT}=\s*[-+]?[\d./]+\$?(?=[\s.,;)]|$)"
+)
 _COUNT = re.compile(r"^([^:]{0,80}\b(?:there (?:is|are)|has|have) (?:only |exactly )?\d+ [a-z ]{3,40}):\s", re.I)
 _COMPARES = re.compile(r"\b(?:is|are|was|were) (?:less|fewer|greater|more|larger|smaller|higher|lower|older|younger) than\b")
 _PLAN = re.compile(r"\b(?:multiply|divide|subtract|add|solve|calculate|figure out|set up|suppose|let)\b", re.IGNORECASE)
@@ -111,15 +116,22 @@ _DENIED = re.compile(
     r"|\s*can(?:not|['’]t) be\b"
 )
 _SO = re.compile(
-    r",?\s+"
-    + one_of(r"""
-    so(?! that(?! means| would|['’]s))|therefore|thus|hence|which means(?: that)?|meaning(?: that)?|leaving|which leaves
-""")
-    + r"\s+",
-    re.IGNORECASE,
-)
+    r",?\s+(?:so(?! that(?! means| would|['’]s))|therefore|thus|hence|which means(?: that)?|meaning(?: that)?|leaving"
+    r"|which leaves)\s+", re.IGNORECASE,
+)  # fmt: skip
 _COORDINATED = re.compile(rf"\s+(?:[A-Za-z-]+,?\s+){{0,4}}?(?:and|plus|or)\s+(?:a |another )?{_MONEY}", re.IGNORECASE)
+# Reasons and comparisons behind a value, whose numbers are no further step.
+_REASON = re.compile(
+    r"(?:,|;|\s[-–—]|\s)\s*"
+    + one_of(r"""
+    because|since|as\b(?! (?:well|many|much))|whereas|although|though|where|given that|due to|compared|rather than|instead of
+    not|including|excluding|than|out of|which is (?:less|more|greater|smaller|larger|fewer)
+""")
+    + r"\b.*$",
+    re.IGNORECASE | re.DOTALL,
+)
 _NEXT_STEP = re.compile(r"[,;:]|\.\s|\b(?:and|but|then|so|leaving|leaves|minus|plus|less|of which)\b|[-+*/×]", re.IGNORECASE)
+_SHARE = re.compile(r"\s*(?:\w+ )?(?:for |in |to )?(?:each|every|per)\b", re.IGNORECASE)
 _SIDE_BY_SIDE = re.compile(
     rf"\s*(?:-|to|or|oder|ou|and|und|～|~|\.{{2,}}|…|,|, ?or|/|bis|<|>)\s*(?:[A-Za-z]\s*=)?\s*{_MONEY}\s*", re.IGNORECASE
 )
@@ -172,11 +184,15 @@ def read_number(text: str, leading: bool = False) -> Quantity | Rejected | Uncle
     plain = plain_numbers(text).strip()
     if read_bound(plain) is not None:
         return UNCLEAR
+    plain = _AT_PLACE.sub("", plain) if "=" in plain and _AT_PLACE.sub("", plain).strip(" .") else plain
     rejected = _find_rejected_numbers(plain)
     if rejected and read_equivalents(plain) is None:  # "5 kg or 11 lb" is one amount
         return Rejected(rejected)
     if _NOT_IN_YEAR.fullmatch(plain.rstrip(".")):
         return UNCLEAR
+    shown = _read_equation(plain)
+    if shown is not None:
+        return shown
     short = _ASIDE.sub(" ", plain.replace("i.e.", "that is"))
     cut = _EXPLAINS.sub("", short).strip(" .,")
     whole = parse_quantity(re.split(r"(?<=[\w)%])[.!]\s", cut, maxsplit=1)[0]) if cut else None
@@ -216,6 +232,8 @@ def _find_rejected_numbers(text: str) -> tuple[Quantity, ...]:
         )
     ]
     known = [part for part in parts if part is not None]
+    if bare.lower().startswith("from ") and len(known) == 2 and known[0].value > known[1].value:
+        return ()  # a fall, no range
     if len(known) < 2 or len(known) < len(parts) or any(same_quantity(part, known[0]) for part in known[1:]):
         return ()
     return tuple(known[1:] if _BARE_LIST.fullmatch(bare) else known)  # the first of "2, -1" may be the answer
@@ -226,6 +244,8 @@ def read_sentence(sentence: str) -> Quantity | Unclear | None:
     text = join_amounts(digits_in_prose(_DATE.sub("dated ", _CLOCK.sub("", _ASIDE.sub(" ", plain_numbers(sentence))))))
     counted = _COUNT.match(text)
     text = counted.group(1) if counted else text
+    bare = _AT_PLACE.sub("", text)
+    text = bare if any(char.isdigit() for char in bare) else text
     text = _OPERANDS.sub("", _GIVES.sub(" = ", _RECKONED_OR.sub(r"\1 = ", text)))
     if not any(char.isdigit() for char in text):
         return None
@@ -288,11 +308,27 @@ def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False)
         between = text[one.end : other.start]
         if other.start < text.rfind("="):
             continue
+        if re.match(r"\s*[-+*/×·÷=^]", text[other.end :]) and between.strip() == "-":
+            continue  # a difference that is reckoned
         if _SIDE_BY_SIDE.fullmatch(between) or (coordinated and _COORDINATED.fullmatch(between)):
             if same_quantity(one.quantity, other.quantity):
                 continue
             return True
     return False
+
+
+def _read_equation(text: str) -> Quantity | None:
+    """Return the value of a chain of equals: "x = 5", "6 * 7 = 42", "27 = 3^3"; None where it does not hold."""
+    if "=" not in text or len(text) > 300:
+        return None
+    sides = [side.strip().rstrip(".").strip() for side in text.split("=")]
+    values = [parse_quantity(side) for side in sides]
+    if values[-1] is not None and re.fullmatch(r"\(?[A-Za-zα-ω](?:_\{?\w\}?)?(?:\([a-z]\))?\)?", sides[0]) and len(sides) == 2:
+        return values[-1]
+    known = [value for value in values if value is not None]
+    if len(known) < 2 or len(known) < len(values):
+        return None
+    return known[-1] if all(same_quantity(value, known[0]) for value in known[1:]) else None
 
 
 def read_equivalents(text: str) -> Quantity | None:
@@ -318,6 +354,8 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
     position = text.rfind("=")
     if position < 0:
         return None
+    if re.search(_AT + "$", text[:position]) and any(char.isdigit() for char in text[:position]):
+        return UNCLEAR  # "-2 at x = 1"
     found = next(find_quantities(text[position + 1 :]), None)
     if found is None or text[position + 1 :][: found.start].strip(" $€£(:"):
         return None
@@ -339,10 +377,11 @@ def _after_equals(text: str) -> Quantity | Unclear | None:
 
 def _goes_on(after: str, value: Quantity) -> bool:
     """Whether a sentence reckons on behind a value: "5 + 3 = 8 apples, and gives away 2, leaving 6"."""
-    step = _NEXT_STEP.search(after)
-    rest = after[step.start() :] if step else ""
+    step = _NEXT_STEP.search(rest := _REASON.sub("", after))
+    rest = rest[step.start() :] if step else ""
     return any(
-        not same_quantity(one.quantity, value) and not _ADJUNCT.search(rest[: one.start]) for one in find_quantities(rest)
+        not same_quantity(one.quantity, value) and not _ADJUNCT.search(rest[: one.start]) and not _SHARE.match(rest[one.end :])
+        for one in find_quantities(rest)
     )
 
 

@@ -226,4 +226,6 @@ def _one(text: str, position: int) -> tuple[Unit | None, int]:
     for name in names:
         if name in _NAMES:
             return Unit(*_NAMES[name]), found.end()
+    if word[0] in "°%‰$€£¥₹₩₽₺₫฿₪₦₴৳₵₸₾₡₲₮₿₱₧¢Ω":  # a sign needs no space after it
+        return Unit(*_NAMES[word[0]]), found.start() + 1
     return None, position

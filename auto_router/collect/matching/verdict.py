@@ -12,15 +12,11 @@ from dataclasses import replace
 from auto_router.collect.matching.asked_name import names_asked, swaps_places
 from auto_router.collect.matching.bounds import read_bound, same_bound
 from auto_router.collect.matching.choices import (
-    PREDICATE,
     UNCLEAR,
     Rejected,
     Unclear,
-    asks_false,
     read_letter,
     read_letters,
-    read_truth,
-    truth_value,
 )
 from auto_router.collect.matching.claims import MAX_QUESTION, read_claim
 from auto_router.collect.matching.dates import is_moment, read_dates, read_time, same_date, same_time
@@ -49,9 +45,11 @@ from auto_router.collect.matching.quantities import is_none_of, parse_quantity, 
 from auto_router.collect.matching.reading import (
     Reading,
     closes_with,
+    drop_assent,
     is_other_object,
     keep_asked,
     keep_metres,
+    list_closing,
     read_response,
 )
 from auto_router.collect.matching.reasoning import strip_reasoning
@@ -63,8 +61,10 @@ from auto_router.collect.matching.stated import (
     match_part,
     match_words,
     read_stated,
+    same_sequence,
     tells_moment,
 )
+from auto_router.collect.matching.truth import PREDICATE, asks_false, read_truth, truth_value
 from auto_router.collect.matching.vocabulary import HEDGE, NEGATION, NOT_KNOWN, REFUSAL
 from auto_router.collect.matching.wordings import (
     OPTION,
@@ -82,6 +82,7 @@ from auto_router.collect.matching.wordings import (
 )
 
 LETTERS = "ABCDEFGH"  # options of which a reference says nothing further
+_NUMBERED_LETTER = re.compile(r"^\d{1,2}[.):]\s*\(?[A-Z]\)?(?:\W*$|\s+[-–—:]\s)", re.MULTILINE)
 # "42. Wait, 43.", "Yes... actually, no.": what comes last counts.
 _RETRACTED = re.compile(
     r"[^\n]{1,120}?(?:[.!…—–?,-]+|\n)\s*(?:(?:hmm|oh|oops|ah|no)[,.!—–-]*\s+)*"
@@ -117,6 +118,7 @@ def match(response: str, references: str | Sequence[str], choices: Sequence[str]
         return None
     question = well_formed(question)[-MAX_QUESTION:]
     given = [references] if isinstance(references, str) else references
+    answer = answer if any(truth_value(one) is not None for one in (*given, *choices)) else drop_assent(answer)
     answer = keep_metres(answer, given, question)
     markup = not any(sign in text for text in (*given, *choices) for sign in ("<", "~"))
     read = keep_asked(replace(read_response(answer, markup), question=question, claim=read_claim(question)))
@@ -271,9 +273,10 @@ def _match_value(response: Reading, reference: str) -> bool | None:
         verdict = match_literal(response, reference)
         if verdict is not None:
             return verdict
-    if _MATHS.search(reference) and not ("," in reference and asks_order(response.question)):
+    if _MATHS.search(reference):
+        compare = same_sequence if "," in reference and asks_order(response.question) else same_expression
         verdict = match_part(
-            response, lambda part: same_expression(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
+            response, lambda part: compare(part, reference) if _MATHS.search(part) or parse_quantity(part) else None
         )
         if verdict is not None:
             return verdict
@@ -283,20 +286,22 @@ def _match_value(response: Reading, reference: str) -> bool | None:
 
 def _read_marks(response: Reading, letters: str) -> tuple[Reading, str | Unclear | None]:
     """Return the option that a list of them marks as right, and the response without the lines of that list."""
-    marked = read_marked_options(response.text, letters)
+    marked = read_marked_options(response.text, letters, response.question)
     response = drop_called(response)
     if marked is None:
-        return replace(response, statements=drop_remarks(response.text, response.statements)), None
+        return replace(response, statements=drop_remarks(response.text, response.statements, letters)), None
     return replace(response, statements=[s for s in response.statements if s.formal or s.source in ("final", "answer")]), marked
 
 
 def _match_letter(response: Reading, letter: str) -> bool | None:
+    if len(_NUMBERED_LETTER.findall(response.text)) > 1:
+        return None  # "1. B", "2. C": answers to several questions
     letters = LETTERS if letter in LETTERS else MAX_LETTERS[: MAX_LETTERS.index(letter) + 1]
     response, marked = _read_marks(response, letters)
     prose = (
         [marked]
         if marked
-        else [read_letter(sentence, letters) for sentence in response.sentences[: 1 if len(response.sentences) < 3 else 2]]
+        else [read_letter(sentence, letters) for sentence in list_closing(response, 1 if len(response.sentences) < 3 else 2)]
     )
     value = read_stated(
         response, lambda s: read_letter(s.text, letters, stands_alone=s.source in ("line", "first", "bold")), prose
@@ -337,10 +342,13 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
         return UNCLEAR if others else nth == wanted
 
     def read(statement: Statement) -> int | Rejected | Unclear | None:
-        beside = _WITH_LETTER.fullmatch(statement.text)
+        beside = _WITH_LETTER.fullmatch(statement.text) or re.fullmatch(
+            r"(?P<letter>\d)[).:]\s+(?P<text>\S.{0,200})", statement.text
+        )
         worded = _which(replace(statement, text=beside["text"]), choices) if beside else None
-        if beside and worded is not None:  # "Paris (A)", "18 → option C"
-            return worded if worded == letters.find(beside["letter"]) else UNCLEAR
+        if beside and worded is not None:  # "Paris (A)", "18 → option C", "1) Paris"
+            sign = beside["letter"]
+            return worded if worded == (int(sign) - 1 if sign.isdigit() else letters.find(sign)) else UNCLEAR
         letter = read_letter(statement.text, letters, stands_alone=statement.source in ("line", "first", "bold"))
         option = OPTION.match(statement.text)
         inside = re.search(r"\b([A-Z])\)?\s*\(([^()]{1,200})\)[.\s]*$", statement.text)  # "B (12)"
@@ -362,7 +370,7 @@ def _match_option(response: Reading, wanted: int, choices: Sequence[str]) -> boo
         return place if not isinstance(text, int) or text == place else UNCLEAR
 
     last = marked if marked is None or isinstance(marked, Unclear) else letters.index(marked)
-    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in response.sentences[:1]]
+    prose = [last] if marked else [read(Statement(sentence, "answer", 0)) for sentence in list_closing(response)]
     value = read_stated(response, read, prose)
     return value if isinstance(value, Unclear) else compare_value(value, lambda place: place == wanted)
 

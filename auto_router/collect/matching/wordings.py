@@ -68,6 +68,7 @@ _AGAIN = re.compile(
 )
 _WHICH = re.compile(r",\s+(?:which|where) (?:is|was|are|were|has|have|lies|became) (?=[a-z])[^.;\n]{1,120}[.!]?$")
 _NOT_THAT = re.compile(r",\s+(?:and )?(?:not|rather than)\s[^,;.]{1,60}$", re.IGNORECASE)
+_TURNS = re.compile(r"\b(?:but|formerly|until|replaced by|or|then|later|although|however|while)\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"^([^,;.\n]{1,60}?)\s+(?:is|was|are|were)\s+((?:the|[A-Z]\w+['’]s|his|her|their|its)\s[^,;.\n]{1,80})$")
 _BY = re.compile(r"^[^,;.\n]{1,80}\b\w+(?:ed|en|wn|lt|nt|ght|ung|ade|ded|out) by\s+")
 _LOCATED = re.compile(r"^(?:on|to|in|at)\s+(?=\w)", re.IGNORECASE)
@@ -80,6 +81,7 @@ _ORDINALS = {word: place for place, word in enumerate(list_words("""
     seventeenth eighteenth nineteenth twentieth
 """), start=1)}  # fmt: skip
 _ORDINAL = re.compile(rf"\b(?:({'|'.join(TENS)})[ -])?({'|'.join(_ORDINALS)})\b")
+_BESIDE = re.compile(r"\s*\([^()]{1,60}\)$")  # "16:9 (widescreen)"
 _NO_THING = (
     r"(?:long|wide|tall|high|deep|thick|old|heavy|away|each|per|and|for|but|which|that|more|less|when|with|after|before|because"
     r"|since|at|from|hundred|thousand|million|billion|trillion)\b"
@@ -160,7 +162,7 @@ def list_names(statement: Statement) -> list[str]:
         name = part[: behind.start()] if behind else part
         rest = part[len(name) :] if behind else part
         found.append(part)
-        if any(sign.search(rest) for sign in (NEGATION, HEDGE)):
+        if any(sign.search(rest) for sign in (NEGATION, HEDGE, _TURNS)):
             continue
         found += [name, *([_BEHIND.sub("", name[agent.end() :])] if agent else []), *([subject.group(1)] if subject else [])]
         found += [_LOCATED.sub("", name)] if len(name.split()) <= 4 else []
@@ -232,7 +234,7 @@ def asks_order(question: str) -> bool:
 
 def read_ratio(text: str) -> tuple[Fraction, ...]:
     """Return the terms of a ratio ("3:4", "3 to 4", "2 : 3 : 5"); empty for any other text."""
-    text = text.strip().strip("$*`. ")
+    text = _BESIDE.sub("", text.strip().strip("$*`. "))
     found = re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?(?:\s*(?::|\\colon|\bto\b)\s*\d{1,9}(?:\.\d{1,9})?){1,5}", text)
     return tuple(Fraction(term) for term in re.findall(r"[\d.]+", text)) if found else ()
 
