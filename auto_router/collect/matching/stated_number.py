@@ -318,10 +318,10 @@ def _alternatives(text: str, found: list[Occurrence], coordinated: bool = False)
 
 
 def _read_equation(text: str) -> Quantity | None:
-    """Return the value of a chain of equals: "x = 5", "6 * 7 = 42", "27 = 3^3"; None where it does not hold."""
-    if "=" not in text or len(text) > 300:
-        return None
+    """Return the value of a chain of equals: "x = 5", "6 * 7 = 42", "27 = 3^3"; None where it does not hold or end."""
     sides = [side.strip().rstrip(".").strip() for side in text.split("=")]
+    if len(sides) < 2 or len(text) > 300 or all(re.search(r"[\d)]\s*[-+*/×÷^]\s*[\d(]", side) for side in sides):
+        return None
     values = [parse_quantity(side) for side in sides]
     if values[-1] is not None and re.fullmatch(r"\(?[A-Za-zα-ω](?:_\{?\w\}?)?(?:\([a-z]\))?\)?", sides[0]) and len(sides) == 2:
         return values[-1]
